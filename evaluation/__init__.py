@@ -1,0 +1,1 @@
+"""Was it right: metrics with intervals, reports and the estimators behind them."""

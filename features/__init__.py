@@ -1,0 +1,1 @@
+"""What was known: feature definitions, point-in-time statistics, the online store and the encoders."""

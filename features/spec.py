@@ -1,0 +1,104 @@
+"""Feature definitions, and the two shapes in which features travel: raw columns and packed model inputs.
+
+Conventions: R requests own N rows (items in slates); request r owns rows offsets[r]:offsets[r+1]. Three groups:
+`user` (user and context, one value a request), `item` (one value a row that depends on the item alone, so that it
+can be computed once an item), `cross` (one number a row that depends on both).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+import numpy as np
+import pyarrow as pa
+
+
+class Group(StrEnum):
+    """What a feature depends on."""
+
+    USER = "user"
+    ITEM = "item"
+    CROSS = "cross"
+
+
+class Kind(StrEnum):
+    """How a feature is encoded: one category, one number, or a list of categories (history, name tokens)."""
+
+    CATEGORY = "category"
+    NUMBER = "number"
+    CATEGORIES = "categories"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One named input; features that share a `vocabulary` share their embedding table."""
+
+    name: str
+    group: Group
+    kind: Kind
+    meaning: str
+    vocabulary: str | None = None
+    length: int = 1  # the longest list kept, for Kind.CATEGORIES
+    log_scale: bool = False  # a heavy-tailed non-negative number: the model sees log1p of it
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """The ordered features of one model; `version` is the hash of their definitions."""
+
+    features: tuple[Feature, ...]
+
+    @property
+    def version(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        return json.dumps([asdict(feature) for feature in self.features], indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureSpec:
+        rows = json.loads(text)
+        return cls(tuple(Feature(**row | {"group": Group(row["group"]), "kind": Kind(row["kind"])}) for row in rows))
+
+    def select(self, group: Group, kind: Kind) -> tuple[Feature, ...]:
+        return tuple(feature for feature in self.features if feature.group is group and feature.kind is kind)
+
+
+@dataclass(frozen=True)
+class FeatureFrame:
+    """Raw features of R requests over N rows, as they are logged.
+
+    `columns[name]` is an Arrow array: categories string or dictionary, numbers float32, lists list<string>;
+    of length R in the user group, N in the item and cross groups.
+    """
+
+    spec: FeatureSpec
+    offsets: np.ndarray  # int64 [R + 1]
+    columns: Mapping[str, pa.Array]
+
+    @property
+    def request(self) -> np.ndarray:
+        """int64 [N]: the request that each row belongs to."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """Packed, encoded inputs: what a ranker takes, in training and in serving.
+
+    Codes: 0 = padding or missing, 1 = not in the vocabulary, 2.. = known. `_codes` of list features are
+    concatenated in spec order, each padded to its length. NaN numbers mean missing.
+    """
+
+    user_codes: np.ndarray  # int32 [R, user categories]
+    user_lists: np.ndarray  # int32 [R, sum of list lengths]
+    user_numbers: np.ndarray  # float32 [R, user numbers]
+    item_codes: np.ndarray  # int32 [N, item categories]
+    item_lists: np.ndarray  # int32 [N, sum of list lengths]
+    item_numbers: np.ndarray  # float32 [N, item numbers]
+    cross_numbers: np.ndarray  # float32 [N, cross numbers]
+    request: np.ndarray  # int32 [N]: row -> request

@@ -1,0 +1,1 @@
+"""Readers that bring real data, each to the same columnar `Dataset`."""

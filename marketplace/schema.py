@@ -1,0 +1,155 @@
+"""The Arrow schemas of everything that is recorded: the single source of truth of the log contract.
+
+Conventions: identifiers are dictionary-encoded strings; times are UTC microseconds; money is in the row's
+`currency`; probabilities lie in [0, 1]. A slate is one row: request columns are scalars, columns over its
+n items are lists of length n in one common order. Every schema carries its version in its metadata.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+SURFACES = ("home", "search", "store_page", "product_page")
+EVENTS = ("impression", "click", "cart", "order", "return")
+
+ID = pa.dictionary(pa.int32(), pa.string())
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
+
+
+def _schema(*fields: pa.Field) -> pa.Schema:
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
+
+
+# Request columns of a slate, then its columns over items.
+REQUEST_FIELDS = (
+    _field("request_id", pa.string(), "unique name of the request"),
+    _field("time", TIME, "when the slate was answered"),
+    _field("surface", ID, "where it is shown: " + ", ".join(SURFACES)),
+    _field("user_id", ID, "the shopper, or the household"),
+    _field("session_id", ID, "the visit that the request belongs to", nullable=True),
+    _field("query", pa.string(), "search text, on the search surface", nullable=True),
+    _field("page_merchant_id", ID, "the merchant whose store page it is", nullable=True),
+    _field("page_item_id", ID, "the item whose product page it is", nullable=True),
+    _field("context", pa.map_(pa.string(), pa.string()), "what else was known of the request: country, device, city"),
+    _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
+    _field("experiment", ID, "experiment that the request took part in", nullable=True),
+    _field("variant", ID, "arm of that experiment", nullable=True),
+    _field("retriever_version", ID, "content hash of the candidate towers"),
+    _field("index_version", ID, "content hash of the candidate index"),
+    _field("ranker_version", ID, "content hash of the ranker"),
+    _field("calibrator_version", ID, "content hash of the calibrators"),
+    _field("policy_version", ID, "content hash of the value policy"),
+    _field("feature_spec_version", ID, "content hash of the feature definitions"),
+    _field("weights", pa.map_(pa.string(), pa.float64()), "the value formula's weights as applied to this request"),
+    _field(
+        "numeric",
+        pa.map_(pa.string(), pa.list_(pa.float32())),
+        "numeric features as served: length 1 (request) or n (item, cross)",
+    ),
+    _field(
+        "categorical",
+        pa.map_(pa.string(), pa.list_(pa.string())),
+        "categorical features as served: length 1, n, or a history's own length",
+    ),
+)
+
+ITEM_FIELDS = (
+    _field("item_id", pa.list_(ID), "the item"),
+    _field("merchant_id", pa.list_(ID), "who sells it"),
+    _field("price", pa.list_(pa.float64()), "price as shown, in currency"),
+    _field("source", pa.list_(ID), "candidate source that proposed it"),
+    _field("retrieval_score", pa.list_(pa.float32()), "that source's score"),
+    _field("merchant_value", pa.list_(pa.float64()), "worth to the platform apart from this order, currency per impression"),
+    _field("value", pa.list_(pa.float64()), "the value formula's result, in the formula's unit"),
+    _field("position", pa.list_(pa.int32()), "1-based position shown; 0 = considered and not shown"),
+    _field("propensity", pa.list_(pa.float64()), "P(this item here | the items above it, the policy); NaN where not shown"),
+    _field("predictions", pa.map_(pa.string(), pa.list_(pa.float64())), "per head, n predictions: ctr, cvr, order_value, gmv"),
+)
+
+SLATE = _schema(*REQUEST_FIELDS, *ITEM_FIELDS)
+
+FEEDBACK = _schema(
+    _field("feedback_id", pa.string(), "unique name of the event; a repeat is a duplicate delivery"),
+    _field("request_id", pa.string(), "the slate it answers; null = it belongs to no slate", nullable=True),
+    _field("event", ID, "what the shopper did: " + ", ".join(EVENTS)),
+    _field("time", TIME, "when"),
+    _field("user_id", ID, "the shopper"),
+    _field("item_id", ID, "the item"),
+    _field("amount", pa.float64(), "order or refund amount, in currency", nullable=True),
+    _field("currency", ID, "currency of the amount (ISO 4217)", nullable=True),
+    _field("session_id", ID, "the visit", nullable=True),
+    _field("detail", ID, "the source's own name for the event", nullable=True),
+)
+
+ITEMS = _schema(
+    _field("item_id", pa.string(), "unique name"),
+    _field("merchant_id", ID, "who sells it"),
+    _field("category", ID, "the leaf category"),
+    _field("name", pa.string(), "title, any language", nullable=True),
+    _field("price", pa.float64(), "list price, in currency"),
+    _field("currency", ID, "ISO 4217"),
+    _field("in_stock", pa.bool_(), "can be ordered"),
+    _field("available_from", TIME, "launch; null = always was", nullable=True),
+)
+
+MERCHANTS = _schema(
+    _field("merchant_id", pa.string(), "unique name"),
+    _field("country", ID, "ISO 3166 alpha-2", nullable=True),
+    _field("plan", ID, "subscription plan", nullable=True),
+    _field("commission_rate", pa.float64(), "platform's share of an order's value, [0, 1]"),
+    _field("quality", pa.float64(), "service quality, [0, 1]"),
+    _field("return_rate", pa.float64(), "share of orders returned, [0, 1]"),
+    _field("refusal_rate", pa.float64(), "share of cash-on-delivery orders refused, [0, 1]"),
+    _field("joined", TIME, "when the merchant joined; null = long ago", nullable=True),
+)
+
+USERS = _schema(
+    _field("user_id", pa.string(), "unique name"),
+    _field("country", ID, "ISO 3166 alpha-2", nullable=True),
+    _field("segment", ID, "the data's own grouping", nullable=True),
+    _field("joined", TIME, "when the shopper joined; null = long ago", nullable=True),
+)
+
+
+class SchemaError(ValueError):
+    """A table does not follow its schema: says which column, what was received, and what to do."""
+
+
+def conform(table: pa.Table, schema: pa.Schema, *, where: str) -> pa.Table:
+    """`table` with `schema`'s columns, order, types and metadata; missing nullable columns become null.
+
+    Raises SchemaError for unknown columns, missing or null-holding required columns and types that cannot be cast.
+    """
+    unknown = [name for name in table.column_names if name not in schema.names]
+    if unknown:
+        raise SchemaError(f"{where}: unknown columns {unknown}; the schema has {schema.names}. Drop or map them.")
+    columns = [_conform_column(table, field, where=where) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _conform_column(table: pa.Table, field: pa.Field, *, where: str) -> pa.ChunkedArray:
+    if field.name not in table.column_names:
+        if not field.nullable:
+            raise SchemaError(f"{where}: column {field.name!r} is missing ({field.metadata[b'meaning'].decode()}).")
+        return pa.chunked_array([pa.nulls(len(table), field.type)])
+    column = table[field.name]
+    if column.type != field.type:
+        try:
+            column = column.cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise SchemaError(f"{where}: column {field.name!r} is {column.type}, wanted {field.type}: {error}") from error
+    if column.null_count and not field.nullable:
+        row = column.is_null().index(True).as_py()
+        raise SchemaError(f"{where}: column {field.name!r} has {column.null_count} empty values, the first in row {row}.")
+    return column
+
+
+def empty(schema: pa.Schema) -> pa.Table:
+    """A table of `schema` without rows."""
+    return schema.empty_table()

@@ -1,0 +1,1 @@
+"""A GCC-like marketplace whose truth is known."""

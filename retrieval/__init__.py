@@ -1,0 +1,1 @@
+"""What could be shown: two towers, candidate sources and nearest-neighbour indexes."""

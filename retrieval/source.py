@@ -1,0 +1,45 @@
+"""What a candidate source is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request, as retrieval sees it. Items are rows of the catalogue (int32).
+
+    `embedding` float32 [d] is the query tower's output, or None where no tower is loaded. `allowed` bool
+    [n_items] is what may be shown (in stock, of the page's merchant, in the filters); None = everything.
+    `exclude` int32: rows that must not be proposed. `history` int32: rows the user touched, newest last.
+    """
+
+    user_id: str
+    segment: str
+    history: np.ndarray
+    embedding: np.ndarray | None = None
+    allowed: np.ndarray | None = None
+    exclude: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Columns over n distinct items: catalogue row (int32), source number (int8 into `sources`), score (float32)."""
+
+    items: np.ndarray
+    source: np.ndarray
+    score: np.ndarray
+    sources: tuple[str, ...]
+
+
+class CandidateSource(Protocol):
+    """One way to propose items."""
+
+    name: str
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k allowed items, best first, as (rows int32 [m], scores float32 [m])."""
+        ...

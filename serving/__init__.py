@@ -1,0 +1,1 @@
+"""What is shown: the engine, the model bundle, its exports and the Flask service."""
