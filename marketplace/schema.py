@@ -65,11 +65,19 @@ ITEM_FIELDS = (
     _field("price", pa.list_(pa.float64()), "price as shown, in currency"),
     _field("source", pa.list_(ID), "candidate source that proposed it"),
     _field("retrieval_score", pa.list_(pa.float32()), "that source's score"),
-    _field("merchant_value", pa.list_(pa.float64()), "worth to the platform apart from this order, currency per impression"),
+    _field(
+        "merchant_value", pa.list_(pa.float64()), "worth to the platform apart from this order, currency per impression"
+    ),
     _field("value", pa.list_(pa.float64()), "the value formula's result, in the formula's unit"),
     _field("position", pa.list_(pa.int32()), "1-based position shown; 0 = considered and not shown"),
-    _field("propensity", pa.list_(pa.float64()), "P(this item here | the items above it, the policy); NaN where not shown"),
-    _field("predictions", pa.map_(pa.string(), pa.list_(pa.float64())), "per head, n predictions: ctr, cvr, order_value, gmv"),
+    _field(
+        "propensity", pa.list_(pa.float64()), "P(this item here | the items above it, the policy); NaN where not shown"
+    ),
+    _field(
+        "predictions",
+        pa.map_(pa.string(), pa.list_(pa.float64())),
+        "per head, n predictions: ctr, cvr, order_value, gmv",
+    ),
 )
 
 SLATE = _schema(*REQUEST_FIELDS, *ITEM_FIELDS)
@@ -143,10 +151,14 @@ def _conform_column(table: pa.Table, field: pa.Field, *, where: str) -> pa.Chunk
         try:
             column = column.cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            raise SchemaError(f"{where}: column {field.name!r} is {column.type}, wanted {field.type}: {error}") from error
+            raise SchemaError(
+                f"{where}: column {field.name!r} is {column.type}, wanted {field.type}: {error}"
+            ) from error
     if column.null_count and not field.nullable:
         row = column.is_null().index(True).as_py()
-        raise SchemaError(f"{where}: column {field.name!r} has {column.null_count} empty values, the first in row {row}.")
+        raise SchemaError(
+            f"{where}: column {field.name!r} has {column.null_count} empty values, the first in row {row}."
+        )
     return column
 
 
