@@ -1,0 +1,46 @@
+# The two commands: `make demo` and `make test`. Everything else is listed by `make help`.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?= simulated
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PYTHONHASHSEED ?= 0
+
+.PHONY: help demo test test-all lint types imports bench docs install clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+demo: $(STAMP) ## the whole loop on DATA=simulated, trivago or complete-journey
+	@$(BIN)/value-model demo --data $(DATA)
+
+test: lint imports types $(STAMP) ## lint, import contracts, types, tests and notebooks
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-all: lint imports types $(STAMP) ## the same, with the slow proofs
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP) ## every benchmark, or ONLY=name
+	$(BIN)/python -m benchmarks $(ONLY)
+
+docs: $(STAMP) ## rewrite the tables that README.md and docs/ quote from benchmarks/results
+	$(BIN)/python -m benchmarks.tables
+
+install: $(STAMP) ## make .venv and install the pinned packages
+
+$(STAMP): constraints.txt setup.cfg pyproject.toml install.sh
+	@sh install.sh $(VENV)
+	@touch $@
+
+clean: ## remove what was built; runs/ stays
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -1,0 +1,174 @@
+"""The `value-model` command: every job by name. Jobs are imported when they are asked for, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+DATA_HELP = "simulated, trivago, complete-journey, ta-feng, online-retail, or a mapping file (docs/own_data.md)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="value-model")
+def cli() -> None:
+    """Rank a marketplace by what showing each item is worth.
+
+    \b
+    Start here:
+      value-model run --out runs/first            simulate a market, train, evaluate, export
+      value-model evaluate runs/first             the metric table and an HTML report
+      value-model serve runs/first                the HTTP service on its bundle
+      value-model recommend runs/first --user U   one explained slate
+    """
+
+
+@cli.command()
+@click.option("--data", default="simulated", show_default=True, help=DATA_HELP)
+@click.option("--size", type=click.Choice(["small", "demo", "large"]), default="demo", show_default=True)
+@click.option("--seed", default=7, show_default=True)
+@click.option("--index", type=click.Choice(["scann", "faiss", "exact"]), default="scann", show_default=True)
+@click.option("--policy", default="default", show_default=True, help="a shipped value policy, or a policy file")
+@click.option("--out", type=FOLDER, default=Path("runs/latest"), show_default=True, help="a new or interrupted run")
+def run(data: str, size: str, seed: int, index: str, policy: str, out: Path) -> None:
+    """Do everything: data, retrieval, ranker, calibration, evaluation, export.
+
+    A run that was interrupted goes on where it stopped when it is asked for again with the same options.
+    """
+    from jobs.config import RunConfig
+    from jobs.run import run_all
+
+    run_all(RunConfig(data=data, size=size, seed=seed, index=index, policy=policy), out)
+
+
+@cli.command()
+@click.option("--data", default="simulated", show_default=True, help=DATA_HELP)
+@click.option("--out", type=FOLDER, default=None, help="where the run is kept  [default: runs/demo-DATA]")
+def demo(data: str, out: Path | None) -> None:
+    """Run the whole loop once, ask the service for a slate, send feedback, and show the log."""
+    from jobs.demo import demo as job
+
+    job(data, out or Path("runs") / f"demo-{Path(data).stem}")
+
+
+@cli.command("train-retrieval")
+@click.argument("folder", type=FOLDER)
+def train_retrieval(folder: Path) -> None:
+    """Train the two towers of run FOLDER again and rebuild its index."""
+    from jobs.run import again
+
+    again(folder, "retrieval")
+
+
+@cli.command("train-ranker")
+@click.argument("folder", type=FOLDER)
+def train_ranker(folder: Path) -> None:
+    """Train the ranker of run FOLDER again, with its calibrators and its LightGBM twin."""
+    from jobs.run import again
+
+    again(folder, "ranker")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+def evaluate(folder: Path) -> None:
+    """Print the metric table of run FOLDER and write its HTML report."""
+    from jobs.run import again
+
+    again(folder, "evaluation")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+def export(folder: Path) -> None:
+    """Write the bundle of run FOLDER: what the service and TF-Serving load."""
+    from jobs.run import again
+
+    again(folder, "bundle")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="processes; one a core")
+@click.option("--log", type=click.Path(path_type=Path), default=None, help="SQLite log  [default: FOLDER/log.sqlite]")
+def serve(folder: Path, host: str, port: int, workers: int, log: Path | None) -> None:
+    """Serve the bundle of run FOLDER over HTTP with gunicorn."""
+    from jobs.serve import serve as job
+
+    job(folder, host=host, port=port, workers=workers, log=log)
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--user", default=None, help="a shopper  [default: one of the run's own]")
+@click.option("--surface", default="home", show_default=True)
+@click.option("-k", default=10, show_default=True, help="items to show")
+def recommend(folder: Path, user: str | None, surface: str, k: int) -> None:
+    """Print one slate of run FOLDER with predictions, merchant value and each term's contribution."""
+    from jobs.recommend import recommend as job
+
+    job(folder, user=user, surface=surface, k=k)
+
+
+@cli.command()
+@click.option("--size", type=click.Choice(["small", "demo", "large"]), default="demo", show_default=True)
+@click.option("--seed", default=7, show_default=True)
+@click.option("--out", type=FOLDER, default=Path("data/simulated"), show_default=True)
+def simulate(size: str, seed: int, out: Path) -> None:
+    """Simulate a market and write its tables as Parquet."""
+    from jobs.data import simulate as job
+
+    job(size, seed=seed, out=out)
+
+
+@cli.command("join-feedback")
+@click.argument("log", type=FILE)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("training_rows.parquet"), show_default=True)
+def join_feedback(log: Path, out: Path) -> None:
+    """Join the slates and feedback of a service's LOG into training rows, and count what did not join."""
+    from jobs.join_feedback import join_feedback as job
+
+    job(log, out=out)
+
+
+@cli.command("check-data")
+@click.argument("mapping", type=FILE)
+def check_data(mapping: Path) -> None:
+    """Say what is missing or odd in the data that MAPPING describes, with rows and fixes.
+
+    Exits with 1 where something must be mended before a run.
+    """
+    from jobs.check import check_data as job
+
+    sys.exit(job(mapping))
+
+
+@cli.command("check-policy")
+@click.argument("policy", type=FILE)
+@click.option("--run", "folder", type=FOLDER, default=None, help="a run whose held-out slates it is tried on")
+def check_policy(policy: Path, folder: Path | None) -> None:
+    """Say what is wrong or risky in a value POLICY, with lines, reasons and fixes."""
+    from jobs.check import check_policy as job
+
+    sys.exit(job(policy, folder))
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one line, not a stack trace."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except (ValueError, FileNotFoundError) as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"value-model: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,23 @@
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """`data`: simulated, trivago, complete-journey, ta-feng, online-retail, or the path of a mapping file (TOML).
+
+    `size` of the simulated market: small, demo or large. `index`: scann, faiss or exact. Shares are of time.
+    """
+
+    data: str = "simulated"
+    size: str = "demo"
+    seed: int = 7
+    index: str = "scann"
+    test_share: float = 0.2  # last share of the slates: never trained on, never tuned on
+    validation_share: float = 0.15  # last share of the rest: early stopping and calibration
+    retrieval_epochs: int = 5
+    ranker_epochs: int = 20
+    policy: str = "default"  # a shipped value policy, or the path of one

@@ -1,0 +1,86 @@
+"""A run is a folder: its configuration, seed and versions, what each stage made, and which stages are done.
+
+    run.json            configuration and package versions
+    data/               the data set's tables, Parquet
+    retrieval/          towers, candidate sources, item embeddings
+    ranker/             MMoE, LightGBM twin, calibrators, encoder, held-out predictions
+    evaluation/         metrics.json, report.html, plots
+    bundle/             what the service loads
+    stages.json         the stages that are done, with their seconds and peak memory
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from jobs.config import RunConfig
+
+PACKAGES = ("value-model", "numpy", "pyarrow", "tensorflow", "tensorflow-recommenders", "tensorflow-ranking", "scann")
+
+
+class RunFolder:
+    """The folder of one run; a stage that is done is not done again."""
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """Make the folder, or take up an existing one: its configuration must be the same."""
+        path.mkdir(parents=True, exist_ok=True)
+        kept = path / "run.json"
+        if kept.exists() and (found := json.loads(kept.read_text())["config"]) != asdict(config):
+            changed = {name: (found.get(name), new) for name, new in asdict(config).items() if found.get(name) != new}
+            raise RunFolderError(
+                f"{path} holds a run with another configuration: {changed}. Choose another --out, or remove it."
+            )
+        about = {"config": asdict(config), "versions": {package: version(package) for package in PACKAGES}}
+        kept.write_text(json.dumps(about, indent=1) + "\n")
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run."""
+        kept = path / "run.json"
+        if not kept.exists():
+            raise RunFolderError(f"{path} is not a run: it has no run.json. Make one with `value-model run --out {path}`.")
+        return cls(path, RunConfig(**json.loads(kept.read_text())["config"]))
+
+    def part(self, name: str) -> Path:
+        """The folder of one part, made when missing."""
+        folder = self.path / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def stages(self) -> dict[str, dict[str, float]]:
+        """Stage name -> seconds and peak memory (MB) of the stages that are done, in the order they ran."""
+        kept = self.path / "stages.json"
+        return json.loads(kept.read_text()) if kept.exists() else {}
+
+    def stage(self, name: str, work: Callable[[], None], *, again: bool = False) -> None:
+        """Do `work` unless it is done; a stage that is done again forgets the stages after it."""
+        done = self.stages
+        if name in done and not again:
+            print(f"== {name}: done before, kept")
+            return
+        print(f"== {name}", flush=True)
+        start = time.perf_counter()
+        work()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        earlier = list(done)[: list(done).index(name)] if name in done else list(done)
+        kept = {stage: done[stage] for stage in earlier}
+        kept[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_mb": round(peak)}
+        (self.path / "stages.json").write_text(json.dumps(kept, indent=1) + "\n")
+        print(f"   {kept[name]['seconds']:.1f} s", flush=True)
+
+
+class RunFolderError(ValueError):
+    """A run folder that is missing or belongs to another configuration."""
