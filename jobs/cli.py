@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -159,7 +160,7 @@ def check_policy(policy: Path, folder: Path | None) -> None:
 
 
 def main() -> None:
-    """Entry point: errors that a user can mend are one line, not a stack trace."""
+    """Entry point: errors that a user can mend are one line; VALUE_MODEL_DEBUG=1 shows the stack."""
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
@@ -168,7 +169,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except (ValueError, FileNotFoundError) as error:
-        if "--debug" in sys.argv:
+        if os.environ.get("VALUE_MODEL_DEBUG"):
             raise
         click.echo(f"value-model: {error}", err=True)
         sys.exit(2)

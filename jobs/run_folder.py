@@ -1,12 +1,12 @@
 """A run is a folder: its configuration, seed and versions, what each stage made, and which stages are done.
 
-    run.json            configuration and package versions
-    data/               the data set's tables, Parquet
-    retrieval/          towers, candidate sources, item embeddings
-    ranker/             MMoE, LightGBM twin, calibrators, encoder, held-out predictions
-    evaluation/         metrics.json, report.html, plots
-    bundle/             what the service loads
-    stages.json         the stages that are done, with their seconds and peak memory
+run.json            configuration and package versions
+data/               the data set's tables, Parquet
+retrieval/          towers, candidate sources, item embeddings
+ranker/             MMoE, LightGBM twin, calibrators, encoder, held-out predictions
+evaluation/         metrics.json, report.html, plots
+bundle/             what the service loads
+stages.json         the stages that are done, with their seconds and peak memory
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class RunFolder:
         """An existing run."""
         kept = path / "run.json"
         if not kept.exists():
-            raise RunFolderError(f"{path} is not a run: it has no run.json. Make one with `value-model run --out {path}`.")
+            raise RunFolderError(
+                f"{path} is not a run: it has no run.json. Make one with `value-model run --out {path}`."
+            )
         return cls(path, RunConfig(**json.loads(kept.read_text())["config"]))
 
     def part(self, name: str) -> Path:

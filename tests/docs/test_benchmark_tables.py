@@ -1,0 +1,20 @@
+"""Figures in the pages are those of the result files."""
+
+import pytest
+
+from benchmarks.record import Measure
+from benchmarks.tables import pages, with_tables
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_tables_are_those_of_the_result_files(page):
+    text = page.read_text()
+    assert with_tables(text) == text, "run `make docs`"
+
+
+def test_a_bar_is_met_or_not():
+    assert Measure("auc", 0.8, "", ">= 0.8").met is True
+    assert Measure("auc", 0.7, "", ">= 0.8").met is False
+    assert Measure("ratio", 0.94, "", "0.95-1.05").met is False
+    assert Measure("ratio", 1.0, "", "0.95-1.05").met is True
+    assert Measure("seconds", 3.0, "s").met is None
