@@ -24,7 +24,7 @@ VERSIONS = ("numpy", "tensorflow", "lightgbm", "scann", "onnxruntime", "pyarrow"
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure; `interval` is (low, high) at 95 %, `bar` a comparison or a range "0.95-1.05", None = reported only."""
+    """One figure; `interval` is (low, high) at 95 %; `bar` is ">= 0.8" or a range "0.95-1.05", None = no bar."""
 
     name: str
     value: float

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform
+
+SCHEMAS = {"items": ITEMS, "merchants": MERCHANTS, "users": USERS, "slates": SLATE, "feedback": FEEDBACK}
 
 
 @dataclass(frozen=True)
@@ -29,3 +36,21 @@ class Dataset:
     def has_impressions(self) -> bool:
         """Whether lists were recorded; without them a click rate has no meaning."""
         return len(self.slates) > 0
+
+    def save(self, folder: Path) -> None:
+        """Write the tables as Parquet files, and the rest as dataset.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in SCHEMAS:
+            pq.write_table(getattr(self, table), folder / f"{table}.parquet", compression="zstd")
+        about = {"name": self.name, "currency": self.currency, "notes": list(self.notes)}
+        (folder / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """The data set that `Dataset.save` wrote; SchemaError where a file does not follow its schema."""
+    about = json.loads((folder / "dataset.json").read_text())
+    tables = {
+        name: conform(pq.read_table(folder / f"{name}.parquet"), schema, where=str(folder / f"{name}.parquet"))
+        for name, schema in SCHEMAS.items()
+    }
+    return Dataset(**tables, name=about["name"], currency=about["currency"], notes=tuple(about["notes"]))
