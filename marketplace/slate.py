@@ -1,0 +1,160 @@
+"""One answered request in memory: scalars, dicts of its context, and NumPy arrays over its n items.
+
+The engine makes a `Slate`, the log keeps it, a replay reads it back; everything that works on many requests uses
+the columnar table of `marketplace.schema.SLATE` and `marketplace.slates` instead.
+
+Conventions: text arrays are object arrays of str (None = missing, in `categorical` alone); a missing number is
+NaN, never None; arrays read back from a table are read-only views of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from itertools import accumulate, chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from marketplace import slates as columns
+from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, SchemaError
+
+LIST_MAPS = ("numeric", "categorical", "predictions")
+SCALAR_MAPS = ("context", "weights")
+SCALARS = tuple(f.name for f in REQUEST_FIELDS if not pa.types.is_map(f.type))
+ITEM_LISTS = tuple(f.name for f in ITEM_FIELDS if not pa.types.is_map(f.type))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slate:
+    """One request and its answer; the fields mean what `marketplace.schema.SLATE` says.
+
+    Raises SchemaError for a time without zone and for arrays of different lengths. Two slates are equal when every
+    field is, NaN being equal to NaN.
+    """
+
+    request_id: str
+    time: datetime
+    surface: str
+    user_id: str
+    currency: str
+    retriever_version: str
+    index_version: str
+    ranker_version: str
+    calibrator_version: str
+    policy_version: str
+    feature_spec_version: str
+    item_id: np.ndarray  # str [n]
+    merchant_id: np.ndarray  # str [n]
+    price: np.ndarray  # float64 [n], currency
+    source: np.ndarray  # str [n]
+    retrieval_score: np.ndarray  # float32 [n]
+    merchant_value: np.ndarray  # float64 [n], currency per impression
+    value: np.ndarray  # float64 [n], the formula's unit
+    position: np.ndarray  # int32 [n], 1-based; 0 = not shown
+    propensity: np.ndarray  # float64 [n], NaN where not shown
+    predictions: Mapping[str, np.ndarray] = field(default_factory=dict)  # head -> float64 [n]
+    session_id: str | None = None
+    query: str | None = None
+    page_merchant_id: str | None = None
+    page_item_id: str | None = None
+    experiment: str | None = None
+    variant: str | None = None
+    context: Mapping[str, str | None] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    numeric: Mapping[str, np.ndarray] = field(default_factory=dict)  # float32 [1 or n]
+    categorical: Mapping[str, np.ndarray] = field(default_factory=dict)  # str [1, n or a history's length]
+
+    def __post_init__(self) -> None:
+        if self.time.tzinfo is None:
+            raise SchemaError(f"slate {self.request_id!r}: time {self.time} has no time zone; use UTC.")
+        lengths = {name: len(getattr(self, name)) for name in ITEM_LISTS}
+        lengths |= {f"predictions[{head}]": len(values) for head, values in self.predictions.items()}
+        wrong = {name: length for name, length in lengths.items() if length != len(self.item_id)}
+        wrong |= {
+            f"numeric[{name}]": len(values)
+            for name, values in self.numeric.items()
+            if len(values) not in (1, len(self.item_id))
+        }
+        if wrong:
+            raise SchemaError(
+                f"slate {self.request_id!r}: {len(self.item_id)} items, but these have other lengths: {wrong}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Slate):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, Mapping):
+        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    return bool(a == b) or (isinstance(a, float) and a != a and b != b)
+
+
+def slates_to_table(slates: Sequence[Slate]) -> pa.Table:
+    """The slates as rows of SLATE, in the order given."""
+    return pa.Table.from_batches([slates_to_batch(slates)]).cast(SLATE)
+
+
+def slates_to_batch(slates: Sequence[Slate]) -> pa.RecordBatch:
+    """The same rows in `columns.PLAIN_SLATE`: text instead of dictionaries, which is cheaper for a single slate."""
+    return pa.RecordBatch.from_arrays(
+        [_to_array(slates, f.name, f.type) for f in columns.PLAIN_SLATE], schema=columns.PLAIN_SLATE
+    )
+
+
+def _to_array(slates: Sequence[Slate], name: str, kind: pa.DataType) -> pa.Array:
+    cells = [getattr(slate, name) for slate in slates]
+    if name in ITEM_LISTS:
+        return _lists(cells, kind)
+    if name in LIST_MAPS or name in SCALAR_MAPS:
+        keys = pa.array(list(chain.from_iterable(cells)), pa.string())
+        values = list(chain.from_iterable(cell.values() for cell in cells))
+        items = _lists(values, kind.item_type) if name in LIST_MAPS else pa.array(values, kind.item_type)
+        return pa.MapArray.from_arrays(_offsets(cells), keys, items, type=kind)
+    return pa.array(cells, kind)
+
+
+def _lists(cells: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
+    flat = np.concatenate(cells) if cells else np.array([], object)
+    return pa.ListArray.from_arrays(_offsets(cells), pa.array(flat, kind.value_type), type=kind)
+
+
+def _offsets(cells: Sequence[Any]) -> pa.Array:
+    return pa.array(list(accumulate(map(len, cells), initial=0)), pa.int32())
+
+
+def table_to_slates(table: pa.Table) -> list[Slate]:
+    """The rows of a SLATE table as `Slate`s, in row order."""
+    cells = {name: table[name].to_pylist() for name in SCALARS}
+    cells |= {name: [dict(cell) for cell in table[name].to_pylist()] for name in SCALAR_MAPS}
+    offsets = columns.item_offsets(table)
+    cells |= {name: _slices(columns.to_numpy(columns.flat(table, name)), offsets) for name in ITEM_LISTS}
+    cells |= {name: _dicts(columns.entries(table, name)) for name in LIST_MAPS}
+    return [Slate(**dict(zip(cells, row, strict=True))) for row in zip(*cells.values(), strict=True)]
+
+
+def _slices(values: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
+    bounds = offsets.tolist()
+    return [values[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _dicts(entries: columns.Entries) -> list[dict[str, np.ndarray]]:
+    names = entries.keys.to_pylist()
+    arrays = _slices(columns.to_numpy(entries.values), entries.value_offsets)
+    bounds = entries.offsets.tolist()
+    return [
+        dict(zip(names[start:stop], arrays[start:stop], strict=True))
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+    ]

@@ -1,0 +1,207 @@
+"""Columnar access to a SLATE table, without Python loops over items or requests.
+
+Conventions: R requests own N items; request r owns items offsets[r]:offsets[r+1] of every flat column. A map
+column (context, weights, numeric, categorical, predictions) holds named entries per request; where a name occurs
+twice in one request the first counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.schema import SLATE
+
+
+def plain(kind: pa.DataType) -> pa.DataType:
+    """`kind` with every dictionary replaced by its values' type."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    return pa.list_(plain(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+PLAIN_SLATE = pa.schema([f.with_type(plain(f.type)) for f in SLATE], metadata=SLATE.metadata)
+
+
+class Lists(NamedTuple):
+    """One list per request: request r holds values[offsets[r]:offsets[r+1]]."""
+
+    offsets: np.ndarray  # int64 [R + 1]
+    values: pa.Array
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A map of lists, unpacked: request r owns entries offsets[r]:offsets[r+1]; entry e is keys[e] with its values."""
+
+    offsets: np.ndarray  # int64 [R + 1]
+    keys: pa.Array  # string [E]
+    value_offsets: np.ndarray  # int64 [E + 1]
+    values: pa.Array
+
+
+def item_offsets(slates: pa.Table) -> np.ndarray:
+    """int64 [R + 1]: where each request's items begin and end in the flat columns."""
+    return _offsets(slates["item_id"])
+
+
+def flat(slates: pa.Table, name: str) -> pa.Array:
+    """[N]: a list column over items, all requests one after another."""
+    return _one(slates[name]).flatten()
+
+
+def request_of_rows(slates: pa.Table) -> np.ndarray:
+    """int64 [N]: the request that each flat item belongs to."""
+    offsets = item_offsets(slates)
+    return np.repeat(np.arange(len(slates)), np.diff(offsets))
+
+
+def shown(slates: pa.Table) -> np.ndarray:
+    """bool [N]: which of the considered items were on the page."""
+    return to_numpy(flat(slates, "position")) > 0
+
+
+def names(slates: pa.Table, column: str) -> list[str]:
+    """The names that occur in a map column, in order of first appearance."""
+    return pc.unique(_map(slates, column)[1]).to_pylist()
+
+
+def numeric_features(slates: pa.Table, name: str) -> Lists:
+    """float32 lists of length 1 (request) or n (items); empty where the request did not log `name`."""
+    return lists(slates, "numeric", name)
+
+
+def categorical_features(slates: pa.Table, name: str) -> Lists:
+    """Text lists of length 1, n or a history's length; empty where the request did not log `name`."""
+    return lists(slates, "categorical", name)
+
+
+def predictions(slates: pa.Table, head: str) -> np.ndarray:
+    """float64 [N]: a head's predictions; NaN where the request did not log `head`."""
+    logged = lists(slates, "predictions", head)
+    result = np.full(item_offsets(slates)[-1], np.nan)
+    result[np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))] = to_numpy(logged.values)
+    return result
+
+
+def context(slates: pa.Table, name: str) -> pa.Array:
+    """string [R]: a context entry; null where the request has none of that name."""
+    return _scalars(slates, "context", name)
+
+
+def weights(slates: pa.Table, name: str) -> np.ndarray:
+    """float64 [R]: a weight of the value formula as applied; NaN where absent."""
+    return to_numpy(_scalars(slates, "weights", name).fill_null(np.nan))
+
+
+def lists(slates: pa.Table, column: str, name: str) -> Lists:
+    """The entry `name` of a map-of-lists column: one list per request, empty where absent."""
+    offsets, keys, items = _map(slates, column)
+    picked = items.take(_entry(offsets, keys, name))
+    return Lists(_offsets(picked), picked.flatten())
+
+
+def all_lists(slates: pa.Table, column: str) -> dict[str, Lists]:
+    """Every entry of a map-of-lists column by name; quicker than asking for each."""
+    offsets, keys, items = _map(slates, column)
+    found = _all_entries(offsets, keys)
+    picked = {name: items.take(entry) for name, entry in found.items()}
+    return {name: Lists(_offsets(cells), cells.flatten()) for name, cells in picked.items()}
+
+
+def entries(slates: pa.Table, column: str) -> Entries:
+    """A map-of-lists column, unpacked."""
+    offsets, keys, items = _map(slates, column)
+    return Entries(offsets, keys, _offsets(items), items.flatten())
+
+
+def map_of_lists(columns: Mapping[str, Lists], *, requests: int, values: pa.DataType) -> pa.MapArray:
+    """The inverse of `all_lists`: R map cells, each with the entries `columns` in their order."""
+    width = len(columns)
+    keys = pa.array(list(columns) * requests, pa.string())
+    offsets = pa.array(np.arange(requests + 1, dtype=np.int32) * width)
+    by_column = [
+        pa.ListArray.from_arrays(pa.array(cells.offsets, pa.int32()), cells.values.cast(values))
+        for cells in columns.values()
+    ] or [pa.array([], pa.list_(values))]
+    order = np.arange(requests * width).reshape(width, requests).T.ravel()
+    items = pa.concat_arrays(by_column).take(pa.array(order))
+    return pa.MapArray.from_arrays(offsets, keys, items).cast(pa.map_(pa.string(), pa.list_(values)))
+
+
+def to_numpy(array: pa.Array) -> np.ndarray:
+    """NumPy values of an Arrow array: text as object, numbers without a copy where they hold no null."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _offsets(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    lengths = to_numpy(pc.list_value_length(column).fill_null(0))
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _map(slates: pa.Table, column: str) -> tuple[np.ndarray, pa.Array, pa.Array]:
+    """Offsets, keys and items of a map column; the offsets start at 0 even for a slice of a table."""
+    cells = _one(slates[column])
+    raw = np.asarray(cells.offsets, np.int64)
+    start, stop = int(raw[0]), int(raw[-1])
+    return raw - start, cells.keys.slice(start, stop - start), cells.items.slice(start, stop - start)
+
+
+def _scalars(slates: pa.Table, column: str, name: str) -> pa.Array:
+    offsets, keys, items = _map(slates, column)
+    return items.take(_entry(offsets, keys, name))
+
+
+def _entry(offsets: np.ndarray, keys: pa.Array, name: str) -> pa.Array:
+    """int64 [R]: the first entry called `name` of each request; null where there is none."""
+    width = _regular(offsets, keys)
+    if width is not None:
+        head = keys.slice(0, width).to_pylist()
+        where = np.arange(len(offsets) - 1) * width + head.index(name) if name in head else None
+        return pa.array(where) if where is not None else pa.nulls(len(offsets) - 1, pa.int64())
+    return _first(offsets, np.flatnonzero(to_numpy(pc.equal(keys, name))))
+
+
+def _all_entries(offsets: np.ndarray, keys: pa.Array) -> dict[str, pa.Array]:
+    width = _regular(offsets, keys)
+    if width is not None:
+        rows = np.arange(len(offsets) - 1) * width
+        return {name: pa.array(rows + j) for j, name in enumerate(keys.slice(0, width).to_pylist())}
+    coded = keys.dictionary_encode()
+    codes = to_numpy(coded.indices)
+    return {name: _first(offsets, np.flatnonzero(codes == j)) for j, name in enumerate(coded.dictionary.to_pylist())}
+
+
+def _regular(offsets: np.ndarray, keys: pa.Array) -> int | None:
+    """Number of entries per request if all requests have the same distinct keys in the same order, else None."""
+    requests = len(offsets) - 1
+    width = int(offsets[1]) if requests else 0
+    if width == 0 or not np.array_equal(offsets, np.arange(requests + 1) * width):
+        return None
+    codes = to_numpy(keys.dictionary_encode().indices).reshape(requests, width)
+    return width if (codes == np.arange(width)).all() else None
+
+
+def _first(offsets: np.ndarray, found: np.ndarray) -> pa.Array:
+    rows, first = np.unique(np.searchsorted(offsets, found, side="right") - 1, return_index=True)
+    entry = np.zeros(len(offsets) - 1, np.int64)
+    missing = np.ones(len(offsets) - 1, bool)
+    entry[rows], missing[rows] = found[first], False
+    return pa.array(entry, mask=missing)
