@@ -1,0 +1,147 @@
+"""Build an index that is good enough, or refuse; keep it with its identifiers and its measured recall.
+
+A saved folder holds the index's own files, `embeddings.npy` (float32 [n, d]; filtered search needs them), `items.txt`
+(row -> item id, one JSON string a line) and `report.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.config import DEFAULTS, RetrievalConfig
+from retrieval.exact import ExactIndex
+from retrieval.index import CandidateIndex
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What was built, and how much of exact search it finds."""
+
+    kind: str
+    rows: int
+    dimensions: int
+    k: int
+    queries: int
+    recall: float
+    gate: float
+
+
+@dataclass(frozen=True)
+class BuiltIndex:
+    """An index, the embeddings it searches (float32 [n, d]) and its report."""
+
+    index: CandidateIndex
+    embeddings: np.ndarray
+    report: IndexReport
+
+
+class RecallBelowGate(ValueError):
+    """An approximate index misses too much of what exact search finds."""
+
+
+def _exact(embeddings: np.ndarray, config: RetrievalConfig) -> CandidateIndex:
+    return ExactIndex(embeddings)
+
+
+def _scann(embeddings: np.ndarray, config: RetrievalConfig) -> CandidateIndex:
+    from retrieval.scann_index import ScannIndex
+
+    return ScannIndex.build(embeddings, config=config)
+
+
+def _faiss(embeddings: np.ndarray, config: RetrievalConfig) -> CandidateIndex:
+    from retrieval.faiss_index import FaissIndex
+
+    return FaissIndex.build(embeddings, config=config)
+
+
+# Each loads its system only when it is asked for.
+BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], CandidateIndex]] = {
+    "exact": _exact,
+    "scann": _scann,
+    "faiss": _faiss,
+}
+
+
+def recall(found: np.ndarray, exact: np.ndarray) -> float:
+    """Share of each row of `exact` [q, k] that is in the same row of `found` [q, k]; -1 is an empty slot."""
+    offset = np.arange(len(exact))[:, None] * (int(max(exact.max(), found.max())) + 1)
+    return float(np.isin(exact + offset, (found + offset)[found >= 0]).mean())
+
+
+def build_index(
+    kind: str, embeddings: np.ndarray, *, queries: np.ndarray, config: RetrievalConfig = DEFAULTS
+) -> BuiltIndex:
+    """The index of `kind` over float32 [n, d], with its recall@k of exact search on sample queries [q, d].
+
+    Raises RecallBelowGate where recall is below `config.gate`, ValueError for an unknown kind or unusable numbers.
+    """
+    if kind not in BUILDERS:
+        raise ValueError(f"index kind {kind!r} is unknown; choose one of {', '.join(BUILDERS)}")
+    _check(embeddings, "embeddings")
+    _check(queries, "sample queries")
+    if queries.shape[1] != embeddings.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} dimensions, embeddings {embeddings.shape[1]}")
+    embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+    queries = np.ascontiguousarray(queries[: config.gate_queries], dtype=np.float32)
+    index = BUILDERS[kind](embeddings, config)
+    k = min(config.gate_k, len(embeddings))
+    exact, _ = ExactIndex(embeddings).search(queries, k=k)
+    found, _ = index.search(queries, k=k)
+    rows, dimensions = embeddings.shape
+    report = IndexReport(kind, rows, dimensions, k, len(queries), recall(found, exact), config.gate)
+    if report.recall < report.gate:
+        raise RecallBelowGate(_refusal(report, config))
+    return BuiltIndex(index, embeddings, report)
+
+
+def _check(matrix: np.ndarray, what: str) -> None:
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(f"{what} must be a matrix with rows and columns, received shape {matrix.shape}")
+    bad = ~np.isfinite(matrix).all(axis=1)
+    if bad.any():
+        raise ValueError(f"{what}: {int(bad.sum())} rows hold NaN or infinity, the first is row {int(bad.argmax())}")
+
+
+def _refusal(report: IndexReport, config: RetrievalConfig) -> str:
+    return (
+        f"{report.kind} index of {report.rows} x {report.dimensions} refused: recall@{report.k} {report.recall:.3f} "
+        f"on {report.queries} queries is below the gate {report.gate}. Raise leaves_share (now {config.leaves_share}) "
+        f"or reorder_factor (now {config.reorder_factor}), or build kind 'exact'."
+    )
+
+
+def save_index(built: BuiltIndex, folder: Path, *, item_ids: Sequence[str]) -> None:
+    """Write index, embeddings, identifiers by row, and report; the folder can be moved."""
+    if len(item_ids) != built.report.rows:
+        raise ValueError(f"{len(item_ids)} item ids for an index of {built.report.rows} rows")
+    folder.mkdir(parents=True, exist_ok=True)
+    built.index.save(folder)
+    np.save(folder / "embeddings.npy", built.embeddings, allow_pickle=False)
+    (folder / "items.txt").write_text("".join(json.dumps(str(item)) + "\n" for item in item_ids))
+    (folder / "report.json").write_text(json.dumps(asdict(built.report), indent=1) + "\n")
+
+
+def load_index(folder: Path) -> tuple[BuiltIndex, list[str]]:
+    """(index as it was built, item ids by row)."""
+    report = IndexReport(**json.loads((folder / "report.json").read_text()))
+    embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
+    item_ids = [json.loads(line) for line in (folder / "items.txt").read_text().splitlines()]
+    return BuiltIndex(_load(report.kind, folder), embeddings, report), item_ids
+
+
+def _load(kind: str, folder: Path) -> CandidateIndex:
+    if kind == "scann":
+        from retrieval.scann_index import ScannIndex
+
+        return ScannIndex.load(folder)
+    if kind == "faiss":
+        from retrieval.faiss_index import FaissIndex
+
+        return FaissIndex.load(folder)
+    return ExactIndex.load(folder)

@@ -1,0 +1,56 @@
+"""Search among the allowed rows only, with an index that knows nothing of filters.
+
+A small allowed set is scored in full. A large one is answered from a longer list of the index with the rest struck
+out; where too few are left, it is scored in full after all, so that k rows are returned whenever k are allowed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from retrieval.config import DEFAULTS, RetrievalConfig
+from retrieval.exact import top_rows
+from retrieval.index import CandidateIndex
+
+
+def filtered_search(
+    index: CandidateIndex,
+    embeddings: np.ndarray,
+    query: np.ndarray,
+    *,
+    k: int,
+    allowed: np.ndarray | None,
+    exclude: np.ndarray,
+    config: RetrievalConfig = DEFAULTS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most k rows of `embeddings` [n, d] by inner product with `query` [d]: (rows int32, products float32).
+
+    `allowed` is a bool mask [n] (None = all), `exclude` holds distinct rows that must not be returned.
+    """
+    count = len(embeddings) if allowed is None else int(np.count_nonzero(allowed))
+    if allowed is not None and count <= config.exact_filter_below:
+        return _scored(embeddings, query, k=k, allowed=allowed, exclude=exclude)
+    wanted = k if allowed is None else math.ceil(k * config.overfetch * len(embeddings) / count)
+    rows, products = (found[0] for found in index.search(query[None], k=wanted + len(exclude)))
+    keep = rows >= 0
+    if allowed is not None:
+        keep &= allowed[rows]
+    if len(exclude):
+        keep &= ~np.isin(rows, exclude)
+    found = np.flatnonzero(keep)[:k]
+    if len(found) < min(k, count - len(exclude)):
+        return _scored(embeddings, query, k=k, allowed=allowed, exclude=exclude)
+    return rows[found], products[found]
+
+
+def _scored(
+    embeddings: np.ndarray, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    mask = np.ones(len(embeddings), bool) if allowed is None else allowed.copy()
+    mask[exclude] = False
+    rows = np.flatnonzero(mask).astype(np.int32)
+    products = embeddings[rows] @ query
+    best = top_rows(products[None], k=k)[0]
+    return rows[best], products[best]

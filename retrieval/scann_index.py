@@ -1,0 +1,107 @@
+"""Search by ScaNN: anisotropic quantisation, partitions, exact rescoring.
+
+Source: Guo et al. 2020, Accelerating Large-Scale Inference with Anisotropic Vector Quantization; the sizes at which
+partitions and quantisation start are those of ScaNN's documentation (docs/algorithms.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from retrieval.config import DEFAULTS, RetrievalConfig
+
+TRAINING_SAMPLE = 100_000  # rows that centroids and codebooks are learned from
+ANISOTROPIC_THRESHOLD = 0.2
+LONG_LIST = 100  # results above which the rescored multiple shrinks
+
+
+@functools.cache
+def _scann() -> ModuleType:
+    """The pybind searcher, without TensorFlow: importing scann imports it where installed, for ops not used here."""
+    hidden = "tensorflow" not in sys.modules
+    if hidden:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        from scann.scann_ops.py import scann_ops_pybind
+    finally:
+        if hidden:
+            del sys.modules["tensorflow"]
+    return scann_ops_pybind
+
+
+class ScannIndex:
+    """A ScaNN searcher over catalogue rows; identifiers stay outside, since ScaNN would pickle them."""
+
+    kind = "scann"
+
+    def __init__(self, searcher: Any, *, rows: int, leaves_to_search: int, reorder_factor: int) -> None:
+        self._searcher = searcher
+        self._rows = rows
+        self._leaves_to_search = leaves_to_search
+        self._reorder_factor = reorder_factor
+
+    @classmethod
+    def build(cls, embeddings: np.ndarray, *, config: RetrievalConfig = DEFAULTS) -> ScannIndex:
+        """Brute force, quantised, or partitioned and quantised, by the number of rows of float32 [n, d]."""
+        rows = len(embeddings)
+        builder = _scann().builder(np.ascontiguousarray(embeddings, dtype=np.float32), config.gate_k, "dot_product")
+        leaves_to_search = -1
+        if rows >= config.partition_from:
+            leaves = round(math.sqrt(rows))
+            leaves_to_search = max(1, round(leaves * config.leaves_share))
+            builder = builder.tree(leaves, leaves_to_search, training_sample_size=TRAINING_SAMPLE)
+        if rows < config.brute_force_below:
+            builder = builder.score_brute_force()
+        else:
+            builder = builder.score_ah(
+                config.dimensions_per_block, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD
+            ).reorder(min(rows, config.reorder_factor * config.gate_k))
+        return cls(builder.build(), rows=rows, leaves_to_search=leaves_to_search, reorder_factor=config.reorder_factor)
+
+    def search(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows int32 [q, k], inner products float32 [q, k]), best first; row -1 where partitions ran out of rows."""
+        k = min(k, self._rows)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        # Longer lists need a smaller multiple of k: at k = 100 x m, the factor shrinks by sqrt(m).
+        reorder = min(self._rows, round(self._reorder_factor * k / math.sqrt(max(1.0, k / LONG_LIST))))
+        if len(queries) == 1:  # the batched call splits work by query and is slower for one
+            found, products = self._searcher.search(queries[0], k, reorder, self._leaves_to_search)
+            return _padded(found[None], products[None], k=k)
+        found, products = self._searcher.search_batched(queries, k, reorder, self._leaves_to_search)
+        return _padded(found, products, k=k)
+
+    def save(self, folder: Path) -> None:
+        """ScaNN's own files with relative paths, and the search settings beside them."""
+        files = folder / "scann"
+        files.mkdir(parents=True, exist_ok=True)
+        self._searcher.serialize(str(files), relative_path=True)
+        settings = {
+            "rows": self._rows,
+            "leaves_to_search": self._leaves_to_search,
+            "reorder_factor": self._reorder_factor,
+        }
+        (folder / "search.json").write_text(json.dumps(settings))
+
+    @classmethod
+    def load(cls, folder: Path) -> ScannIndex:
+        settings = json.loads((folder / "search.json").read_text())
+        return cls(_scann().load_searcher(str(folder / "scann"), assets_backcompat_shim=False), **settings)
+
+
+def _padded(found: np.ndarray, products: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Width k, with row -1 and product -inf in the slots that were not filled (ScaNN marks them NaN)."""
+    rows = np.full((len(found), k), -1, np.int32)
+    scores = np.full((len(found), k), -np.inf, np.float32)
+    width = min(k, found.shape[1])
+    real = ~np.isnan(products[:, :width])
+    rows[:, :width] = np.where(real, found[:, :width].astype(np.int64), -1)
+    scores[:, :width] = np.where(real, products[:, :width], -np.inf)
+    return rows, scores

@@ -1,0 +1,165 @@
+"""What every CandidateIndex promises, asked of each implementation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from retrieval.build import BUILDERS, RecallBelowGate, build_index, load_index, recall, save_index
+from retrieval.config import DEFAULTS
+from retrieval.filtered import filtered_search
+
+# Small thresholds, so that a small catalogue reaches every branch: brute force, quantised, partitioned.
+CONFIG = replace(DEFAULTS, brute_force_below=500, partition_from=2_000, exact_filter_below=100, leaves_share=0.3)
+SIZES = (300, 1_000, 3_000)
+DIMENSIONS = 16
+
+
+def catalogue(rows: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(20, DIMENSIONS))
+    return (centres[rng.integers(20, size=rows)] + 0.5 * rng.normal(size=(rows, DIMENSIONS))).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=[(kind, rows) for kind in BUILDERS for rows in SIZES], ids=str)
+def built(request):
+    kind, rows = request.param
+    return build_index(kind, catalogue(rows), queries=catalogue(64, seed=1), config=CONFIG)
+
+
+def test_returns_k_distinct_rows_best_first_with_their_inner_products(built):
+    queries = catalogue(8, seed=2)
+    rows, products = built.index.search(queries, k=50)
+    assert rows.shape == products.shape == (8, 50)
+    assert rows.dtype == np.int32
+    assert products.dtype == np.float32
+    assert all(len(set(row)) == 50 for row in rows)
+    assert (np.diff(products, axis=1) <= 1e-5).all()
+    truth = np.einsum("qkd,qd->qk", built.embeddings[rows], queries)
+    np.testing.assert_allclose(products, truth, rtol=1e-4, atol=1e-4)
+
+
+def test_one_query_gives_what_a_batch_gives(built):
+    queries = catalogue(4, seed=3)
+    batch, _ = built.index.search(queries, k=20)
+    single = np.concatenate([built.index.search(query[None], k=20)[0] for query in queries])
+    np.testing.assert_array_equal(batch, single)
+
+
+def test_finds_what_an_obvious_search_finds(built):
+    queries = catalogue(32, seed=4)
+    oracle = np.argsort(-(queries @ built.embeddings.T), axis=1, kind="stable")[:, :100]
+    found, _ = built.index.search(queries, k=100)
+    measured = np.mean([len(set(a) & set(b)) / 100 for a, b in zip(found, oracle, strict=True)])
+    assert measured >= CONFIG.gate
+    assert recall(found, oracle) == pytest.approx(measured)
+
+
+def test_more_than_there_are_gives_all_of_them_at_most_once(built):
+    rows, _ = built.index.search(catalogue(2, seed=5), k=10**6)
+    assert rows.shape == (2, len(built.embeddings))
+    found = rows[0][rows[0] >= 0]
+    assert len(set(found)) == len(found)
+
+
+def test_a_saved_index_can_be_moved_and_answers_the_same(built, tmp_path):
+    ids = [f"عنصر {row}\n" for row in range(len(built.embeddings))]
+    save_index(built, tmp_path / "first", item_ids=ids)
+    (tmp_path / "first").rename(tmp_path / "second")
+    loaded, loaded_ids = load_index(tmp_path / "second")
+    assert loaded_ids == ids
+    assert loaded.report == built.report
+    queries = catalogue(8, seed=6)
+    for before, after in zip(built.index.search(queries, k=30), loaded.index.search(queries, k=30), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not list((tmp_path / "second").rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+def test_a_filter_lets_nothing_else_through_and_fills_k_where_k_are_allowed(built, share):
+    rng = np.random.default_rng(7)
+    rows = len(built.embeddings)
+    allowed = rng.random(rows) < share
+    exclude = rng.choice(rows, 20, replace=False).astype(np.int32)
+    possible = np.setdiff1d(np.flatnonzero(allowed), exclude)
+    for query in catalogue(10, seed=8):
+        found, products = filtered_search(
+            built.index, built.embeddings, query, k=40, allowed=allowed, exclude=exclude, config=CONFIG
+        )
+        assert set(found) <= set(possible)
+        assert len(set(found)) == len(found) == min(40, len(possible))
+        assert (np.diff(products) <= 1e-5).all()
+
+
+def test_a_filter_against_the_query_is_still_filled(built):
+    """The allowed half is the half that the query likes least: the index's own list holds none of it."""
+    query = catalogue(1, seed=9)[0]
+    products = built.embeddings @ query
+    allowed = products < np.median(products)
+    found, _ = filtered_search(
+        built.index,
+        built.embeddings,
+        query,
+        k=25,
+        allowed=allowed,
+        exclude=np.empty(0, np.int32),
+        config=replace(CONFIG, exact_filter_below=0),
+    )
+    best = np.flatnonzero(allowed)[np.argsort(-products[allowed], kind="stable")[:25]]
+    assert set(found) == set(best)
+
+
+def test_exclusion_without_a_filter(built):
+    query = catalogue(1, seed=10)[0]
+    first = built.index.search(query[None], k=30)[0][0]
+    found, _ = filtered_search(built.index, built.embeddings, query, k=30, allowed=None, exclude=first, config=CONFIG)
+    assert len(found) == 30
+    assert not set(found) & set(first)
+
+
+def test_a_build_below_its_gate_is_refused_with_the_reason_and_the_fix():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3_000, DIMENSIONS)).astype(np.float32)
+    starved = replace(CONFIG, leaves_share=0.02)
+    with pytest.raises(RecallBelowGate, match=r"recall@100 0\.\d+ .* below the gate 0\.95.*Raise leaves_share"):
+        build_index("faiss", noise, queries=noise[:64], config=starved)
+
+
+def test_exact_search_passes_any_gate():
+    built = build_index("exact", catalogue(3_000), queries=catalogue(16, seed=1), config=replace(CONFIG, gate=1.0))
+    assert built.report.recall == 1.0
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "queries", "message"),
+    [
+        (np.full((5, 2), np.nan, np.float32), np.ones((1, 2), np.float32), "NaN or infinity, the first is row 0"),
+        (np.empty((0, 2), np.float32), np.ones((1, 2), np.float32), r"shape \(0, 2\)"),
+        (np.ones((5, 2), np.float32), np.ones((1, 3), np.float32), "3 dimensions"),
+    ],
+)
+def test_unusable_numbers_are_refused(embeddings, queries, message):
+    with pytest.raises(ValueError, match=message):
+        build_index("exact", embeddings, queries=queries)
+
+
+def test_an_unknown_kind_lists_the_known():
+    with pytest.raises(ValueError, match="exact, scann, faiss"):
+        build_index("annoy", catalogue(10), queries=catalogue(2))
+
+
+PROOF = """
+import sys, numpy as np
+from retrieval.build import build_index
+rows = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+build_index("scann", rows, queries=rows)
+assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules), "TensorFlow was loaded"
+"""
+
+
+def test_searching_with_scann_does_not_load_tensorflow():
+    subprocess.run([sys.executable, "-c", PROOF], check=True, timeout=60)
