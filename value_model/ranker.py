@@ -44,3 +44,9 @@ class Ranker(Protocol):
     def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """float64 [N] a head, and the composed ctcvr and gmv; position None = neutral, as in serving."""
         ...
+
+
+def composed(heads: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`heads` with ctcvr and gmv: the one place where they are multiplied."""
+    ctcvr = heads["ctcvr"] if "ctcvr" in heads else heads["ctr"] * heads["cvr"]
+    return dict(heads) | {"ctcvr": ctcvr, "gmv": ctcvr * heads["order_value"]}
