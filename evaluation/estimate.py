@@ -1,19 +1,5 @@
-"""One answer to every "how much"."""
+"""One answer to every "how much": defined at the bottom of the house, where the simulator's truth gives it too."""
 
-from __future__ import annotations
+from marketplace.estimate import Estimate
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval: `value` in [`low`, `high`] at `level`, from `n` independent units."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    level: float = 0.95
-
-    def __str__(self) -> str:
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+__all__ = ["Estimate"]
