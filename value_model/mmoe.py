@@ -43,8 +43,8 @@ class MMoE:
         """float64 [N] a head, and the composed ctcvr and gmv; position None = neutral, as in serving."""
         place = np.zeros(len(inputs.request), np.int32) if position is None else position.astype(np.int32)
         user = self._user(*map(tf.constant, (inputs.user_codes, inputs.user_lists, inputs.user_numbers)))
-        columns = (inputs.item_codes, inputs.item_lists, inputs.item_numbers, inputs.cross_numbers)
-        columns += (inputs.request, place)
+        items = (inputs.item_codes, inputs.item_lists, inputs.item_numbers)
+        columns = (*items, inputs.cross_numbers, inputs.request, place)
         chunks = []
         for start in range(0, max(len(place), 1), CHUNK):
             rows = (tf.constant(column[start : start + CHUNK]) for column in columns)
@@ -78,7 +78,7 @@ class MMoE:
             "click": self.click,
         }
         (folder / "mmoe.json").write_text(json.dumps(definition, indent=1))
-        np.savez(folder / "mmoe.npz", **self.weights())
+        np.savez(folder / "mmoe.npz", allow_pickle=False, **self.weights())
 
     @classmethod
     def load(cls, folder: Path) -> MMoE:

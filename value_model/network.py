@@ -140,7 +140,8 @@ class Network(keras.Model):
     def _drop(self, hidden: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
         if seed is None or self._shape.dropout == 0:
             return hidden
-        return tf.nn.experimental.stateless_dropout(hidden, self._shape.dropout, seed=seed + [0, layer])
+        own = tf.stack([seed[0], 2 * seed[1] + layer])
+        return tf.nn.experimental.stateless_dropout(hidden, self._shape.dropout, seed=own)
 
     def _logits(self, deep: tf.Tensor, wide: tf.Tensor, position: tf.Tensor | None, mix: tf.Tensor) -> Logits:
         """Add the wide and the position logits; log value is scaled, and held to the range seen in training."""
