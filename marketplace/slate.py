@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -147,14 +147,11 @@ def table_to_slates(table: pa.Table) -> list[Slate]:
 
 def _slices(values: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
     bounds = offsets.tolist()
-    return [values[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [values[start:stop] for start, stop in pairwise(bounds)]
 
 
 def _dicts(entries: columns.Entries) -> list[dict[str, np.ndarray]]:
     names = entries.keys.to_pylist()
     arrays = _slices(columns.to_numpy(entries.values), entries.value_offsets)
     bounds = entries.offsets.tolist()
-    return [
-        dict(zip(names[start:stop], arrays[start:stop], strict=True))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [dict(zip(names[start:stop], arrays[start:stop], strict=True)) for start, stop in pairwise(bounds)]

@@ -1,0 +1,253 @@
+"""From slates and feedback to labels: what came of every item that was shown.
+
+Conventions: an event counts for the item of the slate that it names when slate.time <= event.time < slate.time +
+window. Known at `as_of` is what happened strictly before it. Each event falls into exactly one of the counts.
+An order or a cart implies a click, and each of the three that the item was seen, even where that event was lost or
+never sent: the model's ctcvr = ctr * cvr has no order without a click. Data without a single impression event does
+not record what was seen: there everything shown counts as seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.schema import EVENTS, SchemaError
+from marketplace.slates import flat, item_offsets, request_of_rows, shown, to_numpy
+
+LABELS = pa.schema(
+    [
+        pa.field("seen", pa.bool_(), nullable=False),
+        pa.field("click", pa.bool_(), nullable=False),
+        pa.field("cart", pa.bool_(), nullable=False),
+        pa.field("order", pa.bool_(), nullable=False),
+        pa.field("returned", pa.bool_(), nullable=False),
+        pa.field("order_value", pa.float64(), nullable=False),  # sum of the orders' amounts, before returns, currency
+        pa.field("refunded", pa.float64(), nullable=False),  # sum of the returns' amounts, currency; net = value - it
+        pa.field("mature", pa.bool_(), nullable=False),  # every window but the returns' has closed
+        pa.field("return_mature", pa.bool_(), nullable=False),  # the returns' window has closed as well
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How long after the slate's time each event still counts."""
+
+    impression: timedelta = timedelta(hours=1)
+    click: timedelta = timedelta(hours=24)
+    cart: timedelta = timedelta(days=3)
+    order: timedelta = timedelta(days=7)
+    returned: timedelta = timedelta(days=45)
+
+    def microseconds(self) -> np.ndarray:
+        """int64 [5]: in the order of `schema.EVENTS`."""
+        values = (self.impression, self.click, self.cart, self.order, self.returned)
+        return np.array([value // timedelta(microseconds=1) for value in values], np.int64)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where every event went; counts of disjoint feedback add up with `+`."""
+
+    events: int = 0  # all that were given; the sum of the others down to `other_currency`
+    used: int = 0
+    future: int = 0  # not known at as_of
+    duplicate: int = 0  # the feedback_id came before
+    without_request: int = 0  # it answers no slate, by its own account
+    orphan_request: int = 0  # its slate is not among those given
+    orphan_item: int = 0  # its slate did not show the item
+    early: int = 0  # before its slate: a clock is wrong
+    late: int = 0  # after its window
+    bad_amount: int = 0  # an order or return whose amount is negative or not finite
+    other_currency: int = 0  # an order or return in another currency than its slate
+    priced_as_shown: int = 0  # of `used`: orders and returns without amount, taken at the price shown
+    without_order: int = 0  # of `used`: returns of items without an order; they change no label
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """`labels` has one row per item of `slates`, in the order of their flat columns."""
+
+    slates: pa.Table  # SLATE, those answered before as_of
+    labels: pa.Table  # LABELS [N]
+    counts: Counts
+
+
+def attribute(
+    slates: pa.Table, feedback: pa.Table, *, windows: Windows | None = None, as_of: datetime | None = None
+) -> Attribution:
+    """Join `slates` (SLATE) and `feedback` (FEEDBACK) into labels, with what was known at `as_of`; None = all there is.
+
+    Without `as_of` the data's last slate or event is taken as the present, so that the end of a data set is not
+    taken for silence. An item that occurs twice in one slate receives its events at the first place shown.
+    Raises SchemaError for a request_id that occurs twice.
+    """
+    limits = (windows or Windows()).microseconds()
+    now = _now(slates, feedback) if as_of is None else _microseconds(as_of)
+    slates = slates.filter(pa.array(_times(slates) < now))
+    _refuse_repeats(slates)
+    row, keep, counts = _place(slates, feedback, limits=limits, now=now)
+    amount, priced = _amounts(slates, feedback, row)
+    keep, counts = _money_checks(slates, feedback, row, amount, keep=keep, counts=counts)
+    event = _codes(feedback["event"], EVENTS)[keep]
+    labels = _labels(slates, row[keep], event, amount[keep], assume_seen=not _any_impressions(feedback, now))
+    age = np.repeat(now - _times(slates), np.diff(item_offsets(slates)))
+    labels |= {"mature": age >= limits[:4].max(), "return_mature": age >= limits.max()}
+    counts |= {"used": int(keep.sum()), "priced_as_shown": int((priced & keep).sum())}
+    counts["without_order"] = int((~labels["order"][row[keep]] & (event == 4)).sum())
+    return Attribution(slates, pa.table(labels).select(LABELS.names).cast(LABELS), Counts(**counts))
+
+
+def _place(
+    slates: pa.Table, feedback: pa.Table, *, limits: np.ndarray, now: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Per event its row in the flat items (-1 = none) and whether it counts; the first reason against it is counted."""
+    known = _times(feedback) < now
+    request, row = _rows_of(slates, feedback)
+    delay = _times(feedback) - np.append(_times(slates), 0)[request]
+    limit = limits[_codes(feedback["event"], EVENTS)]
+    reasons = {
+        "future": ~known,
+        "duplicate": _repeats(feedback, known),
+        "without_request": to_numpy(feedback["request_id"].is_null()),
+        "orphan_request": request < 0,
+        "orphan_item": row < 0,
+        "early": delay < 0,
+        "late": delay >= limit,
+    }
+    keep, counts = np.ones(len(feedback), bool), {"events": len(feedback)}
+    for name, against in reasons.items():
+        keep, counts[name] = keep & ~against, int((keep & against).sum())
+    return row, keep, counts
+
+
+def _money_checks(
+    slates: pa.Table,
+    feedback: pa.Table,
+    row: np.ndarray,
+    amount: np.ndarray,
+    *,
+    keep: np.ndarray,
+    counts: dict[str, int],
+) -> tuple[np.ndarray, dict[str, int]]:
+    money = _codes(feedback["event"], EVENTS) >= EVENTS.index("order")
+    currencies = pc.unique(feedback["currency"].cast(pa.string()).drop_null())
+    of_slate = np.append(_coded(slates["currency"], currencies), -1)
+    stated = _coded(feedback["currency"], currencies)
+    other = (stated >= 0) & (stated != of_slate[np.append(request_of_rows(slates), -1)[row]])
+    reasons = {"bad_amount": money & ~(np.isfinite(amount) & (amount >= 0)), "other_currency": money & other}
+    for name, against in reasons.items():
+        keep, counts[name] = keep & ~against, int((keep & against).sum())
+    return keep, counts
+
+
+def _amounts(slates: pa.Table, feedback: pa.Table, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per event its amount, the price shown where an order or return names none, and where that was so."""
+    missing = to_numpy(feedback["amount"].is_null())
+    missing &= _codes(feedback["event"], EVENTS) >= EVENTS.index("order")
+    price = np.append(to_numpy(flat(slates, "price")), np.nan)[row]
+    return np.where(missing, price, to_numpy(feedback["amount"].fill_null(0.0))), missing
+
+
+def _labels(
+    slates: pa.Table, row: np.ndarray, event: np.ndarray, amount: np.ndarray, *, assume_seen: bool
+) -> dict[str, np.ndarray]:
+    on_page = shown(slates)
+    size = len(on_page)
+    seen, click, cart, order, returned = (_flag(row[event == code], size) for code in range(len(EVENTS)))
+    click |= cart | order
+    returned &= order
+    refunds = np.bincount(row[event == 4], weights=amount[event == 4], minlength=size)
+    return {
+        "seen": on_page if assume_seen else seen | click,
+        "click": click,
+        "cart": cart,
+        "order": order,
+        "returned": returned,
+        "order_value": np.bincount(row[event == 3], weights=amount[event == 3], minlength=size),
+        "refunded": np.where(returned, refunds, 0.0),
+    }
+
+
+def _flag(rows: np.ndarray, size: int) -> np.ndarray:
+    flags = np.zeros(size, bool)
+    flags[rows] = True
+    return flags
+
+
+def _rows_of(slates: pa.Table, feedback: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Per event the slate it names and its row in the flat items; -1 = none."""
+    request = _lookup(feedback["request_id"], slates["request_id"])
+    items = pc.unique(flat(slates, "item_id").dictionary)
+    item = _coded(feedback["item_id"], items)
+    places = np.flatnonzero(shown(slates))
+    keys = (request_of_rows(slates) * len(items) + _coded(flat(slates, "item_id"), items))[places]
+    wanted = np.where((request >= 0) & (item >= 0), request * len(items) + item, -1)
+    found = _lookup(pa.array(wanted), pa.array(keys))
+    return request, np.where(found >= 0, np.append(places, -1)[found], -1)
+
+
+def _lookup(values: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """int64: the first place of each value in `among`; -1 where it is missing or null."""
+    places = pc.index_in(values, value_set=among, skip_nulls=True)
+    return to_numpy(places.fill_null(-1)).astype(np.int64)
+
+
+def _coded(column: pa.Array | pa.ChunkedArray, among: pa.Array) -> np.ndarray:
+    """`_lookup` of a dictionary-encoded column, by its dictionary."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    codes = np.append(_lookup(column.dictionary, among), -1)
+    return codes[to_numpy(column.indices.fill_null(-1))]
+
+
+def _repeats(feedback: pa.Table, known: np.ndarray) -> np.ndarray:
+    """bool [events]: known events whose feedback_id a known one before them has."""
+    rows = np.flatnonzero(known)
+    ids = feedback["feedback_id"].take(pa.array(rows))
+    repeats = np.zeros(len(feedback), bool)
+    repeats[rows] = _lookup(ids, ids) != np.arange(len(rows))
+    return repeats
+
+
+def _refuse_repeats(slates: pa.Table) -> None:
+    first = _lookup(slates["request_id"], slates["request_id"])
+    if (first != np.arange(len(slates))).any():
+        row = int(np.argmax(first != np.arange(len(slates))))
+        raise SchemaError(
+            f"slates: request_id {slates['request_id'][row].as_py()!r} occurs twice (rows {first[row]} and {row}); "
+            "an event could belong to either. Keep one of them."
+        )
+
+
+def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
+    codes = _coded(column, pa.array(names))
+    if (codes < 0).any():
+        row = int(np.argmax(codes < 0))
+        raise SchemaError(f"feedback row {row}: event {column[row].as_py()!r} is none of {names}.")
+    return codes
+
+
+def _any_impressions(feedback: pa.Table, now: int) -> bool:
+    return bool(((_codes(feedback["event"], EVENTS) == 0) & (_times(feedback) < now)).any())
+
+
+def _times(table: pa.Table) -> np.ndarray:
+    return to_numpy(table["time"].cast(pa.int64()))
+
+
+def _now(slates: pa.Table, feedback: pa.Table) -> int:
+    return int(max(_times(table).max(initial=-1) for table in (slates, feedback))) + 1
+
+
+def _microseconds(time: datetime) -> int:
+    if time.tzinfo is None:
+        raise SchemaError(f"as_of {time} has no time zone; use UTC.")
+    return pa.scalar(time, pa.timestamp("us", tz="UTC")).value
