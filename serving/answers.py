@@ -1,0 +1,71 @@
+"""Between the wire and the house: a slate as the JSON that callers get, feedback as the table that the log takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from marketplace.schema import FEEDBACK, conform
+from marketplace.slate import Slate
+from serving.payloads import FeedbackRequest
+
+VERSIONS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
+FEEDBACK_COLUMNS = (
+    "feedback_id",
+    "request_id",
+    "event",
+    "time",
+    "user_id",
+    "item_id",
+    "amount",
+    "currency",
+    "session_id",
+)
+
+
+def slate_answer(
+    slate: Slate, *, candidates: Sequence[str] | None, contributions: Mapping[str, np.ndarray] | None
+) -> dict[str, Any]:
+    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson."""
+    shown = np.flatnonzero(slate.position > 0)
+    shown = shown[np.argsort(slate.position[shown], kind="stable")]
+    scored = set(slate.item_id.tolist()) if candidates is not None else set()
+    return {
+        "request_id": slate.request_id,
+        "time": slate.time,
+        "surface": slate.surface,
+        "currency": slate.currency,
+        "considered": len(slate),
+        "unknown_candidates": [name for name in candidates or () if name not in scored],
+        "versions": {name: getattr(slate, f"{name}_version") for name in VERSIONS},
+        "items": _items(slate, shown, contributions),
+    }
+
+
+def _items(slate: Slate, shown: np.ndarray, contributions: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:
+    names = ("item_id", "merchant_id", "position", "price", "value", "merchant_value", "source", "retrieval_score")
+    columns = {name: getattr(slate, name)[shown].tolist() for name in names}
+    columns["propensity"] = [None if p != p else p for p in slate.propensity[shown].tolist()]
+    columns["predictions"] = _rows(slate.predictions, shown)
+    if contributions is not None:
+        columns["contributions"] = _rows(contributions, shown)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _rows(columns: Mapping[str, np.ndarray], shown: np.ndarray) -> list[dict[str, float]]:
+    lists = [values[shown].tolist() for values in columns.values()]
+    if not lists:
+        return [{} for _ in shown]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def feedback_table(batch: FeedbackRequest) -> pa.Table:
+    """FEEDBACK rows of a checked batch."""
+    columns = {name: [getattr(event, name) for event in batch.events] for name in FEEDBACK_COLUMNS}
+    kinds = {field.name: field.type for field in FEEDBACK}
+    plain = {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in kinds.items()}
+    table = pa.table({name: pa.array(values, plain[name]) for name, values in columns.items()})
+    return conform(table, FEEDBACK, where="feedback")

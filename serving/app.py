@@ -1,0 +1,181 @@
+"""The HTTP service: routes parse, call the engine, and answer; the only file that knows Flask."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import orjson
+from flask import Flask, Response, g, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
+
+from serving import answers, payloads
+from serving.metrics import Metrics
+from serving.openapi import document
+from serving.request import DuplicateRequest, UnknownName
+from serving.service import NotReady, Service
+
+FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
+Payload = TypeVar("Payload", bound=payloads.Strict)
+
+
+class BadRequest(ValueError):
+    """A field's content is refused for a reason that its type cannot tell."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def create_app(
+    service: Service,
+    *,
+    metrics: Metrics | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    max_body_bytes: int = payloads.MAX_BODY_BYTES,
+) -> Flask:
+    """The WSGI application around `service`; `clock` gives the time of requests that carry none."""
+    app = Flask("value-model", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
+    counts = metrics or Metrics()
+    _add_rankings(app, service, counts, clock)
+    _add_feedback(app, service, counts, clock)
+    _add_operations(app, service, counts)
+    _add_accounting(app, counts)
+    _add_refusals(app, max_body_bytes)
+    return app
+
+
+def _add_rankings(app: Flask, service: Service, counts: Metrics, clock: Callable[[], datetime]) -> None:
+    def answer(asked: payloads.RecommendRequest | payloads.RankRequest) -> Response:
+        now = clock()
+        _refuse_future("time", asked.time, now)
+        wanted = asked.to_request(request_id=uuid.uuid4().hex, now=now)
+        slate = service.rank(wanted)
+        counts.observe_stages(service.seconds)
+        counts.candidates.inc(len(slate.item_id))
+        terms = service.explain(slate) if asked.explain else None
+        return _json(answers.slate_answer(slate, candidates=wanted.candidates, contributions=terms))
+
+    @app.post("/v1/recommend")
+    def recommend() -> Response:
+        return answer(_parse(payloads.RecommendRequest))
+
+    @app.post("/v1/rank")
+    def rank() -> Response:
+        return answer(_parse(payloads.RankRequest))
+
+
+def _add_feedback(app: Flask, service: Service, counts: Metrics, clock: Callable[[], datetime]) -> None:
+    @app.post("/v1/feedback")
+    def feedback() -> Response:
+        batch, now = _parse(payloads.FeedbackRequest), clock()
+        for row, event in enumerate(batch.events):
+            _refuse_future(f"events.{row}.time", event.time, now)
+            if event.currency is not None and event.currency != service.currency:
+                told = f"this market's amounts are in {service.currency}; {event.currency} was received. Convert first."
+                raise BadRequest(f"events.{row}.currency", told)
+        accepted, duplicates = service.record(answers.feedback_table(batch))
+        counts.feedback.labels("accepted").inc(accepted)
+        counts.feedback.labels("duplicate").inc(duplicates)
+        return _json({"accepted": accepted, "duplicates": duplicates})
+
+
+def _add_operations(app: Flask, service: Service, counts: Metrics) -> None:
+    described = orjson.dumps(document(version=version("value-model")))
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _json({"status": "ok"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        state = service.state
+        told = payloads.Readiness(
+            ready=state.bundle is not None,
+            bundle=state.bundle,
+            versions=dict(state.versions),
+            reload_problem=state.problem,
+        )
+        return _json(told.model_dump(), status=200 if told.ready else 503)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        state = service.state
+        counts.ready.set(state.bundle is not None)
+        counts.stale.set(state.problem is not None)
+        return Response(counts.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(described, content_type="application/json")
+
+
+def _add_accounting(app: Flask, counts: Metrics) -> None:
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        counts.answers.labels(route, str(response.status_code)).inc()
+        counts.seconds.labels(route).observe(time.perf_counter() - g.started)
+        return response
+
+
+def _add_refusals(app: Flask, max_body_bytes: int) -> None:
+    app.register_error_handler(ValidationError, _refuse_invalid)
+    app.register_error_handler(BadRequest, lambda e: _refusal(400, "the request is malformed", (e.field, str(e))))
+    app.register_error_handler(UnknownName, lambda e: _refusal(404, str(e.args[0])))
+    app.register_error_handler(DuplicateRequest, lambda e: _refusal(409, str(e)))
+    app.register_error_handler(NotReady, lambda e: _refusal(503, f"not ready: {e}"))
+
+    @app.errorhandler(HTTPException)
+    def refuse_http(error: HTTPException) -> Response:
+        if error.code == 413:
+            return _refusal(413, f"the body is larger than {max_body_bytes} bytes; send less at a time")
+        return _refusal(error.code or 500, error.description or error.name)
+
+    @app.errorhandler(Exception)
+    def refuse_unforeseen(error: Exception) -> Response:
+        app.logger.exception("unforeseen error", exc_info=error)
+        return _refusal(500, "the service failed; its log says why")
+
+
+def _refuse_invalid(error: ValidationError) -> Response:
+    problems = [
+        (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)[:20]
+    ]
+    return _refusal(400, "the request is malformed", *problems)
+
+
+def _refuse_future(field: str, given: datetime | None, now: datetime) -> None:
+    if given is not None and given > now + FUTURE:
+        raise BadRequest(field, f"{given.isoformat()} lies in the future; it is {now.isoformat()} here")
+
+
+def _parse(model: type[Payload]) -> Payload:
+    """The body as `model`; pydantic's own JSON parser checks it in the same pass."""
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
+    body = request.get_data(cache=False)
+    if not body:
+        raise BadRequest("", "the body is empty; send a JSON object")
+    return model.model_validate_json(body)
+
+
+def _refusal(status: int, error: str, *problems: tuple[str, str]) -> Response:
+    told = [{"field": field, "message": message} for field, message in problems]
+    return _json({"error": error, "problems": told}, status=status)
+
+
+def _json(content: Any, *, status: int = 200) -> Response:
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z)
+    return Response(body, status=status, content_type="application/json")

@@ -1,0 +1,100 @@
+/* Loads an exported SavedModel and runs one call of it, through TensorFlow's C API alone: no Python.
+ *
+ *   run_savedmodel EXPORT_FOLDER CALL_FILE
+ *
+ * CALL_FILE is text: one line a tensor, blank-separated.
+ *   in  GRAPH_NAME INDEX TYPE RANK DIM... RAW_FILE     TYPE: float | int32; RAW_FILE: its values, row-major, this
+ *                                                      machine's byte order
+ *   out GRAPH_NAME INDEX
+ * Graph names come from `saved_model_cli show` or serving.export_savedmodel.graph_names. Each output is printed as
+ * one line of numbers. Any failure prints its reason and exits with 1.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tensorflow/c/c_api.h>
+
+enum { MAX_TENSORS = 64, MAX_RANK = 8, NAME = 512 };
+
+static void fail(const char *what, const char *detail) {
+  fprintf(stderr, "run_savedmodel: %s: %s\n", what, detail);
+  exit(1);
+}
+
+static TF_Output find(TF_Graph *graph, const char *name, int index) {
+  TF_Output output = {TF_GraphOperationByName(graph, name), index};
+  if (output.oper == NULL) fail("the graph has no operation", name);
+  return output;
+}
+
+static TF_Tensor *read_tensor(FILE *call) {
+  char type[16], path[NAME];
+  int rank;
+  int64_t dims[MAX_RANK], count = 1;
+  if (fscanf(call, "%15s %d", type, &rank) != 2 || rank < 0 || rank > MAX_RANK) fail("malformed call", type);
+  for (int i = 0; i < rank; i++) {
+    long long dim;
+    if (fscanf(call, "%lld", &dim) != 1 || dim < 0) fail("malformed call", "dimension");
+    dims[i] = dim;
+    count *= dim;
+  }
+  if (fscanf(call, "%511s", path) != 1) fail("malformed call", "raw file");
+  TF_DataType kind = strcmp(type, "float") == 0 ? TF_FLOAT : TF_INT32;
+  if (kind == TF_INT32 && strcmp(type, "int32") != 0) fail("unknown type", type);
+  size_t bytes = (size_t)count * 4;
+  TF_Tensor *tensor = TF_AllocateTensor(kind, dims, rank, bytes);
+  FILE *raw = fopen(path, "rb");
+  if (raw == NULL) fail("cannot open", path);
+  if (fread(TF_TensorData(tensor), 1, bytes, raw) != bytes) fail("too short", path);
+  fclose(raw);
+  return tensor;
+}
+
+static void print_tensor(const TF_Tensor *tensor) {
+  if (TF_TensorType(tensor) != TF_FLOAT) fail("an output is not float", "");
+  const float *values = TF_TensorData(tensor);
+  size_t count = TF_TensorByteSize(tensor) / sizeof(float);
+  for (size_t i = 0; i < count; i++) printf(i ? " %.9g" : "%.9g", values[i]);
+  printf("\n");
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3) fail("usage", "run_savedmodel EXPORT_FOLDER CALL_FILE");
+  TF_Status *status = TF_NewStatus();
+  TF_Graph *graph = TF_NewGraph();
+  TF_SessionOptions *options = TF_NewSessionOptions();
+  const char *tags[] = {"serve"};
+  TF_Session *session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, NULL, status);
+  if (TF_GetCode(status) != TF_OK) fail("cannot load the export", TF_Message(status));
+
+  FILE *call = fopen(argv[2], "r");
+  if (call == NULL) fail("cannot open", argv[2]);
+  TF_Output inputs[MAX_TENSORS], outputs[MAX_TENSORS];
+  TF_Tensor *given[MAX_TENSORS], *answers[MAX_TENSORS];
+  int n_inputs = 0, n_outputs = 0, index;
+  char way[8], name[NAME];
+  while (fscanf(call, "%7s %511s %d", way, name, &index) == 3) {
+    if (n_inputs == MAX_TENSORS || n_outputs == MAX_TENSORS) fail("too many tensors", name);
+    if (strcmp(way, "in") == 0) {
+      inputs[n_inputs] = find(graph, name, index);
+      given[n_inputs++] = read_tensor(call);
+    } else {
+      outputs[n_outputs++] = find(graph, name, index);
+    }
+  }
+  fclose(call);
+
+  TF_SessionRun(session, NULL, inputs, given, n_inputs, outputs, answers, n_outputs, NULL, 0, NULL, status);
+  if (TF_GetCode(status) != TF_OK) fail("the call failed", TF_Message(status));
+  for (int i = 0; i < n_outputs; i++) print_tensor(answers[i]);
+
+  for (int i = 0; i < n_inputs; i++) TF_DeleteTensor(given[i]);
+  for (int i = 0; i < n_outputs; i++) TF_DeleteTensor(answers[i]);
+  TF_CloseSession(session, status);
+  TF_DeleteSession(session, status);
+  TF_DeleteSessionOptions(options);
+  TF_DeleteGraph(graph);
+  TF_DeleteStatus(status);
+  return 0;
+}

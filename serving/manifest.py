@@ -1,0 +1,129 @@
+"""A bundle's table of contents: the hash of every file, the versions, and the facts that its parts must agree on.
+
+A folder is written beside its final place and renamed, so that a reader sees a whole bundle or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class BundleError(ValueError):
+    """A bundle cannot be used: says which file or part, what was expected and found, and what to do."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`files` relative path -> sha256; `versions` part -> content hash; `facts` what the parts were built for."""
+
+    files: Mapping[str, str]
+    versions: Mapping[str, str]
+    facts: Mapping[str, str | int | float]
+    format: int = FORMAT
+
+    @property
+    def version(self) -> str:
+        """The bundle's own content hash."""
+        return hashlib.sha256(json.dumps(dict(self.files), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(*paths: Path) -> str:
+    """12 hex digits over the contents of files and folders, whatever the folders' place."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                name = str(file.relative_to(path)) if path.is_dir() else file.name
+                digest.update(f"{name}\0{file_hash(file)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def seal(folder: Path, *, versions: Mapping[str, str], facts: Mapping[str, str | int | float]) -> Manifest:
+    """Write the manifest of everything in `folder`."""
+    files = {str(f.relative_to(folder)): file_hash(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+    manifest = Manifest(files, dict(versions), dict(facts))
+    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    return manifest
+
+
+def open_manifest(folder: Path) -> Manifest:
+    """The manifest of `folder`, after every file was found as it was written; raises BundleError."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}. Give the folder that `export` wrote.")
+    manifest = _read(path)
+    if manifest.format != FORMAT:
+        raise BundleError(f"{path}: format {manifest.format}, this program reads {FORMAT}. Export the bundle again.")
+    _check_files(folder, manifest)
+    return manifest
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        return Manifest(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{path} cannot be read ({error}). Copy the bundle again, or export it again.") from error
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    found = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()} - {MANIFEST}
+    again = "Copy the bundle again from where it was exported, or export it again."
+    if missing := sorted(set(manifest.files) - found):
+        raise BundleError(f"bundle {folder} is incomplete: {missing} missing. {again}")
+    if extra := sorted(found - set(manifest.files)):
+        raise BundleError(f"bundle {folder} holds files that its manifest does not list: {extra}. {again}")
+    for name, expected in manifest.files.items():
+        actual = file_hash(folder / name)
+        if actual != expected:
+            raise BundleError(
+                f"bundle {folder}: {name} was changed after the export: expected sha256 {expected[:12]}, "
+                f"found {actual[:12]}. {again}"
+            )
+
+
+def agree(expected: object, found: object, *, what: str, fix: str) -> None:
+    """Raise BundleError unless two parts of a bundle say the same."""
+    if expected != found:
+        raise BundleError(
+            f"the bundle's parts do not belong together: {what}: expected {expected}, found {found}. {fix}"
+        )
+
+
+@contextlib.contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes `folder`'s name when the block ends well, and vanishes when it fails."""
+    if folder.exists():
+        raise BundleError(f"{folder} exists already; a bundle is never overwritten. Give another folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        os.rename(draft, folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def point_current(pointer: Path, bundle: Path) -> None:
+    """Make the symbolic link `pointer` name `bundle`, in one step: what running services follow."""
+    draft = pointer.with_name(f".{pointer.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(os.path.relpath(bundle.resolve(), pointer.parent.resolve()))
+    os.replace(draft, pointer)

@@ -1,0 +1,42 @@
+"""What /metrics counts: requests, seconds per stage, feedback, and the state of the bundle.
+
+With PROMETHEUS_MULTIPROC_DIR set (several gunicorn workers) the counts of all workers are added up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+
+
+class Metrics:
+    """One process's counters, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        mine: dict[str, Any] = {"namespace": "value_model", "registry": self._registry}
+        self.answers = Counter("answers", "HTTP answers", ["route", "status"], **mine)
+        self.seconds = Histogram("answer_seconds", "whole HTTP answer", ["route"], buckets=SECONDS, **mine)
+        self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
+        self.candidates = Counter("candidates_scored", "candidates scored", **mine)
+        self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
+        self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="livemin", **mine)
+        self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="livemax", **mine)
+
+    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        for stage, value in seconds.items():
+            self.stages.labels(stage).observe(value)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)
+        return generate_latest(everyone)

@@ -1,0 +1,68 @@
+"""The served scorer: ONNX Runtime on the ranker's three graphs, without TensorFlow in the process.
+
+user.onnx    user inputs -> user part [R, H]          once a request
+item.onnx    item inputs -> item part [N, H]          once an item
+heads.onnx   parts, cross numbers, request -> calibrated heads [N]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from features.spec import ModelInputs
+from serving.item_parts import CAPACITY, ItemParts
+from serving.scorer import ITEM_INPUTS, USER_INPUTS
+
+GRAPHS = ("user.onnx", "item.onnx", "heads.onnx")
+
+
+def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A graph ready to run; one thread, since a worker owns one core."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class OnnxScorer:
+    """Follows `Scorer`; `folder` holds the three graphs."""
+
+    def __init__(self, folder: Path, *, capacity: int = CAPACITY) -> None:
+        self._user, self._item, self._heads = (session(folder / name) for name in GRAPHS)
+        self._user_takes, self._item_takes, self._heads_take = map(_inputs_of, (self._user, self._item, self._heads))
+        self._names = [output.name for output in self._heads.get_outputs()]
+        widths = [i.shape[1] for i in self._item.get_inputs()]
+        self.parts = ItemParts(
+            self._compute_items,
+            part_width=self._item.get_outputs()[0].shape[1],
+            input_width=sum(widths),
+            capacity=capacity,
+        )
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return tuple(self._names)
+
+    def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        """float64 [N] a head."""
+        user = {name: getattr(inputs, name) for name in USER_INPUTS if name in self._user_takes}
+        given = {
+            "user_part": self._user.run(None, user)[0],
+            "item_part": self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items),
+            "cross_numbers": inputs.cross_numbers,
+            "request": inputs.request,
+        }
+        found = self._heads.run(self._names, {name: given[name] for name in self._heads_take})
+        return {name: values.astype(np.float64) for name, values in zip(self._names, found, strict=True)}
+
+    def _compute_items(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        given = dict(zip(ITEM_INPUTS, (codes, lists, numbers), strict=True))
+        return self._item.run(None, {name: given[name] for name in self._item_takes})[0]
+
+
+def _inputs_of(graph: onnxruntime.InferenceSession) -> frozenset[str]:
+    return frozenset(given.name for given in graph.get_inputs())

@@ -1,0 +1,82 @@
+"""The OpenAPI document, made from the very models that validate requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from serving import payloads
+
+# path -> (method, summary, request model, answer model, statuses of refusals)
+ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None, tuple[int, ...]]] = {
+    "/v1/recommend": (
+        "post",
+        "Retrieve candidates and rank them",
+        payloads.RecommendRequest,
+        payloads.SlateAnswer,
+        (400, 404, 409, 413, 415, 503),
+    ),
+    "/v1/rank": (
+        "post",
+        "Rank the caller's candidates",
+        payloads.RankRequest,
+        payloads.SlateAnswer,
+        (400, 404, 409, 413, 415, 503),
+    ),
+    "/v1/feedback": (
+        "post",
+        "Record what shoppers did; safe to repeat",
+        payloads.FeedbackRequest,
+        payloads.FeedbackAnswer,
+        (400, 413, 415, 503),
+    ),
+    "/healthz": ("get", "The process is alive", None, payloads.Health, ()),
+    "/readyz": ("get", "A bundle serves", None, payloads.Readiness, (503,)),
+    "/metrics": ("get", "Prometheus metrics", None, None, ()),
+    "/openapi.json": ("get", "This document", None, None, ()),
+}
+REASONS = {
+    400: "The request is malformed: `problems` names each field",
+    404: "A merchant, item or all candidates are not in the catalogue",
+    409: "A slate of this request_id is already on record",
+    413: "The body is too large",
+    415: "The body is not application/json",
+    503: "No bundle is loaded yet",
+}
+
+
+def document(*, version: str) -> dict[str, Any]:
+    """OpenAPI 3.1 as a JSON-able dict."""
+    models = {model for _, _, asked, answered, _ in ROUTES.values() for model in (asked, answered) if model}
+    requested = {asked for _, _, asked, _, _ in ROUTES.values()}
+    inputs = sorted(models | {payloads.Refusal}, key=lambda model: model.__name__)
+    _, definitions = models_json_schema(
+        [(model, "validation" if model in requested else "serialization") for model in inputs],
+        ref_template="#/components/schemas/{model}",
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "value-model", "version": version},
+        "paths": {path: {row[0]: _operation(*row[1:])} for path, row in ROUTES.items()},
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _operation(
+    summary: str, asked: type[BaseModel] | None, answered: type[BaseModel] | None, refusals: tuple[int, ...]
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "OK"}}}
+    if answered:
+        operation["responses"]["200"]["content"] = _json_of(answered)
+    if asked:
+        operation["requestBody"] = {"required": True, "content": _json_of(asked)}
+    for status in refusals:
+        body = payloads.Readiness if answered is payloads.Readiness else payloads.Refusal
+        operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body)}
+    return operation
+
+
+def _json_of(model: type[BaseModel]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}

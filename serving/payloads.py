@@ -1,0 +1,206 @@
+"""What callers may send and what they get back: the models that validate are the ones that document.
+
+Unknown fields are refused, numbers are finite, times carry their zone, and every list and text has a limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from serving.request import Request
+
+MAX_BODY_BYTES = 1 << 20
+MAX_CANDIDATES = 1000
+MAX_EVENTS = 1000
+MAX_SHOWN = 200
+MAX_CONTEXT = 20
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Search = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Surface = Literal["home", "search", "store_page", "product_page"]
+Event = Literal["impression", "click", "cart", "order", "return"]
+
+
+class Strict(BaseModel):
+    """Nothing unknown, nothing coerced, nothing infinite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class AnyRequest(Strict):
+    """What every ranking request says."""
+
+    surface: Surface = Field(description="where the list is shown")
+    user_id: Identifier = Field(description="the shopper")
+    request_id: Identifier | None = Field(None, description="unique name of the request; made up when absent")
+    time: AwareDatetime | None = Field(None, description="RFC 3339 with a zone; now when absent, never in the future")
+    session_id: Identifier | None = Field(None, description="the visit")
+    query: Search | None = Field(None, description="search text; the search surface only")
+    page_merchant_id: Identifier | None = Field(None, description="whose store page it is; store_page only")
+    page_item_id: Identifier | None = Field(None, description="whose product page it is; product_page only")
+    context: dict[Label, Label] = Field(
+        default_factory=dict, max_length=MAX_CONTEXT, description="what else is known: country, device, city"
+    )
+    k: int = Field(20, ge=1, le=MAX_SHOWN, description="items to show")
+    explain: bool = Field(False, description="answer with each item's contribution per term of its value")
+    seed: int | None = Field(
+        None, ge=0, lt=1 << 63, description="decides random draws; derived from request_id when absent"
+    )
+
+    @model_validator(mode="after")
+    def _page_matches_surface(self) -> Self:
+        wanted = {"search": "query", "store_page": "page_merchant_id", "product_page": "page_item_id"}.get(self.surface)
+        for name in ("query", "page_merchant_id", "page_item_id"):
+            given = getattr(self, name) is not None
+            if given and name != wanted:
+                raise ValueError(f"{name} does not belong to surface {self.surface!r}; leave it out")
+            if name == wanted and not given:
+                raise ValueError(f"surface {self.surface!r} needs {name}")
+        return self
+
+    def to_request(self, *, request_id: str, now: datetime) -> Request:
+        """The engine's request; `request_id` and `now` stand in where the caller gave none."""
+        return Request(
+            request_id=self.request_id or request_id,
+            time=self.time or now,
+            surface=self.surface,
+            user_id=self.user_id,
+            k=self.k,
+            session_id=self.session_id,
+            query=self.query,
+            page_merchant_id=self.page_merchant_id,
+            page_item_id=self.page_item_id,
+            context=self.context,
+            seed=self.seed,
+        )
+
+
+class RecommendRequest(AnyRequest):
+    """Retrieve candidates from the catalogue, and rank them."""
+
+    exclude: list[Identifier] = Field(
+        default_factory=list, max_length=MAX_CANDIDATES, description="items that must not be shown"
+    )
+
+    def to_request(self, *, request_id: str, now: datetime) -> Request:
+        request = super().to_request(request_id=request_id, now=now)
+        return replace(request, exclude=tuple(self.exclude))
+
+
+class RankRequest(AnyRequest):
+    """Rank the caller's own candidates."""
+
+    candidates: list[Identifier] = Field(
+        min_length=1, max_length=MAX_CANDIDATES, description="distinct items of the catalogue"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.candidates)) != len(self.candidates):
+            seen: set[str] = set()
+            repeat = next(name for name in self.candidates if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise ValueError(f"candidates must be distinct; {repeat!r} is repeated")
+        return self
+
+    def to_request(self, *, request_id: str, now: datetime) -> Request:
+        request = super().to_request(request_id=request_id, now=now)
+        return replace(request, candidates=tuple(self.candidates))
+
+
+class FeedbackEvent(Strict):
+    """One thing that a shopper did."""
+
+    feedback_id: Identifier = Field(description="unique name of the event; a repeat is counted as a duplicate")
+    request_id: Identifier | None = Field(None, description="the slate that it answers, where there is one")
+    event: Event
+    time: AwareDatetime = Field(description="RFC 3339 with a zone")
+    user_id: Identifier
+    item_id: Identifier
+    amount: float | None = Field(None, ge=0, le=1e9, description="order or refund amount, in currency")
+    currency: Currency | None = Field(None, description="ISO 4217; that of the market")
+    session_id: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _amount_has_currency(self) -> Self:
+        if self.event == "order" and self.amount is None:
+            raise ValueError("an order needs its amount")
+        if self.amount is not None and self.currency is None:
+            raise ValueError("an amount needs its currency")
+        return self
+
+
+class FeedbackRequest(Strict):
+    """A batch of feedback."""
+
+    events: list[FeedbackEvent] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class FeedbackAnswer(BaseModel):
+    """What became of a batch."""
+
+    accepted: int = Field(description="events that were new, and are now on record")
+    duplicates: int = Field(description="events whose feedback_id was already on record")
+
+
+class ShownItem(BaseModel):
+    """One item of the slate, in the order shown."""
+
+    item_id: str
+    merchant_id: str
+    position: int = Field(description="1-based")
+    price: float = Field(description="in the slate's currency")
+    value: float = Field(description="the value formula's result, in its unit")
+    merchant_value: float = Field(description="currency per impression")
+    predictions: dict[str, float] = Field(description="per head: ctr, cvr, ctcvr, order_value, gmv")
+    source: str = Field(description="the candidate source that proposed it")
+    retrieval_score: float
+    propensity: float | None = Field(description="P(this item here | the items above it)")
+    contributions: dict[str, float] | None = Field(None, description="value per term; they sum to value")
+
+
+class SlateAnswer(BaseModel):
+    """The ranking, with the versions that made it."""
+
+    request_id: str
+    time: datetime
+    surface: str
+    currency: str
+    considered: int = Field(description="candidates that were scored")
+    unknown_candidates: list[str] = Field(description="the caller's candidates that the catalogue does not hold")
+    versions: dict[str, str]
+    items: list[ShownItem]
+
+
+class Problem(BaseModel):
+    """One reason for a refusal."""
+
+    field: str = Field(description="where, as a dotted path; empty = the request as a whole")
+    message: str
+
+
+class Refusal(BaseModel):
+    """Every answer that is not a success."""
+
+    error: str
+    problems: list[Problem] = Field(default_factory=list)
+
+
+class Health(BaseModel):
+    """Alive."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether requests can be answered, with what, and what went wrong with the last reload."""
+
+    ready: bool
+    bundle: str | None
+    versions: dict[str, str]
+    reload_problem: str | None = Field(description="why the newest bundle was refused; the last good one still serves")

@@ -1,0 +1,42 @@
+"""What predicts calibrated heads for one request's candidates; the engine does not know which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from features.spec import Feature, FeatureSpec, Group, Kind, ModelInputs
+
+INPUTS = ("user_codes", "user_lists", "user_numbers", "item_codes", "item_lists", "item_numbers", "cross_numbers")
+USER_INPUTS, ITEM_INPUTS, CROSS_INPUTS = INPUTS[:3], INPUTS[3:6], INPUTS[6:]
+
+
+class Scorer(Protocol):
+    """Calibrated heads (as in `value_model.ranker`) by one trained ranker."""
+
+    @property
+    def heads(self) -> tuple[str, ...]: ...
+
+    def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        """float64 [N] a head for the N rows of one or more requests.
+
+        `items` int32 [N], catalogue rows, lets an implementation keep what depends on the item alone; the answer is the
+        same bits with and without.
+        """
+        ...
+
+
+def input_widths(spec: FeatureSpec) -> dict[str, int]:
+    """Columns of each packed input of a ranker of `spec`, by `ModelInputs` field."""
+    widths = {}
+    for group in (Group.USER, Group.ITEM):
+        widths[f"{group.value}_codes"] = len(spec.select(group, Kind.CATEGORY))
+        widths[f"{group.value}_lists"] = sum(map(_length, spec.select(group, Kind.CATEGORIES)))
+        widths[f"{group.value}_numbers"] = len(spec.select(group, Kind.NUMBER))
+    return widths | {"cross_numbers": len(spec.select(Group.CROSS, Kind.NUMBER))}
+
+
+def _length(feature: Feature) -> int:
+    return feature.length

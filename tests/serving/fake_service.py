@@ -1,0 +1,75 @@
+"""A service whose answers are easy to predict: item i's value is minus its place among the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from marketplace.slate import Slate
+from serving.request import DuplicateRequest, Request, UnknownName
+from serving.service import State
+
+CATALOGUE = tuple(f"item {number}" for number in range(30))
+
+
+class FakeService:
+    """Keeps what it was given, in memory."""
+
+    currency = "SAR"
+
+    def __init__(self, bundle: str | None = "b1") -> None:
+        self.slates: dict[str, Slate] = {}
+        self.feedback: dict[str, dict] = {}
+        self.seconds: Mapping[str, float] = {"scorer": 0.001}
+        self.bundle = bundle
+
+    @property
+    def state(self) -> State:
+        return State(self.bundle, {"ranker": "r1"})
+
+    def rank(self, request: Request) -> Slate:
+        if request.request_id in self.slates:
+            raise DuplicateRequest(f"request_id {request.request_id!r} is already on record")
+        if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
+            raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
+        items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE]
+        slate = fake_slate(request, items)
+        self.slates[request.request_id] = slate
+        return slate
+
+    def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
+        return {"clicks": slate.value - 1.0, "merchant": np.ones(len(slate))}
+
+    def record(self, feedback: pa.Table) -> tuple[int, int]:
+        rows = feedback.to_pylist()
+        new = {row["feedback_id"]: row for row in rows if row["feedback_id"] not in self.feedback}
+        self.feedback |= new
+        return len(new), len(rows) - len(new)
+
+
+def fake_slate(request: Request, items: list[str]) -> Slate:
+    n = len(items)
+    position = np.arange(1, n + 1, dtype=np.int32)
+    position[request.k :] = 0
+    return Slate(
+        request_id=request.request_id,
+        time=request.time,
+        surface=request.surface,
+        user_id=request.user_id,
+        currency="SAR",
+        item_id=np.array(items, object),
+        merchant_id=np.array(["m"] * n, object),
+        price=np.ones(n),
+        source=np.array(["caller"] * n, object),
+        retrieval_score=np.zeros(n, np.float32),
+        merchant_value=np.zeros(n),
+        value=-np.arange(n, dtype=np.float64),
+        position=position,
+        propensity=np.where(position > 0, 1.0, np.nan),
+        predictions={"ctr": np.full(n, 0.5)},
+        **{
+            f"{part}_version": part for part in ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
+        },
+    )
