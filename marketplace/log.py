@@ -1,0 +1,95 @@
+"""The log: the one record that everything is learned from.
+
+Conventions: `since` is included, `until` is not, None = no bound; both bounds and the order of what is read go by
+the row's own `time`, ties in order of arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
+from marketplace.slate import Slate
+
+
+class DuplicateRequest(ValueError):
+    """A slate of this request_id is in the log already; that one stays and the new one is not stored."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} is in the log already; the slate logged first is kept. "
+            "Give every request an id of its own (a UUID), also when the client tries again."
+        )
+        self.request_id = request_id
+
+
+class UnknownRequest(KeyError):
+    """No slate of this request_id is in the log."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a batch of feedback; receipts add up with `+`."""
+
+    accepted: int
+    duplicates: int  # their feedback_id was known, or came twice in the batch; the first is kept
+
+    def __add__(self, other: Receipt) -> Receipt:
+        return Receipt(self.accepted + other.accepted, self.duplicates + other.duplicates)
+
+
+class Log(Protocol):
+    """Keeps slates and feedback; what was appended is there when the call returns, and is never changed."""
+
+    def append(self, slate: Slate) -> None:
+        """Store one slate; raises DuplicateRequest."""
+
+    def append_feedback(self, feedback: pa.Table) -> Receipt:
+        """Store a batch (FEEDBACK), all or nothing; known events are counted, not stored twice. Raises SchemaError."""
+
+    def slate(self, request_id: str) -> Slate:
+        """The slate of one request; raises UnknownRequest."""
+
+    def slates(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+        """Slates (SLATE) by time."""
+
+    def feedback(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+        """Feedback (FEEDBACK) by time."""
+
+    def close(self) -> None:
+        """Release what the log holds; appended rows stay where the log is durable."""
+
+
+FIRST, LAST = -(2**63), 2**63 - 1
+
+
+def bounds(since: datetime | None, until: datetime | None) -> tuple[int, int]:
+    """The half-open range of UTC microseconds that `since` and `until` mean; raises SchemaError without a time zone."""
+    for name, time in (("since", since), ("until", until)):
+        if time is not None and time.tzinfo is None:
+            raise SchemaError(f"{name}={time} has no time zone; use UTC.")
+    return (FIRST if since is None else _microseconds(since), LAST if until is None else _microseconds(until))
+
+
+def admit(feedback: pa.Table) -> pa.Table:
+    """`feedback` in FEEDBACK, fit to be logged; raises SchemaError naming the row of an unknown event or odd amount."""
+    table = conform(feedback, FEEDBACK, where="feedback")
+    refused = {
+        f"event is none of {EVENTS}": pc.invert(pc.is_in(table["event"].cast(pa.string()), pa.array(EVENTS))),
+        "amount is not a finite number": pc.invert(pc.is_finite(table["amount"])),
+        "amount is below 0; a refund is a `return` with a positive amount": pc.less(table["amount"], 0.0),
+    }
+    for reason, rows in refused.items():
+        row = rows.index(True).as_py()
+        if row >= 0:
+            raise SchemaError(f"feedback row {row}: {reason}; received {table.slice(row, 1).to_pylist()[0]}")
+    return table
+
+
+def _microseconds(time: datetime) -> int:
+    return pa.scalar(time, pa.timestamp("us", tz="UTC")).value
