@@ -1,0 +1,60 @@
+"""Bootstrap over requests: the rows of one request stand or fall together, so requests are what is resampled.
+
+`resample` draws, once, how often each of B samples holds each of R requests; every statistic of every model is then
+weighted by the same counts, which makes differences between models paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.estimate import Estimate
+
+BLOCK = 1 << 22  # counts turned into float64 at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic on the data (`value`) and on B bootstrap samples (`draws` [B]) of `n` requests."""
+
+    value: float
+    draws: np.ndarray
+    n: int
+
+    def estimate(self, *, level: float = 0.95) -> Estimate:
+        """The percentile interval (Efron & Tibshirani 1993, section 13.3); NaN without a usable draw."""
+        low, high = np.nan, np.nan
+        if not np.isnan(self.draws).all():
+            low, high = np.nanquantile(self.draws, [(1 - level) / 2, (1 + level) / 2])
+        return Estimate(float(self.value), float(low), float(high), self.n, level)
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        """The paired difference: both must come from the same counts."""
+        return Resampled(self.value - other.value, self.draws - other.draws, min(self.n, other.n))
+
+
+def resample(requests: int, rng: np.random.Generator, *, replicates: int = 200) -> np.ndarray:
+    """uint16 [B, R]: multinomial counts, each row one sample of `requests` requests with replacement."""
+    counts = np.empty((replicates, requests), np.uint16)
+    for row in counts:
+        row[:] = np.bincount(rng.integers(requests, size=requests), minlength=requests)
+    return counts
+
+
+def totals(per_request: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """[B, C]: the column sums of `per_request` [R, C] in every sample."""
+    step = max(1, BLOCK // max(counts.shape[1], 1))
+    blocks = [counts[at : at + step].astype(np.float64) @ per_request for at in range(0, len(counts), step)]
+    return np.concatenate(blocks)
+
+
+def means(per_request: np.ndarray, counts: np.ndarray) -> list[Resampled]:
+    """The mean of each column of `per_request` [R, C] over the requests where it is not NaN."""
+    present = ~np.isnan(per_request)
+    filled = np.where(present, per_request, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = filled.sum(axis=0) / present.sum(axis=0)
+        draws = totals(filled, counts) / totals(present.astype(np.float64), counts)
+    return [Resampled(value, draw, int(n)) for value, draw, n in zip(values, draws.T, present.sum(axis=0), strict=True)]

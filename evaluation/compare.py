@@ -1,0 +1,163 @@
+"""All metrics of one ranker, or of several side by side on the same requests with paired differences.
+
+Metrics are named `head.metric`: ctr and ctcvr are judged on all rows, cvr on clicked rows, order_value on ordered rows,
+gmv on all rows against the observed order value. ctr ranks for clicks, ctcvr for orders, gmv for order value; `value`,
+where given, is the formula's result and is judged on all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from evaluation import bootstrap, ranking
+from evaluation.bootstrap import Resampled
+from evaluation.estimate import Estimate
+from evaluation.heads import amount_head, probability_head
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Metrics = dict[str, Estimate]
+
+
+class Outcomes(Protocol):
+    """What happened to each of N rows: order 0/1, order_value in currency, click 0/1 or None where unrecorded."""
+
+    @property
+    def click(self) -> np.ndarray | None: ...
+    @property
+    def order(self) -> np.ndarray: ...
+    @property
+    def order_value(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Metrics by model, and `differences` = the model's metric minus the baseline's, paired by request."""
+
+    baseline: str
+    metrics: dict[str, Metrics]
+    differences: dict[str, Metrics]
+
+    def table(self) -> pd.DataFrame:
+        """One row a (metric, model): value, low, high, difference and its interval."""
+        import pandas as pd
+
+        rows = [
+            _row(metric, model, estimate, self.differences.get(model, {}).get(metric))
+            for model, metrics in self.metrics.items()
+            for metric, estimate in metrics.items()
+        ]
+        return pd.DataFrame(rows).sort_values("metric", kind="stable", ignore_index=True)
+
+
+def _row(metric: str, model: str, estimate: Estimate, change: Estimate | None) -> dict[str, object]:
+    row = {"metric": metric, "model": model, "value": estimate.value, "low": estimate.low, "high": estimate.high}
+    if change is not None:
+        row |= {"difference": change.value, "difference_low": change.low, "difference_high": change.high}
+    return row
+
+
+def evaluate_ranker(
+    predictions: Mapping[str, np.ndarray],
+    labels: Outcomes,
+    offsets: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    k: int = 10,
+    where: np.ndarray | None = None,
+    replicates: int = 200,
+) -> Metrics:
+    """Every metric that the given heads [N] and labels allow, each with its 95 % interval over requests."""
+    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates)
+    return _estimates(_measure(predictions, labels, offsets, counts, k, where))
+
+
+def compare_rankers(
+    models: Mapping[str, Mapping[str, np.ndarray]],
+    labels: Outcomes,
+    offsets: np.ndarray,
+    *,
+    baseline: str,
+    rng: np.random.Generator,
+    k: int = 10,
+    where: np.ndarray | None = None,
+    replicates: int = 200,
+) -> Comparison:
+    """`evaluate_ranker` of each model on the same bootstrap samples, so that differences are paired."""
+    if baseline not in models:
+        raise ValueError(f"baseline {baseline!r} is not among the models {sorted(models)}.")
+    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates)
+    measured = {name: _measure(heads, labels, offsets, counts, k, where) for name, heads in models.items()}
+    base = measured[baseline]
+    differences = {
+        name: _estimates({metric: result[metric] - base[metric] for metric in result if metric in base})
+        for name, result in measured.items()
+        if name != baseline
+    }
+    return Comparison(baseline, {name: _estimates(result) for name, result in measured.items()}, differences)
+
+
+def _estimates(results: Mapping[str, Resampled]) -> Metrics:
+    return {name: result.estimate() for name, result in results.items()}
+
+
+def _measure(
+    predictions: Mapping[str, np.ndarray],
+    labels: Outcomes,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    k: int,
+    where: np.ndarray | None,
+) -> dict[str, Resampled]:
+    result: dict[str, Resampled] = {}
+    for head, (label, condition) in _judged(labels, where).items():
+        if head in predictions:
+            judge = amount_head if head in ("order_value", "gmv") else probability_head
+            measured = judge(predictions[head], label, offsets, counts=counts, where=condition)
+            result |= {f"{head}.{name}": value for name, value in measured.items()}
+    for prefix, score, label in _ranked_for(labels):
+        if score in predictions:
+            measured = _ranking(predictions[score], label, offsets, counts, k, where)
+            result |= {f"{prefix}{name}": value for name, value in measured.items()}
+    return result
+
+
+def _judged(labels: Outcomes, where: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """head -> (its label, the rows on which it is judged)."""
+    everywhere = np.ones(len(labels.order), bool) if where is None else np.asarray(where, bool)
+    judged = {
+        "ctcvr": (labels.order, everywhere),
+        "order_value": (labels.order_value, everywhere & (labels.order > 0)),
+        "gmv": (labels.order_value, everywhere),
+    }
+    if labels.click is not None:
+        judged = {"ctr": (labels.click, everywhere), "cvr": (labels.order, everywhere & (labels.click > 0))} | judged
+    return judged
+
+
+def _ranked_for(labels: Outcomes) -> list[tuple[str, str, np.ndarray]]:
+    """(name prefix, score, label) of every ranking question."""
+    asked = [("ctcvr.", "ctcvr", labels.order), ("gmv.", "gmv", labels.order_value)]
+    asked += [("value.order_", "value", labels.order), ("value.gmv_", "value", labels.order_value)]
+    if labels.click is not None:
+        asked += [("ctr.", "ctr", labels.click), ("value.click_", "value", labels.click)]
+    return asked
+
+
+def _ranking(
+    scores: np.ndarray, labels: np.ndarray, offsets: np.ndarray, counts: np.ndarray, k: int, where: np.ndarray | None
+) -> dict[str, Resampled]:
+    ranked = ranking.rank(scores, offsets, where=where)
+    columns = {
+        f"ndcg@{k}": ranking.ndcg(ranked, labels, k=k),
+        f"map@{k}": ranking.average_precision(ranked, labels, k=k),
+        "mrr": ranking.reciprocal_rank(ranked, labels),
+        f"recall@{k}": ranking.recall(ranked, labels, k=k),
+        f"total@{k}": ranking.value_at(ranked, labels, k=k),
+    }
+    return dict(zip(columns, bootstrap.means(np.column_stack(list(columns.values())), counts), strict=True))
