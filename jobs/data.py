@@ -1,0 +1,81 @@
+"""Get the data of a run: a simulated market, a real data set, or your own exports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jobs.config import RunConfig
+from marketplace.dataset import Dataset, load_dataset
+
+
+def data_root() -> Path:
+    """The folder of the real data sets: $VALUE_MODEL_DATA, or ../shared/data beside the project."""
+    return Path(os.environ.get("VALUE_MODEL_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+def get(config: RunConfig) -> Dataset:
+    """The data set that `config.data` names; FileNotFoundError says where a real one was looked for."""
+    match config.data:
+        case "simulated":
+            return simulated(config.size, seed=config.seed)
+        case "trivago":
+            from marketplace.datasets.trivago import read_trivago
+
+            return read_trivago(_existing("trivago/trivago_val_100k.parquet"))
+        case "complete-journey":
+            from marketplace.datasets.complete_journey import read
+
+            return read()
+        case "ta-feng":
+            from marketplace.datasets.ta_feng import read_ta_feng
+
+            return read_ta_feng()
+        case "online-retail":
+            from marketplace.datasets.online_retail import read_online_retail
+
+            return read_online_retail(_existing("online_retail/online_retail.parquet"))
+        case mapping if mapping.endswith(".toml"):
+            from marketplace.datasets.own import read_own
+
+            return read_own(Path(mapping))
+    raise ValueError(
+        f"--data {config.data!r} is unknown. Choose simulated, trivago, complete-journey, ta-feng, online-retail, "
+        "or a mapping file that ends in .toml (docs/own_data.md)."
+    )
+
+
+def _existing(name: str) -> Path:
+    path = data_root() / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. Put the file there, or name its folder in VALUE_MODEL_DATA.")
+    return path
+
+
+def simulated(size: str, *, seed: int) -> Dataset:
+    """The simulated market of a preset size."""
+    return market(size, seed=seed).dataset
+
+
+def simulate(size: str, *, seed: int, out: Path) -> None:
+    """Write a simulated market's tables to `out`."""
+    dataset = simulated(size, seed=seed)
+    dataset.save(out)
+    print(describe(dataset))
+    print(f"wrote {out}")
+
+
+def kept(folder: Path) -> Dataset:
+    """The data set that an earlier stage kept in a run."""
+    return load_dataset(folder / "data")
+
+
+def describe(dataset: Dataset) -> str:
+    """One line: how much there is of everything."""
+    return (
+        f"{dataset.name}: {len(dataset.items):,} items of {len(dataset.merchants):,} merchants, "
+        f"{len(dataset.users):,} shoppers, {len(dataset.slates):,} slates, {len(dataset.feedback):,} events, "
+        f"amounts in {dataset.currency}"
+    )
