@@ -1,0 +1,107 @@
+"""The catalogue as arrays: what is known of every item whoever asks; a catalogue row is a row of `Dataset.items`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.dataset import Dataset
+from marketplace.splits import microseconds
+
+RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Columns over n items. Row -1 stands for an item that is not in the catalogue.
+
+    `category` and `merchant` are int32 codes into their names; `price` in the data's currency; `launched` is UTC
+    microseconds, the smallest int64 where unknown; `rates[name]` are the merchant's, NaN where unknown.
+    """
+
+    item_id: pa.Array  # string [n]
+    category: np.ndarray
+    merchant: np.ndarray
+    category_names: pa.Array
+    merchant_names: pa.Array
+    price: np.ndarray
+    launched: np.ndarray
+    rates: dict[str, np.ndarray]
+    names: pa.Array  # string [n]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Catalogue:
+        """The catalogue of a data set."""
+        items = dataset.items
+        category, category_names = _codes(items["category"])
+        merchant, merchant_names = _codes(items["merchant_id"])
+        row = _rows(merchant_names, _array(dataset.merchants["merchant_id"]))
+        rates = {name: _looked_up(dataset.merchants[name], row)[merchant] for name in RATES}
+        return cls(
+            item_id=_array(items["item_id"]),
+            category=category,
+            merchant=merchant,
+            category_names=category_names,
+            merchant_names=merchant_names,
+            price=_array(items["price"]).to_numpy(),
+            launched=microseconds(items["available_from"]),
+            rates=rates,
+            names=_array(items["name"]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+    def rows(self, item_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """int32 rows of the items, -1 where unknown."""
+        ids = _array(item_ids)
+        if pa.types.is_dictionary(ids.type):
+            found = _rows(ids.dictionary.cast(pa.string()), self.item_id)
+            return found[ids.indices.to_numpy(zero_copy_only=False)] if len(ids) else np.zeros(0, np.int32)
+        return _rows(ids.cast(pa.string()), self.item_id)
+
+    @cached_property
+    def category_price(self) -> np.ndarray:
+        """float64 [n]: mean price of the item's category."""
+        total = np.bincount(self.category, self.price, minlength=len(self.category_names))
+        count = np.bincount(self.category, minlength=len(self.category_names))
+        return (total / np.maximum(count, 1))[self.category]
+
+    @cached_property
+    def tokens(self) -> pa.Array:
+        """list<string> [n]: the words of the item's name."""
+        return tokenise(self.names)
+
+
+def tokenise(texts: pa.Array) -> pa.Array:
+    """list<string>: lower-cased runs of letters and digits of any script; empty for a missing text."""
+    spaced = pc.replace_substring_regex(pc.utf8_lower(texts.fill_null("")), pattern=r"[^\pL\pM\pN]+", replacement=" ")
+    lists = pc.split_pattern(pc.utf8_trim(spaced, " "), " ")
+    if len(lists) == 0:
+        return pa.array([], pa.list_(pa.string()))
+    words = lists.flatten()
+    kept = pc.not_equal(words, "").to_numpy(zero_copy_only=False)
+    count = np.add.reduceat(kept.astype(np.int32), lists.offsets.to_numpy()[:-1])  # "" splits into one empty word
+    return pa.ListArray.from_arrays(pa.array(np.append(0, np.cumsum(count)), pa.int32()), words.filter(pa.array(kept)))
+
+
+def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    coded = _array(column).cast(pa.string()).dictionary_encode()
+    return coded.indices.to_numpy().astype(np.int32), coded.dictionary
+
+
+def _rows(values: pa.Array, known: pa.Array) -> np.ndarray:
+    return pc.index_in(values, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def _looked_up(column: pa.ChunkedArray, row: np.ndarray) -> np.ndarray:
+    values = np.append(_array(column).to_numpy(), np.nan)  # row -1 reads the last
+    return values[row].astype(np.float32)

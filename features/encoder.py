@@ -1,0 +1,171 @@
+"""From raw features to packed codes: vocabularies learned from training rows, and nothing else.
+
+Conventions: code 0 = padding or missing (null or ""), 1 = not in the vocabulary, 2.. = known, the most frequent first.
+Lists keep their last `length` entries. Numbers pass through as float32 (the model standardises them).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs
+
+MISSING, UNKNOWN, FIRST = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedItems:
+    """Item codes of the whole catalogue, packed as in ModelInputs: int32 [n, item categories], [n, list lengths]."""
+
+    spec: FeatureSpec
+    codes: np.ndarray
+    lists: np.ndarray
+
+    def of(self, name: str) -> np.ndarray:
+        """int32 [n]: the codes of one item category, such as item_id."""
+        names = [feature.name for feature in self.spec.select(Group.ITEM, Kind.CATEGORY)]
+        return self.codes[:, names.index(name)]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """`spec` and its vocabularies: names in code order, from code 2 on."""
+
+    spec: FeatureSpec
+    vocabularies: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def fit(cls, frame: FeatureFrame, *, requests: np.ndarray | None = None, min_count: int = 1) -> Encoder:
+        """Vocabularies of what occurs `min_count` times or more in `requests` (bool [R]; None = all).
+
+        A row's occurrence counts once, a user feature's once a request; features that share a vocabulary add up.
+        """
+        chosen = np.ones(len(frame.offsets) - 1, bool) if requests is None else np.asarray(requests, bool)
+        rows = np.repeat(chosen, np.diff(frame.offsets))
+        counts: dict[str, Counter[str]] = {}
+        for feature in frame.spec.features:
+            if feature.kind is not Kind.NUMBER:
+                kept = frame.columns[feature.name].filter(pa.array(chosen if feature.group is Group.USER else rows))
+                counts.setdefault(vocabulary(feature), Counter()).update(_count(kept))
+        return cls(frame.spec, {name: _frequent(seen, min_count) for name, seen in counts.items()})
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of codes per vocabulary, 0 and 1 included: the rows of its embedding table."""
+        return {name: len(names) + FIRST for name, names in self.vocabularies.items()}
+
+    def encode(self, frame: FeatureFrame) -> ModelInputs:
+        """The packed inputs of a frame of the same spec."""
+        packed = {group: self._pack(frame, group) for group in Group}
+        return ModelInputs(
+            user_codes=packed[Group.USER][0],
+            user_lists=packed[Group.USER][1],
+            user_numbers=packed[Group.USER][2],
+            item_codes=packed[Group.ITEM][0],
+            item_lists=packed[Group.ITEM][1],
+            item_numbers=packed[Group.ITEM][2],
+            cross_numbers=packed[Group.CROSS][2],
+            request=frame.request.astype(np.int32),
+        )
+
+    def encode_items(self, columns: Mapping[str, pa.Array]) -> EncodedItems:
+        """The item categories of a whole catalogue, once; `columns` as `features.known.catalogue_columns` gives."""
+        codes = [self.codes(feature, columns[feature.name]) for feature in self.spec.select(Group.ITEM, Kind.CATEGORY)]
+        lists = [
+            self.list_codes(feature, columns[feature.name]) for feature in self.spec.select(Group.ITEM, Kind.CATEGORIES)
+        ]
+        rows = max((len(column) for column in columns.values()), default=0)
+        return EncodedItems(self.spec, _stack(codes, rows), np.concatenate([_stack([], rows), *lists], axis=1))
+
+    def codes(self, feature: Feature, values: pa.Array) -> np.ndarray:
+        """int32 codes of a category column."""
+        if pa.types.is_dictionary(values.type):
+            names = self.codes(feature, values.dictionary)
+            missing = values.indices.is_null().to_numpy(zero_copy_only=False)
+            codes = np.append(names, MISSING)
+            indices = values.indices.fill_null(len(names)) if missing.any() else values.indices
+            return codes[indices.to_numpy(zero_copy_only=False)]
+        if len(values) <= 2:  # one request: a dictionary look-up beats a hash table built for it
+            return np.array([self._code(feature, value) for value in values.to_pylist()], np.int32)
+        known = pc.index_in(values, self._arrays[vocabulary(feature)])
+        code = pc.add(known.fill_null(UNKNOWN - FIRST), FIRST).to_numpy(zero_copy_only=False).astype(np.int32)
+        code[pc.equal(values, "").fill_null(True).to_numpy(zero_copy_only=False)] = MISSING
+        return code
+
+    def list_codes(self, feature: Feature, values: pa.Array) -> np.ndarray:
+        """int32 [rows, length]: codes of a list column, the last `length` entries, padded with 0 at the end."""
+        offsets = np.append(0, np.cumsum(pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)))
+        codes = self.codes(feature, values.flatten())
+        length = np.diff(offsets)
+        kept = np.minimum(length, feature.length)
+        place = np.arange(feature.length)
+        inside = place < kept[:, None]
+        result = np.zeros((len(values), feature.length), np.int32)
+        result[inside] = codes[((offsets[1:] - kept)[:, None] + place)[inside]]
+        return result
+
+    def to_json(self) -> str:
+        vocabularies = {name: list(names) for name, names in self.vocabularies.items()}
+        return json.dumps({"spec": json.loads(self.spec.to_json()), "vocabularies": vocabularies}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Encoder:
+        data = json.loads(text)
+        spec = FeatureSpec.from_json(json.dumps(data["spec"]))
+        return cls(spec, {name: tuple(names) for name, names in data["vocabularies"].items()})
+
+    def _pack(self, frame: FeatureFrame, group: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = len(frame.offsets) - 1 if group is Group.USER else int(frame.offsets[-1])
+        column = frame.columns
+        codes = [self.codes(f, column[f.name]) for f in self.spec.select(group, Kind.CATEGORY)]
+        lists = [self.list_codes(f, column[f.name]) for f in self.spec.select(group, Kind.CATEGORIES)]
+        numbers = [column[f.name].to_numpy(zero_copy_only=False) for f in self.spec.select(group, Kind.NUMBER)]
+        return (
+            _stack(codes, rows),
+            np.concatenate([_stack([], rows), *lists], axis=1),
+            _stack(numbers, rows, np.float32),
+        )
+
+    def _code(self, feature: Feature, value: str | None) -> int:
+        return self._index[vocabulary(feature)].get(value, UNKNOWN) if value else MISSING
+
+    @cached_property
+    def _arrays(self) -> dict[str, pa.Array]:
+        return {name: pa.array(names, pa.string()) for name, names in self.vocabularies.items()}
+
+    @cached_property
+    def _index(self) -> dict[str, dict[str, int]]:
+        return {
+            vocabulary: {name: code for code, name in enumerate(names, FIRST)}
+            for vocabulary, names in self.vocabularies.items()
+        }
+
+
+def vocabulary(feature: Feature) -> str:
+    """The vocabulary of a feature: the one it shares, or its own."""
+    return feature.vocabulary or feature.name
+
+
+def _count(column: pa.Array) -> dict[str, int]:
+    values = column.flatten() if pa.types.is_list(column.type) else column
+    counted = pc.value_counts(values)
+    names, counts = counted.field("values"), counted.field("counts")
+    names = names.dictionary_decode() if pa.types.is_dictionary(names.type) else names
+    return {name: n for name, n in zip(names.to_pylist(), counts.to_pylist(), strict=True) if name}
+
+
+def _frequent(counts: Counter[str], min_count: int) -> tuple[str, ...]:
+    kept = [(-n, name) for name, n in counts.items() if n >= min_count]
+    return tuple(name for _, name in sorted(kept))
+
+
+def _stack(columns: list[np.ndarray], rows: int, dtype: type = np.int32) -> np.ndarray:
+    return np.stack(columns, axis=1).astype(dtype, copy=False) if columns else np.zeros((rows, 0), dtype)

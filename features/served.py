@@ -1,0 +1,89 @@
+"""Features in the log: written as they were served, read back exactly, never computed again.
+
+In the slate's maps a user feature has one entry, an item or cross feature one a row, a user list its own length; the
+words of an item's name are one text a row, joined by spaces. A missing list is an empty one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind
+from marketplace import slates as columns
+from marketplace.schema import SLATE
+from marketplace.slates import Lists
+
+WORDS = pa.list_(pa.string())
+
+
+class NotServed(ValueError):
+    """A slate's log does not hold the features that are asked for."""
+
+
+def attach(slates: pa.Table, frame: FeatureFrame) -> pa.Table:
+    """`slates` with the frame's features in their maps and its spec's version; rows must be the same."""
+    if not np.array_equal(columns.item_offsets(slates), frame.offsets):
+        raise ValueError(f"the frame has {frame.offsets[-1]} rows, the slates {columns.item_offsets(slates)[-1]}.")
+    logged = {feature: _logged(feature, frame) for feature in frame.spec.features}
+    numeric = {f.name: lists for f, lists in logged.items() if f.kind is Kind.NUMBER}
+    categorical = {f.name: lists for f, lists in logged.items() if f.kind is not Kind.NUMBER}
+    version = pa.array([frame.spec.version] * len(slates)).dictionary_encode()
+    new = {
+        "numeric": columns.map_of_lists(numeric, requests=len(slates), values=pa.float32()),
+        "categorical": columns.map_of_lists(categorical, requests=len(slates), values=pa.string()),
+        "feature_spec_version": version,
+    }
+    for name, values in new.items():
+        field = SLATE.field(name)
+        slates = slates.set_column(slates.column_names.index(name), field, values.cast(field.type))
+    return slates
+
+
+def served(slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
+    """The features of logged slates as they were served.
+
+    Raises NotServed where a request lacks a feature of `spec`.
+    """
+    offsets = columns.item_offsets(slates)
+    logged = columns.all_lists(slates, "numeric") | columns.all_lists(slates, "categorical")
+    read = {feature.name: _read(feature, logged.get(feature.name), offsets) for feature in spec.features}
+    return FeatureFrame(spec, offsets, read)
+
+
+def _logged(feature: Feature, frame: FeatureFrame) -> Lists:
+    values = frame.columns[feature.name]
+    if feature.kind is Kind.CATEGORIES:
+        if feature.group is Group.USER:
+            lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
+            return Lists(np.append(0, np.cumsum(lengths)), values.flatten())
+        values = pc.binary_join(values, " ").fill_null("")
+    elif feature.kind is Kind.CATEGORY:
+        values = values.cast(pa.string())
+    ones = np.arange(len(frame.offsets))
+    return Lists(ones if feature.group is Group.USER else frame.offsets, values)
+
+
+def _read(feature: Feature, logged: Lists | None, offsets: np.ndarray) -> pa.Array:
+    requests = len(offsets) - 1
+    if logged is None:
+        if requests:
+            raise NotServed(f"no slate holds feature {feature.name!r}: they were logged under another feature spec.")
+        logged = Lists(
+            np.zeros(1, np.int64), pa.array([], pa.float32() if feature.kind is Kind.NUMBER else pa.string())
+        )
+    if feature.kind is Kind.CATEGORIES and feature.group is Group.USER:
+        return pa.ListArray.from_arrays(pa.array(logged.offsets, pa.int32()), logged.values)
+    wanted = np.ones(requests, np.int64) if feature.group is Group.USER else np.diff(offsets)
+    wrong = np.flatnonzero(logged.lengths != wanted)
+    if len(wrong):
+        r = wrong[0]
+        raise NotServed(
+            f"feature {feature.name!r}: request {r} logged {logged.lengths[r]} values, its slate needs {wanted[r]}."
+        )
+    if feature.kind is Kind.CATEGORIES:
+        words = pc.split_pattern(logged.values, " ")
+        empty = pc.equal(logged.values, "")
+        return pc.if_else(empty, pa.scalar([], WORDS), words).cast(WORDS)
+    return logged.values if feature.kind is Kind.NUMBER else logged.values.dictionary_encode()
