@@ -19,10 +19,10 @@ Compute = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 class ItemParts:
     """A direct-mapped store of float32 parts [H] by item; `compute(codes, lists, numbers)` gives [n, H]."""
 
-    def __init__(self, compute: Compute, *, part_width: int, input_width: int, capacity: int = CAPACITY) -> None:
+    def __init__(self, compute: Compute, *, part_width: int, capacity: int = CAPACITY) -> None:
         self._compute, self._capacity = compute, capacity
         self._parts = np.empty((capacity, part_width), np.float32)
-        self._inputs = np.empty((capacity, input_width), np.int32)
+        self._inputs = np.empty((capacity, 0), np.int32)  # as wide as the first request's
         self._filled = np.zeros(capacity, bool)
         self.computed = 0  # rows computed so far
 
@@ -34,6 +34,8 @@ class ItemParts:
             return self._fresh(codes, lists, numbers)
         slots = items % self._capacity
         inputs = np.concatenate([codes, lists, np.ascontiguousarray(numbers).view(np.int32)], axis=1)
+        if self._inputs.shape[1] != inputs.shape[1]:
+            self._inputs = np.empty((self._capacity, inputs.shape[1]), np.int32)
         kept = self._filled[slots] & (self._inputs[slots] == inputs).all(axis=1)
         parts = self._parts[slots]
         if not kept.all():

@@ -35,11 +35,9 @@ class OnnxScorer:
         self._user, self._item, self._heads = (session(folder / name) for name in GRAPHS)
         self._user_takes, self._item_takes, self._heads_take = map(_inputs_of, (self._user, self._item, self._heads))
         self._names = [output.name for output in self._heads.get_outputs()]
-        widths = [i.shape[1] for i in self._item.get_inputs()]
         self.parts = ItemParts(
             self._compute_items,
             part_width=self._item.get_outputs()[0].shape[1],
-            input_width=sum(widths),
             capacity=capacity,
         )
 

@@ -1,0 +1,35 @@
+"""A small untrained ranker whose every weight is random, so that every input matters to every head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from features.spec import Feature, FeatureSpec, Group, Kind
+from value_model.config import NetworkConfig
+from value_model.mmoe import MMoE
+
+SPEC = FeatureSpec(
+    (
+        Feature("country", Group.USER, Kind.CATEGORY, "where"),
+        Feature("history", Group.USER, Kind.CATEGORIES, "items touched", vocabulary="item", length=5),
+        Feature("orders", Group.USER, Kind.NUMBER, "orders so far", log_scale=True),
+        Feature("item", Group.ITEM, Kind.CATEGORY, "the item", vocabulary="item"),
+        Feature("words", Group.ITEM, Kind.CATEGORIES, "its name", length=3),
+        Feature("price", Group.ITEM, Kind.NUMBER, "its price", log_scale=True),
+        Feature("quality", Group.ITEM, Kind.NUMBER, "of its merchant"),
+        Feature("pair", Group.CROSS, Kind.NUMBER, "clicks of this user on the item", log_scale=True),
+        Feature("recent", Group.CROSS, Kind.NUMBER, "touched last"),
+    )
+)
+SIZES = {"country": 6, "item": 50, "words": 40}
+SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower_units=5, positions=10)
+
+
+def small_ranker(*, click: bool = True, seed: int = 0) -> MMoE:
+    rng = np.random.default_rng(seed)
+    ranker = MMoE(SPEC, SIZES, config=SMALL, click=click, rng=rng)
+    kept = ("mean", "deviation", "low", "span", "log_value")
+    for variable in ranker.network.variables:
+        if not variable.name.split(":")[0].split("/")[-1].startswith(kept):
+            variable.assign(rng.normal(0, 0.3, variable.shape).astype(np.float32))
+    return ranker
