@@ -1,0 +1,61 @@
+"""What a formula may speak of without declaring it: heads, item and merchant quantities, with unit and range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+from value_model.formula.findings import Where
+
+
+class Sign(StrEnum):
+    """Which way the value must go when the quantity grows, or which sign a weight must have."""
+
+    PLUS = "+"
+    MINUS = "-"
+    ANY = "any"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A named input column; `low` and `high` bound what is plausible, `head` = a model predicts it."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    sign: Sign = Sign.ANY
+    meaning: str = ""
+    head: bool = False
+    where: Where = field(default=Where("standard quantities"), compare=False, repr=False)
+
+
+def _head(name: str, unit: str, high: float, meaning: str) -> Quantity:
+    return Quantity(name, unit, 0.0, high, Sign.PLUS, meaning, head=True)
+
+
+def _share(name: str, sign: Sign, meaning: str) -> Quantity:
+    return Quantity(name, "1", 0.0, 1.0, sign, meaning)
+
+
+_ALL = (
+    _head("ctr", "click / impression", 1.0, "P(click | shown)"),
+    _head("cvr", "order / click", 1.0, "P(order | click)"),
+    _head("ctcvr", "order / impression", 1.0, "P(order | shown)"),
+    _head("order_value", "currency / order", 1e4, "E[order value | order]"),
+    _head("gmv", "currency / impression", 1e4, "E[order value | shown]"),
+    Quantity("price", "currency / order", 0.0, 1e5, Sign.ANY, "price as shown"),
+    _share("commission_rate", Sign.PLUS, "platform's share of an order's value"),
+    _share("quality", Sign.PLUS, "merchant's service quality"),
+    _share("return_rate", Sign.MINUS, "share of the merchant's orders returned"),
+    _share("refusal_rate", Sign.MINUS, "share of cash-on-delivery orders refused"),
+    _share("newness", Sign.PLUS, "1 = the merchant joined today, 0 = long ago"),
+    Quantity("merchant", "1", 0.0, 1e6, Sign.ANY, "the merchant's code, for slate_nth"),
+    Quantity("merchant_value", "currency / impression", -100.0, 1e4, Sign.ANY, "worth of showing the merchant"),
+    Quantity("retrieval_score", "1", -1e3, 1e3, Sign.ANY, "the candidate source's score"),
+)
+STANDARD: Mapping[str, Quantity] = {quantity.name: quantity for quantity in _ALL}

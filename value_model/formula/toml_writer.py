@@ -1,0 +1,73 @@
+"""Writes a value policy as the TOML that `load_policy` reads back to an equal policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from value_model.formula.quantities import Quantity
+from value_model.formula.value_policy import Override, ValuePolicy, Weight
+
+
+def to_toml(policy: ValuePolicy) -> str:
+    """The policy as TOML text."""
+    return "\n".join(_lines(policy)) + "\n"
+
+
+def _lines(policy: ValuePolicy) -> Iterator[str]:
+    for key in ("name", "owner", "reason", "currency", "unit", "result"):
+        yield f"{key} = {_text(getattr(policy, key))}"
+    yield f"prior = {_number(policy.prior)}"
+    yield "\n[expressions]"
+    for expression in policy.expressions:
+        yield f"{expression.name} = {_text(expression.source)}"
+    for quantity in policy.quantities:
+        yield from _quantity(quantity)
+    for weight in policy.weights:
+        yield from _weight(weight)
+
+
+def _weight(weight: Weight) -> Iterator[str]:
+    yield f"\n[weights.{weight.name}]"
+    yield f"value = {_number(weight.value)}"
+    yield f"unit = {_text(weight.unit)}"
+    yield f"low = {_number(weight.low)}"
+    yield f"high = {_number(weight.high)}"
+    yield f"sign = {_text(weight.sign)}"
+    yield f"owner = {_text(weight.owner)}"
+    yield f"reason = {_text(weight.reason)}"
+    if not weight.term:
+        yield "term = false"
+    if weight.neutral:
+        yield f"neutral = {_number(weight.neutral)}"
+    for kind, overrides in (("surface", weight.surface), ("segment", weight.segment)):
+        if overrides:
+            yield f"{kind} = {{ {', '.join(map(_override, overrides))} }}"
+
+
+def _override(override: Override) -> str:
+    value = _number(override.value)
+    if override.evidence is not None:
+        value = f"{{ value = {value}, evidence = {_number(override.evidence)} }}"
+    return f"{_text(override.key)} = {value}"
+
+
+def _quantity(quantity: Quantity) -> Iterator[str]:
+    yield f"\n[quantities.{quantity.name}]"
+    yield f"unit = {_text(quantity.unit)}"
+    yield f"low = {_number(quantity.low)}"
+    yield f"high = {_number(quantity.high)}"
+    yield f"sign = {_text(quantity.sign)}"
+    if quantity.meaning:
+        yield f"meaning = {_text(quantity.meaning)}"
+    if quantity.head:
+        yield "head = true"
+
+
+def _text(text: str) -> str:
+    """A TOML basic string: JSON's escapes, and DEL, which JSON leaves alone."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _number(value: float) -> str:
+    return repr(float(value))

@@ -1,0 +1,113 @@
+"""What must hold before a policy can be used at all: names, order, bounds, signs and units."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from value_model.formula.findings import Finding, PolicyError, Where
+from value_model.formula.quantities import Quantity, Sign
+from value_model.formula.tree import CALLABLE, names
+from value_model.formula.unit_rules import unit_of
+from value_model.formula.units import Unit, parse_unit
+from value_model.formula.value_policy import ValuePolicy, Weight
+
+
+def problems(policy: ValuePolicy) -> list[Finding]:
+    """Every reason to refuse the policy, in file order; units are looked at once all names are known."""
+    found = [*_names(policy), *_bounds(policy)]
+    return found or list(_units(policy))
+
+
+def _names(policy: ValuePolicy) -> Iterator[Finding]:
+    if policy.result not in policy.expression:
+        reason = f"the result {policy.result!r} is not among the expressions {list(policy.expression)}."
+        yield Finding("names", policy.where, reason, f'Add [expressions] {policy.result} = "...".')
+    yield from _clashes(policy)
+    known = set(policy.weight) | (set(policy.quantity) - set(policy.expression))
+    for expression in policy.expressions:
+        for name in dict.fromkeys(names(expression.tree)):
+            if name not in known:
+                yield _unknown(name, expression.where, known, policy)
+        known.add(expression.name)
+    used = {name for expression in policy.expressions for name in names(expression.tree)}
+    for weight in policy.weights:
+        if weight.name not in used:
+            yield Finding("names", weight.where, f"no formula uses {weight.name}.", "Use it or remove it.")
+
+
+def _clashes(policy: ValuePolicy) -> Iterator[Finding]:
+    own = [(e.name, e.where) for e in policy.expressions] + [(w.name, w.where) for w in policy.weights]
+    own += [(q.name, q.where) for q in policy.quantities]
+    taken = set(CALLABLE)
+    for name, where in own:
+        if name in taken:
+            yield Finding("names", where, f"the name {name} is taken.", "Choose another name.")
+        taken.add(name)
+    for weight in policy.weights:
+        if weight.name in policy.quantity:
+            yield Finding("names", weight.where, f"{weight.name} is a quantity, not a weight.", "Call it w_...")
+
+
+def _unknown(name: str, where: Where, known: set[str], policy: ValuePolicy) -> Finding:
+    if name in policy.expression:
+        return Finding("names", where, f"{name} is used before it is defined.", f"Move {name} above this line.")
+    close = difflib.get_close_matches(name, sorted(known), n=2)
+    fix = f"Did you mean {' or '.join(close)}?" if close else f"Declare [weights.{name}] or [quantities.{name}]."
+    return Finding("names", where, f"unknown name {name}.", fix)
+
+
+def _bounds(policy: ValuePolicy) -> Iterator[Finding]:
+    if policy.prior <= 0:
+        yield Finding("bounds", policy.where, f"prior is {policy.prior:g}.", "Write a number above 0.")
+    for weight in policy.weights:
+        yield from _weight_bounds(weight)
+    for quantity in policy.quantities:
+        yield from _quantity_bounds(quantity)
+
+
+def _weight_bounds(weight: Weight) -> Iterator[Finding]:
+    if weight.low > weight.high:
+        reason = f"{weight.name}: low {weight.low:g} is above high {weight.high:g}."
+        yield Finding("bounds", weight.where, reason, "Exchange them.")
+        return
+    values = [("value", weight.value)]
+    values += [(f"override {o.key}", o.value) for o in (*weight.surface, *weight.segment)]
+    for label, value in values:
+        if not weight.low <= value <= weight.high:
+            reason = f"{weight.name}: {label} {value:g} lies outside [{weight.low:g}, {weight.high:g}]."
+            yield Finding("bounds", weight.where, reason, "Change it, or argue for wider bounds in `reason`.")
+    for override in (*weight.surface, *weight.segment):
+        if override.evidence is not None and override.evidence < 0:
+            reason = f"{weight.name}: evidence of {override.key} is {override.evidence:g}."
+            yield Finding("bounds", weight.where, reason, "Count requests: 0 or more.")
+    wrong = weight.low < 0 if weight.sign is Sign.PLUS else weight.high > 0
+    if weight.sign is not Sign.ANY and wrong:
+        reason = f"{weight.name}: the bounds [{weight.low:g}, {weight.high:g}] allow the sign against {weight.sign}."
+        yield Finding("sign", weight.where, reason, "Move the bound to 0, or declare the other sign.")
+
+
+def _quantity_bounds(quantity: Quantity) -> Iterator[Finding]:
+    if quantity.low >= quantity.high:
+        reason = f"{quantity.name}: low {quantity.low:g} is not below high {quantity.high:g}."
+        yield Finding("bounds", quantity.where, reason, "Give the plausible range.")
+
+
+def _units(policy: ValuePolicy) -> Iterator[Finding]:
+    try:
+        units: dict[str, Unit] = policy.units()
+        wanted = parse_unit(policy.unit, currency=policy.currency, where=policy.where)
+    except PolicyError as error:
+        yield from error.findings
+        return
+    for expression in policy.expressions:
+        try:
+            units[expression.name] = unit_of(expression.tree, units, where=expression.where)
+        except PolicyError as error:
+            yield from error.findings
+            return
+    result = units[policy.result]
+    if result != wanted:
+        reason = f"{policy.result} is in {result}, and the policy says {wanted}."
+        fix = f'Write unit = "{result}", or mend the weights\' units.'
+        yield Finding("units", policy.expression[policy.result].where, reason, fix)

@@ -1,0 +1,52 @@
+"""Merchant quantities of candidates: the columns that merchant-value formulas read.
+
+newness = 2^(-age / half-life): 1 on the day a merchant joins, 0.5 a half-life later, 0 for those who joined long
+ago or whose date is unknown. A merchant that is not in the table takes the table's median rates and newness 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+
+HALF_LIFE_DAYS = 30.0
+RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
+
+
+@dataclass(frozen=True)
+class MerchantTable:
+    """Columns over m merchants and, last, the one that stands in for unknown merchants; codes are rows of it."""
+
+    ids: pa.Array  # string [m]
+    rates: np.ndarray  # float64 [len(RATES), m + 1]
+    joined: np.ndarray  # float64 [m + 1]: seconds since 1970, -inf = long ago
+
+    @classmethod
+    def from_table(cls, merchants: pa.Table) -> MerchantTable:
+        """From a table of `marketplace.schema.MERCHANTS`."""
+        rates = np.stack([_numbers(merchants[name]) for name in RATES])
+        stand_in = np.median(rates, axis=1) if len(merchants) else np.zeros(len(RATES))
+        joined = merchants["joined"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy().astype(np.float64)
+        seconds = np.where(np.isnan(joined), -np.inf, joined / 1e6)
+        ids = merchants["merchant_id"].cast(pa.string()).combine_chunks()
+        return cls(ids, np.column_stack([rates, stand_in]), np.append(seconds, -np.inf))
+
+    def codes(self, merchant_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """int64 [n]: the row of every merchant; the last row for the unknown."""
+        found = pa.compute.index_in(merchant_ids.cast(pa.string()), value_set=self.ids)
+        return found.fill_null(len(self.ids)).to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def quantities(
+        self, codes: np.ndarray, *, time: datetime, half_life_days: float = HALF_LIFE_DAYS
+    ) -> dict[str, np.ndarray]:
+        """float64 [n] each: the rates, newness at `time` (aware), and merchant (the code, for slate_nth)."""
+        age_days = np.maximum(time.timestamp() - self.joined[codes], 0.0) / 86_400
+        columns = {name: self.rates[i, codes] for i, name in enumerate(RATES)}
+        return columns | {"newness": np.exp2(-age_days / half_life_days), "merchant": codes.astype(np.float64)}
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    return column.cast(pa.float64()).to_numpy()

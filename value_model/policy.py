@@ -1,0 +1,77 @@
+"""Which items are shown, in which order: what a slate policy is, and the greedy one.
+
+A policy turns the values of n candidates into an ordered choice of k and says with which probability each was
+placed: propensity[j] = P(item j here | the items above it, the policy and what it knew). The probability of the whole
+slate is their product. Values that are not finite rank last. Codes are integers; equal code = same merchant/category.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`order` int64 [k]: rows of the candidates, first place first; `propensity` float64 [k] in (0, 1]."""
+
+    order: np.ndarray
+    propensity: np.ndarray
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a policy may look at beside the value, each over the n candidates or None.
+
+    merchant and category int [n]; newcomer bool [n]; embedding float32 [n, d], unit length.
+    """
+
+    merchant: np.ndarray | None = None
+    category: np.ndarray | None = None
+    newcomer: np.ndarray | None = None
+    embedding: np.ndarray | None = None
+
+
+NO_TRAITS = Traits()
+
+
+class SlatePolicy(Protocol):
+    """Chooses at most k of n candidates."""
+
+    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+        """The choice for values float64 [n]; shorter than k only where n or the constraints leave no more."""
+        ...
+
+
+LOWEST = -1e150  # stands for "not finite"; leaves room for a division by a temperature
+
+
+def finite(value: np.ndarray) -> np.ndarray:
+    """float64 [n] where NaN and infinities are LOWEST, so that they rank last."""
+    value = np.asarray(value, np.float64)
+    return np.where(np.isfinite(value), value, LOWEST)
+
+
+def best(value: np.ndarray, k: int) -> np.ndarray:
+    """int64 [min(k, n)]: rows of the k highest, highest first, the earlier row first among equals."""
+    n = len(value)
+    if k >= n:
+        return np.argsort(-value, kind="stable")
+    if k <= 0:
+        return np.empty(0, np.int64)
+    lowest = np.partition(value, n - k)[n - k]
+    rows = np.flatnonzero(value >= lowest)
+    return rows[np.argsort(-value[rows], kind="stable")[:k]]
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The k highest values; nothing is random, so every propensity is 1."""
+
+    def choose(
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator | None = None, traits: Traits = NO_TRAITS
+    ) -> Chosen:
+        order = best(finite(value), k)
+        return Chosen(order, np.ones(len(order)))

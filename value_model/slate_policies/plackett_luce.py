@@ -1,0 +1,44 @@
+"""Plackett-Luce: items are drawn without replacement, each place with odds exp(value / temperature).
+
+Sources: Plackett 1975; sampled by Gumbel top-k (Yellott 1977; Kool et al. 2019, Stochastic Beams).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from value_model.policy import NO_TRAITS, Chosen, Traits, best, finite
+
+
+@dataclass(frozen=True)
+class PlackettLuce:
+    """P(item i here | items above) = exp(v_i / t) / sum over the items not above of exp(v / t).
+
+    `temperature` t is in the value's unit: values further apart than a few t almost never change places.
+    """
+
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0, in the value's unit. Use Greedy.")
+
+    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+        utility = finite(value) / self.temperature
+        order = best(utility + rng.gumbel(size=len(utility)), k)
+        return Chosen(order, list_propensity(utility, order))
+
+
+def list_propensity(utility: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """float64 [k]: P(order[j] | order[:j]) under Plackett-Luce with log-odds `utility` [n]."""
+    if len(order) == 0:
+        return np.empty(0)
+    chosen = utility[order]
+    others = np.delete(utility, order)
+    top = others.max(initial=-np.inf)
+    rest = top + np.log(np.exp(others - top).sum()) if len(others) else -np.inf
+    # Summed in logs from the last place up: neither a subtraction nor an underflow can spoil peaked odds.
+    left = np.logaddexp.accumulate(np.append(rest, chosen[::-1]))[:0:-1]
+    return np.exp(chosen - left)
