@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset, load_dataset
+
+if TYPE_CHECKING:
+    from marketplace.simulator import Simulation
 
 
 def data_root() -> Path:
@@ -20,7 +24,7 @@ def get(config: RunConfig) -> Dataset:
     """The data set that `config.data` names; FileNotFoundError says where a real one was looked for."""
     match config.data:
         case "simulated":
-            return simulated(config.size, seed=config.seed)
+            return market(config.size, seed=config.seed).dataset
         case "trivago":
             from marketplace.datasets.trivago import read_trivago
 
@@ -54,14 +58,17 @@ def _existing(name: str) -> Path:
     return path
 
 
-def simulated(size: str, *, seed: int) -> Dataset:
-    """The simulated market of a preset size."""
-    return market(size, seed=seed).dataset
+def market(size: str, *, seed: int) -> Simulation:
+    """The simulated market of a preset size (small, demo, large), with its truth: the same for the same seed."""
+    from marketplace.simulator import SimulatorConfig, simulate
+
+    config = {"small": SimulatorConfig.small, "demo": SimulatorConfig.demo, "large": SimulatorConfig.large}[size]()
+    return simulate(config, np.random.default_rng(seed))
 
 
 def simulate(size: str, *, seed: int, out: Path) -> None:
     """Write a simulated market's tables to `out`."""
-    dataset = simulated(size, seed=seed)
+    dataset = market(size, seed=seed).dataset
     dataset.save(out)
     print(describe(dataset))
     print(f"wrote {out}")
