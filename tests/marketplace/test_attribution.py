@@ -1,0 +1,283 @@
+"""Attribution against a slow, obvious oracle, against the same logic in SQL, and its promises one by one."""
+
+import math
+import sqlite3
+from collections import Counter
+from dataclasses import asdict
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_slates import START, few, make_feedback, make_slate
+
+from marketplace.attribution import LABELS, Counts, Windows, attribute
+from marketplace.schema import EVENTS, FEEDBACK, SLATE, SchemaError, empty
+from marketplace.slate import slates_to_table, table_to_slates
+
+WINDOW = asdict(Windows())
+WINDOW["return"] = WINDOW.pop("returned")
+MINUTES = st.sampled_from([-1, 0, 1, 59, 60, 1439, 1440, 4320, 10079, 10080, 64799, 64800]) | st.integers(-60, 80000)
+
+
+@st.composite
+def markets(draw):
+    """A few slates and whatever a careless client might send, with the moment from which one looks."""
+    made = []
+    for r in range(draw(st.integers(0, 3))):
+        items = tuple(draw(st.lists(st.sampled_from("abc"), max_size=4)))
+        position = np.array([draw(st.integers(0, 3)) for _ in items], np.int32)
+        made.append(make_slate(f"r{r}", items=items, minutes=draw(st.integers(0, 50)), position=position))
+    row = st.tuples(
+        st.sampled_from([f"f{i}" for i in range(20)]),
+        st.sampled_from(["r0", "r1", "r2", "gone", None]),
+        st.sampled_from(EVENTS),
+        st.sampled_from("abcd"),
+        MINUTES,
+        st.sampled_from([None, 0.0, 2.5, 4.0, -1.0, math.nan, math.inf]),
+    )
+    currencies = st.sampled_from(["SAR", "AED", None])
+    parts = [make_feedback(*draw(st.lists(row, max_size=8)), currency=draw(currencies)) for _ in range(2)]
+    as_of = draw(st.none() | MINUTES.map(lambda minutes: START + timedelta(minutes=minutes)))
+    return slates_to_table(made), pa.concat_tables(parts), as_of
+
+
+def oracle(slates, feedback, as_of):
+    """Event by event, row by row."""
+    events = feedback.to_pylist()
+    known_times = [*slates["time"].to_pylist(), *feedback["time"].to_pylist()]
+    now = as_of or max(known_times, default=START) + timedelta(microseconds=1)
+    kept = [slate for slate in table_to_slates(slates) if slate.time < now]
+    rows = [
+        [dict.fromkeys(LABELS.names, False) | {"order_value": 0.0, "refunded": 0.0} for _ in s.item_id] for s in kept
+    ]
+    counts, seen_ids, used = Counter(events=len(events)), set(), []
+    for event in events:
+        place = _place(event, kept, now, seen_ids)
+        counts["used" if isinstance(place, tuple) else place] += 1
+        if isinstance(place, tuple):
+            used.append((event, *place))
+    for event, r, i in used:
+        row, amount = rows[r][i], event["amount"]
+        if event["event"] == "order":
+            row["order_value"] += kept[r].price[i] if amount is None else amount
+        if event["event"] in ("order", "return"):
+            counts["priced_as_shown"] += amount is None
+        row[{"impression": "seen", "return": "returned"}.get(event["event"], event["event"])] = True
+        row["refunded"] += (kept[r].price[i] if amount is None else amount) if event["event"] == "return" else 0.0
+    logged = any(event["event"] == "impression" and event["time"] < now for event in events)
+    for r, slate in enumerate(kept):
+        for i, row in enumerate(rows[r]):
+            row["click"] |= row["cart"] | row["order"]
+            row["seen"] = row["seen"] | row["click"] if logged else bool(slate.position[i] > 0)
+            row["returned"] &= row["order"]
+            row["refunded"] *= row["returned"]
+            row["mature"] = now - slate.time >= timedelta(days=7)
+            row["return_mature"] = now - slate.time >= timedelta(days=45)
+    counts["without_order"] = sum(e["event"] == "return" and not rows[r][i]["order"] for e, r, i in used)
+    return [row for part in rows for row in part], Counts(**counts)
+
+
+def _place(event, kept, now, seen_ids):
+    """(request, item) of an event that counts, else the name of the reason why it does not."""
+    if event["time"] >= now:
+        return "future"
+    if event["feedback_id"] in seen_ids:
+        return "duplicate"
+    seen_ids.add(event["feedback_id"])
+    if event["request_id"] is None:
+        return "without_request"
+    request = [r for r, slate in enumerate(kept) if slate.request_id == event["request_id"]]
+    if not request:
+        return "orphan_request"
+    slate = kept[request[0]]
+    item = [i for i, name in enumerate(slate.item_id) if name == event["item_id"] and slate.position[i] > 0]
+    if not item:
+        return "orphan_item"
+    if event["time"] < slate.time:
+        return "early"
+    if event["time"] - slate.time >= WINDOW[event["event"]]:
+        return "late"
+    if event["event"] in ("order", "return"):
+        if event["amount"] is not None and not 0 <= event["amount"] < math.inf:
+            return "bad_amount"
+        if event["currency"] not in (None, slate.currency):
+            return "other_currency"
+    return request[0], item[0]
+
+
+@settings(few, max_examples=150)
+@given(markets())
+def test_labels_and_counts_are_the_oracles(market):
+    slates, feedback, as_of = market
+    got = attribute(slates, feedback, as_of=as_of)
+    labels, counts = oracle(slates, feedback, as_of)
+    assert got.labels.to_pylist() == labels
+    assert got.counts == counts
+
+
+SQL = """
+WITH first AS (SELECT * FROM feedback WHERE n IN
+       (SELECT min(n) FROM feedback WHERE time < :now GROUP BY feedback_id)),
+     place AS (SELECT request_id, item_id, min(n) AS n FROM rows WHERE position > 0 GROUP BY request_id, item_id),
+     joined AS (
+       SELECT rows.n, first.event, coalesce(first.amount, rows.price) AS amount
+       FROM first JOIN place USING (request_id, item_id) JOIN rows ON rows.n = place.n JOIN windows USING (event)
+       WHERE rows.time < :now AND first.time >= rows.time AND first.time < rows.time + windows.length
+         AND (first.event NOT IN ('order', 'return')
+              OR (coalesce(first.amount, 0) >= 0 AND coalesce(first.amount, 0) < 9e999 AND NOT first.is_nan
+                  AND coalesce(first.currency, rows.currency) = rows.currency)))
+SELECT coalesce(max(event = 'order'), 0), coalesce(max(event IN ('click', 'cart', 'order')), 0),
+       coalesce(sum(CASE event WHEN 'order' THEN amount END), 0.0),
+       coalesce(max(event = 'order') * max(event = 'return'), 0)
+FROM rows LEFT JOIN joined USING (n) WHERE rows.time < :now GROUP BY rows.n ORDER BY rows.n
+"""
+
+
+@few
+@given(markets())
+def test_sql_gives_the_same_labels(market):
+    slates, feedback, as_of = market
+    as_of = as_of or START + timedelta(days=90)
+    labels = attribute(slates, feedback, as_of=as_of).labels
+    columns = ("order", "click", "order_value", "returned")
+    assert _by_sql(slates, feedback, as_of) == list(zip(*(labels[c].to_pylist() for c in columns), strict=True))
+
+
+def _by_sql(slates, feedback, as_of):
+    def micro(time):
+        return (time - START) // timedelta(microseconds=1)
+
+    with sqlite3.connect(":memory:") as db:
+        db.execute("CREATE TABLE rows (n INTEGER PRIMARY KEY, request_id, item_id, position, price, time, currency)")
+        db.execute("CREATE TABLE feedback (n INTEGER PRIMARY KEY, feedback_id, request_id, event, item_id, time,"
+                   " amount, is_nan, currency)")  # fmt: skip
+        db.execute("CREATE TABLE windows (event, length)")
+        db.executemany(
+            "INSERT INTO windows VALUES (?, ?)", [(name, w // timedelta(microseconds=1)) for name, w in WINDOW.items()]
+        )
+        for s in table_to_slates(slates):
+            rows = zip(s.item_id, s.position.tolist(), s.price.tolist(), strict=True)
+            cells = [(s.request_id, *row, micro(s.time), s.currency) for row in rows]
+            names = "request_id, item_id, position, price, time, currency"
+            db.executemany(f"INSERT INTO rows ({names}) VALUES (?, ?, ?, ?, ?, ?)", cells)
+        for e in feedback.to_pylist():
+            row = (e["feedback_id"], e["request_id"], e["event"], e["item_id"], micro(e["time"]), e["amount"])
+            is_nan = e["amount"] is not None and math.isnan(e["amount"])
+            db.execute("INSERT INTO feedback (feedback_id, request_id, event, item_id, time, amount, is_nan, currency)"
+                       " VALUES (?,?,?,?,?,?,?,?)", (*row, is_nan, e["currency"]))  # fmt: skip
+        found = db.execute(SQL, {"now": micro(as_of)}).fetchall()
+    return [(bool(order), bool(click), value, bool(returned)) for order, click, value, returned in found]
+
+
+@few
+@given(markets())
+def test_what_happens_later_never_changes_what_was_known(market):
+    slates, feedback, as_of = market
+    as_of = as_of or START + timedelta(hours=1)
+    known = feedback.filter(pa.array([t < as_of for t in feedback["time"].to_pylist()], pa.bool_()))
+    before = slates.filter(pa.array([t < as_of for t in slates["time"].to_pylist()], pa.bool_()))
+    assert attribute(slates, feedback, as_of=as_of).labels.equals(attribute(before, known, as_of=as_of).labels)
+
+
+@few
+@given(markets())
+def test_mature_labels_are_final(market):
+    slates, feedback, as_of = market
+    as_of = as_of or START + timedelta(days=8)
+    now, late = (attribute(slates, feedback, as_of=t) for t in (as_of, START + timedelta(days=900)))
+    first = {slate.request_id for slate in table_to_slates(now.slates)}
+    stay = np.repeat(
+        [s.request_id in first for s in table_to_slates(late.slates)], [len(s) for s in table_to_slates(late.slates)]
+    )
+    for names, flag in (
+        (("click", "cart", "order", "order_value"), "mature"),
+        (("returned", "refunded"), "return_mature"),
+    ):
+        mature = now.labels[flag].to_numpy()
+        for name in names:
+            np.testing.assert_array_equal(
+                now.labels[name].to_numpy()[mature], late.labels[name].to_numpy()[stay.astype(bool)][mature]
+            )
+
+
+@few
+@given(markets(), st.randoms())
+def test_the_order_of_slates_does_not_matter(market, random):
+    slates, feedback, as_of = market
+    order = list(range(len(slates)))
+    random.shuffle(order)
+    as_of = as_of or START + timedelta(days=90)
+    mixed = attribute(slates.take(pa.array(order, pa.int64())), feedback, as_of=as_of)
+    straight = attribute(slates, feedback, as_of=as_of)
+    assert mixed.counts == straight.counts
+    assert _by_request(mixed) == _by_request(straight)
+
+
+def _by_request(got) -> dict:
+    labels, result = iter(got.labels.to_pylist()), {}
+    for slate in table_to_slates(got.slates):
+        result[slate.request_id] = [next(labels) for _ in slate.item_id]
+    return result
+
+
+def one(*events, **changes):
+    """The labels of item a of one slate, and the counts."""
+    got = attribute(
+        slates_to_table([make_slate("r")]), make_feedback(*events), as_of=START + timedelta(days=60), **changes
+    )
+    return got.labels.to_pylist()[0], got.counts
+
+
+def test_an_order_implies_a_click_and_sight_even_where_their_events_were_lost():
+    labels, _ = one(("f1", "r", "order", "a", 5, 20.0), ("f2", "r", "impression", "b", 0, None))
+    assert labels["seen"]
+    assert labels["click"]
+    assert labels["order"]
+    assert not labels["cart"]
+
+
+def test_order_values_add_up_and_a_return_keeps_them_but_says_so():
+    labels, counts = one(
+        ("f1", "r", "order", "a", 5, 20.0), ("f2", "r", "order", "a", 6, 5.0), ("f3", "r", "return", "a", 9000, 5.0)
+    )
+    assert labels["order_value"] == 25.0
+    assert labels["returned"]
+    assert labels["refunded"] == 5.0
+    assert counts.used == 3
+
+
+def test_an_order_without_amount_is_worth_the_price_shown():
+    labels, counts = one(("f1", "r", "order", "a", 5, None))
+    assert labels["order_value"] == 1.0
+    assert counts.priced_as_shown == 1
+
+
+def test_a_window_can_be_changed():
+    event = ("f1", "r", "click", "a", 30, None)
+    assert one(event)[0]["click"]
+    labels, counts = one(event, windows=Windows(click=timedelta(minutes=30)))
+    assert not labels["click"]
+    assert counts.late == 1
+
+
+def test_a_shown_item_counts_as_seen_only_where_sight_is_not_recorded():
+    assert one(("f1", "r", "click", "b", 0, None))[0]["seen"]
+    assert not one(("f1", "r", "impression", "b", 0, None))[0]["seen"]
+
+
+def test_a_request_id_that_occurs_twice_is_refused():
+    slates = slates_to_table([make_slate("r"), make_slate("s"), make_slate("r")])
+    with pytest.raises(SchemaError, match=r"request_id 'r' occurs twice \(rows 0 and 2\)"):
+        attribute(slates, empty(FEEDBACK))
+
+
+def test_as_of_needs_a_time_zone():
+    with pytest.raises(SchemaError, match="no time zone"):
+        attribute(empty(SLATE), empty(FEEDBACK), as_of=START.replace(tzinfo=None))
+
+
+def test_counts_add_up():
+    assert Counts(events=2, used=1) + Counts(events=3, late=2) == Counts(events=5, used=1, late=2)
