@@ -8,7 +8,8 @@ With sigma the logistic function and t the shopper's taste for the item (categor
     E[value | order]     = price x (1 + extra units)                                            in SAR
     P(refused | order)   = merchant's refusal rate x P(cash);  P(returned | delivered) by merchant, category, quality
 
-p is log(price / typical price of the category), s the shopper's price sensitivity.
+p is log(price / typical price of the category), s the shopper's price sensitivity; dear categories are thought over
+for longer: -.4 log(typical price / SAR 200) on the order.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ BAIT_CLICK, BAIT_ORDER = 1.3, -1.8
 MISFIT = -2.5  # log-odds for an item that is not what was searched for, or not of the store
 RECENT_DAYS = 14  # an item is new for so long
 CHUNK = 1 << 20  # pairs evaluated at once
+DEAR_CATEGORY = np.log([row.price / 200 for row in words.CATEGORIES]).astype(np.float32)
 EXTRA_UNITS = np.array([row.extra_units for row in words.CATEGORIES], np.float32)
 RETURN_FACTOR = np.array([row.returns for row in words.CATEGORIES], np.float32)
 
@@ -104,7 +106,7 @@ def _log_odds(market: Market, requests: RequestBatch, items: np.ndarray) -> tupl
     click = click + 0.6 * loyal + 0.1 * local + 0.2 * quality + goods.appeal[items] + BAIT_CLICK * bait + 0.3 * recent
     mobile = (people.device[user] != words.DEVICES.index("web"))[:, None]
     order = ORDER_BASE + config.order_offset + 0.45 * liking - 0.55 * dear + 0.8 * loyal + 0.55 * quality
-    order = order + BAIT_ORDER * bait + 0.25 * local - 0.2 * mobile
+    order = order + BAIT_ORDER * bait + 0.25 * local - 0.2 * mobile - 0.4 * DEAR_CATEGORY[goods.category[items]]
     wanted = goods.category[items] == requests.intent[:, None]
     return click + _fit(market, requests, items) + 0.4 * wanted, order + 0.5 * wanted
 

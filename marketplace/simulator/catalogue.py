@@ -55,7 +55,7 @@ def draw_merchants(config: SimulatorConfig, rng: np.random.Generator) -> Merchan
     late = rng.random(count) < config.new_merchants
     joined = np.where(late, config.drift_day, joined)
     joined[0] = -np.inf
-    size = rng.lognormal(0, 1.0, count) * np.where(newcomer, 0.6, 1.0)
+    size = rng.lognormal(0, 1.0, count) * np.where(newcomer, 0.8, 1.0)
     return Merchants(
         country=rng.choice(len(words.COUNTRIES), size=count, p=words.COUNTRY_SHARE).astype(np.int8),
         plan=plan,
@@ -87,6 +87,8 @@ def draw_items(config: SimulatorConfig, merchants: Merchants, rng: np.random.Gen
     bait = traits.random(count) < config.bait_share
     typical = np.array([row.price for row in words.CATEGORIES])[category]
     price = np.maximum(np.round(typical * np.exp(relative), 2), 1.0)
+    fame = 0.7 * appeal + 0.25 * quality + 0.8 * bait - 0.2 * relative + traits.normal(0, 0.8, count)
+    known = np.where(np.isinf(merchants.joined[merchant]), 0.0, -0.5)  # newcomers are not known yet
     return Items(
         category=category,
         merchant=merchant,
@@ -99,7 +101,7 @@ def draw_items(config: SimulatorConfig, merchants: Merchants, rng: np.random.Gen
         appeal=appeal.astype(np.float32),
         bait=bait,
         style=_styles(brand, attribute, styles),
-        popularity=np.exp(0.7 * appeal + 0.25 * quality + 0.8 * bait - 0.2 * relative + traits.normal(0, 0.8, count)),
+        popularity=np.exp(fame + known),
         available=np.maximum(launched, merchants.joined[merchant]),
         in_stock=in_stock,
     )

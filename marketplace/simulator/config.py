@@ -29,8 +29,8 @@ class SimulatorConfig:
     personal_taste: float = 0.6  # sd of a shopper's own category taste around the segment's, log-odds
     bait_share: float = 0.08  # of items: many clicks, few orders
     launch_share: float = 0.15  # of items: launched inside the log
-    newcomer_share: float = 0.12  # of merchants: joined inside the log or in the newcomer_days before it
-    newcomer_days: int = 60  # how long a merchant counts as a newcomer
+    newcomer_share: float = 0.25  # of merchants: joined inside the log or in the newcomer_days before it
+    newcomer_days: int = 90  # how long a merchant counts as a newcomer
     segment_accuracy: float = 0.85  # P(a shopper's recorded segment is the true one)
     drift_day: float = 28.0  # days after start at which every drift below sets in
     preference_drift: float = 0.0  # share of taste that is replaced, [0, 1]
