@@ -38,7 +38,7 @@ def filtered_search(
     if allowed is not None:
         keep &= allowed[rows]
     if len(exclude):
-        keep &= ~np.isin(rows, exclude)
+        keep &= ~np.isin(rows, exclude, kind="table")
     found = np.flatnonzero(keep)[:k]
     if len(found) < min(k, count - len(exclude)):
         return _scored(embeddings, query, k=k, allowed=allowed, exclude=exclude)

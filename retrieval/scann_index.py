@@ -72,9 +72,6 @@ class ScannIndex:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         # Longer lists need a smaller multiple of k: at k = 100 x m, the factor shrinks by sqrt(m).
         reorder = min(self._rows, round(self._reorder_factor * k / math.sqrt(max(1.0, k / LONG_LIST))))
-        if len(queries) == 1:  # the batched call splits work by query and is slower for one
-            found, products = self._searcher.search(queries[0], k, reorder, self._leaves_to_search)
-            return _padded(found[None], products[None], k=k)
         found, products = self._searcher.search_batched(queries, k, reorder, self._leaves_to_search)
         return _padded(found, products, k=k)
 

@@ -1,0 +1,93 @@
+"""What is popular in the groups (categories, merchants, price bands) that this shopper's history leans to."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from retrieval.decayed import DecayedCounts, RankedRows, best_allowed
+from retrieval.interactions import Interactions
+from retrieval.source import Query
+
+TINY = np.finfo(np.float32).tiny
+
+
+class Affinity:
+    """score = log share(item) + strength x log lift(group of the item).
+
+    lift(g) = (history in g + damping x share(g)) / ((history + damping) x share(g)): how much more often the history
+    is in the group than shoppers at large. Only groups of the history are proposed from, the most lifted first.
+    """
+
+    name = "affinity"
+
+    def __init__(
+        self,
+        group: np.ndarray,
+        *,
+        half_life_days: float = 14.0,
+        strength: float = 0.2,
+        damping: float = 20.0,
+        groups_most: int = 64,
+        each_most: int = 100,
+    ) -> None:
+        """`group` int32 [n_items]: the group of each item; damping in history items."""
+        self._group = group.astype(np.int32)
+        self._settings = (strength, damping, groups_most, each_most)
+        self._counts = DecayedCounts(len(group), half_life_days=half_life_days)
+
+    def update(self, events: Interactions) -> None:
+        """Learn from further interactions and age the rest to their end."""
+        everyone = pa.DictionaryArray.from_arrays(np.zeros(len(events.item), np.int32), pa.array(["all"]))
+        self._counts.update(everyone, events.item, events.time, events.weight, until=events.until)
+        for cached in ("_ranked", "_group_share"):
+            self.__dict__.pop(cached, None)
+
+    @cached_property
+    def _ranked(self) -> RankedRows:
+        """Items of each group by share of everything."""
+        share = np.asarray(self._counts.counts.sum(axis=0)).ravel()
+        items = np.flatnonzero(share)
+        shape = (int(self._group.max()) + 1, len(share))
+        by_group = sparse.csr_matrix((share[items] / share.sum(), (self._group[items], items)), shape=shape)
+        return RankedRows(by_group, keep=self._settings[3])
+
+    @cached_property
+    def _group_share(self) -> np.ndarray:
+        share = np.asarray(self._counts.counts.sum(axis=0)).ravel()
+        return np.bincount(self._group, share, minlength=int(self._group.max()) + 1) / max(share.sum(), TINY)
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k items of the history's groups."""
+        strength, damping, groups_most, each_most = self._settings
+        groups, times = np.unique(self._group[query.history], return_counts=True)
+        share = np.maximum(self._group_share[groups], TINY)
+        lift = np.log((times + damping * share) / ((len(query.history) + damping) * share))
+        most = np.argsort(-lift, kind="stable")[:groups_most]
+        place, items, value = self._ranked.rows(groups[most], most=each_most)
+        return best_allowed(items, np.log(value) + strength * lift[most][place], query, k=k)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._counts.save(folder / "counts.npz")
+        np.savez(folder / "groups.npz", group=self._group, settings=np.array(self._settings))
+
+    @classmethod
+    def load(cls, folder: Path) -> Affinity:
+        counts = DecayedCounts.load(folder / "counts.npz")
+        with np.load(folder / "groups.npz", allow_pickle=False) as file:
+            strength, damping, groups_most, each_most = file["settings"].tolist()
+            loaded = cls(
+                file["group"],
+                half_life_days=counts.half_life_days,
+                strength=strength,
+                damping=damping,
+                groups_most=int(groups_most),
+                each_most=int(each_most),
+            )
+        loaded._counts = counts
+        return loaded

@@ -1,0 +1,99 @@
+"""What goes together: items touched in one session, with what the shopper touched last."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from retrieval.decayed import RankedRows, best_allowed
+from retrieval.interactions import DAY, Interactions
+from retrieval.source import Query
+
+
+class CoVisits:
+    """Item-to-item: score = log sum over the history of recency x similarity.
+
+    similarity(i, j) = n_ij / sqrt((n_i + damping)(n_j + damping)), n_ij = decayed number of sessions that touched
+    both; recency halves every `recency` items back in the history.
+    """
+
+    name = "covisits"
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        half_life_days: float = 120.0,
+        damping: float = 3.0,
+        neighbours: int = 100,
+        recency: float = 10.0,
+    ) -> None:
+        self._half_life_days = half_life_days
+        self._damping = damping
+        self._neighbours = neighbours
+        self._recency = recency
+        self._pairs = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+        self._as_of: int | None = None
+
+    def update(self, events: Interactions) -> None:
+        """Learn from further sessions (a session must come whole) and age the rest to their end."""
+        known = events.session.indices.fill_null(-1).to_numpy()
+        inside = known >= 0
+        _, session = np.unique(known[inside], return_inverse=True)
+        count = int(session.max()) + 1 if len(session) else 0
+        shape = (count, self._pairs.shape[0])
+        touched = sparse.csr_matrix((np.ones(len(session), np.float32), (session, events.item[inside])), shape=shape)
+        touched.data[:] = 1  # twice in a session is once: summed above, set to 1 here
+        latest = np.full(count, np.iinfo(np.int64).min)
+        np.maximum.at(latest, session, events.time[inside])
+        weight = np.exp2(-(events.until - latest) / DAY / self._half_life_days).astype(np.float32)
+        fresh = touched.T @ sparse.diags(weight) @ touched
+        if self._as_of is not None:
+            self._pairs *= np.exp2(-(events.until - self._as_of) / DAY / self._half_life_days)
+        self._pairs = (self._pairs + fresh).tocsr()
+        self._as_of = events.until
+        self.__dict__.pop("_similar", None)
+
+    @cached_property
+    def _similar(self) -> RankedRows:
+        scale = 1 / np.sqrt(self._pairs.diagonal() + self._damping)
+        pairs = self._pairs.tocoo()
+        other = pairs.row != pairs.col
+        row, column = pairs.row[other], pairs.col[other]
+        values = pairs.data[other] * scale[row] * scale[column]
+        return RankedRows(sparse.csr_matrix((values, (row, column)), shape=pairs.shape), keep=self._neighbours)
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k items that go with the history."""
+        back = np.arange(len(query.history))[::-1]
+        weight = np.exp2(-back / self._recency)
+        place, items, similarity = self._similar.rows(query.history, most=self._neighbours)
+        distinct, inverse = np.unique(items, return_inverse=True)
+        total = np.bincount(inverse, weight[place] * similarity, minlength=len(distinct))
+        return best_allowed(distinct, np.log(np.maximum(total, np.finfo(np.float32).tiny)), query, k=k)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            folder / "pairs.npz",
+            data=self._pairs.data,
+            indices=self._pairs.indices,
+            indptr=self._pairs.indptr,
+            as_of=-1 if self._as_of is None else self._as_of,
+            settings=np.array([self._half_life_days, self._damping, self._neighbours, self._recency]),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> CoVisits:
+        with np.load(folder / "pairs.npz", allow_pickle=False) as file:
+            half_life, damping, neighbours, recency = file["settings"].tolist()
+            n_items = len(file["indptr"]) - 1
+            loaded = cls(
+                n_items, half_life_days=half_life, damping=damping, neighbours=int(neighbours), recency=recency
+            )
+            loaded._pairs = sparse.csr_matrix((file["data"], file["indices"], file["indptr"]), shape=(n_items, n_items))
+            loaded._as_of = None if file["as_of"] < 0 else int(file["as_of"])
+        return loaded

@@ -1,0 +1,34 @@
+"""What the two towers hold nearest to the query."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retrieval.build import BuiltIndex
+from retrieval.config import DEFAULTS, RetrievalConfig
+from retrieval.filtered import filtered_search
+from retrieval.source import Query
+
+
+class Nearest:
+    """Items by inner product with the query's embedding, through the index; none where there is no embedding."""
+
+    name = "nearest"
+
+    def __init__(self, built: BuiltIndex, *, config: RetrievalConfig = DEFAULTS) -> None:
+        self._built = built
+        self._config = config
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k items, score = inner product."""
+        if query.embedding is None:
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        return filtered_search(
+            self._built.index,
+            self._built.embeddings,
+            query.embedding,
+            k=k,
+            allowed=query.allowed,
+            exclude=query.exclude,
+            config=self._config,
+        )

@@ -1,0 +1,87 @@
+"""What is popular now with shoppers like this one."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from retrieval.decayed import DecayedCounts, RankedRows, best_allowed, first_allowed
+from retrieval.interactions import Interactions
+from retrieval.source import Query
+
+
+class Popularity:
+    """Items by their decayed share in the query's segment, drawn towards their share overall.
+
+    score = log((count(segment, item) + prior x share(item)) / (count(segment) + prior)): an unknown segment gets
+    the overall shares, an item that the segment has not touched can still be proposed.
+    """
+
+    name = "popularity"
+
+    def __init__(self, n_items: int, *, half_life_days: float = 14.0, prior: float = 20.0) -> None:
+        """`prior` in orders: how many of them a segment needs before its own shares weigh half."""
+        self._prior = prior
+        self._segments = DecayedCounts(n_items, half_life_days=half_life_days)
+        self._overall = DecayedCounts(n_items, half_life_days=half_life_days)
+
+    def update(self, events: Interactions) -> None:
+        """Learn from further interactions and age the rest to their end."""
+        columns = (events.item, events.time, events.weight)
+        everyone = pa.DictionaryArray.from_arrays(np.zeros(len(events.item), np.int32), pa.array(["all"]))
+        self._segments.update(events.segment, *columns, until=events.until)
+        self._overall.update(everyone, *columns, until=events.until)
+        for cached in ("_share", "_ranked_segments", "_ranked_overall", "_totals"):
+            self.__dict__.pop(cached, None)
+
+    @cached_property
+    def _share(self) -> np.ndarray:
+        counts = np.asarray(self._overall.counts.sum(axis=0)).ravel()
+        return counts / max(counts.sum(), 1e-12)
+
+    @cached_property
+    def _totals(self) -> np.ndarray:
+        return np.asarray(self._segments.counts.sum(axis=1)).ravel()
+
+    @cached_property
+    def _ranked_segments(self) -> RankedRows:
+        smoothed = self._segments.counts.copy()
+        smoothed.data = smoothed.data + self._prior * self._share[smoothed.indices]
+        return RankedRows(smoothed)
+
+    @cached_property
+    def _ranked_overall(self) -> tuple[np.ndarray, np.ndarray]:
+        items = np.argsort(-self._share, kind="stable")
+        items = items[self._share[items] > 0]
+        return items.astype(np.int32), self._share[items].astype(np.float32)
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k items by smoothed log share."""
+        items, share = first_allowed(*self._ranked_overall, query, k=k)
+        row = self._segments.names.get(query.segment)
+        if row is None:
+            return items, np.log(share)
+        own_items, own = first_allowed(*self._ranked_segments.row(row), query, k=k)
+        # The segment's value of an item contains the overall one: where both lists hold it, the first is the greater.
+        both, first = np.unique(np.concatenate([own_items, items]), return_index=True)
+        value = np.concatenate([own, self._prior * share])[first]
+        return best_allowed(both, np.log(value / (self._totals[row] + self._prior)), query, k=k)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._segments.save(folder / "segments.npz")
+        self._overall.save(folder / "overall.npz")
+        np.savez(folder / "settings.npz", prior=self._prior)
+
+    @classmethod
+    def load(cls, folder: Path) -> Popularity:
+        segments = DecayedCounts.load(folder / "segments.npz")
+        with np.load(folder / "settings.npz", allow_pickle=False) as settings:
+            loaded = cls(
+                segments.counts.shape[1], half_life_days=segments.half_life_days, prior=float(settings["prior"])
+            )
+        loaded._segments, loaded._overall = segments, DecayedCounts.load(folder / "overall.npz")
+        return loaded

@@ -1,0 +1,200 @@
+"""Each source proposes what its name says, and nothing that the query forbids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from marketplace.schema import FEEDBACK, conform
+from retrieval.affinity import Affinity
+from retrieval.build import build_index
+from retrieval.covisits import CoVisits
+from retrieval.interactions import DAY, Interactions, interactions
+from retrieval.nearest import Nearest
+from retrieval.popularity import Popularity
+from retrieval.repeats import Repeats
+from retrieval.source import Query
+
+N_ITEMS = 400
+NOBODY = np.empty(0, np.int32)
+GROUP = (np.arange(N_ITEMS) // 40).astype(np.int32)
+
+
+def events(rows: int = 4_000, *, seed: int = 0, since: float = 0, until: float = 30) -> Interactions:
+    """Random interactions of 30 users in 3 segments; times in days; popular items have low rows."""
+    rng = np.random.default_rng(seed)
+    user = rng.integers(30, size=rows)
+    return Interactions(
+        user=codes(user, "user"),
+        segment=codes(user % 3, "segment"),
+        session=codes(user * 20 + rng.integers(20, size=rows), "visit"),
+        item=np.minimum(rng.geometric(0.01, rows), N_ITEMS - 1).astype(np.int32),
+        time=(rng.uniform(since, until, rows) * DAY).astype(np.int64),
+        weight=rng.choice([0.2, 1.0], rows).astype(np.float32),
+        until=int(until * DAY),
+    )
+
+
+def codes(values: np.ndarray, prefix: str) -> pa.DictionaryArray:
+    names = pa.array([f"{prefix} {value}" for value in range(int(values.max()) + 1)])
+    return pa.DictionaryArray.from_arrays(values.astype(np.int32), names)
+
+
+def query(**changes) -> Query:
+    history = np.array([5, 3, 130, 7], np.int32)
+    return Query(**({"user_id": "user 4", "segment": "segment 1", "history": history} | changes))
+
+
+def learned():
+    embeddings = np.random.default_rng(1).normal(size=(N_ITEMS, 8)).astype(np.float32)
+    sources = [Popularity(N_ITEMS), Repeats(N_ITEMS), CoVisits(N_ITEMS), Affinity(GROUP)]
+    for source in sources:
+        source.update(events())
+    return [*sources, Nearest(build_index("exact", embeddings, queries=embeddings[:4]))]
+
+
+@pytest.mark.parametrize("source", learned(), ids=lambda source: source.name)
+class TestEverySource:
+    """The promises of CandidateSource."""
+
+    def test_distinct_best_first_and_at_most_k(self, source):
+        items, scores = source.propose(query(embedding=np.ones(8, np.float32)), k=20)
+        assert 0 < len(items) <= 20
+        assert len(set(items)) == len(items) == len(scores)
+        assert (np.diff(scores) <= 0).all()
+        assert items.dtype == np.int32
+        assert scores.dtype == np.float32
+
+    def test_only_allowed_and_not_excluded(self, source):
+        free = query(embedding=np.ones(8, np.float32))
+        first, _ = source.propose(free, k=20)
+        allowed = np.arange(N_ITEMS) % 2 == 0
+        narrowed = query(embedding=free.embedding, allowed=allowed, exclude=first[:5])
+        items, _ = source.propose(narrowed, k=20)
+        assert allowed[items].all()
+        assert not set(items) & set(first[:5])
+        # What both queries may show keeps its order.
+        kept = [item for item in first if allowed[item] and item not in first[:5]]
+        assert list(items[: len(kept)]) == kept
+
+    def test_nothing_allowed_nothing_proposed(self, source):
+        items, _ = source.propose(query(embedding=np.ones(8, np.float32), allowed=np.zeros(N_ITEMS, bool)), k=20)
+        assert len(items) == 0
+
+    def test_the_same_question_gets_the_same_answer(self, source):
+        ask = query(embedding=np.ones(8, np.float32))
+        for one, other in zip(source.propose(ask, k=50), source.propose(ask, k=50), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("make", [Popularity, Repeats, CoVisits, lambda n: Affinity(GROUP)])
+class TestEveryState:
+    """What is learned in parts is what is learned at once, and survives a save."""
+
+    def test_updates_add_up_and_load_gives_what_was_saved(self, make, tmp_path):
+        early, late = events(2_000, until=15), events(2_000, seed=1, since=15)
+        parts, whole = make(N_ITEMS), make(N_ITEMS)
+        parts.update(early)
+        parts.update(late)
+        whole.update(together(early, late))
+        parts.save(tmp_path / "state")
+        loaded = type(parts).load(tmp_path / "state")
+        wanted = whole.propose(query(), k=30)
+        np.testing.assert_allclose(parts.propose(query(), k=30)[1], wanted[1], rtol=1e-4)
+        for one, other in zip(loaded.propose(query(), k=30), parts.propose(query(), k=30), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def together(early: Interactions, late: Interactions) -> Interactions:
+    """Both as one; the sessions of the two do not continue each other."""
+    early_sessions = pa.array([f"early {name}" for name in early.session.cast(pa.string()).to_pylist()])
+    joined = {
+        name: pa.concat_arrays([getattr(early, name).cast(pa.string()), getattr(late, name).cast(pa.string())])
+        for name in ("user", "segment")
+    }
+    session = pa.concat_arrays([early_sessions, late.session.cast(pa.string())])
+    return Interactions(
+        user=joined["user"].dictionary_encode(),
+        segment=joined["segment"].dictionary_encode(),
+        session=session.dictionary_encode(),
+        item=np.concatenate([early.item, late.item]),
+        time=np.concatenate([early.time, late.time]),
+        weight=np.concatenate([early.weight, late.weight]),
+        until=late.until,
+    )
+
+
+def few(rows: list[tuple[str, str, str, int, float, float]], *, until: float) -> Interactions:
+    """(user, segment, session, item, day, weight) rows."""
+    user, segment, session, item, day, weight = zip(*rows, strict=True)
+    return Interactions(
+        *(pa.array(column).dictionary_encode() for column in (user, segment, session)),
+        item=np.array(item, np.int32),
+        time=(np.array(day) * DAY).astype(np.int64),
+        weight=np.array(weight, np.float32),
+        until=int(until * DAY),
+    )
+
+
+def test_popularity_fades_by_half_in_a_half_life():
+    source = Popularity(10, half_life_days=7, prior=0)
+    source.update(few([("u", "s", "v", 1, 0, 3.0), ("u", "s", "v", 2, 7, 1.0)], until=7))
+    items, scores = source.propose(query(segment="s"), k=2)
+    assert list(items) == [1, 2]
+    np.testing.assert_allclose(np.exp(scores), [1.5 / 2.5, 1.0 / 2.5], rtol=1e-6)
+
+
+def test_popularity_is_the_segments_own_and_an_unknown_segment_gets_everyones():
+    rows = [("u", "riyadh", "v", 1, 0, 5.0), ("u", "kuwait", "v", 2, 0, 50.0)]
+    source = Popularity(10, prior=1.0)
+    source.update(few(rows, until=1))
+    assert source.propose(query(segment="riyadh"), k=1)[0] == [1]
+    assert source.propose(query(segment="kuwait"), k=1)[0] == [2]
+    assert source.propose(query(segment="doha"), k=1)[0] == [2]
+
+
+def test_repeats_are_the_users_own_and_more_recent_first():
+    source = Repeats(10, half_life_days=10)
+    source.update(few([("a", "s", "v", 1, 0, 1), ("a", "s", "w", 2, 20, 1), ("b", "s", "x", 3, 20, 1)], until=21))
+    assert list(source.propose(query(user_id="a"), k=5)[0]) == [2, 1]
+    assert list(source.propose(query(user_id="stranger"), k=5)[0]) == []
+
+
+def test_covisits_are_of_one_session_and_the_latest_touch_counts_most():
+    rows = [("u", "s", "v", 1, 0, 1), ("u", "s", "v", 2, 0, 1), ("u", "s", "w", 3, 0, 1), ("u", "s", "w", 4, 0, 1)]
+    source = CoVisits(10, recency=1)
+    source.update(few(rows, until=1))
+    assert list(source.propose(query(history=np.array([1], np.int32)), k=5)[0]) == [2]
+    assert list(source.propose(query(history=np.array([1, 3], np.int32)), k=5)[0]) == [4, 2]
+    assert list(source.propose(query(history=NOBODY), k=5)[0]) == []
+
+
+def test_affinity_prefers_the_group_of_the_history_over_a_more_popular_one():
+    rows = [("u", "s", "v", 1, 0, 1), ("u", "s", "v", 50, 0, 3), ("u", "s", "v", 51, 0, 1)]
+    source = Affinity(GROUP, strength=1.0, damping=1.0)
+    source.update(few(rows, until=1))
+    assert list(source.propose(query(history=np.array([2, 3, 4], np.int32)), k=5)[0]) == [1]
+    mixed = np.array([2, 3, 4, 45], np.int32)
+    assert source.propose(query(history=mixed), k=5)[0][-1] == 51
+
+
+def feedback(rows: list[dict]) -> pa.Table:
+    full = [{"feedback_id": str(n), "user_id": "u", "session_id": "v", **row} for n, row in enumerate(rows)]
+    return conform(pa.Table.from_pylist(full), FEEDBACK, where="test")
+
+
+def test_interactions_stop_before_until_and_know_only_the_catalogue():
+    table = feedback(
+        [
+            {"event": "order", "item_id": "b", "time": 1},
+            {"event": "click", "item_id": "a", "time": 2},
+            {"event": "order", "item_id": "unlisted", "time": 2},
+            {"event": "impression", "item_id": "a", "time": 2},
+            {"event": "order", "item_id": "a", "time": 3},
+        ]
+    )
+    found = interactions(table, item_ids=pa.array(["a", "b"]), until=3)
+    assert found.item.tolist() == [1, 0]
+    np.testing.assert_allclose(found.weight, [1.0, 0.2])
+    assert (found.time < 3).all()
