@@ -34,7 +34,7 @@ bench: $(STAMP) ## every benchmark, or ONLY=name
 	$(BIN)/python -m benchmarks $(ONLY)
 
 docs: $(STAMP) ## rewrite the tables that README.md and docs/ quote from benchmarks/results
-	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.pages
 
 install: $(STAMP) ## make .venv and install the pinned packages
 

@@ -3,13 +3,13 @@
 import pytest
 
 from benchmarks.record import Measure
-from benchmarks.tables import pages, with_tables
+from benchmarks.pages import pages, with_blocks
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_tables_are_those_of_the_result_files(page):
+def test_pages_say_what_their_sources_say(page):
     text = page.read_text()
-    assert with_tables(text) == text, "run `make docs`"
+    assert with_blocks(text) == text, "run `make docs`"
 
 
 def test_a_bar_is_met_or_not():

@@ -1,0 +1,59 @@
+"""Write into README.md and docs/ what can drift: result tables and the shipped formula.
+
+`<!-- bench: NAME --> ... <!-- /bench -->` holds the table of benchmarks/results/NAME.json,
+`<!-- formula: NAME --> ... <!-- /formula -->` a shipped value policy with its current weights.
+`make docs` writes them; a test fails where a page differs from its source.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from value_model.formula import ValuePolicy, shipped_policy
+
+ROOT = Path(__file__).parent.parent
+BENCH = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+FORMULA = re.compile(r"(<!-- formula: ([\w-]+) -->\n).*?(<!-- /formula -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def table(name: str) -> str:
+    """The Markdown table of one result file, with its data set and command beneath."""
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    lines = ["| measure | value | 95 % interval | unit | bar | met |", "|---|---|---|---|---|---|"]
+    for row in result["measures"]:
+        interval = "" if row["interval"] is None else "{:.4g} .. {:.4g}".format(*row["interval"])
+        met = {True: "yes", False: "**no**", None: ""}[row["met"]]
+        bar = (row["bar"] or "").replace("<", "&lt;").replace(">", "&gt;")
+        lines.append(f"| {row['name']} | {row['value']:.4g} | {interval} | {row['unit']} | {bar} | {met} |")
+    lines += ["", f"Data: {result['data']}. Command: `{result['command']}` ({result['date']}).", ""]
+    return "\n".join(lines)
+
+
+def formula(policy: ValuePolicy) -> str:
+    """A policy's expressions and weights, as an indented block."""
+    width = max(len(part.name) for part in (*policy.expressions, *policy.weights))
+    lines = [f"{part.name:<{width}} = {part.source}" for part in policy.expressions] + [""]
+    for weight in policy.weights:
+        own = "".join(f"; {override.key} {override.value:g}" for override in weight.surface)
+        lines.append(f"{weight.name:<{width}} = {weight.value:g} {weight.unit}{own}")
+    return "".join(f"    {line}".rstrip() + "\n" for line in lines)
+
+
+def with_blocks(text: str) -> str:
+    """`text` with every marked block replaced by what its source says now."""
+    text = BENCH.sub(lambda match: f"{match[1]}{table(match[2])}{match[3]}", text)
+    return FORMULA.sub(lambda match: f"{match[1]}{formula(shipped_policy(match[2]))}{match[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in pages():
+        text = page.read_text()
+        if (new := with_blocks(text)) != text:
+            page.write_text(new)
+            print(f"wrote {page.relative_to(ROOT)}")

@@ -1,0 +1,48 @@
+"""Join a service's log into training rows: one row an item considered, with its features as served and its labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.tables import print_counts
+from marketplace.attribution import attribute
+from marketplace.schema import ITEM_FIELDS
+from marketplace.slates import flat, names, numeric_features, predictions, request_of_rows
+from marketplace.sqlite_log import SqliteLog
+
+REQUEST_COLUMNS = ("request_id", "time", "surface", "user_id", "policy_version", "feature_spec_version")
+
+
+def join_feedback(log: Path, *, out: Path) -> None:
+    """Write the rows of `log` (SQLite) to `out` (Parquet), and print where every event went."""
+    kept = SqliteLog(log)
+    slates, feedback = kept.slates(), kept.feedback()
+    kept.close()
+    if not len(slates):
+        raise ValueError(f"{log} holds no slates yet: serve some requests first (`value-model serve`).")
+    joined = attribute(slates, feedback)
+    rows = training_rows(joined.slates, joined.labels)
+    pq.write_table(rows, out, compression="zstd")
+    print_counts(joined.counts)
+    print(f"wrote {out}: {len(rows):,} rows of {len(joined.slates):,} slates")
+
+
+def training_rows(slates: pa.Table, labels: pa.Table) -> pa.Table:
+    """One table of N rows: the request's columns, the item's, features and predictions as served, and the labels."""
+    request = pa.array(request_of_rows(slates))
+    columns = {name: slates[name].combine_chunks().take(request) for name in REQUEST_COLUMNS}
+    columns |= {field.name: flat(slates, field.name) for field in ITEM_FIELDS if pa.types.is_list(field.type)}
+    columns |= {f"predicted_{head}": pa.array(predictions(slates, head)) for head in names(slates, "predictions")}
+    columns |= {f"feature_{name}": _by_row(slates, name, request) for name in names(slates, "numeric")}
+    return pa.table(columns | {name: labels[name] for name in labels.column_names})
+
+
+def _by_row(slates: pa.Table, name: str, request: pa.Array) -> pa.Array:
+    lists = numeric_features(slates, name)
+    values = np.asarray(lists.values)
+    per_request = len(values) == len(slates)
+    return pa.array(values[request.to_numpy()] if per_request else values)

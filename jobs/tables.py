@@ -1,0 +1,76 @@
+"""Tables on the screen: slates with their explanations, feedback counts, log rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from marketplace.attribution import Counts
+
+WIDTH = 168  # columns: a slate's table needs them; a terminal that is narrower wraps
+CONSOLE = Console(width=WIDTH)
+HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
+
+
+def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None:
+    """A service's answer (`serving.payloads.SlateAnswer`), one line an item; `names` are item titles."""
+    items = answer["items"]
+    currency = answer["currency"]
+    terms = list(items[0]["contributions"] or {}) if items else []
+    heads = [head for head in HEADS if items and head in items[0]["predictions"]]
+    table = Table(
+        "#",
+        "item",
+        "merchant",
+        "source",
+        *heads,
+        "merchant\nvalue",
+        *[f"+ {term}" for term in terms],
+        f"= value\n{currency}",
+        title=f"{answer['surface']} of request {answer['request_id']}: {len(items)} of {answer['considered']} considered",
+    )
+    for item in items:
+        title = names.get(item["item_id"]) or item["item_id"]
+        table.add_row(
+            str(item["position"]),
+            f"{title[:30]} ({currency} {item['price']:.0f})",
+            item["merchant_id"],
+            item["source"],
+            *[_figure(item["predictions"][head]) for head in heads],
+            _figure(item["merchant_value"]),
+            *[_figure(item["contributions"][term]) for term in terms],
+            f"[bold]{item['value']:.4f}[/bold]",
+        )
+    CONSOLE.print(table)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def print_counts(counts: Counts) -> None:
+    """Where every event went."""
+    table = Table("feedback", "events", title="joined feedback")
+    for field in fields(counts):
+        table.add_row(field.name.replace("_", " "), f"{getattr(counts, field.name):,}")
+    CONSOLE.print(table)
+
+
+def print_rows(rows: pa.Table, *, title: str, limit: int = 8) -> None:
+    """The first rows of any table."""
+    table = Table(*rows.column_names, title=title)
+    for row in rows.slice(0, limit).to_pylist():
+        table.add_row(*[_cell(value) for value in row.values()])
+    CONSOLE.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else _figure(value)
+    return "" if value is None else str(value)
