@@ -41,7 +41,8 @@ def formula(policy: ValuePolicy) -> str:
     lines = [f"{part.name:<{width}} = {part.source}" for part in policy.expressions] + [""]
     for weight in policy.weights:
         own = "".join(f"; {override.key} {override.value:g}" for override in weight.surface)
-        lines.append(f"{weight.name:<{width}} = {weight.value:g} {weight.unit}{own}")
+        unit = "" if weight.unit == "1" else f" {weight.unit}"
+        lines.append(f"{weight.name:<{width}} = {weight.value:g}{unit}{own}")
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.record import Measure
 from benchmarks.pages import pages, with_blocks
+from benchmarks.record import Measure
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
