@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.schema import EVENTS, FEEDBACK, SLATE, SURFACES, conform
+from marketplace.schema import EVENTS, FEEDBACK, REQUEST_FIELDS, SLATE, SURFACES, conform
 from marketplace.simulator import words
 from marketplace.simulator.candidates import SOURCES
 from marketplace.simulator.columns import coded, constant, empty_map, full_map, lists, names, times
@@ -18,13 +18,14 @@ from marketplace.simulator.requests import RequestBatch
 from marketplace.simulator.shown import Ranked
 
 VERSION = "simulator"
+QUESTION = pa.schema(REQUEST_FIELDS[: [field.name for field in REQUEST_FIELDS].index("currency") + 1])
 VERSIONED = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
 
 
 def request_table(market: Market, requests: RequestBatch, *, prefix: str) -> pa.Table:
     """What is known when a request comes in: the slate's columns from request_id to currency."""
     config, count = market.config, len(requests)
-    return pa.table(
+    table = pa.table(
         {
             "request_id": names(prefix, count, digits=7),
             "time": times(config.start, requests.day),
@@ -40,6 +41,7 @@ def request_table(market: Market, requests: RequestBatch, *, prefix: str) -> pa.
             "currency": constant(CURRENCY, count),
         }
     )
+    return conform(table, QUESTION, where="simulated requests")
 
 
 def _sessions(session: np.ndarray, *, prefix: str) -> pa.DictionaryArray:

@@ -1,0 +1,21 @@
+"""The simulated log as arrays [R, k] over slates and positions."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def logged_lists(simulation) -> np.ndarray:
+    return np.where(simulation.ranked.shown, simulation.ranked.item, -1)[:, : max(simulation.config.shown)]
+
+
+def clicks_at(simulation, items: np.ndarray) -> np.ndarray:
+    """float64 [R, k]: 1 where the item at that place was clicked."""
+    feedback = simulation.dataset.feedback.filter(
+        pc.equal(simulation.dataset.feedback["event"].cast(pa.string()), "click")
+    )
+    row = pc.index_in(feedback["request_id"], simulation.dataset.slates["request_id"].combine_chunks()).to_numpy()
+    item = simulation.item_rows(feedback["item_id"])
+    clicked = np.zeros(items.shape)
+    clicked[row, (items[row] == item[:, None]).argmax(axis=1)] = 1
+    return clicked
