@@ -74,13 +74,14 @@ def heads_of_parts(ranker: NetworkRanker, calibrate: Calibrate) -> Callable[...,
 
 
 def heads_of_inputs(ranker: NetworkRanker, calibrate: Calibrate) -> Callable[[Tensors], dict[str, tf.Tensor]]:
-    """All packed inputs and `request` -> calibrated heads and the composed ctcvr and gmv."""
+    """All packed inputs and `request` -> calibrated heads and the composed ctcvr and gmv, float64 [N] each."""
     join = heads_of_parts(ranker, calibrate)
 
     def heads(given: Tensors) -> dict[str, tf.Tensor]:
         user = ranker.network.user_part(*(given[name] for name in USER_INPUTS))
         item = ranker.network.item_part(*(given[name] for name in ITEM_INPUTS))
         found = join(user, item, given["cross_numbers"], given["request"])
+        found = {name: tf.cast(values, tf.float64) for name, values in found.items()}
         ctcvr = found["ctcvr"] if "ctcvr" in found else found["ctr"] * found["cvr"]
         return found | {"ctcvr": ctcvr, "gmv": ctcvr * found["order_value"]}
 

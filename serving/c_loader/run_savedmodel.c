@@ -3,7 +3,7 @@
  *   run_savedmodel EXPORT_FOLDER CALL_FILE
  *
  * CALL_FILE is text: one line a tensor, blank-separated.
- *   in  GRAPH_NAME INDEX TYPE RANK DIM... RAW_FILE     TYPE: float | int32; RAW_FILE: its values, row-major, this
+ *   in  GRAPH_NAME INDEX TYPE RANK DIM... RAW_FILE     TYPE: float | double | int32; RAW_FILE: its values, row-major, this
  *                                                      machine's byte order
  *   out GRAPH_NAME INDEX
  * Graph names come from `saved_model_cli show` or serving.export_savedmodel.graph_names. Each output is printed as
@@ -40,9 +40,9 @@ static TF_Tensor *read_tensor(FILE *call) {
     count *= dim;
   }
   if (fscanf(call, "%511s", path) != 1) fail("malformed call", "raw file");
-  TF_DataType kind = strcmp(type, "float") == 0 ? TF_FLOAT : TF_INT32;
+  TF_DataType kind = strcmp(type, "float") == 0 ? TF_FLOAT : strcmp(type, "double") == 0 ? TF_DOUBLE : TF_INT32;
   if (kind == TF_INT32 && strcmp(type, "int32") != 0) fail("unknown type", type);
-  size_t bytes = (size_t)count * 4;
+  size_t bytes = (size_t)count * TF_DataTypeSize(kind);
   TF_Tensor *tensor = TF_AllocateTensor(kind, dims, rank, bytes);
   FILE *raw = fopen(path, "rb");
   if (raw == NULL) fail("cannot open", path);
@@ -52,10 +52,10 @@ static TF_Tensor *read_tensor(FILE *call) {
 }
 
 static void print_tensor(const TF_Tensor *tensor) {
-  if (TF_TensorType(tensor) != TF_FLOAT) fail("an output is not float", "");
-  const float *values = TF_TensorData(tensor);
-  size_t count = TF_TensorByteSize(tensor) / sizeof(float);
-  for (size_t i = 0; i < count; i++) printf(i ? " %.9g" : "%.9g", values[i]);
+  if (TF_TensorType(tensor) != TF_DOUBLE) fail("an output is not double", "");
+  const double *values = TF_TensorData(tensor);
+  size_t count = TF_TensorByteSize(tensor) / sizeof(double);
+  for (size_t i = 0; i < count; i++) printf(i ? " %.17g" : "%.17g", values[i]);
   printf("\n");
 }
 
