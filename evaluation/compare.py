@@ -2,7 +2,8 @@
 
 Metrics are named `head.metric`: ctr and ctcvr are judged on all rows, cvr on clicked rows, order_value on ordered rows,
 gmv on all rows against the observed order value. ctr ranks for clicks, ctcvr for orders, gmv for order value; `value`,
-where given, is the formula's result and is judged on all three.
+where given, is the formula's result and is judged on all three. clicks@k, orders@k and gmv@k are what stood in the
+first k per request, over all requests; the other ranking metrics are over requests with a positive.
 """
 
 from __future__ import annotations
@@ -120,10 +121,11 @@ def _measure(
             judge = amount_head if head in ("order_value", "gmv") else probability_head
             measured = judge(predictions[head], label, offsets, counts=counts, where=condition)
             result |= {f"{head}.{name}": value for name, value in measured.items()}
-    for prefix, score, label in _ranked_for(labels):
+    for score, kind, total, label in _ranked_for(labels):
         if score in predictions:
             measured = _ranking(predictions[score], label, offsets, counts, k, where)
-            result |= {f"{prefix}{name}": value for name, value in measured.items()}
+            result[f"{score}.{total}@{k}"] = measured.pop("total")
+            result |= {f"{score}.{kind}{name}": value for name, value in measured.items()}
     return result
 
 
@@ -140,12 +142,16 @@ def _judged(labels: Outcomes, where: np.ndarray | None) -> dict[str, tuple[np.nd
     return judged
 
 
-def _ranked_for(labels: Outcomes) -> list[tuple[str, str, np.ndarray]]:
-    """(name prefix, score, label) of every ranking question."""
-    asked = [("ctcvr.", "ctcvr", labels.order), ("gmv.", "gmv", labels.order_value)]
-    asked += [("value.order_", "value", labels.order), ("value.gmv_", "value", labels.order_value)]
+def _ranked_for(labels: Outcomes) -> list[tuple[str, str, str, np.ndarray]]:
+    """(score, prefix of the metric, name of the label's total, label) of every ranking question."""
+    asked = [
+        ("ctcvr", "", "orders", labels.order),
+        ("gmv", "", "gmv", labels.order_value),
+        ("value", "order_", "orders", labels.order),
+        ("value", "gmv_", "gmv", labels.order_value),
+    ]
     if labels.click is not None:
-        asked += [("ctr.", "ctr", labels.click), ("value.click_", "value", labels.click)]
+        asked += [("ctr", "", "clicks", labels.click), ("value", "click_", "clicks", labels.click)]
     return asked
 
 
@@ -158,6 +164,6 @@ def _ranking(
         f"map@{k}": ranking.average_precision(ranked, labels, k=k),
         "mrr": ranking.reciprocal_rank(ranked, labels),
         f"recall@{k}": ranking.recall(ranked, labels, k=k),
-        f"total@{k}": ranking.value_at(ranked, labels, k=k),
+        "total": ranking.value_at(ranked, labels, k=k),
     }
     return dict(zip(columns, bootstrap.means(np.column_stack(list(columns.values())), counts), strict=True))

@@ -7,6 +7,7 @@ by request: `HeadSums` add (`+`) across shards and reweight in one product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -65,8 +66,9 @@ class HeadSums:
 
     @classmethod
     def from_columns(cls, columns: np.ndarray) -> HeadSums:
-        single = len(fields(cls)) - 1
-        return cls(*np.moveaxis(columns[..., :single], -1, 0), columns[..., single:])
+        names = [f.name for f in fields(cls) if f.name != "gap"]
+        sums = {name: columns[..., at] for at, name in enumerate(names)}
+        return cls(**sums, gap=columns[..., len(names) :])
 
 
 def equal_mass_edges(predictions: np.ndarray, *, bins: int = 15) -> np.ndarray:
@@ -88,8 +90,15 @@ def head_sums(
     bins = len(edges) + 1
     cell = request * bins + np.searchsorted(edges, predictions, side="right")
     gap = np.bincount(cell, error, minlength=requests * bins).reshape(requests, bins)
-    sums = (total(None), total(predictions), total(labels), total(abs(error)), total(log_error**2))
-    return HeadSums(*sums, total(-np.log(sure)), gap)
+    return HeadSums(
+        rows=total(None),
+        predicted=total(predictions),
+        observed=total(labels),
+        absolute_error=total(abs(error)),
+        squared_log_error=total(log_error**2),
+        log_loss_sum=total(-np.log(sure)),
+        gap=gap,
+    )
 
 
 def auc(predictions: np.ndarray, labels: np.ndarray, *, weight: np.ndarray | None = None) -> float:
@@ -115,12 +124,12 @@ def probability_head(
     edges = equal_mass_edges(predictions)
     sums, draws = _resampled_sums(head_sums(predictions, labels, request, requests=requests, edges=edges), counts)
     order = rank_sums(predictions, labels, request)
-    result = {"auc": _resampled(lambda weight: area(order(weight)), counts)}
+    result = {"auc": _resampled(lambda weight: area(order(weight)), request, counts)}
     result["grouped_auc"] = _grouped_auc(predictions, labels, request, counts)
     for name in ("log_loss", "calibration_ratio", "ece"):
-        result[name] = Resampled(float(getattr(sums, name)), getattr(draws, name), requests)
+        result[name] = Resampled(float(getattr(sums, name)), getattr(draws, name), len(np.unique(request)))
     spread = result["ece"].draws - np.nanmean(result["ece"].draws) if len(request) else result["ece"].draws
-    return result | {"ece": Resampled(float(sums.ece), np.maximum(sums.ece + spread, 0), requests)}
+    return result | {"ece": Resampled(float(sums.ece), np.maximum(sums.ece + spread, 0), result["ece"].n)}
 
 
 def amount_head(
@@ -137,16 +146,16 @@ def amount_head(
     sums, draws = _resampled_sums(head_sums(predictions, labels, request, requests=requests, edges=edges), counts)
     order, best = rank_sums(predictions, labels, request), rank_sums(labels, labels, request)
     result = {
-        name: Resampled(float(getattr(sums, name)), getattr(draws, name), requests)
+        name: Resampled(float(getattr(sums, name)), getattr(draws, name), len(np.unique(request)))
         for name in ("calibration_ratio", "mae", "rmsle")
     }
-    return result | {"gini": _resampled(lambda weight: gini(order(weight), best(weight)), counts)}
+    return result | {"gini": _resampled(lambda weight: gini(order(weight), best(weight)), request, counts)}
 
 
 def _rows(
     predictions: np.ndarray, labels: np.ndarray, offsets: np.ndarray, where: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """The kept rows' predictions, labels and request, and the number of requests."""
+    """The kept rows' predictions, labels and request, and the number of all requests."""
     request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     if not len(predictions) == len(labels) == len(request):
         raise ValueError(f"{len(predictions)} predictions, {len(labels)} labels, {len(request)} rows by offsets.")
@@ -162,9 +171,9 @@ def _resampled_sums(sums: HeadSums, counts: np.ndarray) -> tuple[HeadSums, HeadS
     return HeadSums.from_columns(columns.sum(axis=0)), HeadSums.from_columns(bootstrap.totals(columns, counts))
 
 
-def _resampled(statistic, counts: np.ndarray) -> Resampled:
+def _resampled(statistic: Callable[[np.ndarray], float], request: np.ndarray, counts: np.ndarray) -> Resampled:
     ones = np.ones(counts.shape[1], np.uint16)
-    return Resampled(statistic(ones), np.array([statistic(row) for row in counts]), counts.shape[1])
+    return Resampled(statistic(ones), np.array([statistic(row) for row in counts]), len(np.unique(request)))
 
 
 def _grouped_auc(predictions: np.ndarray, labels: np.ndarray, request: np.ndarray, counts: np.ndarray) -> Resampled:

@@ -150,7 +150,7 @@ def test_a_ranker_that_says_the_truth_is_calibrated_on_every_head():
         estimate = metrics[f"{head}.calibration_ratio"]
         assert estimate.low < 1 < estimate.high
     assert metrics["value.gmv_ndcg@10"] == metrics["gmv.ndcg@10"]
-    assert metrics["gmv.total@10"].value <= labels.order_value.sum() / 3000 + 1e-9
+    assert metrics["gmv.gmv@10"].value <= labels.order_value.sum() / 3000 + 1e-9
 
 
 def test_without_clicks_there_are_no_click_metrics():

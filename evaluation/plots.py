@@ -1,0 +1,105 @@
+"""The report's drawings: matplotlib figures of curves and estimates, readable without colour.
+
+Models differ by marker as well as colour; every axis carries its unit; matplotlib is imported when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evaluation.curves import Curve
+from evaluation.estimate import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's palette: distinguishable with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def _figure(*, width: float = 6.4, height: float = 4.2) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _draw(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    for index, (name, curve) in enumerate(curves.items()):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        axes.plot(curve.x, curve.y, color=colour, marker=marker, markersize=4, linewidth=1.3, label=name)
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def calibration(curves: Mapping[str, Curve], *, unit: str = "probability", logarithmic: bool = True) -> Figure:
+    """Predicted against observed by model; a calibrated head lies on the diagonal."""
+    figure, axes = _figure()
+    _draw(axes, curves)
+    points = np.concatenate([np.concatenate((curve.x, curve.y)) for curve in curves.values()])
+    positive = points[points > 0]
+    if logarithmic and len(positive):
+        axes.set(xscale="log", yscale="log")
+        axes.plot(*[[positive.min(), positive.max()]] * 2, color="#666", linestyle=":", label="calibrated")
+    else:
+        axes.plot(*[[0, points.max(initial=1e-9)]] * 2, color="#666", linestyle=":", label="calibrated")
+    axes.set(xlabel=f"predicted ({unit})", ylabel=f"observed ({unit})")
+    axes.legend(frameon=False)
+    return figure
+
+
+def by_position(curves: Mapping[str, Curve]) -> Figure:
+    """Rates by shown position, one line a label."""
+    figure, axes = _figure()
+    _draw(axes, curves)
+    axes.set(xlabel="shown position", ylabel="rate per impression", ylim=(0, None))
+    axes.legend(frameon=False)
+    return figure
+
+
+def distribution(values: Mapping[str, np.ndarray], *, unit: str, bins: int = 60) -> Figure:
+    """Share of rows by value, a line a model; logarithmic where all values are positive and span over 100x."""
+    figure, axes = _figure()
+    every = np.concatenate(list(values.values()))
+    low, high = np.quantile(every, [0.001, 0.999])
+    wide = every.min() > 0 and high > 100 * low
+    edges = np.geomspace(low, high, bins + 1) if wide else np.linspace(low, high if high > low else low + 1, bins + 1)
+    for index, (name, column) in enumerate(values.items()):
+        share = np.histogram(column, edges)[0] / len(column)
+        axes.stairs(share, edges, color=COLOURS[index % len(COLOURS)], label=name, linewidth=1.4)
+    axes.set(xlabel=unit, ylabel="share of rows", xscale="log" if wide else "linear")
+    axes.legend(frameon=False)
+    return figure
+
+
+def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) -> Figure:
+    """Estimates with their intervals: a row a slice, a marker a model."""
+    figure, axes = _figure(height=1.2 + 0.45 * len(estimates))
+    models = list(dict.fromkeys(name for row in estimates.values() for name in row))
+    for index, model in enumerate(models):
+        lines = [(at, row[model]) for at, row in enumerate(estimates.values()) if model in row]
+        y = np.array([at for at, _ in lines]) + (index - (len(models) - 1) / 2) * 0.18
+        value = np.array([e.value for _, e in lines])
+        error = np.array([(e.value - e.low, e.high - e.value) for _, e in lines]).T
+        axes.errorbar(
+            value,
+            y,
+            xerr=np.maximum(error, 0),
+            linestyle="",
+            capsize=3,
+            label=model,
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=5,
+        )
+    axes.set(yticks=range(len(estimates)), yticklabels=list(estimates), xlabel=label)
+    axes.invert_yaxis()
+    axes.legend(frameon=False)
+    return figure

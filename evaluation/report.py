@@ -1,0 +1,254 @@
+"""The evaluation report: one HTML file that opens offline, and its plots as PNG beside it.
+
+It is written from arrays, estimates and texts alone; what a model is stays unknown here. Every picture has a text
+alternative and, where it is a curve, its numbers in a table underneath.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evaluation import bootstrap, plots
+from evaluation.compare import Comparison, Outcomes, compare_rankers
+from evaluation.curves import Curve, calibration_curve, position_curve
+from evaluation.estimate import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Heads = Mapping[str, np.ndarray]
+
+MEANING = {
+    "auc": "P(a positive row is scored above a negative one)",
+    "grouped_auc": "the same within requests, weighted by their rows",
+    "log_loss": "mean of -log P(what happened)",
+    "calibration_ratio": "sum predicted / sum observed",
+    "ece": "mean |predicted - observed| over 15 bins of equal mass",
+    "mae": "mean absolute error, in currency",
+    "rmsle": "root mean squared error of log(1 + amount)",
+    "gini": "normalised Gini of the amounts' order",
+    "ndcg": "normalised discounted cumulative gain, over requests with a positive",
+    "map": "mean average precision, over requests with a positive",
+    "mrr": "mean of 1 / rank of the first positive, over requests with a positive",
+    "recall": "share of the positives that stand in the first k, over requests with a positive",
+    "clicks": "clicks in the first k, per request",
+    "orders": "orders in the first k, per request",
+    "gmv": "order value in the first k, per request, in currency",
+}
+LOWER_IS_BETTER = ("log_loss", "ece", "mae", "rmsle")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One picture: `name` is its PNG's file name, `curves` the numbers behind it."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    curves: Mapping[str, Curve]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows; `facts` are name-value pairs such as data set, seed, command and versions."""
+
+    title: str
+    facts: Mapping[str, str]
+    comparison: Comparison
+    plots: Sequence[Plot]
+    slices: Mapping[str, Mapping[str, Comparison]]  # dimension -> slice -> metrics
+    notes: Sequence[str] = ()
+
+
+def build_report(
+    models: Mapping[str, Heads],
+    labels: Outcomes,
+    offsets: np.ndarray,
+    *,
+    title: str,
+    baseline: str,
+    rng: np.random.Generator,
+    currency: str,
+    position: np.ndarray | None = None,
+    slices: Mapping[str, np.ndarray] | None = None,
+    facts: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+    where: np.ndarray | None = None,
+    k: int = 10,
+) -> Report:
+    """Measure and draw everything that the arrays allow.
+
+    models: name -> head -> [N]; position [N], 0 = not shown; slices: dimension (say "surface") -> text [R].
+    """
+    comparison = compare_rankers(models, labels, offsets, baseline=baseline, rng=rng, k=k, where=where)
+    counts = bootstrap.resample(len(offsets) - 1, rng)
+    drawn = _calibration_plots(models, labels, offsets, counts, where, currency)
+    if position is not None:
+        drawn.append(_position_plot(labels, position, offsets, counts))
+    drawn += _distributions(models, currency, where)
+    sliced = {
+        name: _by_slice(models, labels, offsets, groups, baseline, rng, k, where)
+        for name, groups in (slices or {}).items()
+    }
+    drawn += [plot for name, parts in sliced.items() for plot in _slice_plots(name, parts, k)]
+    return Report(title, dict(facts or {}), comparison, drawn, sliced, tuple(notes))
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write folder/report.html and folder/plots/*.png; return the page's path."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    for plot in report.plots:
+        plot.figure.savefig(folder / "plots" / f"{plot.name}.png", dpi=130)
+    page = folder / "report.html"
+    page.write_text(to_html(report), encoding="utf-8")
+    return page
+
+
+def to_html(report: Report) -> str:
+    """The page as text; everything it needs is inside."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("report.html.jinja")
+    return template.render(report=report, tables=_tables(report.comparison), picture=_svg, meaning=_meaning, text=_text)
+
+
+def _calibration_plots(
+    models: Mapping[str, Heads],
+    labels: Outcomes,
+    offsets: np.ndarray,
+    counts: np.ndarray,
+    where: np.ndarray | None,
+    currency: str,
+) -> list[Plot]:
+    everywhere = np.ones(len(labels.order), bool) if where is None else where
+    clicked = everywhere if labels.click is None else everywhere & (labels.click > 0)
+    asked = {
+        "ctr": (labels.click, everywhere, "P(click | shown)"),
+        "cvr": (labels.order if labels.click is not None else None, clicked, "P(order | click)"),
+        "ctcvr": (labels.order, everywhere, "P(order | shown)"),
+        "order_value": (labels.order_value, everywhere & (labels.order > 0), f"{currency} per order"),
+        "gmv": (labels.order_value, everywhere, f"{currency} per impression"),
+    }
+    result = []
+    for head, (label, rows, unit) in asked.items():
+        curves = {
+            name: calibration_curve(heads[head], label, offsets, counts=counts, where=rows)
+            for name, heads in models.items()
+            if label is not None and rows.any() and head in heads
+        }
+        if curves:
+            caption = "15 bins of equal mass; bands are 95 % intervals over requests; the dotted line is calibration."
+            figure = plots.calibration(curves, unit=unit)
+            result.append(Plot(f"calibration_{head}", f"Calibration of {head}", caption, figure, curves))
+    return result
+
+
+def _position_plot(labels: Outcomes, position: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Plot:
+    rates = {"click": labels.click, "order": labels.order}
+    curves = {
+        name: position_curve(label, position, offsets, counts=counts)
+        for name, label in rates.items()
+        if label is not None
+    }
+    caption = (
+        "Observed rates where the list was shown: relevance and examination together, not position's effect alone."
+    )
+    return Plot("position", "Rates by shown position", caption, plots.by_position(curves), curves)
+
+
+def _distributions(models: Mapping[str, Heads], currency: str, where: np.ndarray | None) -> list[Plot]:
+    result = []
+    for head, unit in (("value", "the formula's unit"), ("gmv", f"{currency} per impression")):
+        values = {
+            name: heads[head] if where is None else heads[head][where]
+            for name, heads in models.items()
+            if head in heads
+        }
+        if values:
+            figure = plots.distribution(values, unit=f"{head} ({unit})")
+            result.append(Plot(f"distribution_{head}", f"Distribution of {head}", "All candidates.", figure, {}))
+    return result
+
+
+def _by_slice(
+    models: Mapping[str, Heads],
+    labels: Outcomes,
+    offsets: np.ndarray,
+    groups: np.ndarray,
+    baseline: str,
+    rng: np.random.Generator,
+    k: int,
+    where: np.ndarray | None,
+) -> dict[str, Comparison]:
+    """slice -> metrics on the rows of its requests."""
+    everywhere = np.ones(len(labels.order), bool) if where is None else where
+    of_row = np.repeat(np.asarray(groups), np.diff(offsets))
+    result = {}
+    for name in np.unique(groups).tolist():
+        rows = everywhere & (of_row == name)
+        if rows.any():
+            result[str(name)] = compare_rankers(
+                models, labels, offsets, baseline=baseline, rng=rng, k=k, where=rows, replicates=100
+            )
+    return result
+
+
+def _slice_plots(dimension: str, parts: Mapping[str, Comparison], k: int) -> list[Plot]:
+    result = []
+    for metric in (f"ctr.ndcg@{k}", f"ctcvr.ndcg@{k}", f"gmv.gmv@{k}"):
+        rows = {
+            part: {model: metrics[metric] for model, metrics in comparison.metrics.items() if metric in metrics}
+            for part, comparison in parts.items()
+        }
+        if any(rows.values()):
+            figure = plots.intervals(rows, label=metric)
+            name = f"{dimension}_{metric.replace('.', '_').replace('@', '_at_')}"
+            result.append(Plot(name, f"{metric} by {dimension}", _meaning(metric), figure, {}))
+    return result
+
+
+def _tables(comparison: Comparison) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
+    """head -> metric -> model -> what its cell says: value, interval, change against the baseline, and a verdict."""
+    tables: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
+    for model, metrics in comparison.metrics.items():
+        for name, estimate in metrics.items():
+            head, metric = name.split(".", 1)
+            change = comparison.differences.get(model, {}).get(name)
+            cell = {"value": _text(estimate), "change": "", "verdict": ""}
+            if change is not None:
+                cell |= {"change": f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"}
+                cell["verdict"] = _verdict(metric, change)
+            tables.setdefault(head, {}).setdefault(metric, {})[model] = cell
+    return tables
+
+
+def _verdict(metric: str, change: Estimate) -> str:
+    """ "better" or "worse" where the interval of the change excludes 0; calibration ratios have no better side."""
+    if metric == "calibration_ratio" or not (change.low > 0 or change.high < 0):
+        return ""
+    return "better" if (change.value < 0) == (metric in LOWER_IS_BETTER) else "worse"
+
+
+def _meaning(metric: str) -> str:
+    last = metric.rsplit(".", 1)[-1].split("@")[0]
+    return MEANING.get(last) or MEANING.get(last.split("_")[-1], "")
+
+
+def _text(estimate: Estimate) -> str:
+    return "not defined here" if np.isnan(estimate.value) else str(estimate)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as a data URI: an <img> keeps ids of several drawings apart and carries the text alternative."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

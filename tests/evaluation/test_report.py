@@ -1,0 +1,115 @@
+"""The report: complete, offline, readable without the pictures; light to import."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from evaluation import bootstrap
+from evaluation.curves import calibration_curve, position_curve
+from evaluation.report import build_report, to_html, write_report
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    order: np.ndarray
+    order_value: np.ndarray
+    click: np.ndarray | None
+
+
+def shown(rng, *, requests=200, items=8, clicks=True):
+    offsets = np.arange(0, (requests + 1) * items, items)
+    n = requests * items
+    position = np.tile(np.arange(1, items + 1), requests)
+    ctr = rng.beta(1, 4, n) / position**0.5
+    click = (rng.random(n) < ctr).astype(float)
+    order = click * (rng.random(n) < 0.4)
+    price = np.exp(rng.normal(3, 1, n))
+    heads = {"ctr": ctr, "cvr": np.full(n, 0.4), "ctcvr": ctr * 0.4, "order_value": price, "gmv": ctr * 0.4 * price}
+    return heads, Outcomes(order, order * price, click if clicks else None), offsets, position
+
+
+def report_of(rng, *, clicks=True):
+    heads, labels, offsets, position = shown(rng, clicks=clicks)
+    models = {"<b>baseline</b>": {name: np.full(len(p), p.mean()) for name, p in heads.items()}, "model": heads}
+    surface = np.where(np.arange(len(offsets) - 1) % 2, "home", "search")
+    return build_report(
+        models,
+        labels,
+        offsets,
+        title="A run",
+        baseline="<b>baseline</b>",
+        rng=rng,
+        currency="SAR",
+        position=position,
+        slices={"surface": surface},
+        facts={"seed": "1"},
+        notes=["the click head is young"],
+    )
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def report():
+    return report_of(np.random.default_rng(0))
+
+
+def test_the_page_stands_alone_and_is_readable_without_pictures(report, tmp_path):
+    page = write_report(report, tmp_path).read_text()
+    tags = Page(page).tags
+    assert not [attrs for _, attrs in tags if re.match(r"(https?:)?//", attrs.get("src", attrs.get("href", "")))]
+    assert not [tag for tag, _ in tags if tag in ("script", "link", "iframe")]
+    images = [attrs for tag, attrs in tags if tag == "img"]
+    assert len(images) == len(list((tmp_path / "plots").glob("*.png"))) > 8
+    assert all(attrs["alt"] for attrs in images)
+    assert all("scope" in attrs for tag, attrs in tags if tag == "th")
+    for text in ("calibration_ratio", "ndcg@10", "home", "search", "the click head is young", "▲ better"):
+        assert text in page
+    assert "<b>baseline</b>" not in page
+
+
+def test_every_model_metric_is_in_the_table(report):
+    page = to_html(report)
+    for name in report.comparison.metrics["model"]:
+        assert name.split(".", 1)[1] in page
+
+
+def test_purchase_only_data_has_no_click_curves():
+    report = report_of(np.random.default_rng(2), clicks=False)
+    names = {plot.name for plot in report.plots}
+    assert "calibration_ctcvr" in names
+    assert not names & {"calibration_ctr", "calibration_cvr"}
+    assert set(next(plot for plot in report.plots if plot.name == "position").curves) == {"order"}
+
+
+def test_curves_hold_the_true_rates():
+    rng = np.random.default_rng(3)
+    heads, labels, offsets, position = shown(rng, requests=2000)
+    counts = bootstrap.resample(2000, rng)
+    calibration = calibration_curve(heads["ctr"], labels.click, offsets, counts=counts)
+    assert ((calibration.low <= calibration.x) & (calibration.x <= calibration.high)).mean() > 0.7
+    assert calibration.rows.sum() == len(labels.click)
+    positions = position_curve(labels.click, position, offsets, counts=counts)
+    np.testing.assert_array_equal(positions.x, np.arange(1, 9))
+    expected = [labels.click[position == p].mean() for p in range(1, 9)]
+    np.testing.assert_allclose(positions.y, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("module", ["evaluation.report", "evaluation.compare"])
+def test_importing_stays_light(module):
+    heavy = ("tensorflow", "matplotlib", "pandas", "jinja2", "plotly")
+    check = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "[]"
