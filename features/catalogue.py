@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,7 @@ import pyarrow.compute as pc
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 
+WORD = re.compile(r"[^\W_]+")
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 
 
@@ -78,15 +82,20 @@ class Catalogue:
 
 
 def tokenise(texts: pa.Array) -> pa.Array:
-    """list<string>: lower-cased runs of letters and digits of any script; empty for a missing text."""
-    spaced = pc.replace_substring_regex(pc.utf8_lower(texts.fill_null("")), pattern=r"[^\pL\pM\pN]+", replacement=" ")
-    lists = pc.split_pattern(pc.utf8_trim(spaced, " "), " ")
-    if len(lists) == 0:
-        return pa.array([], pa.list_(pa.string()))
-    words = lists.flatten()
-    kept = pc.not_equal(words, "").to_numpy(zero_copy_only=False)
-    count = np.add.reduceat(kept.astype(np.int32), lists.offsets.to_numpy()[:-1])  # "" splits into one empty word
-    return pa.ListArray.from_arrays(pa.array(np.append(0, np.cumsum(count)), pa.int32()), words.filter(pa.array(kept)))
+    """list<string>: the `words` of each text; empty for a missing one."""
+    split = [words(text) for text in texts.to_pylist()]
+    offsets = np.append(0, np.cumsum([len(found) for found in split])).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(list(chain.from_iterable(split)), pa.string()))
+
+
+def words(text: str | None) -> list[str]:
+    """Runs of letters and digits of any script, without case, accents and vowel marks (as Arabic search expects)."""
+    if not text:
+        return []
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = "".join(mark for mark in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(mark))
+    return WORD.findall(plain)
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

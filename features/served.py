@@ -87,3 +87,15 @@ def _read(feature: Feature, logged: Lists | None, offsets: np.ndarray) -> pa.Arr
         empty = pc.equal(logged.values, "")
         return pc.if_else(empty, pa.scalar([], WORDS), words).cast(WORDS)
     return logged.values if feature.kind is Kind.NUMBER else logged.values.dictionary_encode()
+
+
+def arrays(frame: FeatureFrame) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The (numeric, categorical) maps of one request's `Slate`: what `attach` writes, without a table."""
+    numeric, categorical = {}, {}
+    for feature in frame.spec.features:
+        values = _logged(feature, frame).values
+        if feature.kind is Kind.NUMBER:
+            numeric[feature.name] = values.to_numpy(zero_copy_only=False)
+        else:
+            categorical[feature.name] = np.array(values.to_pylist(), object)
+    return numeric, categorical

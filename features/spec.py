@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +66,16 @@ class FeatureSpec:
         return cls(tuple(Feature(**row | {"group": Group(row["group"]), "kind": Kind(row["kind"])}) for row in rows))
 
     def select(self, group: Group, kind: Kind) -> tuple[Feature, ...]:
-        return tuple(feature for feature in self.features if feature.group is group and feature.kind is kind)
+        """The features of one group and kind, in order."""
+        return self._selected.get((group, kind), ())
+
+    @cached_property
+    def _selected(self) -> dict[tuple[Group, Kind], tuple[Feature, ...]]:
+        found: dict[tuple[Group, Kind], tuple[Feature, ...]] = {}
+        for feature in self.features:
+            key = feature.group, feature.kind
+            found[key] = (*found.get(key, ()), feature)
+        return found
 
 
 @dataclass(frozen=True)

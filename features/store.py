@@ -129,16 +129,17 @@ class MemoryStore:
         return history[history >= 0]
 
     def known(self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None) -> Known:
-        """See `FeatureStore`. About 0.3 ms for 500 candidates."""
+        """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
         shopper = self._shoppers.get(request.user_id)
         history = shopper.history[None, :]
         time = (request.time - EPOCH) // RESOLUTION
+        counts: dict[str, Any] = {f"user_{kind}s": shopper.totals[k : k + 1] for k, kind in enumerate(TOUCHES)}
         state = State(
             offsets=np.array([0, len(rows)]),
             request=np.zeros(len(rows), np.int64),
             time=np.array([time]),
             user_last=np.array([shopper.touched]),
-            **{f"user_{kind}s": shopper.totals[k : k + 1] for k, kind in enumerate(TOUCHES)},
+            **counts,
             **last_facts(history, self.catalogue),
             **item_facts(rows, self.catalogue.price[rows] if price is None else price, self.catalogue),
             **self._pairs(shopper, rows),
@@ -148,15 +149,15 @@ class MemoryStore:
 
     def save(self, path: Path) -> None:
         """Write everything remembered to one .npz file."""
-        np.savez(
-            path,
-            catalogue=np.array(self._fingerprint()),
-            arrived=np.array(self._touches),
-            everywhere=np.array([self._all[name] for name in sorted(self._all)]),
-            popular_at=self._popular_at,
-            **{f"item_{name}": values for name, values in self._items.items()},
-            **{f"user_{name}": values for name, values in self._shoppers.block().items()},
-        )
+        arrays: dict[str, Any] = {
+            "catalogue": np.array(self._fingerprint()),
+            "arrived": np.array(self._touches),
+            "everywhere": np.array([self._all[name] for name in sorted(self._all)]),
+            "popular_at": self._popular_at,
+        }
+        arrays |= {f"item_{name}": values for name, values in self._items.items()}
+        arrays |= {f"user_{name}": values for name, values in self._shoppers.block().items()}
+        np.savez(path, **arrays)
 
     def restore(self, path: Path) -> None:
         """Remember what was saved, and nothing else.

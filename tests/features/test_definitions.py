@@ -1,0 +1,63 @@
+"""Every number of the standard features has a formula, and each does what its name says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from features.backfill import backfill
+from features.catalogue import words
+from features.definitions import standard_spec
+from features.formulas import rank_in_list
+from features.frames import select_requests
+from features.known import FORMULAS
+from features.spec import FeatureSpec, Kind
+
+EVERYTHING = standard_spec(against_list=True)
+
+
+def test_every_number_has_a_formula_and_every_formula_a_feature():
+    for group, formulas in FORMULAS.items():
+        assert {feature.name for feature in EVERYTHING.select(group, Kind.NUMBER)} == set(formulas)
+
+
+def test_the_version_follows_the_definitions():
+    assert standard_spec().version == standard_spec().version != EVERYTHING.version
+    assert FeatureSpec.from_json(EVERYTHING.to_json()) == EVERYTHING
+
+
+def test_serving_lists_are_not_compared_with_training_lists():
+    names = {feature.name for feature in standard_spec().features}
+    assert not names & {"price_rank", "price_to_list", "popularity_rank"}
+
+
+def test_what_happens_after_a_request_changes_nothing(market):
+    frame = backfill(market, market.slates, spec=EVERYTHING)
+    cut = market.slates["time"][5].as_py()
+    told = [time < cut for time in market.feedback["time"].to_pylist()]
+    past = type(market)(**(vars(market) | {"feedback": market.feedback.filter(np.array(told))}))
+    earlier = backfill(past, market.slates.slice(0, 6), spec=EVERYTHING)
+    first_six = select_requests(frame, np.arange(len(market.slates)) < 6)
+    for name, column in first_six.columns.items():
+        assert column.equals(earlier.columns[name]) or column.to_pylist() == pytest.approx(
+            earlier.columns[name].to_pylist(), nan_ok=True
+        ), name
+
+
+def test_ranks_in_a_list_share_the_lowest_and_keep_missing():
+    ranks = rank_in_list(np.array([5.0, 1.0, 5.0, 9.0, 7.0, np.nan]), np.array([0, 4, 6]))
+    assert ranks == pytest.approx([0.25, 0, 0.25, 0.75, 0, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, []),
+        ("", []),
+        ("Blue-DRESS, 2x", ["blue", "dress", "2x"]),
+        ("Café", ["cafe"]),
+        ("كِتاب أحمر", ["كتاب", "احمر"]),
+    ],
+)
+def test_words_of_a_name(text, expected):
+    assert words(text) == expected

@@ -1,0 +1,75 @@
+"""Vocabularies come from training rows alone, and codes mean what the conventions say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from feature_market import random_market
+
+from features.backfill import backfill
+from features.definitions import categories, category, number, standard_spec
+from features.encoder import Encoder
+from features.frames import select_inputs, select_requests
+from features.spec import FeatureFrame, FeatureSpec, Group
+
+SPEC = FeatureSpec(
+    (
+        category(Group.USER, "city", "a city"),
+        categories(Group.USER, "history", "items", vocabulary="item", length=2),
+        category(Group.ITEM, "item_id", "an item", vocabulary="item"),
+        number(Group.CROSS, "distance", "km"),
+    )
+)
+
+
+def frame(city, history, items):
+    columns = {
+        "city": pa.array(city, pa.string()),
+        "history": pa.array(history, pa.list_(pa.string())),
+        "item_id": pa.array([item for own in items for item in own], pa.string()).dictionary_encode(),
+        "distance": pa.array(np.arange(sum(map(len, items)), dtype=np.float32)),
+    }
+    return FeatureFrame(SPEC, np.append(0, np.cumsum([len(own) for own in items])), columns)
+
+
+DATA = frame(["x", "", None, "y"], [["a", "b", "c"], [], None, ["z"]], [["a", "b"], ["a"], [None], ["new", "a"]])
+
+
+def test_codes_of_known_unknown_and_missing():
+    encoder = Encoder.fit(DATA, requests=np.array([True, True, True, False]))
+    assert encoder.vocabularies == {"city": ("x",), "item": ("a", "b", "c")}  # a three times, b twice, c once
+    assert encoder.sizes == {"city": 3, "item": 5}
+    inputs = encoder.encode(DATA)
+    assert inputs.user_codes.tolist() == [[2], [0], [0], [1]]
+    assert inputs.user_lists.tolist() == [[3, 4], [0, 0], [0, 0], [1, 0]]  # the last two of a, b, c
+    assert inputs.item_codes.tolist() == [[2], [3], [2], [0], [1], [2]]
+    assert inputs.cross_numbers.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    assert inputs.request.tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_rare_names_stay_unknown():
+    assert Encoder.fit(DATA, min_count=2).vocabularies == {"city": (), "item": ("a", "b")}
+
+
+def test_test_rows_cannot_change_the_codes():
+    train = np.array([True, True, False, False])
+    other = frame(["x", "", "Q", "Q"], [["a", "b", "c"], [], ["Q"], ["Q"]], [["a", "b"], ["a"], ["Q"], ["Q", "Q"]])
+    assert Encoder.fit(DATA, requests=train).to_json() == Encoder.fit(other, requests=train).to_json()
+
+
+def test_json_keeps_the_encoder():
+    market = random_market(np.random.default_rng(3))
+    data = backfill(market, market.slates, spec=standard_spec())
+    encoder = Encoder.fit(data)
+    again = Encoder.from_json(encoder.to_json())
+    assert again.spec.version == encoder.spec.version
+    for ours, theirs in zip(vars(again.encode(data)).values(), vars(encoder.encode(data)).values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_selecting_before_or_after_encoding_is_the_same():
+    encoder = Encoder.fit(DATA)
+    chosen = np.array([False, True, False, True])
+    before, after = encoder.encode(select_requests(DATA, chosen)), select_inputs(encoder.encode(DATA), chosen)
+    for name in vars(before):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)
