@@ -22,8 +22,8 @@ from marketplace.simulator import words
 from marketplace.simulator.market import Market, on_sale, price_on, taste_on
 from marketplace.simulator.requests import HOME, PRODUCT, SEARCH, STORE, RequestBatch
 
-CLICK_BASE = np.array([-3.4, -3.0, -3.15, -3.3])  # log-odds by surface
-ORDER_BASE = -3.6
+CLICK_BASE = np.array([-3.2, -2.8, -2.95, -3.1])  # log-odds by surface
+ORDER_BASE = -3.5
 BAIT_CLICK, BAIT_ORDER = 1.3, -1.8
 MISFIT = -2.5  # log-odds for an item that is not what was searched for, or not of the store
 RECENT_DAYS = 14  # an item is new for so long

@@ -14,7 +14,7 @@ from marketplace.schema import SURFACES
 # Per surface: positions on the first screen, positions that a shopper scrolls on for on average, attention's decay.
 FIRST_SCREEN = np.array([6, 4, 6, 3])
 SCROLL = np.array([10.0, 12.0, 9.0, 5.0])
-DECAY = np.array([0.35, 0.75, 0.45, 0.60])
+DECAY = np.array([0.40, 1.00, 0.50, 0.70])
 
 
 def seen_curve(*, positions: int) -> np.ndarray:

@@ -15,7 +15,8 @@ from marketplace.simulator.config import SimulatorConfig
 
 STYLE = 6  # dimensions of the latent style that shoppers and items share
 LOYAL = 3  # merchants a shopper comes back to
-CATEGORY_SPREAD = 0.9  # sd of a segment's category tastes, log-odds
+SEGMENT_LIKING = 1.5  # log-odds by which a segment likes its own categories above the others
+SEGMENT_SPREAD = 0.5  # sd of a segment's category tastes around that, log-odds
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,23 @@ def _tastes(
     config: SimulatorConfig, segment: np.ndarray, country: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Category tastes before and after the drift; both have the same variance whatever the drift's share."""
-    old, new = (_draw_tastes(config, segment, country, stream) for stream in rng.spawn(2))
+    first, second = rng.spawn(2)
+    old = _draw_tastes(config, segment, country, first, turn=0)
+    new = _draw_tastes(config, segment, country, second, turn=1)
     share = config.preference_drift
     after = np.sqrt(1 - share) * old[0] + np.sqrt(share) * new[0]
     return old[0].astype(np.float32), after.astype(np.float32), old[1].astype(np.float32)
 
 
 def _draw_tastes(
-    config: SimulatorConfig, segment: np.ndarray, country: np.ndarray, rng: np.random.Generator
+    config: SimulatorConfig, segment: np.ndarray, country: np.ndarray, rng: np.random.Generator, *, turn: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Tastes [U, K] and the segments' part [segments, K]; each segment likes what the one `turn` before it did."""
     width = len(words.CATEGORIES)
-    by_segment = rng.normal(0, CATEGORY_SPREAD, (len(words.SEGMENTS), width))
+    likes = [[row.name in liked for row in words.CATEGORIES] for liked in words.SEGMENT_LIKES.values()]
+    by_segment = SEGMENT_LIKING * (np.roll(likes, turn, axis=0) - 0.25) + rng.normal(
+        0, SEGMENT_SPREAD, (len(likes), width)
+    )
     by_country = rng.normal(0, 0.35, (len(words.COUNTRIES), width))
     own = rng.normal(0, config.personal_taste, (len(segment), width))
     return by_segment[segment] + by_country[country] + own, by_segment

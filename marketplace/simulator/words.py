@@ -13,7 +13,16 @@ CITY_COUNTRY = (0, 0, 0, 1, 1, 2, 3, 4, 5)  # ascending
 DEVICES = ("ios", "android", "web")
 DEVICE_SHARE = (0.50, 0.36, 0.14)
 PLANS = ("basic", "plus", "premium")
-SEGMENTS = ("family", "fashion", "tech", "beauty", "premium", "bargain")
+# Segments of shoppers and the categories that each likes above others.
+SEGMENT_LIKES = {
+    "family": ("baby", "toys", "groceries", "cookware", "bedding", "kitchen"),
+    "fashion": ("abayas", "dresses", "sneakers", "handbags", "thobes"),
+    "tech": ("smartphones", "headphones", "laptops", "gaming", "televisions"),
+    "beauty": ("perfume", "skincare", "makeup", "oud"),
+    "premium": ("watches", "handbags", "perfume", "oud", "furniture", "decor"),
+    "bargain": ("groceries", "headphones", "kitchen", "thobes", "makeup", "coffee"),
+}
+SEGMENTS = tuple(SEGMENT_LIKES)
 
 
 @dataclass(frozen=True)
