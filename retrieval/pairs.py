@@ -1,0 +1,80 @@
+"""What the towers learn from: which request wanted which item, and the catalogue as inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from features.catalogue import Catalogue
+from features.encoder import Encoder
+from features.formulas import ITEM
+from features.known import Known, catalogue_columns, item_facts
+from features.spec import Group, Kind, ModelInputs
+
+
+@dataclass(frozen=True, eq=False)
+class ItemInputs:
+    """The item group of every catalogue row, packed as in `ModelInputs`."""
+
+    codes: np.ndarray  # int32 [n, item categories]
+    lists: np.ndarray  # int32 [n, sum of list lengths]
+    numbers: np.ndarray  # float32 [n, item numbers]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """P pairs of a request and an item that it wanted, over the user group of R requests.
+
+    `request` int32 [P] into R, `item` int32 [P] catalogue rows, `weight` float32 [P].
+    """
+
+    user_codes: np.ndarray  # int32 [R, user categories]
+    user_lists: np.ndarray  # int32 [R, sum of list lengths]
+    user_numbers: np.ndarray  # float32 [R, user numbers]
+    request: np.ndarray
+    item: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def select(self, rows: np.ndarray) -> Pairs:
+        """Some of the pairs (bool [P] or positions), over the same requests."""
+        return Pairs(
+            self.user_codes,
+            self.user_lists,
+            self.user_numbers,
+            self.request[rows],
+            self.item[rows],
+            self.weight[rows],
+        )
+
+
+def item_inputs(catalogue: Catalogue, encoder: Encoder) -> ItemInputs:
+    """The whole catalogue, once; prices are the catalogue's."""
+    items = encoder.encode_items(catalogue_columns(catalogue, encoder.spec))
+    rows = np.arange(len(catalogue), dtype=np.int32)
+    facts = SimpleNamespace(**item_facts(rows, catalogue.price, catalogue))
+    columns = [ITEM[feature.name](facts) for feature in encoder.spec.select(Group.ITEM, Kind.NUMBER)]  # type: ignore[arg-type]
+    numbers = np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(rows), 0), np.float32)
+    return ItemInputs(items.codes, items.lists, numbers)
+
+
+def pairs(known: Known, encoder: Encoder, *, weight: np.ndarray) -> Pairs:
+    """The rows of `known` with a positive `weight` (float [N]) and an item of the catalogue."""
+    items = encoder.encode_items(catalogue_columns(known.catalogue, encoder.spec))
+    inputs: ModelInputs = known.inputs(encoder, items)
+    wanted = np.flatnonzero((weight > 0) & (known.state.item >= 0))
+    return Pairs(
+        inputs.user_codes,
+        inputs.user_lists,
+        inputs.user_numbers,
+        request=inputs.request[wanted],
+        item=known.state.item[wanted].astype(np.int32),
+        weight=weight[wanted].astype(np.float32),
+    )
