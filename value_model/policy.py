@@ -25,7 +25,7 @@ class Chosen:
 class Traits:
     """What a policy may look at beside the value, each over the n candidates or None.
 
-    merchant and category int [n]; newcomer bool [n]; embedding float32 [n, d], unit length.
+    merchant and category int [n]; newcomer bool [n], whether the merchant is new; embedding float32 [n, d], unit length.
     """
 
     merchant: np.ndarray | None = None
@@ -75,3 +75,7 @@ class Greedy:
     ) -> Chosen:
         order = best(finite(value), k)
         return Chosen(order, np.ones(len(order)))
+
+    def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
+        """The row of the highest score, certain."""
+        return int(score.argmax()), 1.0

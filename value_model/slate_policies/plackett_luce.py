@@ -30,6 +30,16 @@ class PlackettLuce:
         order = best(utility + rng.gumbel(size=len(utility)), k)
         return Chosen(order, list_propensity(utility, order))
 
+    def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
+        """One row drawn with odds exp(score / t), and its probability; -inf is never drawn."""
+        odds = score - score[score.argmax()]
+        odds *= 1.0 / self.temperature
+        np.exp(odds, out=odds)
+        cumulated = odds.cumsum()
+        total = cumulated[-1]
+        row = int(cumulated.searchsorted(rng.random() * total, side="right"))
+        return row, float(odds[row] / total)
+
 
 def list_propensity(utility: np.ndarray, order: np.ndarray) -> np.ndarray:
     """float64 [k]: P(order[j] | order[:j]) under Plackett-Luce with log-odds `utility` [n]."""

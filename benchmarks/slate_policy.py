@@ -1,0 +1,77 @@
+"""How long does it take to fill a slate: 500 candidates, 50 places, every constraint at once, on one core?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.record import Measure, record
+from value_model.policy import Greedy, SlatePolicy, Traits
+from value_model.slate_policies.diversity import DPP, MMR, Similarity
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.rules import Rules
+from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.shadow_prices import ShadowPrices
+
+SEED, CANDIDATES, PLACES, MERCHANTS, CATEGORIES, DIMENSIONS = 0, 500, 50, 120, 30, 64
+REPEATS = 1000
+
+
+def candidates(rng: np.random.Generator) -> tuple[np.ndarray, Traits]:
+    """Values in SAR per impression and the traits of one request's candidates."""
+    vectors = rng.normal(size=(CANDIDATES, DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    traits = Traits(
+        merchant=rng.integers(0, MERCHANTS, CANDIDATES),
+        category=rng.integers(0, CATEGORIES, CANDIDATES),
+        newcomer=rng.random(CANDIDATES) < 0.1,
+        embedding=vectors,
+    )
+    return rng.lognormal(-4, 1, CANDIDATES), traits
+
+
+def policies(rng: np.random.Generator) -> dict[str, tuple[SlatePolicy, str | None]]:
+    """Each policy with its bar."""
+    rules = Rules(merchant_cap=2, category_cap=6, newcomers=6)
+    similarity = Similarity(merchant=0.4, category=0.3, embedding=0.3)
+    prices = ShadowPrices(np.full(MERCHANTS, 0.5 / MERCHANTS), rate=0.01, most=0.05)
+    prices.observe(rng.integers(0, MERCHANTS, PLACES))
+    drawn = PlackettLuce(0.005)
+    mmr, dpp = MMR(0.01, similarity), DPP(0.01, similarity)
+    return {
+        "greedy argsort": (Greedy(), None),
+        "Plackett-Luce": (drawn, None),
+        "all constraints, MMR": (SequentialSlate(rules=rules, diversity=mmr, prices=prices), "< 1.5"),
+        "all constraints, DPP": (SequentialSlate(rules=rules, diversity=dpp, prices=prices), "< 1.5"),
+        "all constraints, MMR, Plackett-Luce": (SequentialSlate(drawn, rules, mmr, prices), "< 1.5"),
+        "all constraints, DPP, Plackett-Luce": (SequentialSlate(drawn, rules, dpp, prices), "< 1.5"),
+    }
+
+
+def milliseconds(call: Callable[[], object]) -> np.ndarray:
+    for _ in range(50):
+        call()
+    times = np.empty(REPEATS)
+    for i in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times[i] = time.perf_counter() - start
+    return 1e3 * times
+
+
+def main() -> None:
+    rng = np.random.default_rng(SEED)
+    value, traits = candidates(rng)
+    measures = []
+    for name, (policy, bar) in policies(rng).items():
+        times = milliseconds(lambda policy=policy: policy.choose(value, k=PLACES, rng=rng, traits=traits))  # type: ignore[misc]
+        measures.append(Measure(f"{name}: p50", float(np.median(times)), "ms", bar))
+        measures.append(Measure(f"{name}: p99", float(np.quantile(times, 0.99)), "ms"))
+    data = f"{CANDIDATES} generated candidates to {PLACES} places, {DIMENSIONS}-d embeddings"
+    record("slate_policy", measures, data=data, seed=SEED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Slate policies: rules that hold, diversity against slow oracles, pacing that converges, exact propensities."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from value_model.formula import default_policy, evaluate
+from value_model.policy import Greedy, SlatePolicy, Traits
+from value_model.slate_policies.diversity import DPP, MMR, Similarity
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.rules import Rules
+from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
+
+BY_MERCHANT = Similarity(merchant=1.0)
+
+
+def traits_of(rng: np.random.Generator, n: int) -> Traits:
+    vectors = rng.normal(size=(n, 8)).astype(np.float32)
+    merchant = rng.integers(0, max(n // 3, 1), n)
+    return Traits(
+        merchant=merchant,
+        category=rng.integers(0, 4, n),
+        newcomer=merchant % 3 == 0,
+        embedding=vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+    )
+
+
+def every_policy() -> list[SlatePolicy]:
+    similarity = Similarity(merchant=0.5, category=0.2, embedding=0.3)
+    rules = Rules(merchant_cap=2, category_cap=4, newcomers=2)
+    picks = (Greedy(), PlackettLuce(0.3), EpsilonGreedy(0.2))
+    mixed = [SequentialSlate(p, rules, d) for p in picks for d in (None, MMR(0.5, similarity), DPP(0.2, similarity))]
+    return [*picks, *mixed]
+
+
+@pytest.mark.parametrize("policy", every_policy(), ids=repr)
+def test_every_policy_keeps_the_contract(policy: SlatePolicy) -> None:
+    rng = np.random.default_rng(0)
+    for n, k in ((0, 3), (1, 3), (5, 5), (40, 10), (40, 0)):
+        chosen = policy.choose(rng.normal(size=n), k=k, rng=rng, traits=traits_of(rng, n))
+        assert len(chosen.order) == len(chosen.propensity) <= min(n, k)
+        assert len(set(chosen.order.tolist())) == len(chosen.order)
+        assert ((chosen.propensity > 0) & (chosen.propensity <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        EpsilonGreedy(0.3),
+        PlackettLuce(0.5),
+        SequentialSlate(PlackettLuce(0.5), Rules(merchant_cap=1)),
+        SequentialSlate(PlackettLuce(0.5), Rules(newcomers=1)),
+        SequentialSlate(EpsilonGreedy(0.5), Rules(merchant_cap=1), MMR(0.4, Similarity(category=1.0))),
+        SequentialSlate(PlackettLuce(0.5), diversity=DPP(0.3, Similarity(embedding=1.0))),
+    ],
+    ids=repr,
+)
+def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
+    """Every slate comes up as often as the product of its logged propensities says, and those sum to 1."""
+    rng = np.random.default_rng(5)
+    values, draws = np.array([0.5, 0.4, 0.1, 0.0]), 12_000
+    traits = Traits(
+        merchant=np.array([0, 0, 1, 2]),
+        category=np.array([0, 1, 0, 1]),
+        newcomer=np.array([False, False, False, True]),
+        embedding=np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]], np.float32),
+    )
+    counts: Counter[tuple[int, ...]] = Counter()
+    said: dict[tuple[int, ...], float] = {}
+    for _ in range(draws):
+        chosen = policy.choose(values, k=2, rng=rng, traits=traits)
+        slate = tuple(chosen.order.tolist())
+        counts[slate] += 1
+        assert said.setdefault(slate, chosen.propensity.prod()) == pytest.approx(chosen.propensity.prod())
+    assert sum(said.values()) == pytest.approx(1.0, abs=1e-3)
+    for slate, probability in said.items():
+        error = np.sqrt(probability * (1 - probability) / draws)
+        assert counts[slate] / draws == pytest.approx(probability, abs=4.5 * error + 1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 5), st.integers(0, 6))
+@settings(max_examples=60)
+def test_caps_are_never_broken_and_the_quota_is_met_where_it_can_be(
+    seed: int, merchant_cap: int, category_cap: int, newcomers: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    traits = traits_of(rng, 30)
+    free = Rules(merchant_cap=merchant_cap, newcomers=newcomers)
+    for rules in (free, Rules(merchant_cap, category_cap, newcomers)):
+        order = (
+            SequentialSlate(PlackettLuce(1.0), rules).choose(rng.normal(size=30), k=10, rng=rng, traits=traits).order
+        )
+        assert np.bincount(traits.merchant[order]).max() <= merchant_cap
+        if rules.category_cap:
+            assert np.bincount(traits.category[order]).max() <= category_cap
+        else:
+            per_merchant = np.bincount(traits.merchant[traits.newcomer], minlength=1)
+            can = int(np.minimum(per_merchant, merchant_cap).sum())
+            assert traits.newcomer[order].sum() >= min(newcomers, can, len(order))
+
+
+def test_without_rules_the_sequential_slate_is_greedy() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=50)
+    slate = SequentialSlate().choose(values, k=20, rng=rng)
+    np.testing.assert_array_equal(slate.order, Greedy().choose(values, k=20).order)
+
+
+def oracle(values: np.ndarray, kernel: np.ndarray, k: int, diversity: MMR | DPP) -> list[int]:
+    """Place by place, everything recomputed."""
+    order: list[int] = []
+    for _ in range(k):
+        best, best_score = -1, -np.inf
+        for i in set(range(len(values))) - set(order):
+            score = values[i]
+            if order and isinstance(diversity, MMR):
+                score -= diversity.strength * max(kernel[i, j] for j in order)
+            elif order:
+                before = np.linalg.slogdet(kernel[np.ix_(order, order)])[1]
+                after = np.linalg.slogdet(kernel[np.ix_([*order, i], [*order, i])])[1]
+                score += diversity.strength * max(after - before, np.log(diversity.floor))
+            if score > best_score:
+                best, best_score = i, score
+        order.append(best)
+    return order
+
+
+@pytest.mark.parametrize("kind", [MMR, DPP])
+@pytest.mark.parametrize("strength", [0.1, 1.0])
+def test_diversity_agrees_with_the_slow_oracle(kind: type, strength: float) -> None:
+    rng = np.random.default_rng(7)
+    similarity = Similarity(merchant=0.2, category=0.3, embedding=0.5)
+    traits, values = traits_of(rng, 25), rng.normal(size=25)
+    rows = similarity.rows(traits, n=25)
+    kernel = np.stack([rows(i) for i in range(25)]).astype(float)
+    np.testing.assert_allclose(np.diag(kernel), 1.0, atol=1e-6)
+    diversity = kind(strength, similarity)
+    order = SequentialSlate(diversity=diversity).choose(values, k=8, rng=rng, traits=traits).order
+    assert order.tolist() == oracle(values, kernel, 8, diversity)
+
+
+@pytest.mark.parametrize("kind", [MMR, DPP])
+def test_more_strength_shows_more_merchants(kind: type) -> None:
+    rng = np.random.default_rng(8)
+    traits, values = traits_of(rng, 60), rng.normal(size=60)
+
+    def merchants(strength: float) -> int:
+        slate = SequentialSlate(diversity=kind(strength, BY_MERCHANT))
+        return len(set(traits.merchant[slate.choose(values, k=12, rng=rng, traits=traits).order].tolist()))
+
+    assert merchants(0.0) < merchants(1.0) <= merchants(5.0) == 12
+
+
+def test_shadow_prices_keep_a_promise_at_a_price_near_the_gap() -> None:
+    """Merchant 2 is promised 20 % and is worth 0.3 less an item: the price settles about there, the share at 20 %."""
+    rng = np.random.default_rng(9)
+    prices = ShadowPrices(np.array([0.0, 0.0, 0.2]), rate=0.02, most=2.0)
+    policy = SequentialSlate(prices=prices)
+    shares, paid = [], []
+    for step in range(3000):
+        merchant = rng.integers(0, 3, 30)
+        values = rng.normal(1.0, 0.05, 30) - 0.3 * (merchant == 2)
+        order = policy.choose(values, k=5, rng=rng, traits=Traits(merchant=merchant)).order
+        prices.observe(merchant[order])
+        if step >= 500:
+            shares.append(np.mean(merchant[order] == 2))
+            paid.append(prices.price[2])
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.01)
+    assert np.mean(paid) == pytest.approx(0.3, abs=0.05)
+    assert prices.price[:2].tolist() == [0.0, 0.0]
+
+
+def test_a_promise_that_ruins_the_page_stops_at_the_highest_price() -> None:
+    prices = ShadowPrices(np.array([0.0, 0.5]), rate=1.0, most=0.1)
+    for _ in range(20):
+        prices.observe(np.zeros(5, int))
+    assert prices.price.tolist() == [0.0, 0.1]
+
+
+def test_fair_targets_are_proportional_to_merit_at_hand() -> None:
+    share = merit_share(np.array([3.0, 1.0, -5.0, np.nan, 0.5]), np.array([0, 1, 2, 2, 1]), merchants=4, k=2, slack=0.2)
+    assert share == pytest.approx([0.8 * 3 / 4, 0.8 * 1 / 4, 0, 0])
+
+
+def test_fair_pacing_moves_exposure_towards_merit() -> None:
+    """Two merchants of nearly equal merit: greedy shows one of them alone, pacing shares the page."""
+    rng = np.random.default_rng(11)
+    merchant, values = np.repeat([0, 1], 10), np.repeat([1.0, 0.98], 10)
+    prices = ShadowPrices(np.zeros(2), rate=0.02, most=1.0)
+    policy, shown = SequentialSlate(prices=prices), []
+    for _ in range(500):
+        order = policy.choose(values, k=5, rng=rng, traits=Traits(merchant=merchant)).order
+        prices.observe(merchant[order], target=merit_share(values, merchant, merchants=2, k=20))
+        shown.append(np.mean(merchant[order] == 1))
+    assert set(merchant[Greedy().choose(values, k=5).order].tolist()) == {0}
+    assert np.mean(shown[100:]) == pytest.approx(0.8 * 0.98 / 1.98, abs=0.03)
+
+
+def test_perturbed_weights_are_counted_exactly() -> None:
+    rng = np.random.default_rng(12)
+    policy = default_policy()
+    columns = {name: rng.random(12) for name in policy.inputs}
+    perturbed = PerturbedWeights(1.0, ("w_click", "w_order", "w_gmv"))
+    base = policy.weights_for()
+    values = evaluate(policy, columns, weights=perturbed.grid(base))
+    said: dict[tuple[int, ...], float] = {}
+    counts: Counter[tuple[int, ...]] = Counter()
+    for draw in range(perturbed.draws):
+        weights = perturbed.weights(base, draw)
+        np.testing.assert_array_equal(evaluate(policy, columns, weights=weights), values[draw])
+        assert {abs(np.log(weights[n] / base[n])).round(12) for n in perturbed.names} == {1.0}
+        assert weights["w_merchant"] == base["w_merchant"]
+        chosen = perturbed.choose(values, k=4, draw=draw)
+        slate = tuple(chosen.order.tolist())
+        counts[slate] += 1
+        said[slate] = chosen.propensity.prod()
+    assert len(said) > 1
+    for slate, probability in said.items():
+        assert probability == pytest.approx(counts[slate] / perturbed.draws)
+    assert {perturbed.draw(rng) for _ in range(200)} == set(range(8))
+
+
+def test_mistakes_are_named() -> None:
+    rng = np.random.default_rng(0)
+    for build, message in (
+        (lambda: Rules(merchant_cap=0), "a cap is 1 or more"),
+        (lambda: Rules(newcomers=-1), "0 or more"),
+        (lambda: Similarity(merchant=0.5), "sum to 1"),
+        (lambda: EpsilonGreedy(1.5), "probability"),
+        (lambda: PerturbedWeights(0.0, ("a",)), "above 0"),
+        (lambda: PerturbedWeights(0.1, ("a", "a")), "different"),
+        (lambda: ShadowPrices(np.array([0.7, 0.7]), rate=1, most=1), "at most 1"),
+        (lambda: SequentialSlate(rules=Rules(merchant_cap=1)).choose(np.ones(3), k=1, rng=rng), "Traits"),
+        (lambda: SequentialSlate(diversity=MMR(1, BY_MERCHANT)).choose(np.ones(3), k=1, rng=rng), "Traits"),
+        (lambda: PerturbedWeights(0.1, ("a",)).choose(np.ones((3, 2)), k=1, draw=0), "2 draws"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build()
+
+
+def test_permutations_of_candidates_change_nothing_but_names() -> None:
+    rng = np.random.default_rng(13)
+    traits, values = traits_of(rng, 30), rng.normal(size=30)
+    shuffle = rng.permutation(30)
+    moved = Traits(*(getattr(traits, name)[shuffle] for name in ("merchant", "category", "newcomer", "embedding")))
+    for diversity, rules in itertools.product((None, MMR(0.5, BY_MERCHANT)), (Rules(), Rules(2, 5, 3))):
+        policy = SequentialSlate(rules=rules, diversity=diversity)
+        here = policy.choose(values, k=10, rng=rng, traits=traits).order
+        there = policy.choose(values[shuffle], k=10, rng=rng, traits=moved).order
+        np.testing.assert_array_equal(shuffle[there], here)

@@ -1,0 +1,32 @@
+"""Epsilon-greedy: at every place the best remaining item, or with probability epsilon any remaining one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from value_model.policy import NO_TRAITS, Chosen, Traits
+from value_model.slate_policies.sequential import SequentialSlate
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy:
+    """P(item i here | items above) = epsilon / m + (1 - epsilon) [i is the best of the m remaining]."""
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epsilon <= 1:
+            raise ValueError(f"epsilon is {self.epsilon}; it is a probability, between 0 and 1.")
+
+    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+        return SequentialSlate(pick=self).choose(value, k=k, rng=rng, traits=traits)
+
+    def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
+        """A row and its probability; -inf is never drawn."""
+        leader = int(score.argmax())
+        allowed = np.flatnonzero(score > -np.inf)
+        explores = rng.random() < self.epsilon
+        row = int(allowed[rng.integers(len(allowed))]) if explores else leader
+        return row, self.epsilon / len(allowed) + (1 - self.epsilon) * (row == leader)

@@ -1,0 +1,59 @@
+"""Merchant exposure, paced online by shadow prices.
+
+Every merchant m with a target share g_m of the exposure has a price p_m >= 0 in the value's unit, added to the value
+of its items. After a slate in which m received the share e_m, p_m <- clip(p_m + rate * (g_m - e_m), 0, most): dual
+subgradient ascent (Balseiro, Lu and Mirrokni 2020). The price is what one more item of m costs the slate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class ShadowPrices:
+    """The prices of one pacing loop: `price` float64 [merchants].
+
+    target float64 [merchants]: least share of exposure (0 = none promised); rate: value units a slate; most: the
+    highest price, beyond which a promise is broken rather than the page ruined.
+    """
+
+    def __init__(self, target: np.ndarray, *, rate: float, most: float) -> None:
+        target = np.asarray(target, np.float64)
+        if target.min(initial=0.0) < 0 or target.sum() > 1:
+            raise ValueError(f"target shares sum to {target.sum():g}; they must be 0 or more and sum to at most 1.")
+        if not (rate > 0 and most > 0):
+            raise ValueError(f"rate is {rate} and most {most}; both are above 0, in the value's unit.")
+        self.target = target
+        self.price = np.zeros(len(target))
+        self._rate = rate
+        self._most = most
+
+    def worth(self, merchant: np.ndarray) -> np.ndarray:
+        """float64 [n]: what to add to the values of items of `merchant`."""
+        return self.price[merchant]
+
+    def observe(
+        self, merchant: np.ndarray, *, exposure: np.ndarray | None = None, target: np.ndarray | None = None
+    ) -> None:
+        """Learn from a slate: merchants of its places, their exposure (default: equal), and this slate's target.
+
+        A target of the slate's own, such as `merit_share`, asks for exposure in proportion to what was at hand.
+        """
+        weight = np.ones(len(merchant)) if exposure is None else exposure
+        if weight.sum() <= 0:
+            return
+        received = np.bincount(merchant, weights=weight, minlength=len(self.price)) / weight.sum()
+        wanted = self.target if target is None else target
+        np.clip(self.price + self._rate * (wanted - received), 0.0, self._most, out=self.price)
+
+
+def merit_share(value: np.ndarray, merchant: np.ndarray, *, merchants: int, k: int, slack: float = 0.2) -> np.ndarray:
+    """Fair target of one slate: (1 - slack) times each merchant's share of the k best candidates' positive value.
+
+    Exposure in proportion to merit instead of winner takes all (Singh and Joachims 2018), with room of `slack`.
+    """
+    merit = np.maximum(np.where(np.isfinite(value), value, 0.0), 0.0)
+    if len(merit) > k:
+        merit = np.where(merit >= np.partition(merit, -k)[-k], merit, 0.0)
+    total = np.bincount(merchant, weights=merit, minlength=merchants)
+    return (1 - slack) * total / max(total.sum(), np.finfo(float).tiny)
