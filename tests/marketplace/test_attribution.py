@@ -19,27 +19,28 @@ from marketplace.slate import slates_to_table, table_to_slates
 
 WINDOW = asdict(Windows())
 WINDOW["return"] = WINDOW.pop("returned")
-MINUTES = st.sampled_from([-1, 0, 1, 59, 60, 1439, 1440, 4320, 10079, 10080, 64799, 64800]) | st.integers(-60, 80000)
+EDGES = [0, 1, 59, 60, 1439, 1440, 4319, 4320, 10079, 10080, 64799, 64800]
+MINUTES = st.integers(0, 59) | st.sampled_from(EDGES) | st.integers(-10, 80000)
 
 
 @st.composite
 def markets(draw):
     """A few slates and whatever a careless client might send, with the moment from which one looks."""
     made = []
-    for r in range(draw(st.integers(0, 3))):
-        items = tuple(draw(st.lists(st.sampled_from("abc"), max_size=4)))
-        position = np.array([draw(st.integers(0, 3)) for _ in items], np.int32)
-        made.append(make_slate(f"r{r}", items=items, minutes=draw(st.integers(0, 50)), position=position))
+    for r in range(draw(st.sampled_from([2, 1, 2, 0]))):
+        items = tuple(draw(st.sampled_from(["abc", "ab", "aab", "cba", ""])))
+        position = np.array([draw(st.sampled_from([1, 2, 3, 0])) for _ in items], np.int32)
+        made.append(make_slate(f"r{r}", items=items, minutes=draw(st.sampled_from([0, 1, 30])), position=position))
     row = st.tuples(
-        st.sampled_from([f"f{i}" for i in range(20)]),
-        st.sampled_from(["r0", "r1", "r2", "gone", None]),
-        st.sampled_from(EVENTS),
-        st.sampled_from("abcd"),
+        st.integers(0, 99).map(lambda i: f"f{i if i > 30 else 0}"),
+        st.sampled_from(["r0", "r1", "r0", "r1", "gone", None]),
+        st.sampled_from([*EVENTS, "order"]),
+        st.sampled_from("aabbcd"),
         MINUTES,
-        st.sampled_from([None, 0.0, 2.5, 4.0, -1.0, math.nan, math.inf]),
+        st.sampled_from([2.5, None, 0.0, 2.5, 4.0, -1.0, math.nan, math.inf]),
     )
-    currencies = st.sampled_from(["SAR", "AED", None])
-    parts = [make_feedback(*draw(st.lists(row, max_size=8)), currency=draw(currencies)) for _ in range(2)]
+    currencies = st.sampled_from(["SAR", None, "AED"])
+    parts = [make_feedback(*draw(st.lists(row, max_size=9)), currency=draw(currencies)) for _ in range(3)]
     as_of = draw(st.none() | MINUTES.map(lambda minutes: START + timedelta(minutes=minutes)))
     return slates_to_table(made), pa.concat_tables(parts), as_of
 
