@@ -14,10 +14,11 @@ from flask import Flask, Response, g, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
+from marketplace.log import DuplicateRequest
 from serving import answers, payloads
 from serving.metrics import Metrics
 from serving.openapi import document
-from serving.request import DuplicateRequest, UnknownName
+from serving.request import UnknownName
 from serving.service import NotReady, Service
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours

@@ -79,9 +79,13 @@ def difference(expected: np.ndarray, found: np.ndarray) -> float:
 
 def write_graph(function: Callable[..., Any], signature: list[tf.TensorSpec], *, path: Path) -> None:
     """Convert `function` of named tensors, which returns a dict of named tensors, into one ONNX file."""
-    traced = tf.function(function, input_signature=signature)
+    write_traced(tf.function(function, input_signature=signature), path=path)
+
+
+def write_traced(function: Any, *, path: Path) -> None:
+    """The same for a tf.function that has its input signature."""
     model, _ = tf2onnx.convert.from_function(
-        traced, input_signature=signature, opset=OPSET, custom_op_handlers={"Log1p": (_log1p, [])}
+        function, input_signature=function.input_signature, opset=OPSET, custom_op_handlers={"Log1p": (_log1p, [])}
     )
     path.write_bytes(model.SerializeToString())
 

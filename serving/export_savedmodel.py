@@ -3,11 +3,12 @@
 Every input is named as the field of `ModelInputs` that it is; codes come from the bundle's encoder.json. Signatures:
 
     heads               packed inputs, request [N] -> calibrated heads, ctcvr and gmv, for any number of requests
-    value               one request's packed inputs, `surface`, the policy's quantities -> heads, named expressions, value
+    value               one request's packed inputs, quantities, `surface` -> heads, every named expression, value
     value_with_weights  the same with each weight as a scalar input `weight_NAME` instead of `surface`
 
 `surface` int32 []: place in marketplace.schema.SURFACES; it chooses the policy's own weights, baked into the graph.
-Quantities and weights are float64, as is every answer. Quantities [N] are the columns that the formula reads beside the heads, such as commission_rate.
+Quantities [N] are the columns that the formula reads beside the heads, such as commission_rate. Quantities, weights
+and every answer are float64.
 """
 
 from __future__ import annotations

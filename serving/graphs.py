@@ -22,6 +22,16 @@ Calibrate = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 TOLERANCE = 1e-5
 
 
+class Calibrators(Protocol):
+    """Calibrators of every head that can be part of a graph."""
+
+    def graph(self, heads: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The calibrated heads, as TensorFlow operations."""
+        ...
+
+    def to_json(self) -> str: ...
+
+
 class ExportRefused(ValueError):
     """Two exports of one ranker differ by more than may be: says in what, by how much, and what to do."""
 

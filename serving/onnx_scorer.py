@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from features.spec import ModelInputs
+from features.spec import FeatureSpec, ModelInputs
 from serving.item_parts import CAPACITY, ItemParts
-from serving.scorer import ITEM_INPUTS, USER_INPUTS
+from serving.manifest import agree
+from serving.scorer import ITEM_INPUTS, USER_INPUTS, input_widths
 
 GRAPHS = ("user.onnx", "item.onnx", "heads.onnx")
 
@@ -56,6 +57,15 @@ class OnnxScorer:
         }
         found = self._heads.run(self._names, {name: given[name] for name in self._heads_take})
         return {name: values.astype(np.float64) for name, values in zip(self._names, found, strict=True)}
+
+    def check(self, spec: FeatureSpec) -> None:
+        """Raise BundleError where a graph takes inputs of another width than `spec` gives."""
+        widths = input_widths(spec)
+        for graph in (self._user, self._item, self._heads):
+            for given in graph.get_inputs():
+                if given.name in widths:
+                    what = f"columns of the ranker's input {given.name}"
+                    agree(widths[given.name], given.shape[1], what=what, fix="Export the whole bundle again.")
 
     def _compute_items(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         given = dict(zip(ITEM_INPUTS, (codes, lists, numbers), strict=True))

@@ -40,7 +40,3 @@ def seed_of(request: Request) -> int:
 
 class UnknownName(LookupError):
     """The request names a merchant, item or candidates that the catalogue does not hold."""
-
-
-class DuplicateRequest(ValueError):
-    """The log already holds a slate of this request id."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from marketplace.log import DuplicateRequest
 from marketplace.slate import Slate
-from serving.request import DuplicateRequest, Request, UnknownName
+from serving.request import Request, UnknownName
 from serving.service import State
 
 CATALOGUE = tuple(f"item {number}" for number in range(30))
@@ -31,7 +32,7 @@ class FakeService:
 
     def rank(self, request: Request) -> Slate:
         if request.request_id in self.slates:
-            raise DuplicateRequest(f"request_id {request.request_id!r} is already on record")
+            raise DuplicateRequest(request.request_id)
         if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
             raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
         items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE]

@@ -9,7 +9,7 @@ from small_ranker import SPEC, small_ranker
 from features.keras2 import tensorflow as tf
 from marketplace.schema import SURFACES
 from serving.export_onnx import difference
-from serving.export_savedmodel import export_savedmodel, graph_names, heads_call, quantities, value_call
+from serving.export_savedmodel import export_savedmodel, graph_names, quantities, value_call
 from serving.graphs import probe_inputs
 from serving.scorer import INPUTS, input_widths
 from serving.tensorflow_scorer import TensorFlowScorer

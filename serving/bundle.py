@@ -1,0 +1,187 @@
+"""Everything that one answer is computed from, in one folder that can be moved, checked and swapped.
+
+manifest.json           hash of every file, versions, facts           encoder.json    vocabularies, feature spec
+catalogue/*.parquet     items, merchants, users                       store.npz       what the feature store knew
+retriever/              sources, quotas, blend, query_tower.onnx      index/          embeddings, index, its recall
+ranker/*.onnx           the served graphs, calibrators inside         ranker/savedmodel/1   for TF-Serving
+ranker/trained/         weights of the network                        calibrators.json, feature_spec.json
+policy.toml             the value formula                             settings.json, metrics.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from features.catalogue import Catalogue
+from features.encoder import Encoder
+from features.spec import FeatureSpec
+from features.store import FeatureStore, MemoryStore
+from marketplace.codec import read_parquet
+from marketplace.dataset import Dataset
+from marketplace.log import Log
+from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
+from retrieval.build import BuiltIndex, load_index
+from serving.config import ServingConfig
+from serving.engine import Parts, RankingEngine
+from serving.finder import Finder
+from serving.manifest import BundleError, Manifest, agree, open_manifest
+from serving.onnx_scorer import OnnxScorer
+from serving.query_tower import OnnxQueryTower
+from serving.retriever_files import load_retriever
+from serving.scorer import Scorer
+from serving.shelf import Shelf
+from serving.valuation import Valuation
+from value_model.formula import PolicyError, ValuePolicy, load_policy
+from value_model.merchant import MerchantTable
+from value_model.policy import Greedy, SlatePolicy
+from value_model.slate_policies.plackett_luce import PlackettLuce
+
+AGAIN = "Export the whole bundle again; do not mix parts of several."
+
+
+@dataclass(frozen=True, eq=False)
+class ModelBundle:
+    """A checked bundle: the parts that are cheap to hold; the rest is read from `folder` by `build_engine`."""
+
+    folder: Path
+    manifest: Manifest
+    catalogue: Dataset  # items, merchants, users and currency; no slates, no feedback
+    encoder: Encoder
+    policy: ValuePolicy
+    config: ServingConfig
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What evaluation said of the parts."""
+        return json.loads((self.folder / "metrics.json").read_text())
+
+    @property
+    def savedmodel(self) -> Path:
+        return self.folder / "ranker" / "savedmodel" / "1"
+
+
+def load_bundle(folder: Path) -> ModelBundle:
+    """The bundle in `folder`, after its files were found unchanged and its parts to belong together.
+
+    Raises BundleError: which file or part, what was expected and found, and what to do.
+    """
+    folder = Path(folder).resolve()
+    manifest = open_manifest(folder)
+    try:
+        policy = load_policy(folder / "policy.toml")
+        encoder = Encoder.from_json((folder / "encoder.json").read_text())
+        config = ServingConfig.from_json((folder / "settings.json").read_text(), where=str(folder / "settings.json"))
+        bundle = ModelBundle(folder, manifest, _catalogue(folder, manifest), encoder, policy, config)
+    except (PolicyError, OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError) as error:
+        raise BundleError(f"bundle {folder} cannot be read: {error}. {AGAIN}") from error
+    _check_declared(bundle)
+    return bundle
+
+
+def build_engine(
+    bundle: ModelBundle, *, log: Log, store: FeatureStore | None = None, scorer: Scorer | None = None
+) -> RankingEngine:
+    """The engine of a bundle; `store` None = the bundle's own, `scorer` None = ONNX Runtime.
+
+    Raises BundleError where the parts do not belong together.
+    """
+    catalogue = Catalogue.of(bundle.catalogue) if store is None else store.catalogue
+    shelf = Shelf.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
+    scorer = scorer or _scorer(bundle)
+    valuation = _valuation(bundle, catalogue)
+    valuation.check(scorer.heads)
+    parts = Parts(
+        bundle=bundle.version,
+        versions=bundle.manifest.versions,
+        currency=bundle.catalogue.currency,
+        config=bundle.config,
+        encoder=bundle.encoder,
+        shelf=shelf,
+        finder=_finder(bundle, shelf),
+        scorer=scorer,
+        valuation=valuation,
+        slate_policy=slate_policy(bundle.config),
+    )
+    return RankingEngine(parts, store=store or _store(bundle, catalogue), log=log)
+
+
+def slate_policy(config: ServingConfig) -> SlatePolicy:
+    return Greedy() if config.temperature is None else PlackettLuce(config.temperature)
+
+
+def _catalogue(folder: Path, manifest: Manifest) -> Dataset:
+    def table(name: str, schema: pa.Schema) -> pa.Table:
+        return read_parquet(folder / "catalogue" / f"{name}.parquet", schema)
+
+    return Dataset(
+        name=str(manifest.facts["data"]),
+        currency=str(manifest.facts["currency"]),
+        items=table("items", ITEMS),
+        merchants=table("merchants", MERCHANTS),
+        users=table("users", USERS),
+        slates=empty(SLATE),
+        feedback=empty(FEEDBACK),
+    )
+
+
+def _check_declared(bundle: ModelBundle) -> None:
+    """What can be compared without loading a model."""
+    spec, facts = bundle.encoder.spec, bundle.manifest.facts
+    alone = FeatureSpec.from_json((bundle.folder / "feature_spec.json").read_text())
+    agree(alone.version, spec.version, what="feature spec of encoder.json", fix=AGAIN)
+    agree(facts["ranker_feature_spec"], spec.version, what="feature spec that the ranker was trained on", fix=AGAIN)
+    agree(facts["items"], len(bundle.catalogue.items), what="items in the catalogue", fix=AGAIN)
+    agree(bundle.manifest.versions["policy"], bundle.policy.version, what="version of policy.toml", fix=AGAIN)
+    agree(bundle.catalogue.currency, bundle.policy.currency, what="currency of the value policy", fix=AGAIN)
+
+
+def _scorer(bundle: ModelBundle) -> OnnxScorer:
+    capacity = max(1, min(bundle.config.cached_items, len(bundle.catalogue.items)))
+    scorer = OnnxScorer(bundle.folder / "ranker", capacity=capacity)
+    scorer.check(bundle.encoder.spec)
+    return scorer
+
+
+def _finder(bundle: ModelBundle, shelf: Shelf) -> Finder:
+    folder = bundle.folder / "retriever"
+    index, tower = None, None
+    if (bundle.folder / "index").exists():
+        index, item_ids = load_index(bundle.folder / "index")
+        _check_index(index, item_ids, shelf)
+    if (folder / "query_tower.onnx").exists() and index is not None:
+        tower = OnnxQueryTower(folder / "query_tower.onnx")
+        agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
+    return Finder(load_retriever(folder, index=index), shelf, tower=tower)
+
+
+def _check_index(index: BuiltIndex, item_ids: list[str], shelf: Shelf) -> None:
+    agree(len(shelf), index.report.rows, what="rows of catalogue and index", fix=AGAIN)
+    if not np.array_equal(np.array(item_ids, object), shelf.item_id):
+        row = next(row for row, name in enumerate(shelf.item_id) if name != item_ids[row])
+        agree(shelf.item_id[row], item_ids[row], what=f"item of row {row} in catalogue and index", fix=AGAIN)
+
+
+def _valuation(bundle: ModelBundle, catalogue: Catalogue) -> Valuation:
+    merchants = MerchantTable.from_table(bundle.catalogue.merchants)
+    merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
+    return Valuation(bundle.policy, merchants, merchant=merchant)
+
+
+def _store(bundle: ModelBundle, catalogue: Catalogue) -> MemoryStore:
+    store = MemoryStore(bundle.encoder.spec, catalogue, bundle.catalogue.users)
+    try:
+        store.restore(bundle.folder / "store.npz")
+    except ValueError as error:
+        raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
+    return store

@@ -1,0 +1,154 @@
+"""One request's path, in a straight line, without HTTP.
+
+    store(user) -> query tower -> retriever -> store(items) -> scorer -> formula (+ merchant) -> policy
+        -> Slate -> log.append -> answer
+
+The answer is a function of the bundle, the request, its seed and what the store knows; everything that it was
+computed from is in the slate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from features.encoder import Encoder
+from features.known import Known
+from features.store import FeatureStore
+from marketplace.log import Log
+from marketplace.slate import Slate
+from serving.config import ServingConfig
+from serving.finder import Finder, Found, check_names, given, segment_of
+from serving.request import Request, seed_of
+from serving.scorer import Scorer
+from serving.service import State
+from serving.shelf import Shelf
+from serving.slates import build_slate, shown_table
+from serving.stages import Stages
+from serving.valuation import Valuation
+from value_model.policy import Chosen, SlatePolicy, Traits
+from value_model.ranker import composed
+
+NO_ROWS = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What an engine is made of; `versions` has the six names of `serving.answers.VERSIONS`."""
+
+    bundle: str
+    versions: Mapping[str, str]
+    currency: str
+    config: ServingConfig
+    encoder: Encoder
+    shelf: Shelf
+    finder: Finder
+    scorer: Scorer
+    valuation: Valuation
+    slate_policy: SlatePolicy
+
+
+class RankingEngine:
+    """Answers requests with logged slates; follows `serving.service.Service`."""
+
+    def __init__(self, parts: Parts, *, store: FeatureStore, log: Log) -> None:
+        self.parts, self.store, self.log = parts, store, log
+        self.seconds: Mapping[str, float] = {}
+
+    @property
+    def state(self) -> State:
+        return State(self.parts.bundle, self.parts.versions)
+
+    @property
+    def currency(self) -> str:
+        return self.parts.currency
+
+    def rank(self, request: Request) -> Slate:
+        """The slate of `request`, after it is on record.
+
+        Raises UnknownName for a page or candidates that the catalogue does not hold, and
+        `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
+        """
+        stages, shelf = Stages(), self.parts.shelf
+        check_names(request, shelf)
+        found, segment = self._candidates(request, stages)
+        known = self.store.known(request, found.rows, price=shelf.price[found.rows])
+        stages.mark("store_items")
+        slate = self._slate(request, found, known, segment, stages)
+        stages.mark("slate")
+        self.log.append(slate)
+        stages.mark("log")
+        self.store.show(shown_table(slate))
+        stages.mark("show")
+        self.seconds = stages.seconds
+        return slate
+
+    def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
+        """Value per term, float64 [n] each, summing to the slate's values."""
+        return self.parts.valuation.explain(slate)
+
+    def record(self, feedback: pa.Table) -> tuple[int, int]:
+        """(accepted, duplicates) of a FEEDBACK table, after it is on record and the store knows it."""
+        receipt = self.log.append_feedback(feedback)
+        return receipt.accepted, receipt.duplicates
+
+    def _candidates(self, request: Request, stages: Stages) -> tuple[Found, str]:
+        """The candidates and the shopper's segment."""
+        asker = self.store.known(request, NO_ROWS)
+        segment = segment_of(request, asker, name=self.parts.config.segment)
+        stages.mark("store_user")
+        if request.candidates is not None:
+            return given(request, self.parts.shelf), segment
+        embedding = self.parts.finder.embed(asker.inputs(self.parts.encoder, self.parts.shelf.encoded))
+        stages.mark("embed")
+        found = self.parts.finder.find(
+            request,
+            history=self._history(request),
+            segment=segment,
+            embedding=embedding,
+            k=self.parts.config.candidates,
+        )
+        stages.mark("retrieve")
+        return found, segment
+
+    def _history(self, request: Request) -> np.ndarray:
+        """What the shopper touched, newest last; the item of a product page counts as touched now."""
+        history = self.store.history(request.user_id)
+        if request.page_item_id is None:
+            return history
+        page = self.parts.shelf.row[request.page_item_id]
+        return np.append(history[history != page], np.int32(page))
+
+    def _slate(self, request: Request, found: Found, known: Known, segment: str, stages: Stages) -> Slate:
+        parts, rows = self.parts, found.rows
+        inputs = known.inputs(parts.encoder, parts.shelf.encoded)
+        stages.mark("encode")
+        heads = composed(parts.scorer.score(inputs, items=rows))
+        stages.mark("score")
+        quantities = parts.valuation.quantities_of(rows, time=request.time)
+        columns = {**heads, **quantities, "price": parts.shelf.price[rows], "retrieval_score": found.score}
+        valued = parts.valuation.value(columns, surface=request.surface, segment=segment)
+        stages.mark("value")
+        chosen = choose(parts, valued.value, rows, k=request.k, seed=seed_of(request))
+        stages.mark("choose")
+        return build_slate(
+            request,
+            found,
+            known,
+            heads,
+            quantities=quantities,
+            valued=valued,
+            chosen=chosen,
+            shelf=parts.shelf,
+            versions=parts.versions,
+            currency=parts.currency,
+        )
+
+
+def choose(parts: Parts, value: np.ndarray, rows: np.ndarray, *, k: int, seed: int) -> Chosen:
+    """The slate policy's choice, with the random numbers of `seed`."""
+    traits = Traits(merchant=parts.shelf.merchant[rows], category=parts.shelf.category[rows])
+    return parts.slate_policy.choose(value, k=k, rng=np.random.default_rng(seed), traits=traits)

@@ -1,0 +1,138 @@
+"""Trained parts become a bundle: written beside its place, checked by loading it, then renamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.encoder import Encoder
+from features.store import MemoryStore
+from marketplace.codec import write_parquet
+from marketplace.dataset import Dataset
+from marketplace.memory_log import MemoryLog
+from marketplace.schema import ITEMS, MERCHANTS, USERS
+from retrieval.blend import Blend
+from retrieval.build import BuiltIndex, save_index
+from retrieval.retriever import Quota
+from retrieval.source import CandidateSource
+from retrieval.two_tower import TwoTower
+from serving.bundle import AGAIN, build_engine, load_bundle
+from serving.config import DEFAULTS, ServingConfig
+from serving.export_onnx import export_onnx, refuse_difference, write_traced
+from serving.export_savedmodel import export_savedmodel
+from serving.graphs import Calibrate, Calibrators, probe_inputs
+from serving.manifest import Manifest, agree, content_hash, seal, written_whole
+from serving.onnx_scorer import OnnxScorer
+from serving.retriever_files import save_retriever
+from serving.tensorflow_scorer import TensorFlowScorer
+from value_model.formula import ValuePolicy, to_toml
+from value_model.mmoe import MMoE
+from value_model.ranker import composed
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Everything that was learned, ready to be served.
+
+    `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`.
+    `towers`, `index` None = no source is `nearest`. `calibrators` None = the network's predictions as they are.
+    `metrics` is JSON: what evaluation said.
+    """
+
+    dataset: Dataset
+    store: MemoryStore
+    known_until: datetime
+    encoder: Encoder
+    ranker: MMoE
+    calibrators: Calibrators | None
+    policy: ValuePolicy
+    sources: Sequence[CandidateSource]
+    quotas: Mapping[str, Quota]
+    blend: Blend | None = None
+    towers: TwoTower | None = None
+    index: BuiltIndex | None = None
+    config: ServingConfig = DEFAULTS
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def export_bundle(trained: Trained, folder: Path) -> Manifest:
+    """Write the bundle of `trained` as the new folder `folder`.
+
+    Raises ExportRefused where SavedModel, ONNX graphs and network differ by more than 1e-5, and BundleError where
+    parts do not belong together or `folder` exists; then nothing is left behind.
+    """
+    with written_whole(Path(folder)) as draft:
+        _write_data(trained, draft)
+        _write_retrieval(trained, draft)
+        _write_ranker(trained, draft)
+        manifest = seal(draft, versions=_versions(trained, draft), facts=_facts(trained))
+        build_engine(load_bundle(draft), log=MemoryLog())
+    return manifest
+
+
+def _write_data(trained: Trained, draft: Path) -> None:
+    tables = {"items": ITEMS, "merchants": MERCHANTS, "users": USERS}
+    (draft / "catalogue").mkdir()
+    for name, schema in tables.items():
+        write_parquet(getattr(trained.dataset, name), draft / "catalogue" / f"{name}.parquet", schema)
+    trained.store.save(draft / "store.npz")
+    texts = {
+        "encoder.json": trained.encoder.to_json(),
+        "feature_spec.json": trained.encoder.spec.to_json() + "\n",
+        "policy.toml": to_toml(trained.policy),
+        "settings.json": trained.config.to_json(),
+        "metrics.json": json.dumps(dict(trained.metrics), indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        (draft / name).write_text(text, encoding="utf-8")
+
+
+def _write_retrieval(trained: Trained, draft: Path) -> None:
+    save_retriever(trained.sources, trained.quotas, blend=trained.blend, folder=draft / "retriever")
+    if trained.index is not None:
+        save_index(trained.index, draft / "index", item_ids=trained.dataset.items["item_id"].to_pylist())
+    if trained.towers is not None:
+        agree(trained.encoder.spec.version, trained.towers.spec.version, what="feature spec of the towers", fix=AGAIN)
+        write_traced(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
+
+
+def _write_ranker(trained: Trained, draft: Path) -> None:
+    """Network, ONNX graphs and SavedModel; the last two are compared with the first."""
+    ranker, folder = trained.ranker, draft / "ranker"
+    calibrate: Calibrate = (lambda heads: heads) if trained.calibrators is None else trained.calibrators.graph
+    agree(trained.encoder.spec.version, ranker.spec.version, what="feature spec of the ranker", fix=AGAIN)
+    ranker.save(folder / "trained")
+    calibrators = "{}\n" if trained.calibrators is None else trained.calibrators.to_json()
+    (draft / "calibrators.json").write_text(calibrators, encoding="utf-8")
+    export_onnx(ranker, calibrate, folder=folder)
+    export_savedmodel(ranker, calibrate, trained.policy, folder=folder / "savedmodel" / "1")
+    probe = probe_inputs(ranker, rows=64, rng=np.random.default_rng(1))
+    saved, served = TensorFlowScorer(folder / "savedmodel" / "1").score(probe), OnnxScorer(folder).score(probe)
+    refuse_difference(saved, composed(served), twins="SavedModel and ONNX graphs")
+
+
+def _versions(trained: Trained, draft: Path) -> dict[str, str]:
+    return {
+        "retriever": content_hash(draft / "retriever"),
+        "index": content_hash(draft / "index"),
+        "ranker": content_hash(draft / "ranker" / "trained"),
+        "calibrator": content_hash(draft / "calibrators.json"),
+        "policy": trained.policy.version,
+        "feature_spec": trained.encoder.spec.version,
+    }
+
+
+def _facts(trained: Trained) -> dict[str, str | int | float]:
+    return {
+        "data": trained.dataset.name,
+        "currency": trained.dataset.currency,
+        "items": len(trained.dataset.items),
+        "known_until": trained.known_until.isoformat(),
+        "ranker_feature_spec": trained.ranker.spec.version,
+    }

@@ -1,0 +1,29 @@
+"""The query tower as it is served: one ONNX graph of a request's user inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from features.spec import ModelInputs
+from serving.onnx_scorer import session
+from serving.scorer import USER_INPUTS
+
+
+class OnnxQueryTower:
+    """Follows `serving.finder.QueryTower`."""
+
+    def __init__(self, path: Path) -> None:
+        self._graph = session(path)
+        self._takes = tuple(given.name for given in self._graph.get_inputs())
+        self.widths = {given.name: given.shape[1] for given in self._graph.get_inputs()}
+
+    def embed(self, inputs: ModelInputs) -> np.ndarray:
+        """float32 [d] of the one request of `inputs`."""
+        given = {name: getattr(inputs, name) for name in USER_INPUTS if name in self._takes}
+        return self._graph.run(None, given)[0][0]
+
+    @property
+    def dimensions(self) -> int:
+        return int(self._graph.get_outputs()[0].shape[1])

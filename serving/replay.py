@@ -1,0 +1,73 @@
+"""Answering a logged request again, from its features as they were logged: the same bundle must give the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from features.served import served
+from marketplace.slate import Slate, slates_to_table
+from serving.engine import Parts, choose
+from serving.scorer import Scorer
+from serving.slates import SEED, places
+from value_model.ranker import composed
+
+
+class NotReplayable(ValueError):
+    """The slate was answered by another bundle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The slate as answered now; `differs` names the columns that are not the same bits as in the log."""
+
+    slate: Slate
+    differs: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return not self.differs
+
+
+def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Replay:
+    """`logged` from its own features, under its own weights and seed; `scorer` stands in for the bundle's.
+
+    Raises NotReplayable where the slate names other versions than the bundle.
+    """
+    _check_versions(parts, logged)
+    rows = parts.shelf.rows(logged.item_id)
+    again = _predicted(parts, logged, scorer or parts.scorer)
+    valued = parts.valuation.value_with(parts.valuation.columns(again), logged.weights)
+    shown = int((logged.position > 0).sum())
+    chosen = choose(parts, valued.value, rows, k=shown, seed=int(logged.context[SEED] or 0))
+    position, propensity = places(chosen, len(logged))
+    again = replace(
+        again, value=valued.value, merchant_value=valued.merchant_value, position=position, propensity=propensity
+    )
+    return Replay(again, tuple(_differences(logged, again)))
+
+
+def _predicted(parts: Parts, logged: Slate, scorer: Scorer) -> Slate:
+    frame = served(slates_to_table([logged]), parts.encoder.spec)
+    return replace(logged, predictions=composed(scorer.score(parts.encoder.encode(frame))))
+
+
+def _check_versions(parts: Parts, logged: Slate) -> None:
+    for part, own in parts.versions.items():
+        theirs = getattr(logged, f"{part}_version")
+        if theirs != own:
+            raise NotReplayable(
+                f"slate {logged.request_id!r} was answered by {part} {theirs}, this bundle holds {own}. "
+                "Load the bundle that answered it."
+            )
+
+
+def _differences(logged: Slate, again: Slate) -> list[str]:
+    def columns(slate: Slate) -> Mapping[str, np.ndarray]:
+        own = {name: getattr(slate, name) for name in ("merchant_value", "value", "position", "propensity")}
+        return {f"predictions.{head}": values for head, values in slate.predictions.items()} | own
+
+    before, now = columns(logged), columns(again)
+    return [name for name in before if not np.array_equal(before[name], now[name], equal_nan=True)]

@@ -1,0 +1,103 @@
+"""A ranked request as the slate that is answered and logged: every candidate, with all that it was judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from features.known import Known
+from features.spec import Group, Kind
+from marketplace.slate import Slate
+from serving.finder import Found
+from serving.request import Request, seed_of
+from serving.shelf import Shelf
+from serving.valuation import Valued, logged_quantities
+from value_model.policy import Chosen
+
+SEED = "seed"  # the entry of a slate's context that holds the seed of its random draws
+NO_ROWS = np.empty(0, np.int64)
+
+
+def build_slate(
+    request: Request,
+    found: Found,
+    known: Known,
+    heads: Mapping[str, np.ndarray],
+    *,
+    quantities: Mapping[str, np.ndarray],
+    valued: Valued,
+    chosen: Chosen,
+    shelf: Shelf,
+    versions: Mapping[str, str],
+    currency: str,
+) -> Slate:
+    """Candidates in the order in which they were found; `position` and `propensity` say what was shown."""
+    rows = found.rows
+    numeric = numeric_features(known)
+    position, propensity = places(chosen, len(rows))
+    return Slate(
+        request_id=request.request_id,
+        time=request.time,
+        surface=request.surface,
+        user_id=request.user_id,
+        session_id=request.session_id,
+        query=request.query,
+        page_merchant_id=request.page_merchant_id,
+        page_item_id=request.page_item_id,
+        context={**request.context, SEED: str(seed_of(request))},
+        currency=currency,
+        item_id=shelf.item_id[rows],
+        merchant_id=shelf.merchant_id[rows],
+        price=shelf.price[rows],
+        source=found.source,
+        retrieval_score=found.score,
+        merchant_value=valued.merchant_value,
+        value=valued.value,
+        weights=valued.weights,
+        position=position,
+        propensity=propensity,
+        predictions=heads,
+        numeric={**numeric, **logged_quantities(quantities, numeric)},
+        categorical=categorical_features(known, shelf, rows),
+        **{f"{part}_version": version for part, version in versions.items()},  # type: ignore[arg-type]
+    )
+
+
+def places(chosen: Chosen, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Position int32 [n] (0 = not shown) and propensity float64 [n] (NaN = not shown) of a choice among n."""
+    position, propensity = np.zeros(n, np.int32), np.full(n, np.nan)
+    position[chosen.order] = np.arange(1, len(chosen.order) + 1)
+    propensity[chosen.order] = chosen.propensity
+    return position, propensity
+
+
+def numeric_features(known: Known) -> dict[str, np.ndarray]:
+    """float32 by name, length 1 (user) or n: as `features.served` reads them."""
+    columns: dict[str, np.ndarray] = {}
+    for group in Group:
+        names = [feature.name for feature in known.spec.select(group, Kind.NUMBER)]
+        columns |= zip(names, known.numbers(group).T, strict=True)
+    return columns
+
+
+def categorical_features(known: Known, shelf: Shelf, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Text by name: length 1 or a history's own (user), or n."""
+    asker = known.frame(NO_ROWS)
+    columns = {}
+    for feature in known.spec.features:
+        if feature.group is Group.ITEM and feature.kind is not Kind.NUMBER:
+            columns[feature.name] = shelf.logged[feature.name][rows]
+        elif feature.kind is not Kind.NUMBER:
+            values = asker.columns[feature.name]
+            texts = values.flatten() if feature.kind is Kind.CATEGORIES else values
+            columns[feature.name] = texts.to_numpy(zero_copy_only=False)
+    return columns
+
+
+def shown_table(slate: Slate) -> pa.Table:
+    """The columns of a one-row SLATE table that `FeatureStore.show` reads, of the shown items."""
+    shown = slate.position > 0
+    items = pa.array([slate.item_id[shown]], pa.list_(pa.string()))
+    return pa.table({"item_id": items, "position": pa.array([slate.position[shown]], pa.list_(pa.int32()))})

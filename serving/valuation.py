@@ -1,0 +1,93 @@
+"""From predictions to the ranking value: the policy's formula on heads, price and merchant quantities.
+
+Quantities are rounded to float32 before they are used, since that is how they are logged: a replay computes from
+the very same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from marketplace.slate import Slate
+from serving.manifest import BundleError
+from value_model.explain import explain
+from value_model.formula import ValuePolicy, evaluate_all
+from value_model.merchant import RATES, MerchantTable
+
+MERCHANT_QUANTITIES = (*RATES, "newness", "merchant")
+OWN_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
+COMPOSED = ("ctcvr", "gmv")
+SHADOWED = "formula."  # before a logged quantity that a feature of other content shares its name with
+
+
+@dataclass(frozen=True, eq=False)
+class Valued:
+    """Values float64 [n], merchant values float64 [n], and the weights as applied."""
+
+    value: np.ndarray
+    merchant_value: np.ndarray
+    weights: Mapping[str, float]
+
+
+class Valuation:
+    """One value policy over one catalogue; `merchant` int64 [n_items] are rows of `merchants`."""
+
+    def __init__(self, policy: ValuePolicy, merchants: MerchantTable, *, merchant: np.ndarray) -> None:
+        self.policy, self._merchants, self._merchant = policy, merchants, merchant
+        self.quantities = tuple(name for name in policy.inputs if name in MERCHANT_QUANTITIES)
+
+    def check(self, heads: tuple[str, ...]) -> None:
+        """Raise BundleError where the formula reads something that is neither predicted nor known."""
+        supplied = {*heads, *COMPOSED, *OWN_COLUMNS, *MERCHANT_QUANTITIES}
+        if missing := [name for name in self.policy.inputs if name not in supplied]:
+            raise BundleError(
+                f"value policy {self.policy.name!r} reads {missing}, which this ranker does not predict and the "
+                f"catalogue does not hold; there are {sorted(supplied)}. Choose another policy, as `purchases` where "
+                "no clicks are recorded."
+            )
+
+    def quantities_of(self, rows: np.ndarray, *, time: datetime) -> dict[str, np.ndarray]:
+        """float32 [n]: the merchant quantities that the formula reads, of catalogue rows at `time`."""
+        if not self.quantities:
+            return {}
+        known = self._merchants.quantities(self._merchant[rows], time=time)
+        return {name: known[name].astype(np.float32) for name in self.quantities}
+
+    def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None) -> Valued:
+        """Under the weights of the surface and segment."""
+        return self.value_with(columns, self.policy.weights_for(surface=surface, segment=segment))
+
+    def value_with(self, columns: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> Valued:
+        """Under given weights; a policy without an expression `merchant_value` says nothing of it: 0."""
+        named = evaluate_all(self.policy, columns, weights=weights)
+        value = named[self.policy.result]
+        return Valued(value, named.get("merchant_value", np.zeros_like(value)), weights)
+
+    def columns(self, slate: Slate) -> dict[str, np.ndarray]:
+        """What the formula read, from a slate as it was logged."""
+        numeric = {name: slate.numeric.get(SHADOWED + name, slate.numeric.get(name)) for name in self.quantities}
+        if missing := [name for name, values in numeric.items() if values is None]:
+            raise ValueError(f"slate {slate.request_id!r} does not hold {missing}, which the formula reads.")
+        own = {name: getattr(slate, name) for name in OWN_COLUMNS}
+        return {**slate.predictions, **own, **numeric}  # type: ignore[dict-item]
+
+    def explain(self, slate: Slate) -> dict[str, np.ndarray]:
+        """Value per term, float64 [n] each, from the slate as it was logged; the terms sum to its values."""
+        told = explain(self.policy, self.columns(slate), weights=slate.weights)
+        terms = dict(zip(told.labels, told.contributions, strict=True))
+        return terms if not told.baseline.any() else {"baseline": told.baseline, **terms}
+
+
+def logged_quantities(quantities: Mapping[str, np.ndarray], numeric: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The quantities as entries of the log beside the features `numeric`, without saying the same twice."""
+    entries = {}
+    for name, values in quantities.items():
+        if name not in numeric:
+            entries[name] = values
+        elif not np.array_equal(numeric[name], values):
+            entries[SHADOWED + name] = values
+    return entries
