@@ -21,10 +21,11 @@ import numpy as np
 from features.encoders import GroupEncoder, Numbers, Tables
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
-from features.spec import FeatureSpec, Group, Kind, ModelInputs
+from features.spec import FeatureSpec, Group, Kind
 from value_model.config import NetworkConfig
 from value_model.heads import SIGMA, Logits
 from value_model.position import PositionTower
+from value_model.ranker import RankingData
 
 
 class Network(keras.Model):
@@ -89,15 +90,22 @@ class Network(keras.Model):
         self.last = tf.Variable(np.zeros((tower, self._tasks), np.float32), name="last")
         self.last_bias = tf.Variable(np.zeros(self._tasks + 1, np.float32), name="last_bias")
 
-    def adapt(self, inputs: ModelInputs, *, order_value: np.ndarray) -> None:
-        """Learn the number transforms, and the scale and range of log order value, from training rows."""
+    def adapt(self, data: RankingData) -> None:
+        """Learn the number transforms, base rates, position logits and the range of log value from training rows."""
+        inputs, labels = data.inputs, data.labels
         self.user.numbers.adapt(inputs.user_numbers)
         self.item.numbers.adapt(inputs.item_numbers)
         self.cross.adapt(inputs.cross_numbers)
-        ordered = order_value[order_value > 0].astype(np.float64)
+        ordered = labels.order_value[labels.order_value > 0].astype(np.float64)
         if len(ordered):
             log = np.log(ordered)
             self.log_value.assign([log.mean(), max(log.std(), 1e-3), log.min() - 1, log.max() + 1])
+        shown = np.ones_like(labels.order) if labels.click is None else labels.click
+        events = [(labels.order, data.weight)]
+        if labels.click is not None:
+            events = [(shown, data.weight), (labels.order, data.weight * shown)]
+        odds = [self.position.adapt(data.position, event, weight, head=i) for i, (event, weight) in enumerate(events)]
+        self.last_bias[: len(odds)].assign(odds)
 
     def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """The requests' share of the first layer, float32 [R, H]."""

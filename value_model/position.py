@@ -12,6 +12,8 @@ import numpy as np
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 
+PRIOR = 20.0  # rows at the mean rate that every position is taken to have
+
 
 class PositionTower(keras.layers.Layer):
     """Logits [N, heads] of positions int32 [N] (0 = unknown); positions beyond the last share its row.
@@ -27,6 +29,18 @@ class PositionTower(keras.layers.Layer):
         if factors:
             self.loading = tf.Variable(np.zeros((positions + 1, heads * factors), np.float32), name="loading")
 
+    def adapt(self, position: np.ndarray, event: np.ndarray, weight: np.ndarray, *, head: int) -> float:
+        """Start head `head` at each position's log odds beyond the mean's, which is returned."""
+        place = np.clip(position, 0, self._last)
+        rows = np.bincount(place, weight, minlength=self._last + 1)
+        hits = np.bincount(place, weight * event, minlength=self._last + 1)
+        mean = (hits.sum() + 0.5) / (rows.sum() + 1)
+        rate = (hits + PRIOR * mean) / (rows + PRIOR)
+        bias = self.bias.numpy()
+        bias[1:, head] = (log_odds(rate) - log_odds(mean))[1:]
+        self.bias.assign(bias)
+        return float(log_odds(mean))
+
     def call(self, position: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
         place = tf.clip_by_value(position, 0, self._last)
         logits = tf.gather(self.bias, place)
@@ -34,3 +48,7 @@ class PositionTower(keras.layers.Layer):
             loading = tf.reshape(tf.gather(self.loading, place), [-1, self._heads, self._factors])
             logits += tf.reduce_sum(loading * mix[:, None, :], axis=2)
         return logits
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    return np.log(p) - np.log1p(-p)

@@ -1,0 +1,77 @@
+"""What the network is trained on, each a mean over its rows so that batch size does not change its scale.
+
+Before training, with all logits zero: ctr log 2 = 0.693; ctcvr (a product of two halves) 0.288 on a row without an
+order and 1.386 on one with; purchase-only ctcvr 0.693. order_value is the negative log likelihood of log value:
+1.419 + log(deviation of log value in training), if these are Normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from features.keras2 import tensorflow as tf
+from features.keras2 import tensorflow_ranking
+from value_model.heads import Logits, log_ctcvr
+
+TINY = 1e-7
+
+
+def pointwise(
+    logits: Logits, *, click: tf.Tensor | None, order: tf.Tensor, order_value: tf.Tensor, weight: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """One loss a supervised head (ctr, ctcvr, order_value), each a weighted mean: over all rows, and over ordered."""
+    mean = tf.maximum(tf.reduce_sum(weight), TINY)
+    losses = {}
+    if logits.click is not None and click is not None:
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=click, logits=logits.click)
+        losses["ctr"] = tf.reduce_sum(weight * entropy) / mean
+    losses["ctcvr"] = tf.reduce_sum(weight * order_entropy(logits, order)) / mean
+    paid = weight * tf.cast(order_value > 0, tf.float32) * order
+    likelihood = paid * log_normal(order_value, logits)
+    losses["order_value"] = tf.reduce_sum(likelihood) / tf.maximum(tf.reduce_sum(paid), TINY)
+    return losses
+
+
+def order_entropy(logits: Logits, order: tf.Tensor) -> tf.Tensor:
+    """-(y log p + (1 - y) log(1 - p)), p = ctcvr, float32 [N]."""
+    if logits.click is None:
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=order, logits=logits.order)
+    log_p = log_ctcvr(logits)
+    log_rest = tf.math.log(tf.maximum(-tf.math.expm1(log_p), TINY))
+    return -(order * log_p + (1 - order) * log_rest)
+
+
+def log_normal(order_value: tf.Tensor, logits: Logits) -> tf.Tensor:
+    """-log density of log value, without the constant of its unit, float32 [N]; meaningful where value > 0."""
+    log_value = tf.math.log(tf.where(order_value > 0, order_value, tf.ones_like(order_value)))
+    z = (log_value - logits.mu) / logits.sigma
+    return tf.square(z) / 2 + tf.math.log(logits.sigma) + 0.9189
+
+
+def listwise(
+    name: str, logits: Logits, *, click: tf.Tensor | None, order: tf.Tensor, request: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """TF-Ranking's loss `name` over each request's rows, on the click logit and on log ctcvr (its name + head)."""
+    loss = tensorflow_ranking().keras.losses.get(name, ragged=True)
+    pairs = {"ctcvr": (order, log_ctcvr(logits))}
+    if logits.click is not None and click is not None:
+        pairs["ctr"] = (click, logits.click)
+    lists = {head: (ragged(labels, request), ragged(scores, request)) for head, (labels, scores) in pairs.items()}
+    return {f"{head} {name}": loss(*both) for head, both in lists.items()}
+
+
+def ragged(values: tf.Tensor, request: tf.Tensor) -> tf.RaggedTensor:
+    """Rows [N], sorted by request, as one ragged row a request."""
+    return tf.RaggedTensor.from_value_rowids(values, tf.cast(request, tf.int64), validate=False)
+
+
+def total(losses: Mapping[str, tf.Tensor], weights: Mapping[str, float], spread: tf.Tensor | None) -> tf.Tensor:
+    """Weighted sum; with `spread` (log variances, one a loss in order): sum exp(-s) loss + s / 2.
+
+    Source: Kendall et al. 2018, Multi-Task Learning Using Uncertainty to Weigh Losses, equation 10.
+    """
+    parts = [losses[name] * weights.get(name, 1.0) for name in losses]
+    if spread is None:
+        return tf.add_n(parts)
+    s = tf.unstack(spread)
+    return tf.add_n([tf.exp(-s[i]) * part + s[i] / 2 for i, part in enumerate(parts)])
