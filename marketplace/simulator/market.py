@@ -27,7 +27,6 @@ class Market:
     merchants: Merchants
     items: Items
     pools: Pools
-    intensity: np.ndarray  # float64 [countries, hours of the log]
 
 
 def draw_market(config: SimulatorConfig, rng: np.random.Generator) -> Market:
@@ -37,8 +36,7 @@ def draw_market(config: SimulatorConfig, rng: np.random.Generator) -> Market:
     regulars = np.flatnonzero(np.isinf(merchants.joined)).astype(np.int32)
     weight = np.where(items.in_stock, items.popularity, 0.0)
     pools = build_pools(items.category, items.merchant, weight, categories=CATEGORY_COUNT, merchants=config.merchants)
-    intensity = demand.hourly_intensity(config.start, days=config.days)
-    return Market(config, draw_shoppers(config, regulars, for_shoppers), merchants, items, pools, intensity)
+    return Market(config, draw_shoppers(config, regulars, for_shoppers), merchants, items, pools)
 
 
 def on_sale(market: Market, items: np.ndarray, day: np.ndarray) -> np.ndarray:

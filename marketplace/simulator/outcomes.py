@@ -64,13 +64,8 @@ class Outcomes:
 
 
 def expected_outcomes(market: Market, requests: RequestBatch, ranked: np.ndarray) -> Outcomes:
-    """Of showing `ranked` int [R, k], best first; each surface shows at most its slate length.
-
-    Raises ValueError for a wrong shape, an unknown item or one shown twice in a list.
-    """
-    ranked = _checked(market, requests, ranked)
-    shown = np.arange(ranked.shape[1]) < slate_length(market.config, requests)[:, None]
-    item = np.where(shown, ranked, -1).astype(np.int32)
+    """Of showing `ranked` int [R, k], best first; see `shown_items`."""
+    item = shown_items(market, requests, ranked)
     curve = examination_curve(positions=item.shape[1])[requests.surface]
     merchant = market.items.merchant[item]
     return Outcomes(
@@ -83,7 +78,11 @@ def expected_outcomes(market: Market, requests: RequestBatch, ranked: np.ndarray
     )
 
 
-def _checked(market: Market, requests: RequestBatch, ranked: np.ndarray) -> np.ndarray:
+def shown_items(market: Market, requests: RequestBatch, ranked: np.ndarray) -> np.ndarray:
+    """`ranked` int [R, k] cut to what each surface shows, int32, -1 beyond.
+
+    Raises ValueError for a wrong shape, an unknown item or one shown twice in a list.
+    """
     if ranked.ndim != 2 or len(ranked) != len(requests):
         raise ValueError(f"ranked items are {ranked.shape}; wanted one row for each of {len(requests)} requests.")
     if ranked.max(initial=-1) >= market.config.items or ranked.min(initial=0) < -1:
@@ -92,4 +91,5 @@ def _checked(market: Market, requests: RequestBatch, ranked: np.ndarray) -> np.n
     repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
     if repeated.any():
         raise ValueError(f"request {int(repeated.argmax())} shows an item twice: drop repeats before asking its worth.")
-    return ranked
+    shown = np.arange(ranked.shape[1]) < slate_length(market.config, requests)[:, None]
+    return np.where(shown, ranked, -1).astype(np.int32)

@@ -18,6 +18,7 @@ from marketplace.simulator.requests import RequestBatch
 from marketplace.simulator.shown import Ranked
 
 VERSION = "simulator"
+LOGGED = "r"  # of the names of logged requests
 QUESTION = pa.schema(REQUEST_FIELDS[: [field.name for field in REQUEST_FIELDS].index("currency") + 1])
 VERSIONED = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
 
@@ -93,7 +94,7 @@ def slates_table(market: Market, requests: RequestBatch, ranked: Ranked) -> pa.T
         "position": pa.array(position),
         "propensity": pa.array(np.where(shown, ranked.propensity, np.nan)[kept]),
     }
-    table = request_table(market, requests, prefix="r")
+    table = request_table(market, requests, prefix=LOGGED)
     for name in VERSIONED:
         table = table.append_column(f"{name}_version", constant(VERSION, count))
     for name in ("weights", "numeric", "categorical", "predictions"):
@@ -104,9 +105,18 @@ def slates_table(market: Market, requests: RequestBatch, ranked: Ranked) -> pa.T
 
 
 def feedback_table(
-    market: Market, requests: RequestBatch, items: np.ndarray, events: Events, delays: dict[str, np.ndarray]
+    market: Market,
+    requests: RequestBatch,
+    items: np.ndarray,
+    events: Events,
+    delays: dict[str, np.ndarray],
+    *,
+    prefix: str,
 ) -> pa.Table:
-    """FEEDBACK rows in order of time; a refusal at the door is a return with detail `refused`."""
+    """FEEDBACK rows in order of time; a refusal at the door is a return with detail `refused`.
+
+    Row r of `requests` answers the request that `request_table` of the same `prefix` names in its row r.
+    """
     happened = (events.seen, events.click, events.cart, events.order, events.refused | events.returned)
     places = [np.nonzero(flags) for flags in happened]
     rows = np.concatenate([row for row, _ in places])
@@ -120,15 +130,15 @@ def feedback_table(
     detail = np.where(kind == EVENTS.index("return"), np.where(events.refused[rows, columns], 0, 1), -1)
     table = pa.table(
         {
-            "feedback_id": names("f", len(rows), digits=9),
-            "request_id": names("r", len(requests), digits=7).take(pa.array(rows)),
+            "feedback_id": names(f"{prefix}f", len(rows), digits=9),
+            "request_id": names(prefix, len(requests), digits=7).take(pa.array(rows)),
             "event": coded(kind, EVENTS),
             "time": times(market.config.start, day),
             "user_id": coded(requests.user[rows], user_names(market.config.users)),
             "item_id": coded(items[rows, columns], item_names(market.config.items)),
             "amount": pa.array(amount, mask=~paid),
             "currency": coded(np.where(paid, 0, -1), (CURRENCY,)),
-            "session_id": _sessions(requests.session[rows], prefix="r"),
+            "session_id": _sessions(requests.session[rows], prefix=prefix),
             "detail": coded(detail, ("refused", "returned")),
         }
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from marketplace.schema import SURFACES
+from marketplace.simulator.demand import hourly_intensity
 from marketplace.simulator.market import Market, on_sale, wanted
 
 HOME, SEARCH, STORE, PRODUCT = range(len(SURFACES))
@@ -46,10 +47,16 @@ class RequestBatch:
 def draw_requests(
     market: Market, rng: np.random.Generator, *, count: int, window: tuple[float, float] | None = None
 ) -> RequestBatch:
-    """`count` requests in order of time, whole visits, in `window` (days after the log's start; None = the log)."""
+    """`count` requests in order of time, whole visits, in `window` (days after the log's start; None = the log).
+
+    Raises ValueError for a window that is empty or begins before the log.
+    """
+    window = window or (0.0, float(market.config.days))
+    if not 0 <= window[0] < window[1]:
+        raise ValueError(f"window is {window}: give (first, last) in days after the log's start, 0 <= first < last.")
     lengths = np.minimum(rng.geometric(1 - CONTINUE, count), LONGEST)
     visits = int(np.searchsorted(np.cumsum(lengths), count)) + 1
-    user, start = _visitors(market, rng, count=visits, window=window or (0.0, float(market.config.days)))
+    user, start = _visitors(market, rng, count=visits, window=window)
     intent = choose(wanted(market, user, start), rng)
     session = np.repeat(np.arange(visits), lengths[:visits])[:count]
     first = np.r_[True, session[1:] != session[:-1]]
@@ -83,8 +90,9 @@ def _start_day(
     market: Market, country: np.ndarray, rng: np.random.Generator, *, window: tuple[float, float]
 ) -> np.ndarray:
     """Inverse transform of the hourly demand inside the window."""
-    hours = np.arange(market.intensity.shape[1] + 1) / 24
-    cumulative = np.concatenate([np.zeros((len(market.intensity), 1)), market.intensity.cumsum(axis=1)], axis=1)
+    intensity = hourly_intensity(market.config.start, days=int(np.ceil(window[1])))
+    hours = np.arange(intensity.shape[1] + 1) / 24
+    cumulative = np.concatenate([np.zeros((len(intensity), 1)), intensity.cumsum(axis=1)], axis=1)
     day = np.empty(len(country))
     for code, curve in enumerate(cumulative):
         rows = np.flatnonzero(country == code)

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.dataset import Dataset
-from marketplace.simulator import record_log, record_market
+from marketplace.simulator import answers, record_log, record_market
 from marketplace.simulator.behaviour import Response, respond
 from marketplace.simulator.candidates import Proposals, draw_candidates
 from marketplace.simulator.config import CURRENCY, SimulatorConfig
 from marketplace.simulator.events import draw_delays, draw_events
 from marketplace.simulator.examination import examination_curve
 from marketplace.simulator.market import Market, draw_market
+from marketplace.simulator.outcomes import shown_items
 from marketplace.simulator.requests import RequestBatch, draw_requests
 from marketplace.simulator.shown import Ranked, rank_as_logged
 
@@ -81,9 +82,25 @@ class Simulation:
         """The requests as an engine is asked them: SLATE's columns from request_id to currency."""
         return record_log.request_table(self.market, requests, prefix=prefix)
 
+    def draw_feedback(
+        self, requests: RequestBatch, ranked: np.ndarray, rng: np.random.Generator, *, prefix: str = "t"
+    ) -> pa.Table:
+        """What shoppers do with the lists int [R, k] of any policy: FEEDBACK rows, as the log has them.
+
+        They answer the requests of `request_table` with the same `prefix`. Lists are cut as in `true_value`.
+        """
+        return _feedback(self.market, requests, shown_items(self.market, requests, ranked), rng, prefix=prefix)
+
     def item_rows(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """Rows of `dataset.items` (int32) of item ids; -1 = unknown."""
         return record_log.item_rows(ids, self.config.items)
+
+    def ranked_items(self, slates: pa.Table, request_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """The lists that `slates` (SLATE columns request_id, item_id, position) show, int32 [R, k] in position order.
+
+        Row r answers request_ids[r]; -1 where nothing is shown, all of the row where there is no answer.
+        """
+        return answers.ranked_items(slates, request_ids, items=self.config.items)
 
 
 def simulate(config: SimulatorConfig, rng: np.random.Generator) -> Simulation:
@@ -101,17 +118,7 @@ def simulate(config: SimulatorConfig, rng: np.random.Generator) -> Simulation:
 
 def _record(market: Market, requests: RequestBatch, ranked: Ranked, rng: np.random.Generator) -> Dataset:
     config = market.config
-    width = max(config.shown)
-    items = np.where(ranked.shown, ranked.item, -1)[:, :width]
-    luck, clock = rng.spawn(2)
-    events = draw_events(
-        requests,
-        respond(market, requests, items),
-        items >= 0,
-        luck,
-        cart_rate=config.cart_rate,
-        value_spread=config.value_spread,
-    )
+    items = np.where(ranked.shown, ranked.item, -1)[:, : max(config.shown)]
     return Dataset(
         name="simulator",
         currency=CURRENCY,
@@ -119,6 +126,22 @@ def _record(market: Market, requests: RequestBatch, ranked: Ranked, rng: np.rand
         merchants=record_market.merchants_table(market),
         users=record_market.users_table(market.shoppers, config),
         slates=record_log.slates_table(market, requests, ranked),
-        feedback=record_log.feedback_table(market, requests, items, events, draw_delays(events, clock)),
+        feedback=_feedback(market, requests, items, rng, prefix=record_log.LOGGED),
         notes=("Simulated: a market with known truth; no figure on it says anything about real shoppers.",),
     )
+
+
+def _feedback(
+    market: Market, requests: RequestBatch, items: np.ndarray, rng: np.random.Generator, *, prefix: str
+) -> pa.Table:
+    """Feedback on `items` int32 [R, k] as shown at positions 1, 2, ..."""
+    luck, clock = rng.spawn(2)
+    events = draw_events(
+        requests,
+        respond(market, requests, items),
+        items >= 0,
+        luck,
+        cart_rate=market.config.cart_rate,
+        value_spread=market.config.value_spread,
+    )
+    return record_log.feedback_table(market, requests, items, events, draw_delays(events, clock), prefix=prefix)

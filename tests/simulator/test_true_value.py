@@ -16,6 +16,7 @@ from marketplace.simulator import (
     true_gmv_policy,
     true_value,
 )
+from marketplace.simulator.shown import best_first
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,40 @@ def test_requests_can_be_put_to_an_engine(small, questions):
     assert np.array_equal(small.item_rows(ids), np.arange(len(ids)))
     logged = small.request_table(small.requests, prefix="r")
     assert logged.to_pylist() == small.dataset.slates.select(logged.column_names).to_pylist()
+
+
+def test_slates_are_read_back_by_request_and_position(small):
+    slates, ids = small.dataset.slates, small.dataset.slates["request_id"]
+    mixed = slates.take(np.random.default_rng(0).permutation(len(slates)))
+    ranked = small.ranked_items(mixed, ids)
+    assert np.array_equal(ranked, np.where(small.ranked.shown, small.ranked.item, -1)[:, : ranked.shape[1]])
+    assert (small.ranked_items(slates.slice(1), ids)[0] == -1).all()
+    with pytest.raises(ValueError, match="answers none"):
+        small.ranked_items(slates, ids.slice(1))
+
+
+def test_feedback_on_other_lists_follows_their_expectation(small):
+    """Show the oracle's lists for a week after the log: clicks and orders come as its true value says."""
+    requests = small.draw_requests(np.random.default_rng(1), count=6_000, window=(42.0, 49.0))
+    assert requests.day.min() >= 42
+    assert requests.day.max() < 49.1
+    candidates = small.draw_candidates(requests, np.random.default_rng(2))
+    ranked = best_first(
+        true_gmv_policy(small.market)(requests, candidates),
+        candidates,
+        length=np.full(len(requests), 30),
+    )
+    feedback = small.draw_feedback(requests, ranked, np.random.default_rng(3), prefix="w")
+    event = feedback["event"].cast(pa.string()).to_numpy()
+    truth = true_value(small, ranked, rng=np.random.default_rng(0), requests=requests)
+    for name, count in (("clicks", (event == "click").sum()), ("orders", (event == "order").sum())):
+        expected = truth[name].value * len(requests)
+        assert abs(count - expected) < 4 * np.sqrt(expected)
+    assert set(feedback["request_id"].to_pylist()) <= set(
+        small.request_table(requests, prefix="w")["request_id"].to_pylist()
+    )
+    with pytest.raises(ValueError, match="window"):
+        small.draw_requests(np.random.default_rng(1), count=10, window=(5.0, 5.0))
 
 
 @pytest.mark.parametrize(
