@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from features.backfill import backfill
-from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.spec import FeatureFrame, FeatureSpec
+from features.spec import FeatureFrame
 from jobs.config import RunConfig
+from jobs.defaults import spec_of
+from jobs.periods import Periods, periods
 from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
 from marketplace.slates import flat, shown
-from marketplace.splits import split
 from value_model.batches import take
 from value_model.ranker import Labels, RankingData
 
@@ -24,16 +24,14 @@ MIN_COUNT = 3  # a name seen less often shares the embedding of the unknown
 
 @dataclass(frozen=True)
 class Prepared:
-    """R requests over N rows; `train`, `validation` and `test` are bool [R], in the order of time."""
+    """R requests over N rows, and the period that each request belongs to."""
 
     slates: pa.Table
     labels: pa.Table
     frame: FeatureFrame
     encoder: Encoder
     data: RankingData
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+    period: Periods
 
     @property
     def offsets(self) -> np.ndarray:
@@ -53,15 +51,6 @@ class Prepared:
         return np.append(0, np.cumsum(np.diff(self.offsets)[requests]))
 
 
-def spec_of(dataset: Dataset) -> FeatureSpec:
-    """The features that suit a data set."""
-    if dataset.name == "trivago":
-        from features.trivago import trivago_spec
-
-        return trivago_spec()
-    return standard_spec(impressions=dataset.has_impressions)
-
-
 def prepare(dataset: Dataset, config: RunConfig, *, slates: pa.Table | None = None) -> Prepared:
     """Features, labels and splits of `slates` (None = the data set's own), sorted by time.
 
@@ -76,13 +65,10 @@ def prepare(dataset: Dataset, config: RunConfig, *, slates: pa.Table | None = No
 def prepared(joined: Attribution, frame: FeatureFrame, config: RunConfig, *, click: bool) -> Prepared:
     """Splits by time, the encoder of the training rows, and the packed data of joined slates and their features."""
     asked = joined.slates
-    outer = split(asked, test_share=config.test_share)
-    inner = split(asked.filter(pa.array(outer.train)), test_share=config.validation_share)
-    train, validation = outer.train.copy(), outer.train.copy()
-    train[outer.train], validation[outer.train] = inner.train, inner.test
-    encoder = Encoder.fit(frame, requests=train, min_count=MIN_COUNT)
+    period = periods(asked, config)
+    encoder = Encoder.fit(frame, requests=period.train, min_count=MIN_COUNT)
     data = _ranking_data(joined, frame, encoder, click=click)
-    return Prepared(asked, joined.labels, frame, encoder, data, train, validation, outer.test)
+    return Prepared(asked, joined.labels, frame, encoder, data, period)
 
 
 def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, *, click: bool) -> RankingData:

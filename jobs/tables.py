@@ -33,7 +33,7 @@ def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None
         "merchant\nvalue",
         *[f"+ {term}" for term in terms],
         f"= value\n{currency}",
-        title=f"{answer['surface']}: {len(items)} of {answer['considered']} considered (request {answer['request_id']})",
+        title=f"{answer['surface']}: {len(items)} of {answer['considered']} candidates shown",
     )
     for item in items:
         title = names.get(item["item_id"]) or item["item_id"]

@@ -1,0 +1,37 @@
+"""What suits each data set: its features, the grouping of its shoppers, and the value policy it is served with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from features.definitions import standard_spec
+from features.spec import FeatureSpec
+from jobs.config import RunConfig
+from marketplace.dataset import Dataset
+from value_model.formula import ValuePolicy, default_policy, load_policy, shipped_policy
+
+
+def spec_of(dataset: Dataset) -> FeatureSpec:
+    """The standard features; a hotel list is also compared within itself, since it is ranked as a whole list."""
+    if dataset.name.startswith("trivago"):
+        return standard_spec(context=("city", "device", "platform"), text=False, against_list=True)
+    return standard_spec(impressions=dataset.has_impressions)
+
+
+def segment_of(dataset: Dataset) -> str:
+    """What groups shoppers for popularity: user_segment, user_country, or an entry of the context."""
+    return "city" if dataset.name.startswith("trivago") else "user_segment"
+
+
+def policy_of(dataset: Dataset, config: RunConfig) -> ValuePolicy:
+    """The policy that the run names; `default` is in the data's currency, and without a click where none is recorded.
+
+    Raises ValueError for a policy in another currency than the data's.
+    """
+    if config.policy == "default":
+        return default_policy(currency=dataset.currency, clicks=dataset.has_impressions)
+    path = Path(config.policy)
+    policy = load_policy(path) if path.suffix == ".toml" else shipped_policy(config.policy)
+    if policy.currency != dataset.currency:
+        raise ValueError(f"policy {config.policy} is in {policy.currency}, the data in {dataset.currency}: convert it.")
+    return policy

@@ -1,0 +1,74 @@
+"""The stages of a run, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs.config import RunConfig
+from jobs.data import describe, get
+from jobs.run_folder import RunFolder
+
+Stage = Callable[[RunFolder], None]
+
+
+def data(run: RunFolder) -> None:
+    """Read or simulate the data set, and keep its tables."""
+    dataset = get(run.config)
+    dataset.save(run.part("data"))
+    print("   " + describe(dataset))
+    for note in dataset.notes:
+        print("   " + note)
+
+
+def retrieval(run: RunFolder) -> None:
+    """Towers, index, sources."""
+    from jobs.train_retrieval import train_retrieval
+
+    train_retrieval(run)
+
+
+def ranker(run: RunFolder) -> None:
+    """MMoE, calibrators, LightGBM twin."""
+    from jobs.train_ranker import train_ranker
+
+    train_ranker(run)
+
+
+def evaluation(run: RunFolder) -> None:
+    """Metrics and report on the test period."""
+    from jobs.evaluate import evaluate
+
+    evaluate(run)
+
+
+def bundle(run: RunFolder) -> None:
+    """What the service loads."""
+    from jobs.export import export
+
+    export(run)
+
+
+STAGES: dict[str, Stage] = {
+    "data": data,
+    "retrieval": retrieval,
+    "ranker": ranker,
+    "evaluation": evaluation,
+    "bundle": bundle,
+}
+
+
+def run_all(config: RunConfig, folder: Path) -> RunFolder:
+    """Every stage that is not done yet."""
+    run = RunFolder.create(folder, config)
+    for name, work in STAGES.items():
+        run.stage(name, lambda work=work: work(run))
+    return run
+
+
+def again(folder: Path, stage: str) -> None:
+    """One stage of an existing run, after those it needs; the stages after it are to be done again."""
+    run = RunFolder.open(folder)
+    for name in list(STAGES)[: list(STAGES).index(stage)]:
+        run.stage(name, lambda work=STAGES[name]: work(run))
+    run.stage(stage, lambda: STAGES[stage](run), again=True)

@@ -1,0 +1,92 @@
+"""What shoppers wanted, request by request: what retrieval learns from and is judged on.
+
+Where lists were recorded, a request is a slate and its wishes are the items clicked and ordered. In purchase-only
+data a request is a shopping trip (one session of orders), asked at its first order, and its wishes are what it bought.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.backfill import known_before
+from features.known import Known
+from features.spec import FeatureSpec
+from jobs.trips import trips
+from marketplace.attribution import attribute
+from marketplace.dataset import Dataset
+from marketplace.slates import context
+from retrieval.interactions import EVENT_WEIGHTS
+from retrieval.source import Query
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """R requests over N rows; `weight` float64 [N] in orders: 0 = shown and not wanted."""
+
+    slates: pa.Table
+    known: Known
+    weight: np.ndarray
+    segment: np.ndarray  # str [R]: the shopper's group
+
+    def wanted(self, request: int) -> np.ndarray:
+        """int32: catalogue rows ordered in one request."""
+        rows = slice(*self.known.state.offsets[request : request + 2])
+        return self.known.state.item[rows][self.weight[rows] >= EVENT_WEIGHTS["order"]].astype(np.int32)
+
+    def query(self, request: int, embedding: np.ndarray | None) -> Query:
+        """The request as a retriever is asked it; on a store page only its merchant's items are allowed."""
+        history = self.known.history[request]
+        page = self.slates["page_merchant_id"][request].as_py()
+        catalogue = self.known.catalogue
+        code = None if page is None else pc.index(catalogue.merchant_names, page).as_py()
+        return Query(
+            user_id=self.slates["user_id"][request].as_py(),
+            segment=str(self.segment[request]),
+            history=history[history >= 0].astype(np.int32),
+            embedding=embedding,
+            allowed=None if code is None else catalogue.merchant == code,
+        )
+
+
+def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> Wishes:
+    """Every request of a data set with what it wanted, features as of its time."""
+    if dataset.has_impressions:
+        joined = attribute(dataset.slates, dataset.feedback)
+        slates = joined.slates
+        click, order = (joined.labels[name].to_numpy().astype(np.float64) for name in ("click", "order"))
+        weight = np.maximum(click * EVENT_WEIGHTS["click"], order * EVENT_WEIGHTS["order"])
+    else:
+        slates = trips(dataset)
+        weight = np.ones(len(slates["item_id"].combine_chunks().flatten()))
+    known = known_before(dataset, slates, spec=spec)
+    return Wishes(slates, known, weight, segment_of_requests(dataset, slates, segment))
+
+
+def segment_of_requests(dataset: Dataset, slates: pa.Table, name: str) -> np.ndarray:
+    """str [R]: the group of each request's shopper: user_segment, user_country, or an entry of the context."""
+    if name.startswith("user_"):
+        return _of_users(dataset, slates["user_id"], name.removeprefix("user_"))
+    return _text(context(slates, name))
+
+
+def segment_of_feedback(dataset: Dataset, name: str) -> pa.Array:
+    """[rows of feedback]: the same group for each event; the item's category stands in for an entry of the context."""
+    if name.startswith("user_"):
+        return pa.array(_of_users(dataset, dataset.feedback["user_id"], name.removeprefix("user_")))
+    row = pc.index_in(
+        dataset.feedback["item_id"].cast(pa.string()), dataset.items["item_id"].cast(pa.string()).combine_chunks()
+    )
+    return pa.array(_text(dataset.items["category"].combine_chunks().take(row.combine_chunks())))
+
+
+def _of_users(dataset: Dataset, users: pa.ChunkedArray, column: str) -> np.ndarray:
+    row = pc.index_in(users.cast(pa.string()), dataset.users["user_id"].cast(pa.string()).combine_chunks())
+    return _text(dataset.users[column].combine_chunks().take(row.combine_chunks()))
+
+
+def _text(values: pa.Array) -> np.ndarray:
+    return values.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
