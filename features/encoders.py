@@ -89,7 +89,7 @@ class Numbers(keras.layers.Layer):
         present = 1.0 - tf.cast(missing, tf.float32)
         values = tf.where(missing, tf.zeros_like(numbers), numbers)
         if self._log.any():
-            values = tf.where(self._log, tf.math.log1p(tf.maximum(values, 0.0)), values)
+            values = tf.where(self._log, tf.math.log(1.0 + tf.maximum(values, 0.0)), values)
         z = tf.clip_by_value((values - self.mean) / self.deviation, -SPAN, SPAN) * present
         parts = [z, 1.0 - present]
         if self._bins:
