@@ -25,7 +25,7 @@ class Chosen:
 class Traits:
     """What a policy may look at beside the value, each over the n candidates or None.
 
-    merchant and category int [n]; newcomer bool [n], whether the merchant is new; embedding float32 [n, d], unit length.
+    merchant and category int [n]; newcomer bool [n]: the merchant is new; embedding float32 [n, d], unit length.
     """
 
     merchant: np.ndarray | None = None

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from value_model.formula.findings import Where
+from value_model.formula.findings import Where, refuse
 from value_model.formula.quantities import STANDARD, Quantity, Sign
-from value_model.formula.tree import Node, names, text
+from value_model.formula.tree import Node, functions, names, text
 from value_model.formula.units import Unit, parse_unit
 
 
@@ -145,7 +145,12 @@ class ValuePolicy:
         """The same preferences in another currency; `rate` = how many of it one of the present currency buys.
 
         A weight in money^p is multiplied by rate^p: clicks worth SAR 0.14 are worth SAR 0.14 in dollars, too.
+        Raises PolicyError where a formula drops a unit by number(): its weights cannot be converted by rule.
         """
+        for expression in self.expressions:
+            if "number" in functions(expression.tree):
+                reason = f"{expression.name} uses number(), so that its weights do not scale with a currency."
+                raise refuse("units", expression.where, reason, "Write the policy anew in the other currency.")
         units = self.units()
         return replace(
             self,
