@@ -57,7 +57,7 @@ class Counts:
     events: int = 0  # all that were given; the sum of the others down to `other_currency`
     used: int = 0
     future: int = 0  # not known at as_of
-    duplicate: int = 0  # the feedback_id came before
+    duplicate: int = 0  # an earlier event has the feedback_id
     without_request: int = 0  # it answers no slate, by its own account
     orphan_request: int = 0  # its slate is not among those given
     orphan_item: int = 0  # its slate did not show the item
@@ -209,8 +209,9 @@ def _coded(column: pa.Array | pa.ChunkedArray, among: pa.Array) -> np.ndarray:
 
 
 def _repeats(feedback: pa.Table, known: np.ndarray) -> np.ndarray:
-    """bool [events]: known events whose feedback_id a known one before them has."""
+    """bool [events]: known events whose feedback_id an earlier known one has; of equal times the first row stays."""
     rows = np.flatnonzero(known)
+    rows = rows[np.argsort(_times(feedback)[rows], kind="stable")]
     ids = feedback["feedback_id"].take(pa.array(rows))
     repeats = np.zeros(len(feedback), bool)
     repeats[rows] = _lookup(ids, ids) != np.arange(len(rows))

@@ -41,13 +41,15 @@ def markets(draw):
     )
     currencies = st.sampled_from(["SAR", None, "AED"])
     parts = [make_feedback(*draw(st.lists(row, max_size=9)), currency=draw(currencies)) for _ in range(3)]
-    as_of = draw(st.none() | MINUTES.map(lambda minutes: START + timedelta(minutes=minutes)))
+    as_of = draw(
+        st.none() | (st.sampled_from([30000, 70000]) | MINUTES).map(lambda minutes: START + timedelta(minutes=minutes))
+    )
     return slates_to_table(made), pa.concat_tables(parts), as_of
 
 
 def oracle(slates, feedback, as_of):
     """Event by event, row by row."""
-    events = feedback.to_pylist()
+    events = sorted(feedback.to_pylist(), key=lambda event: event["time"])
     known_times = [*slates["time"].to_pylist(), *feedback["time"].to_pylist()]
     now = as_of or max(known_times, default=START) + timedelta(microseconds=1)
     kept = [slate for slate in table_to_slates(slates) if slate.time < now]
@@ -120,8 +122,9 @@ def test_labels_and_counts_are_the_oracles(market):
 
 
 SQL = """
-WITH first AS (SELECT * FROM feedback WHERE n IN
-       (SELECT min(n) FROM feedback WHERE time < :now GROUP BY feedback_id)),
+WITH known AS (SELECT *, row_number() OVER (PARTITION BY feedback_id ORDER BY time, n) AS delivery
+               FROM feedback WHERE time < :now),
+     first AS (SELECT * FROM known WHERE delivery = 1),
      place AS (SELECT request_id, item_id, min(n) AS n FROM rows WHERE position > 0 GROUP BY request_id, item_id),
      joined AS (
        SELECT rows.n, first.event, coalesce(first.amount, rows.price) AS amount
@@ -254,6 +257,12 @@ def test_an_order_without_amount_is_worth_the_price_shown():
     labels, counts = one(("f1", "r", "order", "a", 5, None))
     assert labels["order_value"] == 1.0
     assert counts.priced_as_shown == 1
+
+
+def test_of_repeated_deliveries_the_earliest_counts():
+    labels, counts = one(("f1", "r", "order", "a", 6, 5.0), ("f1", "r", "order", "a", 5, 20.0))
+    assert labels["order_value"] == 20.0
+    assert counts.duplicate == 1
 
 
 def test_a_window_can_be_changed():
