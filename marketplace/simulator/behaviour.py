@@ -3,7 +3,7 @@
 Arrays are [R, C] over requests and items (int32 rows of the catalogue; -1 = none, where every answer is 0).
 With sigma the logistic function and t the shopper's taste for the item (category and style):
 
-    P(click | examined)  = sigma(surface + .75 t - .35 s p + .6 loyal + .2 quality + appeal + 1.3 bait + fit + ...)
+    P(click | examined)  = sigma(surface + .8 t - .45 s p + .6 loyal + .2 quality + appeal + 1.3 bait + fit + ...)
     P(order | click)     = sigma(base    + .45 t - .55 s p + .8 loyal + .55 quality - 1.8 bait + .25 local + ...)
     E[value | order]     = price x (1 + extra units)                                            in SAR
     P(refused | order)   = merchant's refusal rate x P(cash);  P(returned | delivered) by merchant, category, quality
@@ -102,7 +102,7 @@ def _log_odds(market: Market, requests: RequestBatch, items: np.ndarray) -> tupl
     local = market.merchants.country[merchant] == people.country[user][:, None]
     bait, quality = goods.bait[items], goods.quality[items]
     recent = day - goods.available[items] < RECENT_DAYS
-    click = CLICK_BASE[requests.surface][:, None] + config.click_offset + 0.75 * liking - 0.35 * dear
+    click = CLICK_BASE[requests.surface][:, None] + config.click_offset + 0.8 * liking - 0.45 * dear
     click = click + 0.6 * loyal + 0.1 * local + 0.2 * quality + goods.appeal[items] + BAIT_CLICK * bait + 0.3 * recent
     mobile = (people.device[user] != words.DEVICES.index("web"))[:, None]
     order = ORDER_BASE + config.order_offset + 0.45 * liking - 0.55 * dear + 0.8 * loyal + 0.55 * quality
@@ -115,7 +115,7 @@ def _liking(market: Market, requests: RequestBatch, items: np.ndarray) -> np.nda
     """Taste for the item's category and style, log-odds."""
     taste = np.take_along_axis(taste_on(market, requests.user, requests.day), market.items.category[items], axis=1)
     style = np.einsum("rd,rcd->rc", market.shoppers.style[requests.user], market.items.style[items])
-    return taste + 0.5 * style
+    return taste + 0.45 * style
 
 
 def _fit(market: Market, requests: RequestBatch, items: np.ndarray) -> np.ndarray:

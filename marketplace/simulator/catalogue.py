@@ -83,8 +83,9 @@ def draw_items(config: SimulatorConfig, merchants: Merchants, rng: np.random.Gen
     brand = _brands(category, traits)
     attribute = traits.integers(len(words.ATTRIBUTES), size=count).astype(np.int8)
     quality = 3.0 * (merchants.quality[merchant] - 2 / 3) + traits.normal(0, 0.8, count)
-    appeal = traits.normal(0, 0.45, count)
-    bait = traits.random(count) < config.bait_share
+    appeal = traits.normal(0, 0.35, count)
+    poor = (1 - merchants.quality) ** 2  # bait comes from poor merchants for the most part
+    bait = traits.random(count) < config.bait_share * (poor / (merchants.size @ poor))[merchant]
     typical = np.array([row.price for row in words.CATEGORIES])[category]
     price = np.maximum(np.round(typical * np.exp(relative), 2), 1.0)
     fame = 0.7 * appeal + 0.25 * quality + 0.8 * bait - 0.2 * relative + traits.normal(0, 0.8, count)
@@ -132,5 +133,5 @@ def _styles(brand: np.ndarray, attribute: np.ndarray, rng: np.random.Generator) 
     """Style comes from the words of the name for the most part, so that a new item can be placed by them."""
     by_brand = rng.normal(0, 0.75, (len(words.BRANDS), STYLE))
     by_attribute = rng.normal(0, 0.5, (len(words.ATTRIBUTES), STYLE))
-    own = rng.normal(0, 0.4, (len(brand), STYLE))
+    own = rng.normal(0, 0.3, (len(brand), STYLE))
     return (by_brand[brand] + by_attribute[attribute] + own).astype(np.float32)

@@ -26,7 +26,7 @@ class SimulatorConfig:
     order_offset: float = 0.0  # log-odds added to every order given a click
     cart_rate: float = 0.18  # P(cart | click, no order)
     value_spread: float = 0.15  # sd of log order value around price x quantity
-    personal_taste: float = 0.6  # sd of a shopper's own category taste around the segment's, log-odds
+    personal_taste: float = 0.5  # sd of a shopper's own category taste around the segment's, log-odds
     bait_share: float = 0.08  # of items: many clicks, few orders
     launch_share: float = 0.15  # of items: launched inside the log
     newcomer_share: float = 0.25  # of merchants: joined inside the log or in the newcomer_days before it

@@ -15,7 +15,7 @@ from marketplace.simulator.config import SimulatorConfig
 
 STYLE = 6  # dimensions of the latent style that shoppers and items share
 LOYAL = 3  # merchants a shopper comes back to
-SEGMENT_LIKING = 1.5  # log-odds by which a segment likes its own categories above the others
+SEGMENT_LIKING = 1.8  # log-odds by which a segment likes its own categories above the others
 SEGMENT_SPREAD = 0.5  # sd of a segment's category tastes around that, log-odds
 
 
@@ -53,7 +53,7 @@ def draw_shoppers(config: SimulatorConfig, regulars: np.ndarray, rng: np.random.
     thrift = np.log([1.1, 1.0, 0.8, 0.9, 0.5, 1.8])[segment]
     new = traits.random(count) < 0.1
     before, after, segment_taste = _tastes(config, segment, country, tastes)
-    centre = tastes.normal(0, 0.6, (segments, STYLE))
+    centre = tastes.normal(0, 0.9, (segments, STYLE))
     return Shoppers(
         country=country,
         city=_city(country, traits),
@@ -68,7 +68,7 @@ def draw_shoppers(config: SimulatorConfig, regulars: np.ndarray, rng: np.random.
         bulk=np.array([2.0, 0.8, 0.6, 0.9, 1.0, 1.1], np.float32)[segment],
         taste=before,
         taste_after=after,
-        style=(centre[segment] + tastes.normal(0, 0.7, (count, STYLE))).astype(np.float32),
+        style=(centre[segment] + tastes.normal(0, 0.4, (count, STYLE))).astype(np.float32),
         loyal=traits.choice(regulars, size=(count, LOYAL)).astype(np.int32),
         segment_taste=segment_taste,
     )

@@ -9,10 +9,10 @@ def logged_lists(simulation) -> np.ndarray:
     return np.where(simulation.ranked.shown, simulation.ranked.item, -1)[:, : max(simulation.config.shown)]
 
 
-def clicks_at(simulation, items: np.ndarray) -> np.ndarray:
-    """float64 [R, k]: 1 where the item at that place was clicked."""
+def clicks_at(simulation, items: np.ndarray, *, event: str = "click") -> np.ndarray:
+    """float64 [R, k]: 1 where the item at that place was clicked, or had another event."""
     feedback = simulation.dataset.feedback.filter(
-        pc.equal(simulation.dataset.feedback["event"].cast(pa.string()), "click")
+        pc.equal(simulation.dataset.feedback["event"].cast(pa.string()), event)
     )
     row = pc.index_in(feedback["request_id"], simulation.dataset.slates["request_id"].combine_chunks()).to_numpy()
     item = simulation.item_rows(feedback["item_id"])
