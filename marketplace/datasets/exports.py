@@ -1,0 +1,225 @@
+"""Reading one exported file (CSV or Parquet) into typed columns, with a finding for every kind of bad value.
+
+Conventions: a bad or empty value becomes null and its finding says how many there are, the first row (counted from 1
+without the header) and what was received.
+"""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from marketplace.datasets.mapping import Export
+from marketplace.finding import DataError, Finding
+
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+WORD_NUMBER = r"(?i)^\s*([+-]?inf(inity)?|nan)\s*$"
+OFFSET = r"(Z|[+-]\d\d:?\d\d)\s*$"
+TRUE, FALSE = ("true", "1", "yes", "y", "t"), ("false", "0", "no", "n", "f")
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
+    """The file's columns: text of a CSV, a Parquet file's own types; raises DataError where nothing can be read."""
+    try:
+        path = folder / export.file
+        table, findings = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path, export)
+    except (OSError, pa.ArrowInvalid, UnicodeError, LookupError, csv.Error) as error:
+        raise DataError(
+            [Finding("error", export.file, None, f"cannot be read: {error}", _reading_fix(error))]
+        ) from error
+    if len(table) == 0:
+        raise DataError([Finding("error", export.file, None, "has no rows", "Export it again, or leave it out.")])
+    return table, findings
+
+
+def _reading_fix(error: Exception) -> str:
+    if isinstance(error, UnicodeError | LookupError):
+        return 'Save it as UTF-8, or set `encoding`, such as "windows-1256" for Arabic from Excel.'
+    return "Check the path, relative to the mapping's folder, and that it is a CSV (.csv) or Parquet (.parquet) file."
+
+
+def _read_parquet(path: Path) -> tuple[pa.Table, list[Finding]]:
+    table = pq.read_table(path)
+    table.validate(full=True)  # text that is not UTF-8 would surface much later
+    return table, []
+
+
+def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
+    with path.open(encoding=export.encoding, errors="replace", newline="") as file:
+        header = next(csv.reader(file, delimiter=export.delimiter), [])
+    broken: list[pacsv.InvalidRow] = []
+
+    def skip(row: pacsv.InvalidRow) -> str:
+        broken.append(row)
+        return "skip"
+
+    table = pacsv.read_csv(
+        path,
+        read_options=pacsv.ReadOptions(encoding=export.encoding, use_threads=False),
+        parse_options=pacsv.ParseOptions(delimiter=export.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        convert_options=pacsv.ConvertOptions(
+            column_types={name.removeprefix("\ufeff"): pa.binary() for name in header},
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+    )
+    findings = [_broken(export.file, broken)] if broken else []
+    for name in table.column_names:
+        column, found = _decode(table[name], where=f"{export.file}, column {name}")
+        table = table.set_column(table.column_names.index(name), name, column)
+        findings += found
+    return table, findings
+
+
+def _broken(name: str, rows: list[pacsv.InvalidRow]) -> Finding:
+    first = rows[0]
+    row = None if first.number is None else first.number - 1
+    what = f"{len(rows)} rows have another number of columns than the header ({first.expected_columns}); "
+    what += f"the first has {first.actual_columns}: {first.text[:80]!r}"
+    return Finding("error", name, row, what, "Quote values that contain the delimiter, or set `delimiter`.")
+
+
+def _decode(column: pa.ChunkedArray, *, where: str) -> tuple[pa.ChunkedArray, list[Finding]]:
+    try:
+        return column.cast(pa.string()), []
+    except pa.ArrowInvalid:
+        cells = column.to_pylist()
+    good = [_utf8(cell) for cell in cells]
+    bad = np.array([cell is not None and text is None for cell, text in zip(cells, good, strict=True)])
+    fix = 'Save the file as UTF-8, or set `encoding`, such as "windows-1256" for Arabic from Excel.'
+    received = cells[int(np.argmax(bad))]
+    return pa.chunked_array([pa.array(good, pa.string())]), [_bad_rows(bad, where, f"not UTF-8: {received!r}", fix)]
+
+
+def _utf8(cell: bytes | None) -> str | None:
+    try:
+        return None if cell is None else cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def convert(
+    column: pa.ChunkedArray, kind: pa.DataType, *, where: str, time_zone: str | None, time_format: str | None
+) -> tuple[pa.Array, list[Finding]]:
+    """`column` as `kind` (text, number, bool or time), null where that fails, and what failed."""
+    values = column.combine_chunks()
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_nested(values.type):
+        finding = Finding("error", where, None, f"holds {values.type}", f"Export one plain {kind} a row.")
+        return pa.nulls(len(values), kind), [finding]
+    if pa.types.is_timestamp(kind):
+        return _times(values, where=where, time_zone=time_zone, time_format=time_format)
+    if pa.types.is_boolean(kind):
+        return _booleans(values, where=where)
+    if pa.types.is_string(kind):
+        return values.cast(pa.string()), []
+    return _numbers(values, kind, where=where)
+
+
+def _numbers(values: pa.Array, kind: pa.DataType, *, where: str) -> tuple[pa.Array, list[Finding]]:
+    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        return _cast(values, kind, where=where)
+    fits = pc.or_(pc.match_substring_regex(values, NUMBER), pc.match_substring_regex(values, WORD_NUMBER))
+    bad = _true(pc.invert(fits))
+    numbers = pc.if_else(fits, pc.utf8_trim_whitespace(values), None).cast(pa.float64())
+    fix = "Write digits 0-9 with a point for decimals and no thousands separator or currency sign."
+    found, kept = _report(values, bad, where=where, wanted="a number", fix=fix), numbers
+    if pa.types.is_integer(kind):
+        kept, odd = _cast(numbers, kind, where=where)
+        found += odd
+    return kept.cast(kind), found
+
+
+def _cast(values: pa.Array, kind: pa.DataType, *, where: str) -> tuple[pa.Array, list[Finding]]:
+    try:
+        return values.cast(kind), []
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        fix = f"Export the column as {kind}."
+        return pa.nulls(len(values), kind), [Finding("error", where, None, f"is {values.type}: {error}", fix)]
+
+
+def _booleans(values: pa.Array, *, where: str) -> tuple[pa.Array, list[Finding]]:
+    if pa.types.is_boolean(values.type):
+        return values, []
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
+    yes, no = (pc.is_in(words, pa.array(known)) for known in (TRUE, FALSE))
+    known = pc.or_(yes, no)
+    bad = _true(pc.and_(pc.invert(known), pc.is_valid(values)))
+    found = _report(values, bad, where=where, wanted="true or false", fix=f"Write one of {(*TRUE, *FALSE)}.")
+    return pc.if_else(known, yes, None), found
+
+
+def _times(
+    values: pa.Array, *, where: str, time_zone: str | None, time_format: str | None
+) -> tuple[pa.Array, list[Finding]]:
+    if pa.types.is_date(values.type):
+        values = values.cast(pa.timestamp("us"))
+    if not pa.types.is_timestamp(values.type):
+        return _written_times(values.cast(pa.string()), where=where, time_zone=time_zone, time_format=time_format)
+    if values.type.tz is not None:
+        return values.cast(TIME), []
+    return _localise(values.cast(pa.timestamp("us")), where=where, time_zone=time_zone)
+
+
+def _written_times(
+    values: pa.Array, *, where: str, time_zone: str | None, time_format: str | None
+) -> tuple[pa.Array, list[Finding]]:
+    with_offset = _true(pc.match_substring_regex(values, OFFSET)) & (time_format is None)
+    aware = _parse(pc.if_else(pa.array(with_offset), values, None), TIME, time_format=None)
+    naive = _parse(pc.if_else(pa.array(with_offset), None, values), pa.timestamp("us"), time_format=time_format)
+    bad = _true(pc.is_valid(values)) & ~_true(pc.or_(pc.is_valid(aware), pc.is_valid(naive)))
+    fix = 'Write ISO 8601, such as 2026-01-31T18:30:00+03:00, or set `time_format`, such as "%d/%m/%Y %H:%M".'
+    found = _report(values, bad, where=where, wanted="a time", fix=fix)
+    local, odd = _localise(naive, where=where, time_zone=time_zone)
+    return pc.coalesce(aware, local), [*found, *odd]
+
+
+def _parse(values: pa.Array, kind: pa.DataType, *, time_format: str | None) -> pa.Array:
+    """`values` as times, null where they are none."""
+    if time_format is not None:
+        return pc.strptime(values, format=time_format, unit="us", error_is_null=True).cast(kind)
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid:
+        return pa.array([_iso(value) for value in values.to_pylist()], kind)
+
+
+def _iso(value: str | None) -> datetime | None:
+    try:
+        return None if value is None else datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+
+
+def _localise(naive: pa.Array, *, where: str, time_zone: str | None) -> tuple[pa.Array, list[Finding]]:
+    bad = _true(pc.is_valid(naive))
+    if time_zone is not None or not bad.any():
+        zone = time_zone or "UTC"
+        return pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest").cast(TIME), []
+    fix = 'Set time_zone = "Asia/Riyadh" (or yours) in the mapping, or write offsets, such as +03:00.'
+    first = naive[int(np.argmax(bad))]
+    return pa.nulls(len(naive), TIME), [_bad_rows(bad, where, f"times without a time zone: {first}", fix)]
+
+
+def _true(values: pa.Array) -> np.ndarray:
+    return values.fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _report(values: pa.Array, bad: np.ndarray, *, where: str, wanted: str, fix: str) -> list[Finding]:
+    if not bad.any():
+        return []
+    return [_bad_rows(bad, where, f"wanted {wanted}, received {values[int(np.argmax(bad))].as_py()!r}", fix)]
+
+
+def _bad_rows(bad: np.ndarray, where: str, what: str, fix: str) -> Finding:
+    count = int(bad.sum())
+    return Finding("error", where, int(np.argmax(bad)) + 1, what + (f" ({count} rows)" if count > 1 else ""), fix)

@@ -1,0 +1,98 @@
+"""From one row an impression to one row a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.finding import Finding, Source
+from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, conform
+from marketplace.slates import Lists, map_of_lists
+
+NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
+
+
+def group(columns: Mapping[str, pa.Array], items: pa.Table, *, name: str) -> tuple[pa.Table, Source, list[Finding]]:
+    """SLATE rows by time of the impressions `columns`, where each row of them came from, and what was odd.
+
+    Items of a slate are in order of position; without positions in that of the file, numbered from the top. A missing
+    price or merchant is taken from `items`. A request has the time of its first impression.
+    """
+    request = columns["request_id"].dictionary_encode().indices.to_numpy()
+    times = columns["time"].cast(pa.int64()).to_numpy()
+    position = columns["position"].to_numpy() if "position" in columns else np.zeros(len(request), np.int32)
+    first_time = np.full(request.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first_time, request, times)
+    order = np.lexsort((np.where(position > 0, position, np.iinfo(np.int32).max), request, first_time[request]))
+    starts = np.flatnonzero(np.diff(request[order], prepend=-1))
+    offsets = np.append(starts, len(order))
+    findings = _doubtful(columns, request, name=name)
+    columns = dict(columns) | _from_catalogue(columns, items)
+    columns["time"] = pa.array(first_time[request]).cast(columns["time"].type)
+    if "position" not in columns:
+        place = np.arange(len(order)) - np.repeat(starts, np.diff(offsets)) + 1
+        columns["position"] = pa.array(place[np.argsort(order)].astype(np.int32))
+    by_item = {key: values.take(pa.array(order)) for key, values in columns.items()}
+    table = _slates(by_item, offsets)
+    return table, Source(name, rows=order[starts] + 1, item_rows=order + 1), findings
+
+
+def _from_catalogue(columns: Mapping[str, pa.Array], items: pa.Table) -> dict[str, pa.Array]:
+    at = pc.index_in(columns["item_id"], value_set=items["item_id"].combine_chunks())
+    return {
+        key: items[key].combine_chunks().take(at).cast(kind).fill_null(fill)
+        for key, kind, fill in (("price", pa.float64(), np.nan), ("merchant_id", pa.string(), "unknown"))
+        if key not in columns
+    }
+
+
+def _doubtful(columns: Mapping[str, pa.Array], request: np.ndarray, *, name: str) -> list[Finding]:
+    """A request_id with two shoppers is two requests under one name; two times are only odd."""
+    findings = []
+    first = np.zeros(request.max(initial=-1) + 1, np.int64)
+    first[request[::-1]] = np.arange(len(request))[::-1]
+    cases = {
+        "user_id": ("error", "Give every request an id of its own."),
+        "currency": ("error", "Convert the amounts to one currency."),
+        "time": ("warning", "The earliest is used; write the time of the answer in every row."),
+    }
+    for key, (severity, fix) in cases.items():
+        values = columns[key].dictionary_encode().indices.to_numpy()
+        differs = values != values[first[request]]
+        if differs.any():
+            row = int(np.argmax(differs))
+            what = f"request_id {columns['request_id'][row].as_py()!r} occurs with two values of {key}"
+            findings.append(Finding("error" if severity == "error" else "warning", name, row + 1, what, fix))
+    return findings
+
+
+def _slates(by_item: Mapping[str, pa.Array], offsets: np.ndarray) -> pa.Table:
+    starts, requests = pa.array(offsets[:-1]), len(offsets) - 1
+    cells: dict[str, pa.Array] = {}
+    for field in REQUEST_FIELDS:
+        if field.name in by_item:
+            cells[field.name] = by_item[field.name].take(starts)
+    for field in ITEM_FIELDS:
+        values = by_item.get(field.name, pa.array(np.full(offsets[-1], np.nan)) if field.name in NUMBERS else None)
+        if values is not None:
+            cells[field.name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+    cells["context"] = _context(by_item, starts)
+    for column in ("numeric", "categorical"):
+        lists = {key: Lists(offsets, values) for key, values in _named(by_item, column).items()}
+        cells[column] = map_of_lists(lists, requests=requests, values=SLATE.field(column).type.item_type.value_type)
+    cells |= {key: pa.array([[]] * requests, SLATE.field(key).type) for key in ("weights", "predictions")}
+    return conform(pa.table(cells), SLATE, where="slates")
+
+
+def _named(by_item: Mapping[str, pa.Array], section: str) -> dict[str, pa.Array]:
+    prefix = f"{section}."
+    return {key.removeprefix(prefix): values for key, values in by_item.items() if key.startswith(prefix)}
+
+
+def _context(by_item: Mapping[str, pa.Array], starts: pa.Array) -> pa.Array:
+    columns = {key: values.take(starts).to_pylist() for key, values in _named(by_item, "context").items()}
+    rows = zip(*columns.values(), strict=True) if columns else ((),) * len(starts)
+    return pa.array([list(zip(columns, row, strict=True)) for row in rows], SLATE.field("context").type)

@@ -1,0 +1,208 @@
+"""Bring your own data: exports in CSV or Parquet, read by the mapping file that `datasets.mapping` describes.
+
+What an export does not have stays honest: sources, versions and scores are "unknown" or NaN, merchants without a
+file have commission and rates of 0, and the data set's notes say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Columns
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.dataset import Dataset
+from marketplace.datasets.exports import convert, read_export
+from marketplace.datasets.impressions import group
+from marketplace.datasets.mapping import SCHEMAS, Export, Mapping, place, read_mapping, suggest
+from marketplace.finding import DataError, Finding, Source, errors
+from marketplace.integrity import check_dataset
+from marketplace.schema import EVENTS, FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
+from marketplace.slates import plain
+
+UNKNOWN: dict[str, str | float | bool] = {f.name: "unknown" for f in SLATE if f.name.endswith("_version")}
+DEFAULTS: dict[str, dict[str, str | float | bool]] = {
+    "items": {"category": "unknown", "in_stock": True},
+    "merchants": {"commission_rate": 0.0, "quality": 0.0, "return_rate": 0.0, "refusal_rate": 0.0},
+    "users": {},
+    "slates": UNKNOWN | {"surface": "home", "source": "unknown"},
+    "feedback": {},
+}
+OPTIONAL_NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")  # NaN where the export has none
+
+
+@dataclass
+class Loading:
+    """What has been read so far, and what was odd about it."""
+
+    path: Path
+    text: str
+    mapping: Mapping
+    findings: list[Finding] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+
+def read_own(path: Path | str, *, now: datetime | None = None) -> Dataset:
+    """The data set that the mapping file `path` describes; raises DataError that lists everything unusable.
+
+    `now` is the moment after which no event can lie; None = no such check.
+    """
+    dataset, findings = load_own(path, now=now)
+    if dataset is None or errors(findings):
+        raise DataError(errors(findings))
+    return dataset
+
+
+def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None, list[Finding]]:
+    """The data set, None where it cannot be built, and all findings, warnings included."""
+    path = Path(path)
+    try:
+        loading = Loading(path, path.read_text("utf-8", errors="replace") if path.is_file() else "", read_mapping(path))
+    except DataError as error:
+        return None, error.findings
+    tables = {name: _columns(loading, name) for name in SCHEMAS if loading.mapping.export(name) is not None}
+    if errors(loading.findings):
+        return None, loading.findings
+    dataset = _dataset(loading, tables)
+    if errors(loading.findings):
+        return None, loading.findings
+    return dataset, [*loading.findings, *check_dataset(dataset, now=now, sources=loading.sources)]
+
+
+def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
+    """The fields of one export as plain columns, those that it lacks by default or null."""
+    export = loading.mapping.export(table)
+    assert export is not None
+    loading.sources[table] = Source(export.file)
+    try:
+        raw, findings = read_export(loading.path.parent, export)
+    except DataError as error:
+        loading.findings += error.findings
+        return {}
+    loading.findings += findings
+    columns = {f.name: _column(loading, table, f, raw) for f in SCHEMAS[table] if not pa.types.is_map(f.type)}
+    if table == "slates":
+        columns |= _kept(loading, raw)
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _column(loading: Loading, table: str, spec: pa.Field, raw: pa.Table) -> pa.Array | None:
+    export, kind = loading.mapping.export(table), plain(spec.type)
+    assert export is not None
+    kind = kind.value_type if pa.types.is_list(kind) else kind
+    if spec.name in export.columns:
+        values = _read(loading, (table, "columns", spec.name), export.columns[spec.name], kind, raw)
+        return _filled(loading, table, spec, values)
+    constant = export.constants.get(spec.name, DEFAULTS[table].get(spec.name))
+    if spec.name == "currency" and constant is None:
+        constant = loading.mapping.currency
+    if constant is None:
+        return None
+    cell = str(constant).lower() if isinstance(constant, bool) else str(constant)
+    where = place(loading.path, loading.text, (table, "constants", spec.name))
+    value, findings = _convert(loading, export, pa.chunked_array([[cell]]), kind, where)
+    loading.findings += findings
+    return value.take(pa.array(np.zeros(len(raw), np.int64)))
+
+
+def _read(loading: Loading, keys: tuple[str, ...], column: str, kind: pa.DataType, raw: pa.Table) -> pa.Array:
+    export = loading.mapping.export(keys[0])
+    assert export is not None
+    if column not in raw.column_names:
+        where = place(loading.path, loading.text, keys)
+        what = f"{export.file} has no column {column!r}"
+        loading.findings.append(Finding("error", where, None, what, suggest(column, raw.column_names)))
+        return pa.nulls(len(raw), kind)
+    values, findings = _convert(loading, export, raw[column], kind, f"{export.file}, column {column}")
+    loading.findings += findings
+    return values
+
+
+def _convert(
+    loading: Loading, export: Export, values: pa.ChunkedArray, kind: pa.DataType, where: str
+) -> tuple[pa.Array, list[Finding]]:
+    zone = loading.mapping.time_zone
+    return convert(values, kind, where=where, time_zone=zone, time_format=export.time_format)
+
+
+def _filled(loading: Loading, table: str, spec: pa.Field, values: pa.Array) -> pa.Array:
+    """`values` without nulls where the schema wants none; an empty cell is a finding, unless one was found already."""
+    if spec.name in OPTIONAL_NUMBERS:
+        return values.fill_null(np.nan)
+    export = loading.mapping.export(table)
+    assert export is not None
+    if spec.nullable or values.null_count == 0 or errors(loading.findings):
+        return values
+    rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+    where = f"{export.file}, column {export.columns[spec.name]}"
+    what = f"{spec.name} is empty" + (f" ({len(rows)} rows)" if len(rows) > 1 else "")
+    loading.findings.append(Finding("error", where, int(rows[0]) + 1, what, "Fill it in, or leave the row out."))
+    return values
+
+
+def _kept(loading: Loading, raw: pa.Table) -> dict[str, pa.Array]:
+    """The extra columns of impressions, named "context.x", "numeric.x" and "categorical.x"."""
+    export = loading.mapping.slates
+    assert export is not None
+    kinds = {"context": pa.string(), "numeric": pa.float32(), "categorical": pa.string()}
+    columns = {
+        f"{section}.{name}": _read(loading, ("slates", section, name), column, kind, raw)
+        for section, kind in kinds.items()
+        for name, column in getattr(export, section).items()
+    }
+    return {key: c.fill_null(np.nan) if pa.types.is_floating(c.type) else c for key, c in columns.items()}
+
+
+def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dataset:
+    mapping, notes = loading.mapping, []
+    items = _conform(tables["items"], ITEMS)
+    feedback = _feedback(loading, tables["feedback"]) if "feedback" in tables else empty(FEEDBACK)
+    slates = empty(SLATE)
+    if "slates" in tables:
+        slates, source, findings = group(tables["slates"], items, name=loading.sources["slates"].name)
+        loading.sources["slates"] = source
+        loading.findings += findings
+    else:
+        notes.append("No impressions: purchase-only data, without a click rate.")
+    if "merchants" in tables:
+        merchants = _conform(tables["merchants"], MERCHANTS)
+    else:
+        merchants = _named(pc.unique(items["merchant_id"].cast(pa.string())), MERCHANTS, DEFAULTS["merchants"])
+        notes.append("No merchants file: commission and all rates are 0.")
+    seen = pa.chunked_array(
+        [*slates["user_id"].cast(pa.string()).chunks, *feedback["user_id"].cast(pa.string()).chunks]
+    )
+    users = _conform(tables["users"], USERS) if "users" in tables else _named(pc.unique(seen), USERS, {})
+    return Dataset(mapping.name, mapping.currency, items, merchants, users, slates, feedback, tuple(notes))
+
+
+def _feedback(loading: Loading, columns: dict[str, pa.Array]) -> pa.Table:
+    export = loading.mapping.feedback
+    assert export is not None
+    words = columns["event"].to_pylist()
+    events = pa.array([export.events.get(word, word) for word in words], pa.string())
+    unknown = ~pc.is_in(events, pa.array(EVENTS)).to_numpy(zero_copy_only=False)
+    if unknown.any():
+        row = int(np.argmax(unknown))
+        fix = f"Add it under [feedback.events], such as {words[row]!r} = one of {', '.join(EVENTS)}."
+        where = f"{export.file}, column {export.columns.get('event', 'event')}"
+        loading.findings.append(Finding("error", where, row + 1, f"{words[row]!r} is no event", fix))
+    detail = columns.get("detail", columns["event"])
+    ids = pa.array([f"{export.file}:{row}" for row in range(1, len(words) + 1)])
+    table = _conform({"feedback_id": ids} | columns | {"event": events, "detail": detail}, FEEDBACK)
+    order = np.argsort(table["time"].cast(pa.int64()).to_numpy(), kind="stable")
+    loading.sources["feedback"] = Source(export.file, rows=order + 1)
+    return table.take(pa.array(order))
+
+
+def _named(names: pa.Array, schema: pa.Schema, defaults: Columns[str, str | float | bool]) -> pa.Table:
+    rest = {name: pa.array([value] * len(names)) for name, value in defaults.items()}
+    return _conform({schema.names[0]: names} | rest, schema)
+
+
+def _conform(columns: Columns[str, pa.Array], schema: pa.Schema) -> pa.Table:
+    return conform(pa.table(dict(columns)), schema, where=schema.names[0])

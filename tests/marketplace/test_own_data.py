@@ -1,0 +1,253 @@
+"""The documentation's example is read as written; every way to spoil it gets a message that says where and what."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from marketplace.attribution import attribute
+from marketplace.check import check
+from marketplace.datasets.own import read_own
+from marketplace.finding import DataError
+from marketplace.schema import FEEDBACK, ITEMS, SLATE
+from marketplace.slate import table_to_slates
+
+PAGE = Path(__file__).parents[2] / "docs" / "own_data.md"
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """The page's example as files."""
+    for name, text in re.findall(r"```(?:toml|csv)\n# (\S+)\n(.*?)```", PAGE.read_text("utf-8"), flags=re.S):
+        (tmp_path / name).write_text(text, "utf-8")
+    return tmp_path
+
+
+def spoil(shop: Path, name: str, old: str, new: str) -> None:
+    text = (shop / name).read_text("utf-8")
+    assert old in text
+    (shop / name).write_text(text.replace(old, new, 1), "utf-8")
+
+
+def findings(shop: Path) -> list[str]:
+    return [str(finding) for finding in check(shop / "mapping.toml", now=NOW)]
+
+
+def assert_found(shop: Path, *parts: str) -> None:
+    """One of the findings holds all `parts`."""
+    found = findings(shop)
+    assert any(all(part in line for part in parts) for line in found), found
+
+
+def test_the_pages_example_is_read_as_written(shop):
+    assert findings(shop) == []
+    data = read_own(shop / "mapping.toml", now=NOW)
+    assert (data.name, data.currency, data.notes) == ("my shop", "SAR", ())
+    (slate,) = table_to_slates(data.slates)
+    assert slate.time == datetime(2026, 3, 1, 15, 30, tzinfo=UTC)
+    assert slate.item_id.tolist() == ["p2", "p1"]
+    assert slate.merchant_id.tolist() == ["s2", "s1"]
+    assert slate.price.tolist() == [899.0, 110.0]
+    assert slate.position.tolist() == [1, 2]
+    assert slate.context == {"country": "SA"}
+    assert np.isnan(slate.propensity).all()
+    assert data.items["name"].to_pylist() == ["عباءة سوداء", "Phone, 128 GB"]
+    assert data.merchants["commission_rate"].to_pylist() == [0.15, 0.08]
+    assert data.users["user_id"].to_pylist() == ["u1", "u2"]
+    assert data.feedback["event"].to_pylist() == ["impression", "click", "order", "order"]
+    assert data.feedback["detail"].to_pylist() == ["view", "click", "purchase", "purchase"]
+    assert data.feedback["request_id"].to_pylist() == ["r1", "r1", "r1", None]
+    assert data.feedback["time"][2].as_py() == datetime(2026, 3, 1, 15, 41, tzinfo=UTC)
+    labels = attribute(data.slates, data.feedback).labels
+    assert labels["order_value"].to_pylist() == [0.0, 110.0]
+    assert [t.schema.names for t in (data.items, data.slates, data.feedback)] == [
+        ITEMS.names,
+        SLATE.names,
+        FEEDBACK.names,
+    ]
+
+
+def test_parquet_exports_keep_their_types(shop):
+    table = pa.table(
+        {"sku": [1, 2], "seller": ["s1", "s2"], "price": [120, 899], "title": ["a", None], "category": ["x", "y"]}
+    )
+    pq.write_table(table, shop / "products.parquet")
+    spoil(shop, "mapping.toml", "products.csv", "products.parquet")
+    items = read_own(shop / "mapping.toml").items
+    assert items["item_id"].to_pylist() == ["1", "2"]
+    assert items["price"].to_pylist() == [120.0, 899.0]
+
+
+def test_impressions_in_any_order_make_the_same_slates(shop):
+    straight = read_own(shop / "mapping.toml").slates
+    spoil(shop, "impressions.csv", "SA\n", "SA\nr0,2026-03-01 18:00:00,u1,p1,2,5,SA\n")
+    spoil(shop, "impressions.csv", "country\n", "country\nr0,2026-03-01 18:00:00,u1,p2,1,6,SA\n")
+    mixed = read_own(shop / "mapping.toml").slates
+    assert mixed["request_id"].to_pylist() == ["r0", "r1"]
+    assert mixed["price"].to_pylist() == [[6.0, 5.0], [899.0, 110.0]]
+    assert mixed.slice(1)["item_id"].to_pylist() == straight["item_id"].to_pylist()
+
+
+def test_without_positions_the_files_order_counts_and_missing_prices_come_from_the_items(shop):
+    spoil(shop, "mapping.toml", 'position = "slot"', "")
+    spoil(shop, "mapping.toml", 'price = "price"               #', "#")
+    (slate,) = table_to_slates(read_own(shop / "mapping.toml").slates)
+    assert slate.position.tolist() == [1, 2]
+    assert slate.price.tolist() == [899.0, 120.5]
+
+
+def test_purchase_only_data_has_no_slates_and_says_so(shop):
+    text = (shop / "mapping.toml").read_text("utf-8")
+    (shop / "mapping.toml").write_text(re.sub(r"\[slates\].*?(?=\[feedback\])", "", text, flags=re.S), "utf-8")
+    data = read_own(shop / "mapping.toml")
+    assert not data.has_impressions
+    assert any("purchase-only" in note for note in data.notes)
+    assert_found(shop, "warning", "there are no slates")
+
+
+MAPPING = [
+    ('currency = "SAR" ', 'currency = "riyal" ', ["mapping.toml line 2 currency", "'riyal'"]),
+    ('currency = "SAR" ', 'curency = "SAR" ', ["mapping.toml line 2 curency", "Did you mean 'currency'?"]),
+    ('price = "price"\n', 'prise = "price"\n', ["mapping.toml line 11 [items.columns] prise", "Did you mean 'price'?"]),
+    ('item_id = "sku"\n', "", ["mapping.toml line 8 [items.columns] item_id", "is missing: unique name"]),
+    ('"title"', '"titel"', ["mapping.toml line 12", "products.csv has no column 'titel'", "Did you mean 'title'?"]),
+    ("[items]", "[items", ["is not TOML", "line 5"]),
+    ('purchase = "order"', 'purchase = "ordr"', ["[feedback.events] purchase", "'ordr'", "Did you mean 'order'?"]),
+    ('file = "events.csv"', 'file = "event.csv"', ["event.csv", "cannot be read", "Check the path"]),
+    ('surface = "home" ', 'surface = "lobby" ', ["impressions.csv, surface", "'lobby' is no surface"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "parts"), MAPPING)
+def test_mistakes_in_the_mapping_are_named_by_line_and_key(shop, old, new, parts):
+    spoil(shop, "mapping.toml", old, new)
+    assert_found(shop, "error", *parts)
+    with pytest.raises(DataError, match=re.escape(parts[-1])):
+        read_own(shop / "mapping.toml")
+
+
+ERRORS = [
+    ("products.csv", "120.5", "cheap", ["products.csv, column price, row 1", "received 'cheap'", "Write digits"]),
+    ("products.csv", "120.5", "١٢٠", ["products.csv, column price, row 1", "Write digits 0-9"]),
+    ("products.csv", "899", "nan", ["products.csv, price, row 2", "nan is no price"]),
+    ("products.csv", "899", "inf", ["products.csv, price, row 2", "inf is no price"]),
+    ("products.csv", "899", "-899", ["products.csv, price, row 2", "-899.0 is negative"]),
+    ("products.csv", "899", "", ["products.csv, column price, row 2", "price is empty"]),
+    ("products.csv", "p2,", "p1,", ["products.csv, item_id, row 2", "'p1' occurs before"]),
+    ("products.csv", '"Phone, 128 GB"', "Phone, 128 GB", ["products.csv, row 2", "another number of columns"]),
+    ("sellers.csv", "0.15", "15", ["sellers.csv, commission_rate, row 1", "15.0 is not in [0, 1]", "0.12"]),
+    ("impressions.csv", "2026-03-01 18:30:00", "1/3/26", ["column shown_at, row 1", "'1/3/26'", "time_format"]),
+    ("impressions.csv", "2026-03-01 18:30:00", "2026-02-30", ["column shown_at, row 1", "received '2026-02-30'"]),
+    ("impressions.csv", "00,u1", "00,u9", ["'r1' occurs with two values of user_id"]),
+    ("impressions.csv", ",1,899", ",first,899", ["impressions.csv, column slot, row 1", "received 'first'"]),
+    ("impressions.csv", ",1,899", ",1.5,899", ["impressions.csv, column slot"]),
+    ("events.csv", "click", "hover", ["events.csv, column kind, row 2", "'hover' is no event", "[feedback.events]"]),
+    ("events.csv", ",110", ",-110", ["events.csv, amount, row 3", "-110.0 is negative", "`return` event"]),
+    ("events.csv", ",110", ",NaN", ["events.csv, amount, row 3", "nan is no amount"]),
+    ("events.csv", "2026-03-02", "2027-03-02", ["events.csv, time, row 4", "lies after 2026-04-01"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old", "new", "parts"), ERRORS)
+def test_bad_values_are_named_by_file_and_row(shop, name, old, new, parts):
+    spoil(shop, name, old, new)
+    assert_found(shop, "error", *parts)
+    with pytest.raises(DataError):
+        read_own(shop / "mapping.toml", now=NOW)
+
+
+WARNINGS = [
+    ("events.csv", "e2,", "e1,", ["events.csv, feedback_id, row 2", "'e1' occurs before"]),
+    ("events.csv", "2026-03-01 18:30:09", "2026-03-01 18:29:00", ["events.csv, time, row 2", "lies before its slate"]),
+    ("events.csv", "e2,r1", "e2,r7", ["events.csv, request_id, row 2", "'r7' is no known request"]),
+    ("events.csv", "u1,p1,110", "u1,p7,110", ["events.csv, item_id, row 3", "'p7' is no known item"]),
+    ("events.csv", ",110", ",", ["events.csv, amount, row 3", "is empty for an order"]),
+    ("impressions.csv", ",2,110", ",1,110", ["impressions.csv, position, row 2", "1 is taken in this request"]),
+    ("impressions.csv", "p1,2", "p9,2", ["impressions.csv, item_id, row 2", "'p9' is no known item"]),
+    ("impressions.csv", "2026-03-01 18:30:00", "2026-03-01 18:30:01", ["'r1' occurs with two values of time"]),
+    ("impressions.csv", "2026-03-01 18:30:00", "1970-03-01 18:30:00", ["lies before 1990"]),
+    ("products.csv", "p2,s2", "p2,s9", ["products.csv, merchant_id, row 2", "'s9' is no known merchant"]),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "parts"), WARNINGS)
+def test_odd_values_are_warned_of_and_still_read(shop, name, old, new, parts):
+    spoil(shop, name, old, new)
+    assert_found(shop, "warning", *parts)
+    read_own(shop / "mapping.toml", now=NOW)
+
+
+def test_a_row_is_the_files_even_where_the_table_is_sorted(shop):
+    spoil(shop, "events.csv", "e2,r1,click,2026-03-01 18:30:09", "e2,r1,click,2026-03-03 18:30:09")
+    spoil(shop, "events.csv", "e4,,purchase", "e4,r8,purchase")
+    assert_found(shop, "events.csv, request_id, row 4", "'r8' is no known request")
+
+
+def test_currencies_are_not_mixed(shop):
+    spoil(shop, "mapping.toml", 'amount = "total"', 'amount = "total"\ncurrency = "money"')
+    spoil(shop, "events.csv", "total", "total,money")
+    for row in ("p1,\n", "p1,\n", ",110\n"):
+        spoil(shop, "events.csv", row, row[:-1] + ",SAR\n")
+    spoil(shop, "events.csv", ",899\n", ",899,AED\n")
+    assert_found(shop, "error", "events.csv, currency, row 4", "'AED' is not the data set's SAR", "Convert the amounts")
+
+
+def test_times_without_zone_need_one(shop):
+    spoil(shop, "mapping.toml", 'time_zone = "Asia/Riyadh"', "")
+    assert_found(shop, "error", "column shown_at, row 1", "times without a time zone", 'time_zone = "Asia/Riyadh"')
+    assert_found(shop, "error", "events.csv, column at, row 1", "(3 rows)")
+
+
+def test_an_unknown_time_zone_is_named(shop):
+    spoil(shop, "mapping.toml", "Asia/Riyadh", "Asia/Ryadh")
+    assert_found(shop, "error", "mapping.toml line 3", "time_zone", "Asia/Ryadh")
+
+
+def test_names_that_are_not_utf8_are_named_and_can_be_decoded(shop):
+    text = (shop / "products.csv").read_text("utf-8")
+    (shop / "products.csv").write_bytes(text.encode("windows-1256"))
+    assert_found(shop, "error", "products.csv, column title, row 1", "not UTF-8", "encoding", "windows-1256")
+    spoil(shop, "mapping.toml", '"products.csv"', '"products.csv"\nencoding = "windows-1256"')
+    assert read_own(shop / "mapping.toml").items["name"].to_pylist()[0] == "عباءة سوداء"
+    spoil(shop, "mapping.toml", "windows-1256", "windows-9999")
+    assert_found(shop, "error", "products.csv", "unknown encoding: windows-9999")
+
+
+@pytest.mark.parametrize("text", ["", "sku,seller,price,title,category\n"])
+def test_empty_files_are_said_so(shop, text):
+    (shop / "products.csv").write_text(text)
+    assert_found(shop, "error", "products.csv")
+
+
+def test_broken_parquet_and_nested_columns_are_said_so(shop):
+    spoil(shop, "mapping.toml", "products.csv", "products.parquet")
+    (shop / "products.parquet").write_bytes(b"PAR1 and then nothing")
+    assert_found(shop, "error", "products.parquet", "cannot be read")
+    columns = {"sku": ["p1"], "seller": ["s1"], "price": [[1.0]], "title": ["t"], "category": ["c"]}
+    pq.write_table(pa.table(columns), shop / "products.parquet")
+    assert_found(shop, "error", "products.parquet, column price", "holds list<")
+
+
+def test_a_missing_mapping_is_said_so(tmp_path):
+    assert "cannot be read" in findings(tmp_path)[0]
+
+
+def test_data_sets_are_checked_as_well_and_errors_come_first(shop):
+    data = read_own(shop / "mapping.toml")
+    assert check(data, now=NOW) == []
+    price = data.items.set_column(data.items.column_names.index("price"), ITEMS.field("price"), [[np.nan, 1.0]])
+    spoiled = replace(data, items=price, users=data.users.slice(1))
+    found = check(spoiled, now=NOW)
+    assert found[0].severity == "error"
+    assert (found[0].where, found[0].row) == ("items, price", 1)
+    assert found[-1].severity == "warning"
+    empty = replace(
+        data, items=data.items.slice(0, 0), slates=data.slates.slice(0, 0), feedback=data.feedback.slice(0, 0)
+    )
+    assert {"there are no items", "there are neither slates nor feedback"} <= {finding.what for finding in check(empty)}
