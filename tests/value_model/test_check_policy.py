@@ -1,0 +1,252 @@
+"""Every check finds its harm, with line and fix, and leaves sound policies alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.estimate import Estimate
+from value_model.formula import (
+    Severity,
+    default_policy,
+    parse_policy,
+    shipped_policies,
+    shipped_policy,
+    to_toml,
+)
+from value_model.formula.findings import Where
+from value_model.formula.intervals import Interval, interval_of, narrowed
+from value_model.formula.lowering import lower
+from value_model.formula.numpy_operations import numpy_operations
+from value_model.formula.parser import parse
+from value_model.formula.tree import Name
+from value_model.influence import influence
+from value_model.logged_slates import LoggedSlates
+from value_model.policy_checks import check_policy, check_policy_file
+from value_model.policy_checks.on_slates import calibration_by_surface
+
+HEADER = (
+    'name = "t"\nowner = "o"\nreason = "r"\ncurrency = "SAR"\nunit = "{unit}"\n[expressions]\nvalue = "{formula}"\n'
+)
+WEIGHT = '[weights]\nw = {{ value = {w}, unit = "{of}", low = {low}, high = {high}, reason = "r"{more} }}\n'
+
+
+def findings_of(
+    formula: str, *, unit: str = "1", w: float = 1, of: str = "1", low: float = 0.5, high: float = 2, more=""
+):
+    text = HEADER.format(unit=unit, formula=formula)
+    if "w *" in formula or "** w" in formula:
+        text += WEIGHT.format(w=w, of=of, low=low, high=high, more=more)
+    return check_policy(parse_policy(text, file="p.toml"))
+
+
+@pytest.mark.parametrize("name", shipped_policies())
+def test_no_shipped_policy_has_an_error(name: str) -> None:
+    assert [finding for finding in check_policy(shipped_policy(name)) if finding.severity is Severity.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "formula", "unit"),
+    [
+        ("sign", "number(ctr) - 2 * number(ctcvr)", "1"),
+        ("sign", "(gmv - price * ctcvr) * 1", "SAR / impression"),
+        ("discount", "(quality - return_rate) * newness", "1"),
+        ("discount", "(quality - refusal_rate) / (1 + slate_rank(quality))", "1"),
+        ("undefined", "log(ctr)", "1"),
+        ("undefined", "quality / newness", "1"),
+        ("undefined", "sqrt(quality - newness)", "1"),
+        ("undefined", "(quality - newness) ** 0.5", "1"),
+        ("undefined", "quality ** -1", "1"),
+        ("overflow", "exp(number(price))", "1"),
+        ("erased", "number(ctr) ** 0.5 * number(cvr) ** 0.5", "1"),
+        ("erased", "gmv * quality", "SAR / impression"),
+    ],
+)
+def test_each_rule_finds_its_harm(rule: str, formula: str, unit: str) -> None:
+    found = [finding for finding in findings_of(formula, unit=unit) if finding.rule == rule]
+    assert found
+    assert found[0].where == Where("p.toml", 7)
+    assert found[0].fix
+
+
+@pytest.mark.parametrize(
+    ("formula", "unit"),
+    [
+        ("(quality - return_rate) * newness if quality - return_rate > 0 else quality - return_rate", "1"),
+        ("max(quality - return_rate, 0) * newness", "1"),
+        ("(quality - return_rate) / max(slate_std(quality), 0.01)", "1"),
+        ("log(clip(ctr, 0.001, 1))", "1"),
+        ("quality / (0.1 + newness)", "1"),
+        ("ctr * cvr * order_value", "SAR / impression"),
+        ("(1 + number(ctr)) ** 0.5 * (1 + 10 * number(ctcvr)) ** 0.5", "1"),
+        ("sqrt(quality) + (quality + 1 if not quality < 0.5 else 0)", "1"),
+    ],
+)
+def test_sound_formulas_pass(formula: str, unit: str) -> None:
+    found = {finding.rule for finding in findings_of(formula, unit=unit)}
+    assert not found & {"undefined", "overflow", "discount"}
+
+
+@pytest.mark.parametrize(
+    ("formula", "unit"),
+    [
+        ("ctr * cvr * order_value", "SAR / impression"),
+        ("(1 + number(ctr)) ** 0.5 * (1 + 10 * number(ctcvr)) ** 0.5", "1"),
+        ("number(ctr) + 10 * number(ctcvr)", "1"),
+    ],
+)
+def test_expectations_shifted_powers_and_sums_are_not_erased(formula: str, unit: str) -> None:
+    assert findings_of(formula, unit=unit) == []
+
+
+def test_an_owner_decay_without_its_condition_is_caught() -> None:
+    text = to_toml(shipped_policy("owner_decay"))
+    broken = parse_policy(text.replace("net * decay_factor if net > 0 else net", "net * decay_factor"))
+    assert "discount" in {finding.rule for finding in check_policy(broken)}
+    assert "discount" not in {finding.rule for finding in check_policy(shipped_policy("owner_decay"))}
+
+
+def test_a_weight_that_is_harmful_on_one_surface_is_named_with_it() -> None:
+    found = findings_of(
+        "ctr + w * ctcvr", unit="click / impression", of="click / order", low=-2, more=", surface = { search = -1 }"
+    )
+    assert [(finding.rule, "on search" in finding.reason) for finding in found] == [("sign", True)]
+
+
+def test_danger_at_the_bounds_is_a_warning() -> None:
+    (finding,) = findings_of("quality / (w * 1 + 0 * quality)", low=0.0)
+    assert (finding.rule, finding.severity) == ("undefined", Severity.WARNING)
+
+
+def test_weights_moved_out_of_bounds_are_found() -> None:
+    (finding,) = check_policy(default_policy().with_weights({"w_click": 7.0}))
+    assert finding.rule == "bounds"
+    assert "w_click: value 7 lies outside [0, 1]" in finding.reason
+
+
+def test_a_file_that_does_not_load_gives_its_findings(tmp_path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(HEADER.format(unit="SAR / impression", formula="ctr + gmv"))
+    (finding,) = check_policy_file(path)
+    assert (finding.rule, finding.where.line) == ("units", 7)
+
+
+names = {"x": Interval(-2.0, 3.0), "y": Interval(0.5, 4.0), "z": Interval(0.0, 1.0)}
+leaves = st.sampled_from(["x", "y", "z", "0.5", "2", "1"])
+formulas = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+        st.tuples(st.sampled_from(["abs", "exp", "log", "sqrt", "sigmoid", "slate_mean", "slate_rank"]), inner).map(
+            lambda t: f"{t[0]}({t[1]})"
+        ),
+        st.tuples(st.sampled_from(["min", "max"]), inner, inner).map(lambda t: f"{t[0]}({t[1]}, {t[2]})"),
+        st.tuples(inner, st.sampled_from(["2", "3", "0.5", "-1", "z"])).map(lambda t: f"({t[0]}) ** ({t[1]})"),
+        st.tuples(inner, inner, inner).map(lambda t: f"({t[0]} if {t[1]} > {t[2]} else {t[1]})"),
+    ),
+    max_leaves=6,
+)
+
+
+@given(formulas, st.integers(0, 2**32 - 1))
+@settings(max_examples=300, deadline=None)
+def test_an_interval_never_misses_a_value(formula: str, seed: int) -> None:
+    tree = parse(formula, where=Where("p"))
+    rng = np.random.default_rng(seed)
+    columns = {
+        name: rng.choice([span.low, span.high, *rng.uniform(span.low, span.high, 3)], 60)
+        for name, span in names.items()
+    }
+    with np.errstate(all="ignore"):
+        values = np.asarray(lower(tree, columns, operations=numpy_operations((60,)), constant=np.float64), float)
+    span = interval_of(tree, {Name(name): interval for name, interval in names.items()})
+    slack = 1e-9 * max(1.0, *(abs(end) for end in (span.low, span.high) if np.isfinite(end)), 1.0)
+    if not span.undefined:
+        assert (values >= span.low - slack).all()
+        assert (values <= span.high + slack).all()
+
+
+def test_conditions_narrow_what_they_test() -> None:
+    known = {Name("x"): Interval(-2.0, 3.0)}
+    condition = parse("x > 0 and x <= 1", where=Where("p"))
+    assert narrowed(condition, known, holds=True)[Name("x")] == Interval(0.0, 1.0)
+    assert narrowed(parse("not x > 0", where=Where("p")), known, holds=True)[Name("x")] == Interval(-2.0, 0.0)
+
+
+def market(rng: np.random.Generator, requests: int = 60, items: int = 20) -> LoggedSlates:
+    shape = (requests, items)
+    columns = {
+        "ctr": rng.beta(2, 40, shape),
+        "ctcvr": rng.beta(2, 900, shape),
+        "gmv": rng.lognormal(-1.5, 0.7, shape),
+        "commission_rate": rng.uniform(0.05, 0.2, shape),
+        "quality": rng.beta(8, 2, shape),
+        "newness": rng.random(shape) ** 8,
+    }
+    surface = np.array(["home", "search"])[rng.integers(0, 2, requests)]
+    return LoggedSlates(columns, np.ones(shape, bool), surface)
+
+
+def test_terms_that_decide_nothing_or_everything_are_named() -> None:
+    slates = market(np.random.default_rng(0))
+    rules = {f.rule for f in check_policy(default_policy(), slates=slates)}
+    assert not rules & {"negligible", "crushing"}
+    faint = check_policy(default_policy().with_weights({"w_click": 1e-4}), slates=slates)
+    assert {f.rule for f in faint} == {"negligible"}
+    assert all("ctr makes" in f.reason and f.where == default_policy().weight["w_click"].where for f in faint)
+    loud = check_policy(
+        default_policy().with_weights({"w_order": 40.0, "w_gmv": 0.0, "w_merchant": 0.0}), slates=slates
+    )
+    assert ("crushing", True) in {(f.rule, "ctcvr makes" in f.reason) for f in loud}
+
+
+def test_a_head_that_is_off_where_it_counts_is_named() -> None:
+    off = {"store_page": {"gmv": Estimate(1.5, 1.3, 1.7, 100), "ctr": Estimate(1.02, 0.9, 1.1, 100)}}
+    (finding,) = check_policy(default_policy(), calibration=off)
+    assert finding.rule == "calibration"
+    assert "gmv promises 1.5" in finding.reason
+    silent = default_policy().with_weights({"w_gmv": 0.0})
+    assert check_policy(silent, calibration=off) == []  # merchant_value weighs 0 on the store page, too
+
+
+def test_calibration_by_surface_recovers_a_planted_ratio() -> None:
+    rng = np.random.default_rng(1)
+    request = np.repeat(np.arange(4000), 10)
+    surface = np.array(["home", "search"])[np.arange(4000) % 2]
+    truth = rng.beta(2, 18, len(request))
+    said = truth * np.where(surface[request] == "search", 1.3, 1.0)
+    clicks = (rng.random(len(request)) < truth).astype(float)
+    found = calibration_by_surface({"ctr": said}, {"ctr": clicks}, request, surface)
+    assert found["home"]["ctr"].low < 1.0 < found["home"]["ctr"].high
+    assert found["search"]["ctr"].low < 1.3 < found["search"]["ctr"].high
+    assert found["search"]["ctr"].low > 1.1
+
+
+def test_influence_counts_what_leaves_the_top() -> None:
+    """Two slates by hand: without the second term the first slate swaps its top item, the second does not change."""
+    quantities = "".join(f'[quantities.{q}]\nunit = "1"\nlow = 0\nhigh = 10\n' for q in "xy")
+    policy = parse_policy(
+        HEADER.format(unit="1", formula="x + w * y") + quantities + WEIGHT.format(w=1, of="1", low=0, high=2, more="")
+    )
+    columns = {"x": np.array([[3.0, 2.0, 0.0], [3.0, 2.0, 0.0]]), "y": np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]])}
+    _, y = influence(policy, columns, k=1)
+    assert y.label == "y"
+    assert y.displaced.value == 0.5
+    assert y.ndcg_gap.value == pytest.approx((1 - 3 / 4) / 2)
+
+
+def test_a_term_of_equal_worth_for_all_has_no_influence() -> None:
+    slates = market(np.random.default_rng(2))
+    flat = slates.columns | {"ctr": np.full(slates.mask.shape, 0.05)}
+    click = influence(default_policy(), flat, k=5)[0]
+    assert (click.label, click.displaced.value, click.share) == ("ctr", 0.0, pytest.approx(0.0, abs=1e-12))
+
+
+def test_influence_of_a_formula_that_is_no_sum_is_by_weight() -> None:
+    policy = shipped_policy("funnel_power")
+    rng = np.random.default_rng(3)
+    columns = {name: rng.random((30, 10)) for name in policy.inputs}
+    found = influence(policy, columns, k=3)
+    assert [term.label for term in found] == ["a", "b", "c"]
+    assert sum(term.share for term in found) == pytest.approx(1.0)
+    assert all(term.displaced.value > 0 for term in found)

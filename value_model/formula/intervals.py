@@ -1,0 +1,161 @@
+"""Interval arithmetic over the grammar: which values can a formula, and every part of it, take?
+
+An interval may be wider than the truth (x - x is not seen to be 0) but never narrower. A branch of a condition such
+as `net > 0` is judged with `net` narrowed to what the condition lets through. Slates hold at most SLATE items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from value_model.formula.tree import COMPARISONS, Apply, Name, Node, Number
+
+SLATE = 1000
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """[low, high]; `undefined` = the part may be NaN or infinite, as of a logarithm of 0."""
+
+    low: float
+    high: float
+    undefined: bool = False
+
+    def hull(self, other: Interval) -> Interval:
+        return Interval(min(self.low, other.low), max(self.high, other.high), self.undefined or other.undefined)
+
+    def within(self, low: float, high: float) -> Interval:
+        """The part that lies in [low, high]; the nearest point where none does."""
+        return Interval(min(max(self.low, low), high), max(min(self.high, high), low), self.undefined)
+
+
+Known = Mapping[Node, Interval]
+
+
+def interval_of(node: Node, known: Known) -> Interval:
+    """The interval of `node`; `known` has every name, and may narrow whole subtrees."""
+    found = _computed(node, known)
+    if isinstance(node, Apply) and node in known:
+        return found.within(known[node].low, known[node].high)
+    return found
+
+
+def narrowed(condition: Node, known: Known, *, holds: bool) -> dict[Node, Interval]:
+    """`known` where the condition is known to hold, or not to."""
+    result = dict(known)
+    match condition:
+        case Apply("and", (left, right)) if holds:
+            return narrowed(right, narrowed(left, result, holds=True), holds=True)
+        case Apply("or", (left, right)) if not holds:
+            return narrowed(right, narrowed(left, result, holds=False), holds=False)
+        case Apply("not", (inner,)):
+            return narrowed(inner, result, holds=not holds)
+        case Apply("<" | "<=" | ">" | ">=" as order, (left, right)):
+            for part, other, way in ((left, right, order), (right, left, _FLIPPED[order])):
+                bound, own = interval_of(other, known), interval_of(part, known)
+                above = (way in (">", ">=")) == holds
+                result[part] = own.within(bound.low, math.inf) if above else own.within(-math.inf, bound.high)
+    return result
+
+
+def _computed(node: Node, known: Known) -> Interval:
+    match node:
+        case Number(value):
+            return Interval(value, value)
+        case Name():
+            return known[node]
+        case Apply("where", (condition, yes, no)):
+            chosen = interval_of(yes, narrowed(condition, known, holds=True))
+            return chosen.hull(interval_of(no, narrowed(condition, known, holds=False)))
+    parts = [interval_of(argument, known) for argument in node.arguments]
+    result = _RULES[node.function](*parts)
+    return Interval(result.low, result.high, result.undefined or any(part.undefined for part in parts))
+
+
+def _corners(function: Callable[[float, float], float], a: Interval, b: Interval) -> Interval:
+    with np.errstate(all="ignore"):
+        values = [function(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+    real = [float(value) for value in values if not math.isnan(value)]
+    return Interval(min(real, default=0.0), max(real, default=0.0))
+
+
+def _times(x: float, y: float) -> float:
+    return 0.0 if x == 0 or y == 0 else x * y
+
+
+def _divide(a: Interval, b: Interval) -> Interval:
+    if b.low <= 0 <= b.high:
+        return Interval(-math.inf, math.inf, undefined=True)
+    return _corners(lambda x, y: x / y, a, b)
+
+
+def _power(a: Interval, b: Interval) -> Interval:
+    whole = b.low == b.high and b.low.is_integer()
+    undefined = (a.low < 0 and not whole) or (a.low <= 0 <= a.high and b.low < 0)
+    found = _corners(lambda x, y: float(np.power(np.float64(x), np.float64(y))), a, b)
+    if a.low < 0 < a.high and whole:
+        found = Interval(min(found.low, 0.0), max(found.high, 0.0))
+    if a.low < 1 < a.high and b.low < 0 < b.high:
+        found = Interval(min(found.low, 1.0), max(found.high, 1.0))
+    return Interval(found.low, found.high, undefined)
+
+
+def _rising(function: Callable[[np.float64], np.float64], *, domain: float = -math.inf) -> Callable[..., Interval]:
+    """The rule of an increasing function that is undefined at or below `domain` (sqrt: below)."""
+
+    def rule(x: Interval) -> Interval:
+        with np.errstate(all="ignore"):
+            low, high = (float(function(np.float64(max(end, domain)))) for end in (x.low, x.high))
+        return Interval(low, high, undefined=x.low <= domain if domain > -math.inf else False)
+
+    return rule
+
+
+def _sqrt(x: Interval) -> Interval:
+    return Interval(math.sqrt(max(x.low, 0.0)), math.sqrt(max(x.high, 0.0)), undefined=x.low < 0)
+
+
+def _abs(x: Interval) -> Interval:
+    return Interval(0.0 if x.low <= 0 <= x.high else min(abs(x.low), abs(x.high)), max(abs(x.low), abs(x.high)))
+
+
+def _minmax(*parts: Interval, pick: Callable[[list[float]], float]) -> Interval:
+    return Interval(pick([part.low for part in parts]), pick([part.high for part in parts]))
+
+
+_TRUTH = Interval(0.0, 1.0)
+_RULES: dict[str, Callable[..., Interval]] = {
+    "+": lambda *parts: (
+        Interval(math.fsum(p.low for p in parts), math.fsum(p.high for p in parts))
+        if all(math.isfinite(p.low) and math.isfinite(p.high) for p in parts)
+        else Interval(-math.inf, math.inf)
+    ),
+    "*": lambda a, b: _corners(_times, a, b),
+    "/": _divide,
+    "**": _power,
+    "neg": lambda x: Interval(-x.high, -x.low),
+    "abs": _abs,
+    "clip": lambda x, low, high: _minmax(_minmax(x, low, pick=max), high, pick=min),
+    "exp": _rising(np.exp),
+    "log": _rising(np.log, domain=0.0),
+    "log1p": _rising(np.log1p, domain=-1.0),
+    "max": lambda *parts: _minmax(*parts, pick=max),
+    "min": lambda *parts: _minmax(*parts, pick=min),
+    "number": lambda x: x,
+    "sigmoid": _rising(lambda x: 1.0 / (1.0 + np.exp(-x))),
+    "sqrt": _sqrt,
+    "slate_mean": lambda x: x,
+    "slate_min": lambda x: x,
+    "slate_max": lambda x: x,
+    "slate_sum": lambda x: Interval(min(x.low, SLATE * x.low), max(x.high, SLATE * x.high)),
+    "slate_std": lambda x: Interval(0.0, (x.high - x.low) / 2),
+    "slate_rank": lambda x: Interval(1.0, SLATE),
+    "slate_minmax": lambda x: _TRUTH,
+    "slate_nth": lambda x, group: Interval(0.0, SLATE - 1.0),
+    **{name: lambda *parts: _TRUTH for name in (*COMPARISONS, "and", "or", "not")},
+}

@@ -1,0 +1,51 @@
+"""Checks that find a value policy's harm before anyone is harmed: behind `value-model check-policy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from value_model.formula.findings import Finding, PolicyError, Severity
+from value_model.formula.toml_reader import load_policy
+from value_model.formula.validation import problems
+from value_model.formula.value_policy import ValuePolicy
+from value_model.logged_slates import LoggedSlates
+from value_model.policy_checks.directions import directions, erasures
+from value_model.policy_checks.hazards import hazards
+from value_model.policy_checks.on_slates import Calibration, miscalibrated, shares
+
+__all__ = ["check_policy", "check_policy_file"]
+
+SEED = 0  # of the sampled slates: the same policy always has the same findings
+
+
+def check_policy(
+    policy: ValuePolicy,
+    *,
+    slates: LoggedSlates | None = None,
+    calibration: Calibration | None = None,
+    rng: np.random.Generator | None = None,
+) -> list[Finding]:
+    """Every finding, errors first; `slates` add the shares of influence, `calibration` the heads that are off.
+
+    A policy that breaks a rule of names, bounds or units is judged on those alone.
+    """
+    found = problems(policy)
+    if not found:
+        rng = np.random.default_rng(SEED) if rng is None else rng
+        found = [*hazards(policy), *directions(policy, rng), *erasures(policy, rng)]
+        found += [] if slates is None else shares(policy, slates)
+        found += [] if calibration is None else miscalibrated(policy, calibration)
+    return sorted(found, key=lambda finding: (finding.severity is not Severity.ERROR, finding.where.line))
+
+
+def check_policy_file(
+    path: Path | str, *, slates: LoggedSlates | None = None, calibration: Calibration | None = None
+) -> list[Finding]:
+    """The findings of a file, those that keep it from loading included."""
+    try:
+        policy = load_policy(path)
+    except PolicyError as error:
+        return list(error.findings)
+    return check_policy(policy, slates=slates, calibration=calibration)

@@ -1,0 +1,116 @@
+"""What only real slates show: terms that decide nothing or everything, and heads that are off where they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from evaluation.estimate import Estimate
+from value_model.formula.findings import Finding, Severity, Where
+from value_model.formula.tree import Node, names, terms
+from value_model.formula.value_policy import ValuePolicy
+from value_model.influence import influence
+from value_model.logged_slates import LoggedSlates
+from value_model.policy_checks.situation import inlined_names
+
+NEGLIGIBLE, CRUSHING = 0.01, 0.9  # share of the terms' within-slate spread
+TOLERANCE = 0.1  # of a calibration ratio around 1
+
+Calibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
+
+
+def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterator[Finding]:
+    """Terms with a negligible or crushing share of influence, per surface; switched-off terms are not spoken of."""
+    for surface in slates.surfaces:
+        part = slates.on(surface)
+        weights = policy.weights_for(surface=surface)
+        found = influence(policy, part.columns, k=k, weights=weights, mask=part.mask)
+        for term in found:
+            where = _where(policy, term.label)
+            if 0 < term.share < NEGLIGIBLE:
+                reason = f"{term.label} makes {term.share:.2%} of the spread on {surface}, displaces {term.displaced}."
+                fix = "Raise its weight, or leave it out: it costs attention and decides nothing."
+                yield Finding("negligible", where, reason, fix, Severity.WARNING)
+            if term.share > CRUSHING and len(found) > 1:
+                reason = f"{term.label} makes {term.share:.1%} of the spread on {surface}: the rest decides nothing."
+                yield Finding(
+                    "crushing", where, reason, "Lower its weight, or say that it alone ranks.", Severity.WARNING
+                )
+
+
+def miscalibrated(policy: ValuePolicy, calibration: Calibration) -> Iterator[Finding]:
+    """Heads whose calibration ratio is surely off on a surface where a weight of theirs applies."""
+    used = inlined_names(policy, policy.result)
+    heads = [name for name in policy.inputs if name in used and policy.quantity[name].head]
+    for surface, ratios in calibration.items():
+        weights = policy.weights_for(surface=surface)
+        for head in heads:
+            ratio = ratios.get(head)
+            off = ratio is not None and (ratio.low > 1 + TOLERANCE or ratio.high < 1 - TOLERANCE)
+            if off and _applies(policy, head, weights):
+                reason = f"{head} promises {ratio} times what happens on {surface}, and is paid for there."
+                fix = f"Calibrate {head} on {surface} first, or divide its weight there by {ratio.value:.3g}."  # type: ignore[union-attr]
+                yield Finding("calibration", policy.expression[policy.result].where, reason, fix)
+
+
+def _applies(policy: ValuePolicy, head: str, weights: dict[str, float]) -> bool:
+    """Whether some term with the head in it is not switched off by a weight of 0."""
+    return _reaches(policy, policy.expression[policy.result].tree, head, weights)
+
+
+def _reaches(policy: ValuePolicy, tree: Node, head: str, weights: dict[str, float]) -> bool:
+    for term in terms(tree):
+        used = set(names(term))
+        if any(name in weights and weights[name] == 0 and policy.weight[name].term for name in used):
+            continue
+        if head in used:
+            return True
+        if any(_reaches(policy, policy.expression[name].tree, head, weights) for name in used & set(policy.expression)):
+            return True
+    return False
+
+
+def _where(policy: ValuePolicy, label: str) -> Where:
+    """The line of the weight that scales the term, or of the result."""
+    if label in policy.weight:
+        return policy.weight[label].where
+    for expression in policy.expressions:
+        for term in terms(expression.tree):
+            used = list(names(term))
+            if label in used and any(name in policy.weight for name in used):
+                return next(policy.weight[name].where for name in used if name in policy.weight)
+    return policy.expression[policy.result].where
+
+
+def calibration_by_surface(
+    predictions: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    request: np.ndarray,
+    surface: np.ndarray,
+) -> dict[str, dict[str, Estimate]]:
+    """sum predicted / sum observed per surface and head, with a 95 % interval over requests (delta method).
+
+    predictions and labels: float64 [N] a head, NaN in rows on which the head's condition does not hold (cvr: no
+    click); request int [N]; surface text [R].
+    """
+    found: dict[str, dict[str, Estimate]] = {}
+    for name in sorted(set(surface.tolist())):
+        found[name] = {}
+        for head in predictions.keys() & labels.keys():
+            rows = (surface[request] == name) & ~np.isnan(labels[head])
+            ratio = _ratio(predictions[head][rows], labels[head][rows], request[rows])
+            if ratio is not None:
+                found[name][head] = ratio
+    return found
+
+
+def _ratio(predicted: np.ndarray, observed: np.ndarray, request: np.ndarray) -> Estimate | None:
+    requests, codes = np.unique(request, return_inverse=True)
+    p, o = np.bincount(codes, predicted), np.bincount(codes, observed)
+    n = len(requests)
+    if n < 2 or o.sum() <= 0:
+        return None
+    ratio = float(p.sum() / o.sum())
+    error = float(np.sqrt(np.sum((p - ratio * o) ** 2) * n / (n - 1)) / o.sum())
+    return Estimate(ratio, ratio - 1.96 * error, ratio + 1.96 * error, n)
