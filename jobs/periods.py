@@ -21,6 +21,11 @@ class Periods:
     validation_from: int
     test_from: int
 
+    def take(self, requests: np.ndarray) -> Periods:
+        """The same for some of the requests (positions)."""
+        parts = (self.train[requests], self.validation[requests], self.test[requests])
+        return Periods(*parts, self.validation_from, self.test_from)
+
 
 def periods(slates: pa.Table, config: RunConfig) -> Periods:
     """By time: the last `test_share` of the requests, and before them the last `validation_share` of the rest."""

@@ -10,16 +10,20 @@ import pyarrow as pa
 from features.backfill import backfill
 from features.encoder import Encoder
 from features.spec import FeatureFrame
-from jobs.config import RunConfig
-from jobs.defaults import spec_of
+from jobs.data import kept
+from jobs.defaults import segment_of
 from jobs.periods import Periods, periods
+from jobs.run_folder import RunFolder
+from jobs.trip_candidates import answered, sample, trip_candidates
+from jobs.wishes import Wishes, wishes
 from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
 from marketplace.slates import flat, shown
+from retrieval.blend import Blend
+from retrieval.build import load_index
+from retrieval.pairs import pairs
 from value_model.batches import take
 from value_model.ranker import Labels, RankingData
-
-MIN_COUNT = 3  # a name seen less often shares the embedding of the unknown
 
 
 @dataclass(frozen=True)
@@ -51,24 +55,39 @@ class Prepared:
         return np.append(0, np.cumsum(np.diff(self.offsets)[requests]))
 
 
-def prepare(dataset: Dataset, config: RunConfig, *, slates: pa.Table | None = None) -> Prepared:
-    """Features, labels and splits of `slates` (None = the data set's own), sorted by time.
+def prepare(run: RunFolder) -> Prepared:
+    """The rows of a run whose retrieval is trained: recorded lists, or candidates as of each trip where there are none.
 
     A recorded data set is closed: what its feedback does not hold did not happen, so every row counts as settled.
     """
-    joined = attribute(dataset.slates if slates is None else slates, dataset.feedback)
-    asked = joined.slates
-    frame = backfill(dataset, asked, spec=spec_of(dataset))
-    return prepared(joined, frame, config, click=dataset.has_impressions)
+    dataset = kept(run.path)
+    encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
+    if dataset.has_impressions:
+        joined = attribute(dataset.slates, dataset.feedback)
+        return _prepared(dataset, joined, encoder, periods(joined.slates, run.config))
+    asked = wishes(dataset, encoder.spec, segment=segment_of(dataset))
+    period = periods(asked.slates, run.config)
+    trips = sample(period, known_items=np.diff(asked.known.state.offsets) > 0)
+    joined = attribute(_candidates(run, dataset, asked, trips, encoder), answered(dataset.feedback))
+    return _prepared(dataset, joined, encoder, period.take(trips))
 
 
-def prepared(joined: Attribution, frame: FeatureFrame, config: RunConfig, *, click: bool) -> Prepared:
-    """Splits by time, the encoder of the training rows, and the packed data of joined slates and their features."""
-    asked = joined.slates
-    period = periods(asked, config)
-    encoder = Encoder.fit(frame, requests=period.train, min_count=MIN_COUNT)
-    data = _ranking_data(joined, frame, encoder, click=click)
-    return Prepared(asked, joined.labels, frame, encoder, data, period)
+def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> Prepared:
+    frame = backfill(dataset, joined.slates, spec=encoder.spec)
+    data = _ranking_data(joined, frame, encoder, click=dataset.has_impressions)
+    return Prepared(joined.slates, joined.labels, frame, encoder, data, period)
+
+
+def _candidates(run: RunFolder, dataset: Dataset, asked: Wishes, trips: np.ndarray, encoder: Encoder) -> pa.Table:
+    from retrieval.two_tower import TwoTower
+
+    folder = run.path / "retrieval"
+    index, _ = load_index(folder / "index")
+    users = pairs(asked.known, encoder, weight=np.zeros(len(asked.weight)))
+    towers = TwoTower.load_towers(folder)
+    embeddings = towers.embed_queries(users.user_codes[trips], users.user_lists[trips], users.user_numbers[trips])
+    blend = Blend.load(folder / "blend.json")
+    return trip_candidates(dataset, asked, trips, embeddings, index=index, blend=blend)
 
 
 def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, *, click: bool) -> RankingData:
@@ -77,8 +96,3 @@ def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, *,
     position = flat(joined.slates, "position").to_numpy().astype(np.int32)
     considered = shown(joined.slates) if click else np.ones(len(position), bool)
     return RankingData(encoder.encode(frame), labels, position, considered.astype(np.float32))
-
-
-def requests_table(prepared: Prepared, requests: np.ndarray) -> pa.Table:
-    """The slates of some requests (bool [R])."""
-    return prepared.slates.filter(pa.array(requests))

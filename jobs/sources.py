@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jobs.wishes import segment_of_feedback
 from marketplace.dataset import Dataset
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
-from retrieval.interactions import interactions
+from retrieval.interactions import Interactions, interactions
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
 from retrieval.repeats import Repeats
@@ -18,23 +20,45 @@ ASK = 300  # items that each source proposes
 SURE_NEAREST = 50  # of the candidates: the towers' best, which alone know new items
 
 
-def counting_sources(dataset: Dataset, *, until: int, segment: str) -> list[CandidateSource]:
-    """Popularity by segment, the user's own repeats and co-visits, from the feedback before `until` (microseconds)."""
-    events = interactions(
-        dataset.feedback,
-        item_ids=dataset.items["item_id"],
-        until=until,
-        segment=segment_of_feedback(dataset, segment),
-    )
-    n_items = len(dataset.items)
-    sources = [Popularity(n_items), Repeats(n_items), CoVisits(n_items)]
-    for source in sources:
-        source.update(events)
-    return list(sources)
+class Counting:
+    """Popularity by segment, the shopper's own repeats and co-visits: they learn by counting, and can be advanced."""
+
+    def __init__(self, dataset: Dataset, *, segment: str) -> None:
+        self._dataset = dataset
+        self._segment = segment_of_feedback(dataset, segment)
+        n_items = len(dataset.items)
+        self._popularity, self._repeats, self._covisits = Popularity(n_items), Repeats(n_items), CoVisits(n_items)
+        self._until: int | None = None
+
+    def advance(self, until: int) -> Counting:
+        """Learn what happened before `until` (UTC microseconds); time only goes on."""
+        events = self._events(until)
+        for source in (self._popularity, self._repeats, self._covisits):
+            source.update(events)
+        self._until = until
+        return self
+
+    @property
+    def sources(self) -> list[CandidateSource]:
+        return [self._popularity, self._repeats, self._covisits]
+
+    def _events(self, until: int) -> Interactions:
+        items = self._dataset.items["item_id"]
+        return interactions(
+            self._dataset.feedback, item_ids=items, since=self._until, until=until, segment=self._segment
+        )
 
 
-def retriever(index: BuiltIndex, counting: list[CandidateSource], *, blend: Blend | None) -> Retriever:
-    """Nearest neighbours and the counting sources, merged by `blend`; without one by rank."""
-    sources = [Nearest(index), *counting]
-    quotas = {source.name: Quota(ask=ASK) for source in sources} | {"nearest": Quota(ask=ASK, sure=SURE_NEAREST)}
-    return Retriever(sources, quotas, blend=blend)
+def retriever(sources: Sequence[CandidateSource], *, blend: Blend | None) -> Retriever:
+    """The sources merged by `blend`; without one by rank."""
+    return Retriever(sources, quotas(sources), blend=blend)
+
+
+def quotas(sources: Sequence[CandidateSource]) -> dict[str, Quota]:
+    """What each source is asked for: a share of the places is sure to the towers."""
+    return {source.name: Quota(ASK, sure=SURE_NEAREST if isinstance(source, Nearest) else 0) for source in sources}
+
+
+def with_nearest(index: BuiltIndex, counting: Counting) -> list[CandidateSource]:
+    """All sources of a run, in the order that the blend knows them."""
+    return [Nearest(index), *counting.sources]

@@ -19,11 +19,11 @@ from jobs.data import kept
 from jobs.defaults import segment_of, spec_of
 from jobs.periods import Periods, periods
 from jobs.run_folder import RunFolder
-from jobs.sources import counting_sources, retriever
+from jobs.sources import Counting, retriever, with_nearest
 from jobs.wishes import Wishes, wishes
 from marketplace.dataset import Dataset
 from retrieval.blend import Blend, fit_blend
-from retrieval.build import build_index, save_index
+from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
@@ -69,8 +69,9 @@ def train_retrieval(run: RunFolder) -> None:
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
     blend = _fit_blend(dataset, asked, queries, period, index)
     blend.save(folder / "blend.json")
-    counting = counting_sources(dataset, until=period.test_from, segment=segment_of(dataset))
-    recall = held_out_recall(retriever(index, counting, blend=blend), _some(asked, queries, period.test, TEST_QUERIES))
+    counting = Counting(dataset, segment=segment_of(dataset)).advance(period.test_from)
+    merged = retriever(with_nearest(index, counting), blend=blend)
+    recall = held_out_recall(merged, _some(asked, queries, period.test, TEST_QUERIES))
     (folder / "recall.json").write_text(json.dumps({name: asdict(found) for name, found in recall.items()}, indent=1))
     print("   held-out orders, merged sources: " + ", ".join(f"{name} {found}" for name, found in recall.items()))
 
@@ -105,9 +106,9 @@ def _some(asked: Wishes, queries: np.ndarray, requests: np.ndarray, most: int) -
     return Asked(asked, chosen, queries[chosen])
 
 
-def _fit_blend(dataset: Dataset, asked: Wishes, queries: np.ndarray, period: Periods, index) -> Blend:  # type: ignore[no-untyped-def]
-    early = counting_sources(dataset, until=period.validation_from, segment=segment_of(dataset))
-    unblended: Retriever = retriever(index, early, blend=None)
+def _fit_blend(dataset: Dataset, asked: Wishes, queries: np.ndarray, period: Periods, index: BuiltIndex) -> Blend:
+    early = Counting(dataset, segment=segment_of(dataset)).advance(period.validation_from)
+    unblended = retriever(with_nearest(index, early), blend=None)
     sample = _some(asked, queries, period.validation, BLEND_QUERIES)
     pools = [unblended.pool(query, k=max(RECALL_AT)) for query in sample.queries()]
     return fit_blend(pools, sample.wanted())

@@ -14,11 +14,13 @@ NONE = "none"  # a version of what did not exist when the data was recorded
 
 
 def trips(dataset: Dataset) -> pa.Table:
-    """SLATE rows of the shopping trips of a purchase-only data set, with the distinct items bought, in time's order.
+    """SLATE rows of the shopping trips of a purchase-only data set, with the distinct known items bought, by time.
 
     `position` is 0: nothing was shown, and nothing says in which order it was looked at.
     """
-    orders = dataset.feedback.filter(pc.equal(dataset.feedback["event"].cast(pa.string()), "order"))
+    ordered = pc.equal(dataset.feedback["event"].cast(pa.string()), "order")
+    known = pc.is_in(dataset.feedback["item_id"].cast(pa.string()), dataset.items["item_id"].combine_chunks())
+    orders = dataset.feedback.filter(pc.and_(ordered, known))
     session = orders["session_id"].cast(pa.string()).combine_chunks().dictionary_encode()
     time = microseconds(orders["time"])
     code = session.indices.to_numpy(zero_copy_only=False).astype(np.int64)

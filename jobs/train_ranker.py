@@ -1,0 +1,68 @@
+"""Train what predicts: the MMoE, its calibrators, and the LightGBM twin that every report compares it with.
+
+The network stops early on the validation period; calibrators are fitted on the same later period, as served
+(positions unknown); the test period is predicted once, by everything, and kept for the evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from value_model.trees import Trees
+
+from jobs.prepare import Prepared, prepare
+from jobs.run_folder import RunFolder
+from value_model.calibration import Calibration, fit_calibration
+from value_model.config import NetworkConfig, TrainingConfig, TreesConfig
+from value_model.mmoe import MMoE
+from value_model.ranker import RankingData
+from value_model.training import fit
+
+HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
+
+
+def train_ranker(run: RunFolder) -> None:
+    """Write ranker/: mmoe, lightgbm, calibrators and held-out predictions."""
+    prepared, folder = prepare(run), run.part("ranker")
+    train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
+    test = prepared.part(prepared.period.test)
+    mmoe = _fit_mmoe(run, prepared, train, held_out)
+    mmoe.save(folder / "mmoe")
+    calibration = fit_calibration(mmoe.predict(held_out.inputs), held_out.labels, held_out.weight)
+    calibration.save(folder / "calibration.json")
+    keep(run, "mmoe", calibration(mmoe.predict(test.inputs)))
+    print("   LightGBM twin", flush=True)
+    trees, trees_calibration = fit_trees(train, held_out, prepared)
+    trees.save(folder / "lightgbm")
+    trees_calibration.save(folder / "lightgbm" / "calibration.json")
+    keep(run, "lightgbm", trees_calibration(trees.predict(test.inputs)))
+
+
+def _fit_mmoe(run: RunFolder, prepared: Prepared, train: RankingData, held_out: RankingData) -> MMoE:
+    rng = np.random.default_rng(run.config.seed)
+    clicks = train.labels.click is not None
+    encoder = prepared.encoder
+    mmoe = MMoE(encoder.spec, encoder.sizes, config=NetworkConfig(), click=clicks, rng=rng)
+    training = replace(TrainingConfig(), epochs=run.config.ranker_epochs)
+    fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=run.part("ranker") / "checkpoint.npz")
+    return mmoe
+
+
+def fit_trees(train: RankingData, held_out: RankingData, prepared: Prepared) -> tuple[Trees, Calibration]:
+    """The twin on the same rows and features, calibrated on the same period."""
+    trees = Trees.fit(train, spec=prepared.encoder.spec, config=TreesConfig())
+    return trees, fit_calibration(trees.predict(held_out.inputs), held_out.labels, held_out.weight)
+
+
+def keep(run: RunFolder, name: str, predictions: Mapping[str, np.ndarray]) -> None:
+    """Held-out predictions, for the evaluation."""
+    found = {head: predictions[head] for head in HEADS if head in predictions}
+    np.savez(run.part("ranker") / f"held_out_{name}.npz", allow_pickle=False, **found)
+
+
+def held_out(run: RunFolder, name: str) -> dict[str, np.ndarray]:
+    """What `keep` kept."""
+    with np.load(run.part("ranker") / f"held_out_{name}.npz", allow_pickle=False) as found:
+        return dict(found)

@@ -1,0 +1,96 @@
+"""Candidates as of each shopping trip, for data in which no list was recorded.
+
+For every sampled trip the retriever is asked what it would have proposed then: the counting sources know what came
+before the trip's week, histories and features what came before the trip, and the label is whether the shopper then
+ordered the candidate. Orders of items that were not proposed stay unseen; retrieval's recall says how many.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from tqdm.auto import tqdm
+
+from jobs.defaults import segment_of
+from jobs.periods import Periods
+from jobs.sources import Counting, retriever, with_nearest
+from jobs.trips import slates_of
+from jobs.wishes import Wishes
+from marketplace.dataset import Dataset
+from marketplace.splits import microseconds
+from retrieval.blend import Blend
+from retrieval.build import BuiltIndex
+from retrieval.retriever import Retriever
+
+WEEK = 7 * 86_400_000_000  # microseconds
+CANDIDATES = 100  # of a trip
+TRAIN, VALIDATION, TEST = 4000, 1000, 1500  # sampled trips of each period
+NEWEST = 3  # training trips are sampled from this many times as many newest ones
+
+
+def sample(period: Periods, *, known_items: np.ndarray) -> np.ndarray:
+    """Trips (increasing positions) that are asked: evenly spread, the training ones over the newest; bool `known_items`
+    [R] leaves out trips that bought nothing of the catalogue."""
+    chosen = []
+    for requests, most in ((period.train, TRAIN), (period.validation, VALIDATION), (period.test, TEST)):
+        trips = np.flatnonzero(requests & known_items)
+        trips = trips[-NEWEST * most :] if requests is period.train else trips
+        chosen.append(trips[np.linspace(0, len(trips) - 1, min(most, len(trips))).astype(int)])
+    return np.unique(np.concatenate(chosen))
+
+
+def trip_candidates(
+    dataset: Dataset, asked: Wishes, trips: np.ndarray, embeddings: np.ndarray, *, index: BuiltIndex, blend: Blend
+) -> pa.Table:
+    """SLATE rows of the trips (positions in `asked`) with their candidates at position 0; embeddings float32 [t, d]."""
+    time = microseconds(asked.slates["time"])[trips]
+    week = time // WEEK
+    counting = Counting(dataset, segment=segment_of(dataset))
+    found, scores, names, sizes = [], [], [], []
+    merged: Retriever | None = None
+    for place, trip in enumerate(tqdm(trips.tolist(), desc="candidates as of each trip", unit="trip")):
+        if merged is None or week[place] != week[place - 1]:
+            counting.advance(int(week[place] * WEEK))
+            merged = retriever(with_nearest(index, counting), blend=blend)
+        proposed = merged.retrieve(asked.query(trip, embeddings[place]), k=CANDIDATES)
+        found.append(proposed.items)
+        scores.append(proposed.score)
+        names.append(np.array(proposed.sources, object)[proposed.source])
+        sizes.append(len(proposed.items))
+    return _slates(dataset, asked, trips, np.concatenate(found), np.concatenate(scores), np.concatenate(names), sizes)
+
+
+def _slates(
+    dataset: Dataset,
+    asked: Wishes,
+    trips: np.ndarray,
+    rows: np.ndarray,
+    scores: np.ndarray,
+    names: np.ndarray,
+    sizes: list[int],
+) -> pa.Table:
+    taken = asked.slates.take(pa.array(trips))
+    request = {name: taken[name].combine_chunks() for name in taken.column_names if not _over_items(taken, name)}
+    of_items = {name: dataset.items[name].combine_chunks().take(pa.array(rows)) for name in ("item_id", "merchant_id")}
+    zeros = np.zeros(len(rows))
+    item = of_items | {
+        "price": dataset.items["price"].combine_chunks().take(pa.array(rows)),
+        "source": pa.array(names.tolist(), pa.string()),
+        "retrieval_score": pa.array(scores),
+        "merchant_value": pa.array(zeros),
+        "value": pa.array(zeros),
+        "position": pa.array(zeros.astype(np.int32)),
+        "propensity": pa.array(np.full(len(rows), np.nan)),
+    }
+    return slates_of(request, item, np.append(0, np.cumsum(sizes)))
+
+
+def _over_items(table: pa.Table, name: str) -> bool:
+    kind = table.schema.field(name).type
+    return pa.types.is_list(kind) or pa.types.is_map(kind)
+
+
+def answered(feedback: pa.Table) -> pa.Table:
+    """Orders that name their trip as the request they answer, so that they join the trips' candidates."""
+    place = feedback.column_names.index("request_id")
+    return feedback.set_column(place, feedback.schema.field("request_id"), feedback["session_id"].cast(pa.string()))
