@@ -61,10 +61,20 @@ class Log(Protocol):
     def feedback(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         """Feedback (FEEDBACK) by time."""
 
+    def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
+        """Feedback (FEEDBACK) that arrived after `mark` (0 = all), in order of arrival, and the mark to go on from.
+
+        For a reader that follows the log: whatever the events' own times, each is read exactly once.
+        """
+
+    def shown_after(self, mark: int, *, since: datetime | None = None, most: int = 1000) -> tuple[pa.Table, int]:
+        """The same for slates, `most` at a time: their columns item_id and position alone."""
+
     def close(self) -> None:
         """Release what the log holds; appended rows stay where the log is durable."""
 
 
+SHOWN = ["item_id", "position"]  # the columns of a slate that say what was shown
 FIRST, LAST = -(2**63), 2**63 - 1
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from threading import Lock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.log import DuplicateRequest, Receipt, UnknownRequest, admit, bounds
+from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
 from marketplace.schema import FEEDBACK
 from marketplace.slate import Slate, slates_to_table
 
@@ -54,8 +55,23 @@ class MemoryLog:
             table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback]).combine_chunks()
         return _between(table, bounds(since, until))
 
+    def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
+        with self._lock:
+            table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback]).slice(mark)
+        return _not_before(table.combine_chunks(), since), mark + len(table)
+
+    def shown_after(self, mark: int, *, since: datetime | None = None, most: int = 1000) -> tuple[pa.Table, int]:
+        with self._lock:
+            batch = list(islice(self._slates.values(), mark, mark + most))
+        return _not_before(slates_to_table(batch), since).select(SHOWN), mark + len(batch)
+
     def close(self) -> None:
         """Nothing to release."""
+
+
+def _not_before(table: pa.Table, since: datetime | None) -> pa.Table:
+    first, _ = bounds(since, None)
+    return table.filter(pa.array(table["time"].cast(pa.int64()).to_numpy() >= first))
 
 
 def _between(table: pa.Table, limits: tuple[int, int]) -> pa.Table:

@@ -21,7 +21,7 @@ from time import monotonic, sleep
 
 import pyarrow as pa
 
-from marketplace.log import DuplicateRequest, Receipt, UnknownRequest, admit, bounds
+from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
 from marketplace.slates import PLAIN_SLATE, plain
@@ -41,6 +41,7 @@ COLUMNS = ", ".join(FEEDBACK.names)
 ADD_SLATE = "INSERT INTO slates (request_id, time, body) VALUES (?, ?, ?)"
 ADD_FEEDBACK = f"INSERT OR IGNORE INTO feedback ({COLUMNS}) VALUES ({', '.join('?' * len(FEEDBACK))})"
 BETWEEN = "WHERE time >= ? AND time < ? ORDER BY time, arrival"
+ARRIVED = "WHERE arrival > ? AND time >= ? ORDER BY arrival LIMIT ?"
 PLAIN_FEEDBACK = pa.schema(
     [f.with_type(pa.int64() if pa.types.is_timestamp(f.type) else plain(f.type)) for f in FEEDBACK]
 )
@@ -99,6 +100,22 @@ class SqliteLog:
             rows = connection.execute(f"SELECT {COLUMNS} FROM feedback {BETWEEN}", bounds(since, until)).fetchall()
         columns = [pa.array([row[j] for row in rows], f.type) for j, f in enumerate(PLAIN_FEEDBACK)]
         return pa.Table.from_arrays(columns, schema=PLAIN_FEEDBACK).cast(FEEDBACK)
+
+    def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
+        query = f"SELECT arrival, {COLUMNS} FROM feedback {ARRIVED}"
+        with self._open() as connection:
+            rows = connection.execute(query, (mark, bounds(since, None)[0], -1)).fetchall()
+        columns = [pa.array([row[j] for row in rows], f.type) for j, f in enumerate(PLAIN_FEEDBACK, 1)]
+        table = pa.Table.from_arrays(columns, schema=PLAIN_FEEDBACK).cast(FEEDBACK)
+        return table, rows[-1][0] if rows else mark
+
+    def shown_after(self, mark: int, *, since: datetime | None = None, most: int = 1000) -> tuple[pa.Table, int]:
+        query = f"SELECT arrival, body FROM slates {ARRIVED}"
+        with self._open() as connection:
+            rows = connection.execute(query, (mark, bounds(since, None)[0], most)).fetchall()
+        schema = pa.schema([PLAIN_SLATE.field(name) for name in SHOWN])
+        batches = [_unpack(body).select(SHOWN) for _, body in rows]
+        return pa.Table.from_batches([b.cast(schema) for b in batches], schema), rows[-1][0] if rows else mark
 
     def close(self) -> None:
         with self._lock:

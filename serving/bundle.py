@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def build_engine(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
         currency=bundle.catalogue.currency,
+        known_until=datetime.fromisoformat(str(bundle.manifest.facts["known_until"])),
         config=bundle.config,
         encoder=bundle.encoder,
         shelf=shelf,

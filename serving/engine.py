@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +23,12 @@ from marketplace.log import Log
 from marketplace.slate import Slate
 from serving.config import ServingConfig
 from serving.finder import Finder, Found, check_names, given, segment_of
+from serving.following import Follower
 from serving.request import Request, seed_of
 from serving.scorer import Scorer
 from serving.service import State
 from serving.shelf import Shelf
-from serving.slates import build_slate, shown_table
+from serving.slates import build_slate
 from serving.stages import Stages
 from serving.valuation import Valuation
 from value_model.policy import Chosen, SlatePolicy, Traits
@@ -37,11 +39,16 @@ NO_ROWS = np.empty(0, np.int32)
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What an engine is made of; `versions` has the six names of `serving.answers.VERSIONS`."""
+    """What an engine is made of.
+
+    `versions` has the six names of `serving.answers.VERSIONS`; a bundle's own store knows what happened before
+    `known_until`, and the log tells the rest.
+    """
 
     bundle: str
     versions: Mapping[str, str]
     currency: str
+    known_until: datetime
     config: ServingConfig
     encoder: Encoder
     shelf: Shelf
@@ -56,6 +63,8 @@ class RankingEngine:
 
     def __init__(self, parts: Parts, *, store: FeatureStore, log: Log) -> None:
         self.parts, self.store, self.log = parts, store, log
+        self._follower = Follower(log, store, since=parts.known_until, every=parts.config.follow_seconds)
+        self._follower.follow()
         self.seconds: Mapping[str, float] = {}
 
     @property
@@ -74,6 +83,8 @@ class RankingEngine:
         """
         stages, shelf = Stages(), self.parts.shelf
         check_names(request, shelf)
+        self._follower.follow()
+        stages.mark("follow")
         found, segment = self._candidates(request, stages)
         known = self.store.known(request, found.rows, price=shelf.price[found.rows])
         stages.mark("store_items")
@@ -81,8 +92,6 @@ class RankingEngine:
         stages.mark("slate")
         self.log.append(slate)
         stages.mark("log")
-        self.store.show(shown_table(slate))
-        stages.mark("show")
         self.seconds = stages.seconds
         return slate
 
@@ -93,6 +102,7 @@ class RankingEngine:
     def record(self, feedback: pa.Table) -> tuple[int, int]:
         """(accepted, duplicates) of a FEEDBACK table, after it is on record and the store knows it."""
         receipt = self.log.append_feedback(feedback)
+        self._follower.follow(at_once=True)
         return receipt.accepted, receipt.duplicates
 
     def _candidates(self, request: Request, stages: Stages) -> tuple[Found, str]:

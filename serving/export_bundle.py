@@ -24,16 +24,17 @@ from retrieval.source import CandidateSource
 from retrieval.two_tower import TwoTower
 from serving.bundle import AGAIN, build_engine, load_bundle
 from serving.config import DEFAULTS, ServingConfig
-from serving.export_onnx import export_onnx, refuse_difference, write_traced
+from serving.export_onnx import export_onnx, write_graph
 from serving.export_savedmodel import export_savedmodel
-from serving.graphs import Calibrate, Calibrators, probe_inputs
 from serving.manifest import Manifest, agree, content_hash, seal, written_whole
 from serving.onnx_scorer import OnnxScorer
+from serving.parity import probe_inputs, refuse_difference
 from serving.retriever_files import save_retriever
 from serving.tensorflow_scorer import TensorFlowScorer
+from value_model.calibration import Calibration
 from value_model.formula import ValuePolicy, to_toml
+from value_model.graphs import Graphs
 from value_model.mmoe import MMoE
-from value_model.ranker import composed
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,7 @@ class Trained:
     """Everything that was learned, ready to be served.
 
     `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`.
-    `towers`, `index` None = no source is `nearest`. `calibrators` None = the network's predictions as they are.
-    `metrics` is JSON: what evaluation said.
+    `towers`, `index` None = no source is `nearest`. `metrics` is JSON: what evaluation said.
     """
 
     dataset: Dataset
@@ -50,7 +50,7 @@ class Trained:
     known_until: datetime
     encoder: Encoder
     ranker: MMoE
-    calibrators: Calibrators | None
+    calibration: Calibration
     policy: ValuePolicy
     sources: Sequence[CandidateSource]
     quotas: Mapping[str, Quota]
@@ -99,22 +99,21 @@ def _write_retrieval(trained: Trained, draft: Path) -> None:
         save_index(trained.index, draft / "index", item_ids=trained.dataset.items["item_id"].to_pylist())
     if trained.towers is not None:
         agree(trained.encoder.spec.version, trained.towers.spec.version, what="feature spec of the towers", fix=AGAIN)
-        write_traced(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
+        write_graph(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
 
 
 def _write_ranker(trained: Trained, draft: Path) -> None:
     """Network, ONNX graphs and SavedModel; the last two are compared with the first."""
     ranker, folder = trained.ranker, draft / "ranker"
-    calibrate: Calibrate = (lambda heads: heads) if trained.calibrators is None else trained.calibrators.graph
+    graphs = Graphs(ranker, trained.calibration)
     agree(trained.encoder.spec.version, ranker.spec.version, what="feature spec of the ranker", fix=AGAIN)
     ranker.save(folder / "trained")
-    calibrators = "{}\n" if trained.calibrators is None else trained.calibrators.to_json()
-    (draft / "calibrators.json").write_text(calibrators, encoding="utf-8")
-    export_onnx(ranker, calibrate, folder=folder)
-    export_savedmodel(ranker, calibrate, trained.policy, folder=folder / "savedmodel" / "1")
+    trained.calibration.save(draft / "calibrators.json")
+    export_onnx(ranker, graphs, folder=folder)
+    export_savedmodel(ranker, graphs, trained.policy, folder=folder / "savedmodel" / "1")
     probe = probe_inputs(ranker, rows=64, rng=np.random.default_rng(1))
     saved, served = TensorFlowScorer(folder / "savedmodel" / "1").score(probe), OnnxScorer(folder).score(probe)
-    refuse_difference(saved, composed(served), twins="SavedModel and ONNX graphs")
+    refuse_difference(saved, served, twins="SavedModel and ONNX graphs")
 
 
 def _versions(trained: Trained, draft: Path) -> dict[str, str]:

@@ -21,12 +21,15 @@ import numpy as np
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
 from marketplace.schema import SURFACES
-from serving.graphs import REQUEST, Calibrate, NetworkRanker, Tensors, heads_of_inputs, kind, probe_inputs, specs
+from serving.parity import probe_inputs
 from serving.scorer import INPUTS, USER_INPUTS, input_widths
 from serving.warmup import write_warmup
 from value_model.formula import ValuePolicy
 from value_model.formula_graph import graph_values
+from value_model.graphs import Graphs
+from value_model.mmoe import MMoE
 
+Tensors = Mapping[str, tf.Tensor]
 WEIGHT = "weight_"
 SURFACE = "surface"
 HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
@@ -36,16 +39,22 @@ WARMUP_ROWS = (500, 100, 1)
 class Servable(tf.Module):
     """Holds the network's variables and the three signatures."""
 
-    def __init__(self, ranker: NetworkRanker, calibrate: Calibrate, policy: ValuePolicy) -> None:
+    def __init__(self, ranker: MMoE, graphs: Graphs, policy: ValuePolicy) -> None:
         super().__init__(name="value_model")
-        self.network = ranker.network
-        self._policy, self._of_inputs = policy, heads_of_inputs(ranker, calibrate)
-        self.heads = _traced(self._of_inputs, [*specs(ranker.spec, INPUTS), REQUEST])
+        self.graphs, self._policy = graphs, policy
+        self.heads = _traced(self._heads, list(graphs.whole.input_signature))
         shared = [*_one_request(ranker), *(tf.TensorSpec([None], tf.float64, name=n) for n in quantities(policy))]
         surface = tf.TensorSpec([], tf.int32, name=SURFACE)
         weights = [tf.TensorSpec([], tf.float64, name=WEIGHT + name) for name in policy.weight]
         self.value = _traced(self._with_own_weights, [*shared, surface])
         self.value_with_weights = _traced(self._with_given_weights, [*shared, *weights])
+
+    def _heads(self, given: Tensors) -> dict[str, tf.Tensor]:
+        """The heads in float64, ctcvr and gmv composed in it."""
+        found = self.graphs.whole(**{name: given[name] for name in (*INPUTS, "request")})
+        heads = {name: tf.cast(values, tf.float64) for name, values in found.items()}
+        ctcvr = heads["ctr"] * heads["cvr"] if "ctr" in heads else heads["ctcvr"]
+        return heads | {"ctcvr": ctcvr, "gmv": ctcvr * heads["order_value"]}
 
     def _with_own_weights(self, given: Tensors) -> dict[str, tf.Tensor]:
         own = [list(self._policy.weights_for(surface=surface).values()) for surface in SURFACES]
@@ -57,7 +66,7 @@ class Servable(tf.Module):
 
     def _values(self, given: Tensors, weights: Tensors) -> dict[str, tf.Tensor]:
         request = tf.zeros([tf.shape(given["cross_numbers"])[0]], tf.int32)
-        heads = self._of_inputs({**given, "request": request})
+        heads = self._heads({**given, "request": request})
         columns = {**heads, **{name: given[name] for name in quantities(self._policy)}}
         named = graph_values(self._policy, columns, weights=weights)
         return heads | named | {"value": named[self._policy.result]}
@@ -68,9 +77,9 @@ def quantities(policy: ValuePolicy) -> tuple[str, ...]:
     return tuple(name for name in policy.inputs if name not in HEADS)
 
 
-def export_savedmodel(ranker: NetworkRanker, calibrate: Calibrate, policy: ValuePolicy, *, folder: Path) -> None:
+def export_savedmodel(ranker: MMoE, graphs: Graphs, policy: ValuePolicy, *, folder: Path) -> None:
     """Write the SavedModel with its warm-up requests."""
-    servable = Servable(ranker, calibrate, policy)
+    servable = Servable(ranker, graphs, policy)
     signatures = {
         name: getattr(servable, name).get_concrete_function() for name in ("heads", "value", "value_with_weights")
     }
@@ -120,10 +129,11 @@ def graph_names(savedmodel: Path, signature: str) -> tuple[dict[str, str], dict[
     )
 
 
-def _one_request(ranker: NetworkRanker) -> list[tf.TensorSpec]:
+def _one_request(ranker: MMoE) -> list[tf.TensorSpec]:
     widths = input_widths(ranker.spec)
     rows = {name: 1 if name in USER_INPUTS else None for name in INPUTS}
-    return [tf.TensorSpec([rows[name], widths[name]], kind(name), name=name) for name in INPUTS]
+    kinds = {name: tf.float32 if name.endswith("_numbers") else tf.int32 for name in INPUTS}
+    return [tf.TensorSpec([rows[name], widths[name]], kinds[name], name=name) for name in INPUTS]
 
 
 def _traced(

@@ -16,9 +16,7 @@ import onnxruntime
 from features.spec import FeatureSpec, ModelInputs
 from serving.item_parts import CAPACITY, ItemParts
 from serving.manifest import agree
-from serving.scorer import ITEM_INPUTS, USER_INPUTS, input_widths
-
-GRAPHS = ("user.onnx", "item.onnx", "heads.onnx")
+from serving.scorer import ITEM_INPUTS, input_widths
 
 
 def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -30,11 +28,11 @@ def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
 
 
 class OnnxScorer:
-    """Follows `Scorer`; `folder` holds the three graphs."""
+    """Follows `Scorer`; `folder` holds the two graphs."""
 
     def __init__(self, folder: Path, *, capacity: int = CAPACITY) -> None:
-        self._user, self._item, self._heads = (session(folder / name) for name in GRAPHS)
-        self._user_takes, self._item_takes, self._heads_take = map(_inputs_of, (self._user, self._item, self._heads))
+        self._item, self._heads = session(folder / "item.onnx"), session(folder / "heads.onnx")
+        self._item_takes, self._heads_take = _inputs_of(self._item), _inputs_of(self._heads)
         self._names = [output.name for output in self._heads.get_outputs()]
         self.parts = ItemParts(
             self._compute_items,
@@ -48,20 +46,15 @@ class OnnxScorer:
 
     def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """float64 [N] a head."""
-        user = {name: getattr(inputs, name) for name in USER_INPUTS if name in self._user_takes}
-        given = {
-            "user_part": self._user.run(None, user)[0],
-            "item_part": self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items),
-            "cross_numbers": inputs.cross_numbers,
-            "request": inputs.request,
-        }
-        found = self._heads.run(self._names, {name: given[name] for name in self._heads_take})
+        item_part = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
+        given = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
+        found = self._heads.run(self._names, given | {"item_part": item_part})
         return {name: values.astype(np.float64) for name, values in zip(self._names, found, strict=True)}
 
     def check(self, spec: FeatureSpec) -> None:
         """Raise BundleError where a graph takes inputs of another width than `spec` gives."""
         widths = input_widths(spec)
-        for graph in (self._user, self._item, self._heads):
+        for graph in (self._item, self._heads):
             for given in graph.get_inputs():
                 if given.name in widths:
                     what = f"columns of the ranker's input {given.name}"

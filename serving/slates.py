@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
 
 from features.known import Known
 from features.spec import Group, Kind
@@ -94,10 +93,3 @@ def categorical_features(known: Known, shelf: Shelf, rows: np.ndarray) -> dict[s
             texts = values.flatten() if feature.kind is Kind.CATEGORIES else values
             columns[feature.name] = texts.to_numpy(zero_copy_only=False)
     return columns
-
-
-def shown_table(slate: Slate) -> pa.Table:
-    """The columns of a one-row SLATE table that `FeatureStore.show` reads, of the shown items."""
-    shown = slate.position > 0
-    items = pa.array([slate.item_id[shown]], pa.list_(pa.string()))
-    return pa.table({"item_id": items, "position": pa.array([slate.position[shown]], pa.list_(pa.int32()))})

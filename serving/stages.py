@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 STAGES = (
+    "follow",
     "store_user",
     "embed",
     "retrieve",
@@ -15,7 +16,6 @@ STAGES = (
     "choose",
     "slate",
     "log",
-    "show",
 )
 
 

@@ -8,13 +8,14 @@ from small_ranker import SPEC, small_ranker
 
 from features.keras2 import tensorflow as tf
 from marketplace.schema import SURFACES
-from serving.export_onnx import difference
 from serving.export_savedmodel import export_savedmodel, graph_names, quantities, value_call
-from serving.graphs import probe_inputs
+from serving.parity import difference, probe_inputs
 from serving.scorer import INPUTS, input_widths
 from serving.tensorflow_scorer import TensorFlowScorer
 from serving.warmup import read_warmup
+from value_model.calibration import Calibration
 from value_model.formula import default_policy, evaluate_all
+from value_model.graphs import Graphs
 
 POLICY = default_policy()
 C_LOADER = Path(__file__).parents[2] / "serving" / "c_loader" / "run_savedmodel.c"
@@ -23,7 +24,7 @@ C_LOADER = Path(__file__).parents[2] / "serving" / "c_loader" / "run_savedmodel.
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     ranker, folder = small_ranker(), tmp_path_factory.mktemp("export") / "1"
-    export_savedmodel(ranker, lambda heads: heads, POLICY, folder=folder)
+    export_savedmodel(ranker, Graphs(ranker, Calibration()), POLICY, folder=folder)
     return ranker, folder
 
 

@@ -1,0 +1,50 @@
+"""A feature store that keeps up with the log, so that every worker knows what every other worker recorded.
+
+Events and impressions reach the store only through the log, in order of arrival and each exactly once: a repeat is
+dropped by the log, and a service that starts again reads what happened since its bundle was made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from features.store import FeatureStore
+from marketplace.log import Log
+
+BATCH = 1000  # slates read at once
+
+
+class Follower:
+    """Tells `store` what the log holds from `since` on, when asked and at most every `every` seconds."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: FeatureStore,
+        *,
+        since: datetime,
+        every: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
+        self._feedback, self._slates = 0, 0
+        self._followed = -float("inf")
+
+    def follow(self, *, at_once: bool = False) -> None:
+        """Read what arrived since the last time; `at_once` = whenever that was."""
+        now = self._clock()
+        if not at_once and now - self._followed < self._every:
+            return
+        self._followed = now
+        events, self._feedback = self._log.feedback_after(self._feedback, since=self._since)
+        if len(events):
+            self._store.update(events)
+        while True:
+            before = self._slates
+            shown, self._slates = self._log.shown_after(before, since=self._since, most=BATCH)
+            if len(shown):
+                self._store.show(shown)
+            if self._slates - before < BATCH:
+                return

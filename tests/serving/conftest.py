@@ -1,0 +1,13 @@
+import pytest
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory):
+    """A whole bundle of a small simulated market, exported once; not to be written to."""
+    from market import trained_market
+
+    from serving.export_bundle import export_bundle
+
+    folder = tmp_path_factory.mktemp("bundles") / "first"
+    export_bundle(trained_market(), folder)
+    return folder

@@ -1,0 +1,95 @@
+"""A small simulated market with untrained models whose weights are random: the real path, without the training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+
+import numpy as np
+
+from features.backfill import backfill
+from features.definitions import standard_spec
+from features.encoder import Encoder
+from features.spec import ModelInputs
+from features.store import MemoryStore
+from marketplace.simulator import SimulatorConfig, simulate
+from retrieval.build import build_index
+from retrieval.config import RetrievalConfig
+from retrieval.interactions import interactions
+from retrieval.nearest import Nearest
+from retrieval.pairs import item_inputs
+from retrieval.popularity import Popularity
+from retrieval.repeats import Repeats
+from retrieval.retriever import Quota
+from retrieval.two_tower import TwoTower
+from serving.config import ServingConfig
+from serving.export_bundle import Trained
+from value_model.calibration import Calibration, Calibrator
+from value_model.config import NetworkConfig
+from value_model.formula import default_policy
+from value_model.mmoe import MMoE
+
+NETWORK = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(16, 8), tower_units=8)
+TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,))
+
+
+@cache
+def trained_market() -> Trained:
+    rng = np.random.default_rng(3)
+    small = replace(SimulatorConfig.small(), requests=400, users=150, items=400, merchants=40)
+    dataset = simulate(small, rng).dataset
+    spec = standard_spec()
+    frame = backfill(dataset, dataset.slates.slice(0, 300), spec=spec)
+    encoder = Encoder.fit(frame)
+    inputs = encoder.encode(frame)
+    until = dataset.slates["time"][-1].as_py() + timedelta(seconds=1)
+    store = MemoryStore.of(dataset, spec=spec, until=until)
+    ranker = MMoE(spec, encoder.sizes, config=NETWORK, click=True, rng=rng)
+    _randomise(ranker, rng)
+    _adapt(ranker, inputs)
+    towers = TwoTower(spec, encoder.sizes, config=TOWERS, rng=rng)
+    items = item_inputs(store.catalogue, encoder)
+    towers.item_tower.encoder.numbers.adapt(items.numbers)
+    queries = towers.embed_queries(inputs.user_codes[:50], inputs.user_lists[:50], inputs.user_numbers[:50])
+    index = build_index("exact", towers.embed_items(items), queries=queries)
+    sources = (Nearest(index), *_learned(dataset, until))
+    return Trained(
+        dataset=dataset,
+        store=store,
+        known_until=until,
+        encoder=encoder,
+        ranker=ranker,
+        calibration=Calibration({"ctr": Calibrator("platt", slope=0.9, intercept=-0.5)}),
+        policy=default_policy(currency=dataset.currency),
+        sources=sources,
+        quotas={source.name: Quota(100, 2) for source in sources},
+        towers=towers,
+        index=index,
+        config=ServingConfig(candidates=60),
+        metrics={"order AUC": 0.5},
+    )
+
+
+def _learned(dataset, until):
+    micros = int(until.timestamp() * 1e6)
+    events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
+    sources = Popularity(len(dataset.items)), Repeats(len(dataset.items))
+    for source in sources:
+        source.update(events)
+    return sources
+
+
+def _adapt(ranker: MMoE, inputs: ModelInputs) -> None:
+    """Number transforms from the inputs, and log order value around 50."""
+    ranker.network.user.numbers.adapt(inputs.user_numbers)
+    ranker.network.item.numbers.adapt(inputs.item_numbers)
+    ranker.network.cross.adapt(inputs.cross_numbers)
+    ranker.network.log_value.assign([np.log(50.0), 0.5, 1.0, 8.0])
+
+
+def _randomise(ranker: MMoE, rng: np.random.Generator) -> None:
+    """What starts at zero gets a small random value, so that every head tells items apart."""
+    for variable in ranker.network.trainable_variables:
+        if not variable.numpy().any():
+            variable.assign(rng.normal(0, 0.1, variable.shape).astype(np.float32))

@@ -1,0 +1,275 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from market import trained_market
+
+from features.keras2 import tensorflow as tf
+from features.served import served
+from features.store import MemoryStore
+from marketplace.log import DuplicateRequest
+from marketplace.memory_log import MemoryLog
+from marketplace.schema import FEEDBACK, conform
+from marketplace.slate import slates_to_table, table_to_slates
+from marketplace.sqlite_log import SqliteLog
+from serving.bundle import build_engine, load_bundle
+from serving.export_savedmodel import quantities, value_call
+from serving.parity import difference
+from serving.replay import NotReplayable, replay
+from serving.request import Request, UnknownName
+from serving.stages import STAGES
+from serving.tensorflow_scorer import TensorFlowScorer
+
+ALL_SURFACES = ("home", "search", "store_page", "product_page")
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_folder):
+    return load_bundle(bundle_folder)
+
+
+@pytest.fixture
+def engine(bundle):
+    return build_engine(bundle, log=MemoryLog())
+
+
+@pytest.fixture(scope="module")
+def market():
+    return trained_market()
+
+
+def ask(market, surface="home", **changes):
+    users = market.dataset.feedback["user_id"].to_pylist()
+    page = {
+        "search": {"query": "coffee"},
+        "store_page": {"page_merchant_id": market.dataset.items["merchant_id"][0].as_py()},
+        "product_page": {"page_item_id": market.dataset.items["item_id"][5].as_py()},
+    }
+    wanted = {
+        "request_id": f"r {surface}",
+        "time": market.known_until,
+        "surface": surface,
+        "user_id": users[0],
+        "k": 10,
+    }
+    return Request(**wanted | page.get(surface, {}) | {"context": {"country": "SA", "device": "app"}} | changes)
+
+
+@pytest.mark.parametrize("surface", ALL_SURFACES)
+def test_every_surface_is_answered_and_logged(engine, market, surface):
+    slate = engine.rank(ask(market, surface))
+    assert engine.log.slate(slate.request_id) == slate
+    shown = slate.position > 0
+    assert sorted(slate.position[shown]) == list(range(1, shown.sum() + 1))
+    assert 0 < shown.sum() <= 10
+    assert len(set(slate.item_id)) == len(slate) <= 60
+    assert np.ptp(slate.value) > 0
+    assert set(slate.predictions) == {"ctr", "cvr", "ctcvr", "order_value", "gmv"}
+    assert set(engine.seconds) == set(STAGES)
+
+
+def test_greedy_shows_the_highest_values_in_order(engine, market):
+    slate = engine.rank(ask(market))
+    best = np.argsort(-slate.value, kind="stable")[:10]
+    assert slate.position[best].tolist() == list(range(1, 11))
+    assert (slate.propensity[best] == 1).all()
+    assert np.isnan(np.delete(slate.propensity, best)).all()
+
+
+def test_a_store_page_shows_its_merchant_alone(engine, market):
+    request = ask(market, "store_page")
+    assert set(engine.rank(request).merchant_id) == {request.page_merchant_id}
+
+
+def test_what_is_out_of_stock_excluded_or_on_the_page_is_not_proposed(engine, market):
+    stock = dict(
+        zip(market.dataset.items["item_id"].to_pylist(), market.dataset.items["in_stock"].to_pylist(), strict=True)
+    )
+    first = engine.rank(ask(market, "product_page"))
+    assert all(stock[item] for item in first.item_id)
+    banned = tuple(first.item_id[:5])
+    again = engine.rank(ask(market, "product_page", request_id="r2", exclude=banned))
+    assert not set(banned) & set(again.item_id)
+    assert ask(market, "product_page").page_item_id not in set(first.item_id)
+
+
+def test_candidates_of_the_caller_are_ranked_as_given(engine, market):
+    items = market.dataset.items["item_id"].to_pylist()[20:5:-1]
+    slate = engine.rank(ask(market, candidates=(*items, "nobody's")))
+    assert slate.item_id.tolist() == items
+    assert set(slate.source) == {"caller"}
+
+
+def test_predictions_are_the_rankers_on_features_from_the_store(engine, market):
+    request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:30]))
+    slate = engine.rank(request)
+    known = market.store.known(request, np.arange(30, dtype=np.int32))
+    expected = market.calibration(market.ranker.predict(market.encoder.encode(known.frame())))
+    for head, values in expected.items():
+        assert difference(values, slate.predictions[head]) < 1e-6
+
+
+def test_values_are_the_hand_arithmetic_of_the_default_formula(engine, market):
+    slate = engine.rank(ask(market))
+    p, w = slate.predictions, slate.weights
+    merchants = {row["merchant_id"]: row for row in market.dataset.merchants.to_pylist()}
+    for row in (0, 7, 31):
+        merchant = merchants[slate.merchant_id[row]]
+        joined = merchant["joined"]
+        age = np.inf if joined is None else max((slate.time - joined) / timedelta(days=1), 0)
+        worth = (
+            merchant["commission_rate"] * p["gmv"][row]
+            + w["w_quality"] * merchant["quality"]
+            + w["w_new"] * 2 ** (-age / 30)
+        )
+        value = (
+            w["w_click"] * p["ctr"][row]
+            + w["w_order"] * p["ctcvr"][row]
+            + w["w_gmv"] * p["gmv"][row]
+            + w["w_merchant"] * worth
+        )
+        assert slate.merchant_value[row] == pytest.approx(worth, rel=1e-5)
+        assert slate.value[row] == pytest.approx(value, rel=1e-5)
+
+
+def test_contributions_sum_to_the_value_to_the_last_bit(engine, market):
+    slate = engine.rank(ask(market))
+    terms = engine.explain(slate)
+    assert len(terms) == 4
+    assert np.array_equal(sum(terms.values()), slate.value)
+
+
+def test_a_surface_has_its_own_weights(engine, market):
+    home, page = engine.rank(ask(market)), engine.rank(ask(market, "store_page"))
+    assert home.weights["w_merchant"] == 1.0
+    assert page.weights["w_merchant"] == 0.0
+
+
+@pytest.mark.parametrize("surface", ALL_SURFACES)
+@pytest.mark.parametrize("temperature", [None, 0.05])
+def test_a_replay_of_a_logged_slate_gives_the_same_bits(bundle, market, surface, temperature):
+    parts = replace(bundle, config=replace(bundle.config, temperature=temperature))
+    engine = build_engine(parts, log=MemoryLog())
+    for number in range(5):
+        engine.rank(ask(market, surface, request_id=f"{number}", k=7))
+    stored = table_to_slates(engine.log.slates())
+    fresh = build_engine(parts, log=MemoryLog())
+    for slate in stored:
+        again = replay(fresh.parts, slate)
+        assert again.differs == ()
+        assert again.slate == slate
+
+
+def test_a_replay_notices_what_was_changed(engine, market):
+    slate = engine.rank(ask(market))
+    ctr = slate.predictions["ctr"].copy()
+    ctr[3] += 1e-9
+    assert replay(engine.parts, replace(slate, predictions={**slate.predictions, "ctr": ctr})).differs == (
+        "predictions.ctr",
+    )
+    with pytest.raises(NotReplayable, match="answered by ranker other"):
+        replay(engine.parts, replace(slate, ranker_version="other"))
+
+
+def test_the_same_request_and_seed_draw_the_same_slate(bundle, market):
+    drawing = replace(bundle, config=replace(bundle.config, temperature=0.5))
+
+    def shown(seed):
+        slate = build_engine(drawing, log=MemoryLog()).rank(ask(market, seed=seed))
+        return slate.item_id[np.argsort(slate.position)[-10:]].tolist()
+
+    assert shown(1) == shown(1)
+    assert len({tuple(shown(seed)) for seed in range(5)}) > 1
+
+
+def test_the_savedmodel_values_the_logged_features_as_the_answer_did(bundle, engine, market):
+    """Flask answers what the engine logs; TF-Serving gets the features as logged through signature `value`."""
+    signature = tf.saved_model.load(str(bundle.savedmodel)).signatures["value"]
+    for surface in ALL_SURFACES:
+        slate = engine.rank(ask(market, surface))
+        inputs = market.encoder.encode(served(slates_to_table([slate]), market.encoder.spec))
+        columns = {name: engine.parts.valuation.columns(slate)[name] for name in quantities(bundle.policy)}
+        call = value_call(inputs, columns, surface=surface)
+        answers = signature(**{name: tf.constant(values) for name, values in call.items()})
+        for name, logged in {**slate.predictions, "value": slate.value, "merchant_value": slate.merchant_value}.items():
+            assert difference(logged, answers[name].numpy()) < 1e-6
+
+
+def test_the_tensorflow_scorer_ranks_alike(bundle, engine, market):
+    twin = build_engine(bundle, log=MemoryLog(), scorer=TensorFlowScorer(bundle.savedmodel))
+    a, b = engine.rank(ask(market)), twin.rank(ask(market))
+    assert difference(a.value, b.value) < 1e-6
+
+
+def test_a_request_id_is_ranked_once(engine, market):
+    engine.rank(ask(market))
+    with pytest.raises(DuplicateRequest):
+        engine.rank(ask(market))
+
+
+def test_unknown_pages_and_candidates_are_refused(engine, market):
+    with pytest.raises(UnknownName, match="page_item_id 'gone'"):
+        engine.rank(ask(market, "product_page", page_item_id="gone"))
+    with pytest.raises(UnknownName, match="page_merchant_id 'gone'"):
+        engine.rank(ask(market, "store_page", page_merchant_id="gone"))
+    with pytest.raises(UnknownName, match="none of the candidates"):
+        engine.rank(ask(market, candidates=("gone",)))
+
+
+def test_a_stranger_is_answered_too(engine, market):
+    slate = engine.rank(ask(market, user_id="never seen", context={}))
+    assert (slate.position > 0).sum() == 10
+
+
+def test_nothing_left_to_show_is_an_empty_slate(engine, market):
+    everything = tuple(market.dataset.items["item_id"].to_pylist())
+    slate = engine.rank(ask(market, exclude=everything))
+    assert len(slate) == 0
+    assert engine.log.slate(slate.request_id) == slate
+
+
+def feedback(market, item, *, feedback_id="f1", event="click"):
+    time = market.known_until + timedelta(seconds=30)
+    row = {"feedback_id": feedback_id, "event": event, "time": time, "user_id": "newcomer", "item_id": item}
+    return conform(pa.Table.from_pylist([row]), FEEDBACK, where="test")
+
+
+def test_feedback_reaches_the_store_once(engine, market):
+    item = market.dataset.items["item_id"][9].as_py()
+    click = feedback(market, item)
+    assert engine.record(click) == (1, 0)
+    assert engine.record(click) == (0, 1)
+    assert engine.store.history("newcomer").tolist() == [9]
+    later = market.known_until + timedelta(minutes=1)
+    slate = engine.rank(ask(market, user_id="newcomer", time=later, candidates=(item,)))
+    assert slate.numeric["pair_clicks"].tolist() == [1.0]
+
+
+def test_a_service_that_starts_again_knows_what_its_log_holds(bundle, market, tmp_path):
+    item = market.dataset.items["item_id"][9].as_py()
+    first = build_engine(bundle, log=SqliteLog(tmp_path / "log.sqlite"))
+    first.record(feedback(market, item))
+    top = first.rank(ask(market))
+    again = build_engine(bundle, log=SqliteLog(tmp_path / "log.sqlite"))
+    assert again.store.history("newcomer").tolist() == [9]
+    shown = top.item_id[top.position == 1][0]
+    before = top.numeric["impressions"][top.position == 1][0]
+    assert again.rank(ask(market, request_id="r2", candidates=(shown,))).numeric["impressions"][0] == before + 1
+
+
+def test_what_was_shown_counts_as_an_impression(bundle, market):
+    engine = build_engine(replace(bundle, config=replace(bundle.config, follow_seconds=0.0)), log=MemoryLog())
+    first = engine.rank(ask(market))
+    top = first.item_id[first.position == 1][0]
+    before = first.numeric["impressions"][first.item_id == top][0]
+    second = engine.rank(ask(market, request_id="r2", candidates=(top,)))
+    assert second.numeric["impressions"][0] == before + 1
+
+
+def test_the_store_of_the_bundle_is_the_one_that_was_exported(bundle, engine, market):
+    request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:20]))
+    primed = MemoryStore.of(market.dataset, spec=market.encoder.spec, until=market.known_until)
+    twin = build_engine(bundle, log=MemoryLog(), store=primed)
+    assert engine.rank(request) == twin.rank(request)

@@ -1,0 +1,97 @@
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+from fake_service import fake_slate
+
+from marketplace.memory_log import MemoryLog
+from marketplace.schema import FEEDBACK, conform
+from marketplace.slates import flat
+from marketplace.sqlite_log import SqliteLog
+from serving.following import Follower
+from serving.request import Request
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def log(request, tmp_path):
+    made = MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.sqlite")
+    yield made
+    made.close()
+
+
+class Told:
+    """A store that keeps a list of what it was told."""
+
+    def __init__(self):
+        self.events, self.shown = [], []
+
+    def update(self, feedback):
+        self.events += feedback["feedback_id"].to_pylist()
+
+    def show(self, slates):
+        self.shown += flat(slates, "item_id").to_pylist()
+
+
+def event(name, *, minutes=0):
+    columns = {"feedback_id": name, "event": "click", "time": START + timedelta(minutes=minutes), "user_id": "u"}
+    table = pa.Table.from_pylist([columns | {"item_id": "i"}])
+    return conform(table, FEEDBACK, where="test")
+
+
+def slate(name, *, minutes=0, items=("a", "b")):
+    asked = Request(request_id=name, time=START + timedelta(minutes=minutes), surface="home", user_id="u")
+    return fake_slate(asked, list(items))
+
+
+def test_each_event_is_told_once_in_order_of_arrival_even_when_late(log):
+    told, now = Told(), [0.0]
+    follower = Follower(log, told, since=START, every=1.0, clock=lambda: now[0])
+    log.append_feedback(event("second", minutes=5))
+    follower.follow()
+    log.append_feedback(event("late", minutes=1))
+    log.append_feedback(event("second", minutes=5))
+    follower.follow()
+    assert told.events == ["second"]
+    now[0] = 2.0
+    follower.follow()
+    follower.follow(at_once=True)
+    assert told.events == ["second", "late"]
+
+
+def test_what_the_bundle_knew_already_is_not_told_again(log):
+    log.append_feedback(event("old", minutes=-1))
+    log.append_feedback(event("new"))
+    log.append(slate("old slate", minutes=-1))
+    log.append(slate("new slate", items=("c",)))
+    told = Told()
+    Follower(log, told, since=START, every=0.0).follow()
+    assert told.events == ["new"]
+    assert told.shown == ["c"]
+
+
+def test_many_slates_are_read_in_batches(log, monkeypatch):
+    monkeypatch.setattr("serving.following.BATCH", 3)
+    for number in range(8):
+        log.append(slate(str(number), items=(str(number),)))
+    told = Told()
+    follower = Follower(log, told, since=START, every=0.0)
+    follower.follow()
+    assert sorted(told.shown) == [str(number) for number in range(8)]
+    log.append(slate("8", items=("8",)))
+    follower.follow()
+    assert len(told.shown) == 9
+
+
+def test_two_services_on_one_log_know_the_same(tmp_path):
+    mine, theirs = SqliteLog(tmp_path / "log.sqlite"), SqliteLog(tmp_path / "log.sqlite")
+    a, b = Told(), Told()
+    followers = [Follower(one, told, since=START, every=0.0) for one, told in ((mine, a), (theirs, b))]
+    mine.append_feedback(event("mine"))
+    theirs.append_feedback(event("theirs"))
+    mine.append(slate("s", items=("x",)))
+    for follower in followers:
+        follower.follow()
+    assert a.events == b.events == ["mine", "theirs"]
+    assert a.shown == b.shown == ["x"]
