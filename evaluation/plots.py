@@ -46,7 +46,8 @@ def calibration(curves: Mapping[str, Curve], *, unit: str = "probability", logar
     points = np.concatenate([np.concatenate((curve.x, curve.y)) for curve in curves.values()])
     positive = points[points > 0]
     if logarithmic and len(positive):
-        axes.set(xscale="log", yscale="log")
+        axes.set_xscale("log", nonpositive="mask")
+        axes.set_yscale("log", nonpositive="mask")
         axes.plot(*[[positive.min(), positive.max()]] * 2, color="#666", linestyle=":", label="calibrated")
     else:
         axes.plot(*[[0, points.max(initial=1e-9)]] * 2, color="#666", linestyle=":", label="calibrated")
@@ -101,5 +102,5 @@ def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) ->
         )
     axes.set(yticks=range(len(estimates)), yticklabels=list(estimates), xlabel=label)
     axes.invert_yaxis()
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure

@@ -3,7 +3,8 @@
 Conventions: R requests own N rows, request r the rows offsets[r]:offsets[r+1]; `scores`, `labels` [N] in row order,
 never pre-sorted; `where` [N] False = the item is absent. Labels are >= 0: 0 = irrelevant, 1 or a graded gain (order
 value, in currency) = relevant. Every function returns float64 [R], so that a bootstrap over requests costs one product,
-and NaN where a request has no positive label: means are **over requests with a positive**; `value_at` counts all.
+and NaN where a request has no positive label: means are **over requests with a positive**; `value_at` counts every
+request that has a row.
 
 Ties: the expected value under a random order of equal scores (McSherry & Najork 2008, "Computing information
 retrieval performance measures efficiently in the presence of tied scores"), so neither the input's order nor the shown
@@ -95,8 +96,9 @@ def recall(ranked: Ranked, labels: np.ndarray, *, k: int) -> np.ndarray:
 
 
 def value_at(ranked: Ranked, labels: np.ndarray, *, k: int) -> np.ndarray:
-    """Total label in the first k, in the label's unit: GMV@k of order values; 0 where there is none."""
-    return _top(ranked, labels, _cumulative(np.ones(k)))
+    """Total label in the first k, in the label's unit: GMV@k of order values; NaN without any row."""
+    total = _top(ranked, labels, _cumulative(np.ones(k)))
+    return np.where(np.diff(ranked.starts) > 0, total, np.nan)
 
 
 def average_precision(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:

@@ -151,3 +151,11 @@ def test_bad_input_is_refused_with_the_row():
         ranking.rank(np.array([1.0, np.nan]), np.array([0, 2]))
     with pytest.raises(ValueError, match="offsets must rise from 0 to the 2 rows"):
         ranking.rank(np.array([1.0, 2.0]), np.array([0, 3]))
+
+
+def test_requests_without_rows_do_not_dilute_the_mean():
+    labels, offsets = np.array([5.0, 0.0, 7.0]), np.array([0, 2, 3])
+    where = np.array([True, True, False])
+    np.testing.assert_array_equal(
+        ranking.value_at(ranking.rank(labels, offsets, where=where), labels, k=10), [5.0, np.nan]
+    )

@@ -1,0 +1,163 @@
+"""Off-policy estimators over single decisions: one of A actions was shown, its probability was logged.
+
+Symbols: w = policy(a|x) / logging(a|x) of the action shown, r reward, q(x, a) a reward model, v = sum_a policy(a|x)
+q(x, a). The policy's value is E[sum_a policy(a|x) E[r|x, a]], per decision, in the reward's unit. Every estimator is a
+few lines of `Terms`; all share the arrays that `read` takes from the log in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval
+from evaluation.counterfactual.terms import Terms
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Weights are ratios of probabilities, without unit."""
+
+    clip: float = 10.0  # clipped IPS caps weights here
+    switch: float = 10.0  # Switch-DR trusts the model alone above this weight
+    shrinkage: float = 100.0  # DR with optimistic shrinkage: w -> s w / (w^2 + s)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """N logged decisions as a policy sees them; `predicted` and `expected` (q and v) None without a reward model."""
+
+    reward: np.ndarray
+    weight: np.ndarray
+    predicted: np.ndarray | None = None
+    expected: np.ndarray | None = None
+    group_weight: np.ndarray | None = None
+
+
+def read(
+    reward: np.ndarray,
+    action: np.ndarray,
+    propensity: np.ndarray,
+    policy: np.ndarray,
+    *,
+    model: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    logging: np.ndarray | None = None,
+) -> Decisions:
+    """One pass over the log: reward, action, propensity [N]; policy and model (q) [N, A].
+
+    MIPS needs `groups` [A] (what the reward depends on: a category) and `logging` [N, A]. Raises ValueError for
+    propensities that are not in (0, 1]: without support no estimator can answer.
+    """
+    if not ((propensity > 0) & (propensity <= 1)).all():
+        row = int((~((propensity > 0) & (propensity <= 1))).argmax())
+        raise ValueError(f"propensity: row {row} is {propensity[row]}; a shown action has a probability in (0, 1].")
+    shown = np.arange(0, policy.size, policy.shape[1]) + action
+    weight = policy.ravel().take(shown) / propensity
+    predicted = expected = None
+    if model is not None:
+        predicted, expected = model.ravel().take(shown), np.vecdot(policy, model)
+    return Decisions(reward, weight, predicted, expected, _group_weight(action, policy, groups, logging))
+
+
+def _group_weight(
+    action: np.ndarray, policy: np.ndarray, groups: np.ndarray | None, logging: np.ndarray | None
+) -> np.ndarray | None:
+    """policy(group) / logging(group) of the action shown."""
+    if groups is None or logging is None:
+        return None
+    member = (groups[:, None] == np.arange(groups.max() + 1)).astype(np.float64)
+    taken = groups[action][:, None]
+    mass = [np.take_along_axis(p @ member, taken, axis=1)[:, 0] for p in (policy, logging)]
+    return mass[0] / mass[1]
+
+
+def ips(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean w r (Horvitz & Thompson 1952): unbiased under support, heavy-tailed."""
+    return Terms(log.weight * log.reward)
+
+
+def snips(log: Decisions, config: EstimatorConfig) -> Terms:
+    """sum w r / sum w (Swaminathan & Joachims 2015): small bias, unmoved by shifts of the reward."""
+    return Terms(log.weight * log.reward, normaliser=log.weight)
+
+
+def clipped_ips(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean min(w, clip) r (Ionides 2008): biased towards 0 for rewards >= 0."""
+    return Terms(np.minimum(log.weight, config.clip) * log.reward)
+
+
+def dm(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean v: the model's own answer, as right as the model."""
+    assert log.expected is not None
+    return Terms(log.expected)
+
+
+def dr(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean v + w (r - q) (Dudík et al. 2011): unbiased when either the propensities or the model are right."""
+    return _corrected(log, log.weight)
+
+
+def sndr(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean v + sum w (r - q) / sum w."""
+    return _corrected(log, log.weight, normaliser=log.weight)
+
+
+def switch_dr(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean v + w [w <= switch] (r - q) (Wang, Agarwal & Dudík 2017)."""
+    return _corrected(log, log.weight * (log.weight <= config.switch))
+
+
+def shrunk_dr(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean v + s w / (w^2 + s) (r - q) (Su et al. 2020, optimistic shrinkage)."""
+    return _corrected(log, config.shrinkage * log.weight / (log.weight**2 + config.shrinkage))
+
+
+def mips(log: Decisions, config: EstimatorConfig) -> Terms:
+    """mean w_group r (Saito & Joachims 2022): unbiased when the action matters through its group alone."""
+    assert log.group_weight is not None
+    return Terms(log.group_weight * log.reward)
+
+
+def _corrected(log: Decisions, weight: np.ndarray, *, normaliser: np.ndarray | None = None) -> Terms:
+    assert log.predicted is not None
+    return Terms(weight * (log.reward - log.predicted), base=log.expected, normaliser=normaliser)
+
+
+WEIGHTING = {"ips": ips, "snips": snips, "clipped_ips": clipped_ips}
+MODELLING = {"dm": dm, "dr": dr, "sndr": sndr, "switch_dr": switch_dr, "shrunk_dr": shrunk_dr}
+GROUPING = {"mips": mips}
+
+
+def all_terms(log: Decisions, *, config: EstimatorConfig | None = None) -> Iterable[tuple[str, Terms]]:
+    """(name, terms) of every estimator that the log allows."""
+    asked = dict(WEIGHTING)
+    if log.expected is not None:
+        asked |= MODELLING
+    if log.group_weight is not None:
+        asked |= GROUPING
+    for name, estimator in asked.items():
+        yield name, estimator(log, config or EstimatorConfig())
+
+
+def policy_values(log: Decisions, *, config: EstimatorConfig | None = None) -> Mapping[str, float]:
+    """Every estimator's point value."""
+    return {name: terms.value for name, terms in all_terms(log, config=config)}
+
+
+def evaluate_policy(
+    log: Decisions,
+    *,
+    rng: np.random.Generator,
+    config: EstimatorConfig | None = None,
+    intervals: IntervalConfig | None = None,
+    unit: np.ndarray | None = None,
+) -> dict[str, PolicyEstimate]:
+    """Every estimator with its interval; `unit` [N] numbers what is independent (request, shopper), None = each row."""
+    result = {}
+    for name, terms in all_terms(log, config=config):
+        grouped = terms if unit is None else terms.by_unit(unit, int(unit.max()) + 1)
+        result[name] = interval(grouped, rng=rng, config=intervals or IntervalConfig())
+    return result

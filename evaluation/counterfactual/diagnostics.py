@@ -1,0 +1,82 @@
+"""Can the log answer at all: effective sample, the weights' tail, support, and whether the propensities are true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import genpareto
+
+from evaluation.curves import Curve
+from evaluation.estimate import Estimate
+
+TAIL_LIMIT = 0.7  # Vehtari et al. 2024: above this shape, means of the weights are unreliable at any practical size
+
+
+@dataclass(frozen=True)
+class WeightDiagnostics:
+    """Of N importance weights. `mean` must be 1: the interval tells whether propensities and support allow that."""
+
+    effective: float  # Kish: (sum w)^2 / sum w^2
+    mean: Estimate
+    largest_share: float  # of the total weight, in one row
+    tail_shape: float  # k of a generalised Pareto on the tail; above 0.7 unreliable, above 0.5 infinite variance
+    unsupported: float | None  # policy mass on actions that logging never shows, mean over rows; None = not knowable
+
+    def problems(self, *, fewest: float = 100.0, most_unsupported: float = 0.01) -> list[str]:
+        """What stands against trusting an estimate from these weights, in words."""
+        found = []
+        if self.effective < fewest:
+            found.append(f"only {self.effective:.0f} effective rows (wanted: {fewest:.0f})")
+        if self.tail_shape > TAIL_LIMIT:
+            found.append(f"the weights' tail has shape {self.tail_shape:.2f} (wanted: at most {TAIL_LIMIT})")
+        if not self.mean.low <= 1 <= self.mean.high:
+            found.append(f"weights average {self.mean}, not 1: propensities are wrong, or actions were never shown")
+        if self.unsupported is not None and self.unsupported > most_unsupported:
+            found.append(f"{self.unsupported:.1%} of the policy's choices were never shown")
+        return found
+
+
+def weight_diagnostics(
+    weight: np.ndarray, *, policy: np.ndarray | None = None, logging: np.ndarray | None = None
+) -> WeightDiagnostics:
+    """Diagnose weights [N]; with policy and logging [N, A] also the support."""
+    total, squares = weight.sum(), (weight**2).sum()
+    half = 1.96 * weight.std() / np.sqrt(len(weight))
+    mean = Estimate(float(weight.mean()), float(weight.mean() - half), float(weight.mean() + half), len(weight))
+    unsupported = None
+    if policy is not None and logging is not None:
+        unsupported = float((policy * (logging <= 0)).sum(axis=1).mean())
+    share = float(weight.max() / total) if total > 0 else 1.0
+    return WeightDiagnostics(
+        float(total**2 / squares) if squares else 0.0, mean, share, tail_shape(weight), unsupported
+    )
+
+
+def tail_shape(weight: np.ndarray) -> float:
+    """Shape k of a generalised Pareto fitted to the largest min(N/5, 3 sqrt N) weights; -inf for a flat tail."""
+    size = int(min(len(weight) / 5, 3 * np.sqrt(len(weight))))
+    if size < 5:
+        return np.inf
+    tail = np.sort(np.partition(weight, -size - 1)[-size - 1 :])
+    excess = tail[1:] - tail[0]
+    if excess[-1] <= 0 or np.unique(excess).size < 5:
+        return -np.inf
+    return float(genpareto.fit(excess[excess > 0], floc=0)[0])
+
+
+def propensity_calibration(logging: np.ndarray, action: np.ndarray, *, bins: int = 10) -> Curve:
+    """Logged probability (x) against how often such actions were shown (y), over all rows and actions [N, A].
+
+    True propensities lie on the diagonal; the interval is binomial, 95 %, rows independent.
+    """
+    chance = logging.ravel()
+    taken = np.zeros(logging.shape, bool)
+    np.put_along_axis(taken, action[:, None], True, axis=1)
+    edges = np.unique(np.quantile(chance, np.linspace(0, 1, bins + 1)[1:-1]))
+    cell = np.searchsorted(edges, chance, side="right")
+    present, cell = np.unique(cell, return_inverse=True)
+    rows, x, y = (np.bincount(cell, v, minlength=len(present)) for v in (None, chance, taken.ravel().astype(float)))
+    mean = y / rows
+    half = 1.96 * np.sqrt(np.maximum(mean * (1 - mean), 1 / rows) / rows)
+    return Curve(x / rows, mean, mean - half, mean + half, rows)
