@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from marketplace.simulator.words import CATEGORIES
+
 CURRENCY = "SAR"
 
 
@@ -46,6 +48,12 @@ class SimulatorConfig:
         for name in ("requests", "users", "items", "merchants", "days", "candidates", "logging_temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"SimulatorConfig.{name} is {getattr(self, name)}; it must be above 0.")
+        if self.items < len(CATEGORIES):
+            raise ValueError(
+                f"SimulatorConfig.items is {self.items}; each of the {len(CATEGORIES)} categories needs one."
+            )
+        if self.start.tzinfo is None:
+            raise ValueError(f"SimulatorConfig.start is {self.start} without a time zone: give tzinfo, e.g. UTC.")
         if self.price_change <= -1:
             raise ValueError(f"SimulatorConfig.price_change is {self.price_change}; prices must stay above 0.")
 

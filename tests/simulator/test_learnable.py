@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from logged import clicks_at, logged_lists
+from logged import events_at, logged_lists
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
@@ -23,8 +23,8 @@ class Learned:
     def __init__(self, simulation: Simulation, past: slice) -> None:
         market, self.market = simulation.market, simulation.market
         requests, items = simulation.requests.take(past), logged_lists(simulation)[past]
-        clicked = clicks_at(simulation, logged_lists(simulation))[past]
-        ordered = clicks_at(simulation, logged_lists(simulation), event="order")[past]
+        clicked = events_at(simulation, logged_lists(simulation))[past]
+        ordered = events_at(simulation, logged_lists(simulation), event="order")[past]
         known, half = items >= 0, len(items) // 2
         row = np.nonzero(known)[0]
         user, item = requests.user[row], items[known]
@@ -96,7 +96,7 @@ def test_a_ranker_on_recorded_columns_learns_clicks_and_money():
     known = items[cut:] >= 0
     position = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
     late = simulation.requests.take(slice(cut, None))
-    clicked = clicks_at(simulation, items)[cut:][known]
+    clicked = events_at(simulation, items)[cut:][known]
     examined = simulation.examination(positions=items.shape[1])[late.surface]
     best = roc_auc_score(clicked, (simulation.respond(late, items[cut:]).attraction * examined)[known])
     by_position = roc_auc_score(clicked, examined[known])

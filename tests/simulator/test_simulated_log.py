@@ -1,6 +1,7 @@
 """What the simulated platform recorded: its schemas, its order in time, and that the same seed gives the same log."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -113,8 +114,21 @@ def test_names_come_in_arabic_in_english_and_in_both(small):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"bait_share": 1.2}, "bait_share"), ({"users": 0}, "users"), ({"price_change": -1.0}, "price_change")],
+    [
+        ({"bait_share": 1.2}, "bait_share"),
+        ({"users": 0}, "users"),
+        ({"items": 9}, "categories"),
+        ({"price_change": -1.0}, "price_change"),
+        ({"start": datetime(2025, 1, 6)}, "time zone"),
+    ],
 )
 def test_a_config_that_makes_no_sense_says_which_number(change, word):
     with pytest.raises(ValueError, match=word):
         replace(SimulatorConfig.small(), **change)
+
+
+def test_a_tiny_market_still_answers():
+    config = SimulatorConfig(requests=40, users=2, items=24, merchants=1, days=1)
+    dataset = simulate(config, np.random.default_rng(0)).dataset
+    assert 0 < len(dataset.slates) <= 40
+    assert min(map(len, dataset.slates["item_id"].to_pylist())) > 0

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from logged import clicks_at, logged_lists
+from logged import events_at, logged_lists
 from sklearn.metrics import roc_auc_score
 
 from marketplace.schema import SURFACES
@@ -65,7 +65,7 @@ def test_poor_merchants_get_more_back(market_log):
 def test_tastes_are_learnable_from_the_log(market_log):
     """Click rates of segment x category, from the first half, tell clicks of the second half beyond position."""
     items = logged_lists(market_log)
-    clicked, known = clicks_at(market_log, items), items >= 0
+    clicked, known = events_at(market_log, items), items >= 0
     segment = market_log.market.shoppers.observed_segment[market_log.requests.user][:, None]
     cell = segment.astype(int) * 24 + market_log.market.items.category[items]
     examined = market_log.examination(positions=items.shape[1])[market_log.requests.surface]

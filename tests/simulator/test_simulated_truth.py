@@ -3,12 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from logged import clicks_at, logged_lists
+from logged import events_at, logged_lists
 
 from marketplace.schema import EVENTS
 from marketplace.simulator import expected_outcomes, logging_policy, plackett_luce, true_value
 from marketplace.simulator.behaviour import EXTRA_UNITS, Response
 from marketplace.simulator.events import draw_events, order_values
+from marketplace.simulator.examination import seen_curve
 
 
 def logged_events(simulation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -69,7 +70,7 @@ def test_examination_is_recovered_from_clicks_and_better_with_more_data(market_l
     items = logged_lists(market_log)
     attraction = market_log.respond(market_log.requests, items).attraction
     position = np.broadcast_to(np.arange(items.shape[1]), items.shape)
-    clicked = clicks_at(market_log, items)
+    clicked = events_at(market_log, items)
     curve = market_log.examination(positions=items.shape[1])
 
     def error(rows: slice) -> float:
@@ -84,11 +85,16 @@ def test_examination_is_recovered_from_clicks_and_better_with_more_data(market_l
     assert error(slice(None)) < 0.5 * error(slice(0, 1_000))
 
 
-def test_impressions_reach_down_the_list_without_a_gap(market_log):
-    curve = np.bincount(per_slate(market_log, "impression").astype(int))
-    assert curve[0] == 0
-    assert per_slate(market_log, "impression").max() <= market_log.ranked.length.max()
-    assert (per_slate(market_log, "impression") <= market_log.ranked.length).all()
+def test_impressions_reach_down_the_list_without_a_gap_as_far_as_the_curve_says(market_log):
+    items = logged_lists(market_log)
+    seen = events_at(market_log, items, event="impression")
+    assert (np.diff(seen, axis=1) <= 0).all()
+    assert (seen <= (items >= 0)).all()
+    curve = seen_curve(positions=items.shape[1])
+    for surface in range(4):
+        rows = (market_log.requests.surface == surface) & (market_log.ranked.length >= 10)
+        share = seen[rows, :10].mean(axis=0)
+        assert (np.abs(share - curve[surface, :10]) < 4 * 0.5 / np.sqrt(rows.sum())).all()
 
 
 def test_propensities_are_those_of_the_draws():
