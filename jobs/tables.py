@@ -11,6 +11,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.compare import Comparison
 from marketplace.attribution import Counts
 
 WIDTH = 168  # columns: a slate's table needs them; a terminal that is narrower wraps
@@ -74,3 +75,27 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else _figure(value)
     return "" if value is None else str(value)
+
+
+HEADLINE = ("auc", "ndcg@10", "calibration_ratio", "log_loss", "gmv@10", "orders@10", "clicks@10")
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The headline metrics, one column a model; * = differs from the baseline with an interval that excludes 0."""
+    names = [name for metrics in comparison.metrics.values() for name in metrics if name.split(".", 1)[1] in HEADLINE]
+    table = Table(
+        "metric", *comparison.metrics, title=f"held-out period; * = beyond chance against {comparison.baseline}"
+    )
+    for name in dict.fromkeys(names):
+        cells = [_estimate(comparison, model, name) for model in comparison.metrics]
+        table.add_row(name, *cells)
+    CONSOLE.print(table)
+
+
+def _estimate(comparison: Comparison, model: str, name: str) -> str:
+    found = comparison.metrics[model].get(name)
+    if found is None or np.isnan(found.value):
+        return ""
+    change = comparison.differences.get(model, {}).get(name)
+    star = " *" if change is not None and (change.low > 0 or change.high < 0) else ""
+    return f"{found}{star}"

@@ -43,7 +43,13 @@ class MerchantTable:
         self, codes: np.ndarray, *, time: datetime, half_life_days: float = HALF_LIFE_DAYS
     ) -> dict[str, np.ndarray]:
         """float64 [n] each: the rates, newness at `time` (aware), and merchant (the code, for slate_nth)."""
-        age_days = np.maximum(time.timestamp() - self.joined[codes], 0.0) / 86_400
+        return self.quantities_at(codes, seconds=np.float64(time.timestamp()), half_life_days=half_life_days)
+
+    def quantities_at(
+        self, codes: np.ndarray, *, seconds: np.ndarray, half_life_days: float = HALF_LIFE_DAYS
+    ) -> dict[str, np.ndarray]:
+        """The same for rows of many requests: `seconds` since 1970, broadcast against the codes."""
+        age_days = np.maximum(seconds - self.joined[codes], 0.0) / 86_400
         columns = {name: self.rates[i, codes] for i, name in enumerate(RATES)}
         return columns | {"newness": np.exp2(-age_days / half_life_days), "merchant": codes.astype(np.float64)}
 

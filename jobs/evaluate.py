@@ -1,0 +1,78 @@
+"""Judge a run on its test period: the metric table against baselines, and a report that people would rather read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation.compare import Comparison
+from evaluation.report import build_report, write_report
+from features.spec import Group, Kind
+from jobs.data import kept
+from jobs.defaults import policy_of
+from jobs.prepare import Prepared, prepare
+from jobs.run_folder import RunFolder
+from jobs.tables import print_comparison
+from jobs.train_ranker import held_out
+from jobs.value_slates import value_slates
+from marketplace.slates import flat
+
+MODELS = ("lightgbm", "mmoe")
+BASELINE = "lightgbm"
+
+
+def evaluate(run: RunFolder) -> None:
+    """Write evaluation/: metrics.json, report.html and plots; print the table."""
+    dataset, prepared, folder = kept(run.path), prepare(run), run.part("evaluation")
+    test = prepared.period.test
+    slates = prepared.slates.filter(pa.array(test))
+    data = prepared.part(test)
+    models = {name: held_out(run, name) for name in MODELS}
+    policy = policy_of(dataset, run.config)
+    valued = {name: value_slates(dataset, slates, heads, policy) for name, heads in models.items()}
+    pq.write_table(valued["mmoe"], folder / "slates.parquet", compression="zstd")
+    models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
+    report = build_report(
+        models | {"popularity": popularity(prepared, test)},
+        data.labels,
+        prepared.offsets_of(test),
+        title=f"Value model on {dataset.name}",
+        baseline=BASELINE,
+        rng=np.random.default_rng(run.config.seed),
+        currency=dataset.currency,
+        position=data.position if data.position.any() else None,
+        slices={"surface": slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)},
+        facts=facts(run, prepared),
+        notes=dataset.notes,
+    )
+    page = write_report(report, folder)
+    (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
+    print_comparison(report.comparison)
+    print(f"   report: {page}")
+
+
+def popularity(prepared: Prepared, test: np.ndarray) -> dict[str, np.ndarray]:
+    """The baseline that knows nobody: items by their decayed touches before the request."""
+    names = [feature.name for feature in prepared.encoder.spec.select(Group.CROSS, Kind.NUMBER)]
+    touches = prepared.part(test).inputs.cross_numbers[:, names.index("popularity")]
+    return {"value": touches.astype(np.float64)}
+
+
+def facts(run: RunFolder, prepared: Prepared) -> dict[str, str]:
+    """What the report says of itself."""
+    period = prepared.period
+    counts = {"training": period.train, "validation": period.validation, "test": period.test}
+    requests = {f"{name} requests": f"{int(mask.sum()):,}" for name, mask in counts.items()}
+    return {"data": run.config.data, "seed": str(run.config.seed), "run": run.path.name, **requests}
+
+
+def as_json(comparison: Comparison) -> dict[str, dict[str, dict[str, float]]]:
+    """model -> metric -> estimate, and the differences against the baseline; NaN is left out."""
+    return {
+        model: {name: asdict(found) for name, found in metrics.items() if not np.isnan(found.value)}
+        for model, metrics in comparison.metrics.items()
+    }

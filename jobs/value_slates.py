@@ -1,0 +1,70 @@
+"""Recorded slates as an engine would have logged them: predictions, merchant quantities and values in their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.defaults import segment_of
+from jobs.wishes import segment_of_requests
+from marketplace.dataset import Dataset
+from marketplace.schema import SLATE
+from marketplace.slates import Lists, flat, item_offsets, map_of_lists
+from marketplace.splits import microseconds
+from value_model.formula import ValuePolicy, evaluate_rows
+from value_model.formula.evaluate import evaluate_all
+from value_model.merchant import MerchantTable
+
+
+def value_slates(dataset: Dataset, slates: pa.Table, heads: Mapping[str, np.ndarray], policy: ValuePolicy) -> pa.Table:
+    """`slates` with the heads (float64 [N] each), what the formula reads, and its values under each request's weights."""
+    offsets = item_offsets(slates)
+    request = np.repeat(np.arange(len(slates)), np.diff(offsets))
+    merchants = MerchantTable.from_table(dataset.merchants)
+    codes = merchants.codes(flat(slates, "merchant_id"))
+    quantities = merchants.quantities_at(codes, seconds=microseconds(slates["time"])[request] / 1e6)
+    columns = {**heads, **quantities, "price": flat(slates, "price").to_numpy()}
+    weights = _weights(dataset, slates, policy)
+    value = evaluate_rows(policy, columns, offsets, weights=weights)
+    by_row = {name: weight[request] for name, weight in weights.items()}
+    named = {} if policy.slate_relative else evaluate_all(policy, columns, weights=by_row)
+    new = {
+        "predictions": _map(heads, offsets, pa.float64()),
+        "numeric": _map(quantities, offsets, pa.float32()),
+        "weights": _map_of_scalars(weights),
+        "value": _list(value, offsets),
+        "merchant_value": _list(named.get("merchant_value", np.zeros(len(value))), offsets),
+        "policy_version": pa.array([policy.version] * len(slates)).dictionary_encode(),
+    }
+    for name, values in new.items():
+        slates = slates.set_column(
+            slates.column_names.index(name), SLATE.field(name), values.cast(SLATE.field(name).type)
+        )
+    return slates
+
+
+def _weights(dataset: Dataset, slates: pa.Table, policy: ValuePolicy) -> dict[str, np.ndarray]:
+    """[R] each: the policy's weights for each request's surface and segment."""
+    surface = slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)
+    segment = segment_of_requests(dataset, slates, segment_of(dataset))
+    kinds, kind = np.unique(np.stack([surface, segment]).astype(str), axis=1, return_inverse=True)
+    applied = [policy.weights_for(surface=name, segment=group) for name, group in kinds.T.tolist()]
+    return {name: np.array([row[name] for row in applied])[kind.ravel()] for name in policy.weight}
+
+
+def _map(columns: Mapping[str, np.ndarray], offsets: np.ndarray, values: pa.DataType) -> pa.MapArray:
+    lists = {name: Lists(offsets, pa.array(column).cast(values)) for name, column in columns.items()}
+    return map_of_lists(lists, requests=len(offsets) - 1, values=values)
+
+
+def _map_of_scalars(columns: Mapping[str, np.ndarray]) -> pa.MapArray:
+    requests = len(next(iter(columns.values())))
+    keys = pa.array(list(columns) * requests, pa.string())
+    values = pa.array(np.stack(list(columns.values()), axis=1).ravel())
+    return pa.MapArray.from_arrays(pa.array(np.arange(requests + 1) * len(columns), pa.int32()), keys, values)
+
+
+def _list(values: np.ndarray, offsets: np.ndarray) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
