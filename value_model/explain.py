@@ -14,9 +14,9 @@ from math import factorial
 
 import numpy as np
 
-from value_model.formula.evaluate import Columns, Weights, evaluate
+from value_model.formula.evaluate import Columns, Weights, evaluate_all, evaluate_trees
 from value_model.formula.tree import Apply, Name, Node, names, terms, text
-from value_model.formula.value_policy import Expression, ValuePolicy
+from value_model.formula.value_policy import ValuePolicy
 
 MOST_EXACT = 12  # weights: 4096 evaluations
 
@@ -97,7 +97,8 @@ def _followed(policy: ValuePolicy, name: str) -> Node:
 def _additive(
     policy: ValuePolicy, tree: Apply, columns: Columns, weights: Weights, mask: np.ndarray | None
 ) -> Explanation:
-    parts = [_value_of(policy, term, columns, weights, mask) for term in terms(tree)]
+    named = len(policy.expressions)
+    parts = evaluate_trees(policy, terms(tree), columns, weights=weights, mask=mask)[named:]
     contributions = np.stack(np.broadcast_arrays(*parts))
     value = contributions[0]
     for contribution in contributions[1:]:
@@ -105,24 +106,6 @@ def _additive(
     labels = term_labels(policy, tree)
     formulas = tuple(text(term) for term in terms(tree))
     return Explanation(labels, formulas, contributions, np.zeros(value.shape), value, Method.ADDITIVE)
-
-
-def _value_of(
-    policy: ValuePolicy, node: Node, columns: Columns, weights: Weights, mask: np.ndarray | None
-) -> np.ndarray:
-    extra = Expression("_term", "", node)
-    with_term = ValuePolicy(
-        name=policy.name,
-        owner=policy.owner,
-        reason=policy.reason,
-        currency=policy.currency,
-        unit=policy.unit,
-        expressions=(*policy.expressions, extra),
-        weights=policy.weights,
-        quantities=policy.quantities,
-        result="_term",
-    )
-    return evaluate(with_term, columns, weights=weights, mask=mask)
 
 
 def _players(policy: ValuePolicy, expression: str) -> tuple[str, ...]:
@@ -159,7 +142,7 @@ def _coalition_values(
 ) -> np.ndarray:
     ndim = max((np.ndim(columns[column]) for column in policy.inputs), default=0)
     mixed = switched(policy, weights, on, ndim=ndim)
-    values = _value_of(policy, Name(name), columns, mixed, mask)
+    values = evaluate_all(policy, columns, weights=mixed, mask=mask)[name]
     coalitions = len(next(iter(on.values()))) if on else 1
     items = values.shape[values.ndim - ndim :]
     return np.broadcast_to(values, (coalitions, *items))

@@ -7,13 +7,13 @@ weightings of every request, which gives values [W, R, n].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from value_model.formula.lowering import lower
-from value_model.formula.numpy_operations import numpy_operations
-from value_model.formula.tree import SLATE_FUNCTIONS, functions
+from value_model.formula.numpy_operations import ITEMWISE, numpy_operations
+from value_model.formula.tree import Node
 from value_model.formula.value_policy import ValuePolicy
 
 Columns = Mapping[str, np.ndarray]
@@ -27,20 +27,46 @@ def evaluate_all(
 
     Raises KeyError with the names of the columns that the formulas need and `columns` lacks.
     """
-    missing = [name for name in policy.inputs if name not in columns]
-    if missing:
-        raise KeyError(f"policy {policy.name!r} needs the columns {missing}; given are {sorted(columns)}.")
-    arrays = {name: np.asarray(columns[name], np.float64) for name in policy.inputs}
-    shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    operations = numpy_operations(shape, mask)
-    known: dict[str, np.ndarray] = {**arrays, **_weights(policy, weights)}
-    result = {}
+    found = evaluate_trees(policy, (), columns, weights=weights, mask=mask)
+    return dict(zip(policy.expression, found, strict=True))
+
+
+def evaluate_trees(
+    policy: ValuePolicy,
+    trees: Sequence[Node],
+    columns: Columns,
+    *,
+    weights: Weights | None = None,
+    mask: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """The named expressions, then further `trees` over them, as by `evaluate_all`."""
+    known = {name: np.asarray(columns[name], np.float64) for name in _required(policy, columns)}
+    shape = _shape([column.shape for column in known.values()])
+    known |= _weights(policy, weights)
+    operations = numpy_operations(shape, mask) if policy.slate_relative else ITEMWISE
+    found = []
     with np.errstate(all="ignore"):
         for expression in policy.expressions:
             known[expression.name] = lower(expression.tree, known, operations=operations, constant=np.float64)
-            own = np.shape(known[expression.name])
-            result[expression.name] = np.broadcast_to(known[expression.name], np.broadcast_shapes(own, shape))
-    return result
+            found.append(known[expression.name])
+        found += [lower(tree, known, operations=operations, constant=np.float64) for tree in trees]
+    return [_spread(value, shape) for value in found]
+
+
+def _spread(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    own = np.shape(value)
+    return value if own == shape else np.broadcast_to(value, np.broadcast_shapes(own, shape))
+
+
+def _required(policy: ValuePolicy, columns: Columns) -> tuple[str, ...]:
+    missing = [name for name in policy.inputs if name not in columns]
+    if missing:
+        raise KeyError(f"policy {policy.name!r} needs the columns {missing}; given are {sorted(columns)}.")
+    return policy.inputs
+
+
+def _shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return shapes[0] if shapes and len(set(shapes)) == 1 else np.broadcast_shapes(*shapes)
 
 
 def evaluate(
@@ -55,7 +81,7 @@ def evaluate_rows(
 ) -> np.ndarray:
     """Values [N] of flat rows; request r owns rows offsets[r]:offsets[r+1], and weights may be arrays [R]."""
     per_request = {name: np.asarray(weight) for name, weight in (weights or policy.weights_for()).items()}
-    if not uses_slate(policy):
+    if not policy.slate_relative:
         counts = np.diff(offsets)
         rows = {name: np.repeat(w, counts) if w.ndim else w for name, w in per_request.items()}
         return evaluate(policy, columns, weights=rows)
@@ -63,11 +89,6 @@ def evaluate_rows(
     padded = {name: pad(np.asarray(columns[name], np.float64), mask) for name in policy.inputs}
     lifted = {name: w[:, None] if w.ndim else w for name, w in per_request.items()}
     return evaluate(policy, padded, weights=lifted, mask=mask)[mask]
-
-
-def uses_slate(policy: ValuePolicy) -> bool:
-    """Whether an item's value depends on the other items of its slate."""
-    return any(name in SLATE_FUNCTIONS for e in policy.expressions for name in functions(e.tree))
 
 
 def slate_mask(offsets: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ def _choose(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarra
     return np.where(np.not_equal(condition, 0.0), yes, no)
 
 
-_ITEMWISE: dict[str, Callable[..., np.ndarray]] = {
+ITEMWISE: dict[str, Callable[..., np.ndarray]] = {
     "+": lambda *terms: functools.reduce(operator.add, terms),
     "*": operator.mul,
     "/": np.divide,
@@ -55,7 +55,7 @@ _ITEMWISE: dict[str, Callable[..., np.ndarray]] = {
 
 def numpy_operations(shape: tuple[int, ...], mask: np.ndarray | None = None) -> Table:
     """Every function of the grammar over items of `shape` [..., n]."""
-    return {**_ITEMWISE, **_Slate(shape, mask).table()}
+    return {**ITEMWISE, **_Slate(shape, mask).table()}
 
 
 class _Slate:

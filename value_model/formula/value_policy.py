@@ -10,7 +10,7 @@ from functools import cached_property
 
 from value_model.formula.findings import Where, refuse
 from value_model.formula.quantities import STANDARD, Quantity, Sign
-from value_model.formula.tree import Node, functions, names, text
+from value_model.formula.tree import SLATE_FUNCTIONS, Node, functions, names, text
 from value_model.formula.units import Unit, parse_unit
 
 
@@ -126,6 +126,11 @@ class ValuePolicy:
         own = self.expression.keys() | self.weight.keys()
         used = (name for expression in self.expressions for name in names(expression.tree))
         return tuple(dict.fromkeys(name for name in used if name not in own))
+
+    @cached_property
+    def slate_relative(self) -> bool:
+        """Whether an item's value depends on the other items of its slate."""
+        return any(name in SLATE_FUNCTIONS for e in self.expressions for name in functions(e.tree))
 
     def weights_for(self, *, surface: str | None = None, segment: str | None = None) -> dict[str, float]:
         """The weights as applied to a request: what the log records."""
