@@ -51,6 +51,9 @@ class TreesConfig:
     trees: int = 300
     leaves: int = 31
     learning_rate: float = 0.03
-    min_rows: int = 50  # rows in a leaf
-    threads: int = 2
-    lambdarank: bool = False  # also fit a ranking model on click + order grades
+    min_rows: int = 20  # rows in a leaf
+    categories: int = 256  # a category feature with more values is left out: identifiers overfit trees
+    threads: int = 1
+    position: bool = False  # take the shown position as an input; a prediction then needs it too
+    order: bool = False  # also fit P(order | shown) directly, scored by `Trees.score(.., "order")`
+    lambdarank: bool = False  # also fit a ranking model on grades click + order, scored as "lambdarank"

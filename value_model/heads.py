@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from features.keras2 import tensorflow as tf
 
 SIGMA = (0.05, 2.0)  # deviations of log value that the head may claim
-CLICK_HEADS = ("ctr", "cvr", "order_value")
-PURCHASE_HEADS = ("ctcvr", "order_value")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, ModelInputs
 from value_model.config import NetworkConfig
-from value_model.heads import CLICK_HEADS, PURCHASE_HEADS, predictions
+from value_model.heads import predictions
 from value_model.network import Network
-from value_model.ranker import composed
+from value_model.ranker import CLICK_HEADS, PURCHASE_HEADS, composed
 
 CHUNK = 65_536  # rows a call, so that memory stays bounded
 

@@ -15,6 +15,9 @@ import numpy as np
 
 from features.spec import ModelInputs
 
+CLICK_HEADS = ("ctr", "cvr", "order_value")
+PURCHASE_HEADS = ("ctcvr", "order_value")
+
 
 @dataclass(frozen=True)
 class Labels:
