@@ -2,7 +2,8 @@
 
 ctr on all rows; cvr on clicked rows alone (its condition, so with selection bias: the reference that ESMM mends);
 ctcvr on all rows in purchase-only data; order_value by least squares on its log among ordered rows, then Duan's
-smearing E[v] = exp(prediction) * mean(exp(residual)) (Duan 1983). Lists and identifiers are left out.
+smearing E[v] = exp(prediction) * mean(exp(residual)) (Duan 1983; on the training rows, so that overfitted trees come
+out a few percent low until calibrated). Lists and identifiers are left out.
 """
 
 from __future__ import annotations
