@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from value_model.formula import PolicyError, evaluate, shipped_policies, shipped_policy
+from value_model.formula import PolicyError, evaluate, in_currency, shipped_policies, shipped_policy
 
 
 def logistic(x: float) -> float:
@@ -140,4 +140,4 @@ def test_a_policy_that_is_not_shipped_is_refused_by_name() -> None:
 
 def test_a_formula_that_drops_units_is_not_converted() -> None:
     with pytest.raises(PolicyError, match="number"):
-        shipped_policy("ads_organic").in_currency("USD", rate=0.267)
+        in_currency(shipped_policy("ads_organic"), "USD", rate=0.267)

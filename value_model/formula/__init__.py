@@ -3,6 +3,7 @@
 TOML -> tree (whitelist, no eval) -> NumPy here, TensorFlow in `value_model.formula_graph`; weights are inputs in both.
 """
 
+from value_model.formula.currency import in_currency
 from value_model.formula.evaluate import evaluate, evaluate_all, evaluate_rows
 from value_model.formula.findings import Finding, PolicyError, Severity, Where
 from value_model.formula.shipped import default_policy, shipped_policies, shipped_policy
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "evaluate_rows",
+    "in_currency",
     "load_policy",
     "parse_policy",
     "shipped_policies",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from value_model.formula.currency import in_currency
 from value_model.formula.toml_reader import parse_policy
 from value_model.formula.value_policy import ValuePolicy
 
@@ -31,4 +32,4 @@ def default_policy(*, currency: str = "SAR", clicks: bool = True) -> ValuePolicy
     Raises KeyError for a currency without a rate: use `in_currency` with your own.
     """
     policy = shipped_policy("default" if clicks else "purchases")
-    return policy if currency == policy.currency else policy.in_currency(currency, rate=PER_RIYAL[currency])
+    return policy if currency == policy.currency else in_currency(policy, currency, rate=PER_RIYAL[currency])

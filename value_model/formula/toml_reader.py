@@ -13,10 +13,23 @@ from value_model.formula.findings import Finding, PolicyError, Where, refuse
 from value_model.formula.parser import parse
 from value_model.formula.quantities import Quantity, Sign
 from value_model.formula.toml_lines import lines_of
+from value_model.formula.toml_slate import read_slate
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import Expression, Override, ValuePolicy, Weight
 
-_TOP = {"name", "owner", "reason", "currency", "unit", "result", "prior", "expressions", "weights", "quantities"}
+_TOP = {
+    "name",
+    "owner",
+    "reason",
+    "currency",
+    "unit",
+    "result",
+    "prior",
+    "expressions",
+    "weights",
+    "quantities",
+    "slate",
+}
 _WEIGHT = {
     "value",
     "unit",
@@ -41,7 +54,7 @@ def load_policy(path: Path | str) -> ValuePolicy:
 
 def parse_policy(content: bytes | str, *, file: str = "policy.toml") -> ValuePolicy:
     """The checked policy of a TOML text; raises PolicyError with every finding."""
-    policy = _Reader(_text(content, file), file).policy()
+    policy = Reader(_text(content, file), file).policy()
     found = problems(policy)
     if found:
         raise PolicyError(found)
@@ -58,7 +71,7 @@ def _text(content: bytes | str, file: str) -> str:
         raise refuse("toml", Where(file, line), "the file is not UTF-8.", "Save it as UTF-8.") from error
 
 
-class _Reader:
+class Reader:
     """Builds the policy, collecting findings where it can go on."""
 
     def __init__(self, text: str, file: str) -> None:
@@ -95,6 +108,7 @@ class _Reader:
             expressions=tuple(self.expression(name, source) for name, source in self.table("expressions").items()),
             weights=tuple(self.weight(name, fields) for name, fields in self.table("weights").items()),
             quantities=tuple(self.quantity(name, fields) for name, fields in self.table("quantities").items()),
+            slate=read_slate(self, self.content["slate"]) if "slate" in self.content else None,
             where=Where(self.file),
         )
         if self.findings:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from value_model.formula.quantities import Quantity
+from value_model.formula.toml_slate import write_slate
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
 
 
@@ -25,6 +26,8 @@ def _lines(policy: ValuePolicy) -> Iterator[str]:
         yield from _quantity(quantity)
     for weight in policy.weights:
         yield from _weight(weight)
+    if policy.slate is not None:
+        yield from write_slate(policy.slate)
 
 
 def _weight(weight: Weight) -> Iterator[str]:

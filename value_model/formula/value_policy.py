@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
-from value_model.formula.findings import Where, refuse
+from value_model.formula.findings import Where
 from value_model.formula.quantities import STANDARD, Quantity, Sign
+from value_model.formula.slate_section import SlateSection
 from value_model.formula.tree import SLATE_FUNCTIONS, Node, functions, names, text
 from value_model.formula.units import Unit, parse_unit
 
@@ -87,6 +88,7 @@ class ValuePolicy:
     quantities: tuple[Quantity, ...] = ()
     result: str = "value"
     prior: float = 10_000.0
+    slate: SlateSection | None = None
     where: Where = field(default=Where("policy"), compare=False, repr=False)
 
     @cached_property
@@ -96,7 +98,8 @@ class ValuePolicy:
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def _canonical(self) -> dict[str, object]:
-        return {
+        slate = {} if self.slate is None else {"slate": asdict(self.slate)}
+        return slate | {
             "head": [self.name, self.owner, self.reason, self.currency, self.unit, self.result, self.prior],
             "expressions": [[e.name, text(e.tree)] for e in self.expressions],
             "weights": sorted(
@@ -145,53 +148,3 @@ class ValuePolicy:
     def with_weights(self, values: Mapping[str, float]) -> ValuePolicy:
         """The policy with other global weights; overrides stay."""
         return replace(self, weights=tuple(replace(w, value=float(values.get(w.name, w.value))) for w in self.weights))
-
-    def in_currency(self, currency: str, *, rate: float) -> ValuePolicy:
-        """The same preferences in another currency; `rate` = how many of it one of the present currency buys.
-
-        A weight in money^p is multiplied by rate^p: clicks worth SAR 0.14 are worth SAR 0.14 in dollars, too.
-        Raises PolicyError where a formula drops a unit by number(): its weights cannot be converted by rule.
-        """
-        for expression in self.expressions:
-            if "number" in functions(expression.tree):
-                reason = f"{expression.name} uses number(), so that its weights do not scale with a currency."
-                raise refuse("units", expression.where, reason, "Write the policy anew in the other currency.")
-        units = self.units()
-        return replace(
-            self,
-            currency=currency,
-            unit=_renamed(self.unit, self.currency, currency),
-            weights=tuple(
-                _converted(w, rate ** units[w.name].exponent(self.currency), self.currency, currency)
-                for w in self.weights
-            ),
-            quantities=tuple(
-                replace(
-                    q,
-                    unit=_renamed(q.unit, self.currency, currency),
-                    low=q.low * rate ** units[q.name].exponent(self.currency),
-                    high=q.high * rate ** units[q.name].exponent(self.currency),
-                )
-                for q in self.quantities
-            ),
-        )
-
-
-def _renamed(unit: str, old: str, new: str) -> str:
-    return " ".join(new if token == old else token for token in unit.replace("/", " / ").replace("^", " ^ ").split())
-
-
-def _converted(weight: Weight, factor: float, old: str, new: str) -> Weight:
-    def times(overrides: tuple[Override, ...]) -> tuple[Override, ...]:
-        return tuple(replace(o, value=o.value * factor) for o in overrides)
-
-    return replace(
-        weight,
-        unit=_renamed(weight.unit, old, new),
-        value=weight.value * factor,
-        low=weight.low * factor,
-        high=weight.high * factor,
-        neutral=weight.neutral * factor,
-        surface=times(weight.surface),
-        segment=times(weight.segment),
-    )

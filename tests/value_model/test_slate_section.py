@@ -1,0 +1,91 @@
+"""The [slate] section: round trip, mistakes, and the slate policy that it stands for."""
+
+import numpy as np
+import pytest
+
+from value_model.formula import PolicyError, default_policy, in_currency, parse_policy, to_toml
+from value_model.policy import Greedy
+from value_model.slate_policies.diversity import MMR, Similarity
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
+from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.rules import Rules
+from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.shadow_prices import ShadowPrices
+
+FULL = """
+[slate]
+merchant_cap = 2
+newcomers = 3
+diversity = { kind = "mmr", strength = 0.01, merchant = 0.6, category = 0.4 }
+exploration = { kind = "plackett_luce", temperature = 0.002 }
+"""
+
+
+def with_slate(section: str):
+    return parse_policy(to_toml(default_policy()) + section, file="p.toml")
+
+
+def test_the_section_survives_the_round_trip_and_counts_for_the_version() -> None:
+    policy = with_slate(FULL)
+    assert parse_policy(to_toml(policy)) == policy
+    assert policy.version != default_policy().version
+    assert with_slate(FULL.replace("0.002", "0.003")).version != policy.version
+    perturbed = with_slate(
+        '[slate]\nexploration = { kind = "perturbed_weights", sigma = 0.1, weights = ["w_click", "w_gmv"] }'
+    )
+    assert parse_policy(to_toml(perturbed)) == perturbed
+
+
+def test_the_section_becomes_the_policy_that_it_describes() -> None:
+    likeness = Similarity(merchant=0.6, category=0.4)
+    expected = SequentialSlate(PlackettLuce(0.002), Rules(merchant_cap=2, newcomers=3), MMR(0.01, likeness))
+    assert slate_policy(with_slate(FULL)) == expected
+    assert slate_policy(default_policy()) == Greedy()
+    assert slate_policy(with_slate('[slate]\nexploration = { kind = "epsilon", epsilon = 0.1 }')) == EpsilonGreedy(0.1)
+    prices = ShadowPrices(np.zeros(3), rate=1.0, most=1.0)
+    assert slate_policy(default_policy(), prices=prices) == SequentialSlate(prices=prices)
+    section = '[slate]\nexploration = { kind = "perturbed_weights", sigma = 0.1, weights = ["w_click"] }'
+    assert perturbed_weights(with_slate(section)) == PerturbedWeights(0.1, ("w_click",))
+    assert slate_policy(with_slate(section)) == Greedy()
+    assert perturbed_weights(default_policy()) is None
+
+
+def test_amounts_in_the_values_unit_follow_the_currency() -> None:
+    converted = in_currency(with_slate(FULL), "USD", rate=0.267)
+    assert converted.slate.exploration.amount == pytest.approx(0.002 * 0.267)
+    assert converted.slate.diversity.strength == pytest.approx(0.01 * 0.267)
+    assert converted.slate.merchant_cap == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("merchant_cap = 2", "merchant_cap = 0", "whole number, 1 or more"),
+        ("merchant_cap = 2", "merchant_cap = 2.5", "whole number"),
+        ("merchant_cap = 2", "merchants = 2", "unknown field 'merchants'"),
+        ("category = 0.4", "category = 0.5", "do not sum to 1"),
+        ('kind = "mmr"', 'kind = "mmp"', "Write one of mmr, dpp"),
+        ("temperature = 0.002", "temperature = 0", "above 0"),
+        ("temperature = 0.002", "epsilon = 0.1", "slate.exploration.temperature is missing"),
+        ('kind = "plackett_luce", temperature', 'kind = "epsilon", epsilon', ""),
+        ("temperature = 0.002", 'temperature = 0.002, weights = ["w_click"]', "only perturbation"),
+        (
+            'kind = "plackett_luce", temperature = 0.002',
+            'kind = "perturbed_weights", sigma = 0.1',
+            "List weights among",
+        ),
+        ("strength = 0.01", "strength = -1", "0 or more"),
+        ("diversity = {", "diversity = 3 # {", "Make it a table"),
+    ],
+)
+def test_mistakes_in_the_section_are_named(old: str, new: str, reason: str) -> None:
+    assert old in FULL
+    if not reason:
+        assert with_slate(FULL.replace(old, new)).slate.exploration.amount == 0.002
+        return
+    with pytest.raises(PolicyError) as caught:
+        with_slate(FULL.replace(old, new))
+    assert reason in str(caught.value)
+    assert "p.toml:" in str(caught.value)

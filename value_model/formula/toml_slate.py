@@ -1,0 +1,118 @@
+"""Reads and writes the [slate] section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from value_model.formula.slate_section import (
+    AMOUNT,
+    DiversityKind,
+    DiversitySection,
+    ExplorationKind,
+    ExplorationSection,
+    SlateSection,
+)
+
+if TYPE_CHECKING:
+    from value_model.formula.toml_reader import Reader
+
+_PARTS = ("merchant", "category", "embedding")
+_SLATE = ("slate",)
+
+
+def read_slate(reader: Reader, section: Any) -> SlateSection:
+    """The section; mistakes go to the reader's findings."""
+    fields = reader.fields(
+        _SLATE, section, {"merchant_cap", "category_cap", "newcomers", "diversity", "exploration"}, ""
+    )
+    return SlateSection(
+        merchant_cap=_count(reader, fields, "merchant_cap", least=1),
+        category_cap=_count(reader, fields, "category_cap", least=1),
+        newcomers=_count(reader, fields, "newcomers", least=0) or 0,
+        diversity=_diversity(reader, fields.get("diversity")),
+        exploration=_exploration(reader, fields.get("exploration")),
+    )
+
+
+def write_slate(section: SlateSection) -> Iterator[str]:
+    """The section's lines."""
+    yield "\n[slate]"
+    for name in ("merchant_cap", "category_cap"):
+        if getattr(section, name) is not None:
+            yield f"{name} = {getattr(section, name)}"
+    yield f"newcomers = {section.newcomers}"
+    if section.diversity is not None:
+        parts = ", ".join(f"{part} = {getattr(section.diversity, part)!r}" for part in ("strength", *_PARTS))
+        yield f'diversity = {{ kind = "{section.diversity.kind}", {parts} }}'
+    if section.exploration is not None:
+        explored = section.exploration
+        listed = ", ".join(f'"{name}"' for name in explored.weights)
+        weights = f", weights = [{listed}]" if explored.weights else ""
+        yield f'exploration = {{ kind = "{explored.kind}", {AMOUNT[explored.kind]} = {explored.amount!r}{weights} }}'
+
+
+def _count(reader: Reader, fields: dict[str, Any], key: str, *, least: int) -> int | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        reader.complain((*_SLATE, key), f"slate.{key} is {value!r:.40}.", f"Write a whole number, {least} or more.")
+        return None
+    return value
+
+
+def _diversity(reader: Reader, section: Any) -> DiversitySection | None:
+    if section is None:
+        return None
+    path = (*_SLATE, "diversity")
+    fields = reader.fields(path, section, {"kind", "strength", *_PARTS}, 'kind = "mmr", strength = 0.004, merchant = 1')
+    kind = _kind(reader, path, fields, DiversityKind)
+    strength = reader.number(path, fields, "strength")
+    merchant, category, embedding = (reader.number(path, fields, part, default=0.0) for part in _PARTS)
+    if strength < 0:
+        reader.complain(path, f"diversity's strength is {strength:g}.", "Write 0 or more, in the policy's unit.")
+    if min(merchant, category, embedding) < 0 or abs(merchant + category + embedding - 1) > 1e-9:
+        reader.complain(path, "the parts of diversity's likeness do not sum to 1.", "Write such as merchant = 1.0.")
+    return DiversitySection(DiversityKind(kind), strength, merchant, category, embedding)
+
+
+def _exploration(reader: Reader, section: Any) -> ExplorationSection | None:
+    if section is None:
+        return None
+    path = (*_SLATE, "exploration")
+    allowed = {"kind", "weights", *AMOUNT.values()}
+    fields = reader.fields(path, section, allowed, 'kind = "plackett_luce", temperature = 0.002')
+    kind = ExplorationKind(_kind(reader, path, fields, ExplorationKind))
+    amount = reader.number(path, fields, AMOUNT[kind])
+    most = {ExplorationKind.EPSILON: 1.0, ExplorationKind.PERTURBED_WEIGHTS: 2.0}.get(kind, float("inf"))
+    if not 0 < amount <= most:
+        reader.complain(
+            path, f"exploration's {AMOUNT[kind]} is {amount:g}.", f"Write a number above 0, at most {most:g}."
+        )
+    return ExplorationSection(kind, amount, _weights(reader, path, fields, kind))
+
+
+def _weights(reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kind: ExplorationKind) -> tuple[str, ...]:
+    listed = fields.get("weights", [])
+    known = reader.content.get("weights", {})
+    perturbed = kind is ExplorationKind.PERTURBED_WEIGHTS
+    if not isinstance(listed, list) or bool(listed) != perturbed or any(name not in known for name in listed):
+        fix = (
+            f"List weights among {', '.join(known)}."
+            if perturbed
+            else "Leave weights out: only perturbation uses them."
+        )
+        reader.complain(path, f"exploration's weights are {listed!r:.60}.", fix)
+        return ()
+    return tuple(listed)
+
+
+def _kind(
+    reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kinds: type[DiversityKind | ExplorationKind]
+) -> str:
+    kind = fields.get("kind")
+    if kind not in list(kinds):
+        reader.complain(path, f"kind is {kind!r:.40}.", f"Write one of {', '.join(kinds)}.")
+        return next(iter(kinds))
+    return str(kind)
