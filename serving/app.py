@@ -19,7 +19,7 @@ from serving import answers, payloads
 from serving.metrics import Metrics
 from serving.openapi import document
 from serving.request import UnknownName
-from serving.service import NotReady, Service
+from serving.service import NotReady, Services
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
 Payload = TypeVar("Payload", bound=payloads.Strict)
@@ -34,28 +34,29 @@ class BadRequest(ValueError):
 
 
 def create_app(
-    service: Service,
+    services: Services,
     *,
     metrics: Metrics | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:
-    """The WSGI application around `service`; `clock` gives the time of requests that carry none."""
+    """The WSGI application around an engine or a `LiveService`; `clock` gives the time of requests that carry none."""
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     counts = metrics or Metrics()
-    _add_rankings(app, service, counts, clock)
-    _add_feedback(app, service, counts, clock)
-    _add_operations(app, service, counts)
+    _add_rankings(app, services, counts, clock)
+    _add_feedback(app, services, counts, clock)
+    _add_operations(app, services, counts)
     _add_accounting(app, counts)
     _add_refusals(app, max_body_bytes)
     return app
 
 
-def _add_rankings(app: Flask, service: Service, counts: Metrics, clock: Callable[[], datetime]) -> None:
+def _add_rankings(app: Flask, services: Services, counts: Metrics, clock: Callable[[], datetime]) -> None:
     def answer(asked: payloads.RecommendRequest | payloads.RankRequest) -> Response:
         now = clock()
         _refuse_future("time", asked.time, now)
+        service = services.current()
         wanted = asked.to_request(request_id=uuid.uuid4().hex, now=now)
         slate = service.rank(wanted)
         counts.observe_stages(service.seconds)
@@ -72,10 +73,10 @@ def _add_rankings(app: Flask, service: Service, counts: Metrics, clock: Callable
         return answer(_parse(payloads.RankRequest))
 
 
-def _add_feedback(app: Flask, service: Service, counts: Metrics, clock: Callable[[], datetime]) -> None:
+def _add_feedback(app: Flask, services: Services, counts: Metrics, clock: Callable[[], datetime]) -> None:
     @app.post("/v1/feedback")
     def feedback() -> Response:
-        batch, now = _parse(payloads.FeedbackRequest), clock()
+        batch, now, service = _parse(payloads.FeedbackRequest), clock(), services.current()
         for row, event in enumerate(batch.events):
             _refuse_future(f"events.{row}.time", event.time, now)
             if event.currency is not None and event.currency != service.currency:
@@ -87,7 +88,7 @@ def _add_feedback(app: Flask, service: Service, counts: Metrics, clock: Callable
         return _json({"accepted": accepted, "duplicates": duplicates})
 
 
-def _add_operations(app: Flask, service: Service, counts: Metrics) -> None:
+def _add_operations(app: Flask, services: Services, counts: Metrics) -> None:
     described = orjson.dumps(document(version=version("value-model")))
 
     @app.get("/healthz")
@@ -96,7 +97,7 @@ def _add_operations(app: Flask, service: Service, counts: Metrics) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        state = service.state
+        state = services.state
         told = payloads.Readiness(
             ready=state.bundle is not None,
             bundle=state.bundle,
@@ -107,7 +108,7 @@ def _add_operations(app: Flask, service: Service, counts: Metrics) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        state = service.state
+        state = services.state
         counts.ready.set(state.bundle is not None)
         counts.stale.set(state.problem is not None)
         return Response(counts.render(), content_type="text/plain; version=0.0.4; charset=utf-8")

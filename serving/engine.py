@@ -59,13 +59,16 @@ class Parts:
 
 
 class RankingEngine:
-    """Answers requests with logged slates; follows `serving.service.Service`."""
+    """Answers requests with logged slates; follows `serving.service.Service`, and is its own `Services`."""
 
     def __init__(self, parts: Parts, *, store: FeatureStore, log: Log) -> None:
         self.parts, self.store, self.log = parts, store, log
         self._follower = Follower(log, store, since=parts.known_until, every=parts.config.follow_seconds)
         self._follower.follow()
         self.seconds: Mapping[str, float] = {}
+
+    def current(self) -> RankingEngine:
+        return self
 
     @property
     def state(self) -> State:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -46,9 +47,6 @@ class Service(Protocol):
         ...
 
     @property
-    def state(self) -> State: ...
-
-    @property
     def seconds(self) -> Mapping[str, float]:
         """Seconds per stage of the last ranking."""
         ...
@@ -56,12 +54,35 @@ class Service(Protocol):
     @property
     def currency(self) -> str: ...
 
+    @property
+    def state(self) -> State: ...
+
+
+class Services(Protocol):
+    """Gives each request the one service that answers it from beginning to end."""
+
+    def current(self) -> Service:
+        """Raises NotReady."""
+        ...
+
+    @property
+    def state(self) -> State: ...
+
+
+Run = Callable[[Callable[[], None]], None]
+
+
+def in_background(task: Callable[[], None]) -> None:
+    """Run `task` in a thread of its own."""
+    threading.Thread(target=task, name="bundle", daemon=True).start()
+
 
 class LiveService:
-    """A Service that follows a pointer to bundles: a bad new bundle is reported, and the last good one goes on serving.
+    """Services from the newest good bundle: a bad one is reported, and the last good one goes on serving.
 
-    `pointer` is a symbolic link to a bundle folder (or the folder itself); it is looked at no more often than every
-    `every` seconds, before a request. `build` loads and checks a bundle, or raises BundleError.
+    `pointer` is a symbolic link to a bundle folder, or the folder itself; it is looked at no more often than every
+    `every` seconds, when a request or a probe comes. `build` loads and checks a bundle, or raises BundleError. The
+    first bundle is waited for; later ones are loaded by `run` beside the requests, and take over between two of them.
     """
 
     def __init__(
@@ -71,29 +92,19 @@ class LiveService:
         build: Callable[[Path], Service],
         every: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        run: Run = in_background,
     ) -> None:
-        self._pointer, self._build, self._every, self._clock = pointer, build, every, clock
-        self._serving: Service | None = None
+        self._pointer, self._build, self._every, self._clock, self._run = pointer, build, every, clock, run
+        self._serving: tuple[Service, State] | None = None
         self._seen: Path | None = None
         self._problem: str | None = None
         self._looked = -float("inf")
 
-    def rank(self, request: Request) -> Slate:
-        return self._current().rank(request)
-
-    def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
-        return self._current().explain(slate)
-
-    def record(self, feedback: pa.Table) -> tuple[int, int]:
-        return self._current().record(feedback)
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        return self._current().seconds
-
-    @property
-    def currency(self) -> str:
-        return self._current().currency
+    def current(self) -> Service:
+        self._follow()
+        if self._serving is None:
+            raise NotReady(self._problem or "no bundle is loaded yet")
+        return self._serving[0]
 
     @property
     def state(self) -> State:
@@ -101,14 +112,7 @@ class LiveService:
         self._follow()
         if self._serving is None:
             return State(problem=self._problem)
-        served = self._serving.state
-        return State(served.bundle, served.versions, self._problem)
-
-    def _current(self) -> Service:
-        self._follow()
-        if self._serving is None:
-            raise NotReady(self._problem or "no bundle is loaded yet")
-        return self._serving
+        return replace(self._serving[1], problem=self._problem)
 
     def _follow(self) -> None:
         """Load what the pointer names when that changed."""
@@ -120,9 +124,17 @@ class LiveService:
         if target == self._seen:
             return
         self._seen = target
+        if self._serving is None:
+            self._load(target)
+        else:
+            self._run(lambda: self._load(target))
+
+    def _load(self, target: Path) -> None:
         try:
-            self._serving, self._problem = self._build(target), None
-            logger.info("serving bundle %s", target)
-        except (BundleError, OSError) as error:
-            self._problem = str(error)
-            logger.error("bundle %s refused: %s", target, error)
+            engine = self._build(target)
+        except Exception as error:  # whatever is wrong with a new bundle, the last good one must go on serving
+            self._problem = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
+            logger.error("bundle %s refused", target, exc_info=not isinstance(error, BundleError))
+            return
+        self._serving, self._problem = (engine, engine.state), None
+        logger.info("serving bundle %s", target)

@@ -26,6 +26,9 @@ class FakeService:
         self.seconds: Mapping[str, float] = {"scorer": 0.001}
         self.bundle = bundle
 
+    def current(self) -> FakeService:
+        return self
+
     @property
     def state(self) -> State:
         return State(self.bundle, {"ranker": "r1"})

@@ -1,11 +1,10 @@
-from datetime import UTC, datetime
+import time
 
 import pytest
 from fake_service import FakeService
 
 from serving.app import create_app
 from serving.manifest import BundleError, point_current
-from serving.request import Request
 from serving.service import LiveService, NotReady
 
 REQUEST = {"surface": "home", "user_id": "u1"}
@@ -14,20 +13,27 @@ REQUEST = {"surface": "home", "user_id": "u1"}
 @pytest.fixture
 def world(tmp_path):
     """A pointer, its possible targets, a clock in hand, and a live service whose folder `bad` cannot be loaded."""
-    for name in ("one", "two", "bad"):
+    for name in ("one", "two", "bad", "broken"):
         (tmp_path / name).mkdir()
-    now = [0.0]
+    now, waiting = [0.0], []
 
     def build(folder):
         if folder.name == "bad":
             raise BundleError("policy.toml was changed")
+        if folder.name == "broken":
+            raise MemoryError("no room")
         return FakeService(folder.name)
 
-    live = LiveService(tmp_path / "current", build=build, every=2.0, clock=lambda: now[0])
+    live = LiveService(tmp_path / "current", build=build, every=2.0, clock=lambda: now[0], run=waiting.append)
 
-    def point(name, *, after=3.0):
+    def point(name, *, after=3.0, load=True):
         point_current(tmp_path / "current", tmp_path / name)
         now[0] += after
+        live.state  # noqa: B018  (a probe makes the service look at the pointer)
+        if load:
+            for task in waiting:
+                task()
+            waiting.clear()
 
     return live, point
 
@@ -78,4 +84,36 @@ def test_without_any_bundle_requests_are_refused_with_the_reason(world):
     assert "policy.toml was changed" in response.get_json()["error"]
     assert client.get("/readyz").status_code == 503
     with pytest.raises(NotReady):
-        live.rank(Request(request_id="r", time=datetime.now(UTC), surface="home", user_id="u"))
+        live.current()
+
+
+def test_requests_are_answered_while_the_next_bundle_is_loaded(world):
+    live, point = world
+    point("one")
+    first = live.current()
+    point("two", load=False)
+    assert live.current() is first
+    point("two")
+    assert live.state.bundle == "two"
+    assert live.current() is not first
+
+
+def test_a_load_that_fails_unforeseen_keeps_the_last_good_bundle(world):
+    live, point = world
+    point("one")
+    point("broken")
+    assert live.state.bundle == "one"
+    assert live.state.problem == "MemoryError: no room"
+
+
+def test_by_default_a_thread_loads(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    point_current(tmp_path / "current", tmp_path / "one")
+    live = LiveService(tmp_path / "current", build=lambda folder: FakeService(folder.name), every=0.0)
+    assert live.state.bundle == "one"
+    point_current(tmp_path / "current", tmp_path / "two")
+    deadline = time.monotonic() + 10
+    while live.state.bundle != "two" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert live.state.bundle == "two"

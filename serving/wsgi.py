@@ -1,0 +1,65 @@
+"""The gunicorn entry, configured by the environment:
+
+gunicorn serving.wsgi:app --workers 2 --bind 127.0.0.1:8080
+
+VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
+VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
+VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [2]
+VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
+PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marketplace.sqlite_log import SqliteLog
+from serving.app import create_app
+from serving.bundle import build_engine, load_bundle
+from serving.engine import RankingEngine
+from serving.service import LiveService
+
+
+class NotConfigured(RuntimeError):
+    """The environment lacks a setting, or holds one that cannot be used."""
+
+
+def make_app(environment: Mapping[str, str]) -> Any:
+    """The service of one worker; a bundle that cannot be loaded is told by /readyz, and the next one is waited for."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
+    path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = SqliteLog(path, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
+
+    def build(folder: Path) -> RankingEngine:
+        return build_engine(load_bundle(folder), log=log)
+
+    services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
+    services.state  # noqa: B018  (loads the bundle now, so that the first request need not wait)
+    return create_app(services)
+
+
+def _setting(environment: Mapping[str, str], name: str, meaning: str) -> str:
+    if not environment.get(name):
+        raise NotConfigured(f"set {name}: {meaning}. See docs/operations.md.")
+    return environment[name]
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: str) -> float:
+    try:
+        return float(environment.get(name, default))
+    except ValueError:
+        raise NotConfigured(f"{name} is {environment[name]!r}; give a number of seconds.") from None
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made when gunicorn asks for it: importing this module needs no environment."""
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = made = make_app(os.environ)
+    return made
