@@ -41,7 +41,12 @@ def read_parquet(path: Path | str, schema: pa.Schema) -> pa.Table:
 
 def slates_to_json(slates: pa.Table) -> bytes:
     """SLATE rows as JSON lines."""
-    return b"".join(_line(_slate_cells(slate)) for slate in table_to_slates(slates))
+    return b"".join(map(slate_to_json, table_to_slates(slates)))
+
+
+def slate_to_json(slate: Slate) -> bytes:
+    """One slate as a line of JSON."""
+    return _line({f.name: _cell(getattr(slate, f.name)) for f in fields(slate)})
 
 
 def json_to_slates(lines: bytes) -> pa.Table:
@@ -81,10 +86,6 @@ def _objects(lines: bytes, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_version(found: str, *, where: str) -> None:
     if found != str(SCHEMA_VERSION):
         raise SchemaError(f"{where}: schema version {found}; this program reads version {SCHEMA_VERSION}.")
-
-
-def _slate_cells(slate: Slate) -> dict[str, Any]:
-    return {f.name: _cell(getattr(slate, f.name)) for f in fields(slate)}
 
 
 def _cell(value: Any) -> Any:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -56,8 +58,13 @@ deliveries (the earliest counts), orphans, early, late and unusable events are l
 def contract_page() -> str:
     """The page, in Markdown."""
     tables = [f"## {title}\n\n{text}\n\n{_table(rows)}\n" for title, text, rows in SECTIONS]
-    windows = "\n".join(f"| {f.name.replace('returned', 'return')} | {f.default} |" for f in fields(Windows))
+    windows = "\n".join(f"| {f.name.replace('returned', 'return')} | {_span(f.default)} |" for f in fields(Windows))
     return "\n".join([HEAD, *tables, JOIN.format(windows=windows)])
+
+
+def _span(length: Any) -> str:
+    hours = length // timedelta(hours=1)
+    return f"{hours // 24} days" if hours > 24 and hours % 24 == 0 else f"{hours} h"
 
 
 def _table(rows: tuple[pa.Field, ...]) -> str:
