@@ -30,9 +30,10 @@ def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None
         "item",
         "merchant",
         "source",
-        *heads,
+        "price",
+        *[head.replace("_", "\n") for head in heads],
         "merchant\nvalue",
-        *[f"+ {term}" for term in terms],
+        *[f"+ {term.replace('_', chr(10))}" for term in terms],
         f"= value\n{currency}",
         title=f"{answer['surface']}: {len(items)} of {answer['considered']} candidates shown",
     )
@@ -40,9 +41,10 @@ def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None
         title = names.get(item["item_id"]) or item["item_id"]
         table.add_row(
             str(item["position"]),
-            f"{title[:30]} ({currency} {item['price']:.0f})",
+            title[:26],
             item["merchant_id"],
             item["source"],
+            f"{item['price']:.0f}",
             *[_figure(item["predictions"][head]) for head in heads],
             _figure(item["merchant_value"]),
             *[_figure(item["contributions"][term]) for term in terms],

@@ -19,7 +19,7 @@ from value_model.merchant import MerchantTable
 
 
 def value_slates(dataset: Dataset, slates: pa.Table, heads: Mapping[str, np.ndarray], policy: ValuePolicy) -> pa.Table:
-    """`slates` with the heads (float64 [N] each), what the formula reads, and its values under each request's weights."""
+    """`slates` with heads (float64 [N] each), what the formula reads, and its values under each request's weights."""
     offsets = item_offsets(slates)
     request = np.repeat(np.arange(len(slates)), np.diff(offsets))
     merchants = MerchantTable.from_table(dataset.merchants)

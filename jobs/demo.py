@@ -1,0 +1,109 @@
+"""The whole loop once: data to a served, explained, logged ranking, feedback, and the training rows that it leaves."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import requests
+
+from jobs.config import RunConfig
+from jobs.join_feedback import training_rows
+from jobs.recommend import names, question
+from jobs.run import run_all
+from jobs.serve import running
+from jobs.tables import print_answer, print_counts, print_rows
+from marketplace.attribution import attribute
+from marketplace.sqlite_log import SqliteLog
+from serving.bundle import ModelBundle, load_bundle
+
+SHOWN = 8  # items
+LOG_COLUMNS = ("position", "item_id", "source", "value", "propensity", "seen", "click", "order", "order_value")
+
+
+def demo(data: str, folder: Path) -> None:
+    """Run every stage, serve, ask, answer, show; `folder` keeps the run and its log."""
+    start = time.perf_counter()
+    run_all(RunConfig(data=data), folder)
+    bundle = load_bundle(folder / "bundle")
+    log = folder / "log.sqlite"
+    print("== service", flush=True)
+    with running(folder, log=log) as address:
+        print(f"   listening on {address}, without TensorFlow in the process")
+        asked = question(bundle, user=busiest(bundle, folder), surface="home", k=SHOWN)
+        answer = post(address, "recommend", asked)
+        print_answer(answer, names=names(bundle.catalogue))
+        receipt = post(address, "feedback", feedback(answer, bundle, asked))
+        print(f"   feedback: {receipt['accepted']} events accepted, {receipt['duplicates']} duplicates")
+    show_log(log, answer["request_id"])
+    print(f"   done in {time.perf_counter() - start:.0f} s; the service is stopped. Go on by hand:")
+    print_next(folder)
+
+
+def post(address: str, route: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The service's answer; raises ValueError with its reasons where it refuses."""
+    reply = requests.post(
+        f"{address}/v1/{route}", data=orjson.dumps(body), headers={"content-type": "application/json"}, timeout=30
+    )
+    if reply.status_code != 200:
+        raise ValueError(f"the service refused {route}: {reply.status_code} {reply.text}")
+    return reply.json()
+
+
+def busiest(bundle: ModelBundle, folder: Path) -> str:
+    """The shopper with the most events among the last thousand: one with a history to see at work."""
+    from marketplace.dataset import load_dataset
+
+    users = load_dataset(folder / "data").feedback["user_id"].cast(pa.string())[-1000:]
+    counted = users.value_counts().to_pylist()
+    return max(counted, key=lambda row: row["counts"])["values"]
+
+
+def feedback(answer: dict[str, Any], bundle: ModelBundle, asked: dict[str, Any]) -> dict[str, Any]:
+    """The shopper looks at everything, clicks the second item and orders it."""
+    seen = [_event(answer, asked, "impression", place) for place in range(len(answer["items"]))]
+    wanted = min(1, len(answer["items"]) - 1)
+    order = _event(answer, asked, "order", wanted) | {
+        "amount": answer["items"][wanted]["price"],
+        "currency": bundle.catalogue.currency,
+    }
+    return {"events": [*seen, _event(answer, asked, "click", wanted), order]}
+
+
+def _event(answer: dict[str, Any], asked: dict[str, Any], event: str, place: int) -> dict[str, Any]:
+    seconds = {"impression": 2, "click": 20, "order": 300}[event]
+    item = answer["items"][place]["item_id"]
+    return {
+        "feedback_id": f"{answer['request_id']}-{event}-{item}",
+        "request_id": answer["request_id"],
+        "event": event,
+        "time": asked["time"] + timedelta(seconds=seconds),
+        "user_id": asked["user_id"],
+        "item_id": item,
+    }
+
+
+def show_log(log: Path, request_id: str) -> None:
+    """The training rows that the log now holds of one request."""
+    kept = SqliteLog(log)
+    joined = attribute(kept.slates(), kept.feedback())
+    kept.close()
+    rows = training_rows(joined.slates, joined.labels)
+    own = rows.filter(pa.compute.equal(rows["request_id"], request_id))
+    shown = own.filter(pa.compute.greater(own["position"], 0)).sort_by("position")
+    print_counts(joined.counts)
+    print_rows(shown.select(LOG_COLUMNS), title=f"{log}: the slate joined with its feedback ({len(own)} rows logged)")
+
+
+def print_next(folder: Path) -> None:
+    for line in (
+        f"value-model evaluate {folder}        # {folder}/evaluation/report.html",
+        f"value-model recommend {folder} --surface product_page",
+        f"value-model serve {folder} --port 8080",
+        f"value-model join-feedback {folder}/log.sqlite --out rows.parquet",
+    ):
+        print(f"     .venv/bin/{line}")
