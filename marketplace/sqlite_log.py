@@ -113,9 +113,9 @@ class SqliteLog:
         query = f"SELECT arrival, body FROM slates {ARRIVED}"
         with self._open() as connection:
             rows = connection.execute(query, (mark, bounds(since, None)[0], most)).fetchall()
-        schema = pa.schema([PLAIN_SLATE.field(name) for name in SHOWN])
-        batches = [_unpack(body).select(SHOWN) for _, body in rows]
-        return pa.Table.from_batches([b.cast(schema) for b in batches], schema), rows[-1][0] if rows else mark
+        table = pa.Table.from_batches([_unpack(body) for _, body in rows], PLAIN_SLATE).select(SHOWN)
+        shown = pa.schema([SLATE.field(name) for name in SHOWN], metadata=SLATE.metadata)
+        return table.combine_chunks().cast(shown), rows[-1][0] if rows else mark
 
     def close(self) -> None:
         with self._lock:

@@ -28,7 +28,7 @@ COUNTRIES = {
 }  # fmt: skip
 
 
-def read(path: Path) -> Dataset:
+def read_online_retail(path: Path) -> Dataset:
     """The invoices of `path` (Parquet) as orders and returns; raises FileNotFoundError, SchemaError."""
     every = _lines(Path(path))
     lines = every[every["UnitPrice"] > 0].reset_index(drop=True)

@@ -40,7 +40,7 @@ NOTES = (
 )
 
 
-def read(path: Path | None = None) -> Dataset:
+def read_ta_feng(path: Path | None = None) -> Dataset:
     """All purchases as orders; `path` is the zipped CSV, None = the installed package's."""
     lines = _lines(path)
     return Dataset(
@@ -56,7 +56,7 @@ def read(path: Path | None = None) -> Dataset:
 
 
 def margins(path: Path | None = None) -> np.ndarray:
-    """float64 [feedback rows]: sales price less cost of each order of `read`, TWD."""
+    """float64 [feedback rows]: sales price less cost of each order of `read_ta_feng`, TWD."""
     lines = _lines(path)
     return lines["SALES_PRICE"].to_numpy() - lines["ASSET"].to_numpy()
 

@@ -93,6 +93,45 @@ def test_since_is_included_and_until_is_not(log):
         log.slates(since=START.replace(tzinfo=None))
 
 
+def test_a_follower_reads_everything_once_in_order_of_arrival(log):
+    seen, shown, feedback_mark, shown_mark = [], [], 0, 0
+    for name, minutes in (("b", 5), ("a", 1), ("c", 9)):
+        log.append(make_slate(f"r{name}", items=(name,), minutes=minutes))
+        log.append(make_slate(f"s{name}", items=(name, name), minutes=minutes))
+        event = (f"f{name}", None, "click", name, minutes, None)
+        log.append_feedback(make_feedback(event, event))
+        events, feedback_mark = log.feedback_after(feedback_mark)
+        items, shown_mark = log.shown_after(shown_mark)
+        seen += events["feedback_id"].to_pylist()
+        shown += items["item_id"].to_pylist()
+    assert seen == ["fb", "fa", "fc"]
+    assert shown == [["b"], ["b", "b"], ["a"], ["a", "a"], ["c"], ["c", "c"]]
+    assert len(log.feedback_after(feedback_mark)[0]) == 0
+    assert len(log.shown_after(shown_mark)[0]) == 0
+
+
+def test_a_follower_can_begin_at_a_time_and_read_a_few_at_once(log):
+    for minutes in (5, 1, 9, 7):
+        log.append(make_slate(f"r{minutes}", items=(str(minutes),), minutes=minutes))
+        log.append_feedback(make_feedback((f"f{minutes}", None, "click", "a", minutes, None)))
+    since = START + timedelta(minutes=5)
+    assert log.feedback_after(0, since=since)[0]["feedback_id"].to_pylist() == ["f5", "f9", "f7"]
+    found, mark = [], 0
+    for _ in range(4):
+        part, mark = log.shown_after(mark, since=since, most=1)
+        assert len(part) <= 1
+        found += part["item_id"].to_pylist()
+    assert found == [["5"], ["9"], ["7"]]
+
+
+def test_what_a_follower_reads_has_the_schemas_types(log):
+    for name in ("r", "s"):
+        assert log.feedback_after(0)[0].schema.equals(FEEDBACK, check_metadata=True)
+        assert log.shown_after(0)[0].schema.equals(log.slates().select(["item_id", "position"]).schema)
+        log.append(make_slate(name))
+        log.append_feedback(make_feedback((name, name, "click", "a", 0, None)))
+
+
 def test_an_empty_log_has_tables_without_rows(log):
     assert same_rows(log.slates(), empty(SLATE))
     assert same_rows(log.feedback(), empty(FEEDBACK))

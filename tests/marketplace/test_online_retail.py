@@ -21,7 +21,7 @@ PATH = Path(os.environ.get("VALUE_MODEL_DATA", ROOT.parent / "shared" / "data"))
 def dataset():
     if not PATH.exists():
         pytest.skip(f"{PATH} is not there; set VALUE_MODEL_DATA to the folder that holds online_retail/")
-    return online_retail.read(PATH)
+    return online_retail.read_online_retail(PATH)
 
 
 def test_counts_are_those_of_the_data_page(dataset):
@@ -58,4 +58,4 @@ def test_nothing_in_it_is_unusable(dataset):
 def test_another_file_is_refused(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(SchemaError, match="is not Online Retail"):
-        online_retail.read(tmp_path / "other.parquet")
+        online_retail.read_online_retail(tmp_path / "other.parquet")

