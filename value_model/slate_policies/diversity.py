@@ -84,7 +84,8 @@ class _Marginal:
         self._first = True
 
     def take(self, row: int) -> None:
-        penalty = self._factor * self._rows(row)
+        penalty = self._rows(row)
+        penalty *= self._factor
         if self._first:
             self.worth[:] = penalty
             self._first = False

@@ -13,7 +13,8 @@ from value_model.policy import Traits
 class Rules:
     """At most `merchant_cap` items a merchant, `category_cap` a category; at least `newcomers` of new merchants.
 
-    Caps are hard: a slate ends early rather than break one. The quota is met as far as candidates and caps allow.
+    Caps are hard: a slate ends early rather than break one. The quota is met as far as the candidates and
+    the merchant cap allow; a category cap may stand in its way.
     """
 
     merchant_cap: int | None = None
@@ -30,12 +31,12 @@ class Rules:
 
 
 class Room:
-    """What the rules still leave room for while a slate is filled: `closed` float64 [n] is 0, or -inf where not."""
+    """What the rules still leave room for while a slate is filled: `worth` float64 [n] becomes -inf where not."""
 
-    def __init__(self, rules: Rules, traits: Traits, *, n: int, k: int) -> None:
-        self.closed = np.zeros(n)
+    def __init__(self, worth: np.ndarray, rules: Rules, traits: Traits, *, k: int) -> None:
+        self.worth = worth.copy()
         self._left = k
-        self._open = n
+        self._open = len(worth)
         self._caps: list[tuple[np.ndarray, dict[int, int], int]] = []
         if rules.merchant_cap is not None:
             self._caps.append((_required(traits.merchant, "merchant"), {}, rules.merchant_cap))
@@ -52,17 +53,17 @@ class Room:
         """Whether no item may take the next place."""
         return self._open == 0
 
-    def closed_now(self) -> np.ndarray:
-        """`closed`, and the old merchants too where only newcomers can still meet the quota."""
+    def worth_now(self) -> np.ndarray:
+        """`worth`, without the old merchants where only newcomers can still meet the quota."""
         if self._owed and self._owed >= self._left:
-            both = self.closed + self._old
-            if both.max() == 0.0:
-                return both
-        return self.closed
+            newcomers = self.worth + self._old
+            if newcomers.max() > -np.inf:
+                return newcomers
+        return self.worth
 
     def take(self, row: int) -> None:
         """Item `row` takes the next place."""
-        self.closed[row] = -np.inf
+        self.worth[row] = -np.inf
         self._open -= 1
         self._left -= 1
         if self._owed and self._newcomer[row]:
@@ -71,8 +72,8 @@ class Room:
             code = codes[row]
             counts[code] = counts.get(code, 0) + 1
             if counts[code] == cap:
-                closing = np.flatnonzero((codes == code) & (self.closed == 0.0))
-                self.closed[closing] = -np.inf
+                closing = np.flatnonzero((codes == code) & (self.worth > -np.inf))
+                self.worth[closing] = -np.inf
                 self._open -= len(closing)
 
 

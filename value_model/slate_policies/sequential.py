@@ -44,18 +44,16 @@ class SequentialSlate:
         worth = finite(value)
         if self.prices is not None and traits.merchant is not None:
             worth = worth + self.prices.worth(traits.merchant)
-        room = Room(self.rules, traits, n=n, k=k)
+        room = Room(worth, self.rules, traits, k=k)
         diversity = None if self.diversity is None else self.diversity.begin(traits, n=n, k=k)
         order, propensity = np.empty(k, np.int64), np.empty(k)
         for place in range(k):
             if room.exhausted:
                 return Chosen(order[:place].copy(), propensity[:place].copy())
-            score = worth + room.closed_now()
-            if diversity is not None:
-                score += diversity.worth
+            score = room.worth_now() if diversity is None else room.worth_now() + diversity.worth
             row, probability = self.pick.pick(score, rng)
             order[place], propensity[place] = row, probability
             room.take(row)
-            if diversity is not None:
+            if diversity is not None and place + 1 < k:
                 diversity.take(row)
         return Chosen(order, propensity)
