@@ -1,0 +1,133 @@
+"""Position models recover the examination that their clicks were sampled from."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from evaluation import position_bias
+from evaluation.position_bias import cells, examination_ratio, fit_pbm, harvest, inverse_examination, randomised
+from evaluation.position_bias_regression import Classified, fit_regression_em
+
+DEPTH = 6
+TRUTH = np.array([1.0, 0.72, 0.55, 0.43, 0.33, 0.26])
+
+
+def sample(rng, *, requests, queries=40, items=10, noise=1.0, features=False):
+    """Lists ranked by a noisy view of attraction: good items stand high, so click rates by position mislead."""
+    weights = rng.normal(size=4)
+    x = rng.normal(size=(queries, items, 4))
+    attraction = 1 / (1 + np.exp(1.5 - x @ weights))
+    query = rng.integers(queries, size=requests)
+    score = np.log(attraction[query]) + noise * rng.normal(size=(requests, items))
+    shown = np.argsort(-score, axis=1)[:, :DEPTH]
+    chance = TRUTH * attraction[query[:, None], shown]
+    click = (rng.random(chance.shape) < chance).astype(float).ravel()
+    pair = (query[:, None] * items + shown).ravel()
+    position = np.tile(np.arange(1, DEPTH + 1), requests)
+    offsets = np.arange(0, len(click) + 1, DEPTH)
+    return position, click, (x[query[:, None], shown].reshape(-1, 4) if features else pair), offsets
+
+
+def naive(position, click):
+    rate = np.bincount(position - 1, click) / np.bincount(position - 1)
+    return rate / rate[0]
+
+
+def worst(examination):
+    return abs(examination / TRUTH - 1).max()
+
+
+@pytest.mark.parametrize(
+    "fit", [lambda data: fit_pbm(data, depth=DEPTH).examination, lambda d: harvest(d, depth=DEPTH)]
+)
+def test_examination_is_recovered_within_five_percent_where_click_rates_mislead(fit):
+    position, click, pair, _ = sample(np.random.default_rng(0), requests=150_000)
+    assert worst(naive(position, click)) > 0.2
+    assert worst(fit(cells(position, click, pair, depth=DEPTH))) < 0.05
+
+
+@pytest.mark.parametrize(("requests", "error"), [(8000, 0.12), pytest.param(40_000, 0.05, marks=pytest.mark.slow)])
+def test_regression_em_recovers_examination_without_repeated_pairs(requests, error):
+    position, click, features, _ = sample(np.random.default_rng(1), requests=requests, queries=requests, features=True)
+    found = fit_regression_em(position, click, features, depth=DEPTH)
+    assert worst(naive(position, click)) > 0.2
+    assert worst(found.examination) < error
+    assert (np.diff(found.log_likelihood) > -1e-8).all()
+
+
+def test_regression_em_takes_a_scikit_learn_classifier():
+    position, click, features, _ = sample(np.random.default_rng(8), requests=3000, queries=3000, features=True)
+    logistic = Classified(LogisticRegression(C=1e3))
+    plain = fit_regression_em(position, click, features, depth=DEPTH, iterations=20)
+    through = fit_regression_em(position, click, features, depth=DEPTH, iterations=20, regression=logistic)
+    np.testing.assert_allclose(through.examination, plain.examination, rtol=0.02)
+
+
+def test_randomised_lists_need_no_model_and_their_intervals_cover():
+    rng = np.random.default_rng(2)
+    position, click, _, offsets = sample(rng, requests=60_000, noise=1e6)
+    found = randomised(position, click, offsets, depth=DEPTH, rng=rng)
+    assert worst(np.array([e.value for e in found])) < 0.05
+    assert sum(e.low <= t <= e.high for e, t in zip(found, TRUTH, strict=True)) >= 5
+
+
+def test_unequal_shuffles_are_set_right_by_their_propensities():
+    rng = np.random.default_rng(3)
+    requests, attraction = 80_000, np.array([0.5, 0.1])
+    swapped = rng.random(requests) < 0.2
+    shown = np.where(swapped[:, None], [1, 0], [0, 1])
+    click = (rng.random((requests, 2)) < TRUTH[:2] * attraction[shown]).astype(float).ravel()
+    chance = np.repeat(np.where(swapped, 0.2, 0.8), 2)
+    position, offsets = np.tile([1, 2], requests), np.arange(0, 2 * requests + 1, 2)
+    found = randomised(position, click, offsets, depth=2, rng=rng, propensity=chance)
+    assert naive(position, click)[1] < 0.5
+    assert found[1].value == pytest.approx(TRUTH[1], rel=0.05)
+
+
+def test_likelihood_never_falls_and_true_parameters_are_not_beaten_by_much():
+    position, click, pair, _ = sample(np.random.default_rng(4), requests=20_000)
+    assert (np.diff(fit_pbm(cells(position, click, pair, depth=DEPTH), depth=DEPTH).log_likelihood) > -1e-12).all()
+
+
+def test_positions_that_no_swap_links_are_not_guessed():
+    data = cells(np.array([1, 2, 3, 4]), np.ones(4), np.array([0, 0, 1, 1]), depth=4)
+    found = harvest(data, depth=4)
+    assert found[0] == 1
+    assert np.isfinite(found[1])
+    assert np.isnan(found[2:]).all()
+
+
+def test_refitted_intervals_cover_and_tighten():
+    rng, covered, widths = np.random.default_rng(5), [], {3000: [], 30_000: []}
+    for requests in (*[3000] * 8, 30_000):
+        position, click, pair, offsets = sample(rng, requests=requests, queries=10)
+        found = position_bias.with_intervals(
+            lambda data: harvest(data, depth=DEPTH), position, click, pair, offsets, depth=DEPTH, rng=rng, replicates=30
+        )
+        widths[requests].append(found[3].high - found[3].low)
+        covered += [e.low <= t <= e.high for e, t in zip(found[1:], TRUTH[1:], strict=True)]
+    assert np.mean(covered) > 0.75  # 45 correlated intervals
+    assert np.mean(widths[30_000]) < np.mean(widths[3000]) / 2
+
+
+def test_weights_undo_the_bias_of_clicks():
+    rng = np.random.default_rng(6)
+    position, click, _, _ = sample(rng, requests=50_000, noise=1e6)
+    weight = inverse_examination(TRUTH, position)
+    by_place = np.bincount(position - 1, weight * click) / np.bincount(position - 1)
+    np.testing.assert_allclose(by_place / by_place[0], 1, atol=0.05)
+    np.testing.assert_array_equal(inverse_examination(TRUTH, np.array([0, 1, 99]), cap=3), [0, 1, 3])
+
+
+def test_deterministic_lists_can_be_asked_about_another_order():
+    """Reversing the list: the PBM ratio turns its clicks into those that the reversed list would get."""
+    rng = np.random.default_rng(7)
+    attraction = np.array([0.5, 0.3, 0.2, 0.2, 0.1, 0.05])
+    click = (rng.random((60_000, DEPTH)) < TRUTH * attraction).mean(axis=0)
+    ratio = examination_ratio(np.eye(DEPTH)[::-1], np.eye(DEPTH), TRUTH)
+    assert (click * ratio).sum() == pytest.approx((TRUTH[::-1] * attraction).sum(), rel=0.03)
+
+
+def test_nothing_shown_is_refused():
+    with pytest.raises(ValueError, match="none of 2 impressions lies in"):
+        cells(np.array([0, 9]), np.zeros(2), np.zeros(2, int), depth=5)
