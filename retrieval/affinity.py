@@ -13,7 +13,7 @@ from retrieval.decayed import DecayedCounts, RankedRows, best_allowed
 from retrieval.interactions import Interactions
 from retrieval.source import Query
 
-TINY = np.finfo(np.float32).tiny
+TINY = 1e-9  # the share of a group that nobody touched
 
 
 class Affinity:
@@ -22,8 +22,6 @@ class Affinity:
     lift(g) = (history in g + damping x share(g)) / ((history + damping) x share(g)): how much more often the history
     is in the group than shoppers at large. Only groups of the history are proposed from, the most lifted first.
     """
-
-    name = "affinity"
 
     def __init__(
         self,
@@ -34,8 +32,10 @@ class Affinity:
         damping: float = 20.0,
         groups_most: int = 64,
         each_most: int = 100,
+        name: str = "affinity",
     ) -> None:
         """`group` int32 [n_items]: the group of each item; damping in history items."""
+        self.name = name
         self._group = group.astype(np.int32)
         self._settings = (strength, damping, groups_most, each_most)
         self._counts = DecayedCounts(len(group), half_life_days=half_life_days)
@@ -63,18 +63,26 @@ class Affinity:
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items of the history's groups."""
-        strength, damping, groups_most, each_most = self._settings
+        strength, _, groups_most, each_most = self._settings
         groups, times = np.unique(self._group[query.history], return_counts=True)
-        share = np.maximum(self._group_share[groups], TINY)
-        lift = np.log((times + damping * share) / ((len(query.history) + damping) * share))
+        lift = self._lift(times, self._group_share[groups], len(query.history))
         most = np.argsort(-lift, kind="stable")[:groups_most]
         place, items, value = self._ranked.rows(groups[most], most=each_most)
         return best_allowed(items, np.log(value) + strength * lift[most][place], query, k=k)
 
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The log lift of any items' groups."""
+        times = np.bincount(self._group[query.history], minlength=len(self._group_share))
+        return self._lift(times, self._group_share, len(query.history))[self._group[items]]
+
+    def _lift(self, times: np.ndarray, share: np.ndarray, length: int) -> np.ndarray:
+        damping, share = self._settings[1], np.maximum(share, TINY)
+        return np.log((times + damping * share) / ((length + damping) * share))
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._counts.save(folder / "counts.npz")
-        np.savez(folder / "groups.npz", group=self._group, settings=np.array(self._settings))
+        np.savez(folder / "groups.npz", group=self._group, settings=np.array(self._settings), name=self.name)
 
     @classmethod
     def load(cls, folder: Path) -> Affinity:
@@ -88,6 +96,7 @@ class Affinity:
                 damping=damping,
                 groups_most=int(groups_most),
                 each_most=int(each_most),
+                name=str(file["name"]),
             )
         loaded._counts = counts
         return loaded

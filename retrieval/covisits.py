@@ -12,6 +12,9 @@ from retrieval.decayed import RankedRows, best_allowed
 from retrieval.interactions import DAY, Interactions
 from retrieval.source import Query
 
+SIMILARITY_FLOOR = 1e-3
+LATEST = 50  # items of the history that are looked at
+
 
 class CoVisits:
     """Item-to-item: score = log sum over the history of recency x similarity.
@@ -68,12 +71,24 @@ class CoVisits:
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items that go with the history."""
-        back = np.arange(len(query.history))[::-1]
-        weight = np.exp2(-back / self._recency)
-        place, items, similarity = self._similar.rows(query.history, most=self._neighbours)
-        distinct, inverse = np.unique(items, return_inverse=True)
-        total = np.bincount(inverse, weight[place] * similarity, minlength=len(distinct))
-        return best_allowed(distinct, np.log(np.maximum(total, np.finfo(np.float32).tiny)), query, k=k)
+        items, total = self._totals(query)
+        return best_allowed(items, np.log(total + SIMILARITY_FLOOR), query, k=k)
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The score of any items; those that go with nothing of the history get the floor."""
+        similar, total = self._totals(query)
+        if not len(similar):
+            return np.full(len(items), np.log(SIMILARITY_FLOOR))
+        place = np.minimum(np.searchsorted(similar, items), len(similar) - 1)
+        return np.log(np.where(similar[place] == items, total[place], 0.0) + SIMILARITY_FLOOR)
+
+    def _totals(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
+        """Items similar to the latest of the history, by row, with recency x similarity summed."""
+        history = query.history[-LATEST:]
+        weight = np.exp2(-np.arange(len(history))[::-1] / self._recency)
+        place, items, similarity = self._similar.rows(history, most=self._neighbours)
+        similar, inverse = np.unique(items, return_inverse=True)
+        return similar, np.bincount(inverse, weight[place] * similarity, minlength=len(similar))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

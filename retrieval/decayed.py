@@ -39,7 +39,20 @@ class DecayedCounts:
         if self.as_of is not None:
             old *= np.exp2(-(until - self.as_of) / DAY / self.half_life_days)
         self.counts = (old + fresh).tocsr()
+        self.counts.sort_indices()
         self.as_of = until
+
+    def of(self, name: str, items: np.ndarray) -> np.ndarray:
+        """Float64 [m]: one key's counts of items, 0 where there is none."""
+        row = self.names.get(name)
+        if row is None:
+            return np.zeros(len(items))
+        part = slice(self.counts.indptr[row], self.counts.indptr[row + 1])
+        own, values = self.counts.indices[part], self.counts.data[part]
+        if not len(own):
+            return np.zeros(len(items))
+        place = np.minimum(np.searchsorted(own, items), len(own) - 1)
+        return np.where(own[place] == items, values[place], 0.0)
 
     def _rows(self, key: pa.DictionaryArray) -> np.ndarray:
         """Matrix row of each key, new names taking new rows; -1 for null."""

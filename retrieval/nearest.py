@@ -32,3 +32,9 @@ class Nearest:
             exclude=query.exclude,
             config=self._config,
         )
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The inner products of any items, 0 where the query has no embedding."""
+        if query.embedding is None:
+            return np.zeros(len(items), np.float32)
+        return self._built.embeddings[items] @ query.embedding

@@ -12,6 +12,8 @@ from retrieval.decayed import DecayedCounts, RankedRows, best_allowed, first_all
 from retrieval.interactions import Interactions
 from retrieval.source import Query
 
+SHARE_FLOOR = 1e-7  # the share of an item that nobody touched
+
 
 class Popularity:
     """Items by their decayed share in the query's segment, drawn towards their share overall.
@@ -69,6 +71,14 @@ class Popularity:
         both, first = np.unique(np.concatenate([own_items, items]), return_index=True)
         value = np.concatenate([own, self._prior * share])[first]
         return best_allowed(both, np.log(value / (self._totals[row] + self._prior)), query, k=k)
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The smoothed log share of any items, known or not."""
+        row = self._segments.names.get(query.segment)
+        if row is None:
+            return np.log(self._share[items] + SHARE_FLOOR)
+        own = self._segments.of(query.segment, items)
+        return np.log((own + self._prior * self._share[items]) / (self._totals[row] + self._prior) + SHARE_FLOOR)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

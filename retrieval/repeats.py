@@ -11,13 +11,14 @@ from retrieval.decayed import DecayedCounts, RankedRows, first_allowed
 from retrieval.interactions import Interactions
 from retrieval.source import Query
 
+COUNT_FLOOR = 0.01  # orders
+
 
 class Repeats:
     """The user's own items, score = log of their decayed count; a shopper without a past gets none."""
 
-    name = "repeats"
-
-    def __init__(self, n_items: int, *, half_life_days: float = 120.0) -> None:
+    def __init__(self, n_items: int, *, half_life_days: float = 120.0, name: str = "repeats") -> None:
+        self.name = name
         self._users = DecayedCounts(n_items, half_life_days=half_life_days)
 
     def update(self, events: Interactions) -> None:
@@ -35,15 +36,21 @@ class Repeats:
         if row is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         items, counts = first_allowed(*self._ranked.row(row), query, k=k)
-        return items, np.log(np.maximum(counts, np.finfo(np.float32).tiny))
+        return items, np.log(counts + np.float32(COUNT_FLOOR))
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The log count of any items; those that are not the user's count COUNT_FLOOR."""
+        return np.log(self._users.of(query.user_id, items) + COUNT_FLOOR)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._users.save(folder / "users.npz")
+        (folder / "name.txt").write_text(self.name)
 
     @classmethod
     def load(cls, folder: Path) -> Repeats:
         users = DecayedCounts.load(folder / "users.npz")
-        loaded = cls(users.counts.shape[1], half_life_days=users.half_life_days)
+        name = (folder / "name.txt").read_text()
+        loaded = cls(users.counts.shape[1], half_life_days=users.half_life_days, name=name)
         loaded._users = users
         return loaded

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval.blend import Blend, Pool, pool, rank_blend
+from retrieval.blend import Blend, Pool, ScoringSource, fused, pool
 from retrieval.source import Candidates, CandidateSource, Query
 
 
@@ -20,49 +20,60 @@ class Quota:
 
 
 class Retriever:
-    """Merges sources: each one's sure items first, the rest of the k places by the blend's score.
+    """Merges sources: each one's sure items, and the best of the rest by one score.
 
-    A candidate's source is the one that ranks it best (the earlier source where two do). Candidates come best blend
+    The score is a learned `Blend` of what every source makes of the item, or without one the fusion of ranks. A
+    candidate's source is the one that ranks it best (the earlier source where two do). Candidates come best score
     first, equal scores by catalogue row, so that the same query gives the same answer.
     """
 
     def __init__(
-        self, sources: Sequence[CandidateSource], quotas: Mapping[str, Quota], *, blend: Blend | None = None
+        self,
+        sources: Sequence[CandidateSource],
+        quotas: Mapping[str, Quota],
+        *,
+        blend: Blend | None = None,
     ) -> None:
-        """`quotas` by source name; `blend` None = reciprocal ranks with equal weights."""
+        """`quotas` by source name. A blend needs sources that can score any item (`ScoringSource`)."""
         names = tuple(source.name for source in sources)
         if len(set(names)) != len(names):
             raise ValueError(f"sources must have different names, received {names}")
         if set(quotas) != set(names):
             raise ValueError(f"quotas are for {sorted(quotas)}, sources are {sorted(names)}; give each source one")
+        if blend is not None and len(blend.weights) != len(names):
+            raise ValueError(f"the blend has {len(blend.weights)} weights, the retriever {len(names)} sources")
         self.names = names
         self._sources = tuple(sources)
-        self._quotas = tuple(quotas[name] for name in names)
-        self._sure = np.array([quota.sure for quota in self._quotas])
-        self._blend = blend or rank_blend(len(names))
-        if self._blend.sources != len(names):
-            raise ValueError(f"the blend is of {self._blend.sources} sources, the retriever has {len(names)}")
+        self._ask = tuple(quotas[name].ask for name in names)
+        self._sure = np.array([quotas[name].sure for name in names])
+        self._blend = blend
+        self._scoring = tuple(source for source in sources if isinstance(source, ScoringSource))
+        if blend is not None and len(self._scoring) < len(names):
+            raise ValueError("a blend needs sources that can score any item; leave it out to fuse ranks")
 
     def retrieve(self, query: Query, *, k: int) -> Candidates:
-        """At most k distinct allowed candidates; `score` is the blend's."""
-        found = self.pool(query, k=k)
-        score = self._blend.score(found)
-        sure: np.ndarray = np.less(found.rank, self._sure).any(axis=1)
+        """At most k distinct allowed candidates; `score` is the blend's, or the fused ranks'."""
+        found = self.pool(query)
+        score = fused(found) if self._blend is None else self._blend.score(self.scores(query, found.items))
         # The pool is sorted by row: stable sorts keep equal scores in that order.
         order = np.argsort(-score, kind="stable")
-        chosen = np.concatenate([order[sure[order]], order[~sure[order]]])[:k]
-        chosen = chosen[np.argsort(-score[chosen], kind="stable")]
+        if self._sure.any():
+            sure: np.ndarray = np.less(found.rank, self._sure).any(axis=1)[order]
+            order = np.concatenate([order[sure], order[~sure]])
+            order = order[:k][np.argsort(-score[order[:k]], kind="stable")]
+        chosen = order[:k]
         source = found.rank[chosen].argmin(axis=1).astype(np.int8)
         return Candidates(found.items[chosen], source, score[chosen].astype(np.float32), self.names)
 
-    def pool(self, query: Query, *, k: int) -> Pool:
+    def pool(self, query: Query) -> Pool:
         """Everything that the sources propose, before the choice of k."""
         query = _excluded_once(query)
-        proposed = [
-            source.propose(query, k=min(quota.ask, k))
-            for source, quota in zip(self._sources, self._quotas, strict=True)
-        ]
-        return pool(proposed)
+        return pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, self._ask, strict=True)])
+
+    def scores(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """Float64 [n, S]: what each source makes of each item, to fit a blend on or to apply one."""
+        columns = [source.score(query, items) for source in self._scoring]
+        return np.stack(columns, axis=1)
 
 
 def _excluded_once(query: Query) -> Query:

@@ -14,7 +14,7 @@ from retrieval.config import DEFAULTS
 from retrieval.filtered import filtered_search
 
 # Small thresholds, so that a small catalogue reaches every branch: brute force, quantised, partitioned.
-CONFIG = replace(DEFAULTS, brute_force_below=500, partition_from=2_000, exact_filter_below=100, leaves_share=0.3)
+CONFIG = replace(DEFAULTS, brute_force_below=500, partition_from=2_000, exact_filter_below=100, leaves_share=0.6)
 SIZES = (300, 1_000, 3_000)
 DIMENSIONS = 16
 

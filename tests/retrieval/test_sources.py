@@ -13,6 +13,7 @@ from retrieval.covisits import CoVisits
 from retrieval.interactions import DAY, Interactions, interactions
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
+from retrieval.recent import Recent
 from retrieval.repeats import Repeats
 from retrieval.source import Query
 
@@ -51,7 +52,7 @@ def learned():
     sources = [Popularity(N_ITEMS), Repeats(N_ITEMS), CoVisits(N_ITEMS), Affinity(GROUP)]
     for source in sources:
         source.update(events())
-    return [*sources, Nearest(build_index("exact", embeddings, queries=embeddings[:4]))]
+    return [*sources, Recent(N_ITEMS), Nearest(build_index("exact", embeddings, queries=embeddings[:4]))]
 
 
 @pytest.mark.parametrize("source", learned(), ids=lambda source: source.name)
@@ -81,6 +82,17 @@ class TestEverySource:
     def test_nothing_allowed_nothing_proposed(self, source):
         items, _ = source.propose(query(embedding=np.ones(8, np.float32), allowed=np.zeros(N_ITEMS, bool)), k=20)
         assert len(items) == 0
+
+    def test_what_it_proposes_it_also_scores_best_of_all_items(self, source):
+        """Affinity scores the group's lift alone and leaves popularity to its own source."""
+        ask = query(embedding=np.ones(8, np.float32))
+        items, scores = source.propose(ask, k=10)
+        everything = source.score(ask, np.arange(N_ITEMS))
+        if source.name == "affinity":
+            assert everything[items].min() >= np.median(everything)
+            return
+        np.testing.assert_allclose(everything[items], scores, rtol=1e-4, atol=1e-5)
+        assert np.sort(everything)[-len(items) :].min() == pytest.approx(scores.min(), rel=1e-4, abs=1e-5)
 
     def test_the_same_question_gets_the_same_answer(self, source):
         ask = query(embedding=np.ones(8, np.float32))

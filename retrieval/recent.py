@@ -1,0 +1,39 @@
+"""What was touched a moment ago: a shopper goes back and forth between a few items."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retrieval.decayed import first_allowed
+from retrieval.source import Query
+
+
+class Recent:
+    """The history itself, newest first; score = -log(1 + places back). It has nothing to learn."""
+
+    name = "recent"
+
+    def __init__(self, n_items: int) -> None:
+        self._n_items = n_items
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k distinct items of the history."""
+        items, back = self._latest(query)
+        return first_allowed(items.astype(np.int32), -np.log1p(back).astype(np.float32), query, k=k)
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The score of any items; those not in the history as if they were further back than all of it."""
+        places = np.full(self._n_items, max(NEVER, len(query.history)))
+        latest, back = self._latest(query)
+        places[latest] = back
+        return -np.log1p(places[items])
+
+    @staticmethod
+    def _latest(query: Query) -> tuple[np.ndarray, np.ndarray]:
+        """(distinct items newest first, places back)."""
+        items, back = np.unique(query.history[::-1], return_index=True)
+        order = np.argsort(back)
+        return items[order], back[order]
+
+
+NEVER = 100  # places back
