@@ -23,6 +23,8 @@ class Affinity:
     is in the group than shoppers at large. Only groups of the history are proposed from, the most lifted first.
     """
 
+    name = "affinity"
+
     def __init__(
         self,
         group: np.ndarray,

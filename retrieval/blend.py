@@ -32,10 +32,11 @@ class ScoringSource(CandidateSource, Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """Items (catalogue rows int32 [n]) with their rank in each source."""
+    """Items (catalogue rows int32 [n]) with their rank in each source, and float64 [n, S] what each makes of them."""
 
     items: np.ndarray
     rank: np.ndarray
+    scores: np.ndarray | None = None
 
 
 def pool(proposed: Sequence[np.ndarray]) -> Pool:
@@ -72,15 +73,18 @@ class Blend:
         return cls(tuple(json.loads(path.read_text())))
 
 
-def fit_blend(scores: Sequence[np.ndarray], wanted: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
-    """Logistic regression of "was wanted" (bool [n] a request) on the sources' scores ([n, S] a request).
+def fit_blend(pools: Sequence[Pool], wanted: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
+    """Logistic regression of "was wanted" on the sources' scores; `pools` as `Retriever.pool` gives them.
 
-    The requests must be later than what the sources learned, and earlier than what the blend is judged on. `ridge`
-    is the L2 penalty on the weights of standardised scores.
+    `wanted`: catalogue rows, one array a pool. The requests must be later than what the sources learned, and earlier
+    than what the blend is judged on. `ridge` is the L2 penalty on the weights of standardised scores.
     """
     from sklearn.linear_model import LogisticRegression  # half a second that serving need not pay
 
-    features, label = np.concatenate(scores), np.concatenate(wanted)
+    if any(one.scores is None for one in pools):
+        raise ValueError("a blend needs sources that can score any item; leave it out to fuse ranks")
+    features = np.concatenate([one.scores for one in pools if one.scores is not None])
+    label = np.concatenate([np.isin(one.items, rows) for one, rows in zip(pools, wanted, strict=True)])
     if label.all() or not label.any():
         raise ValueError(f"{int(label.sum())} of {len(label)} pooled candidates are wanted; a blend needs both kinds")
     scale = features.std(axis=0)

@@ -17,6 +17,8 @@ COUNT_FLOOR = 0.01  # orders
 class Repeats:
     """The user's own items, score = log of their decayed count; a shopper without a past gets none."""
 
+    name = "repeats"
+
     def __init__(self, n_items: int, *, half_life_days: float = 120.0, name: str = "repeats") -> None:
         self.name = name
         self._users = DecayedCounts(n_items, half_life_days=half_life_days)

@@ -53,8 +53,8 @@ class Retriever:
 
     def retrieve(self, query: Query, *, k: int) -> Candidates:
         """At most k distinct allowed candidates; `score` is the blend's, or the fused ranks'."""
-        found = self.pool(query)
-        score = fused(found) if self._blend is None else self._blend.score(self.scores(query, found.items))
+        found = self._proposed(query, most=None)
+        score = fused(found) if self._blend is None else self._blend.score(self._scores(query, found.items))
         # The pool is sorted by row: stable sorts keep equal scores in that order.
         order = np.argsort(-score, kind="stable")
         if self._sure.any():
@@ -65,15 +65,19 @@ class Retriever:
         source = found.rank[chosen].argmin(axis=1).astype(np.int8)
         return Candidates(found.items[chosen], source, score[chosen].astype(np.float32), self.names)
 
-    def pool(self, query: Query) -> Pool:
-        """Everything that the sources propose, before the choice of k."""
-        query = _excluded_once(query)
-        return pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, self._ask, strict=True)])
+    def pool(self, query: Query, *, k: int | None = None) -> Pool:
+        """Everything that the sources propose, before the choice: to fit a blend on. `k` = the most of one source."""
+        found = self._proposed(query, most=k)
+        scored = len(self._scoring) == len(self._sources)
+        return replace(found, scores=self._scores(query, found.items)) if scored else found
 
-    def scores(self, query: Query, items: np.ndarray) -> np.ndarray:
-        """Float64 [n, S]: what each source makes of each item, to fit a blend on or to apply one."""
-        columns = [source.score(query, items) for source in self._scoring]
-        return np.stack(columns, axis=1)
+    def _proposed(self, query: Query, *, most: int | None) -> Pool:
+        query = _excluded_once(query)
+        asks = self._ask if most is None else tuple(min(ask, most) for ask in self._ask)
+        return pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, asks, strict=True)])
+
+    def _scores(self, query: Query, items: np.ndarray) -> np.ndarray:
+        return np.stack([source.score(query, items) for source in self._scoring], axis=1)
 
 
 def _excluded_once(query: Query) -> Query:
