@@ -140,4 +140,6 @@ def _by_units(columns: np.ndarray, rng: np.random.Generator, replicates: int) ->
 
 
 def _estimate(terms: Terms, low: float, high: float, level: float, method: str, reason: str) -> PolicyEstimate:
+    if terms.base is None and (terms.correction >= 0).all():
+        low = max(low, 0.0)  # what is never negative has no negative mean
     return PolicyEstimate(terms.value, float(low), float(high), terms.units, level, method, reason)
