@@ -37,13 +37,10 @@ def serve(folder: Path, *, host: str, port: int, workers: int, log: Path | None)
 def running(folder: Path, *, log: Path, port: int | None = None) -> Iterator[str]:
     """The address of a service that is ready, and stopped when the block ends; what it prints goes to service.log."""
     port = port or free_port()
-    with (
-        tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics,
-        (folder / "service.log").open("w") as out,
-    ):
-        process = subprocess.Popen(
-            command("127.0.0.1", port, 1), env=environment(folder, log, metrics), stdout=out, stderr=out
-        )
+    printed = folder / "service.log"
+    with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, printed.open("w") as out:
+        settings = environment(folder, log, metrics)
+        process = subprocess.Popen(command("127.0.0.1", port, 1), env=settings, stdout=out, stderr=out)
         try:
             address = f"http://127.0.0.1:{port}"
             _wait(process, address, printed)
@@ -78,8 +75,11 @@ def _wait(process: subprocess.Popen[bytes], address: str, printed: Path) -> None
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if requests.get(f"{address}/readyz", timeout=5).status_code == 200:
+            answer = requests.get(f"{address}/readyz", timeout=5)
+            if answer.status_code == 200:
                 return
+            if answer.json().get("reload_problem"):
+                break
         except requests.ConnectionError:
             pass
         time.sleep(0.2)
