@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from jobs.config import RunConfig
@@ -62,7 +63,7 @@ def run_all(config: RunConfig, folder: Path) -> RunFolder:
     """Every stage that is not done yet."""
     run = RunFolder.create(folder, config)
     for name, work in STAGES.items():
-        run.stage(name, lambda work=work: work(run))
+        run.stage(name, partial(work, run))
     return run
 
 
@@ -70,5 +71,5 @@ def again(folder: Path, stage: str) -> None:
     """One stage of an existing run, after those it needs; the stages after it are to be done again."""
     run = RunFolder.open(folder)
     for name in list(STAGES)[: list(STAGES).index(stage)]:
-        run.stage(name, lambda work=STAGES[name]: work(run))
-    run.stage(stage, lambda: STAGES[stage](run), again=True)
+        run.stage(name, partial(STAGES[name], run))
+    run.stage(stage, partial(STAGES[stage], run), again=True)

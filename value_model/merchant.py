@@ -43,7 +43,7 @@ class MerchantTable:
         self, codes: np.ndarray, *, time: datetime, half_life_days: float = HALF_LIFE_DAYS
     ) -> dict[str, np.ndarray]:
         """float64 [n] each: the rates, newness at `time` (aware), and merchant (the code, for slate_nth)."""
-        return self.quantities_at(codes, seconds=np.float64(time.timestamp()), half_life_days=half_life_days)
+        return self.quantities_at(codes, seconds=np.array(time.timestamp()), half_life_days=half_life_days)
 
     def quantities_at(
         self, codes: np.ndarray, *, seconds: np.ndarray, half_life_days: float = HALF_LIFE_DAYS
