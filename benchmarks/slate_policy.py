@@ -1,9 +1,13 @@
-"""How long does it take to fill a slate: 500 candidates, 50 places, every constraint at once, on one core?"""
+"""How long does it take to fill a slate: 500 candidates, 50 places, every constraint at once, on one core?
+
+The machine may be shared: the quietest of the rounds is the policy's own cost, the busiest says what company does.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +20,7 @@ from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices
 
 SEED, CANDIDATES, PLACES, MERCHANTS, CATEGORIES, DIMENSIONS = 0, 500, 50, 120, 30, 64
-REPEATS = 1000
+ROUNDS, REPEATS = 8, 200
 
 
 def candidates(rng: np.random.Generator) -> tuple[np.ndarray, Traits]:
@@ -51,8 +55,7 @@ def policies(rng: np.random.Generator) -> dict[str, tuple[SlatePolicy, str | Non
 
 
 def milliseconds(call: Callable[[], object]) -> np.ndarray:
-    for _ in range(50):
-        call()
+    """One round of times."""
     times = np.empty(REPEATS)
     for i in range(REPEATS):
         start = time.perf_counter()
@@ -64,11 +67,17 @@ def milliseconds(call: Callable[[], object]) -> np.ndarray:
 def main() -> None:
     rng = np.random.default_rng(SEED)
     value, traits = candidates(rng)
+    chosen = policies(rng)
+    rounds: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
+    for _ in range(ROUNDS):  # in turns, so that a busy moment of the machine does not fall on one policy alone
+        for name, (policy, _) in chosen.items():
+            rounds[name].append(milliseconds(partial(policy.choose, value, k=PLACES, rng=rng, traits=traits)))
     measures = []
-    for name, (policy, bar) in policies(rng).items():
-        times = milliseconds(lambda policy=policy: policy.choose(value, k=PLACES, rng=rng, traits=traits))  # type: ignore[misc]
-        measures.append(Measure(f"{name}: p50", float(np.median(times)), "ms", bar))
-        measures.append(Measure(f"{name}: p99", float(np.quantile(times, 0.99)), "ms"))
+    for name, (_, bar) in chosen.items():
+        medians = [float(np.median(times)) for times in rounds[name]]
+        measures.append(Measure(f"{name}: p50 of the quietest round", min(medians), "ms", bar))
+        measures.append(Measure(f"{name}: p50 of the busiest round", max(medians), "ms"))
+        measures.append(Measure(f"{name}: p99", float(np.quantile(np.concatenate(rounds[name]), 0.99)), "ms"))
     data = f"{CANDIDATES} generated candidates to {PLACES} places, {DIMENSIONS}-d embeddings"
     record("slate_policy", measures, data=data, seed=SEED)
 

@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from value_model.formula import PolicyError, evaluate, in_currency, shipped_policies, shipped_policy
+from value_model.formula.quantities import Sign
 
 
 def logistic(x: float) -> float:
@@ -131,6 +134,25 @@ def test_hand_arithmetic(name: str) -> None:
     columns, expected = CASES[name]
     value = evaluate(shipped_policy(name), {column: np.array(numbers) for column, numbers in columns.items()})
     np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-15)
+
+
+MONOTONE = sorted(set(shipped_policies()) - {"owner_decay", "slate_gate", "normalised_heads", "rank_fusion"})
+
+
+@given(st.sampled_from(MONOTONE), st.data())
+@settings(max_examples=150, deadline=None)
+def test_more_of_a_good_thing_never_lowers_a_value_and_touches_no_other_item(name: str, data: st.DataObject) -> None:
+    policy = shipped_policy(name)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    columns = {q: rng.uniform(policy.quantity[q].low, policy.quantity[q].high, 4) for q in policy.inputs}
+    signed = [q for q in policy.inputs if policy.quantity[q].sign is not Sign.ANY]
+    quantity = policy.quantity[data.draw(st.sampled_from(signed))]
+    more = columns[quantity.name].copy()
+    more[0] = rng.uniform(more[0], quantity.high)
+    before, after = evaluate(policy, columns), evaluate(policy, columns | {quantity.name: more})
+    gain = (after - before)[0] * (1 if quantity.sign is Sign.PLUS else -1)
+    assert gain >= -1e-12 * abs(before[0])
+    np.testing.assert_array_equal(after[1:], before[1:])
 
 
 def test_a_policy_that_is_not_shipped_is_refused_by_name() -> None:

@@ -1,0 +1,37 @@
+"""docs/value_policy.md speaks of everything that there is, and its example file is valid."""
+
+import re
+from pathlib import Path
+
+from value_model.formula import parse_policy, shipped_policies
+from value_model.formula.quantities import STANDARD
+from value_model.formula.tree import CALLABLE
+from value_model.policy_checks import check_policy
+from value_model.slate_policies.from_policy import slate_policy
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "value_policy.md").read_text()
+SOURCES = [path for folder in ("formula", "policy_checks") for path in (ROOT / "value_model" / folder).glob("*.py")]
+RULE = re.compile(r'(?:Finding|refuse|self\.finding)\(\s*"(\w+)"|rule: str = "(\w+)"')
+
+
+def test_every_function_quantity_and_shipped_policy_is_on_the_page() -> None:
+    for name in CALLABLE:
+        assert f"`{name}(" in PAGE, name
+    for name in (*STANDARD, *shipped_policies()):
+        assert f"`{name}`" in PAGE, name
+
+
+def test_every_rule_is_on_the_page() -> None:
+    found = {a or b for path in SOURCES for a, b in RULE.findall(path.read_text())}
+    assert {"units", "discount", "calibration", "fields"} <= found
+    for rule in found:
+        assert f"`{rule}`" in PAGE, rule
+
+
+def test_the_example_file_is_valid() -> None:
+    example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    policy = parse_policy(example.group(1))
+    assert check_policy(policy) == []
+    assert slate_policy(policy).rules.merchant_cap == 3
