@@ -1,0 +1,85 @@
+"""A bundle of realistic size for the serving benchmarks: 100 k items, untrained models, the real export."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+
+from features.backfill import backfill
+from features.definitions import standard_spec
+from features.encoder import Encoder
+from features.store import MemoryStore
+from marketplace.dataset import Dataset
+from marketplace.simulator import SimulatorConfig, simulate
+from retrieval.build import build_index
+from retrieval.config import DEFAULTS
+from retrieval.interactions import interactions
+from retrieval.nearest import Nearest
+from retrieval.pairs import item_inputs
+from retrieval.popularity import Popularity
+from retrieval.repeats import Repeats
+from retrieval.retriever import Quota
+from retrieval.two_tower import TwoTower
+from serving.export_bundle import Trained, export_bundle
+from value_model.calibration import Calibration, Calibrator
+from value_model.config import NetworkConfig
+from value_model.formula import default_policy
+from value_model.mmoe import MMoE
+
+ITEMS = 100_000
+MARKET = SimulatorConfig(requests=6_000, users=4_000, items=ITEMS, merchants=2_000)
+
+
+def export_untrained(folder: Path, *, seed: int) -> Trained:
+    """Write the bundle: every part of the size that it has when trained, weights random."""
+    rng = np.random.default_rng(seed)
+    dataset = simulate(MARKET, rng).dataset
+    until = dataset.slates["time"][-1].as_py() + timedelta(seconds=1)
+    spec = standard_spec()
+    encoder, inputs = _encoder(dataset, spec)
+    store = MemoryStore.of(dataset, spec=spec, until=until)
+    ranker = MMoE(spec, encoder.sizes, config=NetworkConfig(), click=True, rng=rng)
+    ranker.network.user.numbers.adapt(inputs.user_numbers)
+    ranker.network.item.numbers.adapt(inputs.item_numbers)
+    ranker.network.cross.adapt(inputs.cross_numbers)
+    towers = TwoTower(spec, encoder.sizes, config=DEFAULTS, rng=rng)
+    items = item_inputs(store.catalogue, encoder)
+    towers.query_tower.encoder.numbers.adapt(inputs.user_numbers)
+    towers.item_tower.encoder.numbers.adapt(items.numbers)
+    queries = towers.embed_queries(inputs.user_codes[:256], inputs.user_lists[:256], inputs.user_numbers[:256])
+    index = build_index("scann", towers.embed_items(items), queries=queries)
+    sources = [Nearest(index), Popularity(ITEMS), Repeats(ITEMS)]
+    micros = int(until.timestamp() * 1e6)
+    events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
+    for source in sources[1:]:
+        source.update(events)
+    points = np.linspace(-6, 2, 60)
+    isotonic = Calibrator("isotonic", x=tuple(points), y=tuple(1 / (1 + np.exp(-points))))
+    trained = Trained(
+        dataset=dataset,
+        store=store,
+        known_until=until,
+        encoder=encoder,
+        ranker=ranker,
+        calibration=Calibration({"ctr": isotonic, "cvr": isotonic, "order_value": Calibrator("scale", slope=1.1)}),
+        policy=default_policy(currency=dataset.currency),
+        sources=sources,
+        quotas={"nearest": Quota(500, 300), "popularity": Quota(200, 20), "repeats": Quota(50, 10)},
+        towers=towers,
+        index=index,
+    )
+    export_bundle(trained, folder)
+    return trained
+
+
+def _encoder(dataset: Dataset, spec):  # type: ignore[no-untyped-def]
+    """Vocabularies over the whole catalogue's size, as a market with a longer log would have them."""
+    frame = backfill(dataset, dataset.slates, spec=spec)
+    encoder = Encoder.fit(frame)
+    every = {name: list(names) for name, names in encoder.vocabularies.items()}
+    known = set(every["item"])
+    every["item"] += [item for item in dataset.items["item_id"].to_pylist() if item not in known]
+    encoder = Encoder(spec, {name: tuple(names) for name, names in every.items()})
+    return encoder, encoder.encode(frame)
