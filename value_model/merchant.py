@@ -11,6 +11,7 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 HALF_LIFE_DAYS = 30.0
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
@@ -36,7 +37,7 @@ class MerchantTable:
 
     def codes(self, merchant_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """int64 [n]: the row of every merchant; the last row for the unknown."""
-        found = pa.compute.index_in(merchant_ids.cast(pa.string()), value_set=self.ids)
+        found = pc.index_in(merchant_ids.cast(pa.string()), value_set=self.ids)
         return found.fill_null(len(self.ids)).to_numpy(zero_copy_only=False).astype(np.int64)
 
     def quantities(

@@ -1,6 +1,7 @@
 """Every check finds its harm, with line and fix, and leaves sound policies alone."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,8 +23,8 @@ from value_model.formula.parser import parse
 from value_model.formula.tree import Name
 from value_model.influence import influence
 from value_model.logged_slates import LoggedSlates
-from value_model.policy_checks import check_policy, check_policy_file
-from value_model.policy_checks.on_slates import calibration_by_surface
+from value_model.policy_checks import check_policy, check_policy_file, logged_calibration
+from value_model.policy_checks.calibration import calibration_by_surface
 
 HEADER = (
     'name = "t"\nowner = "o"\nreason = "r"\ncurrency = "SAR"\nunit = "{unit}"\n[expressions]\nvalue = "{formula}"\n'
@@ -220,6 +221,32 @@ def test_calibration_by_surface_recovers_a_planted_ratio() -> None:
     assert found["home"]["ctr"].low < 1.0 < found["home"]["ctr"].high
     assert found["search"]["ctr"].low < 1.3 < found["search"]["ctr"].high
     assert found["search"]["ctr"].low > 1.1
+
+
+def test_calibration_reads_heads_where_their_condition_holds() -> None:
+    """Two equal requests of three items by hand; the last item was not seen and must not count."""
+    heads = {"ctr": [0.5, 0.25, 0.9], "cvr": [0.5, 0.1, 0.9], "gmv": [5.0, 1.0, 99.0]}
+    slates = pa.table(
+        {
+            "item_id": [["a", "b", "c"]] * 2,
+            "surface": ["home", "home"],
+            "predictions": pa.array([list(heads.items())] * 2, pa.map_(pa.string(), pa.list_(pa.float64()))),
+        }
+    )
+    labels = pa.table(
+        {
+            "seen": [True, True, False] * 2,
+            "mature": [True] * 6,
+            "click": [True, False, False] * 2,
+            "order": [True, False, False] * 2,
+            "order_value": [12.0, 0.0, 0.0] * 2,
+        }
+    )
+    found = logged_calibration(slates, labels)["home"]
+    assert set(found) == {"ctr", "cvr", "gmv"}
+    assert found["ctr"].value == pytest.approx(0.75)
+    assert found["cvr"].value == pytest.approx(0.5)
+    assert found["gmv"].value == pytest.approx(0.5)
 
 
 def test_influence_counts_what_leaves_the_top() -> None:

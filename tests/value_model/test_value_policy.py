@@ -103,6 +103,11 @@ def test_another_currency_keeps_the_ranking() -> None:
     np.testing.assert_allclose(in_dollars, in_riyals * 0.267)
 
 
+def test_a_currency_without_a_rate_is_refused_with_the_fix() -> None:
+    with pytest.raises(ValueError, match="in_currency"):
+        default_policy(currency="JPY")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "reason"),
     [

@@ -84,6 +84,11 @@ def _corners(function: Callable[[float, float], float], a: Interval, b: Interval
     return Interval(min(real, default=0.0), max(real, default=0.0))
 
 
+def _sum(*parts: Interval) -> Interval:
+    low, high = sum(part.low for part in parts), sum(part.high for part in parts)
+    return Interval(-math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high)
+
+
 def _times(x: float, y: float) -> float:
     return 0.0 if x == 0 or y == 0 else x * y
 
@@ -130,11 +135,7 @@ def _minmax(*parts: Interval, pick: Callable[[list[float]], float]) -> Interval:
 
 _TRUTH = Interval(0.0, 1.0)
 _RULES: dict[str, Callable[..., Interval]] = {
-    "+": lambda *parts: (
-        Interval(math.fsum(p.low for p in parts), math.fsum(p.high for p in parts))
-        if all(math.isfinite(p.low) and math.isfinite(p.high) for p in parts)
-        else Interval(-math.inf, math.inf)
-    ),
+    "+": _sum,
     "*": lambda a, b: _corners(_times, a, b),
     "/": _divide,
     "**": _power,

@@ -29,7 +29,12 @@ def shipped_policy(name: str) -> ValuePolicy:
 def default_policy(*, currency: str = "SAR", clicks: bool = True) -> ValuePolicy:
     """The README's formula; `clicks` False = for purchase-only data, which has no click head.
 
-    Raises KeyError for a currency without a rate: use `in_currency` with your own.
+    Raises ValueError for a currency without a rate: use `in_currency` with your own.
     """
     policy = shipped_policy("default" if clicks else "purchases")
+    if currency not in PER_RIYAL:
+        raise ValueError(
+            f"the default policy knows no rate for {currency!r}, only for {', '.join(PER_RIYAL)}: "
+            f"call in_currency(default_policy(), {currency!r}, rate=...) with how many a riyal buys."
+        )
     return policy if currency == policy.currency else in_currency(policy, currency, rate=PER_RIYAL[currency])

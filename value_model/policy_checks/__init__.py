@@ -11,11 +11,12 @@ from value_model.formula.toml_reader import load_policy
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import ValuePolicy
 from value_model.logged_slates import LoggedSlates
+from value_model.policy_checks.calibration import Calibration, logged_calibration
 from value_model.policy_checks.directions import directions, erasures
 from value_model.policy_checks.hazards import hazards
-from value_model.policy_checks.on_slates import Calibration, miscalibrated, shares
+from value_model.policy_checks.on_slates import miscalibrated, shares
 
-__all__ = ["check_policy", "check_policy_file"]
+__all__ = ["Calibration", "check_policy", "check_policy_file", "logged_calibration"]
 
 SEED = 0  # of the sampled slates: the same policy always has the same findings
 

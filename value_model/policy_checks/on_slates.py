@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import numpy as np
-
-from evaluation.estimate import Estimate
 from value_model.formula.findings import Finding, Severity, Where
 from value_model.formula.tree import Node, names, terms
 from value_model.formula.value_policy import ValuePolicy
 from value_model.influence import influence
 from value_model.logged_slates import LoggedSlates
+from value_model.policy_checks.calibration import Calibration
 from value_model.policy_checks.situation import inlined_names
 
 NEGLIGIBLE, CRUSHING = 0.01, 0.9  # share of the terms' within-slate spread
 TOLERANCE = 0.1  # of a calibration ratio around 1
-
-Calibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
 
 
 def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterator[Finding]:
@@ -81,36 +77,3 @@ def _where(policy: ValuePolicy, label: str) -> Where:
             if label in used and any(name in policy.weight for name in used):
                 return next(policy.weight[name].where for name in used if name in policy.weight)
     return policy.expression[policy.result].where
-
-
-def calibration_by_surface(
-    predictions: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
-    request: np.ndarray,
-    surface: np.ndarray,
-) -> dict[str, dict[str, Estimate]]:
-    """sum predicted / sum observed per surface and head, with a 95 % interval over requests (delta method).
-
-    predictions and labels: float64 [N] a head, NaN in rows on which the head's condition does not hold (cvr: no
-    click); request int [N]; surface text [R].
-    """
-    found: dict[str, dict[str, Estimate]] = {}
-    for name in sorted(set(surface.tolist())):
-        found[name] = {}
-        for head in predictions.keys() & labels.keys():
-            rows = (surface[request] == name) & ~np.isnan(labels[head])
-            ratio = _ratio(predictions[head][rows], labels[head][rows], request[rows])
-            if ratio is not None:
-                found[name][head] = ratio
-    return found
-
-
-def _ratio(predicted: np.ndarray, observed: np.ndarray, request: np.ndarray) -> Estimate | None:
-    requests, codes = np.unique(request, return_inverse=True)
-    p, o = np.bincount(codes, predicted), np.bincount(codes, observed)
-    n = len(requests)
-    if n < 2 or o.sum() <= 0:
-        return None
-    ratio = float(p.sum() / o.sum())
-    error = float(np.sqrt(np.sum((p - ratio * o) ** 2) * n / (n - 1)) / o.sum())
-    return Estimate(ratio, ratio - 1.96 * error, ratio + 1.96 * error, n)

@@ -1,0 +1,78 @@
+"""Do the heads keep their promises on each surface? sum predicted / sum observed, over requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation.estimate import Estimate
+from marketplace.slates import predictions, request_of_rows, to_numpy
+
+Calibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
+
+# Head -> (its label, the label that must be true for the head's condition to hold; None = seen).
+HEADS = {
+    "ctr": ("click", None),
+    "ctcvr": ("order", None),
+    "gmv": ("order_value", None),
+    "cvr": ("order", "click"),
+    "order_value": ("order_value", "order"),
+}
+
+
+def logged_calibration(slates: pa.Table, labels: pa.Table) -> dict[str, dict[str, Estimate]]:
+    """The heads' calibration ratios per surface, from a SLATE table and its items' labels (marketplace.attribution).
+
+    Rows that were not seen, or whose windows are still open, do not count; heads that were not logged are left out.
+    """
+    counted = _flags(labels, "seen") & _flags(labels, "mature")
+    said, happened = {}, {}
+    for head, (label, condition) in HEADS.items():
+        predicted = predictions(slates, head)
+        holds = counted & ~np.isnan(predicted)
+        if condition is not None:
+            holds &= _flags(labels, condition)
+        if holds.any():
+            said[head] = predicted
+            happened[head] = np.where(holds, to_numpy(labels[label].combine_chunks()).astype(np.float64), np.nan)
+    surface = to_numpy(slates["surface"].combine_chunks()).astype(str)
+    return calibration_by_surface(said, happened, request_of_rows(slates), surface)
+
+
+def _flags(labels: pa.Table, name: str) -> np.ndarray:
+    return to_numpy(labels[name].combine_chunks()).astype(bool)
+
+
+def calibration_by_surface(
+    predictions: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    request: np.ndarray,
+    surface: np.ndarray,
+) -> dict[str, dict[str, Estimate]]:
+    """sum predicted / sum observed per surface and head, with a 95 % interval over requests (delta method).
+
+    predictions and labels: float64 [N] a head, NaN in rows on which the head's condition does not hold (cvr: no
+    click); request int [N]; surface text [R].
+    """
+    found: dict[str, dict[str, Estimate]] = {}
+    for name in sorted(set(surface.tolist())):
+        found[name] = {}
+        for head in predictions.keys() & labels.keys():
+            rows = (surface[request] == name) & ~np.isnan(labels[head])
+            ratio = _ratio(predictions[head][rows], labels[head][rows], request[rows])
+            if ratio is not None:
+                found[name][head] = ratio
+    return found
+
+
+def _ratio(predicted: np.ndarray, observed: np.ndarray, request: np.ndarray) -> Estimate | None:
+    requests, codes = np.unique(request, return_inverse=True)
+    p, o = np.bincount(codes, predicted), np.bincount(codes, observed)
+    n = len(requests)
+    if n < 2 or o.sum() <= 0:
+        return None
+    ratio = float(p.sum() / o.sum())
+    error = float(np.sqrt(np.sum((p - ratio * o) ** 2) * n / (n - 1)) / o.sum())
+    return Estimate(ratio, ratio - 1.96 * error, ratio + 1.96 * error, n)
