@@ -12,6 +12,7 @@ import pyarrow as pa
 import requests
 
 from jobs.config import RunConfig
+from jobs.data import kept
 from jobs.join_feedback import training_rows
 from jobs.recommend import names, question
 from jobs.run import run_all
@@ -29,19 +30,24 @@ def demo(data: str, folder: Path) -> None:
     """Run every stage, serve, ask, answer, show; `folder` keeps the run and its log."""
     start = time.perf_counter()
     run_all(RunConfig(data=data), folder)
-    bundle = load_bundle(folder / "bundle")
-    log = folder / "log.sqlite"
     print("== service", flush=True)
+    answer, _ = demo_requests(folder, log=folder / "log.sqlite")
+    show_log(folder / "log.sqlite", answer["request_id"])
+    print(f"   done in {time.perf_counter() - start:.0f} s; the service is stopped. Go on by hand:")
+    print_next(folder)
+
+
+def demo_requests(folder: Path, *, log: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Start the service, ask it for a home feed, print the slate, send feedback; the two answers."""
+    bundle = load_bundle(folder / "bundle")
     with running(folder, log=log) as address:
         print(f"   listening on {address}, without TensorFlow in the process")
-        asked = question(bundle, user=busiest(bundle, folder), surface="home", k=SHOWN)
+        asked = question(bundle, user=busiest(folder), surface="home", k=SHOWN)
         answer = post(address, "recommend", asked)
         print_answer(answer, names=names(bundle.catalogue))
         receipt = post(address, "feedback", feedback(answer, bundle, asked))
         print(f"   feedback: {receipt['accepted']} events accepted, {receipt['duplicates']} duplicates")
-    show_log(log, answer["request_id"])
-    print(f"   done in {time.perf_counter() - start:.0f} s; the service is stopped. Go on by hand:")
-    print_next(folder)
+    return answer, receipt
 
 
 def post(address: str, route: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -54,11 +60,9 @@ def post(address: str, route: str, body: dict[str, Any]) -> dict[str, Any]:
     return reply.json()
 
 
-def busiest(bundle: ModelBundle, folder: Path) -> str:
+def busiest(folder: Path) -> str:
     """The shopper with the most events among the last thousand: one with a history to see at work."""
-    from marketplace.dataset import load_dataset
-
-    users = load_dataset(folder / "data").feedback["user_id"].cast(pa.string())[-1000:]
+    users = kept(folder).feedback["user_id"].cast(pa.string())[-1000:]
     counted = users.value_counts().to_pylist()
     return max(counted, key=lambda row: row["counts"])["values"]
 

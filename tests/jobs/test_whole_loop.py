@@ -1,0 +1,103 @@
+"""The whole loop on a small simulated market: every stage leaves what the next one and a person need."""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from nbclient import NotebookClient
+
+from jobs.cli import cli
+from jobs.config import RunConfig
+from jobs.data import kept
+from jobs.demo import demo_requests
+from jobs.run import again, run_all
+from jobs.run_folder import RunFolder, RunFolderError
+from marketplace.sqlite_log import SqliteLog
+
+pytestmark = pytest.mark.xdist_group("run")  # one process makes the run
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def test_every_stage_is_done_and_timed(run_folder):
+    stages = RunFolder.open(run_folder).stages
+    assert list(stages) == ["data", "retrieval", "ranker", "evaluation", "bundle"]
+    assert all(row["seconds"] > 0 and row["peak_mb"] > 0 for row in stages.values())
+
+
+def test_a_run_that_is_done_is_not_done_again(run_folder, capsys):
+    before = (run_folder / "retrieval" / "two_tower.npz").stat().st_mtime_ns
+    run_all(RunConfig(size="small", retrieval_epochs=2, ranker_epochs=2), run_folder)
+    assert capsys.readouterr().out.count("done before, kept") == 5
+    assert (run_folder / "retrieval" / "two_tower.npz").stat().st_mtime_ns == before
+
+
+def test_another_configuration_is_refused_with_what_changed(run_folder):
+    with pytest.raises(RunFolderError, match="'seed': \\(7, 8\\)"):
+        run_all(RunConfig(size="small", seed=8, retrieval_epochs=2, ranker_epochs=2), run_folder)
+
+
+def test_the_report_judges_the_rankers_on_the_test_period(run_folder):
+    metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+    assert {"mmoe", "lightgbm", "popularity"} <= set(metrics)
+    found = metrics["mmoe"]["ctr.auc"]
+    assert found["low"] < found["value"] < found["high"]
+    assert (run_folder / "evaluation" / "report.html").stat().st_size > 10_000
+
+
+def test_held_out_slates_are_of_the_test_period_and_carry_values(run_folder):
+    slates = pq.read_table(run_folder / "evaluation" / "slates.parquet")
+    everything = kept(run_folder).slates
+    assert len(slates) < len(everything) / 3
+    assert pc.min(slates["time"]).as_py() > everything["time"][len(everything) // 2].as_py()
+    assert pc.min(pc.list_value_length(slates["value"])).as_py() > 0
+
+
+def test_the_service_answers_logs_and_learns(run_folder):
+    log = run_folder / "test_log.sqlite"
+    answer, receipt = demo_requests(run_folder, log=log)
+    terms = answer["items"][0]["contributions"]
+    assert sum(terms.values()) == pytest.approx(answer["items"][0]["value"], rel=1e-12)
+    assert receipt == {"accepted": len(answer["items"]) + 2, "duplicates": 0}
+    found = SqliteLog(log)
+    assert found.slate(answer["request_id"]).user_id
+    assert len(found.feedback()) == receipt["accepted"]
+    found.close()
+    rows = run_folder / "rows.parquet"
+    result = CliRunner().invoke(cli, ["join-feedback", str(log), "--out", str(rows)])
+    assert result.exit_code == 0, result.output
+    assert pc.sum(pq.read_table(rows)["order"]).as_py() == 1
+
+
+@pytest.mark.parametrize("surface", ["home", "search", "store_page", "product_page"])
+def test_recommend_explains_a_slate_on_every_surface(run_folder, surface):
+    result = CliRunner().invoke(cli, ["recommend", str(run_folder), "--surface", surface, "-k", "3"])
+    assert result.exit_code == 0, result.output
+    assert "= value" in result.output
+
+
+def test_exporting_again_makes_the_next_bundle_and_points_to_it(run_folder):
+    first = (run_folder / "bundle").resolve()
+    again(run_folder, "bundle")
+    second = (run_folder / "bundle").resolve()
+    assert first.exists()
+    assert int(second.name) == int(first.name) + 1
+
+
+def test_a_policy_is_tried_on_the_held_out_slates(run_folder):
+    policy = str(run_folder / "bundle" / "policy.toml")
+    result = CliRunner().invoke(cli, ["check-policy", policy, "--run", str(run_folder)])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("notebook", ["1_one_request.ipynb"])
+def test_notebooks_run(run_folder, notebook, monkeypatch):
+    monkeypatch.setitem(os.environ, "VALUE_MODEL_RUN", str(run_folder))
+    book = nbformat.read(NOTEBOOKS / notebook, as_version=4)
+    assert not any(cell.get("outputs") for cell in book.cells), "notebooks are committed without outputs"
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
