@@ -25,11 +25,12 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`epoch` is the next one to run; `best_weights` belong to epoch `best`."""
+    """`epoch` is the next one to run; `best_weights` belong to epoch `best`; `worse` epochs were not the best."""
 
     epoch: int
     best: int
     best_weights: dict[str, np.ndarray]
+    worse: int = 0
     train: list[dict[str, float]] = field(default_factory=list)
     held_out: list[dict[str, float]] = field(default_factory=list)
 
@@ -45,6 +46,7 @@ class Checkpoint:
             epoch=epoch + 1,
             best=epoch if better else self.best,
             best_weights=run.ranker.weights() if better else self.best_weights,
+            worse=self.worse + (not better),
             train=[*self.train, train],
             held_out=[*self.held_out, held_out],
         )
@@ -53,7 +55,13 @@ class Checkpoint:
 def store(path: Path, state: Checkpoint, run: Run) -> None:
     """Write `path` (npz) whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    summary = {"epoch": state.epoch, "best": state.best, "train": state.train, "held_out": state.held_out}
+    summary = {
+        "epoch": state.epoch,
+        "best": state.best,
+        "worse": state.worse,
+        "train": state.train,
+        "held_out": state.held_out,
+    }
     arrays = {f"w {name}": value for name, value in run.ranker.weights().items()}
     arrays |= {f"b {name}": value for name, value in state.best_weights.items()}
     arrays |= {f"o {i:03d}": variable.numpy() for i, variable in enumerate(moving(run))}

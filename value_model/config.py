@@ -36,6 +36,7 @@ class TrainingConfig:
     patience: int = 4  # epochs without a better validation loss
     batch_requests: int = 256  # whole requests a step
     learning_rate: float = 2e-3
+    slow_down: float = 0.3  # factor on the learning rate after every epoch that is not the best so far
     decay: float = 0.0  # decoupled weight decay of dense weights, per unit of learning rate
     loss_weights: str = "fixed"  # "fixed" (each head's loss counts once) or "uncertainty" (Kendall et al. 2018)
     value_weight: float = 0.25  # weight of the order value's loss when fixed

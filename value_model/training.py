@@ -48,7 +48,8 @@ def fit(
     """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
-    are learned from `data`. Early stopping watches the pointwise losses, positions shown and hidden as in training.
+    are learned from `data`. Early stopping watches the pointwise losses, positions shown and hidden as in training;
+    every epoch that is not the best so far slows the learning rate down.
     """
     ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
@@ -57,7 +58,8 @@ def fit(
     for epoch in bar:
         if epoch - state.best > config.patience:
             break
-        train, later = fitting.epoch(data, epoch), fitting.evaluate(held_out)
+        rate = config.learning_rate * config.slow_down**state.worse
+        train, later = fitting.epoch(data, epoch, rate=rate), fitting.evaluate(held_out)
         bar.set_postfix({name: f"{value:.4f}" for name, value in later.items()})
         state = state.after(epoch, train, later, fitting)
         if checkpoint:
@@ -82,14 +84,14 @@ class Fitting:
         self.step = tf.function(self._step, reduce_retracing=True)
         self.measure = tf.function(self._losses, reduce_retracing=True)
 
-    def epoch(self, data: RankingData, epoch: int) -> dict[str, float]:
+    def epoch(self, data: RankingData, epoch: int, *, rate: float) -> dict[str, float]:
         """One pass; mean losses."""
         rng = np.random.default_rng([self.seed, epoch])
         sums: list[dict[str, tf.Tensor]] = []
         for number, batch in enumerate(batches(data, size=self.config.batch_requests, rng=rng)):
             hidden = rng.random(len(batch.inputs.user_codes)) < self.config.position_dropout
             seed = tf.constant([self.seed ^ epoch, number], tf.int32)
-            sums.append(self.step(tensors(batch, hidden), seed))
+            sums.append(self.step(tensors(batch, hidden), seed, tf.constant(rate)))
         return means(sums, np.ones(len(sums)))
 
     def evaluate(self, data: RankingData) -> dict[str, float]:
@@ -123,12 +125,12 @@ class Fitting:
             found |= loss.listwise(name, logits, click=row.get("click"), order=row["order"], request=row["request"])
         return found
 
-    def _step(self, row: Row, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             found = self._losses(row, seed)
             objective = self._objective(found)
         gradients = tape.gradient(objective, self.variables)
-        self.optimizer.apply(gradients, self.variables, tf.constant(self.config.learning_rate))
+        self.optimizer.apply(gradients, self.variables, rate)
         return found
 
     def _objective(self, found: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -1,0 +1,160 @@
+"""Training: the losses' stated starts, early stopping, resume, and options that do what they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ranking_market import SIZES, SPEC, market, purchases
+
+from features.keras2 import tensorflow as tf
+from value_model import losses
+from value_model.batches import batches, request_offsets, take
+from value_model.config import NetworkConfig, TrainingConfig
+from value_model.lazy_adam import LazyAdam
+from value_model.mmoe import MMoE
+from value_model.ranker import RankingData
+from value_model.training import Fitting, fit
+
+SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 8), tower_units=4, dropout=0.1, positions=8)
+CONFIG = TrainingConfig(epochs=4, batch_requests=32, learning_rate=5e-3)
+
+
+def ranker(*, click: bool = True) -> MMoE:
+    return MMoE(SPEC, SIZES, config=SMALL, click=click, rng=np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def data() -> RankingData:
+    return market(np.random.default_rng(0), requests=200, examined=True).data
+
+
+@pytest.fixture(scope="module")
+def later() -> RankingData:
+    return market(np.random.default_rng(1), requests=60, examined=True).data
+
+
+def trained(data: RankingData, later: RankingData, config: TrainingConfig, checkpoint: Path | None = None) -> MMoE:
+    model = ranker()
+    fit(model, data, later, config=config, rng=np.random.default_rng(5), checkpoint=checkpoint, progress=False)
+    return model
+
+
+def test_losses_start_where_they_say(data: RankingData) -> None:
+    model = ranker()
+    start = Fitting(model, config=CONFIG, seed=0).evaluate(data)
+    order = data.labels.order.mean()
+    assert start["ctr"] == pytest.approx(np.log(2), abs=1e-4)
+    assert start["ctcvr"] == pytest.approx((1 - order) * 0.288 + order * 1.386, abs=1e-3)
+    assert Fitting(ranker(click=False), config=CONFIG, seed=0).evaluate(purchases(data))["ctcvr"] == pytest.approx(
+        np.log(2), abs=1e-4
+    )
+
+
+def test_after_adapting_the_losses_start_at_the_positions_own_entropy(data: RankingData) -> None:
+    model = ranker()
+    model.network.adapt(data)
+    start = Fitting(model, config=CONFIG, seed=0).evaluate(data)
+    rates = [data.labels.click[data.position == place].mean() for place in range(1, 9)]
+    entropy = np.mean([-p * np.log(p) - (1 - p) * np.log1p(-p) for p in rates])
+    assert start["ctr"] == pytest.approx(entropy, abs=5e-3)
+    paid = np.log(data.labels.order_value[data.labels.order > 0])
+    assert start["order_value"] == pytest.approx(1.419 + np.log(paid.std()), abs=0.02)
+
+
+def test_resuming_gives_what_an_uninterrupted_run_gives(data: RankingData, later: RankingData, tmp_path: Path) -> None:
+    whole = trained(data, later, CONFIG)
+    half = tmp_path / "run.npz"
+    trained(data, later, replace(CONFIG, epochs=2), half)
+    resumed = trained(data, later, CONFIG, half)
+    for name, weight in whole.weights().items():
+        np.testing.assert_allclose(resumed.weights()[name], weight, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_early_stopping_keeps_the_best_epoch_and_ends(data: RankingData, later: RankingData) -> None:
+    model = ranker()
+    config = TrainingConfig(epochs=60, patience=2, batch_requests=16, learning_rate=2e-2, slow_down=1.0)
+    history = fit(model, data, later, config=config, rng=np.random.default_rng(0), progress=False)
+    assert len(history.train) == history.best + config.patience + 1 < config.epochs
+    kept = Fitting(model, config=config, seed=0).evaluate(later)
+    assert kept["ctr"] == pytest.approx(history.held_out[history.best]["ctr"], abs=1e-5)
+
+
+def test_fixed_weights_scale_a_head_and_uncertainty_learns_its_weights(data: RankingData, later: RankingData) -> None:
+    without = trained(data, later, replace(CONFIG, value_weight=0.0))
+    np.testing.assert_allclose(without.network.last.numpy()[:, 2], 0)
+    fitting = Fitting(ranker(), config=replace(CONFIG, loss_weights="uncertainty"), seed=0)
+    fitting.ranker.network.adapt(data)
+    for epoch in range(5):
+        fitting.epoch(data, epoch, rate=2e-2)
+    spread = fitting.spread.numpy()
+    assert spread[1] < spread[0] < spread[2]  # the noisier a loss (ctcvr < ctr < order_value), the less it counts
+
+
+@pytest.mark.parametrize("name", ["softmax_loss", "approx_ndcg_loss"])
+def test_a_listwise_loss_trains_and_orders_lists(data: RankingData, later: RankingData, name: str) -> None:
+    fitting = Fitting(ranker(), config=replace(CONFIG, listwise=name, listwise_weight=1.0), seed=0)
+    fitting.ranker.network.adapt(data)
+    first = fitting.epoch(data, 0, rate=5e-3)
+    for epoch in range(1, 5):
+        last = fitting.epoch(data, epoch, rate=5e-3)
+    assert last[f"ctr {name}"] < first[f"ctr {name}"]
+
+
+def test_the_listwise_softmax_is_its_arithmetic() -> None:
+    """One list of three, scores 0, 0, log 2, the last one clicked: -log(2 / 4)."""
+    from value_model.heads import Logits
+
+    score = tf.constant([0.0, 0.0, np.log(2.0)], tf.float32)
+    logits = Logits(score, score, score, score)
+    event, request = tf.constant([0.0, 0.0, 1.0]), tf.constant([0, 0, 0])
+    found = losses.listwise("softmax_loss", logits, click=event, order=event, request=request)
+    assert float(found["ctr softmax_loss"]) == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_hidden_positions_teach_what_unknown_means(data: RankingData, later: RankingData) -> None:
+    hidden = trained(data, later, replace(CONFIG, position_dropout=1.0))
+    assert not np.allclose(hidden.network.position.bias.numpy()[0], 0)
+    shown = trained(data, later, CONFIG)
+    np.testing.assert_allclose(shown.network.position.bias.numpy()[0], 0)
+
+
+def test_batches_hold_whole_requests_once_and_aligned(data: RankingData) -> None:
+    seen = []
+    for batch in batches(data, size=48, rng=np.random.default_rng(0)):
+        assert len(batch.inputs.request) == 8 * len(batch.inputs.user_codes)
+        seen.append(np.column_stack([batch.inputs.user_numbers[batch.inputs.request, 0], batch.labels.order_value]))
+    every = np.column_stack([data.inputs.user_numbers[data.inputs.request, 0], data.labels.order_value])
+    np.testing.assert_array_equal(np.unique(np.concatenate(seen), axis=0), np.unique(every, axis=0))
+    assert sum(map(len, seen)) == len(every)
+
+
+def test_rows_out_of_order_are_refused(data: RankingData) -> None:
+    with pytest.raises(ValueError, match="sorted by request"):
+        request_offsets(data.inputs.request[::-1], 200)
+
+
+def test_taken_requests_keep_their_rows(data: RankingData) -> None:
+    offsets = request_offsets(data.inputs.request, 200)
+    some = take(data, np.array([7, 3]), offsets=offsets)
+    rows = np.concatenate([np.arange(56, 64), np.arange(24, 32)])
+    np.testing.assert_array_equal(some.labels.click, data.labels.click[rows])
+    np.testing.assert_array_equal(some.inputs.item_codes, data.inputs.item_codes[rows])
+    np.testing.assert_array_equal(some.inputs.request, np.repeat([0, 1], 8))
+
+
+def test_lazy_adam_is_adam_on_dense_weights_and_leaves_absent_rows_alone() -> None:
+    dense, table = tf.Variable([[1.0, -2.0]]), tf.Variable(tf.ones([3, 2]))
+    slow_w, slow_m, slow_v = np.array([[1.0, -2.0]]), 0.0, 0.0
+    ours = LazyAdam([dense, table], decay=0.0)
+    for step in range(1, 6):
+        gradient = np.array([[0.5, -0.1]]) * step
+        rows = tf.IndexedSlices(tf.constant([[0.1, 0.2], [0.3, 0.4]]), tf.constant([1, 1]))
+        ours.apply([tf.constant(gradient, tf.float32), rows], [dense, table], tf.constant(0.01))
+        slow_m, slow_v = 0.9 * slow_m + 0.1 * gradient, 0.999 * slow_v + 0.001 * gradient**2
+        slow_w = slow_w - 0.01 * (slow_m / (1 - 0.9**step)) / (np.sqrt(slow_v / (1 - 0.999**step)) + 1e-7)
+    np.testing.assert_allclose(dense.numpy(), slow_w, rtol=1e-4)
+    np.testing.assert_array_equal(table.numpy()[[0, 2]], 1)
+    np.testing.assert_allclose(table.numpy()[1], 1 - 0.05, rtol=1e-3)  # equal gradients: a rate's step each time
