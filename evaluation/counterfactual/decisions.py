@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval
-from evaluation.counterfactual.terms import Terms
+from evaluation.counterfactual.terms import Terms, value_of
+
+BLOCK = 1 << 15  # decisions at a time
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Decisions:
     expected: np.ndarray | None = None
     group_weight: np.ndarray | None = None
 
+    def part(self, rows: slice) -> Decisions:
+        """Some of the decisions."""
+        columns = (self.predicted, self.expected, self.group_weight)
+        cut = [None if column is None else column[rows] for column in columns]
+        return Decisions(self.reward[rows], self.weight[rows], *cut)
+
 
 def read(
     reward: np.ndarray,
@@ -54,12 +62,16 @@ def read(
     if not ((propensity > 0) & (propensity <= 1)).all():
         row = int((~((propensity > 0) & (propensity <= 1))).argmax())
         raise ValueError(f"propensity: row {row} is {propensity[row]}; a shown action has a probability in (0, 1].")
-    shown = np.arange(0, policy.size, policy.shape[1]) + action
-    weight = policy.ravel().take(shown) / propensity
+    weight = _at(policy, action) / propensity
     predicted = expected = None
     if model is not None:
-        predicted, expected = model.ravel().take(shown), np.vecdot(policy, model)
+        predicted, expected = _at(model, action), np.vecdot(policy, model)
     return Decisions(reward, weight, predicted, expected, _group_weight(action, policy, groups, logging))
+
+
+def _at(table: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """[n]: table[i, action[i]]."""
+    return table.ravel().take(np.arange(0, table.size, table.shape[1]) + action)
 
 
 def _group_weight(
@@ -143,8 +155,12 @@ def all_terms(log: Decisions, *, config: EstimatorConfig | None = None) -> Itera
 
 
 def policy_values(log: Decisions, *, config: EstimatorConfig | None = None) -> Mapping[str, float]:
-    """Every estimator's point value."""
-    return {name: terms.value for name, terms in all_terms(log, config=config)}
+    """Every estimator's point value, from sums over blocks that stay in a core's cache."""
+    totals: dict[str, np.ndarray] = {}
+    for start in range(0, len(log.reward), BLOCK):
+        for name, terms in all_terms(log.part(slice(start, start + BLOCK)), config=config):
+            totals[name] = totals.get(name, 0.0) + terms.total
+    return {name: float(value_of(total)) for name, total in totals.items()}
 
 
 def evaluate_policy(

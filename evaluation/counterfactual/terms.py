@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-COLUMNS = ("base", "count", "correction", "normaliser")
-
 
 @dataclass(frozen=True)
 class Terms:
@@ -27,12 +25,16 @@ class Terms:
         return len(self.correction)
 
     @property
-    def value(self) -> float:
-        """The estimate; without the detour over columns, for speed."""
+    def total(self) -> np.ndarray:
+        """[4]: the sums of the columns, without laying them out."""
         count = self.units if self.count is None else self.count.sum()
+        base = 0.0 if self.base is None else self.base.sum()
         normaliser = count if self.normaliser is None else self.normaliser.sum()
-        base = 0.0 if self.base is None else self.base.sum() / count
-        return float(base + (self.correction.sum() / normaliser if normaliser else np.nan))
+        return np.array([base, count, self.correction.sum(), normaliser])
+
+    @property
+    def value(self) -> float:
+        return float(value_of(self.total))
 
     @property
     def columns(self) -> np.ndarray:
