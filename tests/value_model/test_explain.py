@@ -23,7 +23,7 @@ def policy_of(formula: str):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_the_contributions_of_a_sum_add_up_to_the_last_bit(seed: int) -> None:
     policy, rng = default_policy(), np.random.default_rng(seed)
     columns = {name: rng.lognormal(sigma=4, size=40) for name in policy.inputs}

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from value_model.policy import Greedy, best
@@ -12,6 +12,7 @@ from value_model.slate_policies.plackett_luce import PlackettLuce, list_propensi
 
 
 @given(st.lists(st.integers(-3, 3) | st.just(float("nan")), max_size=30), st.integers(0, 35))
+@settings(deadline=None)
 def test_greedy_is_a_stable_sort_with_the_unknown_last(values: list[float], k: int) -> None:
     chosen = Greedy().choose(np.array(values, float), k=k)
     falling = sorted(

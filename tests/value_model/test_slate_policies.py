@@ -86,7 +86,7 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 5), st.integers(0, 6))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_caps_are_never_broken_and_the_quota_is_met_where_it_can_be(
     seed: int, merchant_cap: int, category_cap: int, newcomers: int
 ) -> None:

@@ -68,7 +68,7 @@ finite = st.floats(0, 1, allow_nan=False)
 
 
 @given(words, words, finite, st.none() | st.floats(0, 1e9))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_text_and_number_survives_the_round_trip(owner: str, key: str, value: float, evidence: float) -> None:
     policy = parse_policy(SMALL)
     override = dataclasses.replace(policy.weights[0].surface[0], key=key, value=value, evidence=evidence)
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_utf8_is_refused_by_line(tmp_path) -> None:
 
 
 @given(st.text(alphabet="[]{}=\"'.#\n abwv_1e-", max_size=80) | st.text(max_size=80))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_no_text_raises_anything_but_a_policy_error(text: str) -> None:
     for content in (text, SMALL + text, SMALL.replace('"w_click * ctr + gmv"', text)):
         try:
