@@ -50,9 +50,14 @@ class Timeline:
         return Windows(start, stop)
 
     def sums(self, windows: Windows, values: np.ndarray) -> np.ndarray:
-        """float64 [Q]: sum of the known events' values ([E], in the order given to the timeline)."""
-        total = np.concatenate([[0.0], np.cumsum(np.asarray(values, np.float64)[self.order])])
-        return total[windows.stop] - total[windows.start]
+        """float64 [Q]: sum of the known events' values ([E], in the order given to the timeline).
+
+        Whole numbers are exact; others are added up within their group alone, so that no other group's events show.
+        """
+        if np.issubdtype(np.asarray(values).dtype, np.floating):
+            return self.decayed(windows, values, np.zeros(len(windows.stop), np.int64), half_life=np.inf)
+        total = np.append(0, np.cumsum(np.asarray(values, np.int64)[self.order]))
+        return (total[windows.stop] - total[windows.start]).astype(np.float64)
 
     def last(self, windows: Windows) -> np.ndarray:
         """int64 [Q]: time of the latest known event, NEVER without one."""

@@ -26,11 +26,12 @@ def test_statistics_agree_with_the_slow_oracle(events, queries):
     line = Timeline(group, time)
     known = line.known(asked, now)
     decayed = line.decayed(known, value, now, half_life=HALF_LIFE)
-    sums, last = line.sums(known, value), line.last(known)
+    sums, halves, last = line.sums(known, value), line.sums(known, value / 2), line.last(known)
     for q in range(len(queries)):
         mine = [(t, v) for g, t, v in events if g == asked[q] and t < now[q]]
         assert known.count[q] == len(mine)
         assert sums[q] == sum(v for _, v in mine)
+        assert halves[q] == sum(v / 2 for _, v in mine)
         assert last[q] == max((t for t, _ in mine), default=NEVER)
         assert decayed[q] == pytest.approx(sum(v * 2.0 ** -((now[q] - t) / HALF_LIFE) for t, v in mine), rel=1e-12)
 
