@@ -6,6 +6,7 @@ without the header) and what was received.
 
 from __future__ import annotations
 
+import codecs
 import csv
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     """The file's columns: text of a CSV, a Parquet file's own types; raises DataError where nothing can be read."""
     try:
         path = folder / export.file
-        table, findings = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path, export)
+        table, findings = _read_parquet(path, export) if path.suffix in (".parquet", ".pq") else _read_csv(path, export)
     except (OSError, pa.ArrowInvalid, UnicodeError, LookupError, csv.Error) as error:
         raise DataError(
             [Finding("error", export.file, None, f"cannot be read: {error}", _reading_fix(error))]
@@ -46,15 +47,17 @@ def _reading_fix(error: Exception) -> str:
     return "Check the path, relative to the mapping's folder, and that it is a CSV (.csv) or Parquet (.parquet) file."
 
 
-def _read_parquet(path: Path) -> tuple[pa.Table, list[Finding]]:
+def _read_parquet(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     table = pq.read_table(path)
     table.validate(full=True)  # text that is not UTF-8 would surface much later
-    return table, []
+    return _decode_all(table, export)
 
 
 def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     with path.open(encoding=export.encoding, errors="replace", newline="") as file:
         header = next(csv.reader(file, delimiter=export.delimiter), [])
+    if "\ufffd" in "".join(header):
+        raise UnicodeError(f"the header is not {export.encoding}: {header}")
     broken: list[pacsv.InvalidRow] = []
 
     def skip(row: pacsv.InvalidRow) -> str:
@@ -64,19 +67,44 @@ def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     table = pacsv.read_csv(
         path,
         read_options=pacsv.ReadOptions(encoding=export.encoding, use_threads=False),
-        parse_options=pacsv.ParseOptions(delimiter=export.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        parse_options=pacsv.ParseOptions(
+            delimiter=export.delimiter,
+            newlines_in_values=True,
+            # Arrow's handler loses broken rows that are not UTF-8: in such a file the first broken row is an error.
+            invalid_row_handler=skip if _readable(path, export.encoding) else None,
+        ),
         convert_options=pacsv.ConvertOptions(
             column_types={name.removeprefix("\ufeff"): pa.binary() for name in header},
             strings_can_be_null=True,
             null_values=[""],
         ),
     )
-    findings = [_broken(export.file, broken)] if broken else []
-    for name in table.column_names:
-        column, found = _decode(table[name], where=f"{export.file}, column {name}")
-        table = table.set_column(table.column_names.index(name), name, column)
-        findings += found
+    table, findings = _decode_all(table, export)
+    return table, ([_broken(export.file, broken)] if broken else []) + findings
+
+
+def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding]]:
+    """`table` with its bytes as text."""
+    findings = []
+    for index, spec in enumerate(table.schema):
+        if pa.types.is_binary(spec.type) or pa.types.is_large_binary(spec.type):
+            column, found = _decode(table[spec.name], where=f"{export.file}, column {spec.name}")
+            table = table.set_column(index, spec.name, column)
+            findings += found
     return table, findings
+
+
+def _readable(path: Path, encoding: str) -> bool:
+    """Whether the file's bytes are text in `encoding`."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _broken(name: str, rows: list[pacsv.InvalidRow]) -> Finding:
@@ -116,6 +144,15 @@ def convert(
     if pa.types.is_nested(values.type):
         finding = Finding("error", where, None, f"holds {values.type}", f"Export one plain {kind} a row.")
         return pa.nulls(len(values), kind), [finding]
+    try:
+        return _converted(values, kind, where=where, time_zone=time_zone, time_format=time_format)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        return pa.nulls(len(values), kind), [_wrong_type(values, kind, where, error)]
+
+
+def _converted(
+    values: pa.Array, kind: pa.DataType, *, where: str, time_zone: str | None, time_format: str | None
+) -> tuple[pa.Array, list[Finding]]:
     if pa.types.is_timestamp(kind):
         return _times(values, where=where, time_zone=time_zone, time_format=time_format)
     if pa.types.is_boolean(kind):
@@ -125,26 +162,18 @@ def convert(
     return _numbers(values, kind, where=where)
 
 
+def _wrong_type(values: pa.Array, kind: pa.DataType, where: str, error: Exception) -> Finding:
+    return Finding("error", where, None, f"is {values.type}: {error}", f"Export the column as {kind}.")
+
+
 def _numbers(values: pa.Array, kind: pa.DataType, *, where: str) -> tuple[pa.Array, list[Finding]]:
     if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
-        return _cast(values, kind, where=where)
+        return values.cast(kind), []
     fits = pc.or_(pc.match_substring_regex(values, NUMBER), pc.match_substring_regex(values, WORD_NUMBER))
     bad = _true(pc.invert(fits))
     numbers = pc.if_else(fits, pc.utf8_trim_whitespace(values), None).cast(pa.float64())
     fix = "Write digits 0-9 with a point for decimals and no thousands separator or currency sign."
-    found, kept = _report(values, bad, where=where, wanted="a number", fix=fix), numbers
-    if pa.types.is_integer(kind):
-        kept, odd = _cast(numbers, kind, where=where)
-        found += odd
-    return kept.cast(kind), found
-
-
-def _cast(values: pa.Array, kind: pa.DataType, *, where: str) -> tuple[pa.Array, list[Finding]]:
-    try:
-        return values.cast(kind), []
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        fix = f"Export the column as {kind}."
-        return pa.nulls(len(values), kind), [Finding("error", where, None, f"is {values.type}: {error}", fix)]
+    return numbers.cast(kind), _report(values, bad, where=where, wanted="a number", fix=fix)
 
 
 def _booleans(values: pa.Array, *, where: str) -> tuple[pa.Array, list[Finding]]:
@@ -166,8 +195,12 @@ def _times(
     if not pa.types.is_timestamp(values.type):
         return _written_times(values.cast(pa.string()), where=where, time_zone=time_zone, time_format=time_format)
     if values.type.tz is not None:
-        return values.cast(TIME), []
-    return _localise(values.cast(pa.timestamp("us")), where=where, time_zone=time_zone)
+        return _whole_microseconds(values, TIME), []
+    return _localise(_whole_microseconds(values, pa.timestamp("us")), where=where, time_zone=time_zone)
+
+
+def _whole_microseconds(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return values.cast(options=pc.CastOptions(kind, allow_time_truncate=True))
 
 
 def _written_times(

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_slates import few
 
 from marketplace.attribution import attribute
 from marketplace.check import check
 from marketplace.datasets.own import read_own
-from marketplace.finding import DataError
+from marketplace.finding import DataError, errors
 from marketplace.schema import FEEDBACK, ITEMS, SLATE
 from marketplace.slate import table_to_slates
 
@@ -21,10 +25,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "own_data.md"
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
 
+EXAMPLE = dict(re.findall(r"```(?:toml|csv)\n# (\S+)\n(.*?)```", PAGE.read_text("utf-8"), flags=re.S))
+
+
 @pytest.fixture
 def shop(tmp_path):
     """The page's example as files."""
-    for name, text in re.findall(r"```(?:toml|csv)\n# (\S+)\n(.*?)```", PAGE.read_text("utf-8"), flags=re.S):
+    for name, text in EXAMPLE.items():
         (tmp_path / name).write_text(text, "utf-8")
     return tmp_path
 
@@ -232,6 +239,62 @@ def test_broken_parquet_and_nested_columns_are_said_so(shop):
     columns = {"sku": ["p1"], "seller": ["s1"], "price": [[1.0]], "title": ["t"], "category": ["c"]}
     pq.write_table(pa.table(columns), shop / "products.parquet")
     assert_found(shop, "error", "products.parquet, column price", "holds list<")
+
+
+def test_broken_rows_that_are_not_utf8_are_not_lost(shop):
+    text = (shop / "products.csv").read_text("utf-8").replace("120.5,", "120.5,extra,")
+    (shop / "products.csv").write_bytes(text.encode("windows-1256"))
+    assert_found(shop, "error", "products.csv", "Expected 5 columns, got 6")
+
+
+SNIPPETS = [b"", b",", b'"', b"\n", b"\xff", b"\x00", b"nan", b"1e400", b"9" * 40, b"[x]\n", b"=", b"0001-01-01", b"\r"]
+
+
+@settings(few, max_examples=60)
+@given(
+    name=st.sampled_from([*EXAMPLE]),
+    edits=st.lists(st.tuples(st.floats(0, 1), *[st.sampled_from(SNIPPETS)] * 2), max_size=3),
+)
+def test_whatever_is_in_the_files_checking_ends_with_findings(tmp_path, name, edits):
+    for example, text in EXAMPLE.items():
+        (tmp_path / example).write_text(text, "utf-8")
+    spoiled = EXAMPLE[name].encode()
+    for at, before, after in edits:
+        cut = int(at * len(spoiled))
+        spoiled = spoiled[:cut] + before + after + spoiled[cut + len(after) :]
+    (tmp_path / name).write_bytes(spoiled)
+    found = check(tmp_path / "mapping.toml", now=NOW)
+    assert all(finding.what and finding.fix and finding.where for finding in found)
+    if errors(found):
+        with pytest.raises(DataError):
+            read_own(tmp_path / "mapping.toml", now=NOW)
+    else:
+        read_own(tmp_path / "mapping.toml", now=NOW)
+
+
+KINDS = {
+    "numbers": pa.array([1.5, np.nan]),
+    "bytes": pa.array([b"\xff", b"ok"]),
+    "days": pa.array([1, 2], pa.date32()),
+    "nanoseconds": pa.array([1, 2], pa.timestamp("ns")),
+    "huge": pa.array([2**62, 2**62]),
+    "nothing": pa.nulls(2),
+    "lists": pa.array([[1], [2]]),
+    "structs": pa.array([{"a": 1}, {"a": 2}]),
+    "durations": pa.array([1, 2], pa.duration("s")),
+    "dictionary": pa.array(["a", "b"]).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("column", ["request", "shown_at", "price", "slot"])
+def test_whatever_type_a_parquet_column_has_checking_ends_with_findings(shop, kind, column):
+    table = pacsv.read_csv(shop / "impressions.csv")
+    table = table.set_column(table.column_names.index(column), column, KINDS[kind])
+    pq.write_table(table, shop / "impressions.parquet")
+    spoil(shop, "mapping.toml", "impressions.csv", "impressions.parquet")
+    for finding in errors(check(shop / "mapping.toml", now=NOW)):
+        assert finding.where.startswith("impressions.parquet")
 
 
 def test_a_missing_mapping_is_said_so(tmp_path):
