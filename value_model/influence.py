@@ -52,7 +52,7 @@ def mean_estimate(values: np.ndarray) -> Estimate:
     """The mean over requests with its normal 95 % interval."""
     n = len(values)
     mean = float(values.mean()) if n else float("nan")
-    half = 1.96 * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else float("inf")
+    half = float(1.96 * values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
     return Estimate(mean, mean - half, mean + half, n)
 
 

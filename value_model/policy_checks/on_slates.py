@@ -13,6 +13,7 @@ from value_model.policy_checks.calibration import Calibration
 from value_model.policy_checks.situation import inlined_names
 
 NEGLIGIBLE, CRUSHING = 0.01, 0.9  # share of the terms' within-slate spread
+ROUNDING = 1e-9  # below: the term is the same for all items of a slate, as a merchant's on its own page
 TOLERANCE = 0.1  # of a calibration ratio around 1
 
 
@@ -24,7 +25,7 @@ def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterato
         found = influence(policy, part.columns, k=k, weights=weights, mask=part.mask)
         for term in found:
             where = _where(policy, term.label)
-            if 0 < term.share < NEGLIGIBLE:
+            if ROUNDING < term.share < NEGLIGIBLE:
                 reason = f"{term.label} makes {term.share:.2%} of the spread on {surface}, displaces {term.displaced}."
                 fix = "Raise its weight, or leave it out: it costs attention and decides nothing."
                 yield Finding("negligible", where, reason, fix, Severity.WARNING)
