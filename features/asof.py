@@ -30,14 +30,14 @@ class Timeline:
     """Events sorted by group and time; events of one group and time keep the order given."""
 
     def __init__(self, group: np.ndarray, time: np.ndarray) -> None:
-        self._groups, group_rank = np.unique(group, return_inverse=True)
-        self._times, time_rank = np.unique(time, return_inverse=True)
-        key = group_rank * (len(self._times) + 1) + time_rank
-        self.order = np.argsort(key, kind="stable")
-        self._keys = key[self.order]
+        by_time = np.argsort(time, kind="stable")  # nearly free where events come sorted by time
+        by_group = np.argsort(group[by_time], kind="stable")
+        self.order = by_time[by_group]
         self.time = np.asarray(time, np.int64)[self.order]
-        first = np.searchsorted(self._keys, np.arange(len(self._groups)) * (len(self._times) + 1))
-        self._starts = np.append(first, len(key))
+        self._times, time_rank = _ranks(time[by_time])
+        self._groups, group_rank = _ranks(group[self.order])
+        self._keys = group_rank * (len(self._times) + 1) + time_rank[by_group]
+        self._starts = np.append(np.flatnonzero(np.diff(group_rank, prepend=-1)), len(group))
 
     def known(self, group: np.ndarray, time: np.ndarray) -> Windows:
         """The events of `group` strictly before `time`."""
@@ -95,3 +95,9 @@ class Timeline:
     def group_ends(self) -> np.ndarray:
         """int64 [groups]: position of each group's latest event, groups in increasing order."""
         return self._starts[1:] - 1
+
+
+def _ranks(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values of a sorted array, and each entry's rank among them."""
+    new = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    return ordered[new], np.cumsum(new) - 1
