@@ -44,6 +44,16 @@ class SlatePolicy(Protocol):
         """The choice for values float64 [n]; shorter than k only where n or the constraints leave no more."""
         ...
 
+    def propensity(
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+    ) -> np.ndarray:
+        """float64 [len(order)]: P(order[j] | order[:j]) had this policy filled k places (default: those of `order`).
+
+        What `choose` logs for its own slates, and what another policy's slates would have had; 0 from the first
+        impossible item on.
+        """
+        ...
+
 
 LOWEST = -1e150  # stands for "not finite"; leaves room for a division by a temperature
 
@@ -76,6 +86,18 @@ class Greedy:
         order = best(finite(value), k)
         return Chosen(order, np.ones(len(order)))
 
+    def propensity(
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+    ) -> np.ndarray:
+        same = best(finite(value), len(order)) == order
+        return np.logical_and.accumulate(same).astype(np.float64)
+
     def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
         """The row of the highest score, certain."""
         return int(score.argmax()), 1.0
+
+    def odds(self, score: np.ndarray) -> np.ndarray:
+        """1 for the row of the highest score."""
+        odds = np.zeros(len(score))
+        odds[score.argmax()] = 1.0
+        return odds

@@ -85,6 +85,28 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
         assert counts[slate] / draws == pytest.approx(probability, abs=4.5 * error + 1e-12)
 
 
+@pytest.mark.parametrize("policy", every_policy(), ids=repr)
+def test_the_propensities_of_all_slates_sum_to_one_and_are_those_that_choose_logs(policy: SlatePolicy) -> None:
+    rng = np.random.default_rng(3)
+    traits, values = traits_of(rng, 6), rng.normal(size=6) / 3
+    total = 0.0
+    for slate in itertools.permutations(range(6), 3):
+        total += policy.propensity(values, np.array(slate), traits=traits).prod()
+    shorter = any(len(policy.choose(values, k=3, rng=rng, traits=traits).order) < 3 for _ in range(50))
+    assert total == pytest.approx(1.0, abs=1e-9) or shorter
+    for _ in range(20):
+        chosen = policy.choose(values, k=3, rng=rng, traits=traits)
+        np.testing.assert_allclose(policy.propensity(values, chosen.order, k=3, traits=traits), chosen.propensity)
+
+
+def test_an_impossible_slate_has_no_probability() -> None:
+    values = np.array([3.0, 2.0, 1.0])
+    assert Greedy().propensity(values, np.array([0, 2])).tolist() == [1.0, 0.0]
+    one_each = SequentialSlate(PlackettLuce(1.0), Rules(merchant_cap=1))
+    traits = Traits(merchant=np.array([0, 0, 1]))
+    assert one_each.propensity(values, np.array([0, 1]), traits=traits)[1] == 0.0
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 5), st.integers(0, 6))
 @settings(max_examples=60, deadline=None)
 def test_caps_are_never_broken_and_the_quota_is_met_where_it_can_be(
@@ -225,6 +247,25 @@ def test_perturbed_weights_are_counted_exactly() -> None:
     for slate, probability in said.items():
         assert probability == pytest.approx(counts[slate] / perturbed.draws)
     assert {perturbed.draw(rng) for _ in range(200)} == set(range(8))
+
+
+@pytest.mark.parametrize("slate", [PlackettLuce(0.4), SequentialSlate(rules=Rules(merchant_cap=1))], ids=repr)
+def test_perturbed_weights_over_any_slate_policy_are_exact(slate: SlatePolicy) -> None:
+    """Frequencies over draws of the weights and of the slate agree with the logged propensities."""
+    rng = np.random.default_rng(14)
+    perturbed = PerturbedWeights(0.5, ("a", "b"))
+    values = rng.normal(size=(4, 4)) / 2
+    traits, draws = Traits(merchant=np.array([0, 0, 1, 2])), 8000
+    counts: Counter[tuple[int, ...]] = Counter()
+    said: dict[tuple[int, ...], float] = {}
+    for _ in range(draws):
+        chosen = perturbed.choose(values, k=2, draw=perturbed.draw(rng), slate=slate, traits=traits, rng=rng)
+        counts[tuple(chosen.order.tolist())] += 1
+        said[tuple(chosen.order.tolist())] = chosen.propensity.prod()
+    assert sum(said.values()) == pytest.approx(1.0, abs=0.01)
+    for order, probability in said.items():
+        error = np.sqrt(probability * (1 - probability) / draws)
+        assert counts[order] / draws == pytest.approx(probability, abs=4.5 * error + 1e-12)
 
 
 def test_mistakes_are_named() -> None:

@@ -23,6 +23,11 @@ class EpsilonGreedy:
     def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
         return SequentialSlate(pick=self).choose(value, k=k, rng=rng, traits=traits)
 
+    def propensity(
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+    ) -> np.ndarray:
+        return SequentialSlate(pick=self).propensity(value, order, k=k, traits=traits)
+
     def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
         """A row and its probability; -inf is never drawn."""
         leader = int(score.argmax())
@@ -30,3 +35,10 @@ class EpsilonGreedy:
         explores = rng.random() < self.epsilon
         row = int(allowed[rng.integers(len(allowed))]) if explores else leader
         return row, self.epsilon / len(allowed) + (1 - self.epsilon) * (row == leader)
+
+    def odds(self, score: np.ndarray) -> np.ndarray:
+        """epsilon spread over the allowed rows, the rest on the best."""
+        allowed = score > -np.inf
+        odds = self.epsilon / allowed.sum() * allowed
+        odds[score.argmax()] += 1 - self.epsilon
+        return odds

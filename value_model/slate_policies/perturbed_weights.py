@@ -1,7 +1,7 @@
 """Weights that vary from request to request: a factorial experiment inside the ranking.
 
 Each weight is multiplied by exp(+sigma) or exp(-sigma), independently and with equal odds; the draw is logged with
-the slate (its `weights`). The slate given the draw is greedy; over the 2^m draws its propensities are counted exactly.
+the slate (its `weights`). Propensities are taken over all 2^m draws, so that they are exact.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from value_model.policy import Chosen, best, finite
+from value_model.policy import NO_TRAITS, Chosen, Greedy, SlatePolicy, Traits
 
+GREEDY = Greedy()
 MOST_WEIGHTS = 10  # 1024 draws, each of which is ranked to count the exact propensities
 
 
@@ -50,14 +51,25 @@ class PerturbedWeights:
             for name, weight in weights.items()
         }
 
-    def choose(self, values: np.ndarray, *, k: int, draw: int) -> Chosen:
-        """The greedy slate of one draw, from values [draws, n] under every draw.
+    def choose(
+        self,
+        values: np.ndarray,
+        *,
+        k: int,
+        draw: int,
+        slate: SlatePolicy = GREEDY,
+        traits: Traits = NO_TRAITS,
+        rng: np.random.Generator | None = None,
+    ) -> Chosen:
+        """The slate of one draw, from values [draws, n] under every draw; `slate` fills it.
 
-        propensity[j] = (draws whose first j + 1 items are these) / (draws whose first j items are these).
+        propensity[j] = P(order[: j + 1]) / P(order[: j]), each the mean over draws of the product of `slate`'s own
+        propensities: for the greedy slate, the share of draws that agree so far. A random `slate` needs `rng`.
         """
         if len(values) != self.draws:
             raise ValueError(f"values have {len(values)} rows; {self.draws} draws were expected: evaluate the grid.")
-        orders = np.stack([best(finite(row), k) for row in values])
-        order = orders[draw]
-        agrees = np.logical_and.accumulate(orders == order, axis=1).sum(axis=0)
-        return Chosen(order, agrees / np.concatenate([[self.draws], agrees[:-1]]))
+        rng = np.random.default_rng(0) if rng is None else rng
+        order = slate.choose(values[draw], k=k, rng=rng, traits=traits).order
+        prefixes = [np.cumprod(slate.propensity(row, order, k=k, traits=traits)) for row in values]
+        likely = np.concatenate([[1.0], np.mean(prefixes, axis=0)])
+        return Chosen(order, likely[1:] / likely[:-1])

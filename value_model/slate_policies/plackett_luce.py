@@ -30,15 +30,28 @@ class PlackettLuce:
         order = best(utility + rng.gumbel(size=len(utility)), k)
         return Chosen(order, list_propensity(utility, order))
 
+    def propensity(
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+    ) -> np.ndarray:
+        return list_propensity(finite(value) / self.temperature, order)
+
     def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
         """One row drawn with odds exp(score / t), and its probability; -inf is never drawn."""
-        odds = score - score[score.argmax()]
-        odds *= 1.0 / self.temperature
-        np.exp(odds, out=odds)
+        odds = self._unscaled(score)
         cumulated = odds.cumsum()
         total = cumulated[-1]
         row = int(cumulated.searchsorted(rng.random() * total, side="right"))
         return row, float(odds[row] / total)
+
+    def odds(self, score: np.ndarray) -> np.ndarray:
+        """The softmax of score / t."""
+        odds = self._unscaled(score)
+        return odds / odds.sum()
+
+    def _unscaled(self, score: np.ndarray) -> np.ndarray:
+        odds = score - score[score.argmax()]
+        odds *= 1.0 / self.temperature
+        return np.exp(odds, out=odds)
 
 
 def list_propensity(utility: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -24,6 +24,10 @@ class Pick(Protocol):
         """(row, its probability) for scores float64 [n] of which at least one is above -inf."""
         ...
 
+    def odds(self, score: np.ndarray) -> np.ndarray:
+        """float64 [n]: every row's probability; sums to 1."""
+        ...
+
 
 GREEDY = Greedy()
 NO_RULES = Rules()
@@ -39,21 +43,55 @@ class SequentialSlate:
     prices: ShadowPrices | None = None
 
     def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
-        n = len(value)
-        k = min(k, n)
-        worth = finite(value)
-        if self.prices is not None and traits.merchant is not None:
-            worth = worth + self.prices.worth(traits.merchant)
-        room = Room(worth, self.rules, traits, k=k)
-        diversity = None if self.diversity is None else self.diversity.begin(traits, n=n, k=k)
+        k = min(k, len(value))
+        filling = _Filling(self, value, traits, k=k)
         order, propensity = np.empty(k, np.int64), np.empty(k)
         for place in range(k):
-            if room.exhausted:
+            if filling.exhausted:
                 return Chosen(order[:place].copy(), propensity[:place].copy())
-            score = room.worth_now() if diversity is None else room.worth_now() + diversity.worth
-            row, probability = self.pick.pick(score, rng)
-            order[place], propensity[place] = row, probability
-            room.take(row)
-            if diversity is not None and place + 1 < k:
-                diversity.take(row)
+            order[place], propensity[place] = self.pick.pick(filling.score(), rng)
+            filling.take(int(order[place]))
         return Chosen(order, propensity)
+
+    def propensity(
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+    ) -> np.ndarray:
+        filling = _Filling(self, value, traits, k=len(order) if k is None else min(k, len(value)))
+        propensity = np.zeros(len(order))
+        for place, row in enumerate(order.tolist()):
+            if filling.exhausted:
+                break
+            propensity[place] = self.pick.odds(filling.score())[row]
+            if propensity[place] == 0.0:
+                break  # what would follow an impossible item has no probability
+            filling.take(row)
+        return propensity
+
+
+class _Filling:
+    """One slate under way."""
+
+    def __init__(self, policy: SequentialSlate, value: np.ndarray, traits: Traits, *, k: int) -> None:
+        worth = finite(value)
+        if policy.prices is not None and traits.merchant is not None:
+            worth = worth + policy.prices.worth(traits.merchant)
+        self._room = Room(worth, policy.rules, traits, k=k)
+        self._diversity = None
+        if policy.diversity is not None:
+            self._diversity = policy.diversity.begin(traits, n=len(value), k=k)
+        self._left = k
+
+    @property
+    def exhausted(self) -> bool:
+        return self._room.exhausted
+
+    def score(self) -> np.ndarray:
+        """float64 [n]: what each item scores for the next place; -inf where it may not take it."""
+        worth = self._room.worth_now()
+        return worth if self._diversity is None else worth + self._diversity.worth
+
+    def take(self, row: int) -> None:
+        self._room.take(row)
+        self._left -= 1
+        if self._diversity is not None and self._left > 0:
+            self._diversity.take(row)
