@@ -77,7 +77,9 @@ class Numbers(keras.layers.Layer):
             if self._log[column]:
                 values = np.log1p(np.maximum(values, 0))
             self.mean[column].assign(values.mean())
-            self.deviation[column].assign(max(values.std(), 1e-6))
+            spread = values.std()
+            # A number that never moved in training has untrained weights: it must stay silent when it moves.
+            self.deviation[column].assign(spread if spread > 1e-6 * max(1.0, abs(values.mean())) else FAR)
             edges = distinct_quantiles(values, self._bins)
             low, span = np.full(self._bins, FAR), np.ones(self._bins)
             low[: len(edges) - 1], span[: len(edges) - 1] = edges[:-1], np.diff(edges)

@@ -1,0 +1,1 @@
+"""What the trivago benchmarks share."""

@@ -1,0 +1,70 @@
+"""The MMoE and its LightGBM twin, fitted on the same lists and measured on the same test requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.record import Measure
+from benchmarks.trivago.lists import Lists
+from evaluation.compare import Comparison, compare_rankers
+from value_model.calibration import fit_calibration
+from value_model.config import NetworkConfig, TrainingConfig, TreesConfig
+from value_model.mmoe import MMoE
+from value_model.training import fit
+from value_model.trees import Trees
+
+# Chosen on the validation period: 170 k rows want small tables, dropout and decay.
+NETWORK = NetworkConfig(embedding=4, bins=16, experts=4, expert_units=(64, 32), dropout=0.2, positions=25)
+TRAINING = TrainingConfig(learning_rate=1e-3, decay=0.1, batch_requests=64, epochs=30, patience=4)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One metric of `evaluation.compare` by its printed name, and the bar of the MMoE."""
+
+    metric: str
+    name: str
+    bar: str | None
+
+
+def mmoe_predictions(
+    lists: Lists, *, shown: bool, network: NetworkConfig, training: TrainingConfig, seed: int
+) -> Mapping[str, np.ndarray]:
+    """Calibrated predictions of the test rows by a network stopped and calibrated on the validation period."""
+    rng = np.random.default_rng(seed)
+    mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, click=True, rng=rng)
+    fit(mmoe, lists.train, lists.validation, config=training, rng=rng)
+    later, test = lists.validation, lists.test
+    seen = mmoe.predict(later.inputs, position=later.position if shown else None)
+    calibration = fit_calibration(seen, later.labels, later.weight)
+    return calibration(mmoe.predict(test.inputs, position=test.position if shown else None))
+
+
+def tree_predictions(lists: Lists) -> Mapping[str, np.ndarray]:
+    """The twin on the same rows; its ctcvr is a booster of its own, the stronger reference."""
+    trees = Trees.fit(lists.train, spec=lists.encoder.spec, config=TreesConfig(order=True))
+    later, test = lists.validation, lists.test
+    calibration = fit_calibration(trees.predict(later.inputs), later.labels, later.weight)
+    return calibration(trees.predict(test.inputs)) | {"ctcvr": trees.score(test.inputs, "order")}
+
+
+def compare(lists: Lists, mmoe: Mapping[str, np.ndarray], *, seed: int) -> Comparison:
+    """Both rankers on the test requests, with intervals over requests."""
+    models = {"MMoE": mmoe, "LightGBM": tree_predictions(lists)}
+    rng = np.random.default_rng(seed)
+    return compare_rankers(models, lists.test.labels, lists.offsets, baseline="LightGBM", rng=rng)
+
+
+def measures(found: Comparison, bars: Sequence[Bar], *, prefix: str) -> list[Measure]:
+    """The MMoE against its bars, its twin beside it."""
+    rows = []
+    for bar in bars:
+        for model in ("MMoE", "LightGBM"):
+            estimate = found.metrics[model][bar.metric]
+            name = f"{prefix}{bar.name}, {model}"
+            limit = bar.bar if model == "MMoE" else None
+            rows.append(Measure(name, estimate.value, "", limit, (estimate.low, estimate.high)))
+    return rows
