@@ -1,0 +1,96 @@
+"""How much each candidate is looked at: the sum over places of P(it stands there) times P(the place is examined).
+
+Arrays are [R, n] over requests and candidates; examination is [R, K], 0 beyond what the request shows. Under the
+position-based model (a reward depends on the item and on whether its place is examined) exposure is all that a
+ranking contributes: the expected reward of a slate is the sum over items of exposure times P(reward | examined).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from evaluation.propensity import Sampled
+from value_model.policy import LOWEST
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.tuning.sweep import Sweep
+
+BLOCK = 1 << 18  # numbers at a time
+
+
+def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """float64 [R, K]: each surface's curve, cut to the `depth` [R] places that the request shows.
+
+    Raises ValueError for a surface without a curve or a curve that is too short.
+    """
+    table = np.zeros((len(surface), int(depth.max(initial=0))))
+    for name in np.unique(surface).tolist():
+        rows = surface == name
+        longest = int(depth[rows].max())
+        if name not in curves or len(curves[name]) < longest:
+            raise ValueError(f"examination of {longest} places of surface {name!r} is wanted; give a curve that long.")
+        table[rows, :longest] = curves[name][:longest]
+    return np.where(np.arange(table.shape[1]) < depth[:, None], table, 0.0)
+
+
+def of_order(top: np.ndarray, examination: np.ndarray, *, width: int) -> np.ndarray:
+    """[..., R, n]: exposure of a certain order, top int [..., R, k]."""
+    places = min(top.shape[-1], examination.shape[-1])
+    exposure = np.zeros((*top.shape[:-1], width))
+    looks = np.broadcast_to(examination[:, :places], (*top.shape[:-1], places))
+    np.put_along_axis(exposure, top[..., :places].astype(np.int64), looks, axis=-1)
+    return exposure
+
+
+def of_perturbed(
+    sweep: Sweep, weights: Mapping[str, float], design: PerturbedWeights, examination: np.ndarray
+) -> np.ndarray:
+    """[R, n]: exposure under weights drawn afresh for each request; exact, since all draws are ranked."""
+    grid = {name: np.broadcast_to(column[:, 0], design.draws) for name, column in design.grid(weights).items()}
+    exposure = np.zeros(sweep.mask.shape)
+    for draw in range(design.draws):
+        one = {name: column[draw : draw + 1] for name, column in grid.items()}
+        top = sweep.top(one, k=examination.shape[1])[0]
+        exposure += of_order(top, examination, width=sweep.mask.shape[1])
+    return exposure / design.draws
+
+
+def of_plackett_luce(
+    utility: np.ndarray, examination: np.ndarray, *, rng: np.random.Generator, samples: int = 32
+) -> Sampled:
+    """[R, n]: exposure under Plackett-Luce with log-odds `utility` (LOWEST or -inf = absent), with its standard error.
+
+    As an exponential race: item i arrives at T_i ~ Exp(e^u_i). Given the others' times it stands in the first k
+    with probability 1 - exp(-e^u_i T_(k)), T_(k) the k-th of the others. Averaging these exact probabilities instead
+    of the sampled ranks leaves no item without exposure, and little variance.
+    """
+    exposure, error = np.empty(utility.shape), np.empty(utility.shape)
+    step = max(1, BLOCK // (samples * utility.shape[1]))
+    for low in range(0, len(utility), step):
+        rows = slice(low, low + step)
+        drawn = _race(utility[rows], examination[rows], rng, samples)
+        exposure[rows], error[rows] = drawn.mean(axis=0), drawn.std(axis=0) / np.sqrt(samples)
+    return Sampled(exposure, error)
+
+
+def _race(utility: np.ndarray, examination: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarray:
+    """float32 [S, R, n]: each item's exposure given the others' arrivals."""
+    present = np.isfinite(utility) & (utility > LOWEST / 2)
+    highest = np.where(present, utility, -np.inf).max(axis=1, keepdims=True)
+    rate = np.where(present, np.exp(np.where(present, utility - highest, 0.0)), 0.0).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        arrival = rng.standard_exponential((samples, *utility.shape), np.float32) / rate
+    depth = examination.shape[1]
+    never = np.full((*arrival.shape[:2], max(depth + 1 - utility.shape[1], 0) + 1), np.inf, np.float32)
+    times = np.concatenate([np.sort(arrival, axis=2)[:, :, : depth + 1], never], axis=2)
+    steps = (examination - np.column_stack([examination[:, 1:], np.zeros(len(examination))])).astype(np.float32)
+    exposure = np.zeros_like(arrival)
+    for place in np.flatnonzero((steps != 0).any(axis=0)):
+        here, after = times[:, :, place, None], times[:, :, place + 1, None]
+        # Who is among the first k already has one place less before it: its k-th rival is the next arrival.
+        chance = np.where(arrival <= here, after, here)
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.expm1(np.multiply(chance, -rate, out=chance), out=chance)
+        exposure -= np.multiply(chance, steps[:, place, None], out=chance)
+    return np.where(present, exposure, np.float32(0))

@@ -1,0 +1,96 @@
+"""Metrics of a ranking: ratios of two sums over requests, their levels and paired differences with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, asymptotic, interval
+from evaluation.counterfactual.terms import Terms
+from value_model.tuning.credits import EXAMINED, REQUEST, SHOWN
+
+
+@dataclass(frozen=True)
+class Metric:
+    """sum of `numerator` / sum of `denominator` over requests: outcomes, traits, `shown`, `examined` or `request`."""
+
+    name: str
+    numerator: str
+    denominator: str = REQUEST
+    unit: str = "1"
+
+
+STANDARD = (
+    Metric("ctr", "click", SHOWN, "click / impression"),
+    Metric("cvr", "order", "click", "order / click"),
+    Metric("orders", "order", REQUEST, "order / request"),
+    Metric("gmv", "gmv", REQUEST, "currency / request"),
+    Metric("commission", "commission", REQUEST, "currency / request"),
+    Metric("newcomer_exposure", "newcomer", EXAMINED),
+    Metric("merchant_quality", "quality", EXAMINED),
+)
+
+
+def known_metrics(metrics: Sequence[Metric], names: Sequence[str]) -> tuple[Metric, ...]:
+    """Those whose sums exist."""
+    there = {*names, REQUEST, SHOWN}
+    return tuple(m for m in metrics if m.numerator in there and m.denominator in there)
+
+
+def ratio(metric: Metric, sums: Mapping[str, np.ndarray]) -> tuple[float, np.ndarray]:
+    """(value, influence of each request [R], mean 0) from sums [R] by name."""
+    above, below = sums[metric.numerator], sums[metric.denominator]
+    mean = below.mean()
+    if mean == 0:
+        return float("nan"), np.full(len(above), np.nan)
+    value = above.mean() / mean
+    return float(value), (above - value * below) / mean
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric now, as proposed, and the paired difference; `relative` = proposed / now - 1."""
+
+    metric: Metric
+    now: PolicyEstimate
+    proposed: PolicyEstimate
+    difference: PolicyEstimate
+    relative: PolicyEstimate
+
+
+def change(
+    metric: Metric,
+    now: Mapping[str, np.ndarray],
+    proposed: Mapping[str, np.ndarray],
+    *,
+    unit: np.ndarray,
+    rng: np.random.Generator,
+    config: IntervalConfig,
+) -> Change:
+    """Both rankings on the same requests; `unit` [R] numbers what is independent.
+
+    Levels take the normal interval; differences, on which decisions hang, one chosen for their data.
+    """
+    (old, moved_old), (new, moved_new) = ratio(metric, now), ratio(metric, proposed)
+    by = np.unique(unit, return_inverse=True)[1]
+
+    def terms(value: float, moved: np.ndarray) -> Terms:
+        # The linearised ratio: each request's share of the value, plus what it moves it by.
+        return Terms(value + moved).by_unit(by, int(by.max()) + 1)
+
+    def estimate(value: float, moved: np.ndarray) -> PolicyEstimate:
+        if not np.isfinite(moved).all():
+            return PolicyEstimate(value, -np.inf, np.inf, len(by), config.level, "none", "nothing to divide by")
+        return interval(terms(value, moved), rng=rng, config=config)
+
+    share = new / old if old else float("nan")
+    relative = (moved_new - share * moved_old) / old if old else np.full(len(moved_new), np.nan)
+    return Change(
+        metric,
+        asymptotic(terms(old, moved_old), level=config.level),
+        asymptotic(terms(new, moved_new), level=config.level),
+        estimate(new - old, moved_new - moved_old),
+        estimate(share - 1, relative),
+    )

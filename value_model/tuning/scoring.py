@@ -1,0 +1,105 @@
+"""Metrics of many weightings at once, with the standard errors that a search needs.
+
+Arrays are [W] over weightings. Standard errors are over requests, differences paired with the current weights. What
+`predict` says of the chosen weights is computed afresh, by unit and with intervals chosen for their data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from value_model.formula.value_policy import ValuePolicy
+from value_model.tuning.credits import REQUEST, SHOWN, Estimator, credit_names, credits
+from value_model.tuning.evidence import Evidence
+from value_model.tuning.metrics import STANDARD, Metric, known_metrics
+from value_model.tuning.sweep import Sweep, Weightings
+
+TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of W weightings: level, change against the current weights, relative change; `_error` each."""
+
+    level: np.ndarray
+    change: np.ndarray
+    relative: np.ndarray
+    level_error: np.ndarray
+    change_error: np.ndarray
+    relative_error: np.ndarray
+
+
+Scores = Mapping[str, Score]
+
+
+class Scorer:
+    """Evidence made ready: the sweep, the credits, and the current weights' sums."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        policy: ValuePolicy,
+        *,
+        estimator: Estimator,
+        metrics: Sequence[Metric] = STANDARD,
+        threads: int | None = None,
+    ) -> None:
+        self.evidence, self.policy = evidence, policy
+        self.sweep = Sweep(policy, evidence.slates.columns, mask=evidence.slates.mask, threads=threads)
+        self.names = (*credit_names(evidence), SHOWN, REQUEST)
+        self.metrics = known_metrics(metrics, self.names)
+        self._credits = credits(evidence, estimator)
+        self.now = self.sums({name: w[None] for name, w in request_weights(policy, evidence).items()})[0]
+
+    def sums(self, weightings: Weightings) -> np.ndarray:
+        """float64 [W, R, C]: what each request's ranking brings, in the order of `names`."""
+        found = self.sweep.credit(weightings, examination=self.evidence.examination, credits=self._credits)
+        fixed = np.column_stack([self.evidence.shown, np.ones(len(self.evidence))])
+        return np.concatenate([found, np.broadcast_to(fixed, (*found.shape[:2], 2))], axis=2)
+
+    def scores(self, weightings: Weightings) -> dict[str, Score]:
+        """Every metric of every weighting; weights that are left out stay as they are, without overrides."""
+        count = len(next(iter(weightings.values())))
+        full = {n: np.full(count, w) for n, w in self.policy.weights_for().items()} | dict(weightings)
+        parts = [
+            self._scores(self.sums({name: w[at : at + TOGETHER] for name, w in full.items()}))
+            for at in range(0, count, TOGETHER)
+        ]
+        return {m.name: _joined([part[m.name] for part in parts]) for m in self.metrics}
+
+    def _scores(self, sums: np.ndarray) -> dict[str, Score]:
+        return {metric.name: self._score(metric, sums) for metric in self.metrics}
+
+    def _score(self, metric: Metric, sums: np.ndarray) -> Score:
+        above, below = (self.names.index(name) for name in (metric.numerator, metric.denominator))
+        old, moved_old = _ratio(self.now[None, :, above], self.now[None, :, below])
+        new, moved = _ratio(sums[:, :, above], sums[:, :, below])
+        share = new / old
+        errors = (_error(m) for m in (moved, moved - moved_old, (moved - share[:, None] * moved_old) / old[:, None]))
+        return Score(new, new - old, share - 1, *errors)
+
+
+def request_weights(policy: ValuePolicy, evidence: Evidence) -> dict[str, np.ndarray]:
+    """[R] each: the policy's weights for each request's surface and segment."""
+    pairs = np.stack([evidence.slates.surface.astype(str), evidence.segment.astype(str)])
+    kinds, kind = np.unique(pairs, axis=1, return_inverse=True)
+    applied = [policy.weights_for(surface=surface, segment=segment) for surface, segment in kinds.T.tolist()]
+    return {name: np.array([row[name] for row in applied])[kind.ravel()] for name in policy.weight}
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = below.mean(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = above.mean(axis=1) / mean
+        return value, (above - value[:, None] * below) / mean[:, None]
+
+
+def _error(moved: np.ndarray) -> np.ndarray:
+    return moved.std(axis=1) / np.sqrt(moved.shape[1])
+
+
+def _joined(parts: list[Score]) -> Score:
+    return Score(*(np.concatenate(columns) for columns in zip(*(vars(p).values() for p in parts), strict=True)))
