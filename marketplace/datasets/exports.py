@@ -55,9 +55,7 @@ def _read_parquet(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
 
 def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     with path.open(encoding=export.encoding, errors="replace", newline="") as file:
-        header = next(csv.reader(file, delimiter=export.delimiter), [])
-    if "\ufffd" in "".join(header):
-        raise UnicodeError(f"the header is not {export.encoding}: {header}")
+        header = next(filter(None, csv.reader(file, delimiter=export.delimiter)), [])
     broken: list[pacsv.InvalidRow] = []
 
     def skip(row: pacsv.InvalidRow) -> str:
@@ -87,6 +85,7 @@ def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding
     """`table` with its bytes as text."""
     findings = []
     for index, spec in enumerate(table.schema):
+        spec.name.encode()  # raises UnicodeError for a header that is not UTF-8
         if pa.types.is_binary(spec.type) or pa.types.is_large_binary(spec.type):
             column, found = _decode(table[spec.name], where=f"{export.file}, column {spec.name}")
             table = table.set_column(index, spec.name, column)

@@ -93,6 +93,9 @@ def _named(by_item: Mapping[str, pa.Array], section: str) -> dict[str, pa.Array]
 
 
 def _context(by_item: Mapping[str, pa.Array], starts: pa.Array) -> pa.Array:
-    columns = {key: values.take(starts).to_pylist() for key, values in _named(by_item, "context").items()}
-    rows = zip(*columns.values(), strict=True) if columns else ((),) * len(starts)
-    return pa.array([list(zip(columns, row, strict=True)) for row in rows], SLATE.field("context").type)
+    columns = {key: values.take(starts) for key, values in _named(by_item, "context").items()}
+    requests, width = len(starts), len(columns)
+    order = np.arange(requests * width).reshape(width, requests).T.ravel()
+    values = pa.concat_arrays(list(columns.values()) or [pa.array([], pa.string())]).take(pa.array(order))
+    offsets = pa.array(np.arange(requests + 1, dtype=np.int32) * width)
+    return pa.MapArray.from_arrays(offsets, pa.array(list(columns) * requests, pa.string()), values)

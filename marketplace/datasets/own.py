@@ -183,16 +183,17 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
 def _feedback(loading: Loading, columns: dict[str, pa.Array]) -> pa.Table:
     export = loading.mapping.feedback
     assert export is not None
-    words = columns["event"].to_pylist()
-    events = pa.array([export.events.get(word, word) for word in words], pa.string())
+    words = columns["event"].dictionary_encode()
+    ours = pa.array([export.events.get(word, word) for word in words.dictionary.to_pylist()], pa.string())
+    events = ours.take(words.indices)
     unknown = ~pc.is_in(events, pa.array(EVENTS)).to_numpy(zero_copy_only=False)
     if unknown.any():
         row = int(np.argmax(unknown))
-        fix = f"Add it under [feedback.events], such as {words[row]!r} = one of {', '.join(EVENTS)}."
+        fix = f"Add it under [feedback.events], such as {words[row].as_py()!r} = one of {', '.join(EVENTS)}."
         where = f"{export.file}, column {export.columns.get('event', 'event')}"
-        loading.findings.append(Finding("error", where, row + 1, f"{words[row]!r} is no event", fix))
+        loading.findings.append(Finding("error", where, row + 1, f"{words[row].as_py()!r} is no event", fix))
     detail = columns.get("detail", columns["event"])
-    ids = pa.array([f"{export.file}:{row}" for row in range(1, len(words) + 1)])
+    ids = pc.binary_join_element_wise(export.file, pa.array(np.arange(1, len(words) + 1)).cast(pa.string()), ":")
     table = _conform({"feedback_id": ids} | columns | {"event": events, "detail": detail}, FEEDBACK)
     order = np.argsort(table["time"].cast(pa.int64()).to_numpy(), kind="stable")
     loading.sources["feedback"] = Source(export.file, rows=order + 1)

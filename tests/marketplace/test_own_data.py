@@ -241,6 +241,12 @@ def test_broken_parquet_and_nested_columns_are_said_so(shop):
     assert_found(shop, "error", "products.parquet, column price", "holds list<")
 
 
+@pytest.mark.parametrize("before", [b"", b"\n"])
+def test_a_header_that_is_not_utf8_is_said_so(shop, before):
+    (shop / "products.csv").write_bytes(before + b"\xff" + (shop / "products.csv").read_bytes())
+    assert_found(shop, "error", "products.csv", "cannot be read", "can't decode byte 0xff", "Save it as UTF-8")
+
+
 def test_broken_rows_that_are_not_utf8_are_not_lost(shop):
     text = (shop / "products.csv").read_text("utf-8").replace("120.5,", "120.5,extra,")
     (shop / "products.csv").write_bytes(text.encode("windows-1256"))
