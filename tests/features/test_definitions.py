@@ -11,6 +11,7 @@ from features.definitions import standard_spec
 from features.formulas import rank_in_list
 from features.frames import select_requests
 from features.known import FORMULAS
+from features.page import PAGE, with_table
 from features.spec import FeatureSpec, Kind
 
 EVERYTHING = standard_spec(against_list=True)
@@ -24,6 +25,11 @@ def test_every_number_has_a_formula_and_every_formula_a_feature():
 def test_the_version_follows_the_definitions():
     assert standard_spec().version == standard_spec().version != EVERYTHING.version
     assert FeatureSpec.from_json(EVERYTHING.to_json()) == EVERYTHING
+
+
+def test_the_page_lists_the_features_as_defined():
+    text = PAGE.read_text()
+    assert with_table(text) == text, "run `python -m features.page`"
 
 
 def test_serving_lists_are_not_compared_with_training_lists():
