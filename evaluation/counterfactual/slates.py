@@ -20,6 +20,7 @@ import numpy as np
 
 from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval
 from evaluation.counterfactual.terms import Terms
+from evaluation.propensity import by_position, plackett_luce
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,31 @@ class SlateLog:
     def weight_down_to(self) -> np.ndarray:
         """[R, K]: product of the ratios of this position and all above."""
         return np.cumprod(np.where(self.shown, self.ratio, 1.0), axis=1)
+
+
+def read(
+    reward: np.ndarray,
+    position: np.ndarray,
+    propensity: np.ndarray,
+    logits: np.ndarray,
+    offsets: np.ndarray,
+    *,
+    depth: int,
+) -> SlateLog:
+    """The first `depth` positions of flattened logs [N] under a Plackett-Luce policy.
+
+    logits [N] = the policy's score / temperature. Rows must be all candidates, position 0 = considered and not shown:
+    what was left out of the log cannot compete.
+    Raises ValueError where a shown item has no propensity in (0, 1].
+    """
+    shown = (position > 0) & (position <= depth)
+    bad = shown & ~((propensity > 0) & (propensity <= 1))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"propensity: row {row} is {propensity[row]}; a shown item has a probability in (0, 1].")
+    policy = plackett_luce(logits, position, offsets, depth=depth)
+    rewards, logged = (by_position(values, position, offsets, depth=depth) for values in (reward, propensity))
+    return SlateLog(rewards, policy / logged, ~np.isnan(policy))
 
 
 def sips(log: SlateLog) -> Terms:
