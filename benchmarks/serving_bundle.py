@@ -1,7 +1,11 @@
-"""A bundle of realistic size for the serving benchmarks: 100 k items, untrained models, the real export."""
+"""A bundle of realistic size for the serving benchmarks: 100 k items, untrained models, the real export.
+
+python -m benchmarks.serving_bundle FOLDER SEED     also writes whole.onnx, the unsplit ranker, beside FOLDER
+"""
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,9 +27,11 @@ from retrieval.repeats import Repeats
 from retrieval.retriever import Quota
 from retrieval.two_tower import TwoTower
 from serving.export_bundle import Trained, export_bundle
+from serving.export_onnx import write_graph
 from value_model.calibration import Calibration, Calibrator
 from value_model.config import NetworkConfig
 from value_model.formula import default_policy
+from value_model.graphs import Graphs
 from value_model.mmoe import MMoE
 
 ITEMS = 100_000
@@ -83,3 +89,12 @@ def _encoder(dataset: Dataset, spec):  # type: ignore[no-untyped-def]
     every["item"] += [item for item in dataset.items["item_id"].to_pylist() if item not in known]
     encoder = Encoder(spec, {name: tuple(names) for name, names in every.items()})
     return encoder, encoder.encode(frame)
+
+
+def main(folder: Path, seed: int) -> None:
+    trained = export_untrained(folder, seed=seed)
+    write_graph(Graphs(trained.ranker, trained.calibration).whole, path=folder.with_name("whole.onnx"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

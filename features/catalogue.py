@@ -16,6 +16,7 @@ from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 
 WORD = re.compile(r"[^\W_]+")
+FEW = 10_000  # ids
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 
 
@@ -64,9 +65,20 @@ class Catalogue:
         """int32 rows of the items, -1 where unknown."""
         ids = _array(item_ids)
         if pa.types.is_dictionary(ids.type):
-            found = _rows(ids.dictionary.cast(pa.string()), self.item_id)
+            found = self._found(ids.dictionary.cast(pa.string()))
             return found[ids.indices.to_numpy(zero_copy_only=False)] if len(ids) else np.zeros(0, np.int32)
-        return _rows(ids.cast(pa.string()), self.item_id)
+        return self._found(ids.cast(pa.string()))
+
+    def _found(self, ids: pa.Array) -> np.ndarray:
+        """Arrow hashes the whole catalogue at each call; a few ids are looked up in a table that is kept."""
+        if len(ids) > FEW:
+            return _rows(ids, self.item_id)
+        return np.fromiter((self.row.get(name, -1) for name in ids.to_pylist()), np.int32, len(ids))
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Row by item id."""
+        return {name: row for row, name in enumerate(self.item_id.to_pylist())}
 
     @cached_property
     def category_price(self) -> np.ndarray:

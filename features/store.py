@@ -120,8 +120,8 @@ class MemoryStore:
 
     def show(self, slates: pa.Table) -> None:
         """Remember the impressions of slates."""
-        items = self.catalogue.rows(columns.flat(slates, "item_id"))[columns.shown(slates)]
-        self._items["impressions"] += np.bincount(items[items >= 0], minlength=len(self.catalogue))
+        items = self.catalogue.rows(columns.flat(slates, "item_id").filter(pa.array(columns.shown(slates))))
+        np.add.at(self._items["impressions"], items[items >= 0], 1.0)
         self._all["impressions"] += len(items)
 
     def history(self, user_id: str) -> np.ndarray:

@@ -6,6 +6,7 @@ the row's own `time`, ties in order of arrival.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -67,8 +68,13 @@ class Log(Protocol):
         For a reader that follows the log: whatever the events' own times, each is read exactly once.
         """
 
-    def shown_after(self, mark: int, *, since: datetime | None = None, most: int = 1000) -> tuple[pa.Table, int]:
-        """The same for slates, `most` at a time: their columns item_id and position alone."""
+    def shown_after(
+        self, mark: int, *, since: datetime | None = None, most: int = 1000, skip: Collection[str] = ()
+    ) -> tuple[pa.Table, int]:
+        """The same for slates, `most` at a time: their columns item_id and position alone.
+
+        Slates whose request ids are in `skip` are passed over: a writer that remembers its own need not read them.
+        """
 
     def close(self) -> None:
         """Release what the log holds; appended rows stay where the log is durable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from itertools import islice
 from threading import Lock
@@ -60,10 +61,13 @@ class MemoryLog:
             table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback]).slice(mark)
         return _not_before(table.combine_chunks(), since), mark + len(table)
 
-    def shown_after(self, mark: int, *, since: datetime | None = None, most: int = 1000) -> tuple[pa.Table, int]:
+    def shown_after(
+        self, mark: int, *, since: datetime | None = None, most: int = 1000, skip: Collection[str] = ()
+    ) -> tuple[pa.Table, int]:
         with self._lock:
             batch = list(islice(self._slates.values(), mark, mark + most))
-        return _not_before(slates_to_table(batch), since).select(SHOWN), mark + len(batch)
+        wanted = [slate for slate in batch if slate.request_id not in skip]
+        return _not_before(slates_to_table(wanted), since).select(SHOWN), mark + len(batch)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -164,7 +164,8 @@ def _finder(bundle: ModelBundle, shelf: Shelf) -> Finder:
     if (folder / "query_tower.onnx").exists() and index is not None:
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
-    return Finder(load_retriever(folder, index=index), shelf, tower=tower)
+    retriever = load_retriever(folder, index=index, n_items=len(shelf))
+    return Finder(retriever, shelf, tower=tower, index=None if index is None else index.index)
 
 
 def _check_index(index: BuiltIndex, item_ids: list[str], shelf: Shelf) -> None:

@@ -9,8 +9,9 @@ computed from is in the slate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from features.encoder import Encoder
 from features.known import Known
+from features.spec import Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.log import Log
 from marketplace.slate import Slate
@@ -59,10 +61,15 @@ class Parts:
 
 
 class RankingEngine:
-    """Answers requests with logged slates; follows `serving.service.Service`, and is its own `Services`."""
+    """Answers requests with logged slates; follows `serving.service.Service`, and is its own `Services`.
 
-    def __init__(self, parts: Parts, *, store: FeatureStore, log: Log) -> None:
-        self.parts, self.store, self.log = parts, store, log
+    `clock` measures the stages, in seconds.
+    """
+
+    def __init__(
+        self, parts: Parts, *, store: FeatureStore, log: Log, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.parts, self.store, self.log, self._clock = parts, store, log, clock
         self._follower = Follower(log, store, since=parts.known_until, every=parts.config.follow_seconds)
         self._follower.follow()
         self.seconds: Mapping[str, float] = {}
@@ -84,17 +91,25 @@ class RankingEngine:
         Raises UnknownName for a page or candidates that the catalogue does not hold, and
         `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
         """
-        stages, shelf = Stages(), self.parts.shelf
+        stages, shelf = Stages(self._clock), self.parts.shelf
         check_names(request, shelf)
         self._follower.follow()
         stages.mark("follow")
-        found, segment = self._candidates(request, stages)
+        asker = self.store.known(request, NO_ROWS)
+        asked = asker.inputs(self.parts.encoder, shelf.encoded)
+        segment = segment_of(request, asker, name=self.parts.config.segment)
+        stages.mark("store_user")
+        found = self._candidates(request, asked, segment, stages)
         known = self.store.known(request, found.rows, price=shelf.price[found.rows])
         stages.mark("store_items")
-        slate = self._slate(request, found, known, segment, stages)
+        inputs = with_items(asked, known, shelf, found.rows)
+        stages.mark("encode")
+        slate = self._slate(request, found, known, inputs, segment, stages)
         stages.mark("slate")
         self.log.append(slate)
         stages.mark("log")
+        self._follower.shown(slate)
+        stages.mark("show")
         self.seconds = stages.seconds
         return slate
 
@@ -108,14 +123,11 @@ class RankingEngine:
         self._follower.follow(at_once=True)
         return receipt.accepted, receipt.duplicates
 
-    def _candidates(self, request: Request, stages: Stages) -> tuple[Found, str]:
-        """The candidates and the shopper's segment."""
-        asker = self.store.known(request, NO_ROWS)
-        segment = segment_of(request, asker, name=self.parts.config.segment)
-        stages.mark("store_user")
+    def _candidates(self, request: Request, asked: ModelInputs, segment: str, stages: Stages) -> Found:
+        """The caller's candidates, or the retriever's."""
         if request.candidates is not None:
-            return given(request, self.parts.shelf), segment
-        embedding = self.parts.finder.embed(asker.inputs(self.parts.encoder, self.parts.shelf.encoded))
+            return given(request, self.parts.shelf)
+        embedding = self.parts.finder.embed(asked)
         stages.mark("embed")
         found = self.parts.finder.find(
             request,
@@ -125,7 +137,7 @@ class RankingEngine:
             k=self.parts.config.candidates,
         )
         stages.mark("retrieve")
-        return found, segment
+        return found
 
     def _history(self, request: Request) -> np.ndarray:
         """What the shopper touched, newest last; the item of a product page counts as touched now."""
@@ -135,10 +147,10 @@ class RankingEngine:
         page = self.parts.shelf.row[request.page_item_id]
         return np.append(history[history != page], np.int32(page))
 
-    def _slate(self, request: Request, found: Found, known: Known, segment: str, stages: Stages) -> Slate:
+    def _slate(
+        self, request: Request, found: Found, known: Known, inputs: ModelInputs, segment: str, stages: Stages
+    ) -> Slate:
         parts, rows = self.parts, found.rows
-        inputs = known.inputs(parts.encoder, parts.shelf.encoded)
-        stages.mark("encode")
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         quantities = parts.valuation.quantities_of(rows, time=request.time)
@@ -151,6 +163,7 @@ class RankingEngine:
             request,
             found,
             known,
+            inputs,
             heads,
             quantities=quantities,
             valued=valued,
@@ -159,6 +172,18 @@ class RankingEngine:
             versions=parts.versions,
             currency=parts.currency,
         )
+
+
+def with_items(asked: ModelInputs, known: Known, shelf: Shelf, rows: np.ndarray) -> ModelInputs:
+    """The model inputs of one request, whose user group is encoded already, and its candidates."""
+    return replace(
+        asked,
+        item_codes=shelf.encoded.codes[rows],
+        item_lists=shelf.encoded.lists[rows],
+        item_numbers=known.numbers(Group.ITEM),
+        cross_numbers=known.numbers(Group.CROSS),
+        request=np.zeros(len(rows), np.int32),
+    )
 
 
 def choose(parts: Parts, value: np.ndarray, rows: np.ndarray, *, k: int, seed: int) -> Chosen:

@@ -140,4 +140,4 @@ def _traced(
     function: Callable[[Tensors], dict[str, tf.Tensor]], signature: list[tf.TensorSpec]
 ) -> tf.types.experimental.GenericFunction:
     """`function` of one dict as a tf.function of a dict whose every tensor is named."""
-    return tf.function(function, input_signature=[{spec.name: spec for spec in signature}])
+    return tf.function(function, input_signature=[{spec.name: spec for spec in signature}], autograph=False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from features.known import Known
 from features.spec import ModelInputs
+from retrieval.index import CandidateIndex
 from retrieval.retriever import Retriever
 from retrieval.source import Query
 from serving.request import Request, UnknownName
@@ -37,8 +38,11 @@ class Found:
 class Finder:
     """Candidates from the retriever; `tower` None = no source asks for an embedding."""
 
-    def __init__(self, retriever: Retriever, shelf: Shelf, *, tower: QueryTower | None) -> None:
-        self._retriever, self._shelf, self._tower = retriever, shelf, tower
+    def __init__(
+        self, retriever: Retriever, shelf: Shelf, *, tower: QueryTower | None, index: CandidateIndex | None = None
+    ) -> None:
+        """`index` is the one that the retriever searches."""
+        self._retriever, self._shelf, self._tower, self.index = retriever, shelf, tower, index
         self._everything = bool(shelf.in_stock.all())
 
     def embed(self, inputs: ModelInputs) -> np.ndarray | None:

@@ -1,7 +1,8 @@
 """A feature store that keeps up with the log, so that every worker knows what every other worker recorded.
 
-Events and impressions reach the store only through the log, in order of arrival and each exactly once: a repeat is
-dropped by the log, and a service that starts again reads what happened since its bundle was made.
+Events reach the store only through the log, in order of arrival and each exactly once: a repeat is dropped by the
+log, and a service that starts again reads what happened since its bundle was made. Impressions of a process's own
+slates are told as they are logged, those of others through the log.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+import pyarrow as pa
+
 from features.store import FeatureStore
 from marketplace.log import Log
+from marketplace.slate import Slate
 
 BATCH = 1000  # slates read at once
 
@@ -30,7 +34,13 @@ class Follower:
     ) -> None:
         self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
         self._feedback, self._slates = 0, 0
+        self._own: set[str] = set()
         self._followed = -float("inf")
+
+    def shown(self, slate: Slate) -> None:
+        """Tell the store of a slate that this process has just logged, so that it need not be read back."""
+        self._own.add(slate.request_id)
+        self._store.show(shown_table(slate))
 
     def follow(self, *, at_once: bool = False) -> None:
         """Read what arrived since the last time; `at_once` = whenever that was."""
@@ -43,8 +53,16 @@ class Follower:
             self._store.update(events)
         while True:
             before = self._slates
-            shown, self._slates = self._log.shown_after(before, since=self._since, most=BATCH)
+            shown, self._slates = self._log.shown_after(before, since=self._since, most=BATCH, skip=self._own)
             if len(shown):
                 self._store.show(shown)
             if self._slates - before < BATCH:
+                self._own.clear()
                 return
+
+
+def shown_table(slate: Slate) -> pa.Table:
+    """The columns that `FeatureStore.show` reads, of the shown items."""
+    shown = slate.position > 0
+    items = pa.array([slate.item_id[shown]], pa.list_(pa.string()))
+    return pa.table({"item_id": items, "position": pa.array([slate.position[shown]], pa.list_(pa.int32()))})

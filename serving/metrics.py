@@ -26,8 +26,8 @@ class Metrics:
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
-        self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="livemin", **mine)
-        self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="livemax", **mine)
+        self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="mostrecent", **mine)
+        self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="mostrecent", **mine)
 
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
         for stage, value in seconds.items():

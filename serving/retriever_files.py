@@ -19,12 +19,20 @@ from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
+from retrieval.recent import Recent
 from retrieval.repeats import Repeats
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import CandidateSource
 from serving.manifest import BundleError
 
-LEARNED = (Affinity, CoVisits, Popularity, Repeats)
+# By the name that is written down: a class may be renamed, a bundle may not.
+LEARNED: Mapping[str, type] = {
+    "affinity": Affinity,
+    "covisits": CoVisits,
+    "popularity": Popularity,
+    "repeats": Repeats,
+}
+NEAREST, RECENT = "nearest", "recent"
 
 
 class Saved(Protocol):
@@ -40,32 +48,41 @@ def save_retriever(
 ) -> None:
     """Write the sources, their quotas and the blend; raises BundleError for a source that cannot be loaded again."""
     folder.mkdir(parents=True)
+    settings = []
     for source in sources:
-        if isinstance(source, LEARNED):
+        kind = kind_of(source)
+        if kind in LEARNED:
             cast(Saved, source).save(folder / "sources" / source.name)
-        elif not isinstance(source, Nearest):
-            raise BundleError(f"source {source.name!r} cannot be bundled: add its class to serving.retriever_files.")
-    settings = [{"name": source.name, **asdict(quotas[source.name])} for source in sources]
+        settings.append({"name": source.name, "kind": kind, **asdict(quotas[source.name])})
     (folder / "retriever.json").write_text(json.dumps(settings, indent=1) + "\n")
     if blend is not None:
         blend.save(folder / "blend.json")
 
 
-def load_retriever(folder: Path, *, index: BuiltIndex | None) -> Retriever:
-    """The retriever that `save_retriever` wrote; `index` serves the source `nearest`."""
+def kind_of(source: CandidateSource) -> str:
+    """The name that a source's class is written down under; raises BundleError for one that cannot be loaded again."""
+    for kind, implementation in {**LEARNED, NEAREST: Nearest, RECENT: Recent}.items():
+        if isinstance(source, implementation):
+            return kind
+    raise BundleError(f"source {source.name!r} cannot be bundled: add its class to serving.retriever_files.")
+
+
+def load_retriever(folder: Path, *, index: BuiltIndex | None, n_items: int) -> Retriever:
+    """The retriever that `save_retriever` wrote, over a catalogue of `n_items`; `index` serves the source `nearest`."""
     settings = json.loads((folder / "retriever.json").read_text())
-    sources = [_load_source(row["name"], folder / "sources" / row["name"], index) for row in settings]
+    sources = [_load_source(row["kind"], folder / "sources" / row["name"], index, n_items) for row in settings]
     quotas = {row["name"]: Quota(row["ask"], row["sure"]) for row in settings}
     blend = Blend.load(folder / "blend.json") if (folder / "blend.json").exists() else None
     return Retriever(sources, quotas, blend=blend)
 
 
-def _load_source(name: str, folder: Path, index: BuiltIndex | None) -> CandidateSource:
-    if name == Nearest.name:
+def _load_source(kind: str, folder: Path, index: BuiltIndex | None, n_items: int) -> CandidateSource:
+    if kind == RECENT:
+        return Recent(n_items)
+    if kind == NEAREST:
         if index is None:
             raise BundleError("source 'nearest' needs an index, and the bundle holds none. Export the bundle again.")
         return Nearest(index)
-    known = {kind.name: kind for kind in LEARNED}
-    if name not in known:
-        raise BundleError(f"source {name!r} is unknown to this program; it knows {sorted(known)}.")
-    return cast(CandidateSource, known[name].load(folder))  # type: ignore[attr-defined]
+    if kind not in LEARNED:
+        raise BundleError(f"a source of kind {kind!r} is unknown to this program; it knows {sorted(LEARNED)}.")
+    return cast(CandidateSource, LEARNED[kind].load(folder))  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ class Shelf:
         item_id = _texts(catalogue.item_id)
         names = _texts(catalogue.merchant_names)
         return cls(
-            row={name: row for row, name in enumerate(item_id.tolist())},
+            row=catalogue.row,
             item_id=item_id,
             merchant_id=names[catalogue.merchant],
             merchant=catalogue.merchant,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features.known import Known
-from features.spec import Group, Kind
+from features.known import HISTORIES, Known
+from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.slate import Slate
 from serving.finder import Found
 from serving.request import Request, seed_of
@@ -16,13 +16,13 @@ from serving.valuation import Valued, logged_quantities
 from value_model.policy import Chosen
 
 SEED = "seed"  # the entry of a slate's context that holds the seed of its random draws
-NO_ROWS = np.empty(0, np.int64)
 
 
 def build_slate(
     request: Request,
     found: Found,
     known: Known,
+    inputs: ModelInputs,
     heads: Mapping[str, np.ndarray],
     *,
     quantities: Mapping[str, np.ndarray],
@@ -34,7 +34,7 @@ def build_slate(
 ) -> Slate:
     """Candidates in the order in which they were found; `position` and `propensity` say what was shown."""
     rows = found.rows
-    numeric = numeric_features(known)
+    numeric = numeric_features(inputs, known.spec)
     position, propensity = places(chosen, len(rows))
     return Slate(
         request_id=request.request_id,
@@ -72,24 +72,32 @@ def places(chosen: Chosen, n: int) -> tuple[np.ndarray, np.ndarray]:
     return position, propensity
 
 
-def numeric_features(known: Known) -> dict[str, np.ndarray]:
+def numeric_features(inputs: ModelInputs, spec: FeatureSpec) -> dict[str, np.ndarray]:
     """float32 by name, length 1 (user) or n: as `features.served` reads them."""
+    packed = {
+        Group.USER: inputs.user_numbers,
+        Group.ITEM: inputs.item_numbers,
+        Group.CROSS: inputs.cross_numbers,
+    }
     columns: dict[str, np.ndarray] = {}
-    for group in Group:
-        names = [feature.name for feature in known.spec.select(group, Kind.NUMBER)]
-        columns |= zip(names, known.numbers(group).T, strict=True)
+    for group, numbers in packed.items():
+        columns |= zip((feature.name for feature in spec.select(group, Kind.NUMBER)), numbers.T, strict=True)
     return columns
 
 
 def categorical_features(known: Known, shelf: Shelf, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Text by name: length 1 or a history's own (user), or n."""
-    asker = known.frame(NO_ROWS)
+    history = known.history[0][known.history[0] >= 0]
     columns = {}
     for feature in known.spec.features:
-        if feature.group is Group.ITEM and feature.kind is not Kind.NUMBER:
+        if feature.kind is Kind.NUMBER:
+            continue
+        if feature.group is Group.ITEM:
             columns[feature.name] = shelf.logged[feature.name][rows]
-        elif feature.kind is not Kind.NUMBER:
-            values = asker.columns[feature.name]
+        elif feature.name in HISTORIES:
+            columns[feature.name] = shelf.logged[HISTORIES[feature.name]][history]
+        else:
+            values = known.text[feature.name]
             texts = values.flatten() if feature.kind is Kind.CATEGORIES else values
             columns[feature.name] = texts.to_numpy(zero_copy_only=False)
     return columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 STAGES = (
     "follow",
@@ -16,18 +16,19 @@ STAGES = (
     "choose",
     "slate",
     "log",
+    "show",
 )
 
 
 class Stages:
     """Seconds per stage of one ranking, in the order of the path."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._clock, self._last = clock, clock()
 
     def mark(self, stage: str) -> None:
         """What ran since the last mark was `stage`."""
-        now = time.perf_counter()
+        now = self._clock()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -11,6 +11,7 @@ PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ def make_app(environment: Mapping[str, str]) -> Any:
 
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
     services.state  # noqa: B018  (loads the bundle now, so that the first request need not wait)
+    gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
     return create_app(services)
 
 

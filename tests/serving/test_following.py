@@ -84,6 +84,18 @@ def test_many_slates_are_read_in_batches(log, monkeypatch):
     assert len(told.shown) == 9
 
 
+def test_a_process_does_not_read_its_own_slates_back(log):
+    told = Told()
+    follower = Follower(log, told, since=START, every=0.0)
+    for name in ("a", "b"):
+        log.append(slate(name, items=(name,)))
+        follower.shown(slate(name, items=(name,)))
+    log.append(slate("other", items=("c",)))
+    follower.follow()
+    follower.follow()
+    assert told.shown == ["a", "b", "c"]
+
+
 def test_two_services_on_one_log_know_the_same(tmp_path):
     mine, theirs = SqliteLog(tmp_path / "log.sqlite"), SqliteLog(tmp_path / "log.sqlite")
     a, b = Told(), Told()

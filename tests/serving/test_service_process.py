@@ -29,6 +29,7 @@ def world(bundle_folder, tmp_path_factory):
     """Base URL, the folder with the link `current`, the log's path, and the worker's pid."""
     home = tmp_path_factory.mktemp("service")
     point_current(home / "current", bundle_folder)
+    (home / "metrics").mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,6 +37,7 @@ def world(bundle_folder, tmp_path_factory):
         "VALUE_MODEL_BUNDLE": str(home / "current"),
         "VALUE_MODEL_LOG": str(home / "log.sqlite"),
         "VALUE_MODEL_POLL_SECONDS": "0.1",
+        "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
     }
     command = [sys.executable, "-m", "gunicorn", "serving.wsgi:app", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
     server = subprocess.Popen(command, env=environment)
@@ -111,6 +113,7 @@ def test_a_killed_worker_loses_no_acknowledged_slate(world):
     assert all(status == 200 for status, _ in acknowledged)
     os.kill(worker_of(server), signal.SIGKILL)
     wait_until(lambda: call(url, "/readyz")[0] == 200, seconds=60)
+    assert 'value_model_answers_total{route="/v1/recommend",status="200"}' in call(url, "/metrics")[1]
     log = SqliteLog(home / "log.sqlite")
     for _, answer in acknowledged:
         assert log.slate(answer["request_id"]).request_id == answer["request_id"]
