@@ -30,8 +30,8 @@ class Similarity:
 
     def rows(self, traits: Traits, *, n: int) -> Callable[[int], np.ndarray]:
         """The function from an item to its similarity with all, float32 [n]."""
-        codes = [
-            (np.float32(weight), _given(column, name))
+        shared = [
+            _shared(_given(column, name), weight)
             for weight, column, name in (
                 (self.merchant, traits.merchant, "merchant"),
                 (self.category, traits.category, "category"),
@@ -44,11 +44,20 @@ class Similarity:
 
         def row(item: int) -> np.ndarray:
             total = np.zeros(n, np.float32) if vectors is None else vectors @ vectors[item]
-            for weight, column in codes:
-                total += weight * (column == column[item])
+            for table, group in shared:
+                total += table[group[item]]
             return total
 
         return row
+
+
+def _shared(codes: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """(float32 [groups, n]: `weight` where an item is of the group; int [n]: each item's group).
+
+    Written out once, because comparing codes at every place costs more than the rest of a row.
+    """
+    groups, group = np.unique(codes, return_inverse=True)
+    return np.float32(weight) * (np.arange(len(groups))[:, None] == group), group
 
 
 class Adjustment(Protocol):
