@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.record import Measure, record
-from marketplace.codec import slate_to_json
+from marketplace.codec import json_to_slates, slate_to_json
 from marketplace.slate import Slate, slates_to_batch
 from marketplace.sqlite_log import SqliteLog
 
@@ -126,6 +126,11 @@ def measures(folder: Path) -> list[Measure]:
     start = time.perf_counter()
     read = len(log.slates())
     rows.append(Measure(f"seconds to read {read} slates back", time.perf_counter() - start, "s", "<= 10"))
+    lines = b"".join(map(slate_to_json, slates))
+    start = time.perf_counter()
+    json_to_slates(lines)
+    seconds = (time.perf_counter() - start) * read / len(slates)
+    rows.append(Measure(f"seconds to read {read} slates from JSON text, from {len(slates)}", seconds, "s"))
     rows.append(Measure("slates a second of 3 writer processes", together(folder / "three.db", 3), "slates / s"))
     return rows
 
