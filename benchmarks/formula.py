@@ -1,7 +1,4 @@
-"""What does a checked formula cost beside the same arithmetic typed into NumPy, and do its twins agree?
-
-The sweep: many weightings of the same logged slates, top 10 of each, as a tuner needs it.
-"""
+"""What does a checked formula cost beside the same arithmetic typed into NumPy, and do its twins agree?"""
 
 from __future__ import annotations
 
@@ -12,13 +9,11 @@ import numpy as np
 
 from benchmarks.record import Measure, record
 from value_model.explain import explain
-from value_model.formula import default_policy, evaluate, parse_policy, shipped_policies, shipped_policy, to_toml
-from value_model.formula.sweep import swept
+from value_model.formula import default_policy, evaluate, shipped_policies, shipped_policy
 from value_model.formula.value_policy import ValuePolicy
 from value_model.policy_checks import check_policy
 
 SEED, CANDIDATES = 0, 500
-WEIGHTINGS, SLATES, ITEMS, TOP = 100, 1000, 50, 10
 
 
 def columns_of(policy: ValuePolicy, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -66,37 +61,6 @@ def one_request(rng: np.random.Generator) -> list[Measure]:
     return measures
 
 
-def sweep(rng: np.random.Generator) -> list[Measure]:
-    """Seconds for the top 10 of every slate under every weighting: a loop, blocks by broadcasting, matrix products."""
-    policy = default_policy()
-    columns = columns_of(policy, rng, (SLATES, ITEMS))
-    weights = {w.name: rng.uniform(w.low, w.high, WEIGHTINGS) for w in policy.weights}
-
-    def top(values: np.ndarray) -> np.ndarray:
-        return np.sort(np.argpartition(-values, TOP, axis=-1)[..., :TOP], axis=-1)
-
-    def loop() -> np.ndarray:
-        each = [{n: w[i] for n, w in weights.items()} for i in range(WEIGHTINGS)]
-        return np.stack([top(by_hand(columns, one)) for one in each])
-
-    def blocks(formula: ValuePolicy) -> np.ndarray:
-        return np.concatenate([top(values) for _, values in swept(formula, columns, weights)], axis=1)
-
-    # abs() of a positive value changes nothing but makes the formula no longer linear.
-    text = to_toml(policy).replace('value = "w_click', 'value = "0 + abs(w_click)')
-    bent = parse_policy(text)
-    calls = {"loop by hand": loop, "blocks, broadcast": lambda: blocks(bent), "blocks, product": lambda: blocks(policy)}
-    measures, expected = [], loop()
-    size = f"{WEIGHTINGS} weightings x {SLATES} slates x {ITEMS}"
-    for name, call in calls.items():
-        start = time.perf_counter()
-        found = call()
-        measures.append(Measure(f"{size}, {name}", time.perf_counter() - start, "s"))
-        same = float((found == expected).all(axis=-1).mean())
-        measures.append(Measure(f"{size}, {name}: same top {TOP}", same, "share", ">= 0.9999"))
-    return measures
-
-
 def twins(rng: np.random.Generator) -> Measure:
     """Largest relative difference between NumPy and TensorFlow over all shipped policies."""
     from value_model.formula_graph import graph_value
@@ -112,8 +76,8 @@ def twins(rng: np.random.Generator) -> Measure:
 
 def main() -> None:
     rng = np.random.default_rng(SEED)
-    measures = [*one_request(rng), *sweep(rng), twins(rng)]
-    record("formula", measures, data=f"generated: {CANDIDATES} candidates; {SLATES} slates x {ITEMS}", seed=SEED)
+    measures = [*one_request(rng), twins(rng)]
+    record("formula", measures, data=f"{CANDIDATES} generated candidates", seed=SEED)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from value_model.formula import default_policy, evaluate, shipped_policies, shipped_policy, sweep
+from value_model.formula import default_policy, evaluate, shipped_policies, shipped_policy
 from value_model.formula.linear_form import linear_form
 
 NOT_LINEAR = {
@@ -32,22 +32,6 @@ def test_weightings_by_one_product_equal_one_evaluation_each(name: str) -> None:
     together = np.tensordot(form.at(weights), form.of(columns), axes=1)
     expected = evaluate(policy, columns, weights={n: w[:, None, None] for n, w in weights.items()})
     np.testing.assert_allclose(together, expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["default", "normalised_heads", "owner_decay", "rank_fusion"])
-def test_a_sweep_in_blocks_equals_one_evaluation_each(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "BLOCK", 4 * 9 * 2)
-    policy, rng = shipped_policy(name), np.random.default_rng(1)
-    columns = {column: rng.random((7, 9)) for column in policy.inputs}
-    mask = np.arange(9) < rng.integers(1, 10, (7, 1))
-    weights = {w.name: rng.uniform(w.low, w.high, 4) for w in policy.weights}
-    expected = evaluate(policy, columns, weights={n: w[:, None, None] for n, w in weights.items()}, mask=mask)
-    seen = 0
-    for block, values in sweep.swept(policy, columns, weights, mask=mask):
-        kept = mask[block]
-        np.testing.assert_allclose(values[:, kept], expected[:, block][:, kept], rtol=1e-9, atol=1e-12)
-        seen += values.shape[1]
-    assert seen == 7
 
 
 def test_the_default_has_one_feature_a_term_and_coefficients_of_products() -> None:
