@@ -63,6 +63,20 @@ class Known:
             request=self.state.request.astype(np.int32),
         )
 
+    def asked(self, encoder: Encoder, items: EncodedItems) -> ModelInputs:
+        """The user group alone, encoded: what a query tower reads before there are candidates."""
+        codes, lists = self._user_codes(encoder, items)
+        return ModelInputs(
+            user_codes=codes,
+            user_lists=lists,
+            user_numbers=self.numbers(Group.USER),
+            item_codes=items.codes[:0],
+            item_lists=items.lists[:0],
+            item_numbers=np.zeros((0, len(self.spec.select(Group.ITEM, Kind.NUMBER))), np.float32),
+            cross_numbers=np.zeros((0, len(self.spec.select(Group.CROSS, Kind.NUMBER))), np.float32),
+            request=np.zeros(0, np.int32),
+        )
+
     def _user_codes(self, encoder: Encoder, items: EncodedItems) -> tuple[np.ndarray, np.ndarray]:
         columns = [
             encoder.codes(feature, self.text[feature.name]) for feature in self.spec.select(Group.USER, Kind.CATEGORY)

@@ -15,7 +15,7 @@ class ServingConfig:
     candidates: int = 500  # asked of the retriever
     segment: str = "user_segment"  # what groups shoppers: user_segment, user_country, or an entry of the context
     temperature: float | None = None  # of Plackett-Luce sampling, in the value's unit; None = greedy
-    follow_seconds: float = 0.1  # how old what other workers recorded may be in this one's store
+    follow_seconds: float = 0.5  # how old what was recorded may be before the store knows it
     cached_items: int = 65_536  # items whose model part is kept in memory
 
     def to_json(self) -> str:

@@ -96,7 +96,7 @@ class RankingEngine:
         self._follower.follow()
         stages.mark("follow")
         asker = self.store.known(request, NO_ROWS)
-        asked = asker.inputs(self.parts.encoder, shelf.encoded)
+        asked = asker.asked(self.parts.encoder, shelf.encoded)
         segment = segment_of(request, asker, name=self.parts.config.segment)
         stages.mark("store_user")
         found = self._candidates(request, asked, segment, stages)
@@ -107,9 +107,8 @@ class RankingEngine:
         slate = self._slate(request, found, known, inputs, segment, stages)
         stages.mark("slate")
         self.log.append(slate)
+        self._follower.logged(slate)
         stages.mark("log")
-        self._follower.shown(slate)
-        stages.mark("show")
         self.seconds = stages.seconds
         return slate
 

@@ -2,7 +2,7 @@
 
 Events reach the store only through the log, in order of arrival and each exactly once: a repeat is dropped by the
 log, and a service that starts again reads what happened since its bundle was made. Impressions of a process's own
-slates are told as they are logged, those of others through the log.
+slates are remembered until then, those of others are read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 
 from features.store import FeatureStore
@@ -34,13 +35,12 @@ class Follower:
     ) -> None:
         self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
         self._feedback, self._slates = 0, 0
-        self._own: set[str] = set()
+        self._own: dict[str, Slate] = {}
         self._followed = -float("inf")
 
-    def shown(self, slate: Slate) -> None:
-        """Tell the store of a slate that this process has just logged, so that it need not be read back."""
-        self._own.add(slate.request_id)
-        self._store.show(shown_table(slate))
+    def logged(self, slate: Slate) -> None:
+        """Keep a slate that this process has just logged for the next time, so that it need not be read back."""
+        self._own[slate.request_id] = slate
 
     def follow(self, *, at_once: bool = False) -> None:
         """Read what arrived since the last time; `at_once` = whenever that was."""
@@ -51,6 +51,8 @@ class Follower:
         events, self._feedback = self._log.feedback_after(self._feedback, since=self._since)
         if len(events):
             self._store.update(events)
+        if self._own:
+            self._store.show(shown_table(list(self._own.values())))
         while True:
             before = self._slates
             shown, self._slates = self._log.shown_after(before, since=self._since, most=BATCH, skip=self._own)
@@ -61,8 +63,8 @@ class Follower:
                 return
 
 
-def shown_table(slate: Slate) -> pa.Table:
-    """The columns that `FeatureStore.show` reads, of the shown items."""
-    shown = slate.position > 0
-    items = pa.array([slate.item_id[shown]], pa.list_(pa.string()))
-    return pa.table({"item_id": items, "position": pa.array([slate.position[shown]], pa.list_(pa.int32()))})
+def shown_table(slates: list[Slate]) -> pa.Table:
+    """The columns that `FeatureStore.show` reads, of the shown items of all `slates` in one row."""
+    items = np.concatenate([slate.item_id[slate.position > 0] for slate in slates])
+    position = pa.array([np.ones(len(items), np.int32)], pa.list_(pa.int32()))
+    return pa.table({"item_id": pa.array([items], pa.list_(pa.string())), "position": position})

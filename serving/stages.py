@@ -16,7 +16,6 @@ STAGES = (
     "choose",
     "slate",
     "log",
-    "show",
 )
 
 

@@ -89,7 +89,7 @@ def test_a_process_does_not_read_its_own_slates_back(log):
     follower = Follower(log, told, since=START, every=0.0)
     for name in ("a", "b"):
         log.append(slate(name, items=(name,)))
-        follower.shown(slate(name, items=(name,)))
+        follower.logged(slate(name, items=(name,)))
     log.append(slate("other", items=("c",)))
     follower.follow()
     follower.follow()
