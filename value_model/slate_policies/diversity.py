@@ -30,34 +30,24 @@ class Similarity:
 
     def rows(self, traits: Traits, *, n: int) -> Callable[[int], np.ndarray]:
         """The function from an item to its similarity with all, float32 [n]."""
-        shared = [
-            _shared(_given(column, name), weight)
+        codes = [
+            (np.float32(weight), _given(column, name))
             for weight, column, name in (
                 (self.merchant, traits.merchant, "merchant"),
                 (self.category, traits.category, "category"),
             )
             if weight
         ]
-        vectors = None
-        if self.embedding:
-            vectors = np.float32(math.sqrt(self.embedding)) * _given(traits.embedding, "embedding")
+        vectors = _given(traits.embedding, "embedding") if self.embedding else None
+        share = np.float32(self.embedding)
 
         def row(item: int) -> np.ndarray:
-            total = np.zeros(n, np.float32) if vectors is None else vectors @ vectors[item]
-            for table, group in shared:
-                total += table[group[item]]
+            total = np.zeros(n, np.float32) if vectors is None else vectors @ (share * vectors[item])
+            for weight, column in codes:
+                total += weight * (column == column[item])
             return total
 
         return row
-
-
-def _shared(codes: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """(float32 [groups, n]: `weight` where an item is of the group; int [n]: each item's group).
-
-    Written out once, because comparing codes at every place costs more than the rest of a row.
-    """
-    groups, group = np.unique(codes, return_inverse=True)
-    return np.float32(weight) * (np.arange(len(groups))[:, None] == group), group
 
 
 class Adjustment(Protocol):
@@ -125,7 +115,7 @@ class _Determinant:
         self._dpp = dpp
         self._rows = rows
         self._distance = np.ones(n)  # d^2
-        self._factor = np.zeros((k, n))
+        self._factor = np.empty((k, n))
         self._taken = 0
 
     def take(self, row: int) -> None:
