@@ -57,20 +57,23 @@ def of_perturbed(
 
 
 def of_plackett_luce(
-    utility: np.ndarray, examination: np.ndarray, *, rng: np.random.Generator, samples: int = 32
+    utility: np.ndarray, examination: np.ndarray, *, rng: np.random.Generator, samples: int = 48
 ) -> Sampled:
     """[R, n]: exposure under Plackett-Luce with log-odds `utility` (LOWEST or -inf = absent), with its standard error.
 
     As an exponential race: item i arrives at T_i ~ Exp(e^u_i). Given the others' times it stands in the first k
     with probability 1 - exp(-e^u_i T_(k)), T_(k) the k-th of the others. Averaging these exact probabilities instead
-    of the sampled ranks leaves no item without exposure, and little variance.
+    of the sampled ranks leaves no item without exposure, and little variance. No request may show more than it has.
     """
     exposure, error = np.empty(utility.shape), np.empty(utility.shape)
     step = max(1, BLOCK // (samples * utility.shape[1]))
     for low in range(0, len(utility), step):
         rows = slice(low, low + step)
         drawn = _race(utility[rows], examination[rows], rng, samples)
-        exposure[rows], error[rows] = drawn.mean(axis=0), drawn.std(axis=0) / np.sqrt(samples)
+        # The slate's total is known, whatever is drawn: dividing by the sampled one takes out common noise.
+        mean, spread = drawn.mean(axis=0, dtype=np.float64), drawn.std(axis=0) / np.sqrt(samples)
+        scale = examination[rows].sum(axis=1, keepdims=True) / np.maximum(mean.sum(axis=1, keepdims=True), 1e-12)
+        exposure[rows], error[rows] = mean * scale, spread * scale
     return Sampled(exposure, error)
 
 

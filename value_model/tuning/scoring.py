@@ -60,10 +60,15 @@ class Scorer:
         fixed = np.column_stack([self.evidence.shown, np.ones(len(self.evidence))])
         return np.concatenate([found, np.broadcast_to(fixed, (*found.shape[:2], 2))], axis=2)
 
-    def scores(self, weightings: Weightings) -> dict[str, Score]:
-        """Every metric of every weighting; weights that are left out stay as they are, without overrides."""
+    def complete(self, weightings: Weightings) -> dict[str, np.ndarray]:
+        """[W] for every weight: those that are left out stay as they are, without overrides."""
         count = len(next(iter(weightings.values())))
-        full = {n: np.full(count, w) for n, w in self.policy.weights_for().items()} | dict(weightings)
+        return {n: np.full(count, w) for n, w in self.policy.weights_for().items()} | dict(weightings)
+
+    def scores(self, weightings: Weightings) -> dict[str, Score]:
+        """Every metric of every weighting, [W]; see `complete`."""
+        full = self.complete(weightings)
+        count = len(next(iter(weightings.values())))
         parts = [
             self._scores(self.sums({name: w[at : at + TOGETHER] for name, w in full.items()}))
             for at in range(0, count, TOGETHER)

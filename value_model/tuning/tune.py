@@ -1,0 +1,185 @@
+"""Weights that maximise a metric while others are held, and what they promise on requests that the search never saw.
+
+The log is split by unit. One half is searched. A few finalists, from the safest to the boldest, are then tested on the
+other half in that fixed order until one fails a constraint: the last that passed is chosen, so that the chance of a
+finalist that breaks a constraint is held at the constraint's level (fixed-sequence testing, Angelopoulos et al. 2021,
+Learn then Test, section 4). Since only the first half knows the objective of the finalists, the second half's interval
+of the winner carries no winner's curse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from value_model.formula.value_policy import ValuePolicy
+from value_model.tuning.constraint import Constraint
+from value_model.tuning.credits import Estimator
+from value_model.tuning.evidence import Evidence
+from value_model.tuning.predict import PredictConfig, Prediction, predict
+from value_model.tuning.scoring import Scorer, Scores
+from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """`safety`: standard errors that the finalists keep from every constraint on the search half."""
+
+    search: SearchConfig = field(default_factory=SearchConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    safety: tuple[float, ...] = (3.0, 2.0, 1.5, 1.0, 0.5)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to maximise, and what must hold meanwhile."""
+
+    maximise: str
+    constraints: tuple[Constraint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The policy that was chosen, what it changes on the judging half, and why nothing is promised.
+
+    With `problems` the policy is today's, and the prediction that of the weights that failed.
+    """
+
+    policy: ValuePolicy
+    prediction: Prediction
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A verdict, and what led to it: all weightings `tried` [T] with their `scores` on the search half."""
+
+    goal: Goal
+    today: ValuePolicy
+    verdict: Verdict
+    tried: Mapping[str, np.ndarray]
+    scores: Scores
+    searched: Evidence
+    judged: Evidence
+    estimator: Estimator
+
+    @property
+    def policy(self) -> ValuePolicy:
+        return self.verdict.policy
+
+    @property
+    def prediction(self) -> Prediction:
+        return self.verdict.prediction
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.verdict.problems
+
+    @property
+    def promised(self) -> bool:
+        return not self.problems
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {name: self.policy.weight[name].value for name in self.tried}
+
+
+def tune(
+    evidence: Evidence,
+    policy: ValuePolicy,
+    goal: Goal,
+    *,
+    names: Sequence[str] | None = None,
+    estimator: Estimator | None = None,
+    seed: int = 0,
+    config: TuneConfig | None = None,
+) -> Tuned:
+    """Search `names` (None = every weight that is a term) and judge; same seed and storage = same split, resumed."""
+    config = config or TuneConfig()
+    config = replace(config, predict=replace(config.predict, objective=goal.maximise))
+    names = tuple(names or (w.name for w in policy.weights if w.term))
+    check_goal(evidence, policy, goal, names, config)
+    searched, judged = evidence.halves(np.random.default_rng(seed))
+    using = estimator or (Estimator.DIRECT if evidence.exposure is None else Estimator.DR)
+    scorer = Scorer(searched, policy, estimator=using, metrics=config.predict.metrics)
+    tried, scores = explore(scorer, goal, names, config=config, seed=seed)
+    finalists = [policy.with_weights(weights) for weights in shortlist(tried, scores, goal, config)]
+    verdict = judge(judged, policy, goal, finalists, estimator=using, seed=seed, config=config)
+    return Tuned(goal, policy, verdict, tried, scores, searched, judged, using)
+
+
+def explore(
+    scorer: Scorer, goal: Goal, names: Sequence[str], *, config: TuneConfig, seed: int
+) -> tuple[dict[str, np.ndarray], Scores]:
+    """All weightings tried and their scores, from today's and the equal-contribution weights on."""
+    now = {name: scorer.policy.weight[name].value for name in names}
+    start = equal_contribution(scorer.policy, scorer.evidence, names)
+    search = Search(
+        scorer,
+        ranges(scorer.policy, start),
+        objective=goal.maximise,
+        constraints=goal.constraints,
+        config=config.search,
+        seed=seed,
+    )
+    tried = search.run((now, start))
+    return tried, scorer.scores(tried)
+
+
+def check_goal(evidence: Evidence, policy: ValuePolicy, goal: Goal, names: Sequence[str], config: TuneConfig) -> None:
+    """Raises ValueError for metrics and weights that do not exist, and for an empty log."""
+    known = [m.name for m in config.predict.metrics]
+    asked = [goal.maximise, *(c.metric for c in goal.constraints)]
+    if unknown := [name for name in asked if name not in known]:
+        raise ValueError(f"goal speaks of {unknown}; metrics are {known}: add a Metric to PredictConfig.metrics.")
+    if unknown := [name for name in names if name not in policy.weight]:
+        raise ValueError(f"names hold {unknown}; policy {policy.name!r} has the weights {sorted(policy.weight)}.")
+    if len(np.unique(evidence.unit)) < 4:
+        raise ValueError(f"the log has {len(evidence)} requests of fewer than 4 units: nothing to split and judge.")
+
+
+def shortlist(
+    tried: Mapping[str, np.ndarray], scores: Scores, goal: Goal, config: TuneConfig
+) -> list[dict[str, float]]:
+    """The best objective at every level of safety, the safest first; only what beats today's weights."""
+    gain = robust(scores[goal.maximise], z=config.search.objective_z)
+    found: list[dict[str, float]] = []
+    for z in config.safety:
+        safe = np.ones(len(gain), bool)
+        for constraint in goal.constraints:
+            safe &= constraint.slack(scores[constraint.metric], z=z) >= 0
+        worth = np.where(safe, gain, -np.inf)
+        best = int(worth.argmax())
+        if worth[best] > 0:
+            weights = {name: float(column[best]) for name, column in tried.items()}
+            found += [weights] if weights not in found else []
+    return found
+
+
+def judge(
+    judged: Evidence,
+    policy: ValuePolicy,
+    goal: Goal,
+    finalists: Sequence[ValuePolicy],
+    *,
+    estimator: Estimator,
+    seed: int,
+    config: TuneConfig,
+) -> Verdict:
+    """The last of the finalists before one fails; today's policy where the first does."""
+    rng = np.random.default_rng([seed, 1])
+
+    def ask(other: ValuePolicy) -> Prediction:
+        return predict(judged, policy, other, rng=rng, estimator=estimator, config=config.predict)
+
+    chosen: Verdict | None = None
+    for other in finalists:
+        prediction = ask(other)
+        failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not c.holds(prediction[c.metric])]
+        if failed or prediction.problems:
+            return chosen or Verdict(policy, prediction, (*failed, *prediction.problems))
+        chosen = Verdict(other, prediction)
+    nothing = "no weights were found that beat today's and keep the constraints"
+    return chosen or Verdict(policy, ask(policy), (nothing,))
