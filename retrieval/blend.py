@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from retrieval.source import CandidateSource, Query
 
@@ -74,20 +76,35 @@ class Blend:
 
 
 def fit_blend(pools: Sequence[Pool], wanted: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
-    """Logistic regression of "was wanted" on the sources' scores; `pools` as `Retriever.pool` gives them.
+    """Logistic regression, of weights >= 0, of "was wanted" on the sources' scores.
 
-    `wanted`: catalogue rows, one array a pool. The requests must be later than what the sources learned, and earlier
-    than what the blend is judged on. `ridge` is the L2 penalty on the weights of standardised scores.
+    `pools` as `Retriever.pool` gives them, `wanted`: catalogue rows, one array a pool. The requests must be later than
+    what the sources learned, and earlier than what the blend is judged on. A source may speak for an item and not
+    against it: sources overlap, and a negative weight would only undo another's. `ridge` is the L2 penalty on the
+    weights of standardised scores, in rows.
     """
-    from sklearn.linear_model import LogisticRegression  # half a second that serving need not pay
-
     if any(one.scores is None for one in pools):
         raise ValueError("a blend needs sources that can score any item; leave it out to fuse ranks")
-    features = np.concatenate([one.scores for one in pools if one.scores is not None])
+    features = np.concatenate([one.scores for one in pools if one.scores is not None]).astype(np.float64)
     label = np.concatenate([np.isin(one.items, rows) for one, rows in zip(pools, wanted, strict=True)])
     if label.all() or not label.any():
         raise ValueError(f"{int(label.sum())} of {len(label)} pooled candidates are wanted; a blend needs both kinds")
     scale = features.std(axis=0)
     scale[scale == 0] = 1
-    model = LogisticRegression(C=1 / ridge, max_iter=300).fit(features / scale, label)
-    return Blend(tuple(float(weight) for weight in model.coef_[0] / scale))
+    weights = _logistic((features - features.mean(axis=0)) / scale, label, ridge=ridge)
+    return Blend(tuple(float(weight) for weight in weights / scale))
+
+
+def _logistic(features: np.ndarray, label: np.ndarray, *, ridge: float) -> np.ndarray:
+    """Weights >= 0 that minimise the log loss of label ~ intercept + features, plus ridge / 2 x their squares."""
+    columns = features.shape[1]
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, logit = parameters[:columns], features @ parameters[:columns] + parameters[columns]
+        error = expit(logit) - label
+        value = np.logaddexp(0, logit).sum() - logit[label].sum() + ridge / 2 * weights @ weights
+        return value, np.append(features.T @ error + ridge * weights, error.sum())
+
+    start = np.append(np.full(columns, 0.1), np.log(label.mean() / (1 - label.mean())))
+    bounds = [(0, None)] * columns + [(None, None)]
+    return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 300}).x[:columns]

@@ -9,8 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace.slates import flat, request_of_rows, to_numpy
+from marketplace.splits import microseconds
+
 # How much an event says about wanting the item, in orders.
 EVENT_WEIGHTS: Mapping[str, float] = {"click": 0.2, "cart": 0.5, "order": 1.0}
+NUMBERS = ("item", "time", "weight")
 DAY = 86_400_000_000  # microseconds
 
 
@@ -81,3 +85,48 @@ def _position(values: pa.ChunkedArray, among: pa.Array) -> np.ndarray:
     place = pc.index_in(values.dictionary, among.cast(pa.string())).fill_null(-1).to_numpy()
     codes = values.indices.fill_null(-1).to_numpy()
     return np.where(codes >= 0, np.append(place, -1)[codes], -1)
+
+
+def impressions(
+    slates: pa.Table,
+    *,
+    item_ids: pa.Array,
+    until: int,
+    since: int | None = None,
+    segment: pa.Array | None = None,
+    weight: float = 0.05,
+    discount: float = 1.0,
+) -> Interactions:
+    """Items shown in slates of [since, until) as faint interactions: `weight` / position^`discount`, in orders.
+
+    The session is the request: what was shown together goes together. `segment` [R] groups requests.
+    """
+    time = microseconds(slates["time"])
+    asked = (time < until) & (time >= (time.min(initial=0) if since is None else since))
+    request = request_of_rows(slates)
+    item, position = _position(pa.chunked_array([flat(slates, "item_id")]), item_ids), flat(slates, "position")
+    rows = np.flatnonzero(asked[request] & (item >= 0) & (to_numpy(position) > 0))
+    requests = request[rows]
+    if segment is None:
+        segment = pa.DictionaryArray.from_arrays(np.zeros(len(slates), np.int32), pa.array([""]))
+    return Interactions(
+        user=coded(slates["user_id"], requests),
+        segment=coded(segment, requests),
+        session=coded(slates["request_id"], requests),
+        item=item[rows].astype(np.int32),
+        time=time[requests],
+        weight=(weight / to_numpy(position)[rows].astype(np.float64) ** discount).astype(np.float32),
+        until=until,
+    )
+
+
+def joined(first: Interactions, second: Interactions) -> Interactions:
+    """Both, known up to the same time."""
+    if first.until != second.until:
+        raise ValueError(f"interactions known until {first.until} and until {second.until} cannot be joined")
+    text = {
+        name: pa.concat_arrays([getattr(part, name).cast(pa.string()) for part in (first, second)]).dictionary_encode()
+        for name in ("user", "segment", "session")
+    }
+    arrays = {name: np.concatenate([getattr(part, name) for part in (first, second)]) for name in NUMBERS}
+    return Interactions(**text, **arrays, until=first.until)

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from retrieval.decayed import DecayedCounts, RankedRows, best_allowed, first_allowed
+from retrieval.decayed import (
+    DecayedCounts,
+    RankedRows,
+    best_allowed,
+    first_allowed,
+    loaded_levels,
+    part,
+    part_of_each,
+    saved_levels,
+)
 from retrieval.interactions import Interactions
 from retrieval.source import Query
 
@@ -24,8 +33,21 @@ class Popularity:
 
     name = "popularity"
 
-    def __init__(self, n_items: int, *, half_life_days: float = 14.0, prior: float = 20.0) -> None:
-        """`prior` in orders: how many of them a segment needs before its own shares weigh half."""
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        half_life_days: float = 14.0,
+        prior: float = 20.0,
+        levels: tuple[int, ...] | None = None,
+        name: str = "popularity",
+    ) -> None:
+        """`prior` in orders: how many of them a segment needs before its own shares weigh half.
+
+        `levels`: the parts of a segment such as "Paris|mobile" that count; None = all of it.
+        """
+        self.name = name
+        self._levels = levels
         self._prior = prior
         self._segments = DecayedCounts(n_items, half_life_days=half_life_days)
         self._overall = DecayedCounts(n_items, half_life_days=half_life_days)
@@ -34,7 +56,7 @@ class Popularity:
         """Learn from further interactions and age the rest to their end."""
         columns = (events.item, events.time, events.weight)
         everyone = pa.DictionaryArray.from_arrays(np.zeros(len(events.item), np.int32), pa.array(["all"]))
-        self._segments.update(events.segment, *columns, until=events.until)
+        self._segments.update(part_of_each(events.segment, self._levels), *columns, until=events.until)
         self._overall.update(everyone, *columns, until=events.until)
         for cached in ("_share", "_ranked_segments", "_ranked_overall", "_totals"):
             self.__dict__.pop(cached, None)
@@ -63,7 +85,7 @@ class Popularity:
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items by smoothed log share."""
         items, share = first_allowed(*self._ranked_overall, query, k=k)
-        row = self._segments.names.get(query.segment)
+        row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
             return items, np.log(share)
         own_items, own = first_allowed(*self._ranked_segments.row(row), query, k=k)
@@ -74,24 +96,28 @@ class Popularity:
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The smoothed log share of any items, known or not."""
-        row = self._segments.names.get(query.segment)
+        row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
             return np.log(self._share[items] + SHARE_FLOOR)
-        own = self._segments.of(query.segment, items)
+        own = self._segments.of(part(query.segment, self._levels), items)
         return np.log((own + self._prior * self._share[items]) / (self._totals[row] + self._prior) + SHARE_FLOOR)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._segments.save(folder / "segments.npz")
         self._overall.save(folder / "overall.npz")
-        np.savez(folder / "settings.npz", prior=self._prior)
+        np.savez(folder / "settings.npz", prior=self._prior, name=self.name, levels=saved_levels(self._levels))
 
     @classmethod
     def load(cls, folder: Path) -> Popularity:
         segments = DecayedCounts.load(folder / "segments.npz")
         with np.load(folder / "settings.npz", allow_pickle=False) as settings:
             loaded = cls(
-                segments.counts.shape[1], half_life_days=segments.half_life_days, prior=float(settings["prior"])
+                segments.counts.shape[1],
+                half_life_days=segments.half_life_days,
+                prior=float(settings["prior"]),
+                levels=loaded_levels(settings["levels"]),
+                name=str(settings["name"]),
             )
         loaded._segments, loaded._overall = segments, DecayedCounts.load(folder / "overall.npz")
         return loaded

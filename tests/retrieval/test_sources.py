@@ -10,10 +10,11 @@ from marketplace.schema import FEEDBACK, conform
 from retrieval.affinity import Affinity
 from retrieval.build import build_index
 from retrieval.covisits import CoVisits
-from retrieval.interactions import DAY, Interactions, interactions
+from retrieval.interactions import DAY, Interactions, impressions, interactions, joined
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
+from retrieval.related import Related
 from retrieval.repeats import Repeats
 from retrieval.source import Query
 
@@ -49,7 +50,7 @@ def query(**changes) -> Query:
 
 def learned():
     embeddings = np.random.default_rng(1).normal(size=(N_ITEMS, 8)).astype(np.float32)
-    sources = [Popularity(N_ITEMS), Repeats(N_ITEMS), CoVisits(N_ITEMS), Affinity(GROUP)]
+    sources = [Popularity(N_ITEMS), Repeats(N_ITEMS), CoVisits(N_ITEMS), Affinity(GROUP), Related(N_ITEMS)]
     for source in sources:
         source.update(events())
     return [*sources, Recent(N_ITEMS), Nearest(build_index("exact", embeddings, queries=embeddings[:4]))]
@@ -100,7 +101,7 @@ class TestEverySource:
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("make", [Popularity, Repeats, CoVisits, lambda n: Affinity(GROUP)])
+@pytest.mark.parametrize("make", [Popularity, Repeats, CoVisits, lambda n: Affinity(GROUP), Related])
 class TestEveryState:
     """What is learned in parts is what is learned at once, and survives a save."""
 
@@ -164,6 +165,62 @@ def test_popularity_is_the_segments_own_and_an_unknown_segment_gets_everyones():
     assert source.propose(query(segment="riyadh"), k=1)[0] == [1]
     assert source.propose(query(segment="kuwait"), k=1)[0] == [2]
     assert source.propose(query(segment="doha"), k=1)[0] == [2]
+
+
+def test_a_part_of_the_segment_can_count_alone(tmp_path):
+    rows = [
+        ("u", "riyadh|web", "v", 1, 0, 5.0),
+        ("u", "riyadh|app", "v", 2, 0, 9.0),
+        ("u", "doha|app", "v", 3, 0, 50.0),
+    ]
+    by_city, by_device = (Popularity(10, prior=0.1, levels=levels) for levels in ((0,), (1,)))
+    for source in (by_city, by_device):
+        source.update(few(rows, until=1))
+    by_device.save(tmp_path / "state")
+    assert by_city.propose(query(segment="riyadh|web"), k=1)[0] == [2]
+    assert Popularity.load(tmp_path / "state").propose(query(segment="riyadh|app"), k=1)[0] == [3]
+
+
+def test_related_segments_lend_what_they_like():
+    """Nearby and center share item 1; far shares nothing: nearby's item 2 is proposed in the center, far's is not."""
+    rows = [
+        ("u", "center", "v", 1, 0, 1.0),
+        ("u", "nearby", "v", 1, 0, 1.0),
+        ("u", "nearby", "v", 2, 0, 3.0),
+        ("u", "far", "v", 3, 0, 9.0),
+    ]
+    source = Related(10)
+    source.update(few(rows, until=1))
+    assert list(source.propose(query(segment="center"), k=5)[0]) == [2, 1]
+    assert list(source.propose(query(segment="far"), k=5)[0]) == []
+
+
+def test_recent_goes_back_in_order_and_names_an_item_once():
+    items, scores = Recent(10).propose(query(history=np.array([4, 2, 4, 7], np.int32)), k=5)
+    assert items.tolist() == [7, 4, 2]
+    np.testing.assert_allclose(scores, -np.log1p([0, 1, 2]), rtol=1e-6)
+
+
+def test_impressions_are_faint_and_fainter_further_down():
+    shown = table_of_slates([["a", "b", "unlisted"], ["b"]])
+    found = impressions(shown, item_ids=pa.array(["a", "b"]), until=2, weight=0.1, discount=1.0)
+    assert found.item.tolist() == [0, 1]
+    np.testing.assert_allclose(found.weight, [0.1, 0.05], rtol=1e-6)
+    both = joined(found, found)
+    assert both.item.tolist() == [0, 1, 0, 1]
+    assert both.session.to_pylist() == found.session.to_pylist() * 2
+
+
+def table_of_slates(lists: list[list[str]]) -> pa.Table:
+    """Requests at times 1, 2, ... that showed `lists`."""
+    columns: dict[str, list] = {
+        "request_id": [f"r{n}" for n in range(len(lists))],
+        "user_id": ["u"] * len(lists),
+        "time": pa.array(range(1, len(lists) + 1), pa.timestamp("us", tz="UTC")),
+        "item_id": lists,
+        "position": [list(range(1, len(row) + 1)) for row in lists],
+    }
+    return pa.table(columns)
 
 
 def test_repeats_are_the_users_own_and_more_recent_first():

@@ -1,0 +1,114 @@
+"""What is popular with segments that like the same items: neighbouring cities, kindred groups."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from retrieval.decayed import DecayedCounts, RankedRows, best_allowed, loaded_levels, part, part_of_each, saved_levels
+from retrieval.interactions import Interactions
+from retrieval.source import Query
+
+SHARE_FLOOR = 1e-6
+
+
+class Related:
+    """score = log sum over related segments s' of similarity(s, s') x share(item in s').
+
+    similarity = cosine of the segments' decayed item counts, of the `neighbours` most similar others; segments that
+    share no item with any other get none.
+    """
+
+    name = "related"
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        half_life_days: float = 14.0,
+        neighbours: int = 10,
+        each_most: int = 200,
+        levels: tuple[int, ...] | None = None,
+    ) -> None:
+        """`levels`: the parts of a segment that count, as in `Popularity`."""
+        self._levels = levels
+        self._neighbours = neighbours
+        self._each_most = each_most
+        self._segments = DecayedCounts(n_items, half_life_days=half_life_days)
+
+    def update(self, events: Interactions) -> None:
+        """Learn from further interactions and age the rest to their end."""
+        self._segments.update(
+            part_of_each(events.segment, self._levels), events.item, events.time, events.weight, until=events.until
+        )
+        for cached in ("_similar", "_ranked", "_shares"):
+            self.__dict__.pop(cached, None)
+
+    @cached_property
+    def _similar(self) -> RankedRows:
+        counts = self._segments.counts
+        length = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+        unit = sparse.diags(1 / np.maximum(length, 1e-12)) @ counts
+        cosine = (unit @ unit.T).tocsr()
+        cosine.setdiag(0)
+        cosine.eliminate_zeros()
+        return RankedRows(cosine, keep=self._neighbours)
+
+    @cached_property
+    def _shares(self) -> sparse.csr_matrix:
+        counts = self._segments.counts
+        total = np.asarray(counts.sum(axis=1)).ravel()
+        return (sparse.diags(1 / np.maximum(total, 1e-12)) @ counts).tocsr()
+
+    @cached_property
+    def _ranked(self) -> RankedRows:
+        return RankedRows(self._shares, keep=self._each_most)
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k items of the related segments."""
+        items, total = self._totals(query)
+        return best_allowed(items, np.log(total + SHARE_FLOOR), query, k=k)
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The score of any items; those that no related segment likes much get the floor."""
+        liked, total = self._totals(query)
+        if not len(liked):
+            return np.full(len(items), np.log(SHARE_FLOOR))
+        place = np.minimum(np.searchsorted(liked, items), len(liked) - 1)
+        return np.log(np.where(liked[place] == items, total[place], 0.0) + SHARE_FLOOR)
+
+    def _totals(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
+        row = self._segments.names.get(part(query.segment, self._levels))
+        if row is None:
+            return np.empty(0, np.int32), np.empty(0)
+        segments, similarity = self._similar.row(row)
+        place, items, share = self._ranked.rows(segments, most=self._each_most)
+        liked, inverse = np.unique(items, return_inverse=True)
+        return liked, np.bincount(inverse, similarity[place] * share, minlength=len(liked))
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._segments.save(folder / "segments.npz")
+        np.savez(
+            folder / "settings.npz",
+            neighbours=self._neighbours,
+            each_most=self._each_most,
+            levels=saved_levels(self._levels),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Related:
+        segments = DecayedCounts.load(folder / "segments.npz")
+        with np.load(folder / "settings.npz", allow_pickle=False) as settings:
+            loaded = cls(
+                segments.counts.shape[1],
+                half_life_days=segments.half_life_days,
+                neighbours=int(settings["neighbours"]),
+                each_most=int(settings["each_most"]),
+                levels=loaded_levels(settings["levels"]),
+            )
+        loaded._segments = segments
+        return loaded
