@@ -77,15 +77,18 @@ def main() -> None:
         python = environment(folder)
         answer, (values, seconds) = theirs(python, folder), ours(data)
         again, more = theirs(python, folder), ours(data)[1]
-    slow, fast = min(answer["seconds"] + again["seconds"]), min(seconds + more)
+    # Medians: a pass of ours is short enough to find a quiet moment of a busy machine, one of theirs is not.
+    slow, fast = np.median(answer["seconds"] + again["seconds"]), np.median(seconds + more)
     apart = max(abs(values[name] - value) for name, value in answer["values"].items())
     measures = [
-        Measure("obp 0.5.7, its seven estimators", slow, "CPU s"),
-        Measure("all of ours but MIPS (eight), one pass", fast, "CPU s"),
-        Measure("speed-up", slow / fast, "x", ">= 12"),
+        Measure("obp 0.5.7, its seven estimators", float(slow), "CPU s"),
+        Measure("all of ours but MIPS (eight), one pass", float(fast), "CPU s"),
+        Measure("speed-up", float(slow / fast), "x", ">= 12"),
         Measure("largest difference of the seven", apart, "reward", "<= 1e-12"),
     ]
-    record("estimators", measures, data=f"{ROWS:,} sampled decisions x {ACTIONS} actions, best of 6 and 10", seed=SEED)
+    record(
+        "estimators", measures, data=f"{ROWS:,} sampled decisions x {ACTIONS} actions, medians of 6 and 10", seed=SEED
+    )
 
 
 if __name__ == "__main__":
