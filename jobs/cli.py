@@ -10,7 +10,10 @@ import click
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-DATA_HELP = "simulated, trivago, complete-journey, ta-feng, online-retail, or a mapping file (docs/own_data.md)"
+DATA_HELP = (
+    "simulated, trivago, complete-journey, ta-feng, online-retail, a mapping file (.toml, docs/own_data.md), or the "
+    "log of a service (.sqlite)"
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -161,6 +164,7 @@ def check_policy(policy: Path, folder: Path | None) -> None:
 
 def main() -> None:
     """Entry point: errors that a user can mend are one line; VALUE_MODEL_DEBUG=1 shows the stack."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on devices that are not there
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from marketplace.dataset import Dataset, load_dataset
 
 if TYPE_CHECKING:
     from marketplace.simulator import Simulation
+
+FEWEST_SLATES = 100
 
 
 def data_root() -> Path:
@@ -41,14 +44,39 @@ def get(config: RunConfig) -> Dataset:
             from marketplace.datasets.online_retail import read_online_retail
 
             return read_online_retail(_existing("online_retail/online_retail.parquet"))
+        case log if log.endswith(".sqlite"):
+            return logged(Path(log))
         case mapping if mapping.endswith(".toml"):
             from marketplace.datasets.own import read_own
 
             return read_own(Path(mapping))
     raise ValueError(
         f"--data {config.data!r} is unknown. Choose simulated, trivago, complete-journey, ta-feng, online-retail, "
-        "or a mapping file that ends in .toml (docs/own_data.md)."
+        "a mapping file that ends in .toml (docs/own_data.md), or a service's log that ends in .sqlite."
     )
+
+
+def logged(path: Path) -> Dataset:
+    """What a service recorded: the slates and feedback of its log, over the catalogue of the bundle beside it.
+
+    Its features are used as they were served. ValueError where the log holds too little to learn from.
+    """
+    from marketplace.sqlite_log import SqliteLog
+    from serving.bundle import load_bundle
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; a service writes it (`value-model serve`).")
+    catalogue = load_bundle(path.parent / "bundle").catalogue
+    log = SqliteLog(path)
+    dataset = replace(
+        catalogue, slates=log.slates(), feedback=log.feedback(), notes=(f"The log of a service: {path}.",)
+    )
+    log.close()
+    if len(dataset.slates) < FEWEST_SLATES:
+        raise ValueError(
+            f"{path} holds {len(dataset.slates)} slates; a run needs {FEWEST_SLATES} or more to learn from."
+        )
+    return dataset
 
 
 def _existing(name: str) -> Path:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from features.backfill import backfill
 from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.data import kept
@@ -15,13 +14,12 @@ from jobs.defaults import segment_of
 from jobs.periods import Periods, periods
 from jobs.run_folder import RunFolder
 from jobs.trip_candidates import answered, sample, trip_candidates
-from jobs.wishes import Wishes, wishes
+from jobs.wishes import Wishes, features_of, wishes
 from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
 from marketplace.slates import flat, shown
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from retrieval.pairs import pairs
 from value_model.batches import take
 from value_model.ranker import Labels, RankingData
 
@@ -67,13 +65,13 @@ def prepare(run: RunFolder) -> Prepared:
         return _prepared(dataset, joined, encoder, periods(joined.slates, run.config))
     asked = wishes(dataset, encoder.spec, segment=segment_of(dataset))
     period = periods(asked.slates, run.config)
-    trips = sample(period, known_items=np.diff(asked.known.state.offsets) > 0)
+    trips = sample(period)
     joined = attribute(_candidates(run, dataset, asked, trips, encoder), answered(dataset.feedback))
     return _prepared(dataset, joined, encoder, period.take(trips))
 
 
 def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> Prepared:
-    frame = backfill(dataset, joined.slates, spec=encoder.spec)
+    frame = features_of(dataset, joined.slates, encoder.spec)
     data = _ranking_data(joined, frame, encoder, click=dataset.has_impressions)
     return Prepared(joined.slates, joined.labels, frame, encoder, data, period)
 
@@ -83,7 +81,7 @@ def _candidates(run: RunFolder, dataset: Dataset, asked: Wishes, trips: np.ndarr
 
     folder = run.path / "retrieval"
     index, _ = load_index(folder / "index")
-    users = pairs(asked.known, encoder, weight=np.zeros(len(asked.weight)))
+    users = encoder.encode(asked.frame)
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[trips], users.user_lists[trips], users.user_numbers[trips])
     blend = Blend.load(folder / "blend.json")

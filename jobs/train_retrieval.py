@@ -25,7 +25,8 @@ from marketplace.dataset import Dataset
 from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
-from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
+from retrieval.interactions import EVENT_WEIGHTS
+from retrieval.pairs import ItemInputs, Pairs, item_inputs
 from retrieval.retriever import Retriever
 from retrieval.source import Query
 from retrieval.tower_training import fit
@@ -58,10 +59,10 @@ def train_retrieval(run: RunFolder) -> None:
     asked = wishes(dataset, spec_of(dataset), segment=segment_of(dataset))
     period = periods(asked.slates, config)
     rng = np.random.default_rng(config.seed)
-    encoder = Encoder.fit(asked.known.frame(), requests=period.train, min_count=MIN_COUNT)
+    encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)
     (folder / "encoder.json").write_text(encoder.to_json())
-    items = item_inputs(asked.known.catalogue, encoder)
-    wanted = pairs(asked.known, encoder, weight=asked.weight)
+    items = item_inputs(asked.catalogue, encoder)
+    wanted = pairs_of(asked, encoder)
     towers = _fit_towers(run, encoder, wanted, items, period, rng)
     queries = _embed(towers, wanted, np.arange(len(asked.slates)))
     index = build_index(config.index, towers.embed_items(items), queries=queries[_orders(asked, period.validation)])
@@ -74,6 +75,14 @@ def train_retrieval(run: RunFolder) -> None:
     recall = held_out_recall(merged, _some(asked, queries, period.test, TEST_QUERIES))
     (folder / "recall.json").write_text(json.dumps({name: asdict(found) for name, found in recall.items()}, indent=1))
     print("   held-out orders, merged sources: " + ", ".join(f"{name} {found}" for name, found in recall.items()))
+
+
+def pairs_of(asked: Wishes, encoder: Encoder) -> Pairs:
+    """What the towers learn from: each request with each item that it wanted."""
+    inputs = encoder.encode(asked.frame)
+    rows = np.flatnonzero((asked.weight > 0) & (asked.item >= 0))
+    users = (inputs.user_codes, inputs.user_lists, inputs.user_numbers)
+    return Pairs(*users, inputs.request[rows], asked.item[rows], asked.weight[rows].astype(np.float32))
 
 
 def _fit_towers(
@@ -95,7 +104,7 @@ def _embed(towers: TwoTower, wanted: Pairs, requests: np.ndarray) -> np.ndarray:
 def _orders(asked: Wishes, requests: np.ndarray) -> np.ndarray:
     """The requests (positions) among `requests` (bool [R]) that ordered something."""
     ordered = np.zeros(len(requests), bool)
-    ordered[asked.known.state.request[asked.weight >= 1]] = True
+    ordered[asked.frame.request[(asked.weight >= EVENT_WEIGHTS["order"]) & (asked.item >= 0)]] = True
     return np.flatnonzero(ordered & requests)
 
 

@@ -12,48 +12,51 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.backfill import known_before
-from features.known import Known
-from features.spec import FeatureSpec
+from features.backfill import backfill
+from features.catalogue import Catalogue
+from features.served import served
+from features.spec import FeatureFrame, FeatureSpec
 from jobs.trips import trips
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
-from marketplace.slates import context
+from marketplace.slates import context, flat, item_offsets
 from retrieval.interactions import EVENT_WEIGHTS
 from retrieval.source import Query
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """R requests over N rows; `weight` float64 [N] in orders: 0 = shown and not wanted."""
+    """R requests over N rows: `item` int32 [N] catalogue rows (-1 = unknown), `weight` float64 [N] in orders (0 = not
+    wanted), `segment` str [R] the shopper's group."""
 
     slates: pa.Table
-    known: Known
+    frame: FeatureFrame
+    catalogue: Catalogue
+    item: np.ndarray
     weight: np.ndarray
-    segment: np.ndarray  # str [R]: the shopper's group
+    segment: np.ndarray
 
     def wanted(self, request: int) -> np.ndarray:
         """int32: catalogue rows ordered in one request."""
-        rows = slice(*self.known.state.offsets[request : request + 2])
-        return self.known.state.item[rows][self.weight[rows] >= EVENT_WEIGHTS["order"]].astype(np.int32)
+        rows = slice(*self.frame.offsets[request : request + 2])
+        return self.item[rows][(self.weight[rows] >= EVENT_WEIGHTS["order"]) & (self.item[rows] >= 0)]
 
     def query(self, request: int, embedding: np.ndarray | None) -> Query:
         """The request as a retriever is asked it; on a store page only its merchant's items are allowed."""
-        history = self.known.history[request]
+        history = self.catalogue.rows(self.frame.columns["history_items"][request].values)
         page = self.slates["page_merchant_id"][request].as_py()
-        catalogue = self.known.catalogue
-        code = None if page is None else pc.index(catalogue.merchant_names, page).as_py()
+        code = None if page is None else pc.index(self.catalogue.merchant_names, page).as_py()
         return Query(
             user_id=self.slates["user_id"][request].as_py(),
             segment=str(self.segment[request]),
-            history=history[history >= 0].astype(np.int32),
+            history=history[history >= 0],
             embedding=embedding,
-            allowed=None if code is None else catalogue.merchant == code,
+            allowed=None if code is None else self.catalogue.merchant == code,
         )
 
 
 def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> Wishes:
-    """Every request of a data set with what it wanted, features as of its time."""
+    """Every request of a data set with what it wanted, and its features as served or else as of its time."""
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         slates = joined.slates
@@ -61,9 +64,18 @@ def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> Wishes:
         weight = np.maximum(click * EVENT_WEIGHTS["click"], order * EVENT_WEIGHTS["order"])
     else:
         slates = trips(dataset)
-        weight = np.ones(len(slates["item_id"].combine_chunks().flatten()))
-    known = known_before(dataset, slates, spec=spec)
-    return Wishes(slates, known, weight, segment_of_requests(dataset, slates, segment))
+        weight = np.ones(item_offsets(slates)[-1])
+    catalogue = Catalogue.of(dataset)
+    item = catalogue.rows(flat(slates, "item_id"))
+    frame = features_of(dataset, slates, spec)
+    return Wishes(slates, frame, catalogue, item, weight, segment_of_requests(dataset, slates, segment))
+
+
+def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
+    """Features as they were logged where every slate was served with `spec`; else as of each slate's time."""
+    if pc.all(pc.equal(slates["feature_spec_version"].cast(pa.string()), spec.version)).as_py():
+        return served(slates, spec)
+    return backfill(dataset, slates, spec=spec)
 
 
 def segment_of_requests(dataset: Dataset, slates: pa.Table, name: str) -> np.ndarray:
