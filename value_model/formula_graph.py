@@ -2,7 +2,8 @@
 
 Called while a graph is traced, it adds the formula's operations to it; weights are tensors, so that an export can
 bake them in (constants) or take them as inputs. Only this module of the formula imports TensorFlow. Slate functions
-compare every pair of a slate's items: n^2 memory, meant for n of hundreds; they convert to ONNX, whose runtime rounds some functions to about 1e-7.
+compare every pair of a slate's items: n^2 memory, meant for n of hundreds. The graph converts to ONNX, whose runtime
+rounds some functions to about 1e-7.
 """
 
 from __future__ import annotations
