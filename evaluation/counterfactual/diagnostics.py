@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import genpareto
 
 from evaluation.curves import Curve
 from evaluation.estimate import Estimate
@@ -55,6 +54,8 @@ def weight_diagnostics(
 
 def tail_shape(weight: np.ndarray) -> float:
     """Shape k of a generalised Pareto fitted to the largest min(N/5, 3 sqrt N) weights; -inf for a flat tail."""
+    from scipy.stats import genpareto  # half a second, needed here alone
+
     size = int(min(len(weight) / 5, 3 * np.sqrt(len(weight))))
     if size < 5:
         return np.inf

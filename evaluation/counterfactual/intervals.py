@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from evaluation.counterfactual.terms import Terms, influence, value_of
 from evaluation.estimate import Estimate
@@ -68,7 +68,7 @@ def skewness_of_mean(values: np.ndarray) -> float:
 
 def asymptotic(terms: Terms, *, level: float = 0.95, reason: str = "asked for") -> PolicyEstimate:
     """value +- z * standard error (delta method for ratios)."""
-    half = norm.ppf((1 + level) / 2) * influence(terms).std() / np.sqrt(terms.units)
+    half = ndtri((1 + level) / 2) * influence(terms).std() / np.sqrt(terms.units)
     return _estimate(terms, terms.value - half, terms.value + half, level, "asymptotic", reason)
 
 
@@ -101,10 +101,10 @@ def bootstrap(
     draws = resampled_values(terms, rng=rng, replicates=replicates)
     draws = draws[np.isfinite(draws)]
     share = np.clip((draws < terms.value).mean() + (draws == terms.value).mean() / 2, 1 / (2 * replicates), None)
-    bias = norm.ppf(min(share, 1 - 1 / (2 * replicates)))
+    bias = ndtri(min(share, 1 - 1 / (2 * replicates)))
     acceleration = skewness_of_mean(influence(terms)) / 6
-    z = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    low, high = np.quantile(draws, norm.cdf(bias + z / np.maximum(1 - acceleration * z, 1e-6)))
+    z = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draws, ndtr(bias + z / np.maximum(1 - acceleration * z, 1e-6)))
     return _estimate(terms, low, high, level, "bootstrap", reason)
 
 
