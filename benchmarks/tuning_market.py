@@ -21,6 +21,7 @@ from value_model.logged_slates import LoggedSlates
 from value_model.merchant import HALF_LIFE_DAYS
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.exposure import examination_of, of_plackett_luce
+from value_model.tuning.from_log import expected_squares
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
 
@@ -85,7 +86,7 @@ class Market:
         rng: np.random.Generator,
     ) -> Evidence:
         blank = self._evidence(requests, items, response, model)
-        weights = {name: w[None] for name, w in request_weights(policy, blank).items()}
+        weights = {name: w[None] for name, w in request_weights(policy, blank.slates.surface, blank.segment).items()}
         values = Sweep(policy, blank.slates.columns, mask=blank.slates.mask).values(weights)[0]
         mask = blank.slates.mask
         spread = np.sqrt(np.nanmean(np.nanvar(np.where(mask, values, np.nan), axis=1)))
@@ -165,6 +166,7 @@ class Market:
             position=np.zeros(items.shape, np.int64),
             feedback={name: np.zeros(items.shape) for name in predicted},
             predicted=predicted,
+            squares=expected_squares(predicted),
             traits={"newcomer": newcomer.astype(float), "quality": market.merchants.quality[merchant]},
             unit=requests.user,
             segment=np.full(len(requests), ""),

@@ -1,24 +1,54 @@
-"""Other weights, judged on logged slates: sweeps, predictions with intervals, tuning under constraints."""
+"""Other weights, judged on logged slates: sweeps, predictions with intervals, tuning under constraints.
+
+An `Evidence` (from `evidence_from_log`) answers `predict` and `tune`; `pareto_front`, `shadow_prices` and
+`sensitivities` explain what was found; `OnlineTuner` tunes while serving.
+"""
 
 from value_model.tuning.constraint import Constraint, Of
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
+from value_model.tuning.from_log import evidence_from_log
+from value_model.tuning.front import Front, ShadowPrice, pareto_front, shadow_prices
 from value_model.tuning.metrics import STANDARD, Change, Metric
+from value_model.tuning.online import OnlineConfig, OnlineTuner, spread_arms
+from value_model.tuning.overrides import By, tune_by
 from value_model.tuning.predict import PredictConfig, Prediction, predict
 from value_model.tuning.scoring import Scorer
+from value_model.tuning.search import SearchConfig, equal_contribution
+from value_model.tuning.sensitivity import Sensitivity, sensitivities
 from value_model.tuning.sweep import Sweep
+from value_model.tuning.tune import Goal, TuneConfig, Tuned, Verdict, tune
 
 __all__ = [
     "STANDARD",
+    "By",
     "Change",
     "Constraint",
     "Estimator",
     "Evidence",
+    "Front",
+    "Goal",
     "Metric",
     "Of",
+    "OnlineConfig",
+    "OnlineTuner",
     "PredictConfig",
     "Prediction",
     "Scorer",
+    "SearchConfig",
+    "Sensitivity",
+    "ShadowPrice",
     "Sweep",
+    "TuneConfig",
+    "Tuned",
+    "Verdict",
+    "equal_contribution",
+    "evidence_from_log",
+    "pareto_front",
     "predict",
+    "sensitivities",
+    "shadow_prices",
+    "spread_arms",
+    "tune",
+    "tune_by",
 ]

@@ -55,4 +55,28 @@ def _outcome(evidence: Evidence, name: str, estimator: Estimator) -> np.ndarray:
     happened = np.where(evidence.position > 0, evidence.feedback[name], 0.0)
     if estimator is Estimator.IPS:
         return happened / chance
-    return model + (happened - evidence.looked * model) / chance
+    scaled = _scale(happened, model, evidence.looked, chance) * model
+    return scaled + (happened - evidence.looked * scaled) / chance
+
+
+def _scale(happened: np.ndarray, model: np.ndarray, looked: np.ndarray, chance: np.ndarray) -> float:
+    """c, between 0 and 2; `happened` and `looked` are 0 where nothing was shown."""
+    excess = model / chance * (looked / chance - 1.0)
+    below = (looked * model * excess).sum()
+    return float(np.clip((happened * excess).sum() / below, 0.0, 2.0)) if below > 0 else 1.0
+
+
+def expected_error(evidence: Evidence, moved: np.ndarray, outcome: str) -> float:
+    """Standard error of the sum over requests of sum_i moved_i g_i that the heads expect, moved [R, n] in exposure.
+
+    sum moved^2 E[f^2 | examined] / L over all candidates, not only those few that were ordered: a log of a heavy tail
+    tells its own variance badly. The squares are scaled to those that happened. 0 where no squares are given.
+    """
+    if evidence.exposure is None or outcome not in evidence.squares:
+        return 0.0
+    squares = np.where(evidence.slates.mask, evidence.squares[outcome], 0.0)
+    expected = float((evidence.looked * squares).sum())
+    happened = float((np.where(evidence.position > 0, evidence.feedback[outcome], 0.0) ** 2).sum())
+    scale = happened / expected if expected > 0 and happened > 0 else 1.0
+    chance = np.maximum(evidence.exposure, LEAST_EXPOSURE)
+    return float(np.sqrt(scale * (moved**2 * squares / chance).sum()))

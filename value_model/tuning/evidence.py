@@ -7,7 +7,7 @@ times P(outcome | examined). Traits (newcomer, quality) are known for sure, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ class Evidence:
     feedback: outcomes as they happened (amounts in the policy's currency), 0 where not shown.
     predicted: the same per examined impression, as the heads expect it.
     exposure: the logging policy's (`value_model.tuning.exposure`); None = the log was not randomised.
+    squares: E[outcome^2 | examined] as the heads expect it: for 0/1 outcomes the prediction itself, for amounts
+    gmv^2 / P(order). Keeps intervals honest where the log lacks a tail that is to be expected.
     unit int [R]: who is independent (shopper, session); segment text [R].
     """
 
@@ -35,10 +37,11 @@ class Evidence:
     unit: np.ndarray
     segment: np.ndarray
     exposure: np.ndarray | None = None
+    squares: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.slates.mask.shape
-        for name in ("feedback", "predicted", "traits"):
+        for name in ("feedback", "predicted", "traits", "squares"):
             for key, column in getattr(self, name).items():
                 if column.shape != shape:
                     raise ValueError(f"{name} {key!r} is {column.shape}; the slates are {shape}.")
@@ -66,12 +69,12 @@ class Evidence:
         slates = self.slates
         columns = {name: column[rows] for name, column in slates.columns.items()}
         changed: dict[str, Any] = {"slates": LoggedSlates(columns, slates.mask[rows], slates.surface[rows])}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for part in fields(self):
+            value = getattr(self, part.name)
             if isinstance(value, np.ndarray):
-                changed[field.name] = value[rows]
+                changed[part.name] = value[rows]
             elif isinstance(value, Mapping):
-                changed[field.name] = {name: column[rows] for name, column in value.items()}
+                changed[part.name] = {name: column[rows] for name, column in value.items()}
         return replace(self, **changed)
 
     def halves(self, rng: np.random.Generator) -> tuple[Evidence, Evidence]:

@@ -17,6 +17,8 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.tuning.sweep import Sweep
 
 BLOCK = 1 << 18  # numbers at a time
+LOWEST_ODDS = -75.0  # against the slate's best: what single precision still holds
+FAINT = 1e-12  # exposure of a candidate that practically never shows: its probability is above 0
 
 
 def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -44,16 +46,20 @@ def of_order(top: np.ndarray, examination: np.ndarray, *, width: int) -> np.ndar
 
 
 def of_perturbed(
-    sweep: Sweep, weights: Mapping[str, float], design: PerturbedWeights, examination: np.ndarray
+    sweep: Sweep, weights: Mapping[str, np.ndarray], design: PerturbedWeights, examination: np.ndarray
 ) -> np.ndarray:
-    """[R, n]: exposure under weights drawn afresh for each request; exact, since all draws are ranked."""
-    grid = {name: np.broadcast_to(column[:, 0], design.draws) for name, column in design.grid(weights).items()}
+    """[R, n]: exposure under weights drawn afresh for each request around its own, [R] each; all draws are ranked."""
     exposure = np.zeros(sweep.mask.shape)
-    for draw in range(design.draws):
-        one = {name: column[draw : draw + 1] for name, column in grid.items()}
-        top = sweep.top(one, k=examination.shape[1])[0]
+    for factors in _factors(design, tuple(weights)):
+        drawn = {name: (factor * weights[name])[None] for name, factor in factors.items()}
+        top = sweep.top(drawn, k=examination.shape[1])[0]
         exposure += of_order(top, examination, width=sweep.mask.shape[1])
     return exposure / design.draws
+
+
+def _factors(design: PerturbedWeights, names: tuple[str, ...]) -> list[dict[str, float]]:
+    """What every draw multiplies each weight by."""
+    return [design.weights(dict.fromkeys(names, 1.0), draw) for draw in range(design.draws)]
 
 
 def of_plackett_luce(
@@ -81,7 +87,8 @@ def _race(utility: np.ndarray, examination: np.ndarray, rng: np.random.Generator
     """float32 [S, R, n]: each item's exposure given the others' arrivals."""
     present = np.isfinite(utility) & (utility > LOWEST / 2)
     highest = np.where(present, utility, -np.inf).max(axis=1, keepdims=True)
-    rate = np.where(present, np.exp(np.where(present, utility - highest, 0.0)), 0.0).astype(np.float32)
+    odds = np.exp(np.maximum(np.where(present, utility - highest, 0.0), LOWEST_ODDS))
+    rate = np.where(present, odds, 0.0).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         arrival = rng.standard_exponential((samples, *utility.shape), np.float32) / rate
     depth = examination.shape[1]
@@ -96,4 +103,4 @@ def _race(utility: np.ndarray, examination: np.ndarray, rng: np.random.Generator
         with np.errstate(invalid="ignore", over="ignore"):
             np.expm1(np.multiply(chance, -rate, out=chance), out=chance)
         exposure -= np.multiply(chance, steps[:, place, None], out=chance)
-    return np.where(present, exposure, np.float32(0))
+    return np.where(present, np.maximum(exposure, FAINT), np.float32(0))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import norm
 
 from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, asymptotic, interval
 from evaluation.counterfactual.terms import Terms
@@ -68,10 +69,12 @@ def change(
     unit: np.ndarray,
     rng: np.random.Generator,
     config: IntervalConfig,
+    expected_error: float = 0.0,
 ) -> Change:
     """Both rankings on the same requests; `unit` [R] numbers what is independent.
 
-    Levels take the normal interval; differences, on which decisions hang, one chosen for their data.
+    Levels take the normal interval; differences, on which decisions hang, one chosen for their data. Where heads
+    expect a larger error of the numerators' difference (`expected_error`, of its sum) than the log shows, it counts.
     """
     (old, moved_old), (new, moved_new) = ratio(metric, now), ratio(metric, proposed)
     by = np.unique(unit, return_inverse=True)[1]
@@ -80,17 +83,25 @@ def change(
         # The linearised ratio: each request's share of the value, plus what it moves it by.
         return Terms(value + moved).by_unit(by, int(by.max()) + 1)
 
-    def estimate(value: float, moved: np.ndarray) -> PolicyEstimate:
+    def estimate(value: float, moved: np.ndarray, floor: float) -> PolicyEstimate:
         if not np.isfinite(moved).all():
             return PolicyEstimate(value, -np.inf, np.inf, len(by), config.level, "none", "nothing to divide by")
-        return interval(terms(value, moved), rng=rng, config=config)
+        shares = terms(value, moved)
+        normal = asymptotic(shares, level=config.level)
+        half = float(norm.ppf(0.5 + config.level / 2)) * floor
+        if half > (normal.high - normal.low) / 2:
+            reason = "the heads expect rarer and larger outcomes than this log happens to hold"
+            return replace(normal, low=value - half, high=value + half, method="expected variance", reason=reason)
+        return interval(shares, rng=rng, config=config)
 
+    below = float(proposed[metric.denominator].sum())
+    floor = expected_error / below if below else 0.0
     share = new / old if old else float("nan")
     relative = (moved_new - share * moved_old) / old if old else np.full(len(moved_new), np.nan)
     return Change(
         metric,
         asymptotic(terms(old, moved_old), level=config.level),
         asymptotic(terms(new, moved_new), level=config.level),
-        estimate(new - old, moved_new - moved_old),
-        estimate(share - 1, relative),
+        estimate(new - old, moved_new - moved_old, floor),
+        estimate(share - 1, relative, floor / abs(old) if old else 0.0),
     )

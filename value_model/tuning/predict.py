@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluation.counterfactual.intervals import IntervalConfig
 from value_model.formula.value_policy import ValuePolicy
-from value_model.tuning.credits import REQUEST, SHOWN, Estimator, credit_names, credits
+from value_model.tuning.credits import REQUEST, SHOWN, Estimator, credit_names, credits, expected_error
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.experiment import Experiment, propose
 from value_model.tuning.exposure import of_order, of_plackett_luce
@@ -65,8 +65,17 @@ def predict(
     trusted = trust(evidence, exposures[1], outcome=objective.numerator, config=config.trust)
     chosen, reason = choose_estimator(trusted) if estimator is None else (estimator, "asked for")
     now, new = (request_sums(evidence, exposure, chosen) for exposure in exposures)
+    moved = exposures[1] - exposures[0]
     changes = {
-        m.name: change(m, now, new, unit=evidence.unit, rng=rng, config=config.intervals)
+        m.name: change(
+            m,
+            now,
+            new,
+            unit=evidence.unit,
+            rng=rng,
+            config=config.intervals,
+            expected_error=0.0 if chosen is Estimator.DIRECT else expected_error(evidence, moved, m.numerator),
+        )
         for m in known_metrics(config.metrics, tuple(now))
     }
     problems = (*out_of_bounds(other), *trusted.problems)
@@ -96,7 +105,7 @@ def exposure_under(
     """float64 [R, n]: greedy, or sampled for a Plackett-Luce policy, under each request's own weights."""
     slates = evidence.slates
     sweep = Sweep(policy, slates.columns, mask=slates.mask)
-    weights = {name: w[None] for name, w in request_weights(policy, evidence).items()}
+    weights = {name: w[None] for name, w in request_weights(policy, slates.surface, evidence.segment).items()}
     if temperature is None:
         top = sweep.top(weights, k=evidence.examination.shape[1])[0]
         return np.where(slates.mask, of_order(top, evidence.examination, width=slates.mask.shape[1]), 0.0)

@@ -52,7 +52,9 @@ class Scorer:
         self.names = (*credit_names(evidence), SHOWN, REQUEST)
         self.metrics = known_metrics(metrics, self.names)
         self._credits = credits(evidence, estimator)
-        self.now = self.sums({name: w[None] for name, w in request_weights(policy, evidence).items()})[0]
+        self.now = self.sums(
+            {name: w[None] for name, w in request_weights(policy, evidence.slates.surface, evidence.segment).items()}
+        )[0]
 
     def sums(self, weightings: Weightings) -> np.ndarray:
         """float64 [W, R, C]: what each request's ranking brings, in the order of `names`."""
@@ -87,11 +89,11 @@ class Scorer:
         return Score(new, new - old, share - 1, *errors)
 
 
-def request_weights(policy: ValuePolicy, evidence: Evidence) -> dict[str, np.ndarray]:
-    """[R] each: the policy's weights for each request's surface and segment."""
-    pairs = np.stack([evidence.slates.surface.astype(str), evidence.segment.astype(str)])
+def request_weights(policy: ValuePolicy, surface: np.ndarray, segment: np.ndarray) -> dict[str, np.ndarray]:
+    """[R] each: the policy's weights for each request's surface and segment, text [R]."""
+    pairs = np.stack([surface.astype(str), segment.astype(str)])
     kinds, kind = np.unique(pairs, axis=1, return_inverse=True)
-    applied = [policy.weights_for(surface=surface, segment=segment) for surface, segment in kinds.T.tolist()]
+    applied = [policy.weights_for(surface=name, segment=group) for name, group in kinds.T.tolist()]
     return {name: np.array([row[name] for row in applied])[kind.ravel()] for name in policy.weight}
 
 

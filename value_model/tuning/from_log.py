@@ -1,0 +1,153 @@
+"""Evidence from logged slates and their labels, with the exposure of the policy that logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation.propensity import plackett_luce
+from marketplace.slates import flat, item_offsets, lists, numeric_features, to_numpy, weights
+from value_model.formula.evaluate import pad
+from value_model.formula.slate_section import ExplorationKind
+from value_model.formula.value_policy import ValuePolicy
+from value_model.logged_slates import LoggedSlates, logged_slates
+from value_model.policy import LOWEST
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.tuning.evidence import Evidence
+from value_model.tuning.exposure import examination_of, of_perturbed, of_plackett_luce
+from value_model.tuning.scoring import request_weights
+from value_model.tuning.sweep import Sweep
+
+NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days at a half-life of 30
+HEADS = ("ctr", "ctcvr", "gmv")
+MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
+
+
+def evidence_from_log(
+    slates: pa.Table,
+    labels: pa.Table,
+    policy: ValuePolicy,
+    *,
+    examination: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+    segment: np.ndarray | None = None,
+) -> Evidence:
+    """SLATE rows that `policy` ranked (heads and quantities logged), labels of `marketplace.attribution`.
+
+    examination: P(examined) by place for every surface, relative to the first. The logging policy is the one of the
+    policy's [slate] section: Plackett-Luce (checked against the logged propensities) or perturbed weights; without
+    exploration the log counts as not randomised. Raises ValueError where slates and policy do not fit.
+    """
+    inputs = logged_slates(slates, policy)
+    mask = inputs.mask
+    position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
+    depth = position.max(axis=1, initial=0)
+    looks = examination_of(inputs.surface, depth, examination)
+    predicted, feedback = _outcomes(slates, labels, mask)
+    group = np.full(len(mask), "") if segment is None else segment
+    randomised = logged_exposure(slates, policy, inputs, looks, group, rng=rng)
+    return Evidence(
+        slates=inputs,
+        examination=looks,
+        position=position,
+        feedback=feedback,
+        predicted=predicted,
+        traits=_traits(slates, mask),
+        unit=np.unique(slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False), return_inverse=True)[1],
+        segment=group,
+        exposure=randomised,
+        squares=expected_squares(predicted),
+    )
+
+
+def _outcomes(
+    slates: pa.Table, labels: pa.Table, mask: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Predictions and feedback of every outcome whose head was logged."""
+    happened = {name: to_numpy(labels[name].combine_chunks()).astype(np.float64) for name in ("click", "order")}
+    happened["gmv"] = np.nan_to_num(to_numpy(labels["order_value"].combine_chunks()).astype(np.float64))
+    heads = {name: lists(slates, "predictions", name) for name in HEADS}
+    expected = {
+        outcome: to_numpy(heads[head].values).astype(np.float64)
+        for outcome, head in zip(("click", "order", "gmv"), HEADS, strict=True)
+        if len(heads[head].values) == mask.sum()
+    }
+    rate = numeric_features(slates, "commission_rate")
+    if "gmv" in expected and len(rate.values) == mask.sum():
+        shares = to_numpy(rate.values).astype(np.float64)
+        expected["commission"], happened["commission"] = shares * expected["gmv"], shares * happened["gmv"]
+    return tuple({n: pad(column, mask) for n, column in part.items() if n in expected} for part in (expected, happened))  # type: ignore[return-value]
+
+
+def expected_squares(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """E[outcome^2 | examined]: the prediction for 0/1 outcomes, amount^2 / P(order) for amounts."""
+    chance = np.maximum(predicted["order"], 1e-12) if "order" in predicted else None
+    amounts = {n: p**2 / chance for n, p in predicted.items() if n in ("gmv", "commission") and chance is not None}
+    return {n: p for n, p in predicted.items() if n in ("click", "order")} | amounts
+
+
+def _traits(slates: pa.Table, mask: np.ndarray) -> dict[str, np.ndarray]:
+    found = {}
+    for trait, name in (("newcomer", "newness"), ("quality", "quality")):
+        logged = numeric_features(slates, name)
+        if len(logged.values) == mask.sum():
+            found[trait] = pad(to_numpy(logged.values).astype(np.float64), mask)
+    if "newcomer" in found:
+        found["newcomer"] = (found["newcomer"] >= NEWCOMER).astype(np.float64)
+    return found
+
+
+def logged_exposure(
+    slates: pa.Table,
+    policy: ValuePolicy,
+    inputs: LoggedSlates,
+    examination: np.ndarray,
+    segment: np.ndarray,
+    *,
+    rng: np.random.Generator,
+) -> np.ndarray | None:
+    """[R, n]: of the policy's exploration; None where it has none that spreads exposure."""
+    exploration = None if policy.slate is None else policy.slate.exploration
+    if exploration is None or exploration.kind is ExplorationKind.EPSILON:
+        return None
+    if exploration.kind is ExplorationKind.PERTURBED_WEIGHTS:
+        design = PerturbedWeights(exploration.amount, exploration.weights)
+        centre = request_weights(policy, inputs.surface, segment)
+        _check_draws(slates, design, centre)
+        return of_perturbed(Sweep(policy, inputs.columns, mask=inputs.mask), centre, design, examination)
+    logits = to_numpy(flat(slates, "value")).astype(np.float64) / exploration.amount
+    _check(slates, logits, examination.shape[1])
+    return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
+
+
+def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError where the logged weights are not one of the draws around the policy's own."""
+    for name in design.names:
+        step = np.abs(np.log(weights(slates, name) / centre[name])) / design.sigma
+        if not (np.abs(step - 1) <= MOST_GAP).all():
+            worst = int(np.nan_to_num(np.abs(step - 1), nan=np.inf).argmax())
+            raise ValueError(
+                f"request {slates['request_id'][worst]}: weight {name!r} was logged as "
+                f"{weights(slates, name)[worst]:g}, which is no draw around {centre[name][worst]:g} with sigma "
+                f"{design.sigma:g}: the log is another policy's, or its segments differ."
+            )
+
+
+def _check(slates: pa.Table, logits: np.ndarray, depth: int) -> None:
+    """Raises ValueError where the logged propensities are not those of a plain Plackett-Luce draw."""
+    position = to_numpy(flat(slates, "position")).astype(np.int64)
+    offsets = item_offsets(slates)
+    expected = plackett_luce(logits, position, offsets, depth=depth)
+    logged = to_numpy(flat(slates, "propensity")).astype(np.float64)
+    request = np.repeat(np.arange(len(slates)), np.diff(offsets))
+    shown = position > 0
+    gap = np.abs(logged[shown] / expected[request[shown], position[shown] - 1] - 1)
+    if not (gap <= MOST_GAP).all():
+        worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
+        name = slates["request_id"][int(request[shown][worst])]
+        raise ValueError(
+            f"request {name}: its propensities are not Plackett-Luce of its values (off by {gap[worst]:.2g}): rules, "
+            "diversity or another policy changed the slate, so that exposures cannot be told."
+        )
