@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class IndexReport:
     queries: int
     recall: float
     gate: float
+    widened: int = 0  # times that the search was doubled to reach the gate
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,36 @@ class BuiltIndex:
     report: IndexReport
 
 
+class Widening(CandidateIndex, Protocol):
+    """An index that can search more of itself."""
+
+    def wider(self) -> Widening:
+        """The index at twice the search effort."""
+        ...
+
+
 class RecallBelowGate(ValueError):
     """An approximate index misses too much of what exact search finds."""
 
 
-def _exact(embeddings: np.ndarray, config: RetrievalConfig) -> CandidateIndex:
+def _exact(embeddings: np.ndarray, config: RetrievalConfig) -> Widening:
     return ExactIndex(embeddings)
 
 
-def _scann(embeddings: np.ndarray, config: RetrievalConfig) -> CandidateIndex:
+def _scann(embeddings: np.ndarray, config: RetrievalConfig) -> Widening:
     from retrieval.scann_index import ScannIndex
 
     return ScannIndex.build(embeddings, config=config)
 
 
-def _faiss(embeddings: np.ndarray, config: RetrievalConfig) -> CandidateIndex:
+def _faiss(embeddings: np.ndarray, config: RetrievalConfig) -> Widening:
     from retrieval.faiss_index import FaissIndex
 
     return FaissIndex.build(embeddings, config=config)
 
 
 # Each loads its system only when it is asked for.
-BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], CandidateIndex]] = {
+BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], Widening]] = {
     "exact": _exact,
     "scann": _scann,
     "faiss": _faiss,
@@ -79,6 +89,7 @@ def build_index(
 ) -> BuiltIndex:
     """The index of `kind` over float32 [n, d], with its recall@k of exact search on sample queries [q, d].
 
+    Below `config.gate` the search effort is doubled, up to `config.widen_most` times, before the build is refused.
     Raises RecallBelowGate where recall is below `config.gate`, ValueError for an unknown kind or unusable numbers.
     """
     if kind not in BUILDERS:
@@ -89,12 +100,16 @@ def build_index(
         raise ValueError(f"queries have {queries.shape[1]} dimensions, embeddings {embeddings.shape[1]}")
     embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
     queries = np.ascontiguousarray(queries[: config.gate_queries], dtype=np.float32)
-    index = BUILDERS[kind](embeddings, config)
-    k = min(config.gate_k, len(embeddings))
-    exact, _ = ExactIndex(embeddings).search(queries, k=k)
-    found, _ = index.search(queries, k=k)
     rows, dimensions = embeddings.shape
-    report = IndexReport(kind, rows, dimensions, k, len(queries), recall(found, exact), config.gate)
+    k = min(config.gate_k, rows)
+    exact, _ = ExactIndex(embeddings).search(queries, k=k)
+    index = BUILDERS[kind](embeddings, config)
+    found = recall(index.search(queries, k=k)[0], exact)
+    widened = 0
+    while found < config.gate and widened < config.widen_most:
+        index, widened = index.wider(), widened + 1
+        found = recall(index.search(queries, k=k)[0], exact)
+    report = IndexReport(kind, rows, dimensions, k, len(queries), found, config.gate, widened)
     if report.recall < report.gate:
         raise RecallBelowGate(_refusal(report, config))
     return BuiltIndex(index, embeddings, report)
@@ -110,9 +125,10 @@ def _check(matrix: np.ndarray, what: str) -> None:
 
 def _refusal(report: IndexReport, config: RetrievalConfig) -> str:
     return (
-        f"{report.kind} index of {report.rows} x {report.dimensions} refused: recall@{report.k} {report.recall:.3f} "
-        f"on {report.queries} queries is below the gate {report.gate}. Raise leaves_share (now {config.leaves_share}) "
-        f"or reorder_factor (now {config.reorder_factor}), or build kind 'exact'."
+        f"{report.kind} index of {report.rows} x {report.dimensions} refused: recall@{report.k} {report.recall:.3f} on "
+        f"{report.queries} queries, widened {report.widened} times, is below the gate {report.gate}. Raise "
+        f"leaves_share (now {config.leaves_share}), reorder_factor (now {config.reorder_factor}) or widen_most (now "
+        f"{config.widen_most}), or build kind 'exact'."
     )
 
 

@@ -37,6 +37,7 @@ class RetrievalConfig:
     partition_from: int = 100_000  # rows: sqrt(rows) partitions; between the two, quantised scoring of every row
     leaves_share: float = 0.12  # share of the partitions that a query opens
     reorder_factor: int = 20  # rows rescored exactly = this x k, for k up to 100
+    widen_most: int = 3  # times that a build below its gate may search twice as much before it is refused
     dimensions_per_block: int = 2  # embedding dimensions quantised together
     exact_filter_below: int = 10_000  # rows allowed by a filter up to which they are all scored
     overfetch: float = 1.3  # asked of the index = this x k / share of rows allowed

@@ -41,6 +41,10 @@ class ExactIndex:
             products[block] = np.take_along_axis(scores, best, axis=1)
         return rows, products
 
+    def wider(self) -> ExactIndex:
+        """Itself: there is nothing more to search."""
+        return self
+
     def save(self, folder: Path) -> None:
         """One NumPy file."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 from features.catalogue import Catalogue
 from features.encoder import Encoder
 from features.formulas import ITEM
-from features.known import Known, catalogue_columns, item_facts
+from features.known import catalogue_columns, item_facts
 from features.spec import Group, Kind, ModelInputs
 
 
@@ -65,16 +65,14 @@ def item_inputs(catalogue: Catalogue, encoder: Encoder) -> ItemInputs:
     return ItemInputs(items.codes, items.lists, numbers)
 
 
-def pairs(known: Known, encoder: Encoder, *, weight: np.ndarray) -> Pairs:
-    """The rows of `known` with a positive `weight` (float [N]) and an item of the catalogue."""
-    items = encoder.encode_items(catalogue_columns(known.catalogue, encoder.spec))
-    inputs: ModelInputs = known.inputs(encoder, items)
-    wanted = np.flatnonzero((weight > 0) & (known.state.item >= 0))
+def pairs(inputs: ModelInputs, *, item: np.ndarray, weight: np.ndarray) -> Pairs:
+    """The rows of `inputs` that were wanted: `weight` float [N] > 0, `item` int32 [N] a catalogue row (-1 = none)."""
+    wanted = np.flatnonzero((weight > 0) & (item >= 0))
     return Pairs(
         inputs.user_codes,
         inputs.user_lists,
         inputs.user_numbers,
         request=inputs.request[wanted],
-        item=known.state.item[wanted].astype(np.int32),
+        item=item[wanted].astype(np.int32),
         weight=weight[wanted].astype(np.float32),
     )

@@ -66,6 +66,16 @@ class ScannIndex:
             ).reorder(min(rows, config.reorder_factor * config.gate_k))
         return cls(builder.build(), rows=rows, leaves_to_search=leaves_to_search, reorder_factor=config.reorder_factor)
 
+    def wider(self) -> ScannIndex:
+        """The same searcher, opening twice the partitions and rescoring twice the rows."""
+        leaves = self._leaves_to_search
+        return ScannIndex(
+            self._searcher,
+            rows=self._rows,
+            leaves_to_search=leaves if leaves < 0 else min(2 * leaves, round(math.sqrt(self._rows))),
+            reorder_factor=2 * self._reorder_factor,
+        )
+
     def search(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows int32 [q, k], inner products float32 [q, k]), best first; row -1 where partitions ran out of rows."""
         k = min(k, self._rows)

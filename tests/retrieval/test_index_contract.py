@@ -124,9 +124,21 @@ def test_exclusion_without_a_filter(built):
 def test_a_build_below_its_gate_is_refused_with_the_reason_and_the_fix():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(3_000, DIMENSIONS)).astype(np.float32)
-    starved = replace(CONFIG, leaves_share=0.02)
+    starved = replace(CONFIG, leaves_share=0.02, widen_most=0)
     with pytest.raises(RecallBelowGate, match=r"recall@100 0\.\d+ .* below the gate 0\.95.*Raise leaves_share"):
         build_index("faiss", noise, queries=noise[:64], config=starved)
+
+
+@pytest.mark.parametrize("kind", ["faiss", "scann"])
+def test_a_build_below_its_gate_searches_more_before_it_is_refused(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3_000, DIMENSIONS)).astype(np.float32)
+    built = build_index(kind, noise, queries=noise[:64], config=replace(CONFIG, leaves_share=0.1, widen_most=4))
+    assert 0 < built.report.widened <= 4
+    assert built.report.recall >= CONFIG.gate
+    save_index(built, tmp_path / "index", item_ids=[str(row) for row in range(3_000)])
+    loaded, _ = load_index(tmp_path / "index")
+    np.testing.assert_array_equal(loaded.index.search(noise[:8], k=50)[0], built.index.search(noise[:8], k=50)[0])
 
 
 def test_exact_search_passes_any_gate():

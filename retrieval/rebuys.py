@@ -1,0 +1,78 @@
+"""Which of the shopper's own items are of the kind that is bought again."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.decayed import DecayedCounts, best_allowed
+from retrieval.interactions import Interactions
+from retrieval.source import Query
+
+FOREVER = 1e9  # days
+RATE_FLOOR = 1e-3  # for items that the user never touched
+
+
+class Rebuys:
+    """The user's own items, score = log of the share of an item's users who came back to it in a later session.
+
+    rate(i) = (returners + prior x mean rate) / (users + prior). Source: Bhagat et al. 2018, Buy It Again, section 3.1.
+    """
+
+    name = "rebuys"
+
+    def __init__(self, n_items: int, *, prior: float = 5.0) -> None:
+        """`prior` in users."""
+        self._prior = prior
+        self._sessions = DecayedCounts(n_items, half_life_days=FOREVER)
+
+    def update(self, events: Interactions) -> None:
+        """Learn from further sessions (a session must come whole)."""
+        user, session = (
+            column.indices.fill_null(-1).to_numpy().astype(np.int64) for column in (events.user, events.session)
+        )
+        place = (user * (session.max(initial=0) + 2) + session + 1) * self._sessions.counts.shape[1] + events.item
+        _, first = np.unique(place, return_index=True)
+        first.sort()
+        key = events.user.take(first)
+        one = np.ones(len(first), np.float32)
+        self._sessions.update(key, events.item[first], events.time[first], one, until=events.until)
+        self.__dict__.pop("_log_rate", None)
+
+    @cached_property
+    def _log_rate(self) -> np.ndarray:
+        counts = self._sessions.counts
+        size = counts.shape[1]
+        users = np.bincount(counts.indices, minlength=size)
+        returners = np.bincount(counts.indices, counts.data > 1.5, minlength=size)
+        mean = returners.sum() / max(users.sum(), 1)
+        return np.log(np.maximum((returners + self._prior * mean) / (users + self._prior), RATE_FLOOR))
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k of the user's items."""
+        row = self._sessions.names.get(query.user_id)
+        if row is None:
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        start, stop = self._sessions.counts.indptr[row : row + 2]
+        own = self._sessions.counts.indices[start:stop]
+        return best_allowed(own, self._log_rate[own], query, k=k)
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The score of any items; those that are not the user's get the floor."""
+        own = self._sessions.of(query.user_id, items) > 0
+        return np.where(own, self._log_rate[items], np.log(RATE_FLOOR))
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sessions.save(folder / "sessions.npz")
+        np.savez(folder / "settings.npz", prior=self._prior)
+
+    @classmethod
+    def load(cls, folder: Path) -> Rebuys:
+        sessions = DecayedCounts.load(folder / "sessions.npz")
+        with np.load(folder / "settings.npz", allow_pickle=False) as settings:
+            loaded = cls(sessions.counts.shape[1], prior=float(settings["prior"]))
+        loaded._sessions = sessions
+        return loaded
