@@ -7,13 +7,14 @@ order and 1.386 on one with; purchase-only ctcvr 0.693. order_value is the negat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from features.keras2 import tensorflow as tf
 from features.keras2 import tensorflow_ranking
 from value_model.heads import Logits, log_ctcvr
 
 TINY = 1e-7
+RankingLoss = Callable[[tf.RaggedTensor, tf.RaggedTensor], tf.Tensor]
 
 
 def pointwise(
@@ -48,11 +49,21 @@ def log_normal(order_value: tf.Tensor, logits: Logits) -> tf.Tensor:
     return tf.square(z) / 2 + tf.math.log(logits.sigma) + 0.9189
 
 
+def ranking_loss(name: str) -> RankingLoss:
+    """TF-Ranking's loss `name` over ragged lists, as "softmax_loss"; ValueError for a name that it does not know."""
+    return tensorflow_ranking().keras.losses.get(name, ragged=True)
+
+
 def listwise(
-    name: str, logits: Logits, *, click: tf.Tensor | None, order: tf.Tensor, request: tf.Tensor
+    name: str,
+    loss: RankingLoss,
+    logits: Logits,
+    *,
+    click: tf.Tensor | None,
+    order: tf.Tensor,
+    request: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """TF-Ranking's loss `name` over each request's rows, on the click logit and on log ctcvr (its name + head)."""
-    loss = tensorflow_ranking().keras.losses.get(name, ragged=True)
+    """`loss` over each request's rows, on the click logit and on log ctcvr: one entry a head, "<head> <name>"."""
     pairs = {"ctcvr": (order, log_ctcvr(logits))}
     if logits.click is not None and click is not None:
         pairs["ctr"] = (click, logits.click)

@@ -56,7 +56,7 @@ def fit(
     state = restore(checkpoint, fitting) if checkpoint and checkpoint.exists() else Checkpoint.start(fitting)
     bar = tqdm(range(state.epoch, config.epochs), desc="train", disable=not progress, unit="epoch")
     for epoch in bar:
-        if epoch - state.best > config.patience:
+        if state.best >= 0 and epoch - state.best > config.patience:
             break
         rate = config.learning_rate * config.slow_down**state.worse
         train, later = fitting.epoch(data, epoch, rate=rate), fitting.evaluate(held_out)
@@ -78,6 +78,7 @@ class Fitting:
         if config.listwise:
             listed = [f"{head} {config.listwise}" for head in ("ctcvr", "ctr")[: 1 + ranker.click]]
             self._weights |= dict.fromkeys(listed, config.listwise_weight)
+        self._ranking = loss.ranking_loss(config.listwise) if config.listwise else None
         self.spread = tf.Variable(np.zeros(len(names), np.float32), name="log_variance")
         self.variables = [*ranker.network.trainable_variables, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
@@ -120,9 +121,9 @@ class Fitting:
         found = loss.pointwise(
             logits, click=row.get("click"), order=row["order"], order_value=row["order_value"], weight=row["weight"]
         )
-        if self.config.listwise and seed is not None:
-            name = self.config.listwise
-            found |= loss.listwise(name, logits, click=row.get("click"), order=row["order"], request=row["request"])
+        if self._ranking and self.config.listwise and seed is not None:
+            labels = {"click": row.get("click"), "order": row["order"]}
+            found |= loss.listwise(self.config.listwise, self._ranking, logits, **labels, request=row["request"])
         return found
 
     def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor) -> dict[str, tf.Tensor]:

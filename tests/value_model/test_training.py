@@ -110,7 +110,8 @@ def test_the_listwise_softmax_is_its_arithmetic() -> None:
     score = tf.constant([0.0, 0.0, np.log(2.0)], tf.float32)
     logits = Logits(score, score, score, score)
     event, request = tf.constant([0.0, 0.0, 1.0]), tf.constant([0, 0, 0])
-    found = losses.listwise("softmax_loss", logits, click=event, order=event, request=request)
+    loss = losses.ranking_loss("softmax_loss")
+    found = losses.listwise("softmax_loss", loss, logits, click=event, order=event, request=request)
     assert float(found["ctr softmax_loss"]) == pytest.approx(np.log(2), abs=1e-5)
 
 
