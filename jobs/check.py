@@ -18,21 +18,23 @@ def check_data(mapping: Path) -> int:
 
 
 def check_policy(policy: Path, run: Path | None) -> int:
-    """Print the findings on a policy file, tried on the held-out slates of `run` where one is given."""
+    """Print the findings on a policy file, tried on the held-out slates of `run` if given; 1 where it errs."""
     from value_model.formula import PolicyError, load_policy
     from value_model.logged_slates import logged_slates
-    from value_model.policy_checks import check_policy_file
+    from value_model.policy_checks import check_policy_file, logged_calibration
 
-    slates = None
+    slates, calibration = None, None
     if run is not None:
-        path = run / "evaluation" / "slates.parquet"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist: evaluate the run first (`value-model evaluate {run}`).")
+        folder = run / "evaluation"
+        if not (folder / "slates.parquet").exists():
+            raise FileNotFoundError(f"{folder} holds no slates: evaluate the run first (`value-model evaluate {run}`).")
+        table = pq.read_table(folder / "slates.parquet")
+        calibration = logged_calibration(table, pq.read_table(folder / "labels.parquet"))
         try:
-            slates = logged_slates(pq.read_table(path), load_policy(policy))
+            slates = logged_slates(table, load_policy(policy))
         except PolicyError:
             slates = None  # the file's own findings say why it cannot be tried
-    return _told(check_policy_file(policy, slates=slates), of=policy)
+    return _told(check_policy_file(policy, slates=slates, calibration=calibration), of=policy)
 
 
 def _told(findings: Iterable[Any], *, of: Path) -> int:

@@ -35,6 +35,7 @@ def evaluate(run: RunFolder) -> None:
     policy = policy_of(dataset, run.config)
     valued = {name: value_slates(dataset, slates, heads, policy) for name, heads in models.items()}
     pq.write_table(valued["mmoe"], folder / "slates.parquet", compression="zstd")
+    pq.write_table(settled(prepared.labels.filter(pa.array(prepared.rows(test)))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
     report = build_report(
         models | {"popularity": popularity(prepared, test)},
@@ -53,6 +54,14 @@ def evaluate(run: RunFolder) -> None:
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
     print_comparison(report.comparison)
     print(f"   report: {page}")
+
+
+def settled(labels: pa.Table) -> pa.Table:
+    """Labels of a recorded data set: it is closed, so nothing can come any more, however short ago a slate was."""
+    closed = pa.array(np.ones(len(labels), bool))
+    for name in ("mature", "return_mature"):
+        labels = labels.set_column(labels.column_names.index(name), labels.schema.field(name), closed)
+    return labels
 
 
 def popularity(prepared: Prepared, test: np.ndarray) -> dict[str, np.ndarray]:
