@@ -40,6 +40,7 @@ class TrainingConfig:
     decay: float = 0.0  # decoupled weight decay of dense weights, per unit of learning rate
     loss_weights: str = "fixed"  # "fixed" (each head's loss counts once) or "uncertainty" (Kendall et al. 2018)
     value_weight: float = 0.25  # weight of the order value's loss when fixed
+    clicked_weight: float = 0.0  # weight of cvr's loss on clicked rows, beside ctcvr's on all (see losses.py)
     listwise: str | None = None  # a TF-Ranking loss over each request, as "softmax_loss" or "approx_ndcg_loss"
     listwise_weight: float = 0.1
     position_dropout: float = 0.0  # share of training requests whose positions are hidden

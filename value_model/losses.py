@@ -3,6 +3,10 @@
 Before training, with all logits zero: ctr log 2 = 0.693; ctcvr (a product of two halves) 0.288 on a row without an
 order and 1.386 on one with; purchase-only ctcvr 0.693. order_value is the negative log likelihood of log value:
 1.419 + log(deviation of log value in training), if these are Normal.
+
+ctcvr on all rows supervises cvr without selecting rows by their click, but hardly tells a click without an order from
+no click. The optional loss "cvr" on clicked rows completes the joint likelihood P(click) P(order | click): it learns
+more from the same rows, and is unbiased as far as the features explain what was clicked.
 """
 
 from __future__ import annotations
@@ -20,12 +24,15 @@ RankingLoss = Callable[[tf.RaggedTensor, tf.RaggedTensor], tf.Tensor]
 def pointwise(
     logits: Logits, *, click: tf.Tensor | None, order: tf.Tensor, order_value: tf.Tensor, weight: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """One loss a supervised head (ctr, ctcvr, order_value), each a weighted mean: over all rows, and over ordered."""
+    """Weighted means: ctr and ctcvr over all rows, cvr over clicked rows, order_value over ordered rows."""
     mean = tf.maximum(tf.reduce_sum(weight), TINY)
     losses = {}
     if logits.click is not None and click is not None:
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=click, logits=logits.click)
         losses["ctr"] = tf.reduce_sum(weight * entropy) / mean
+        clicked = weight * click
+        failed = tf.nn.sigmoid_cross_entropy_with_logits(labels=order, logits=logits.order)
+        losses["cvr"] = tf.reduce_sum(clicked * failed) / tf.maximum(tf.reduce_sum(clicked), TINY)
     losses["ctcvr"] = tf.reduce_sum(weight * order_entropy(logits, order)) / mean
     paid = weight * tf.cast(order_value > 0, tf.float32) * order
     likelihood = paid * log_normal(order_value, logits)
@@ -76,13 +83,13 @@ def ragged(values: tf.Tensor, request: tf.Tensor) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_value_rowids(values, tf.cast(request, tf.int64), validate=False)
 
 
-def total(losses: Mapping[str, tf.Tensor], weights: Mapping[str, float], spread: tf.Tensor | None) -> tf.Tensor:
-    """Weighted sum; with `spread` (log variances, one a loss in order): sum exp(-s) loss + s / 2.
+def total(
+    losses: Mapping[str, tf.Tensor], weights: Mapping[str, float], log_variance: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """Sum of the losses, each times its weight (1 unless given), or exp(-s) loss + s / 2 where s is learned.
 
     Source: Kendall et al. 2018, Multi-Task Learning Using Uncertainty to Weigh Losses, equation 10.
     """
-    parts = [losses[name] * weights.get(name, 1.0) for name in losses]
-    if spread is None:
-        return tf.add_n(parts)
-    s = tf.unstack(spread)
-    return tf.add_n([tf.exp(-s[i]) * part + s[i] / 2 for i, part in enumerate(parts)])
+    learned = [tf.exp(-s) * losses[name] + s / 2 for name, s in log_variance.items() if name in losses]
+    fixed = [weights.get(name, 1.0) * value for name, value in losses.items() if name not in log_variance]
+    return tf.add_n(learned + fixed)

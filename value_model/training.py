@@ -24,6 +24,7 @@ from value_model.mmoe import MMoE
 from value_model.ranker import RankingData
 
 Row = Mapping[str, tf.Tensor]
+LEARNED = ("ctr", "ctcvr", "order_value")  # losses whose weights "uncertainty" learns; others keep their fixed ones
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,11 @@ class Fitting:
 
     def __init__(self, ranker: MMoE, *, config: TrainingConfig, seed: int) -> None:
         self.ranker, self.config, self.seed = ranker, config, seed
-        names = ["ctr", "ctcvr", "order_value"] if ranker.click else ["ctcvr", "order_value"]
-        self._weights = {"order_value": config.value_weight} if config.loss_weights == "fixed" else {}
-        if config.listwise:
-            listed = [f"{head} {config.listwise}" for head in ("ctcvr", "ctr")[: 1 + ranker.click]]
-            self._weights |= dict.fromkeys(listed, config.listwise_weight)
+        self._weights = {"order_value": config.value_weight, "cvr": config.clicked_weight}
+        for head in ("ctr", "ctcvr"):
+            self._weights[f"{head} {config.listwise}"] = config.listwise_weight
         self._ranking = loss.ranking_loss(config.listwise) if config.listwise else None
-        self.spread = tf.Variable(np.zeros(len(names), np.float32), name="log_variance")
+        self.spread = tf.Variable(np.zeros(len(LEARNED), np.float32), name="log_variance")
         self.variables = [*ranker.network.trainable_variables, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
         self.step = tf.function(self._step, reduce_retracing=True)
@@ -103,7 +102,7 @@ class Fitting:
 
     def watched(self, found: Mapping[str, float]) -> float:
         """What early stopping watches: the pointwise losses, each by its fixed weight."""
-        return sum(self.config.value_weight ** (name == "order_value") * value for name, value in found.items())
+        return sum(self._weights.get(name, 1.0) * value for name, value in found.items())
 
     def _pass(self, data: RankingData, *, hide: int) -> dict[str, float]:
         parts, rows = [], []
@@ -135,11 +134,8 @@ class Fitting:
         return found
 
     def _objective(self, found: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        if self.config.loss_weights == "fixed":
-            return loss.total(found, self._weights, None)
-        heads = {name: value for name, value in found.items() if " " not in name}
-        lists = [self._weights[name] * value for name, value in found.items() if " " in name]
-        return tf.add_n([loss.total(heads, {}, self.spread), *lists])
+        learned = LEARNED if self.config.loss_weights == "uncertainty" else ()
+        return loss.total(found, self._weights, dict(zip(learned, tf.unstack(self.spread), strict=False)))
 
 
 def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
