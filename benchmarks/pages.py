@@ -1,6 +1,7 @@
 """Write into README.md and docs/ what can drift: result tables and the shipped formula.
 
-`<!-- bench: NAME --> ... <!-- /bench -->` holds the table of benchmarks/results/NAME.json,
+`<!-- bench: NAME --> ... <!-- /bench -->` holds the table of benchmarks/results/NAME.json, `<!-- bench: NAME bars -->`
+its measures that have a bar,
 `<!-- formula: NAME --> ... <!-- /formula -->` a shipped value policy with its current weights.
 `make docs` writes them; a test fails where a page differs from its source.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from value_model.formula import ValuePolicy, shipped_policy
 
 ROOT = Path(__file__).parent.parent
-BENCH = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+BENCH = re.compile(r"(<!-- bench: ([\w-]+)( bars)? -->\n).*?(<!-- /bench -->)", re.DOTALL)
 FORMULA = re.compile(r"(<!-- formula: ([\w-]+) -->\n).*?(<!-- /formula -->)", re.DOTALL)
 
 
@@ -22,11 +23,13 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def table(name: str) -> str:
+def table(name: str, *, bars_only: bool) -> str:
     """The Markdown table of one result file, with its data set and command beneath."""
     result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     lines = ["| measure | value | 95 % interval | unit | bar | met |", "|---|---|---|---|---|---|"]
     for row in result["measures"]:
+        if bars_only and row["bar"] is None:
+            continue
         interval = "" if row["interval"] is None else "{:.4g} .. {:.4g}".format(*row["interval"])
         met = {True: "yes", False: "**no**", None: ""}[row["met"]]
         bar = (row["bar"] or "").replace("<", "&lt;").replace(">", "&gt;")
@@ -48,8 +51,8 @@ def formula(policy: ValuePolicy) -> str:
 
 def with_blocks(text: str) -> str:
     """`text` with every marked block replaced by what its source says now."""
-    text = BENCH.sub(lambda match: f"{match[1]}{table(match[2])}{match[3]}", text)
-    return FORMULA.sub(lambda match: f"{match[1]}{formula(shipped_policy(match[2]))}{match[3]}", text)
+    text = BENCH.sub(lambda m: f"{m[1]}{table(m[2], bars_only=bool(m[3]))}{m[4]}", text)
+    return FORMULA.sub(lambda m: f"{m[1]}{formula(shipped_policy(m[2]))}{m[3]}", text)
 
 
 if __name__ == "__main__":
