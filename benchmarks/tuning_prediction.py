@@ -59,6 +59,9 @@ def main() -> None:
     for name in METRICS[:3]:
         ratio = error[name, Estimator.DR] / error[name, Estimator.IPS]
         measures.append(Measure(f"{name}: error of dr over ips", ratio, "ratio", "<= 1"))
+    pooled = {e: np.sqrt(np.mean([error[name, e] ** 2 for name in METRICS[:3]])) for e in Estimator}
+    both = float(pooled[Estimator.DR] / pooled[Estimator.IPS])
+    measures.append(Measure("all outcomes: error of dr over ips", both, "ratio", "<= 1"))
     for estimator in Estimator:
         found = np.array([row for (n, e), part in rows.items() if e is estimator for row in part if n != METRICS[3]])
         covered = ((found[:, 1] <= found[:, 3]) & (found[:, 3] <= found[:, 2])).mean()

@@ -26,15 +26,18 @@ value = "w_click * ctr + w_gmv * gmv + w_new * newness"
 
 [weights]
 w_click = { value = 1, unit = "SAR / click", low = 0, high = 10, sign = "+", reason = "r" }
-w_gmv = { value = 0.02, unit = "1", low = 0, high = 1, sign = "+", reason = "r" }
+w_gmv = { value = 0.002, unit = "1", low = 0, high = 1, sign = "+", reason = "r" }
 w_new = { value = 0.01, unit = "SAR / impression", low = 0, high = 5, sign = "+", reason = "r" }
 """)
 
 
-def market(rng: np.random.Generator, *, requests: int, wrong: float = 0.0, width: int = 12) -> Evidence:
+def market(
+    rng: np.random.Generator, *, requests: int, wrong: float = 0.0, width: int = 12, misled: str = ""
+) -> Evidence:
     """`predicted` is the truth; the heads in the columns are wrong by a factor that grows with the price. No log yet.
 
-    Half of the requests come from each of two surfaces; on `search` dear items sell, on `home` cheap ones.
+    On the surface `misled` the gmv column is that of other requests. Half of the requests come from each of two
+    surfaces; on `search` dear items sell, on `home` cheap ones.
     """
     shape = (requests, width)
     mask = np.arange(width) < rng.integers(width // 2, width + 1, requests)[:, None]
@@ -47,6 +50,7 @@ def market(rng: np.random.Generator, *, requests: int, wrong: float = 0.0, width
     error = np.exp(wrong * (rng.normal(0, 0.5, shape) + np.log(price) - 3))  # dear items are overrated
     newness = rng.random(shape) * (rng.random(shape) < 0.2)
     columns = {"ctr": click * error, "gmv": truth["gmv"] * error, "newness": newness}
+    columns["gmv"] = np.where(surface[:, None] == misled, rng.permutation(columns["gmv"]), columns["gmv"])
     return Evidence(
         slates=LoggedSlates({n: np.where(mask, c, 0.0) for n, c in columns.items()}, mask, surface),
         examination=examination_of(surface, np.minimum(5, mask.sum(axis=1)), {"search": CURVE, "home": CURVE**1.5}),

@@ -55,15 +55,9 @@ def _outcome(evidence: Evidence, name: str, estimator: Estimator) -> np.ndarray:
     happened = np.where(evidence.position > 0, evidence.feedback[name], 0.0)
     if estimator is Estimator.IPS:
         return happened / chance
-    scaled = _scale(happened, model, evidence.looked, chance) * model
+    expected = float((evidence.looked * model).sum())
+    scaled = model * (float(happened.sum()) / expected if expected > 0 else 1.0)
     return scaled + (happened - evidence.looked * scaled) / chance
-
-
-def _scale(happened: np.ndarray, model: np.ndarray, looked: np.ndarray, chance: np.ndarray) -> float:
-    """c, between 0 and 2; `happened` and `looked` are 0 where nothing was shown."""
-    excess = model / chance * (looked / chance - 1.0)
-    below = (looked * model * excess).sum()
-    return float(np.clip((happened * excess).sum() / below, 0.0, 2.0)) if below > 0 else 1.0
 
 
 def expected_error(evidence: Evidence, moved: np.ndarray, outcome: str) -> float:

@@ -70,7 +70,7 @@ def _by_key(
         goal = Goal(tuned.goal.maximise, tuple(_kept(c, scorer) for c in tuned.goal.constraints))
         alone = replace(config.search, study=f"{config.search.study} {by.value} {key}")
         tried, scores = explore(scorer, goal, tuple(tuned.tried), config=replace(config, search=alone), seed=seed)
-        if finalists := shortlist(tried, scores, goal, config):
+        if finalists := shortlist(scorer, tried, scores, goal, config):
             found[key] = (finalists[-1], int(rows.sum()))
     return found
 

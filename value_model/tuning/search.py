@@ -21,7 +21,7 @@ from value_model.tuning.constraint import Constraint
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.scoring import Score, Scorer
 
-SLACKS = "slacks"
+NEVER = -1e12  # what a weighting is worth whose metrics do not exist: nothing to divide by
 SMALL = 1e-3  # of the equal-contribution weight: decides nothing any more
 
 
@@ -114,13 +114,7 @@ class Search:
         self._objective, self._constraints = objective, tuple(constraints)
         self._rng = np.random.default_rng(seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = TPESampler(
-            seed=seed,
-            multivariate=True,
-            n_startup_trials=4 * len(where.names) + 8,
-            constraints_func=_negated_slacks,
-            warn_independent_sampling=False,
-        )
+        sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=4 * len(where.names) + 8)
         self.study = optuna.create_study(
             storage=config.storage,
             study_name=config.study,
@@ -161,16 +155,17 @@ class Search:
             for name in self._where.names
         }
         scores = self._scorer.scores(weights)
-        goal = robust(scores[self._objective], z=self._config.objective_z)
-        slacks = [c.slack(scores[c.metric]) for c in self._constraints]
+        goal = np.nan_to_num(robust(scores[self._objective], z=self._config.objective_z), nan=NEVER)
+        slacks = [np.nan_to_num(c.slack(scores[c.metric]), nan=NEVER) for c in self._constraints]
         for i, trial in enumerate(trials):
-            trial.set_user_attr(SLACKS, [float(s[i]) for s in slacks])
+            for constraint, slack in zip(self._constraints, slacks, strict=True):
+                trial.set_constraint(str(constraint), -float(slack[i]))
             self.study.tell(trial, float(goal[i]))
         return size
 
     def _steps(self, size: int) -> list[dict[str, float]]:
         """Log-normal steps from the best feasible trial, or the least infeasible."""
-        best = max(self.done, key=lambda t: (min([0.0, *t.user_attrs[SLACKS]]), t.value))
+        best = max(self.done, key=lambda t: (-max([0.0, *t.constraints.values()]), t.value))
         drawn = np.exp(self._rng.normal(0, self._config.step, (size, len(self._where.names))))
         steps = [dict(zip(self._where.names, row, strict=True)) for row in drawn.tolist()]
         return [self._within({name: best.params[name] * s for name, s in step.items()}) for step in steps]
@@ -182,7 +177,3 @@ class Search:
 def robust(score: Score, *, z: float) -> np.ndarray:
     """[W]: the change's lower confidence bound."""
     return score.change - z * score.change_error
-
-
-def _negated_slacks(trial: FrozenTrial) -> list[float]:
-    return [-slack for slack in trial.user_attrs.get(SLACKS, [])]

@@ -21,7 +21,7 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.policy import LOWEST
 
 BLOCK = 1 << 17  # values at a time, 1 MB: what stays in a core's cache
-TOGETHER = 64  # weightings in a block
+TOGETHER = 32  # weightings in a block
 Weightings = Mapping[str, np.ndarray]  # per weight [W], or [W, R]: one for each request
 
 

@@ -29,7 +29,7 @@ class TuneConfig:
 
     search: SearchConfig = field(default_factory=SearchConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
-    safety: tuple[float, ...] = (3.0, 2.0, 1.5, 1.0, 0.5)
+    safety: tuple[float, ...] = (6.0, 4.0, 3.0, 2.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def tune(
     using = estimator or (Estimator.DIRECT if evidence.exposure is None else Estimator.DR)
     scorer = Scorer(searched, policy, estimator=using, metrics=config.predict.metrics)
     tried, scores = explore(scorer, goal, names, config=config, seed=seed)
-    finalists = [policy.with_weights(weights) for weights in shortlist(tried, scores, goal, config)]
+    finalists = [policy.with_weights(weights) for weights in shortlist(scorer, tried, scores, goal, config)]
     verdict = judge(judged, policy, goal, finalists, estimator=using, seed=seed, config=config)
     return Tuned(goal, policy, verdict, tried, scores, searched, judged, using)
 
@@ -141,21 +141,47 @@ def check_goal(evidence: Evidence, policy: ValuePolicy, goal: Goal, names: Seque
 
 
 def shortlist(
-    tried: Mapping[str, np.ndarray], scores: Scores, goal: Goal, config: TuneConfig
+    scorer: Scorer, tried: Mapping[str, np.ndarray], scores: Scores, goal: Goal, config: TuneConfig
 ) -> list[dict[str, float]]:
-    """The best objective at every level of safety, the safest first; only what beats today's weights."""
+    """From the safest to the boldest, each with more to gain than the one before.
+
+    Only what beats today's weights, unless these break a constraint: then keeping it may cost. The best at every
+    level of safety, and three stops on the way from today's weights to the safest of these.
+    """
     gain = robust(scores[goal.maximise], z=config.search.objective_z)
-    found: list[dict[str, float]] = []
-    for z in config.safety:
-        safe = np.ones(len(gain), bool)
-        for constraint in goal.constraints:
-            safe &= constraint.slack(scores[constraint.metric], z=z) >= 0
-        worth = np.where(safe, gain, -np.inf)
-        best = int(worth.argmax())
-        if worth[best] > 0:
-            weights = {name: float(column[best]) for name, column in tried.items()}
-            found += [weights] if weights not in found else []
+    safe = safety(scores, goal)
+    now = {name: np.array([scorer.policy.weight[name].value]) for name in tried}
+    least = 0.0 if safety(scorer.scores(now), goal)[0] >= 0 else -np.inf
+    rows = [int(np.where(safe >= z, gain, -np.inf).argmax()) for z in config.safety if (gain[safe >= z] > least).any()]
+    if not rows:
+        return []
+    found = {name: column[rows] for name, column in tried.items()}
+    on_the_way = {name: _stops(scorer.policy.weight[name].value, column[0]) for name, column in found.items()}
+    finalists = {name: np.concatenate([on_the_way[name], column]) for name, column in found.items()}
+    scores = scorer.scores(finalists)
+    gain, safe = robust(scores[goal.maximise], z=config.search.objective_z), safety(scores, goal)
+    chosen: list[int] = []
+    for row in np.argsort(-safe, kind="stable").tolist():
+        if safe[row] >= min(config.safety) and gain[row] > max([least, *gain[chosen]]):
+            chosen.append(row)
+    return [{name: float(column[row]) for name, column in finalists.items()} for row in chosen]
+
+
+def safety(scores: Scores, goal: Goal) -> np.ndarray:
+    """[W]: standard errors between the nearest constraint's bound and the weighting; inf without constraints."""
+    found = np.full(len(scores[goal.maximise].level), np.inf)
+    for constraint in goal.constraints:
+        slack, with_one = (constraint.slack(scores[constraint.metric], z=z) for z in (0.0, 1.0))
+        found = np.minimum(found, slack / np.maximum(slack - with_one, 1e-300))
     return found
+
+
+def _stops(today: float, there: float) -> np.ndarray:
+    """A quarter, half and three quarters of the way: by ratio where both are positive."""
+    share = np.array([0.25, 0.5, 0.75])
+    if today > 0 and there > 0:
+        return today ** (1 - share) * there**share
+    return (1 - share) * today + share * there
 
 
 def judge(

@@ -1,0 +1,174 @@
+"""Tuning finds known optima, keeps constraints that it promises, refuses the rest, and resumes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tuning_toy import POLICY, market, served, true_scores
+
+from value_model.tuning import (
+    By,
+    Constraint,
+    Estimator,
+    Goal,
+    Of,
+    Scorer,
+    SearchConfig,
+    TuneConfig,
+    equal_contribution,
+    predict,
+    tune,
+    tune_by,
+)
+from value_model.tuning.search import Search, ranges
+from value_model.tuning.tune import shortlist
+
+CTR = Constraint("ctr", at_least=-0.05, of=Of.RELATIVE)
+NEW = Constraint("newcomer_exposure", at_least=0.25)
+QUICK = TuneConfig(search=SearchConfig(trials=64))
+
+
+@pytest.fixture(scope="module")
+def log():
+    rng = np.random.default_rng(0)
+    return served(market(rng, requests=8000, wrong=0.3), POLICY, rng)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return market(np.random.default_rng(1), requests=6000, wrong=0.3)
+
+
+def best_by_grid(truth, goal: Goal) -> float:
+    """The highest true level of the objective on a fine grid of ratios, constraints held."""
+    gmv, new = np.meshgrid(np.geomspace(1e-3, 1, 25), np.geomspace(1e-3, 5, 20))
+    scores = true_scores(truth, {"w_gmv": gmv.ravel(), "w_new": new.ravel()})
+    held = np.all([c.slack(scores[c.metric], z=0) >= 0 for c in goal.constraints], axis=0)
+    return float(scores[goal.maximise].level[held].max())
+
+
+@pytest.mark.parametrize("goal", [Goal("gmv", (CTR,)), Goal("gmv", (CTR, NEW))])
+def test_the_chosen_weights_are_near_the_true_optimum_and_keep_the_constraints(log, truth, goal) -> None:
+    tuned = tune(log, POLICY, goal, config=QUICK)
+    assert tuned.promised
+    true = predict(truth, POLICY, tuned.policy, rng=np.random.default_rng(2), estimator=Estimator.DIRECT)
+    assert true["gmv"].proposed.value >= 0.93 * best_by_grid(truth, goal)
+    assert NEW in goal.constraints or true["gmv"].relative.value > 0.02
+    assert true["ctr"].relative.value >= -0.05
+    if NEW in goal.constraints:
+        assert true["newcomer_exposure"].proposed.value >= 0.25
+        assert true["newcomer_exposure"].now.value < 0.25
+
+
+def test_the_promise_is_made_on_requests_that_the_search_did_not_see(log) -> None:
+    tuned = tune(log, POLICY, Goal("gmv", (CTR,)), config=QUICK)
+    assert len(tuned.searched) + len(tuned.judged) == len(log)
+    assert not set(tuned.searched.unit) & set(tuned.judged.unit)
+    assert tuned.prediction["gmv"].difference.n == len(tuned.judged)
+
+
+def test_searching_noise_promises_nothing(log) -> None:
+    """Where weights do not matter the search half still has a luckiest weighting; the judging half knows better."""
+    idle = replace(POLICY, weights=tuple(replace(w, low=w.value * 0.999, high=w.value * 1.001) for w in POLICY.weights))
+    tuned = tune(log, idle, Goal("gmv", (Constraint("gmv", at_least=0.01, of=Of.RELATIVE),)), config=QUICK)
+    assert not tuned.promised
+    assert tuned.policy == idle
+
+
+def test_what_cannot_be_had_is_refused_and_todays_weights_stay(log) -> None:
+    tuned = tune(log, POLICY, Goal("gmv", (Constraint("newcomer_exposure", at_least=0.9),)), config=QUICK)
+    assert tuned.problems == ("no weights were found that beat today's and keep the constraints",)
+    assert tuned.policy is POLICY
+
+
+def test_a_log_without_randomness_is_tuned_but_promised_nothing(log) -> None:
+    tuned = tune(replace(log, exposure=None), POLICY, Goal("gmv", (CTR,)), config=QUICK)
+    assert tuned.estimator is Estimator.DIRECT
+    assert tuned.policy is POLICY
+    assert any("not randomised" in problem for problem in tuned.problems)
+    assert tuned.prediction.experiment is not None
+    assert tuned.prediction.experiment.arms[-1] != POLICY.weights_for()
+
+
+def test_mistakes_are_named(log) -> None:
+    with pytest.raises(ValueError, match=r"goal speaks of \['profit'\]"):
+        tune(log, POLICY, Goal("profit"))
+    with pytest.raises(ValueError, match=r"names hold \['w_x'\]"):
+        tune(log, POLICY, Goal("gmv"), names=("w_x",))
+    with pytest.raises(ValueError, match="at_least or at_most"):
+        Constraint("ctr")
+    with pytest.raises(ValueError, match="nothing to split"):
+        tune(log.take(np.arange(2)), POLICY, Goal("gmv"))
+
+
+def test_a_search_goes_on_where_it_stopped(log, tmp_path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+
+    def run(trials: int):
+        search = SearchConfig(trials=trials, storage=storage)
+        return tune(log, POLICY, Goal("gmv", (CTR,)), config=TuneConfig(search=search)).tried
+
+    first, second, third = run(8), run(16), run(16)
+    for name in first:
+        assert len(second[name]) == 16
+        assert (second[name][:8] == first[name]).all()
+        assert (third[name] == second[name]).all()
+
+
+def test_more_trials_never_find_less(log) -> None:
+    scorer = Scorer(log, POLICY, estimator=Estimator.DR)
+    start = equal_contribution(POLICY, log, ("w_click", "w_gmv"))
+    search = Search(
+        scorer,
+        ranges(POLICY, start),
+        objective="gmv",
+        constraints=(),
+        config=SearchConfig(trials=48),
+        seed=0,
+    )
+    tried = search.run([start])
+    assert list(tried) == ["w_click", "w_gmv"]
+    gain = scorer.scores(tried)["gmv"].level
+    assert gain[:16].max() <= gain.max()
+    assert gain.max() > gain[0]
+
+
+def test_equal_contribution_moves_slates_equally(log) -> None:
+    start = equal_contribution(POLICY, log, ("w_click", "w_gmv", "w_new"))
+    mask, columns = log.slates.mask, log.slates.columns
+    moved = []
+    for weight, name in (("w_click", "ctr"), ("w_gmv", "gmv"), ("w_new", "newness")):
+        part = np.ma.masked_array(start[weight] * columns[name], ~mask)
+        moved.append(np.sqrt((((part - part.mean(axis=1, keepdims=True)) ** 2).sum()) / mask.sum()))
+    np.testing.assert_allclose(moved, moved[0], rtol=1e-6)
+
+
+def test_finalists_go_from_the_safest_to_the_boldest(log) -> None:
+    scorer = Scorer(log, POLICY, estimator=Estimator.DR)
+    tried = {"w_gmv": np.geomspace(0.001, 0.2, 40)}
+    scores = scorer.scores(tried)
+    finalists = shortlist(scorer, tried, scores, Goal("gmv", (CTR,)), QUICK)
+    slack = [float(CTR.slack(scorer.scores({k: np.array([v]) for k, v in f.items()})["ctr"])[0]) for f in finalists]
+    assert len(finalists) > 1
+    assert slack == sorted(slack, reverse=True)
+
+
+def test_surfaces_that_want_different_weights_get_them() -> None:
+    """Where the gmv head says nothing it must not count; where it is good it must."""
+    rng = np.random.default_rng(4)
+    truth = market(rng, requests=8000, misled="home")
+    log, goal = served(truth, POLICY, rng, temperature=0.2), Goal("gmv")
+    config = TuneConfig(search=SearchConfig(trials=32))
+    tuned = tune_by(log, POLICY, goal, by=By.SURFACE, config=config)
+    applied = {name: tuned.policy.weights_for(surface=name) for name in ("home", "search")}
+    assert applied["search"]["w_gmv"] / applied["search"]["w_click"] > 2 * (
+        applied["home"]["w_gmv"] / applied["home"]["w_click"]
+    )
+    globally = tune(log, POLICY, goal, config=config)
+    reached = [
+        predict(truth, POLICY, p, rng=rng, estimator=Estimator.DIRECT)["gmv"].proposed.value
+        for p in (tuned.policy, globally.policy)
+    ]
+    assert reached[0] > reached[1]
+    override = tuned.policy.weight["w_gmv"].surface[0]
+    assert override.evidence == (tuned.searched.slates.surface == override.key).sum()
