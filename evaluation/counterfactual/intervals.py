@@ -98,10 +98,15 @@ def bootstrap(
     reason: str = "asked for",
 ) -> PolicyEstimate:
     """The BCa interval (Efron 1987): percentiles shifted for the bias and the skewness of the draws."""
-    draws = resampled_values(terms, rng=rng, replicates=replicates)
+    return bca(terms, resampled_values(terms, rng=rng, replicates=replicates), level=level, reason=reason)
+
+
+def bca(terms: Terms, draws: np.ndarray, *, level: float = 0.95, reason: str = "asked for") -> PolicyEstimate:
+    """The BCa interval from values [B] on samples of the units that were drawn already."""
     draws = draws[np.isfinite(draws)]
-    share = np.clip((draws < terms.value).mean() + (draws == terms.value).mean() / 2, 1 / (2 * replicates), None)
-    bias = ndtri(min(share, 1 - 1 / (2 * replicates)))
+    few = 1 / (2 * len(draws))
+    share = np.clip((draws < terms.value).mean() + (draws == terms.value).mean() / 2, few, 1 - few)
+    bias = ndtri(share)
     acceleration = skewness_of_mean(influence(terms)) / 6
     z = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
     low, high = np.quantile(draws, ndtr(bias + z / np.maximum(1 - acceleration * z, 1e-6)))
