@@ -19,6 +19,7 @@ from scipy.special import expit
 from retrieval.source import CandidateSource, Query
 
 ABSENT = np.iinfo(np.int32).max
+CONSTANT = 1e-6
 LAST = 10_000  # ranks beyond count as this one
 RECIPROCAL = np.append(1 / (60.0 + np.arange(LAST)), 0.0)  # 60: Cormack et al. 2009, Reciprocal Rank Fusion
 
@@ -90,7 +91,7 @@ def fit_blend(pools: Sequence[Pool], wanted: Sequence[np.ndarray], *, ridge: flo
     if label.all() or not label.any():
         raise ValueError(f"{int(label.sum())} of {len(label)} pooled candidates are wanted; a blend needs both kinds")
     scale = features.std(axis=0)
-    scale[scale == 0] = 1
+    scale[scale < CONSTANT] = np.inf  # tells candidates apart by rounding alone: weight 0
     weights = _logistic((features - features.mean(axis=0)) / scale, label, ridge=ridge)
     return Blend(tuple(float(weight) for weight in weights / scale))
 

@@ -12,7 +12,8 @@ from retrieval.interactions import Interactions
 from retrieval.source import Query
 
 FOREVER = 1e9  # days
-RATE_FLOOR = 1e-3  # for items that the user never touched
+RATE_FLOOR = 1e-3  # the least rate of an item
+UNTOUCHED = 0.135  # the rate that items count which the user never touched: own items of a low rate are worth less
 
 
 class Rebuys:
@@ -48,7 +49,7 @@ class Rebuys:
         users = np.bincount(counts.indices, minlength=size)
         returners = np.bincount(counts.indices, counts.data > 1.5, minlength=size)
         mean = returners.sum() / max(users.sum(), 1)
-        return np.log(np.maximum((returners + self._prior * mean) / (users + self._prior), RATE_FLOOR))
+        return np.log(np.maximum((returners + self._prior * mean) / np.maximum(users + self._prior, 1e-9), RATE_FLOOR))
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k of the user's items."""
@@ -60,9 +61,9 @@ class Rebuys:
         return best_allowed(own, self._log_rate[own], query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
-        """The score of any items; those that are not the user's get the floor."""
+        """The score of any items; those that are not the user's as if of rate UNTOUCHED."""
         own = self._sessions.of(query.user_id, items) > 0
-        return np.where(own, self._log_rate[items], np.log(RATE_FLOOR))
+        return np.where(own, self._log_rate[items], np.log(UNTOUCHED))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

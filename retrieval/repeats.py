@@ -11,11 +11,9 @@ from retrieval.decayed import DecayedCounts, RankedRows, first_allowed
 from retrieval.interactions import Interactions
 from retrieval.source import Query
 
-COUNT_FLOOR = 0.01  # orders
-
 
 class Repeats:
-    """The user's own items, score = log of their decayed count; a shopper without a past gets none."""
+    """The user's own items, score = log(1 + decayed count); a shopper without a past gets none."""
 
     name = "repeats"
 
@@ -38,11 +36,11 @@ class Repeats:
         if row is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         items, counts = first_allowed(*self._ranked.row(row), query, k=k)
-        return items, np.log(counts + np.float32(COUNT_FLOOR))
+        return items, np.log1p(counts)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
-        """The log count of any items; those that are not the user's count COUNT_FLOOR."""
-        return np.log(self._users.of(query.user_id, items) + COUNT_FLOOR)
+        """The same of any items: 0 for those that are not the user's."""
+        return np.log1p(self._users.of(query.user_id, items))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

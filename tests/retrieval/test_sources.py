@@ -13,6 +13,7 @@ from retrieval.covisits import CoVisits
 from retrieval.interactions import DAY, Interactions, impressions, interactions, joined
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
+from retrieval.rebuys import Rebuys
 from retrieval.recent import Recent
 from retrieval.related import Related
 from retrieval.repeats import Repeats
@@ -50,7 +51,14 @@ def query(**changes) -> Query:
 
 def learned():
     embeddings = np.random.default_rng(1).normal(size=(N_ITEMS, 8)).astype(np.float32)
-    sources = [Popularity(N_ITEMS), Repeats(N_ITEMS), CoVisits(N_ITEMS), Affinity(GROUP), Related(N_ITEMS)]
+    sources = [
+        Popularity(N_ITEMS),
+        Repeats(N_ITEMS),
+        CoVisits(N_ITEMS),
+        Affinity(GROUP),
+        Related(N_ITEMS),
+        Rebuys(N_ITEMS),
+    ]
     for source in sources:
         source.update(events())
     return [*sources, Recent(N_ITEMS), Nearest(build_index("exact", embeddings, queries=embeddings[:4]))]
@@ -85,7 +93,7 @@ class TestEverySource:
         assert len(items) == 0
 
     def test_what_it_proposes_it_also_scores_best_of_all_items(self, source):
-        """Affinity scores the group's lift alone and leaves popularity to its own source."""
+        """Affinity scores the group's lift alone, and an own item of a low rebuy rate ranks below a stranger's."""
         ask = query(embedding=np.ones(8, np.float32))
         items, scores = source.propose(ask, k=10)
         everything = source.score(ask, np.arange(N_ITEMS))
@@ -93,6 +101,8 @@ class TestEverySource:
             assert everything[items].min() >= np.median(everything)
             return
         np.testing.assert_allclose(everything[items], scores, rtol=1e-4, atol=1e-5)
+        if source.name == "rebuys":
+            return
         assert np.sort(everything)[-len(items) :].min() == pytest.approx(scores.min(), rel=1e-4, abs=1e-5)
 
     def test_the_same_question_gets_the_same_answer(self, source):
@@ -101,7 +111,7 @@ class TestEverySource:
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("make", [Popularity, Repeats, CoVisits, lambda n: Affinity(GROUP), Related])
+@pytest.mark.parametrize("make", [Popularity, Repeats, Rebuys, CoVisits, lambda n: Affinity(GROUP), Related])
 class TestEveryState:
     """What is learned in parts is what is learned at once, and survives a save."""
 
@@ -228,6 +238,19 @@ def test_repeats_are_the_users_own_and_more_recent_first():
     source.update(few([("a", "s", "v", 1, 0, 1), ("a", "s", "w", 2, 20, 1), ("b", "s", "x", 3, 20, 1)], until=21))
     assert list(source.propose(query(user_id="a"), k=5)[0]) == [2, 1]
     assert list(source.propose(query(user_id="stranger"), k=5)[0]) == []
+
+
+def test_rebuys_prefer_what_others_came_back_to():
+    """Item 1 was bought in two visits by both other users, item 2 in one: our user has each once."""
+    rows = [("a", "s", f"a{n}", 1, n, 1) for n in range(2)] + [("b", "s", f"b{n}", 1, n, 1) for n in range(2)]
+    rows += [("a", "s", "a0", 2, 0, 1), ("b", "s", "b0", 2, 0, 1), ("b", "s", "b0", 2, 0, 1)]
+    rows += [("me", "s", "m", 1, 0, 1), ("me", "s", "m", 2, 0, 1)]
+    source = Rebuys(10, prior=0.0)
+    source.update(few(rows, until=3))
+    items, scores = source.propose(query(user_id="me"), k=5)
+    assert items.tolist() == [1, 2]
+    np.testing.assert_allclose(np.exp(scores), [2 / 3, 1e-3], rtol=1e-5)
+    assert source.propose(query(user_id="stranger"), k=5)[0].tolist() == []
 
 
 def test_covisits_are_of_one_session_and_the_latest_touch_counts_most():
