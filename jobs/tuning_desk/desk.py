@@ -1,0 +1,199 @@
+"""The desk: a policy in force, a draft of it, what the draft would change, and the versions saved so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from jobs.tuning_desk.checking import Checked, RefusedError, checked
+from jobs.tuning_desk.exploring import Explored, explore
+from jobs.tuning_desk.guardrails import GUARDRAILS, Guarded, lights
+from jobs.tuning_desk.material import Material
+from jobs.tuning_desk.outcomes import Outcomes, config_of
+from jobs.tuning_desk.scope import EVERYWHERE, Scope, scopes
+from jobs.tuning_desk.side_by_side import Moved, SideBySide, moved, side_by_side
+from jobs.tuning_desk.versions import Entry, Kind, Story, Versions, diff
+from value_model.formula import ValuePolicy
+from value_model.formula.value_policy import Weight
+from value_model.tuning import Constraint, Prediction
+from value_model.weights_in_money import weights_in_money
+
+REQUESTS, PLACES = 3, 10  # shown side by side at once
+
+
+@dataclass(frozen=True)
+class View:
+    """All that is seen of a draft in one scope."""
+
+    scope: Scope
+    weights: Mapping[str, float]
+    today: Mapping[str, float]
+    prediction: Prediction
+    guarded: tuple[Guarded, ...]
+    moved: Moved
+    slates: tuple[SideBySide, ...]
+    money: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A version that was written, and what changed in the file."""
+
+    entry: Entry
+    diff: str
+
+
+class Desk:
+    """State of one person's work; all time and randomness are arguments."""
+
+    def __init__(self, material: Material, *, guardrails: tuple[Constraint, ...] = GUARDRAILS, seed: int = 0) -> None:
+        self.material, self.versions, self._seed = material, Versions(material.versions), seed
+        self.guardrails = guardrails
+        self.scope, self.page = EVERYWHERE, 0
+        self.config = config_of(material.requests_per_day)
+        self._put_in_force(self.versions.latest() or material.policy)
+
+    def _put_in_force(self, policy: ValuePolicy) -> None:
+        self.policy = self.draft = policy
+        self._outcomes: dict[Scope, Outcomes] = {}
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        return scopes(self.material.evidence)
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """With unit, bounds, owner and reason."""
+        return self.draft.weights
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(metric.name for metric in self._of(EVERYWHERE).metrics)
+
+    def look(self, scope: Scope | None = None, *, page: int = 0) -> View:
+        """Turn to a scope and a page of its requests."""
+        self.scope, self.page = scope or self.scope, page
+        return self.view()
+
+    def move(self, weights: Mapping[str, float]) -> View:
+        """Move some weights of the draft in the present scope."""
+        unknown = weights.keys() - self.draft.weight.keys()
+        if unknown:
+            raise ValueError(f"weights {sorted(unknown)} are unknown; there are {sorted(self.draft.weight)}.")
+        self.draft = self.scope.moved(self.draft, {n: float(w) for n, w in weights.items()})
+        return self.view()
+
+    def follow(self, name: str) -> View:
+        """Let a weight of the present surface or segment follow the global one again."""
+        self.draft = self.scope.released(self.draft, name)
+        return self.view()
+
+    def reset(self) -> View:
+        """Back to the policy in force."""
+        self.draft = self.policy
+        return self.view()
+
+    def view(self) -> View:
+        outcomes = self._of(self.scope)
+        top = outcomes.top if self.draft is self.policy else outcomes.order(self.draft)
+        prediction = outcomes.prediction(self.draft, top)
+        part = {"surface": None, "segment": None} | ({self.scope.by.value: self.scope.key} if self.scope.by else {})
+        return View(
+            scope=self.scope,
+            weights=self.scope.weights(self.draft),
+            today=self.scope.weights(self.policy),
+            prediction=prediction,
+            guarded=lights(prediction, self.guardrails),
+            moved=moved(outcomes.top, top, outcomes.evidence.shown),
+            slates=side_by_side(self.material, self.policy, self.draft, self._requests(), most=PLACES),
+            money=weights_in_money(self.draft, **part),
+        )
+
+    def _requests(self) -> np.ndarray:
+        """Row numbers of the page: requests that show more than one item, spread over the log."""
+        evidence = self.material.evidence
+        rows = np.flatnonzero(self.scope.rows(evidence) & (evidence.shown > 1))
+        if not len(rows):
+            return rows
+        spread = np.random.default_rng(self._seed).permutation(rows)
+        return spread[(self.page * REQUESTS + np.arange(min(REQUESTS, len(rows)))) % len(rows)]
+
+    def _of(self, scope: Scope) -> Outcomes:
+        if scope not in self._outcomes:
+            evidence = self.material.evidence
+            part = evidence if scope.by is None else evidence.take(scope.rows(evidence))
+            self._outcomes[scope] = Outcomes(part, self.policy, config=self.config, seed=self._seed)
+        return self._outcomes[scope]
+
+    def explore(self, metrics: tuple[str, str] | None = None) -> Explored:
+        """Search, front and shadow prices around the draft; takes seconds."""
+        objective = self._of(EVERYWHERE).objective
+        if objective is None:
+            raise ValueError("the requests hold no prediction of clicks, orders or sales: nothing to search for.")
+        wanted = metrics or (next(m for m in self.metrics if m != objective.name), objective.name)
+        held = tuple(c for c in self.guardrails if c.metric in self.metrics)
+        return explore(
+            self.material.evidence, self.draft, metrics=wanted, guardrails=held, config=self.config, seed=self._seed
+        )
+
+    def load(self, weights: Mapping[str, float]) -> View:
+        """Put the global weights of a point of the front into the draft; overrides stay."""
+        self.scope = EVERYWHERE
+        return self.move(weights)
+
+    @property
+    def diff(self) -> str:
+        """What the draft changes in the file."""
+        return diff(self.policy, self.draft)
+
+    def check(self) -> Checked:
+        """Every check of the draft, judged over all requests."""
+        outcomes = self._of(EVERYWHERE)
+        prediction = outcomes.prediction(self.draft, outcomes.order(self.draft))
+        return checked(self.material, self.policy, self.draft, lights(prediction, self.guardrails))
+
+    def save(self, owner: str, reason: str, *, now: datetime, despite: bool = False) -> Saved:
+        """Write the draft as a new version, which is then in force; weights that moved bear the new owner and reason.
+
+        Raises RefusedError without owner, reason or change, for an error that the draft brings, and for a guardrail
+        that is expected to break unless `despite` it.
+        """
+        if not owner.strip() or not reason.strip():
+            raise RefusedError("not saved: a version needs an owner and a reason.")
+        if self.draft.version == self.policy.version:
+            raise RefusedError("not saved: nothing was changed.")
+        found = self.check()
+        found.refuse(despite=despite)
+        return self._write(self._signed(owner, reason), Story(Kind.SAVED, owner, reason, found.noted), now=now)
+
+    def rollback(self, number: int, owner: str, reason: str, *, now: datetime) -> Saved:
+        """Put an earlier version in force again, as a new line of the history."""
+        if not owner.strip() or not reason.strip():
+            raise RefusedError("not rolled back: it needs an owner and a reason.")
+        return self._write(self.versions.policy(number), Story(Kind.ROLLED_BACK, owner, reason), now=now)
+
+    def history(self) -> tuple[Entry, ...]:
+        return self.versions.entries()
+
+    def _signed(self, owner: str, reason: str) -> ValuePolicy:
+        old = self.policy.weight
+        changed = tuple(w if w == old[w.name] else replace(w, owner=owner, reason=reason) for w in self.draft.weights)
+        return replace(self.draft, weights=changed)
+
+    def _write(self, policy: ValuePolicy, story: Story, *, now: datetime) -> Saved:
+        if not self.versions.entries():
+            found = Story(Kind.FOUND, self.policy.owner, self.policy.reason)
+            self.versions.add(self.policy, found, now=now)
+        changed = diff(self.policy, policy, names=(self.policy.version, policy.version))
+        entry = self.versions.add(policy, replace(story, predicted=self._predicted(policy)), now=now)
+        self._put_in_force(policy)
+        return Saved(entry, changed)
+
+    def _predicted(self, policy: ValuePolicy) -> dict[str, str]:
+        """The relative change of every metric, as it was predicted when the version was written."""
+        outcomes = self._of(EVERYWHERE)
+        found = outcomes.prediction(policy, outcomes.order(policy))
+        return {name: str(change.relative) for name, change in found.changes.items()}

@@ -1,0 +1,60 @@
+"""Lights: what must not be lost while weights are moved, and whether that is proven, likely or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from value_model.tuning import Change, Constraint, Of, Prediction
+
+GUARDRAILS = (
+    Constraint("ctr", at_least=-0.01, of=Of.RELATIVE),
+    Constraint("orders", at_least=-0.01, of=Of.RELATIVE),
+    Constraint("gmv", at_least=-0.01, of=Of.RELATIVE),
+    Constraint("newcomer_exposure", at_least=-0.01, of=Of.CHANGE),
+    Constraint("merchant_quality", at_least=-0.01, of=Of.CHANGE),
+)
+
+
+class Light(StrEnum):
+    """Green = proven at the guardrail's confidence; amber = expected, not proven; red = expected to be broken."""
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """One guardrail and how it fares."""
+
+    constraint: Constraint
+    light: Light
+    reason: str
+
+
+def lights(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[Guarded, ...]:
+    """Of every guardrail whose metric is known; without a promise nothing is green."""
+    return tuple(_light(prediction, c) for c in guardrails if c.metric in prediction.changes)
+
+
+def _light(prediction: Prediction, constraint: Constraint) -> Guarded:
+    change = prediction[constraint.metric]
+    value = _bounded(change, constraint)
+    if not constraint.sign * (value - constraint.bound) >= 0:
+        return Guarded(constraint, Light.RED, f"expected to break: {constraint}")
+    if not constraint.holds(change):
+        return Guarded(constraint, Light.AMBER, f"expected to hold, not proven: {constraint}")
+    if not prediction.promised and not _untouched(change):
+        return Guarded(constraint, Light.AMBER, f"the heads say so, the log cannot: {constraint}")
+    return Guarded(constraint, Light.GREEN, f"holds: {constraint}")
+
+
+def _bounded(change: Change, constraint: Constraint) -> float:
+    estimate = {Of.LEVEL: change.proposed, Of.CHANGE: change.difference, Of.RELATIVE: change.relative}[constraint.of]
+    return estimate.value
+
+
+def _untouched(change: Change) -> bool:
+    return change.difference.low == change.difference.high == 0

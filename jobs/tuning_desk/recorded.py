@@ -1,0 +1,130 @@
+"""What a recorded log tells of itself: how far down shoppers look, and how its ranking spread what it showed.
+
+Arrays are [R, n], 0 where there is no candidate; position is 1-based, 0 = not shown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from sklearn.isotonic import IsotonicRegression
+
+from marketplace.slates import flat, to_numpy
+from value_model.formula.evaluate import pad
+from value_model.tuning.exposure import of_plackett_luce
+
+PRIOR = 30.0  # expected clicks that a place of a surface needs before its own rate counts for half
+MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
+SAMPLES = 64
+ABSENT = -1e30
+ASSUMED_DEPTH = 10  # places shown where the log has none
+
+
+def examination_curves(
+    position: np.ndarray, click: np.ndarray, expected: np.ndarray, surface: np.ndarray
+) -> dict[str, np.ndarray]:
+    """P(examined) by place relative to the first, per surface: clicks over those expected in the first place.
+
+    `expected` = P(click | examined) by a ranker that knows of no position. Falls with the place (isotonic); places
+    with few expected clicks lean on all surfaces together.
+    """
+    depth = int(position.max(initial=0))
+    everywhere = _falling(*_by_place(position, click, expected, depth))
+    curves = {}
+    for name in np.unique(surface).tolist():
+        rows = surface == name
+        clicks, looks = _by_place(position[rows], click[rows], expected[rows], depth)
+        level = clicks.sum() / max((everywhere * looks).sum(), 1e-12)
+        curve = _falling(clicks + PRIOR * level * everywhere, looks + PRIOR)
+        curves[name] = np.maximum(curve / max(curve[0], 1e-12), 1e-3)
+    return curves
+
+
+def assumed_curves(surface: np.ndarray) -> dict[str, np.ndarray]:
+    """1 / log2(1 + place) for every surface: where no list was recorded, as DCG discounts."""
+    curve = 1 / np.log2(np.arange(2, ASSUMED_DEPTH + 2))
+    return dict.fromkeys(np.unique(surface).tolist(), curve)
+
+
+def _by_place(
+    position: np.ndarray, click: np.ndarray, expected: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    shown = position > 0
+    place = position[shown] - 1
+    return np.bincount(place, click[shown], depth), np.bincount(place, expected[shown], depth)
+
+
+def _falling(clicks: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    rate = clicks / np.maximum(looks, 1e-12)
+    fitted: np.ndarray = IsotonicRegression(increasing=False).fit_transform(
+        np.arange(len(rate)), rate, sample_weight=np.maximum(looks, 1e-12)
+    )
+    return fitted
+
+
+def recorded_exposure(
+    slates: pa.Table, mask: np.ndarray, examination: np.ndarray, *, rng: np.random.Generator, temperature: float = 1.0
+) -> np.ndarray | None:
+    """float64 [R, n] of SLATE rows as they were recorded; None where their propensities are not Plackett-Luce.
+
+    The recorded value over the temperature is taken as the log-odds u. Propensity p_k = e^u_k / (rest_k + U) tells
+    the odds U of candidates that were considered and are not on record. Without any (U = 0) the whole slate was
+    drawn; with some, only how the items on record were ordered among themselves is known, and exposure is conditional
+    on that they were shown.
+    """
+    odds = pad(to_numpy(flat(slates, "value")).astype(np.float64) / temperature, mask, absent=ABSENT)
+    position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
+    propensity = pad(np.nan_to_num(to_numpy(flat(slates, "propensity")).astype(np.float64)), mask)
+    if not (mask & (position > 0)).any():
+        return None
+    odds = np.where(mask, odds - odds.max(axis=1, keepdims=True), ABSENT)
+    missing = _missing_odds(odds, position, propensity)
+    if missing is None:
+        return None
+    if (missing <= MOST_GAP * np.exp(odds).sum(axis=1)).all():
+        return of_plackett_luce(odds, examination, rng=rng).probability
+    if (mask & (position == 0)).any():
+        return None
+    return _conditional(odds, mask, missing, examination, rng)
+
+
+def _missing_odds(odds: np.ndarray, position: np.ndarray, propensity: np.ndarray) -> np.ndarray | None:
+    """float64 [R]: U of each request, from its propensities; None where they do not agree on one."""
+    order = np.argsort(np.where(position > 0, position, odds.shape[1] + 1), axis=1, kind="stable")
+    chosen = np.exp(np.take_along_axis(odds, order, axis=1))
+    p = np.take_along_axis(propensity, order, axis=1)
+    shown = np.take_along_axis(position, order, axis=1) > 0
+    rest = np.cumsum(chosen[:, ::-1], axis=1)[:, ::-1]
+    if not (p[shown] > 0).all():
+        return None
+    total = chosen / np.where(shown, p, 1.0)
+    missing = np.maximum(np.ma.median(np.ma.array(total - rest, mask=~shown), axis=1).filled(0.0), 0.0)
+    gap = np.abs(total / np.maximum(rest + missing[:, None], 1e-300) - 1)
+    return missing if (gap[shown] <= MOST_GAP).all() else None
+
+
+def _conditional(
+    odds: np.ndarray, mask: np.ndarray, missing: np.ndarray, examination: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Orders of the items on record, drawn without the missing ones and reweighted by prod rest / (rest + U)."""
+    total, exposure = np.zeros((len(odds), 1)), np.zeros(odds.shape)
+    depth = min(odds.shape[1], examination.shape[1])
+    # Against the order by value, whose weight is about the largest: products of small shares stay in range.
+    largest = _log_weight(np.argsort(-odds, axis=1), odds, mask, missing)
+    for _ in range(SAMPLES):
+        order = np.argsort(-(odds + rng.gumbel(size=odds.shape)), axis=1)
+        weight = np.exp(_log_weight(order, odds, mask, missing) - largest)
+        looks = np.zeros(odds.shape)
+        np.put_along_axis(looks, order[:, :depth], examination[:, :depth], axis=1)
+        exposure += weight * looks
+        total += weight
+    return np.where(mask, exposure / total, 0.0)
+
+
+def _log_weight(order: np.ndarray, odds: np.ndarray, mask: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """float64 [R, 1]: the sum over places of log rest / (rest + U)."""
+    rest = np.cumsum(np.exp(np.take_along_axis(odds, order, axis=1))[:, ::-1], axis=1)[:, ::-1]
+    there = np.take_along_axis(mask, order, axis=1)
+    share = np.where(there, rest / np.maximum(rest + missing[:, None], 1e-300), 1.0)
+    found: np.ndarray = np.log(share).sum(axis=1, keepdims=True)
+    return found

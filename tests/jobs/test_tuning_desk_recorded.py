@@ -1,0 +1,94 @@
+"""What is read off a recorded log: examination is recovered, exposures equal those of all orders counted out."""
+
+from itertools import permutations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.tuning_desk.recorded import examination_curves, recorded_exposure
+
+ODDS = np.array([0.3, -0.4, 1.2, 0.0, 0.7])
+LOOKS = np.array([1.0, 0.5, 0.2])
+
+
+def slates(values, positions, propensities):
+    def lists(rows, kind):
+        return pa.array(rows, pa.list_(kind))
+
+    ids = lists([[f"i{j}" for j in range(len(row))] for row in values], pa.string())
+    columns = {"item_id": ids, "value": lists(values, pa.float64()), "position": lists(positions, pa.int32())}
+    return pa.table(columns | {"propensity": lists(propensities, pa.float64())})
+
+
+def drawn(odds, order):
+    """Propensities of the items in `order`, among all of `odds`."""
+    left = list(range(len(odds)))
+    found = []
+    for item in order:
+        found.append(np.exp(odds[item]) / np.exp(odds[left]).sum())
+        left.remove(item)
+    return np.array(found)
+
+
+def by_counting(odds, shown):
+    """Exposure of each item of `shown`, given that these were shown: all their orders, by their probability."""
+    chance = {order: drawn(odds, order).prod() for order in permutations(shown)}
+    total = sum(chance.values())
+    exposure = dict.fromkeys(shown, 0.0)
+    for order, p in chance.items():
+        for place, item in enumerate(order):
+            exposure[item] += p / total * LOOKS[place]
+    return np.array([exposure[item] for item in shown])
+
+
+@pytest.mark.parametrize("shown", [(2, 0, 4), (1, 3, 0), (4, 2, 1)])
+def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
+    table = slates([ODDS[list(shown)]] * 400, [[1, 2, 3]] * 400, [drawn(ODDS, shown)] * 400)
+    mask = np.ones((400, 3), bool)
+    found = recorded_exposure(table, mask, np.tile(LOOKS, (400, 1)), rng=np.random.default_rng(0))
+    assert found.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
+    assert found.sum(axis=1) == pytest.approx(LOOKS.sum())
+
+
+def test_a_whole_slate_on_record_is_plain_plackett_luce():
+    order = (2, 0, 4)
+    position, propensity = np.zeros(5, int), np.full(5, np.nan)
+    position[list(order)], propensity[list(order)] = (1, 2, 3), drawn(ODDS, order)
+    table = slates([ODDS] * 200, [position] * 200, [propensity] * 200)
+    found = recorded_exposure(table, np.ones((200, 5), bool), np.tile(LOOKS, (200, 1)), rng=np.random.default_rng(0))
+    chance = {o: drawn(ODDS, o).prod() for o in permutations(range(5), 3)}
+    wanted = np.zeros(5)
+    for o, p in chance.items():
+        wanted[list(o)] += p * LOOKS
+    assert found.mean(axis=0) == pytest.approx(wanted, rel=0.02)
+
+
+@pytest.mark.parametrize("propensity", [[0.2, 0.5, 0.9], [np.nan] * 3, [1.0, 1.0, 1.0]])
+def test_propensities_of_another_design_are_not_believed(propensity):
+    table = slates([ODDS[:3]] * 3, [[1, 2, 3]] * 3, [propensity] * 3)
+    rng = np.random.default_rng(0)
+    assert recorded_exposure(table, np.ones((3, 3), bool), np.tile(LOOKS, (3, 1)), rng=rng) is None
+
+
+def test_temperature_divides_the_recorded_value():
+    shown = (2, 0, 4)
+    table = slates([3 * ODDS[list(shown)]] * 50, [[1, 2, 3]] * 50, [drawn(ODDS, shown)] * 50)
+    mask, looks = np.ones((50, 3), bool), np.tile(LOOKS, (50, 1))
+    assert recorded_exposure(table, mask, looks, rng=np.random.default_rng(0)) is None
+    found = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0), temperature=3.0)
+    assert found.sum(axis=1) == pytest.approx(LOOKS.sum())
+
+
+def test_examination_is_recovered_from_clicks():
+    rng = np.random.default_rng(0)
+    truth = {"home": np.arange(1, 9) ** -0.5, "search": np.arange(1, 9) ** -1.2}
+    surface = np.array(["home", "search"] * 10_000)
+    position = np.tile(np.arange(1, 9), (20_000, 1))
+    ctr = rng.beta(2, 10, position.shape)
+    looks = np.array([truth[name] for name in surface])
+    click = (rng.random(ctr.shape) < ctr * looks) * 1.0
+    found = examination_curves(position, click, ctr, surface)
+    for name, curve in truth.items():
+        assert found[name] == pytest.approx(curve, abs=0.04)
+        assert (np.diff(found[name]) <= 0).all()
