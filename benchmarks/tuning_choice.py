@@ -27,7 +27,7 @@ from value_model.tuning import (
 )
 from value_model.tuning.tune import explore
 
-SEEDS, LOGGED, FRESH = range(20), 8_000, 6_000
+SEEDS, LOGGED, FRESH = range(20), 20_000, 6_000
 TRIALS, TRUE_TRIALS = 96, 128
 GOAL = Goal(
     "gmv",

@@ -6,6 +6,7 @@ same items are always misjudged. Logging is Plackett-Luce over the value formula
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,9 @@ w_new = { value = 0.005, unit = "SAR / impression", low = 0, high = 1, sign = "+
 SPREAD = 0.25  # logging temperature, in standard deviations of the value within a slate
 
 
+Serve = Callable[[int], Mapping[str, np.ndarray]]  # how many requests -> weights of each
+
+
 @dataclass(frozen=True)
 class Market:
     """One seed's market with its heads' errors: log-odds [2, items] of clicks and orders."""
@@ -68,17 +72,17 @@ class Market:
         response = self.simulation.respond(requests, items)
         return self._evidence(requests, items, response, _expected(response, self._commission(items)))
 
-    def log(self, count: int, rng: np.random.Generator, *, policy: ValuePolicy | None = None) -> Evidence:
-        """A Plackett-Luce log of `policy` (None = the market's own), with what shoppers did."""
+    def log(self, count: int, rng: np.random.Generator, *, serve: Serve | None = None) -> Evidence:
+        """A Plackett-Luce log of the market's policy, with what shoppers did; `serve` gives requests other weights."""
         requests, items = self._requests(count, rng)
         response = self.simulation.respond(requests, items)
         columns = self._columns(requests, items, response)
         model = _model(columns, self._commission(items))
-        return self._logged(policy or self.policy, requests, items, response, model, rng)
+        return self._logged(serve, requests, items, response, model, rng)
 
     def _logged(
         self,
-        policy: ValuePolicy,
+        serve: Serve | None,
         requests: RequestBatch,
         items: np.ndarray,
         response: Response,
@@ -86,8 +90,10 @@ class Market:
         rng: np.random.Generator,
     ) -> Evidence:
         blank = self._evidence(requests, items, response, model)
-        weights = {name: w[None] for name, w in request_weights(policy, blank.slates.surface, blank.segment).items()}
-        values = Sweep(policy, blank.slates.columns, mask=blank.slates.mask).values(weights)[0]
+        weights = request_weights(self.policy, blank.slates.surface, blank.segment)
+        weights |= {} if serve is None else serve(len(requests))
+        sweep = Sweep(self.policy, blank.slates.columns, mask=blank.slates.mask)
+        values = sweep.values({name: w[None] for name, w in weights.items()})[0]
         mask = blank.slates.mask
         spread = np.sqrt(np.nanmean(np.nanvar(np.where(mask, values, np.nan), axis=1)))
         utility = values / (SPREAD * spread)

@@ -55,22 +55,33 @@ def _outcome(evidence: Evidence, name: str, estimator: Estimator) -> np.ndarray:
     happened = np.where(evidence.position > 0, evidence.feedback[name], 0.0)
     if estimator is Estimator.IPS:
         return happened / chance
-    expected = float((evidence.looked * model).sum())
-    scaled = model * (float(happened.sum()) / expected if expected > 0 else 1.0)
+    scaled = _calibrated(evidence, name)
     return scaled + (happened - evidence.looked * scaled) / chance
 
 
-def expected_error(evidence: Evidence, moved: np.ndarray, outcome: str) -> float:
+def _calibrated(evidence: Evidence, name: str) -> np.ndarray:
+    """[R, n]: the heads' expectation, scaled to what happened where it was shown."""
+    model = evidence.predicted[name]
+    happened = float(evidence.feedback[name][evidence.position > 0].sum())
+    expected = float((evidence.looked * model).sum())
+    return model * (happened / expected) if expected > 0 else model
+
+
+def expected_error(evidence: Evidence, moved: np.ndarray, outcome: str, estimator: Estimator) -> float:
     """Standard error of the sum over requests of sum_i moved_i g_i that the heads expect, moved [R, n] in exposure.
 
     sum moved^2 E[f^2 | examined] / L over all candidates, not only those few that were ordered: a log of a heavy tail
-    tells its own variance badly. The squares are scaled to those that happened. 0 where no squares are given.
+    tells its own variance badly. Scaled to the squares that happened, for DR those of what the heads left over.
+    0 where no squares are given, and for 'direct'.
     """
-    if evidence.exposure is None or outcome not in evidence.squares:
+    if evidence.exposure is None or outcome not in evidence.squares or estimator is Estimator.DIRECT:
         return 0.0
     squares = np.where(evidence.slates.mask, evidence.squares[outcome], 0.0)
     expected = float((evidence.looked * squares).sum())
-    happened = float((np.where(evidence.position > 0, evidence.feedback[outcome], 0.0) ** 2).sum())
+    left = np.where(evidence.position > 0, evidence.feedback[outcome], 0.0)
+    if estimator is Estimator.DR:
+        left = left - evidence.looked * _calibrated(evidence, outcome)
+    happened = float((left**2).sum())
     scale = happened / expected if expected > 0 and happened > 0 else 1.0
     chance = np.maximum(evidence.exposure, LEAST_EXPOSURE)
     return float(np.sqrt(scale * (moved**2 * squares / chance).sum()))

@@ -74,7 +74,7 @@ def predict(
             unit=evidence.unit,
             rng=rng,
             config=config.intervals,
-            expected_error=0.0 if chosen is Estimator.DIRECT else expected_error(evidence, moved, m.numerator),
+            expected_error=expected_error(evidence, moved, m.numerator, chosen),
         )
         for m in known_metrics(config.metrics, tuple(now))
     }
