@@ -42,7 +42,7 @@ def spread_arms(
 
     Sobol points in log weight, within the owners' bounds.
     """
-    points = qmc.Sobol(len(names), rng=rng).random(count - 1)
+    points = qmc.Sobol(len(names), rng=rng).random_base2(int(count - 1).bit_length())[: count - 1]
     arms = {}
     for name, column in zip(names, points.T, strict=True):
         weight = policy.weight[name]

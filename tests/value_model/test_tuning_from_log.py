@@ -1,0 +1,143 @@
+"""Evidence from SLATE rows: the same truth as the simulator that logged them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from marketplace.attribution import attribute
+from marketplace.schema import SLATE
+from marketplace.simulator import SimulatorConfig, simulate
+from marketplace.slates import Lists, flat, item_offsets, map_of_lists, request_of_rows
+from value_model.formula import parse_policy, to_toml
+from value_model.logged_slates import logged_slates
+from value_model.tuning import Estimator, PredictConfig, evidence_from_log, predict
+from value_model.tuning.exposure import examination_of
+from value_model.tuning.from_log import logged_exposure
+
+# The simulator's own utilities are a column, so that its Plackett-Luce log is this policy's.
+POLICY = b"""
+name = "incumbent"
+owner = "test"
+reason = "What logged."
+currency = "SAR"
+unit = "1"
+
+[expressions]
+value = "w_utility * utility + w_quality * quality"
+
+[quantities]
+utility = { unit = "1", low = -50, high = 50, sign = "any", meaning = "the incumbent's" }
+
+[weights]
+w_utility = { value = 1, unit = "1", low = 0, high = 5, sign = "+", reason = "r" }
+w_quality = { value = 0, unit = "1", low = 0, high = 5, sign = "+", reason = "r" }
+"""
+LUCE = '\n[slate]\nexploration = { kind = "plackett_luce", temperature = 1.0 }\n'
+PERTURBED = '\n[slate]\nexploration = { kind = "perturbed_weights", sigma = 0.2, weights = ["w_utility"] }\n'
+
+
+def policy_with(section: str):
+    return parse_policy(to_toml(parse_policy(POLICY)) + section, file="p.toml")
+
+
+@pytest.fixture(scope="module")
+def logged():
+    """(simulation, slates with heads and quantities, labels, examination by surface)."""
+    config = replace(SimulatorConfig.small(), log_considered=True, candidates=24, shown=(8, 8, 8, 6))
+    simulation = simulate(config, np.random.default_rng(0))
+    slates = simulation.dataset.slates
+    offsets, request = item_offsets(slates), request_of_rows(slates)
+    item = simulation.item_rows(flat(slates, "item_id"))
+    requests = simulation.requests.take(request)
+    response = simulation.respond(requests, item[:, None])
+    click, order = response.attraction[:, 0], (response.attraction * response.order)[:, 0]
+    heads = {"ctr": click, "ctcvr": order, "gmv": order * response.order_value[:, 0]}
+    market = simulation.market
+    merchant = market.items.merchant[item]
+    numeric = {
+        "utility": flat(slates, "value").to_numpy(),
+        "quality": market.merchants.quality[merchant],
+        "commission_rate": market.merchants.commission_rate[merchant],
+        "newness": np.isfinite(market.merchants.joined[merchant]).astype(float),
+    }
+    slates = _with(_with(slates, "predictions", heads, offsets), "numeric", numeric, offsets)
+    slates = _one_weight(slates, np.full(len(slates), np.exp(0.2)))
+    labels = attribute(slates, simulation.dataset.feedback)
+    assert labels.slates.num_rows > 0.9 * len(slates)
+    curves = dict(
+        zip(("home", "search", "store_page", "product_page"), simulation.examination(positions=8), strict=True)
+    )
+    return labels.slates, labels.labels, curves
+
+
+def _with(slates: pa.Table, name: str, columns: dict[str, np.ndarray], offsets: np.ndarray) -> pa.Table:
+    kind = SLATE.field(name).type
+    lists = {key: Lists(offsets, pa.array(column)) for key, column in columns.items()}
+    built = map_of_lists(lists, requests=len(slates), values=kind.item_type.value_type).cast(kind)
+    return slates.set_column(slates.column_names.index(name), SLATE.field(name), built)
+
+
+def _one_weight(slates: pa.Table, values: np.ndarray) -> pa.Table:
+    cells = pa.array([[("w_utility", v), ("w_quality", 0.0)] for v in values.tolist()], SLATE.field("weights").type)
+    return slates.set_column(slates.column_names.index("weights"), SLATE.field("weights"), cells)
+
+
+def test_outcomes_predictions_and_exposure_fit_together(logged) -> None:
+    slates, labels, curves = logged
+    evidence = evidence_from_log(slates, labels, policy_with(LUCE), examination=curves, rng=np.random.default_rng(1))
+    mask = evidence.slates.mask
+    assert set(evidence.feedback) == {"click", "order", "gmv", "commission"}
+    assert evidence.feedback["click"].sum() == labels["click"].to_numpy().sum()
+    assert evidence.exposure[mask].min() > 0
+    np.testing.assert_allclose(evidence.exposure.sum(axis=1), evidence.examination.sum(axis=1), rtol=1e-6)
+    # True heads, true examination: expected and actual clicks agree.
+    expected = (evidence.looked * evidence.predicted["click"]).sum()
+    assert evidence.feedback["click"].sum() == pytest.approx(expected, rel=0.1)
+    weight = evidence.feedback["click"] / np.maximum(evidence.exposure, 0.005)
+    assert weight.sum() == pytest.approx(evidence.predicted["click"][mask].sum(), rel=0.25)
+
+
+def test_predictions_follow_from_the_log(logged) -> None:
+    slates, labels, curves = logged
+    policy, rng = policy_with(LUCE), np.random.default_rng(2)
+    evidence = evidence_from_log(slates, labels, policy, examination=curves, rng=rng)
+    direct, dr = (
+        predict(evidence, policy, {"w_quality": 5.0}, rng=rng, estimator=e, config=PredictConfig())
+        for e in (Estimator.DIRECT, Estimator.DR)
+    )
+    truth = direct["ctr"].difference.value  # the heads are the truth
+    assert dr["ctr"].difference.low <= truth <= dr["ctr"].difference.high
+    assert direct["merchant_quality"].difference.low > 0
+
+
+def test_slates_that_were_not_drawn_from_their_values_are_refused(logged) -> None:
+    slates, labels, curves = logged
+    policy = policy_with(LUCE.replace("1.0", "0.7"))
+    with pytest.raises(ValueError, match="propensities are not Plackett-Luce"):
+        evidence_from_log(slates, labels, policy, examination=curves, rng=np.random.default_rng(3))
+
+
+def test_perturbed_weights_are_checked_against_the_logged_draws(logged) -> None:
+    slates, _, curves = logged
+    policy = policy_with(PERTURBED)
+    inputs = logged_slates(slates, policy)
+    looks = examination_of(inputs.surface, np.minimum(4, inputs.mask.sum(axis=1)), curves)
+    segment = np.full(len(slates), "")
+    found = logged_exposure(slates, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+    # One weight alone scales all values: every draw ranks alike, and four places are looked at.
+    assert found is not None
+    assert ((found > 0).sum(axis=1) == np.minimum(4, inputs.mask.sum(axis=1))).all()
+    other = _one_weight(slates, np.full(len(slates), 1.1))
+    with pytest.raises(ValueError, match="is no draw around 1"):
+        logged_exposure(other, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+
+
+def test_a_greedy_log_has_no_exposure(logged) -> None:
+    slates, labels, curves = logged
+    evidence = evidence_from_log(slates, labels, policy_with(""), examination=curves, rng=np.random.default_rng(5))
+    assert evidence.exposure is None
+    short = {name: curve[:3] for name, curve in curves.items()}
+    with pytest.raises(ValueError, match="surface 'home' is wanted"):
+        evidence_from_log(slates, labels, policy_with(""), examination=short, rng=np.random.default_rng(5))
