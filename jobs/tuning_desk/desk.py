@@ -91,6 +91,16 @@ class Desk:
         self.draft = self.scope.released(self.draft, name)
         return self.view()
 
+    def restore(self, name: str) -> View:
+        """One weight of the present scope as it is in force."""
+        self.draft = self.scope.restored(self.draft, self.policy, name)
+        return self.view()
+
+    def guard(self, metric: str, bound: float) -> View:
+        """Move a guardrail's bound."""
+        self.guardrails = tuple(_bounded(c, bound) if c.metric == metric else c for c in self.guardrails)
+        return self.view()
+
     def reset(self) -> View:
         """Back to the policy in force."""
         self.draft = self.policy
@@ -197,3 +207,9 @@ class Desk:
         outcomes = self._of(EVERYWHERE)
         found = outcomes.prediction(policy, outcomes.order(policy))
         return {name: str(change.relative) for name, change in found.changes.items()}
+
+
+def _bounded(constraint: Constraint, bound: float) -> Constraint:
+    if constraint.at_least is not None:
+        return replace(constraint, at_least=float(bound))
+    return replace(constraint, at_most=float(bound))

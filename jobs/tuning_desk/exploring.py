@@ -23,6 +23,7 @@ from value_model.tuning import (
     shadow_prices,
     tune,
 )
+from value_model.tuning.scoring import Scores
 
 TRIALS, BATCH = 120, 24
 GENERATIONS, SIZE = 4, 64
@@ -30,15 +31,17 @@ GENERATIONS, SIZE = 4, 64
 
 @dataclass(frozen=True)
 class Explored:
-    """`tuned`: weights that maximise the objective within the guardrails; `front` is judged on fresh requests."""
+    """`tuned`: weights that maximise the objective within the guardrails; `front` and the policy that it started from
+    (`today`, one row a metric) are judged on fresh requests."""
 
     tuned: Tuned
     front: Front
+    today: Scores
     prices: tuple[ShadowPrice, ...]
 
     def weights(self, point: int) -> dict[str, float]:
-        """Of one point of the front."""
-        return {name: float(column[point]) for name, column in self.front.weights.items()}
+        """Of one point of the front, in four digits: what people can read decides no less."""
+        return {name: float(f"{column[point]:.4g}") for name, column in self.front.weights.items()}
 
 
 def explore(
@@ -66,4 +69,5 @@ def explore(
     )
     rng = np.random.default_rng([seed, 2])
     front = pareto_front(searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE)
-    return Explored(found, front, tuple(shadow_prices(found, rng=rng, front=front)))
+    today = fresh.scores({name: np.array([plain.weight[name].value]) for name in names})
+    return Explored(found, front, today, tuple(shadow_prices(found, rng=rng, front=front)))

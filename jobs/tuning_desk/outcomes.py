@@ -64,15 +64,12 @@ class Outcomes:
         estimator, reason = choose_estimator(trusted)
         now, new = self._now(estimator), self._sums(exposure, estimator)
         moved = exposure - self._exposure
-        errors = {m.name: self._expected_error(m, moved, estimator) for m in self.metrics}
+        errors = {m.name: expected_error(self.evidence, moved, m.numerator, estimator) for m in self.metrics}
         changes = self._draws.changes(self.metrics, now, new, expected_errors=errors)
         problems = (*out_of_bounds(policy), *trusted.problems)
         effect = changes[self.objective.name].difference.value if self.objective else 0.0
         experiment = self._experiment(policy, effect) if problems else None
         return Prediction(changes, estimator, reason, trusted, problems, experiment)
-
-    def _expected_error(self, metric: Metric, moved: np.ndarray, estimator: Estimator) -> float:
-        return 0.0 if estimator is Estimator.DIRECT else expected_error(self.evidence, moved, metric.numerator)
 
     def _exposure_of(self, top: np.ndarray) -> np.ndarray:
         mask = self.evidence.slates.mask

@@ -47,6 +47,17 @@ class Scope:
         kept = {w.name: w if w.name != name else self._with(w, ()) for w in policy.weights}
         return replace(policy, weights=tuple(kept.values()))
 
+    def restored(self, policy: ValuePolicy, before: ValuePolicy, name: str) -> ValuePolicy:
+        """The policy with a weight as it stands there `before`, whether decided or followed."""
+        if self.by is None:
+            return policy.with_weights({name: before.weight[name].value})
+        own = tuple(o for o in getattr(before.weight[name], self.by.value) if o.key == self.key)
+        return replace(policy, weights=tuple(self._with(w, own) if w.name == name else w for w in policy.weights))
+
+    def decides(self, policy: ValuePolicy, name: str) -> bool:
+        """Whether the weight has a value of its own there."""
+        return self.by is not None and any(o.key == self.key for o in getattr(policy.weight[name], self.by.value))
+
     def _decided(self, weight: Weight, changed: dict[str, float]) -> Weight:
         if weight.name not in changed:
             return weight

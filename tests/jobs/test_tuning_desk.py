@@ -1,7 +1,5 @@
 """The desk: what is moved is moved, what is promised is what `predict` says, and what is saved can be trusted."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import numpy as np
@@ -224,5 +222,3 @@ def test_two_desks_do_not_overwrite_each_other(desk):
 
 def test_the_curve_sums_to_what_is_examined(desk):
     assert desk._of(EVERYWHERE)._exposure.sum(axis=1) == pytest.approx(CURVE.sum())
-
-

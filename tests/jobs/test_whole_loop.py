@@ -95,7 +95,7 @@ def test_a_policy_is_tried_on_the_held_out_slates(run_folder):
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("notebook", ["1_one_request.ipynb"])
+@pytest.mark.parametrize("notebook", ["1_one_request.ipynb", "2_tune_the_value.ipynb"])
 def test_notebooks_run(run_folder, notebook, monkeypatch):
     monkeypatch.setitem(os.environ, "VALUE_MODEL_RUN", str(run_folder))
     book = nbformat.read(NOTEBOOKS / notebook, as_version=4)

@@ -1,0 +1,88 @@
+"""Check, save, history and rollback as widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import ipywidgets as widgets
+
+from jobs.tuning_desk import pages
+from jobs.tuning_desk.desk import Desk, Saved
+
+
+class Saving:
+    """Asks who and why; `done` is called when another policy is in force."""
+
+    def __init__(self, desk: Desk, *, clock: Callable[[], datetime], done: Callable[[], None]) -> None:
+        self._desk, self._clock, self._done = desk, clock, done
+        self.owner = _text("owner", "who answers for it")
+        self.reason = _text("reason", "why, for those who read it in a year")
+        self.despite = widgets.Checkbox(description="save although a guardrail is expected to break", indent=False)
+        self.check = _button("Run every check", "desk-check", "", self._check)
+        self.save = _button("Save as new version", "desk-save", "success", self._save)
+        self.number = widgets.Dropdown(description="version")
+        self.back = _button("Roll back to it", "desk-rollback", "warning", self._roll_back)
+        self.answer, self.changes, self.history = (widgets.HTML() for _ in range(3))
+        self.answer.add_class("desk-answer")
+        self.history.add_class("desk-history")
+        self.box = widgets.VBox(
+            [
+                widgets.HBox([self.owner, self.reason, self.despite]),
+                widgets.HBox([self.check, self.save]),
+                self.answer,
+                widgets.HTML("<b>What the file would change</b>"),
+                self.changes,
+                widgets.HTML("<b>History</b>"),
+                self.history,
+                widgets.HBox([self.number, self.back]),
+            ]
+        )
+        self.show()
+
+    def show(self) -> None:
+        """The draft's diff and the history as they are now."""
+        self.changes.value = pages.difference(self._desk.diff)
+        entries = self._desk.history()
+        self.history.value = pages.history(entries)
+        options = [(f"{e.number}: {e.version}, {e.reason}", e.number) for e in reversed(entries)]
+        if tuple(options) != tuple(self.number.options):
+            self.number.options = options
+        self.number.disabled = self.back.disabled = not options
+
+    def _check(self, _: object) -> None:
+        self.answer.value = pages.checks(self._desk.check())
+
+    def _save(self, _: object) -> None:
+        owner, reason, despite = self.owner.value, self.reason.value, self.despite.value
+        self._try(lambda: self._desk.save(owner, reason, now=self._clock(), despite=despite))
+
+    def _roll_back(self, _: object) -> None:
+        number, owner, reason = int(self.number.value), self.owner.value, self.reason.value
+        self._try(lambda: self._desk.rollback(number, owner, reason, now=self._clock()))
+
+    def _try(self, act: Callable[[], Saved]) -> None:
+        try:
+            saved = act()
+        except (ValueError, OSError) as error:
+            self.answer.value = pages.page(pages.note(str(error), kind="bad"))
+            return
+        entry = saved.entry
+        file = self._desk.versions.folder / entry.file
+        said = f"Version {entry.number} ({entry.version}) is in force; its file is {file}."
+        self.answer.value = pages.page(pages.note(said, kind="good")) + pages.difference(saved.diff)
+        self.reason.value, self.despite.value = "", False
+        self._done()
+
+
+def _text(name: str, hint: str) -> widgets.Text:
+    text = widgets.Text(description=name, placeholder=hint, layout=widgets.Layout(width="320px"))
+    text.add_class(f"desk-{name}")
+    return text
+
+
+def _button(label: str, name: str, style: str, pressed: Callable[[object], None]) -> widgets.Button:
+    button = widgets.Button(description=label, button_style=style, layout=widgets.Layout(width="180px"))
+    button.add_class(name)
+    button.on_click(pressed)
+    return button
