@@ -38,7 +38,7 @@ class Sweep:
             features = self._form.of(self._columns, mask=mask)
             absent = np.where(mask, 0.0, LOWEST)
             stacked = np.concatenate([np.where(mask, features, 0.0), absent[None]])
-            self._features = np.ascontiguousarray(stacked.transpose(1, 0, 2))  # [R, J + 1, n]
+            self._features = stacked.reshape(len(stacked), -1)  # [J + 1, R n]: one product for a block of slates
             if not np.isfinite(features[:, mask]).all():
                 self._features = None
 
@@ -84,13 +84,15 @@ class Sweep:
         part = {name: np.asarray(w)[weights] for name, w in weightings.items()}
         if self._features is not None and self._form is not None and all(w.ndim == 1 for w in part.values()):
             coefficients = np.column_stack([self._form.at(part), np.ones(weights.stop - weights.start)])
-            return np.matmul(coefficients, self._features[requests]).transpose(1, 0, 2)
+            width = self.mask.shape[1]
+            flat = coefficients @ self._features[:, requests.start * width : requests.stop * width]
+            return flat.reshape(len(flat), -1, width)
         lifted = {n: w[:, None, None] if w.ndim == 1 else w[:, requests, None] for n, w in part.items()}
         columns = {name: column[requests] for name, column in self._columns.items()}
         mask = self.mask[requests]
         values = evaluate(self.policy, columns, weights=lifted, mask=mask)
         values = np.broadcast_to(values, (weights.stop - weights.start, *mask.shape))
-        return np.where(mask & np.isfinite(values), values, LOWEST)
+        return np.where(mask & np.isfinite(values), values, LOWEST)  # a fresh array
 
     def _each(self, fill: Callable[[slice, slice], None], count: int, rows: int) -> None:
         """Run `fill` over blocks of weightings and requests."""
@@ -113,16 +115,19 @@ def _count(weightings: Weightings) -> int:
 
 
 def _best(values: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k highest along the last axis, highest first, the earlier one first among equals."""
+    """Columns of the k highest along the last axis, highest first, the earlier one first among equals.
+
+    `values` are spent: a fresh, contiguous array.
+    """
     bits = max(1, int(values.shape[-1] - 1).bit_length())
     full = np.int64((1 << bits) - 1)
+    raw = values.view(np.int64)
+    columns = np.arange(values.shape[-1])
     # A larger number in the low bits raises a positive value and lowers a negative one: hence the flip by sign.
-    keys = np.ascontiguousarray(values) + 0.0
-    raw = keys.view(np.int64)
-    positive = keys.min(initial=0.0) >= 0
-    flip: np.ndarray | np.int64 = full if positive else ~(raw >> 63) & full
+    values += 0.0  # -0 becomes 0
+    positive = values.min(initial=0.0) >= 0
     np.bitwise_and(raw, ~full, out=raw)
-    np.bitwise_or(raw, np.arange(values.shape[-1]) ^ flip, out=raw)
-    keys.sort(axis=-1)
-    last = np.ascontiguousarray(raw[..., : -k - 1 : -1])
+    np.bitwise_or(raw, columns ^ (full if positive else ~(raw >> 63) & full), out=raw)
+    values.sort(axis=-1)
+    last = raw[..., : -k - 1 : -1] if k < values.shape[-1] else raw[..., ::-1]
     return (last ^ (full if positive else ~(last >> 63) & full)) & full
