@@ -20,6 +20,6 @@ class RunConfig:
     test_share: float = 0.2  # last share of the slates: never trained on, never tuned on
     validation_share: float = 0.15  # last share of the rest: early stopping and calibration
     retrieval_epochs: int = 8
-    retrieval_pairs: int = 300_000  # the newest pairs of request and wish that the towers learn from
+    retrieval_pairs: int = 150_000  # the newest pairs of request and wish that the towers learn from
     ranker_epochs: int = 20
     policy: str = "default"  # a shipped value policy, or the path of one

@@ -1,8 +1,9 @@
 """Candidates as of each shopping trip, for data in which no list was recorded.
 
 For every sampled trip the retriever is asked what it would have proposed then: the counting sources know what came
-before the trip's week, histories and features what came before the trip, and the label is whether the shopper then
-ordered the candidate. Orders of items that were not proposed stay unseen; retrieval's recall says how many.
+before the four weeks that the trip falls into, histories and features what came before the trip. The label is whether
+the shopper then ordered the candidate; orders of items that were not proposed stay unseen: retrieval's recall says how
+many.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
 from retrieval.retriever import Retriever
 
-WEEK = 7 * 86_400_000_000  # microseconds
+BLOCK = 28 * 86_400_000_000  # microseconds: how long the counting sources go without an update
 CANDIDATES = 100  # of a trip
-TRAIN, VALIDATION, TEST = 4000, 1000, 1500  # sampled trips of each period
+TRAIN, VALIDATION, TEST = 2500, 600, 1000  # sampled trips of each period
 NEWEST = 3  # training trips are sampled from this many times as many newest ones
 
 
@@ -43,13 +44,13 @@ def trip_candidates(
 ) -> pa.Table:
     """SLATE rows of the trips (positions in `asked`) with their candidates at position 0; embeddings float32 [t, d]."""
     time = microseconds(asked.slates["time"])[trips]
-    week = time // WEEK
+    block = time // BLOCK
     counting = Counting(dataset, segment=segment_of(dataset))
     found, scores, names, sizes = [], [], [], []
     merged: Retriever | None = None
     for place, trip in enumerate(tqdm(trips.tolist(), desc="candidates as of each trip", unit="trip")):
-        if merged is None or week[place] != week[place - 1]:
-            counting.advance(int(week[place] * WEEK))
+        if merged is None or block[place] != block[place - 1]:
+            counting.advance(int(block[place] * BLOCK))
             merged = retriever(with_nearest(index, counting), blend=blend)
         proposed = merged.retrieve(asked.query(trip, embeddings[place]), k=CANDIDATES)
         found.append(proposed.items)
