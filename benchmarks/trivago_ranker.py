@@ -13,6 +13,8 @@ from benchmarks.trivago.lists import lists
 from benchmarks.trivago.rankers import NETWORK, TRAINING, Bar, compare, measures, mmoe_predictions
 
 NAME, SEED = "trivago_ranker", 0
+# Without the loss on clicked rows cvr AUC stays .03-.04 lower on the validation period, all else alike.
+AS_SERVED = replace(TRAINING, clicked_weight=0.1)
 SHOWN = (
     Bar("ctr.auc", "click AUC", ">= 0.802"),
     Bar("ctr.ndcg@10", "click NDCG@10", ">= 0.627"),
@@ -34,13 +36,13 @@ UNKNOWN = (
 def position_shown() -> list[Measure]:
     data = lists("as_served", benchmark=NAME, shown=True)
     network = replace(NETWORK, position_factors=4)
-    mmoe = mmoe_predictions(data, shown=True, network=network, training=TRAINING, seed=SEED)
+    mmoe = mmoe_predictions(data, shown=True, network=network, training=AS_SERVED, seed=SEED)
     return measures(compare(data, mmoe, seed=SEED), SHOWN, prefix="position shown: ")
 
 
 def position_unknown() -> list[Measure]:
     data = lists("as_served", benchmark=NAME, shown=False)
-    training = replace(TRAINING, position_dropout=0.5)
+    training = replace(AS_SERVED, position_dropout=0.5)
     mmoe = mmoe_predictions(data, shown=False, network=NETWORK, training=training, seed=SEED)
     return measures(compare(data, mmoe, seed=SEED), UNKNOWN, prefix="position unknown: ")
 
