@@ -28,8 +28,8 @@ from value_model.tuning import (
 )
 from value_model.tuning.tune import explore
 
-SEEDS, LOGGED, FRESH = range(20), 20_000, 6_000
-TRIALS, TRUE_TRIALS = 96, 128
+SEEDS, LOGGED, FRESH = range(20), 12_000, 6_000
+TRIALS, TRUE_TRIALS = 240, 240
 GOAL = Goal(
     "gmv",
     (

@@ -86,7 +86,7 @@ class ShadowPrice:
         what = "point" if self.step == 0.01 else f"{self.step:g}"
         return (
             f"one more {what} of {self.constraint.metric} costs {cost[0]:.3g} [{cost[1]:.3g}, {cost[2]:.3g}] "
-            f"{self.objective} ({self.unit}) per 1000 requests"
+            f"{self.unit.split(' / ')[0]} of {self.objective} per 1000 requests"
         )
 
 
@@ -132,7 +132,8 @@ def shadow_price(
         return None
     metric = {m.name: m for m in fresh.metrics}[objective]
     price = _slope(fresh, weights, mixes[0], mixes[1], objective, constraint, rng=rng)
-    return ShadowPrice(constraint, objective, metric.unit, step, price)
+    unit = metric.unit.replace("currency", fresh.policy.currency)
+    return ShadowPrice(constraint, objective, unit, step, price)
 
 
 def value_of(score: Score, constraint: Constraint) -> np.ndarray:

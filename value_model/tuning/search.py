@@ -31,8 +31,8 @@ class SearchConfig:
 
     trials: int = 240
     batch: int = 16  # trials asked for at once
-    polish: float = 0.4  # share of the trials that step from the best found so far
-    step: float = 0.25  # sd of those steps, in log weight
+    polish: float = 0.5  # share of the trials that step from the best found so far
+    steps: tuple[float, ...] = (0.08, 0.25, 0.6)  # sd of those steps, in log weight, in turn
     objective_z: float = 0.5  # standard errors taken off the objective: a lead must be sure, not lucky
     storage: str | None = None
     study: str = "weights"
@@ -166,7 +166,8 @@ class Search:
     def _steps(self, size: int) -> list[dict[str, float]]:
         """Log-normal steps from the best feasible trial, or the least infeasible."""
         best = max(self.done, key=lambda t: (-max([0.0, *t.constraints.values()]), t.value))
-        drawn = np.exp(self._rng.normal(0, self._config.step, (size, len(self._where.names))))
+        width = np.resize(self._config.steps, (size, 1))
+        drawn = np.exp(width * self._rng.normal(size=(size, len(self._where.names))))
         steps = [dict(zip(self._where.names, row, strict=True)) for row in drawn.tolist()]
         return [self._within({name: best.params[name] * s for name, s in step.items()}) for step in steps]
 
