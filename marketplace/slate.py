@@ -12,19 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from itertools import accumulate, chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from marketplace import slates as columns
-from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, SchemaError
-
-LIST_MAPS = ("numeric", "categorical", "predictions")
-SCALAR_MAPS = ("context", "weights")
-SCALARS = tuple(f.name for f in REQUEST_FIELDS if not pa.types.is_map(f.type))
-ITEM_LISTS = tuple(f.name for f in ITEM_FIELDS if not pa.types.is_map(f.type))
+from marketplace.schema import SLATE, SchemaError
+from marketplace.slate_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,34 +101,6 @@ def _same(a: Any, b: Any) -> bool:
 def slates_to_table(slates: Sequence[Slate]) -> pa.Table:
     """The slates as rows of SLATE, in the order given."""
     return pa.Table.from_batches([slates_to_batch(slates)]).cast(SLATE)
-
-
-def slates_to_batch(slates: Sequence[Slate]) -> pa.RecordBatch:
-    """The same rows in `columns.PLAIN_SLATE`: text instead of dictionaries, which is cheaper for a single slate."""
-    return pa.RecordBatch.from_arrays(
-        [_to_array(slates, f.name, f.type) for f in columns.PLAIN_SLATE], schema=columns.PLAIN_SLATE
-    )
-
-
-def _to_array(slates: Sequence[Slate], name: str, kind: pa.DataType) -> pa.Array:
-    cells = [getattr(slate, name) for slate in slates]
-    if name in ITEM_LISTS:
-        return _lists(cells, kind)
-    if name in LIST_MAPS or name in SCALAR_MAPS:
-        keys = pa.array(list(chain.from_iterable(cells)), pa.string())
-        values = list(chain.from_iterable(cell.values() for cell in cells))
-        items = _lists(values, kind.item_type) if name in LIST_MAPS else pa.array(values, kind.item_type)
-        return pa.MapArray.from_arrays(_offsets(cells), keys, items, type=kind)
-    return pa.array(cells, kind)
-
-
-def _lists(cells: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
-    flat = np.concatenate(cells) if cells else np.array([], object)
-    return pa.ListArray.from_arrays(_offsets(cells), pa.array(flat, kind.value_type), type=kind)
-
-
-def _offsets(cells: Sequence[Any]) -> pa.Array:
-    return pa.array(list(accumulate(map(len, cells), initial=0)), pa.int32())
 
 
 def table_to_slates(table: pa.Table) -> list[Slate]:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from time import monotonic, sleep
@@ -45,6 +45,7 @@ ARRIVED = "WHERE arrival > ? AND time >= ? ORDER BY arrival LIMIT ?"
 PLAIN_FEEDBACK = pa.schema(
     [f.with_type(pa.int64() if pa.types.is_timestamp(f.type) else plain(f.type)) for f in FEEDBACK]
 )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CODEC = pa.Codec("lz4_raw")
 
 
@@ -69,7 +70,7 @@ class SqliteLog:
 
     def append(self, slate: Slate) -> None:
         batch = slates_to_batch([slate])
-        row = (slate.request_id, batch["time"].cast(pa.int64())[0].as_py(), _pack(batch))
+        row = (slate.request_id, (slate.time - EPOCH) // timedelta(microseconds=1), _pack(batch))
         try:
             with self._open() as connection:
                 connection.execute(ADD_SLATE, row)
