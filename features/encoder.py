@@ -85,6 +85,15 @@ class Encoder:
         rows = max((len(column) for column in columns.values()), default=0)
         return EncodedItems(self.spec, _stack(codes, rows), np.concatenate([_stack([], rows), *lists], axis=1))
 
+    def code(self, feature: Feature, value: str | None) -> int:
+        """The code of one category."""
+        return self._index[vocabulary(feature)].get(value, UNKNOWN) if value else MISSING
+
+    def row(self, feature: Feature, values: list[str]) -> list[int]:
+        """The codes of one list, as `list_codes` gives them."""
+        codes = [self.code(feature, value) for value in values[-feature.length :]]
+        return codes + [MISSING] * (feature.length - len(codes))
+
     def codes(self, feature: Feature, values: pa.Array) -> np.ndarray:
         """int32 codes of a category column."""
         if pa.types.is_dictionary(values.type):
@@ -94,7 +103,7 @@ class Encoder:
             indices = values.indices.fill_null(len(names)) if missing.any() else values.indices
             return codes[indices.to_numpy(zero_copy_only=False)]
         if len(values) <= 2:  # one request: a dictionary look-up beats a hash table built for it
-            return np.array([self._code(feature, value) for value in values.to_pylist()], np.int32)
+            return np.array([self.code(feature, value) for value in values.to_pylist()], np.int32)
         known = pc.index_in(values, self._arrays[vocabulary(feature)])
         code = pc.add(known.fill_null(UNKNOWN - FIRST), FIRST).to_numpy(zero_copy_only=False).astype(np.int32)
         code[pc.equal(values, "").fill_null(True).to_numpy(zero_copy_only=False)] = MISSING
@@ -133,9 +142,6 @@ class Encoder:
             np.concatenate([_stack([], rows), *lists], axis=1),
             _stack(numbers, rows, np.float32),
         )
-
-    def _code(self, feature: Feature, value: str | None) -> int:
-        return self._index[vocabulary(feature)].get(value, UNKNOWN) if value else MISSING
 
     @cached_property
     def _arrays(self) -> dict[str, pa.Array]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,25 @@ from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, Model
 
 FORMULAS = {Group.USER: formulas.USER, Group.ITEM: formulas.ITEM, Group.CROSS: formulas.CROSS}
 HISTORIES = {"history_items": "item_id", "history_categories": "category", "history_merchants": "merchant_id"}
+WORDS = pa.list_(pa.string())
 REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "user_country", "user_segment")
+
+
+class Said(Mapping[str, pa.Array]):
+    """The text of a single request: Python values in `plain`, as Arrow arrays of one entry where somebody asks."""
+
+    def __init__(self, plain: Mapping[str, str | list[str] | None]) -> None:
+        self.plain = plain
+
+    def __getitem__(self, name: str) -> pa.Array:
+        value = self.plain[name]
+        return pa.array([value], WORDS if isinstance(value, list) else pa.string())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +63,12 @@ class Known:
 
     def numbers(self, group: Group) -> np.ndarray:
         """float32 [R or N, numbers of the group], in spec order."""
-        columns = [self._number(feature) for feature in self.spec.select(group, Kind.NUMBER)]
+        features = self.spec.select(group, Kind.NUMBER)
         rows = len(self.state.time) if group is Group.USER else len(self.state.item)
-        return np.stack(columns, axis=1) if columns else np.zeros((rows, 0), np.float32)
+        packed = np.empty((rows, len(features)), np.float32)
+        for column, feature in enumerate(features):
+            packed[:, column] = self._number(feature)
+        return packed
 
     def inputs(self, encoder: Encoder, items: EncodedItems) -> ModelInputs:
         """Model inputs without building a frame; rows must be of the catalogue that `items` encodes."""
@@ -77,20 +99,33 @@ class Known:
             request=np.zeros(0, np.int32),
         )
 
+    def own(self, name: str) -> str | list[str] | None:
+        """The first request's own category, or words, `name`; None where it is missing or unknown."""
+        if isinstance(self.text, Said):
+            return self.text.plain.get(name)
+        return self.text[name][0].as_py() if name in self.text else None
+
     def _user_codes(self, encoder: Encoder, items: EncodedItems) -> tuple[np.ndarray, np.ndarray]:
-        columns = [
-            encoder.codes(feature, self.text[feature.name]) for feature in self.spec.select(Group.USER, Kind.CATEGORY)
-        ]
-        lists = []
+        codes, requests = [], len(self.state.time)
+        for feature in self.spec.select(Group.USER, Kind.CATEGORY):
+            codes.append(self._own_codes(feature, encoder))
+        lists = [np.zeros((requests, 0), np.int32)]
         for feature in self.spec.select(Group.USER, Kind.CATEGORIES):
             if feature.name in HISTORIES:
                 code = items.of(HISTORIES[feature.name])
                 lists.append(np.where(self.history >= 0, code[self.history], 0)[:, : feature.length])
             else:
-                lists.append(encoder.list_codes(feature, self.text[feature.name]))
-        requests = len(self.state.time)
-        empty = np.zeros((requests, 0), np.int32)
-        return np.stack(columns, axis=1) if columns else empty, np.concatenate([empty, *lists], axis=1)
+                lists.append(self._own_codes(feature, encoder))
+        return np.stack(codes, axis=1) if codes else lists[0], np.concatenate(lists, axis=1)
+
+    def _own_codes(self, feature: Feature, encoder: Encoder) -> np.ndarray:
+        """int32 [R] or [R, length]; one request's text is looked up word by word, without making Arrow arrays of it."""
+        if not isinstance(self.text, Said):
+            encode = encoder.codes if feature.kind is Kind.CATEGORY else encoder.list_codes
+            return encode(feature, self.text[feature.name])
+        value = self.text.plain[feature.name]
+        code = encoder.row(feature, value) if isinstance(value, list) else encoder.code(feature, value)
+        return np.array([code], np.int32)
 
     @cached_property
     def _values(self) -> dict[str, np.ndarray]:
@@ -98,8 +133,7 @@ class Known:
 
     def _number(self, feature: Feature) -> np.ndarray:
         if feature.name not in self._values:
-            value = FORMULAS[feature.group][feature.name](self.state)
-            self._values[feature.name] = np.asarray(value).astype(np.float32)
+            self._values[feature.name] = np.asarray(FORMULAS[feature.group][feature.name](self.state))
         return self._values[feature.name]
 
     def _offsets(self, keep: np.ndarray | None) -> np.ndarray:
@@ -110,7 +144,7 @@ class Known:
     def _column(self, feature: Feature, keep: np.ndarray | None) -> pa.Array:
         rowwise = feature.group is not Group.USER and keep is not None
         if feature.kind is Kind.NUMBER:
-            values = self._number(feature)
+            values = self._number(feature).astype(np.float32)
             return pa.array(values[keep] if rowwise else values)
         if feature.group is Group.USER:
             return self._history(HISTORIES[feature.name]) if feature.name in HISTORIES else self.text[feature.name]
@@ -131,14 +165,19 @@ def context_features(spec: FeatureSpec) -> list[str]:
 def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
     """The state of N rows that the catalogue knows: `item` int32 rows (-1 = not in it), `price` as shown."""
     known = item >= 0
+    every = bool(known.all())
+
+    def read(values: np.ndarray, missing: float) -> np.ndarray:
+        return values[item] if every else np.where(known, values[item], missing)
+
     return {
         "item": item,
         "price": price,
-        "category": np.where(known, catalogue.category[item], -1),
-        "merchant": np.where(known, catalogue.merchant[item], -1),
-        "category_price": np.where(known, catalogue.category_price[item], np.nan),
-        "launched": np.where(known, catalogue.launched[item], NEVER),
-        "rates": {name: np.where(known, rate[item], np.nan) for name, rate in catalogue.rates.items()},
+        "category": read(catalogue.category, -1),
+        "merchant": read(catalogue.merchant, -1),
+        "category_price": read(catalogue.category_price, np.nan),
+        "launched": read(catalogue.launched, NEVER),
+        "rates": {name: read(rate, np.nan) for name, rate in catalogue.rates.items()},
     }
 
 
@@ -161,6 +200,17 @@ def catalogue_columns(catalogue: Catalogue, spec: FeatureSpec) -> dict[str, pa.A
     kinds = (Kind.CATEGORY, Kind.CATEGORIES)
     names = [feature.name for kind in kinds for feature in spec.select(Group.ITEM, kind)]
     return {name: item_column(name, catalogue, rows) for name in names}
+
+
+def item_numbers(catalogue: Catalogue, spec: FeatureSpec) -> np.ndarray:
+    """float32 [n, item numbers]: the item numbers of every catalogue row, at the catalogue's price."""
+    rows = np.arange(len(catalogue), dtype=np.int32)
+    facts = SimpleNamespace(**item_facts(rows, catalogue.price, catalogue))
+    features = spec.select(Group.ITEM, Kind.NUMBER)
+    packed = np.empty((len(rows), len(features)), np.float32)
+    for column, feature in enumerate(features):
+        packed[:, column] = formulas.ITEM[feature.name](facts)  # type: ignore[arg-type]
+    return packed
 
 
 def item_column(name: str, catalogue: Catalogue, rows: np.ndarray) -> pa.Array:

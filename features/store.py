@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from features.asof import NEVER, Timeline
-from features.catalogue import Catalogue, tokenise
+from features.catalogue import Catalogue, words
 from features.formulas import State
-from features.known import Known, context_features, item_facts, last_facts
-from features.shopper import Shopper, Shoppers, remembered
+from features.known import Known, Said, context_features, item_facts, last_facts
+from features.shopper import NOBODY, Shopper, Shoppers, remembered
 from features.spec import FeatureSpec
 from features.touches import HALF_LIFE, TOUCHES, WEIGHTS, Touches
 from marketplace import slates as columns
@@ -68,8 +70,13 @@ class FeatureStore(Protocol):
         """int32: catalogue rows of the distinct items the user touched last, newest last."""
         ...
 
-    def known(self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None) -> Known:
-        """What is known of `request` and candidates (int32 catalogue rows); `price` None = the catalogue's."""
+    def known(
+        self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None, asked: Known | None = None
+    ) -> Known:
+        """What is known of `request` and candidates (int32 catalogue rows); `price` None = the catalogue's.
+
+        `asked` is the answer for the same request without candidates, which is then not looked up again.
+        """
         ...
 
 
@@ -128,24 +135,46 @@ class MemoryStore:
         history = self._shoppers.get(user_id).history
         return history[history >= 0]
 
-    def known(self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None) -> Known:
+    def known(
+        self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None, asked: Known | None = None
+    ) -> Known:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
         shopper = self._shoppers.get(request.user_id)
-        history = shopper.history[None, :]
-        time = (request.time - EPOCH) // RESOLUTION
-        counts: dict[str, Any] = {f"user_{kind}s": shopper.totals[k : k + 1] for k, kind in enumerate(TOUCHES)}
-        state = State(
+        asked = self._asked(request, shopper) if asked is None else asked
+        if len(rows) == 0:
+            return asked
+        state = replace(
+            asked.state,
             offsets=np.array([0, len(rows)]),
             request=np.zeros(len(rows), np.int64),
-            time=np.array([time]),
+            **item_facts(rows, self.catalogue.price[rows] if price is None else price, self.catalogue),
+            **self._pairs(shopper, rows),
+            **self._counters(rows, int(asked.state.time[0])),
+        )
+        return replace(asked, state=state)
+
+    def _asked(self, request: Asked, shopper: Shopper) -> Known:
+        """What is known of a request that has no candidates yet."""
+        history = shopper.history[None, :]
+        counts: dict[str, Any] = {f"user_{kind}s": shopper.totals[k : k + 1] for k, kind in enumerate(TOUCHES)}
+        everywhere: dict[str, Any] = {f"all_{name}": np.array([value]) for name, value in self._all.items()}
+        state = State(
+            offsets=np.zeros(2, np.int64),
+            request=np.zeros(0, np.int64),
+            time=np.array([(request.time - EPOCH) // RESOLUTION]),
             user_last=np.array([shopper.touched]),
             **counts,
             **last_facts(history, self.catalogue),
-            **item_facts(rows, self.catalogue.price[rows] if price is None else price, self.catalogue),
-            **self._pairs(shopper, rows),
-            **self._counters(rows, time),
+            **everywhere,
+            **self._nothing,
         )
-        return Known(self.spec, self.catalogue, state, self._text(request), history)
+        return Known(self.spec, self.catalogue, state, self._said(request), history)
+
+    @cached_property
+    def _nothing(self) -> dict[str, Any]:
+        """The state's columns over no rows."""
+        rows = np.zeros(0, np.int32)
+        return item_facts(rows, np.zeros(0), self.catalogue) | self._pairs(NOBODY, rows) | self._counters(rows, 0)
 
     def save(self, path: Path) -> None:
         """Write everything remembered to one .npz file."""
@@ -195,27 +224,35 @@ class MemoryStore:
         self._popular_at[items] = now
 
     def _counters(self, rows: np.ndarray, time: int) -> dict[str, Any]:
-        known = rows >= 0
-        counters = {name: np.where(known, values[rows], 0.0) for name, values in self._items.items()}
+        unknown = np.flatnonzero(rows < 0)
+        counters = {name: values[rows] for name, values in self._items.items()}
+        for values in counters.values():
+            values[unknown] = 0.0
         counters["popularity"] *= np.exp2(-(time - self._popular_at[rows]) / HALF_LIFE)
-        return counters | {f"all_{name}": np.array([value]) for name, value in self._all.items()}
+        return counters
 
     def _pairs(self, shopper: Shopper, rows: np.ndarray) -> dict[str, Any]:
         place, found = shopper.find(rows)
-        counts = np.zeros((len(rows), len(TOUCHES)))
-        counts[found] = shopper.counts[place[found]]
+        counts = np.zeros((len(TOUCHES), len(rows)))
+        counts[:, found] = shopper.counts[place[found]].T
         last = np.full(len(rows), NEVER)
         last[found] = shopper.last[place[found]]
-        result: dict[str, Any] = {f"pair_{kind}s": counts[:, k] for k, kind in enumerate(TOUCHES)}
+        result: dict[str, Any] = {f"pair_{kind}s": counts[k] for k, kind in enumerate(TOUCHES)}
         result["pair_last"] = last
-        for name, code in (("category", self.catalogue.category), ("merchant", self.catalogue.merchant)):
-            touches = np.bincount(code[shopper.item], shopper.touches, minlength=int(code.max(initial=0)) + 1)
-            result[f"{name}_touches"] = np.where(rows >= 0, touches[code[rows]], 0.0)
+        catalogue, unknown = self.catalogue, np.flatnonzero(rows < 0)
+        groups = {
+            "category": (catalogue.category, len(catalogue.category_names)),
+            "merchant": (catalogue.merchant, len(catalogue.merchant_names)),
+        }
+        for name, (code, size) in groups.items():
+            own = np.bincount(code[shopper.item], shopper.touches, minlength=size)[code[rows]]
+            own[unknown] = 0.0
+            result[f"{name}_touches"] = own
         return result
 
-    def _text(self, request: Asked) -> dict[str, pa.Array]:
+    def _said(self, request: Asked) -> Said:
         country, segment = self._profile.get(request.user_id, (None, None))
-        direct = {
+        plain: dict[str, str | list[str] | None] = {
             "user_id": request.user_id,
             "surface": request.surface,
             "page_merchant": request.page_merchant_id,
@@ -223,9 +260,8 @@ class MemoryStore:
             "user_country": country,
             "user_segment": segment,
         }
-        direct |= {name: request.context.get(name) for name in self._context}
-        text = {name: pa.array([value], pa.string()) for name, value in direct.items()}
-        return text | {"query_tokens": tokenise(pa.array([request.query], pa.string()))}
+        plain |= {name: request.context.get(name) for name in self._context}
+        return Said(plain | {"query_tokens": words(request.query)})
 
     def _fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self.catalogue.item_id.to_pylist()).encode()).hexdigest()
