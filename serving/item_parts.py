@@ -11,13 +11,13 @@ from collections.abc import Callable
 import numpy as np
 
 CAPACITY = 65_536  # items kept; memory is touched as slots fill
-LEAST = 2  # rows a call: a matrix product of a single row may round differently from the same row among others
+TILE = 16  # rows: calls are padded to a multiple, since the last few values of a call may round differently from others
 
 Compute = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class ItemParts:
-    """A direct-mapped store of float32 parts [H] by item; `compute(codes, lists, numbers)` gives [n, H]."""
+    """A direct-mapped store of float32 parts [H] by item; `compute(codes, lists, numbers)` gives [n, H] of n rows."""
 
     def __init__(self, compute: Compute, *, part_width: int, capacity: int = CAPACITY) -> None:
         self._compute, self._capacity = compute, capacity
@@ -29,26 +29,43 @@ class ItemParts:
     def of(
         self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray, *, items: np.ndarray | None = None
     ) -> np.ndarray:
-        """Parts float32 [n, H]; `items` int32 [n] are catalogue rows, None = compute everything and keep nothing."""
+        """Parts float32 [tiled(n), H], of which the first n count.
+
+        `items` int32 [n] are catalogue rows, None = compute everything and keep nothing.
+        """
         if items is None:
             return self._fresh(codes, lists, numbers)
+        n = len(items)
         slots = items % self._capacity
         inputs = np.concatenate([codes, lists, np.ascontiguousarray(numbers).view(np.int32)], axis=1)
         if self._inputs.shape[1] != inputs.shape[1]:
             self._inputs = np.empty((self._capacity, inputs.shape[1]), np.int32)
         kept = self._filled[slots] & (self._inputs[slots] == inputs).all(axis=1)
-        parts = self._parts[slots]
+        parts = np.empty((tiled(n), self._parts.shape[1]), np.float32)
+        parts[n:] = 0.0
+        np.take(self._parts, slots, axis=0, out=parts[:n], mode="clip")
         if not kept.all():
             new = np.flatnonzero(~kept)
-            parts[new] = self._fresh(codes[new], lists[new], numbers[new])
+            parts[new] = self._fresh(codes[new], lists[new], numbers[new])[: len(new)]
             # Candidates that share a slot overwrite each other in order, inputs and part alike.
             self._parts[slots[new]], self._inputs[slots[new]] = parts[new], inputs[new]
             self._filled[slots[new]] = True
         return parts
 
     def _fresh(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        n = len(codes)
-        self.computed += n
-        if n < LEAST:
-            codes, lists, numbers = (np.repeat(column, LEAST, axis=0) for column in (codes, lists, numbers))
-        return self._compute(codes, lists, numbers)[:n]
+        self.computed += len(codes)
+        return self._compute(padded(codes), padded(lists), padded(numbers))
+
+
+def tiled(n: int) -> int:
+    """n, or the next multiple of TILE."""
+    return n + -n % TILE
+
+
+def padded(rows: np.ndarray) -> np.ndarray:
+    """[tiled(n), ...]: rows of zeros at the end."""
+    if len(rows) == tiled(len(rows)):
+        return rows
+    longer = np.zeros((tiled(len(rows)), *rows.shape[1:]), rows.dtype)
+    longer[: len(rows)] = rows
+    return longer

@@ -14,9 +14,11 @@ import numpy as np
 import onnxruntime
 
 from features.spec import FeatureSpec, ModelInputs
-from serving.item_parts import CAPACITY, ItemParts
+from serving.item_parts import CAPACITY, ItemParts, padded
 from serving.manifest import agree
 from serving.scorer import ITEM_INPUTS, input_widths
+
+PER_ROW = ("cross_numbers", "request")
 
 
 def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -45,11 +47,13 @@ class OnnxScorer:
         return tuple(self._names)
 
     def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
-        """float64 [N] a head."""
+        """float64 [N] a head; a row's predictions are the same bits whichever rows it is scored with."""
         item_part = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
         given = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
+        given |= {name: padded(given[name]) for name in PER_ROW if name in given}
         found = self._heads.run(self._names, given | {"item_part": item_part})
-        return {name: values.astype(np.float64) for name, values in zip(self._names, found, strict=True)}
+        n = len(inputs.request)
+        return {name: values[:n].astype(np.float64) for name, values in zip(self._names, found, strict=True)}
 
     def check(self, spec: FeatureSpec) -> None:
         """Raise BundleError where a graph takes inputs of another width than `spec` gives."""

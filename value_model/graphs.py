@@ -72,4 +72,5 @@ def calibrate(calibrator: Calibrator | None, predicted: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(calibrator.slope * z + calibrator.intercept)
     x, y = np.array(calibrator.x, np.float32), np.array(calibrator.y, np.float32)
     ramps = tf.clip_by_value((z[:, None] - x[:-1]) / np.diff(x), 0.0, 1.0)
-    return y[0] + tf.reduce_sum(ramps * np.diff(y), axis=1)
+    # A product, not a sum along each row: a sum's rounding depends on where in memory the row lies.
+    return y[0] + tf.linalg.matvec(ramps, np.diff(y))

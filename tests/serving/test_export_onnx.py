@@ -62,6 +62,23 @@ def test_kept_item_parts_give_the_same_bits_in_any_company(exported):
         assert np.array_equal(values, fresh[head])
 
 
+def test_a_row_is_predicted_with_the_same_bits_in_any_company(tmp_path):
+    """Lines of a number of points that is no multiple of a vector's width: sums along rows would differ."""
+    points = np.linspace(-6, 2, 60)
+    line = Calibrator("isotonic", x=tuple(points), y=tuple(1 / (1 + np.exp(-points))))
+    ranker = small_ranker()
+    export_onnx(ranker, Graphs(ranker, Calibration({"ctr": line, "cvr": line})), folder=tmp_path)
+    scorer, rng = OnnxScorer(tmp_path), np.random.default_rng(3)
+    probe = probe_inputs(ranker, rows=500, rng=rng)
+    everyone = scorer.score(probe)
+    names = ("item_codes", "item_lists", "item_numbers", "cross_numbers", "request")
+    for n in (1, 2, 37, 100, 112, 499):
+        chosen = np.sort(rng.choice(500, n, replace=False))
+        some = scorer.score(dataclasses.replace(probe, **{name: getattr(probe, name)[chosen] for name in names}))
+        for head, values in some.items():
+            assert np.array_equal(values, everyone[head][chosen]), (n, head)
+
+
 def test_an_item_is_computed_once_until_its_inputs_change(exported):
     ranker, folder, _ = exported
     probe = probe_inputs(ranker, rows=20, rng=np.random.default_rng(3))
