@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from benchmarks.record import Measure, record
-from marketplace.slate import Slate
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
+from serving.finder import Finder, Found
 from serving.onnx_scorer import session
 from serving.request import Request
 
@@ -50,7 +51,9 @@ def main() -> None:
 def measured(folder: Path, home: Path) -> list[Measure]:
     bundle = load_bundle(folder)
     built = build_engine(bundle, log=SqliteLog(home / "log.sqlite"))
-    engine = RankingEngine(built.parts, store=built.store, log=built.log, clock=time.process_time)
+    noted = Noted(built.parts.finder)
+    parts = replace(built.parts, finder=noted)
+    engine = RankingEngine(parts, store=built.store, log=built.log, clock=time.process_time)
     whole = session(folder.with_name("whole.onnx"))
     rng, users = np.random.default_rng(SEED), bundle.catalogue.users["user_id"].to_pylist()
     seconds: dict[str, list[float]] = {}
@@ -63,18 +66,30 @@ def measured(folder: Path, home: Path) -> list[Measure]:
             user_id=users[rng.integers(len(users))],
             context={"country": "SA", "device": "app"},
         )
-        slate, spent = timed(lambda request=request: engine.rank(request), name="whole engine")
+        _, spent = timed(lambda request=request: engine.rank(request), name="whole engine")
         row = {f"stage {stage}, cpu": value for stage, value in engine.seconds.items()}
-        row |= spent | bare(engine, whole, request, slate)
+        row |= spent | bare(engine, whole, request, noted.rows)
         if number >= WARM:
             for name, value in row.items():
                 seconds.setdefault(name, []).append(value)
-    return table(seconds, candidates=len(slate))
+    return table(seconds, candidates=len(noted.rows))
 
 
-def bare(engine: RankingEngine, whole: InferenceSession, request: Request, slate: Slate) -> dict[str, float]:
-    """Seconds of the model call and the index search alone, for the same request."""
-    rows = engine.parts.shelf.rows(slate.item_id)
+class Noted(Finder):
+    """A finder that remembers which candidates it found last."""
+
+    def __init__(self, finder: Finder) -> None:
+        self.__dict__.update(finder.__dict__)
+        self.rows = np.empty(0, np.int32)
+
+    def find(self, *args: Any, **settings: Any) -> Found:
+        found = super().find(*args, **settings)
+        self.rows = found.rows
+        return found
+
+
+def bare(engine: RankingEngine, whole: InferenceSession, request: Request, rows: np.ndarray) -> dict[str, float]:
+    """Seconds of the model call and the index search alone, for the same request and candidates."""
     inputs = engine.store.known(request, rows).inputs(engine.parts.encoder, engine.parts.shelf.encoded)
     feed = {given.name: getattr(inputs, given.name) for given in whole.get_inputs()}
     query = engine.parts.finder.embed(inputs)[None]

@@ -22,7 +22,7 @@ def recommend(folder: Path, *, user: str | None, surface: str, k: int) -> None:
     asked = RecommendRequest(**question(bundle, user=user, surface=surface, k=k))
     request = asked.to_request(request_id=uuid.uuid4().hex, now=known_until(bundle))
     slate = engine.rank(request)
-    answer = slate_answer(slate, candidates=None, contributions=engine.explain(slate))
+    answer = slate_answer(slate, contributions=engine.explain(slate))
     print_answer(answer, names=names(bundle.catalogue))
 
 

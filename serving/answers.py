@@ -11,6 +11,7 @@ import pyarrow as pa
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import Slate
 from serving.payloads import FeedbackRequest
+from serving.slates import considered
 
 VERSIONS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
 FEEDBACK_COLUMNS = (
@@ -27,19 +28,21 @@ FEEDBACK_COLUMNS = (
 
 
 def slate_answer(
-    slate: Slate, *, candidates: Sequence[str] | None, contributions: Mapping[str, np.ndarray] | None
+    slate: Slate, *, unknown: Sequence[str] = (), contributions: Mapping[str, np.ndarray] | None
 ) -> dict[str, Any]:
-    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson."""
+    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson.
+
+    `unknown`: the caller's candidates that the catalogue does not hold.
+    """
     shown = np.flatnonzero(slate.position > 0)
     shown = shown[np.argsort(slate.position[shown], kind="stable")]
-    scored = set(slate.item_id.tolist()) if candidates is not None else set()
     return {
         "request_id": slate.request_id,
         "time": slate.time,
         "surface": slate.surface,
         "currency": slate.currency,
-        "considered": len(slate),
-        "unknown_candidates": [name for name in candidates or () if name not in scored],
+        "considered": considered(slate),
+        "unknown_candidates": list(unknown),
         "versions": {name: getattr(slate, f"{name}_version") for name in VERSIONS},
         "items": _items(slate, shown, contributions),
     }

@@ -20,6 +20,7 @@ from serving.metrics import Metrics
 from serving.openapi import document
 from serving.request import UnknownName
 from serving.service import NotReady, Services
+from serving.slates import considered
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
 Payload = TypeVar("Payload", bound=payloads.Strict)
@@ -60,9 +61,9 @@ def _add_rankings(app: Flask, services: Services, counts: Metrics, clock: Callab
         wanted = asked.to_request(request_id=uuid.uuid4().hex, now=now)
         slate = service.rank(wanted)
         counts.observe_stages(service.seconds)
-        counts.candidates.inc(len(slate.item_id))
+        counts.candidates.inc(considered(slate))
         terms = service.explain(slate) if asked.explain else None
-        return _json(answers.slate_answer(slate, candidates=wanted.candidates, contributions=terms))
+        return _json(answers.slate_answer(slate, unknown=service.unknown(wanted), contributions=terms))
 
     @app.post("/v1/recommend")
     def recommend() -> Response:

@@ -29,6 +29,7 @@ from marketplace.dataset import Dataset
 from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
+from serving.choosing import Chooser
 from serving.config import ServingConfig
 from serving.engine import Parts, RankingEngine
 from serving.finder import Finder
@@ -41,8 +42,6 @@ from serving.shelf import Shelf
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import MerchantTable
-from value_model.policy import Greedy, SlatePolicy
-from value_model.slate_policies.plackett_luce import PlackettLuce
 
 AGAIN = "Export the whole bundle again; do not mix parts of several."
 
@@ -100,8 +99,11 @@ def build_engine(
     catalogue = Catalogue.of(bundle.catalogue) if store is None else store.catalogue
     shelf = Shelf.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
     scorer = scorer or _scorer(bundle)
-    valuation = _valuation(bundle, catalogue)
+    merchants = MerchantTable.from_table(bundle.catalogue.merchants)
+    merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
+    valuation = Valuation(bundle.policy, merchants, merchant=merchant)
     valuation.check(scorer.heads)
+    index = _index(bundle, shelf)
     parts = Parts(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
@@ -110,16 +112,18 @@ def build_engine(
         config=bundle.config,
         encoder=bundle.encoder,
         shelf=shelf,
-        finder=_finder(bundle, shelf),
+        finder=_finder(bundle, shelf, index),
         scorer=scorer,
         valuation=valuation,
-        slate_policy=slate_policy(bundle.config),
+        chooser=Chooser(
+            bundle.policy,
+            bundle.config,
+            shelf,
+            joined=merchants.joined[merchant],
+            embeddings=None if index is None else index.embeddings,
+        ),
     )
     return RankingEngine(parts, store=store or _store(bundle, catalogue), log=log)
-
-
-def slate_policy(config: ServingConfig) -> SlatePolicy:
-    return Greedy() if config.temperature is None else PlackettLuce(config.temperature)
 
 
 def _catalogue(folder: Path, manifest: Manifest) -> Dataset:
@@ -155,12 +159,16 @@ def _scorer(bundle: ModelBundle) -> OnnxScorer:
     return scorer
 
 
-def _finder(bundle: ModelBundle, shelf: Shelf) -> Finder:
-    folder = bundle.folder / "retriever"
-    index, tower = None, None
-    if (bundle.folder / "index").exists():
-        index, item_ids = load_index(bundle.folder / "index")
-        _check_index(index, item_ids, shelf)
+def _index(bundle: ModelBundle, shelf: Shelf) -> BuiltIndex | None:
+    if not (bundle.folder / "index").exists():
+        return None
+    index, item_ids = load_index(bundle.folder / "index")
+    _check_index(index, item_ids, shelf)
+    return index
+
+
+def _finder(bundle: ModelBundle, shelf: Shelf, index: BuiltIndex | None) -> Finder:
+    folder, tower = bundle.folder / "retriever", None
     if (folder / "query_tower.onnx").exists() and index is not None:
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
@@ -173,12 +181,6 @@ def _check_index(index: BuiltIndex, item_ids: list[str], shelf: Shelf) -> None:
     if not np.array_equal(np.array(item_ids, object), shelf.item_id):
         row = next(row for row, name in enumerate(shelf.item_id) if name != item_ids[row])
         agree(shelf.item_id[row], item_ids[row], what=f"item of row {row} in catalogue and index", fix=AGAIN)
-
-
-def _valuation(bundle: ModelBundle, catalogue: Catalogue) -> Valuation:
-    merchants = MerchantTable.from_table(bundle.catalogue.merchants)
-    merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
-    return Valuation(bundle.policy, merchants, merchant=merchant)
 
 
 def _store(bundle: ModelBundle, catalogue: Catalogue) -> MemoryStore:

@@ -14,7 +14,8 @@ class ServingConfig:
 
     candidates: int = 500  # asked of the retriever
     segment: str = "user_segment"  # what groups shoppers: user_segment, user_country, or an entry of the context
-    temperature: float | None = None  # of Plackett-Luce sampling, in the value's unit; None = greedy
+    shortlist: int = 100  # best candidates by value that the slate policy chooses from and the log keeps; >= 2 k
+    newcomer_days: float = 90.0  # how long a merchant counts as new in the slate policy's quota
     follow_seconds: float = 0.5  # how old what was recorded may be before the store knows it
     cached_items: int = 65_536  # items whose model part is kept in memory
 

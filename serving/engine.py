@@ -23,6 +23,7 @@ from features.spec import Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.log import Log
 from marketplace.slate import Slate
+from serving.choosing import Chooser, Occasion
 from serving.config import ServingConfig
 from serving.finder import Finder, Found, check_names, given, segment_of
 from serving.following import Follower
@@ -30,10 +31,9 @@ from serving.request import Request, seed_of
 from serving.scorer import Scorer
 from serving.service import State
 from serving.shelf import Shelf
-from serving.slates import build_slate
+from serving.slates import Judged, build_slate, numbers_of
 from serving.stages import Stages
 from serving.valuation import Valuation
-from value_model.policy import Chosen, SlatePolicy, Traits
 from value_model.ranker import composed
 
 NO_ROWS = np.empty(0, np.int32)
@@ -57,7 +57,7 @@ class Parts:
     finder: Finder
     scorer: Scorer
     valuation: Valuation
-    slate_policy: SlatePolicy
+    chooser: Chooser
 
 
 class RankingEngine:
@@ -100,7 +100,7 @@ class RankingEngine:
         segment = segment_of(request, asker, name=self.parts.config.segment)
         stages.mark("store_user")
         found = self._candidates(request, asked, segment, stages)
-        known = self.store.known(request, found.rows, price=shelf.price[found.rows])
+        known = self.store.known(request, found.rows, price=shelf.price[found.rows], asked=asker)
         stages.mark("store_items")
         inputs = with_items(asked, known, shelf, found.rows)
         stages.mark("encode")
@@ -111,6 +111,10 @@ class RankingEngine:
         stages.mark("log")
         self.seconds = stages.seconds
         return slate
+
+    def unknown(self, request: Request) -> list[str]:
+        """The request's own candidates that the catalogue does not hold."""
+        return [name for name in request.candidates or () if name not in self.parts.shelf.row]
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
@@ -155,18 +159,19 @@ class RankingEngine:
         quantities = parts.valuation.quantities_of(rows, time=request.time)
         columns = {**heads, **quantities, "price": parts.shelf.price[rows], "retrieval_score": found.score}
         valued = parts.valuation.value(columns, surface=request.surface, segment=segment)
+        judged = Judged(found, numbers_of(inputs), heads, quantities, valued)
         stages.mark("value")
-        chosen = choose(parts, valued.value, rows, k=request.k, seed=seed_of(request))
+        occasion = Occasion(request.k, request.time, request.page_merchant_id is not None)
+        judged = judged.only(parts.chooser.shortlist(valued.value, rows, occasion=occasion))
+        short, value = judged.found.rows, judged.valued.value
+        chosen = parts.chooser.choose(value, short, occasion=occasion, seed=seed_of(request))
         stages.mark("choose")
         return build_slate(
             request,
-            found,
+            judged,
             known,
-            inputs,
-            heads,
-            quantities=quantities,
-            valued=valued,
-            chosen=chosen,
+            chosen,
+            considered=len(rows),
             shelf=parts.shelf,
             versions=parts.versions,
             currency=parts.currency,
@@ -179,13 +184,7 @@ def with_items(asked: ModelInputs, known: Known, shelf: Shelf, rows: np.ndarray)
         asked,
         item_codes=shelf.encoded.codes[rows],
         item_lists=shelf.encoded.lists[rows],
-        item_numbers=known.numbers(Group.ITEM),
+        item_numbers=shelf.numbers[rows],
         cross_numbers=known.numbers(Group.CROSS),
         request=np.zeros(len(rows), np.int32),
     )
-
-
-def choose(parts: Parts, value: np.ndarray, rows: np.ndarray, *, k: int, seed: int) -> Chosen:
-    """The slate policy's choice, with the random numbers of `seed`."""
-    traits = Traits(merchant=parts.shelf.merchant[rows], category=parts.shelf.category[rows])
-    return parts.slate_policy.choose(value, k=k, rng=np.random.default_rng(seed), traits=traits)

@@ -28,11 +28,21 @@ class QueryTower(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """n candidates: catalogue rows int32, the name of the source and its score of each."""
+    """n candidates: catalogue rows int32, the number of the source among `sources`, and its score of each."""
 
     rows: np.ndarray
-    source: np.ndarray  # str [n]
+    source: np.ndarray  # int8 [n]
     score: np.ndarray  # float32 [n]
+    sources: tuple[str, ...]
+
+    @property
+    def source_name(self) -> np.ndarray:
+        """str [n]."""
+        return np.array(self.sources, object)[self.source]
+
+    def only(self, kept: np.ndarray) -> Found:
+        """Those at the positions `kept`."""
+        return Found(self.rows[kept], self.source[kept], self.score[kept], self.sources)
 
 
 class Finder:
@@ -61,7 +71,7 @@ class Finder:
             exclude=self._excluded(request),
         )
         found = self._retriever.retrieve(query, k=k)
-        return Found(found.items, np.array(found.sources, object)[found.source], found.score)
+        return Found(found.items, found.source, found.score, found.sources)
 
     def _allowed(self, request: Request) -> np.ndarray | None:
         if request.page_merchant_id is None:
@@ -69,6 +79,8 @@ class Finder:
         return self._shelf.in_stock & (self._shelf.merchant == self._shelf.merchant_code[request.page_merchant_id])
 
     def _excluded(self, request: Request) -> np.ndarray:
+        if not request.exclude and request.page_item_id is None:
+            return np.empty(0, np.int32)
         page = () if request.page_item_id is None else (request.page_item_id,)
         return np.unique(self._shelf.rows({*request.exclude, *page}))
 
@@ -78,7 +90,7 @@ def given(request: Request, shelf: Shelf) -> Found:
     rows = shelf.rows(request.candidates or ())
     if len(rows) == 0:
         raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
-    return Found(rows, np.full(len(rows), CALLER, object), np.zeros(len(rows), np.float32))
+    return Found(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
 
 
 def check_names(request: Request, shelf: Shelf) -> None:
@@ -93,5 +105,5 @@ def segment_of(request: Request, known: Known, *, name: str) -> str:
     """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
     if name in request.context:
         return request.context[name]
-    texts = known.text.get(name)
-    return "" if texts is None else texts[0].as_py() or ""
+    group = known.own(name)
+    return group if isinstance(group, str) else ""

@@ -9,9 +9,10 @@ import numpy as np
 
 from features.served import served
 from marketplace.slate import Slate, slates_to_table
-from serving.engine import Parts, choose
+from serving.choosing import Occasion
+from serving.engine import Parts
 from serving.scorer import Scorer
-from serving.slates import SEED, places
+from serving.slates import PLACES, SEED, places
 from value_model.ranker import composed
 
 
@@ -40,8 +41,8 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     rows = parts.shelf.rows(logged.item_id)
     again = _predicted(parts, logged, scorer or parts.scorer)
     valued = parts.valuation.value_with(parts.valuation.columns(again), logged.weights)
-    shown = int((logged.position > 0).sum())
-    chosen = choose(parts, valued.value, rows, k=shown, seed=int(logged.context[SEED] or 0))
+    occasion = Occasion(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
+    chosen = parts.chooser.choose(valued.value, rows, occasion=occasion, seed=int(logged.context[SEED] or 0))
     position, propensity = places(chosen, len(logged))
     again = replace(
         again, value=valued.value, merchant_value=valued.merchant_value, position=position, propensity=propensity

@@ -38,6 +38,10 @@ class Service(Protocol):
 
     def rank(self, request: Request) -> Slate: ...
 
+    def unknown(self, request: Request) -> list[str]:
+        """The request's own candidates that the catalogue does not hold."""
+        ...
+
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
         ...

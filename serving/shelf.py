@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
 from features.encoder import EncodedItems, Encoder
-from features.known import catalogue_columns
+from features.known import catalogue_columns, item_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Shelf:
     price: np.ndarray  # float64, currency
     in_stock: np.ndarray  # bool
     encoded: EncodedItems
+    numbers: np.ndarray  # float32 [n, item numbers]
     logged: Mapping[str, np.ndarray]
 
     @classmethod
@@ -45,6 +46,7 @@ class Shelf:
             price=np.asarray(catalogue.price, np.float64),
             in_stock=in_stock.to_numpy(),
             encoded=encoder.encode_items(columns),
+            numbers=item_numbers(catalogue, encoder.spec),
             logged={name: _as_logged(column) for name, column in columns.items()},
         )
 

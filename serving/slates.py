@@ -1,8 +1,9 @@
-"""A ranked request as the slate that is answered and logged: every candidate, with all that it was judged by."""
+"""A ranked request as the slate that is answered and logged: the shortlist, with all that it was judged by."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,27 +16,51 @@ from serving.shelf import Shelf
 from serving.valuation import Valued, logged_quantities
 from value_model.policy import Chosen
 
-SEED = "seed"  # the entry of a slate's context that holds the seed of its random draws
+# Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for, and
+# how many candidates were scored, of which the slate keeps the shortlist.
+SEED, PLACES, CONSIDERED = "seed", "k", "considered"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """n candidates of one request with all that they were judged by."""
+
+    found: Found
+    numbers: Mapping[Group, np.ndarray]  # float32 [1 or n, numbers of the group]
+    heads: Mapping[str, np.ndarray]
+    quantities: Mapping[str, np.ndarray]
+    valued: Valued
+
+    def only(self, kept: np.ndarray) -> Judged:
+        """Those at the positions `kept` (increasing)."""
+        if len(kept) == len(self.found.rows):
+            return self
+        found, valued = self.found, self.valued
+        return Judged(
+            found.only(kept),
+            {group: rows if group is Group.USER else rows[kept] for group, rows in self.numbers.items()},
+            {name: values[kept] for name, values in self.heads.items()},
+            {name: values[kept] for name, values in self.quantities.items()},
+            Valued(valued.value[kept], valued.merchant_value[kept], valued.weights),
+        )
 
 
 def build_slate(
     request: Request,
-    found: Found,
+    judged: Judged,
     known: Known,
-    inputs: ModelInputs,
-    heads: Mapping[str, np.ndarray],
-    *,
-    quantities: Mapping[str, np.ndarray],
-    valued: Valued,
     chosen: Chosen,
+    *,
+    considered: int,
     shelf: Shelf,
     versions: Mapping[str, str],
     currency: str,
 ) -> Slate:
-    """Candidates in the order in which they were found; `position` and `propensity` say what was shown."""
-    rows = found.rows
-    numeric = numeric_features(inputs, known.spec)
+    """The shortlist in the order in which it was found; `position` and `propensity` say what was shown."""
+    found, valued, rows = judged.found, judged.valued, judged.found.rows
+    numeric = numeric_features(judged.numbers, known.spec)
     position, propensity = places(chosen, len(rows))
+    told = {SEED: str(seed_of(request)), PLACES: str(request.k), CONSIDERED: str(considered)}
     return Slate(
         request_id=request.request_id,
         time=request.time,
@@ -45,23 +70,28 @@ def build_slate(
         query=request.query,
         page_merchant_id=request.page_merchant_id,
         page_item_id=request.page_item_id,
-        context={**request.context, SEED: str(seed_of(request))},
+        context={**request.context, **told},
         currency=currency,
         item_id=shelf.item_id[rows],
         merchant_id=shelf.merchant_id[rows],
         price=shelf.price[rows],
-        source=found.source,
+        source=found.source_name,
         retrieval_score=found.score,
         merchant_value=valued.merchant_value,
         value=valued.value,
         weights=valued.weights,
         position=position,
         propensity=propensity,
-        predictions=heads,
-        numeric={**numeric, **logged_quantities(quantities, numeric)},
+        predictions=judged.heads,
+        numeric={**numeric, **logged_quantities(judged.quantities, numeric)},
         categorical=categorical_features(known, shelf, rows),
         **{f"{part}_version": version for part, version in versions.items()},  # type: ignore[arg-type]
     )
+
+
+def considered(slate: Slate) -> int:
+    """How many candidates were scored for a slate; all that it holds, where it does not say."""
+    return int(slate.context.get(CONSIDERED) or len(slate))
 
 
 def places(chosen: Chosen, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,16 +102,17 @@ def places(chosen: Chosen, n: int) -> tuple[np.ndarray, np.ndarray]:
     return position, propensity
 
 
-def numeric_features(inputs: ModelInputs, spec: FeatureSpec) -> dict[str, np.ndarray]:
+def numbers_of(inputs: ModelInputs) -> dict[Group, np.ndarray]:
+    """The numbers of packed inputs by group."""
+    return {Group.USER: inputs.user_numbers, Group.ITEM: inputs.item_numbers, Group.CROSS: inputs.cross_numbers}
+
+
+def numeric_features(numbers: Mapping[Group, np.ndarray], spec: FeatureSpec) -> dict[str, np.ndarray]:
     """float32 by name, length 1 (user) or n: as `features.served` reads them."""
-    packed = {
-        Group.USER: inputs.user_numbers,
-        Group.ITEM: inputs.item_numbers,
-        Group.CROSS: inputs.cross_numbers,
-    }
     columns: dict[str, np.ndarray] = {}
-    for group, numbers in packed.items():
-        columns |= zip((feature.name for feature in spec.select(group, Kind.NUMBER)), numbers.T, strict=True)
+    for group, rows in numbers.items():
+        names = (feature.name for feature in spec.select(group, Kind.NUMBER))
+        columns |= zip(names, np.ascontiguousarray(rows.T), strict=True)
     return columns
 
 
@@ -97,7 +128,6 @@ def categorical_features(known: Known, shelf: Shelf, rows: np.ndarray) -> dict[s
         elif feature.name in HISTORIES:
             columns[feature.name] = shelf.logged[HISTORIES[feature.name]][history]
         else:
-            values = known.text[feature.name]
-            texts = values.flatten() if feature.kind is Kind.CATEGORIES else values
-            columns[feature.name] = texts.to_numpy(zero_copy_only=False)
+            said = known.own(feature.name)
+            columns[feature.name] = np.array(said if isinstance(said, list) else [said], object)
     return columns

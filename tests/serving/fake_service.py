@@ -43,6 +43,9 @@ class FakeService:
         self.slates[request.request_id] = slate
         return slate
 
+    def unknown(self, request: Request) -> list[str]:
+        return [name for name in request.candidates or () if name not in CATALOGUE]
+
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         return {"clicks": slate.value - 1.0, "merchant": np.ones(len(slate))}
 

@@ -21,8 +21,23 @@ from serving.replay import NotReplayable, replay
 from serving.request import Request, UnknownName
 from serving.stages import STAGES
 from serving.tensorflow_scorer import TensorFlowScorer
+from value_model.formula.slate_section import (
+    DiversityKind,
+    DiversitySection,
+    ExplorationKind,
+    ExplorationSection,
+    SlateSection,
+)
 
 ALL_SURFACES = ("home", "search", "store_page", "product_page")
+DRAWN = SlateSection(exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05))
+RULED = SlateSection(
+    merchant_cap=2,
+    category_cap=3,
+    newcomers=2,
+    diversity=DiversitySection(DiversityKind.MMR, 0.05, merchant=0.25, category=0.25, embedding=0.5),
+    exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05),
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +53,12 @@ def engine(bundle):
 @pytest.fixture(scope="module")
 def market():
     return trained_market()
+
+
+def with_slate(bundle, section, *, shortlist=100):
+    """The bundle as if its policy file had this [slate] section."""
+    config = replace(bundle.config, shortlist=shortlist)
+    return replace(bundle, policy=replace(bundle.policy, slate=section), config=config)
 
 
 def ask(market, surface="home", **changes):
@@ -148,9 +169,10 @@ def test_a_surface_has_its_own_weights(engine, market):
 
 
 @pytest.mark.parametrize("surface", ALL_SURFACES)
-@pytest.mark.parametrize("temperature", [None, 0.05])
-def test_a_replay_of_a_logged_slate_gives_the_same_bits(bundle, market, surface, temperature):
-    parts = replace(bundle, config=replace(bundle.config, temperature=temperature))
+@pytest.mark.parametrize("section", [None, DRAWN, RULED])
+@pytest.mark.parametrize("shortlist", [15, 100])
+def test_a_replay_of_a_logged_slate_gives_the_same_bits(bundle, market, surface, section, shortlist):
+    parts = with_slate(bundle, section, shortlist=shortlist)
     engine = build_engine(parts, log=MemoryLog())
     for number in range(5):
         engine.rank(ask(market, surface, request_id=f"{number}", k=7))
@@ -174,7 +196,7 @@ def test_a_replay_notices_what_was_changed(engine, market):
 
 
 def test_the_same_request_and_seed_draw_the_same_slate(bundle, market):
-    drawing = replace(bundle, config=replace(bundle.config, temperature=0.5))
+    drawing = with_slate(bundle, replace(DRAWN, exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.5)))
 
     def shown(seed):
         slate = build_engine(drawing, log=MemoryLog()).rank(ask(market, seed=seed))
