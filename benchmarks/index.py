@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from benchmarks.record import Measure, record
 from retrieval.affinity import Affinity
+from retrieval.blend import Blend
 from retrieval.build import BuiltIndex, build_index
 from retrieval.covisits import CoVisits
 from retrieval.filtered import filtered_search
@@ -75,16 +76,19 @@ def retriever_measures(rng: np.random.Generator) -> list[Measure]:
     sources = [Repeats(ROWS), Popularity(ROWS), CoVisits(ROWS), Affinity(rng.integers(300, size=ROWS))]
     for source in sources:
         source.update(events)
-    merged = Retriever(sources, {source.name: Quota(300) for source in sources})
+    quotas = {source.name: Quota(300) for source in sources}
     user = events.user.indices.to_numpy()
     allowed = rng.random(ROWS) < 0.9
     asked = [
         Query(f"user {u}", f"segment {u % 6}", events.item[user == u][-20:], allowed=allowed) for u in range(REPEATS)
     ]
-    merged.retrieve(asked[0], k=500)  # what is ranked once is ranked here
-    return quantiles(
-        "retriever without the index: 500 candidates, 4 sources", timed(lambda q: merged.retrieve(q, k=500), asked)
-    )
+    rows = []
+    for name, blend in (("fused ranks", None), ("learned blend", Blend((1.0,) * len(sources)))):
+        merged = Retriever(sources, quotas, blend=blend)
+        merged.retrieve(asked[0], k=500)  # what is ranked once is ranked here
+        times = timed(lambda query, merged=merged: merged.retrieve(query, k=500), asked)
+        rows += quantiles(f"retriever without an index: 500 candidates, 4 sources, {name}", times)
+    return rows
 
 
 def shopping(rng: np.random.Generator, *, rows: int) -> Interactions:

@@ -131,6 +131,7 @@ def test_log_q_brings_popular_items_to_their_true_place():
     assert popularity_slope(plain) < 0.4
 
 
+@pytest.mark.slow
 def test_temperature_decides_how_sure_the_towers_can_be():
     """At temperature 1, cosines within [-1, 1] cannot give one category of four more than e^2 / (e^2 + 3)."""
     config = replace(CONFIG, correct_sampling=False, id_dropout=0.0, epochs=5)
@@ -178,6 +179,7 @@ def test_saved_towers_give_the_same_embeddings(even, tmp_path):
     assert not list(tmp_path.rglob("*.pkl"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):
     train, later = shopping(1_000, popularity=EVEN, seed=1), shopping(200, popularity=EVEN, seed=2)
     config = replace(CONFIG, epochs=4, patience=9)
