@@ -7,7 +7,7 @@ intervals, the guardrails' lights. Beside it the same with its HTML and widgets,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,30 +69,34 @@ def material(rng: np.random.Generator) -> Material:
     return Material("benchmark", default_policy(), evidence, named, Path("unused"), requests_per_day=1e5)
 
 
-def seconds(call: Callable[[float], object]) -> np.ndarray:
-    """[MOVES] of `call` with ever different weights; the first movements, which fill caches, do not count."""
-    times = np.empty(MOVES + 3)
-    for i, weight in enumerate(np.linspace(0.05, 0.9, len(times)).tolist()):
-        start = time.perf_counter()
-        call(weight)
-        times[i] = time.perf_counter() - start
-    return times[3:]
+def seconds(calls: Mapping[str, Callable[[float], object]]) -> dict[str, np.ndarray]:
+    """[MOVES] of each call in turn with ever different weights; the first ones, which fill caches, do not count."""
+    weights = np.linspace(0.05, 0.9, MOVES + 3).round(3).tolist()
+    times = {name: np.empty(len(weights)) for name in calls}
+    for i, weight in enumerate(weights):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call(weight)
+            times[name][i] = time.perf_counter() - start
+    return {name: taken[3:] for name, taken in times.items()}
 
 
 def main() -> None:
     desk = Desk(material(np.random.default_rng(SEED)), seed=SEED)
-    view = seconds(lambda weight: desk.move({"w_click": weight}))
-    panel = Panel(Desk(desk.material, seed=SEED))
-    slider = panel.sliders["w_click"]
-    widgets = seconds(lambda weight: setattr(slider, "value", weight))
-    evidence, policy = desk.material.evidence, desk.policy
-    rng = np.random.default_rng(SEED)
-    alone = seconds(lambda weight: predict(evidence, policy, {"w_click": weight}, rng=rng))
+    slider = Panel(Desk(desk.material, seed=SEED)).sliders["w_click"]
+    evidence, policy, rng = desk.material.evidence, desk.policy, np.random.default_rng(SEED)
+    taken = seconds(
+        {
+            "slider": lambda weight: setattr(slider, "value", weight),
+            "view": lambda weight: desk.move({"w_click": weight}),
+            "predict": lambda weight: predict(evidence, policy, {"w_click": weight}, rng=rng),
+        }
+    )
     measures = [
-        Measure("slider to updated view, median", float(np.median(widgets)), "s", "<= 0.3"),
-        Measure("slider to updated view, 95th percentile", float(np.quantile(widgets, 0.95)), "s", "<= 0.3"),
-        Measure("of it: the view without widgets, median", float(np.median(view)), "s"),
-        Measure("beside it: predict alone, nothing kept ready, median", float(np.median(alone)), "s"),
+        Measure("slider to updated view, median", float(np.median(taken["slider"])), "s", "<= 0.3"),
+        Measure("slider to updated view, 95th percentile", float(np.quantile(taken["slider"], 0.95)), "s", "<= 0.3"),
+        Measure("of it: the view without widgets, median", float(np.median(taken["view"])), "s"),
+        Measure("beside it: predict alone, nothing kept ready, median", float(np.median(taken["predict"])), "s"),
     ]
     data = f"{REQUESTS:,} drawn slates of {WIDTH} items, {SHOWN} shown; {MOVES} movements of one slider"
     record("tuning_desk", measures, data=data, seed=SEED)

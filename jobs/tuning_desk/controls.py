@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from math import floor, log10
 
 import ipywidgets as widgets
 
 from jobs.tuning_desk.desk import Desk, View
 
-STEPS = 1000
+STEPS = 300  # at least, between a weight's bounds
+
+
+def step_of(low: float, high: float) -> float:
+    """A power of ten, so that the numbers which people choose lie on the slider's grid."""
+    return float(10.0 ** floor(log10((high - low) / STEPS) + 1e-9))
 
 
 class Sliders:
@@ -41,7 +47,7 @@ class Sliders:
             value=weight.value,
             min=weight.low,
             max=weight.high,
-            step=(weight.high - weight.low) / STEPS,
+            step=step_of(weight.low, weight.high),
             description=name,
             readout_format=".4g",
             style={"description_width": "90px"},
@@ -53,13 +59,16 @@ class Sliders:
 
     def _row(self, name: str) -> widgets.HBox:
         weight = self._desk.draft.weight[name]
-        about = f"{escape(weight.unit)}<br>{weight.low:g} .. {weight.high:g}"
-        label = widgets.HTML(f'<small title="{escape(weight.reason)}" style="line-height:1.2">{about}</small>')
+        about = f"{escape(weight.unit)}, {weight.low:g} .. {weight.high:g}"
+        label = widgets.HTML(f'<small title="{escape(weight.reason)}">{about}</small>')
+        label.layout.width = "165px"
         return widgets.HBox([self.slider[name], label, self._restore[name], self._follow[name]])
 
     def _told(self, name: str, value: float) -> None:
-        if not self._quiet:
-            self._moved(self._desk.move({name: value}))
+        step, now = self.slider[name].step, self._desk.scope.weights(self._desk.draft)[name]
+        # A browser rounds what it is shown to the slider's grid and sends that back: nobody moved anything.
+        if not self._quiet and abs(value - now) > 0.501 * step:
+            self._moved(self._desk.move({name: float(f"{value:.10g}")}))
 
     def _button(self, icon: str, tooltip: str, what: str, name: str) -> widgets.Button:
         act = {"restore": self._desk.restore, "follow": self._desk.follow}[what]

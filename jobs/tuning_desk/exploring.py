@@ -23,7 +23,6 @@ from value_model.tuning import (
     shadow_prices,
     tune,
 )
-from value_model.tuning.scoring import Scores
 
 TRIALS, BATCH = 120, 24
 GENERATIONS, SIZE = 4, 64
@@ -31,12 +30,11 @@ GENERATIONS, SIZE = 4, 64
 
 @dataclass(frozen=True)
 class Explored:
-    """`tuned`: weights that maximise the objective within the guardrails; `front` and the policy that it started from
-    (`today`, one row a metric) are judged on fresh requests."""
+    """`tuned`: weights that maximise the objective within the guardrails; `front` is judged on fresh requests, its
+    changes are against the draft that the search began with."""
 
     tuned: Tuned
     front: Front
-    today: Scores
     prices: tuple[ShadowPrice, ...]
 
     def weights(self, point: int) -> dict[str, float]:
@@ -69,5 +67,4 @@ def explore(
     )
     rng = np.random.default_rng([seed, 2])
     front = pareto_front(searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE)
-    today = fresh.scores({name: np.array([plain.weight[name].value]) for name in names})
-    return Explored(found, front, today, tuple(shadow_prices(found, rng=rng, front=front)))
+    return Explored(found, front, tuple(shadow_prices(found, rng=rng, front=front)))

@@ -8,8 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from jobs.tuning_desk.exploring import Explored
+from value_model.tuning.scoring import Score
 
-POINTS, TODAY = 0, 1  # traces
+POINTS, START = 0, 1  # traces
 
 
 def front_figure(on_point: Callable[[int], None]) -> go.FigureWidget:
@@ -36,21 +37,24 @@ def front_figure(on_point: Callable[[int], None]) -> go.FigureWidget:
     return figure
 
 
-def draw(figure: go.FigureWidget, explored: Explored, *, units: Mapping[str, str]) -> None:
-    """Put a front into the figure, with 95 % intervals of both metrics' levels."""
-    across, up = explored.front.metrics
-    scores, now = explored.front.scores, explored.today
-    texts = [_weights(explored.weights(point)) for point in range(len(scores[up].level))]
+def draw(figure: go.FigureWidget, explored: Explored) -> None:
+    """Put a front into the figure: both metrics' changes in % of the draft's, with paired 95 % intervals."""
+    across, up = (explored.front.scores[name] for name in explored.front.metrics)
+    texts = [_weights(explored.weights(point)) for point in range(len(up.relative))]
     with figure.batch_update():
-        points, today = figure.data[POINTS], figure.data[TODAY]
-        points.x, points.y = scores[across].level, scores[up].level
-        points.error_y = {"type": "data", "array": 1.96 * scores[up].level_error, "thickness": 0.6, "width": 0}
-        points.error_x = {"type": "data", "array": 1.96 * scores[across].level_error, "thickness": 0.6, "width": 0}
-        points.text, points.hovertemplate = texts, "%{x:.4g}, %{y:.4g}<br>%{text}<extra>click to load</extra>"
+        points, start = figure.data[POINTS], figure.data[START]
+        points.x, points.y = 100 * across.relative, 100 * up.relative
+        points.error_x = _error(across)
+        points.error_y = _error(up)
+        points.text, points.hovertemplate = texts, "%{x:+.2f} %, %{y:+.2f} %<br>%{text}<extra>click to load</extra>"
         points.selectedpoints = None
-        today.x, today.y = now[across].level, now[up].level
-        figure.layout.xaxis.title.text = f"{across} ({units[across]})"
-        figure.layout.yaxis.title.text = f"{up} ({units[up]})"
+        start.x, start.y = [0.0], [0.0]
+        for axis, name in zip((figure.layout.xaxis, figure.layout.yaxis), explored.front.metrics, strict=True):
+            axis.title.text = f"change of {name}, %"
+
+
+def _error(score: Score) -> dict[str, Any]:
+    return {"type": "data", "array": 196 * score.relative_error, "thickness": 0.6, "width": 0}
 
 
 def mark(figure: go.FigureWidget, point: int) -> None:

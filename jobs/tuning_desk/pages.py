@@ -11,10 +11,15 @@ from jobs.tuning_desk.exploring import Explored
 from jobs.tuning_desk.guardrails import Guarded, Light
 from jobs.tuning_desk.side_by_side import Placed, SideBySide
 from jobs.tuning_desk.versions import Entry
-from value_model.tuning import Change, ShadowPrice
+from value_model.tuning import Change, Estimator, ShadowPrice
 
 COLOURS = ("#3b6fb6", "#e08a1e", "#3f9b57", "#a154a8", "#c94f4f", "#2f9fa3", "#8a6d3b", "#7a7a7a")
 LIGHTS = {Light.GREEN: "#2e9e4f", Light.AMBER: "#e0a100", Light.RED: "#cf3b3b"}
+ESTIMATORS = {
+    Estimator.DR: "Doubly robust",
+    Estimator.IPS: "By inverse propensities",
+    Estimator.DIRECT: "By the heads alone",
+}
 BAR = 130  # pixels of the longest bar
 
 STYLE = """<style>
@@ -24,6 +29,7 @@ STYLE = """<style>
 .desk th { color: #666; font-weight: 500; border-bottom: 1px solid #ccc; }
 .desk .number { text-align: right; font-variant-numeric: tabular-nums; }
 .desk .name { max-width: 170px; overflow: hidden; text-overflow: ellipsis; }
+.desk .long { display: inline-block; max-width: 420px; white-space: normal; }
 .desk .pair { display: flex; gap: 18px; margin: 2px 0 14px; }
 .desk .pair > div { flex: 1; min-width: 0; }
 .desk .bar { display: inline-block; height: 11px; vertical-align: middle; }
@@ -117,7 +123,7 @@ def _colour(term: int) -> str:
     return COLOURS[term % len(COLOURS)]
 
 
-def outlook(view: View, *, currency: str, notes: Sequence[str] = ()) -> str:
+def outlook(view: View, *, currency: str) -> str:
     """Predicted metrics with intervals and the guardrails' lights; what is not promised is said first."""
     held = {row.constraint.metric: row for row in view.guarded}
     rows = [
@@ -128,12 +134,12 @@ def outlook(view: View, *, currency: str, notes: Sequence[str] = ()) -> str:
             f"{change.proposed.value:.4g}",
             f"{100 * change.relative.value:+.2f} %",
             _interval(change),
-            escape(change.metric.unit.replace("currency", currency)),
+            escape("share" if change.metric.unit == "1" else change.metric.unit.replace("currency", currency)),
         )
         for name, change in view.prediction.changes.items()
     ]
     head = ("", "metric", "in force", "draft", "change", "95 % interval of the change", "unit")
-    return page(*_trust(view, notes), table(head, rows), _movement(view))
+    return page(*_trust(view), table(head, rows), _movement(view))
 
 
 def _light(guarded: Guarded | None) -> str:
@@ -153,10 +159,10 @@ def _interval(change: Change) -> str:
     )
 
 
-def _trust(view: View, notes: Sequence[str]) -> list[str]:
+def _trust(view: View) -> list[str]:
     found = view.prediction
     if found.promised:
-        return [note(f"{found.estimator.value}: {found.reason}.")]
+        return [note(f"{ESTIMATORS[found.estimator]}: {found.reason}.")]
     said = [note(f"Nothing is promised: {'; '.join(found.problems)}.", kind="bad")]
     return said + ([note(f"An experiment would tell: {found.experiment}.")] if found.experiment else [])
 
@@ -195,7 +201,7 @@ def _price(price: ShadowPrice, currency: str) -> tuple[str, str, str]:
 def money(view: View, owners: Mapping[str, tuple[str, str]]) -> str:
     """What each weight says in money, with who owns it and why."""
     rows = [
-        (escape(name), f"{value:.4g}", escape(view.money.get(name, "")), *(escape(part) for part in owners[name]))
+        (escape(name), f"{value:.4g}", escape(view.money.get(name, "")), *map(_long, owners[name]))
         for name, value in view.weights.items()
     ]
     return page(table(("weight", "value", "in money", "owner", "reason"), rows))
@@ -225,10 +231,14 @@ def history(entries: Sequence[Entry]) -> str:
     if not entries:
         return page(note("No version was saved yet."))
     rows = [
-        (f"{e.number}", f"<code>{e.version}</code>", e.kind.value, *map(escape, (e.owner, e.reason, e.at)), _seen(e))
+        (f"{e.number}", f"<code>{e.version}</code>", e.kind.value, escape(e.owner), _long(e.reason), e.at, _seen(e))
         for e in reversed(entries)
     ]
     return page(table(("no.", "version", "how", "owner", "reason", "when", "noted"), rows))
+
+
+def _long(text: str) -> str:
+    return f'<span class="long">{escape(text)}</span>'
 
 
 def _seen(entry: Entry) -> str:

@@ -45,7 +45,7 @@ class Panel:
     def show(self, view: View) -> None:
         """Everything that depends on the draft."""
         self.weights.show(view)
-        self.outlook.value = pages.outlook(view, currency=self.desk.draft.currency, notes=())
+        self.outlook.value = pages.outlook(view, currency=self.desk.draft.currency)
         self.slates.value = pages.slates(view)
         owners = {w.name: (w.owner, w.reason) for w in self.desk.draft.weights}
         self.money.value = pages.money(view, owners)
@@ -115,10 +115,9 @@ class Panel:
         self.search.disabled = False
 
     def _drawn(self, explored: Explored) -> None:
-        self._explored, currency = explored, self.desk.draft.currency
-        units = {m.name: m.unit.replace("currency", currency) for m in self.desk.config.metrics}
-        draw(self.figure, explored, units=units)
-        self.prices.value = pages.prices(explored, currency=currency)
+        self._explored = explored
+        draw(self.figure, explored)
+        self.prices.value = pages.prices(explored, currency=self.desk.draft.currency)
 
     def _load(self, point: int) -> None:
         if self._explored is None:

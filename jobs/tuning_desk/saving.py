@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
 from jobs.tuning_desk.desk import Desk, Saved
+
+DESPITE = "save although a guardrail is expected to break"
+NONE = (("no version yet", 0),)
 
 
 class Saving:
@@ -18,14 +22,15 @@ class Saving:
         self._desk, self._clock, self._done = desk, clock, done
         self.owner = _text("owner", "who answers for it")
         self.reason = _text("reason", "why, for those who read it in a year")
-        self.despite = widgets.Checkbox(description="save although a guardrail is expected to break", indent=False)
+        self.despite = widgets.Checkbox(description=DESPITE, indent=False, layout=widgets.Layout(width="auto"))
         self.check = _button("Run every check", "desk-check", "", self._check)
         self.save = _button("Save as new version", "desk-save", "success", self._save)
-        self.number = widgets.Dropdown(description="version")
+        self.number = widgets.Dropdown(description="version", options=NONE, layout=widgets.Layout(width="420px"))
         self.back = _button("Roll back to it", "desk-rollback", "warning", self._roll_back)
         self.answer, self.changes, self.history = (widgets.HTML() for _ in range(3))
         self.answer.add_class("desk-answer")
         self.history.add_class("desk-history")
+        self.despite.add_class("desk-despite")
         self.box = widgets.VBox(
             [
                 widgets.HBox([self.owner, self.reason, self.despite]),
@@ -45,10 +50,10 @@ class Saving:
         self.changes.value = pages.difference(self._desk.diff)
         entries = self._desk.history()
         self.history.value = pages.history(entries)
-        options = [(f"{e.number}: {e.version}, {e.reason}", e.number) for e in reversed(entries)]
-        if tuple(options) != tuple(self.number.options):
+        options = tuple((f"{e.number}: {e.version}, {e.reason}", e.number) for e in reversed(entries)) or NONE
+        if options != tuple(self.number.options):
             self.number.options = options
-        self.number.disabled = self.back.disabled = not options
+        self.number.disabled = self.back.disabled = not entries
 
     def _check(self, _: object) -> None:
         self.answer.value = pages.checks(self._desk.check())
@@ -68,7 +73,8 @@ class Saving:
             self.answer.value = pages.page(pages.note(str(error), kind="bad"))
             return
         entry = saved.entry
-        file = self._desk.versions.folder / entry.file
+        folder = self._desk.versions.folder
+        file = Path(folder.parent.name, folder.name, entry.file)
         said = f"Version {entry.number} ({entry.version}) is in force; its file is {file}."
         self.answer.value = pages.page(pages.note(said, kind="good")) + pages.difference(saved.diff)
         self.reason.value, self.despite.value = "", False

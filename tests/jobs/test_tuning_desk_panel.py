@@ -8,6 +8,7 @@ import pytest
 from desk_toy import toy
 
 from jobs.tuning_desk import Desk
+from jobs.tuning_desk.controls import step_of
 from jobs.tuning_desk.panel import Panel
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -28,6 +29,20 @@ def test_a_slider_ranks_the_requests_again(panel):
     panel.reset.click()
     assert panel.slates.value == before
     assert panel.sliders["w_new"].value == 0.05
+
+
+def test_a_browser_that_rounds_to_its_grid_moves_nothing(panel):
+    panel.desk.move({"w_click": 1.2345678})
+    panel.show(panel.desk.view())
+    panel.sliders["w_click"].value = 1.23
+    assert panel.desk.draft.weight["w_click"].value == 1.2345678
+    panel.sliders["w_click"].value = 1.25
+    assert panel.desk.draft.weight["w_click"].value == 1.25
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0, 1, 0.001), (0, 3, 0.01), (0, 40, 0.1), (0.1, 10, 0.01)])
+def test_round_numbers_lie_on_a_sliders_grid(low, high, step):
+    assert step_of(low, high) == pytest.approx(step, rel=1e-12)
 
 
 def test_sliders_have_their_owners_bounds(panel):
