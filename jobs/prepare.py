@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.encoder import Encoder
 from features.spec import FeatureFrame
@@ -13,7 +14,7 @@ from jobs.data import kept
 from jobs.defaults import segment_of
 from jobs.periods import Periods, periods
 from jobs.run_folder import RunFolder
-from jobs.trip_candidates import answered, sample, trip_candidates
+from jobs.trip_candidates import labelled, sample, trip_candidates
 from jobs.wishes import Wishes, features_of, wishes
 from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
@@ -22,6 +23,8 @@ from retrieval.blend import Blend
 from retrieval.build import load_index
 from value_model.batches import take
 from value_model.ranker import Labels, RankingData
+
+CANDIDATES = "trip_candidates.parquet"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def prepare(run: RunFolder) -> Prepared:
     asked = wishes(dataset, encoder.spec, segment=segment_of(dataset))
     period = periods(asked.slates, run.config)
     trips = sample(period)
-    joined = attribute(_candidates(run, dataset, asked, trips, encoder), answered(dataset.feedback))
+    joined = labelled(_candidates(run, dataset, asked, trips, encoder), dataset.feedback)
     return _prepared(dataset, joined, encoder, period.take(trips))
 
 
@@ -77,15 +80,20 @@ def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: P
 
 
 def _candidates(run: RunFolder, dataset: Dataset, asked: Wishes, trips: np.ndarray, encoder: Encoder) -> pa.Table:
+    """Proposed once; training the retrieval again forgets them."""
     from retrieval.two_tower import TwoTower
 
     folder = run.path / "retrieval"
+    if (folder / CANDIDATES).exists():
+        return pq.read_table(folder / CANDIDATES)
     index, _ = load_index(folder / "index")
     users = encoder.encode(asked.frame)
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[trips], users.user_lists[trips], users.user_numbers[trips])
     blend = Blend.load(folder / "blend.json")
-    return trip_candidates(dataset, asked, trips, embeddings, index=index, blend=blend)
+    found = trip_candidates(dataset, asked, trips, embeddings, index=index, blend=blend)
+    pq.write_table(found, folder / CANDIDATES)
+    return found
 
 
 def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, *, click: bool) -> RankingData:

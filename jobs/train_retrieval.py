@@ -18,6 +18,7 @@ from features.encoder import Encoder
 from jobs.data import kept
 from jobs.defaults import segment_of, spec_of
 from jobs.periods import Periods, periods
+from jobs.prepare import CANDIDATES
 from jobs.run_folder import RunFolder
 from jobs.sources import Counting, retriever, with_nearest
 from jobs.wishes import Wishes, wishes
@@ -56,6 +57,7 @@ class Asked:
 def train_retrieval(run: RunFolder) -> None:
     """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders."""
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
+    (folder / CANDIDATES).unlink(missing_ok=True)
     asked = wishes(dataset, spec_of(dataset), segment=segment_of(dataset))
     period = periods(asked.slates, config)
     rng = np.random.default_rng(config.seed)

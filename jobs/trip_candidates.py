@@ -8,6 +8,8 @@ many.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
@@ -17,7 +19,10 @@ from jobs.periods import Periods
 from jobs.sources import Counting, retriever, with_nearest
 from jobs.trips import slates_of
 from jobs.wishes import Wishes
+from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
+from marketplace.schema import SLATE
+from marketplace.slates import item_offsets
 from marketplace.splits import microseconds
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
@@ -90,7 +95,21 @@ def _over_items(table: pa.Table, name: str) -> bool:
     return pa.types.is_list(kind) or pa.types.is_map(kind)
 
 
-def answered(feedback: pa.Table) -> pa.Table:
-    """Orders that name their trip as the request they answer, so that they join the trips' candidates."""
+def labelled(candidates: pa.Table, feedback: pa.Table) -> Attribution:
+    """The candidates with the orders of their trips: a trip is the request that its orders answer.
+
+    Attribution reads what was shown, so it is told that every candidate was; the slates keep position 0.
+    """
     place = feedback.column_names.index("request_id")
-    return feedback.set_column(place, feedback.schema.field("request_id"), feedback["session_id"].cast(pa.string()))
+    of_trips = feedback["session_id"].cast(pa.string())
+    answered = feedback.set_column(place, feedback.schema.field("request_id"), of_trips)
+    joined = attribute(_with_position(candidates, 1), answered)
+    return replace(joined, slates=_with_position(joined.slates, 0))
+
+
+def _with_position(slates: pa.Table, position: int) -> pa.Table:
+    field = SLATE.field("position")
+    offsets = item_offsets(slates)
+    values = pa.array(np.full(offsets[-1], position, np.int32))
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+    return slates.set_column(slates.column_names.index("position"), field, lists.cast(field.type))

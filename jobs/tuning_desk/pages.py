@@ -231,7 +231,15 @@ def history(entries: Sequence[Entry]) -> str:
     if not entries:
         return page(note("No version was saved yet."))
     rows = [
-        (f"{e.number}", f"<code>{e.version}</code>", e.kind.value, escape(e.owner), _long(e.reason), e.at, _seen(e))
+        (
+            f"{e.number}",
+            f"<code>{e.version}</code>",
+            e.kind.value,
+            escape(e.owner),
+            _long(e.reason),
+            _long(e.at),
+            _seen(e),
+        )
         for e in reversed(entries)
     ]
     return page(table(("no.", "version", "how", "owner", "reason", "when", "noted"), rows))

@@ -103,8 +103,13 @@ class Looking:
         return ActionChains(self.driver)
 
     def drag(self, weight, pixels):
-        handle = self.one(f".desk-{weight} .noUi-handle")
+        handle = self.seen(self.one(f".desk-{weight} .noUi-handle"))
         self.actions().drag_and_drop_by_offset(handle, pixels, 0).perform()
+
+    def seen(self, element):
+        """The element, scrolled to the middle: pointers reach only what is in view."""
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        return element
 
     def readout(self, weight):
         return float(self.one(f".desk-{weight} .widget-readout").text)
@@ -168,13 +173,13 @@ def test_a_point_of_the_front_is_clicked_and_loaded(looking):
     weights = ("w_click", "w_order", "w_gmv", "w_merchant", "w_quality", "w_new")
     before = [looking.readout(name) for name in weights]
     looking.picture("tuning_front", "button.desk-search")
-    looking.actions().move_to_element(dots[-1]).pause(0.5).click().perform()
+    looking.actions().move_to_element(looking.seen(dots[-1])).pause(0.5).click().perform()
     looking.until(lambda: [looking.readout(name) for name in weights] != before)
 
 
 def test_a_surface_has_its_own_tab(looking):
     tab = next(t for t in looking.all(".desk-tabs .lm-TabBar-tab") if t.text.strip() == "search")
-    tab.click()
+    looking.seen(tab).click()
     looking.until(lambda: looking.html(".desk-slates").count("<b>search") == 3)
     before = looking.html(".desk-slates")
     looking.drag("w_order", 40)
