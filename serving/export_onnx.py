@@ -9,13 +9,16 @@ else than the network is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tf2onnx
+from onnx import ModelProto
 
 from features.keras2 import tensorflow as tf
+from serving import first_layer
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import probe_inputs, refuse_difference
 from serving.scorer import INPUTS
@@ -33,7 +36,7 @@ def export_onnx(ranker: MMoE, graphs: Graphs, *, folder: Path) -> float:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(graphs.item_part, path=folder / "item.onnx")
-    write_graph(graphs.rest, path=folder / "heads.onnx")
+    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=first_layer.rewrite)
     return checked(ranker, graphs, folder=folder)
 
 
@@ -45,11 +48,13 @@ def checked(ranker: MMoE, graphs: Graphs, *, folder: Path) -> float:
     return refuse_difference({name: expected[name].numpy() for name in found}, found, twins="network and ONNX graphs")
 
 
-def write_graph(function: Any, *, path: Path) -> None:
-    """Convert a tf.function that has its input signature into one ONNX file."""
+def write_graph(function: Any, *, path: Path, rewrite: Callable[[ModelProto], object] | None = None) -> None:
+    """Convert a tf.function that has its input signature into one ONNX file; `rewrite` changes the graph in place."""
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=OPSET, custom_op_handlers={"Log1p": (_log1p, [])}
     )
+    if rewrite is not None:
+        rewrite(model)
     path.write_bytes(model.SerializeToString())
 
 

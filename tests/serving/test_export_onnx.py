@@ -1,10 +1,12 @@
 import dataclasses
 
 import numpy as np
+import onnx
 import pytest
 from small_ranker import small_ranker
 
 from features.keras2 import tensorflow as tf
+from serving import first_layer
 from serving.export_onnx import checked, export_onnx, write_graph
 from serving.onnx_scorer import OnnxScorer, session
 from serving.parity import ExportRefused, difference, probe_inputs, refuse_difference
@@ -60,6 +62,22 @@ def test_kept_item_parts_give_the_same_bits_in_any_company(exported):
         keeping.score(rows(chosen), items=items[chosen])
     for head, values in keeping.score(probe, items=items).items():
         assert np.array_equal(values, fresh[head])
+
+
+def test_the_first_layer_is_rewritten_and_says_the_same(exported, tmp_path):
+    ranker, folder, _ = exported
+    plain = tmp_path / "heads.onnx"
+    write_graph(Graphs(ranker, RAW).rest, path=plain)
+    model, served = onnx.load(plain), onnx.load(folder / "heads.onnx")
+    assert first_layer.rewrite(model)
+    assert not first_layer.rewrite(model)
+    assert sorted(node.op_type for node in model.graph.node) == sorted(node.op_type for node in served.graph.node)
+    assert sum(node.op_type == "Gemm" for node in served.graph.node) == 1
+    (tmp_path / "item.onnx").write_bytes((folder / "item.onnx").read_bytes())
+    probe = probe_inputs(ranker, rows=100, rng=np.random.default_rng(4))
+    expected = OnnxScorer(tmp_path).score(probe)
+    for head, values in OnnxScorer(folder).score(probe).items():
+        assert difference(expected[head], values) < 1e-6
 
 
 def test_a_row_is_predicted_with_the_same_bits_in_any_company(tmp_path):
