@@ -9,7 +9,7 @@ known. Days are 86,400 s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,7 +48,7 @@ class State:
     price: np.ndarray  # as shown
     category_price: np.ndarray
     launched: np.ndarray  # int64
-    rates: dict[str, np.ndarray]
+    rates: Mapping[str, np.ndarray]
     impressions: np.ndarray
     clicks: np.ndarray  # that answer a slate
     orders: np.ndarray  # that answer a slate

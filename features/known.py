@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -177,8 +177,24 @@ def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dic
         "merchant": read(catalogue.merchant, -1),
         "category_price": read(catalogue.category_price, np.nan),
         "launched": read(catalogue.launched, NEVER),
-        "rates": {name: read(rate, np.nan) for name, rate in catalogue.rates.items()},
+        "rates": Read({name: partial(read, rate, np.nan) for name, rate in catalogue.rates.items()}),
     }
+
+
+class Read(Mapping[str, np.ndarray]):
+    """Columns that are read when somebody asks: a request whose item numbers are kept never does."""
+
+    def __init__(self, reading: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self._reading = reading
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._reading[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reading)
+
+    def __len__(self) -> int:
+        return len(self._reading)
 
 
 def last_facts(history: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:

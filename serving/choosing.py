@@ -17,7 +17,7 @@ from serving.manifest import BundleError
 from serving.shelf import Shelf
 from value_model.formula import ValuePolicy
 from value_model.formula.slate_section import SlateSection
-from value_model.policy import Chosen, SlatePolicy, Traits, best, finite
+from value_model.policy import NO_TRAITS, Chosen, SlatePolicy, Traits, best, finite
 from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
 
 DAY = 86_400.0  # seconds
@@ -55,6 +55,7 @@ class Chooser:
         self._shelf, self._joined, self._embeddings, self._config = shelf, joined, embeddings, config
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
         self._alike = self._section.diversity is not None and self._section.diversity.embedding > 0
+        self._ruled = replace(self._section, exploration=None) != SlateSection()
         self._policy = slate_policy(policy)
         self._on_store_page = slate_policy(replace(policy, slate=replace(self._section, merchant_cap=None)))
         if self._alike and embeddings is None:
@@ -92,6 +93,8 @@ class Chooser:
 
     def traits(self, rows: np.ndarray, *, time: datetime) -> Traits:
         """What the policy may look at beside the value, as far as it does."""
+        if not self._ruled:
+            return NO_TRAITS
         return Traits(
             merchant=self._shelf.merchant[rows],
             category=self._shelf.category[rows],

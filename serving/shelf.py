@@ -35,19 +35,20 @@ class Shelf:
         """From the catalogue and its ITEMS column `in_stock`."""
         columns = catalogue_columns(catalogue, encoder.spec)
         item_id = _texts(catalogue.item_id)
-        names = _texts(catalogue.merchant_names)
+        merchant_id = _texts(catalogue.merchant_names)[catalogue.merchant]
+        known = {"item_id": item_id, "merchant_id": merchant_id}  # the same objects twice, so that each is read once
         return cls(
             row=catalogue.row,
             item_id=item_id,
-            merchant_id=names[catalogue.merchant],
+            merchant_id=merchant_id,
             merchant=catalogue.merchant,
-            merchant_code={name: code for code, name in enumerate(names.tolist())},
+            merchant_code={name: code for code, name in enumerate(catalogue.merchant_names.to_pylist())},
             category=catalogue.category,
             price=np.asarray(catalogue.price, np.float64),
             in_stock=in_stock.to_numpy(),
             encoded=encoder.encode_items(columns),
             numbers=item_numbers(catalogue, encoder.spec),
-            logged={name: _as_logged(column) for name, column in columns.items()},
+            logged={name: known[name] if name in known else _as_logged(column) for name, column in columns.items()},
         )
 
     def __len__(self) -> int:
