@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from marketplace import slates as columns
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS
-
-if TYPE_CHECKING:
-    from marketplace.slate import Slate
 
 LIST_MAPS = ("numeric", "categorical", "predictions")
 SCALAR_MAPS = ("context", "weights")
@@ -26,8 +23,8 @@ TEXT = pa.string()
 LIST_KINDS = {str(kind): kind for kind in (TEXT, pa.float32(), pa.float64(), pa.int32())}  # a type is slow to hash
 
 
-def slates_to_batch(slates: Sequence[Slate]) -> pa.RecordBatch:
-    """The slates in `columns.PLAIN_SLATE`: text instead of dictionaries, which is cheaper for a single slate."""
+def slates_to_batch(slates: Sequence[Any]) -> pa.RecordBatch:
+    """Rows of `columns.PLAIN_SLATE` from `marketplace.slate.Slate`s: text, since dictionaries cost a single slate more."""
     text, lists = _Pool(), {name: _Lists(kind) for name, kind in LIST_KINDS.items()}
     pending = []
     for name, put in LAYOUTS:
