@@ -21,7 +21,7 @@ from value_model.tuning import (
     tune_by,
 )
 from value_model.tuning.search import Search, ranges
-from value_model.tuning.tune import shortlist
+from value_model.tuning.tune import judge, shortlist
 
 CTR = Constraint("ctr", at_least=-0.05, of=Of.RELATIVE)
 NEW = Constraint("newcomer_exposure", at_least=0.25)
@@ -88,6 +88,19 @@ def test_a_log_without_randomness_is_tuned_but_promised_nothing(log) -> None:
     assert any("not randomised" in problem for problem in tuned.problems)
     assert tuned.prediction.experiment is not None
     assert tuned.prediction.experiment.arms[-1] != POLICY.weights_for()
+
+
+def test_what_is_not_proven_comes_with_the_experiment_that_would_tell() -> None:
+    rng = np.random.default_rng(6)
+    small = served(market(rng, requests=700, wrong=0.3), POLICY, rng)
+    strict = Constraint("ctr", at_least=0.0, of=Of.RELATIVE)
+    other = POLICY.with_weights({"w_gmv": 0.05})
+    verdict = judge(small, POLICY, Goal("gmv", (strict,)), [other], estimator=Estimator.DR, seed=0, config=QUICK)
+    assert verdict.policy is POLICY
+    assert verdict.problems[0] == "not proven on fresh requests: relative change of ctr at least 0 at 95%"
+    assert verdict.experiment is not None
+    assert verdict.experiment.arms[-1]["w_gmv"] == 0.05
+    assert verdict.experiment.requests_per_arm > len(small)
 
 
 def test_mistakes_are_named(log) -> None:

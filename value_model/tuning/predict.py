@@ -79,16 +79,23 @@ def predict(
         for m in known_metrics(config.metrics, tuple(now))
     }
     problems = (*out_of_bounds(other), *trusted.problems)
-    experiment = None
-    if problems:
-        experiment = propose(
-            _logged(evidence, objective),
-            {name: w.value for name, w in policy.weight.items()},
-            {name: float(np.clip(w.value, w.low, w.high)) for name, w in other.weight.items()},
-            effect=changes[objective.name].difference.value,
-            requests_per_day=config.requests_per_day,
-        )
+    effect = changes[objective.name].difference.value
+    experiment = experiment_for(evidence, policy, other, effect=effect, config=config) if problems else None
     return Prediction(changes, chosen, reason, trusted, problems, experiment)
+
+
+def experiment_for(
+    evidence: Evidence, policy: ValuePolicy, other: ValuePolicy, *, effect: float, config: PredictConfig
+) -> Experiment:
+    """The A/B/C test of today's and the other weights, brought within their owners' bounds, for the objective."""
+    objective = {m.name: m for m in config.metrics}[config.objective]
+    return propose(
+        _logged(evidence, objective),
+        {name: w.value for name, w in policy.weight.items()},
+        {name: float(np.clip(w.value, w.low, w.high)) for name, w in other.weight.items()},
+        effect=effect,
+        requests_per_day=config.requests_per_day,
+    )
 
 
 def choose_estimator(trusted: Trust) -> tuple[Estimator, str]:

@@ -18,7 +18,8 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import Constraint
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.predict import PredictConfig, Prediction, predict
+from value_model.tuning.experiment import Experiment
+from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
 from value_model.tuning.scoring import Scorer, Scores
 from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
 
@@ -44,12 +45,14 @@ class Goal:
 class Verdict:
     """The policy that was chosen, what it changes on the judging half, and why nothing is promised.
 
-    With `problems` the policy is today's, and the prediction that of the weights that failed.
+    With `problems` the policy is today's, the prediction that of the weights that failed, and `experiment` the test
+    that would tell; None where there were no such weights.
     """
 
     policy: ValuePolicy
     prediction: Prediction
     problems: tuple[str, ...] = ()
+    experiment: Experiment | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,11 @@ def judge(
         prediction = ask(other)
         failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not c.holds(prediction[c.metric])]
         if failed or prediction.problems:
-            return chosen or Verdict(policy, prediction, (*failed, *prediction.problems))
+            if chosen is not None:
+                return chosen
+            effect = prediction[goal.maximise].difference.value
+            test = experiment_for(judged, policy, other, effect=effect, config=config.predict)
+            return Verdict(policy, prediction, (*failed, *prediction.problems), test)
         chosen = Verdict(other, prediction)
     nothing = "no weights were found that beat today's and keep the constraints"
     return chosen or Verdict(policy, ask(policy), (nothing,))
