@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -10,10 +11,10 @@ from jobs.tuning_desk.kept_draws import KeptDraws
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning import STANDARD, Estimator, Evidence, PredictConfig, Prediction, Sweep
 from value_model.tuning.credits import REQUEST, SHOWN, credit_names, credits, expected_error
-from value_model.tuning.experiment import Experiment, propose
+from value_model.tuning.experiment import Experiment
 from value_model.tuning.exposure import of_order
 from value_model.tuning.metrics import Metric, known_metrics
-from value_model.tuning.predict import choose_estimator
+from value_model.tuning.predict import choose_estimator, experiment_for
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.trust import out_of_bounds, trust
 
@@ -90,14 +91,8 @@ class Outcomes:
     def _experiment(self, policy: ValuePolicy, effect: float) -> Experiment | None:
         if self.objective is None:
             return None
-        happened = self.evidence.feedback[self.objective.numerator].sum(axis=1)
-        return propose(
-            happened,
-            {name: w.value for name, w in self.policy.weight.items()},
-            {name: float(np.clip(w.value, w.low, w.high)) for name, w in policy.weight.items()},
-            effect=effect,
-            requests_per_day=self._config.requests_per_day,
-        )
+        config = replace(self._config, objective=self.objective.name)
+        return experiment_for(self.evidence, self.policy, policy, effect=effect, config=config)
 
 
 def config_of(requests_per_day: float | None) -> PredictConfig:

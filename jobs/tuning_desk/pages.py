@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from math import isfinite
 
 from jobs.tuning_desk.checking import Checked
 from jobs.tuning_desk.desk import View
@@ -132,7 +133,7 @@ def outlook(view: View, *, currency: str) -> str:
             escape(name),
             f"{change.now.value:.4g}",
             f"{change.proposed.value:.4g}",
-            f"{100 * change.relative.value:+.2f} %",
+            _percent(change.relative.value),
             _interval(change),
             escape("share" if change.metric.unit == "1" else change.metric.unit.replace("currency", currency)),
         )
@@ -151,11 +152,15 @@ def _light(guarded: Guarded | None) -> str:
     )
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:+.2f} %" if isfinite(share) else "–"
+
+
 def _interval(change: Change) -> str:
     found = change.relative
     return (
         f'<span title="{escape(found.method)}: {escape(found.reason)}">'
-        f"{100 * found.low:+.2f} % .. {100 * found.high:+.2f} %</span>"
+        f"{_percent(found.low)} .. {_percent(found.high)}</span>"
     )
 
 

@@ -11,9 +11,10 @@ from jobs.tuning_desk import EVERYWHERE, Desk, RefusedError, Scope
 from jobs.tuning_desk.guardrails import Light
 from value_model.formula import load_policy
 from value_model.formula.value_policy import Override
-from value_model.tuning import By, Estimator, predict
+from value_model.tuning import By, Estimator, PredictConfig, predict
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
+CONFIG = PredictConfig(objective="ctr")
 SEARCH = Scope(By.SURFACE, "search")
 
 
@@ -37,7 +38,7 @@ def test_nothing_moved_changes_nothing(desk):
 @pytest.mark.parametrize("weights", [{"w_new": 0.2}, {"w_new": 0.0}, {"w_click": 3.0, "w_new": 0.01}])
 def test_the_prediction_is_that_of_predict(desk, weights):
     view = desk.move(weights)
-    wanted = predict(desk.material.evidence, POLICY, weights, rng=np.random.default_rng(1), config=desk.config)
+    wanted = predict(desk.material.evidence, POLICY, weights, rng=np.random.default_rng(1), config=CONFIG)
     assert view.prediction.estimator is wanted.estimator is Estimator.DR
     for name, change in wanted.changes.items():
         for part in ("now", "proposed", "difference", "relative"):
