@@ -24,7 +24,7 @@ LIST_KINDS = {str(kind): kind for kind in (TEXT, pa.float32(), pa.float64(), pa.
 
 
 def slates_to_batch(slates: Sequence[Any]) -> pa.RecordBatch:
-    """Rows of `columns.PLAIN_SLATE` from `marketplace.slate.Slate`s: text, since dictionaries cost a single slate more."""
+    """Rows of `columns.PLAIN_SLATE` from `slate.Slate`s: text, since dictionaries cost a single slate more."""
     text, lists = _Pool(), {name: _Lists(kind) for name, kind in LIST_KINDS.items()}
     pending = []
     for name, put in LAYOUTS:

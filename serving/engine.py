@@ -157,7 +157,7 @@ class RankingEngine:
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         quantities = parts.valuation.quantities_of(rows, time=request.time)
-        columns = {**heads, **quantities, "price": parts.shelf.price[rows], "retrieval_score": found.score}
+        columns = {**heads, **quantities, "price": known.state.price, "retrieval_score": found.score}
         valued = parts.valuation.value(columns, surface=request.surface, segment=segment)
         judged = Judged(found, numbers_of(inputs), heads, quantities, valued)
         stages.mark("value")

@@ -1,9 +1,10 @@
 """The first layer of heads.onnx with fewer passes over its [N, H] values, which cost more than they compute.
 
 As converted:   gather(user part) + (item part + bias) + encoded cross numbers @ W       a product and four passes
-As rewritten:   gather(user part + bias) + (item part + encoded cross numbers @ W)       a product and two passes
+As rewritten:   (user part + bias) + (item part + encoded cross numbers @ W)             a product and one pass
 
-The product starts from the item part (Gemm with C), and the bias is added to R rows instead of N.
+The product starts from the item part (Gemm with C), and the bias is added to the user part's one row: the graph then
+takes one request at a time, and no input `request`.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ def rewrite(model: ModelProto) -> bool:
         return False
     gather, product, total = found.gather, found.product, found.total
     user, first = f"{gather.name}/biased", f"{product.name}/from_items"
+    takes = next(given for given in model.graph.input if given.name == "request")
+    model.graph.input.remove(takes)
     biased = helper.make_node("Add", [gather.input[0], found.bias], [user], name=user)
-    gathered = helper.make_node("Gather", [user, gather.input[1]], gather.output, name=gather.name)
     gemm = helper.make_node("Gemm", [*product.input, "item_part"], [first], name=first)
-    summed = helper.make_node("Add", [gather.output[0], first], total.output, name=total.name)
-    instead = {gather.name: [biased, gathered], product.name: [gemm], total.name: [summed]}
+    summed = helper.make_node("Add", [user, first], total.output, name=total.name)
+    instead = {gather.name: [biased], product.name: [gemm], total.name: [summed]}
     instead |= {found.biased.name: [], found.joined.name: []}
     nodes = [new for node in model.graph.node for new in instead.get(node.name, [node])]
     del model.graph.node[:]

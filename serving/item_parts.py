@@ -40,12 +40,12 @@ class ItemParts:
         inputs = np.concatenate([codes, lists, np.ascontiguousarray(numbers).view(np.int32)], axis=1)
         if self._inputs.shape[1] != inputs.shape[1]:
             self._inputs = np.empty((self._capacity, inputs.shape[1]), np.int32)
-        kept = self._filled[slots] & (self._inputs[slots] == inputs).all(axis=1)
+        same, filled = self._inputs[slots] == inputs, self._filled[slots]
         parts = np.empty((tiled(n), self._parts.shape[1]), np.float32)
         parts[n:] = 0.0
         np.take(self._parts, slots, axis=0, out=parts[:n], mode="clip")
-        if not kept.all():
-            new = np.flatnonzero(~kept)
+        if not (filled.all() and same.all()):  # the usual case is quicker to see than each row's
+            new = np.flatnonzero(~(filled & same.all(axis=1)))
             parts[new] = self._fresh(codes[new], lists[new], numbers[new])[: len(new)]
             # Candidates that share a slot overwrite each other in order, inputs and part alike.
             self._parts[slots[new]], self._inputs[slots[new]] = parts[new], inputs[new]

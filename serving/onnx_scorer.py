@@ -1,8 +1,7 @@
-"""The served scorer: ONNX Runtime on the ranker's three graphs, without TensorFlow in the process.
+"""The served scorer: ONNX Runtime on the ranker's two graphs, without TensorFlow in the process.
 
-user.onnx    user inputs -> user part [R, H]          once a request
-item.onnx    item inputs -> item part [N, H]          once an item
-heads.onnx   parts, cross numbers, request -> calibrated heads [N]
+item.onnx    item inputs -> item part [N, H], once an item
+heads.onnx   user inputs, item part, cross numbers -> calibrated heads [N] of one request
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import onnxruntime
 from features.spec import FeatureSpec, ModelInputs
 from serving.item_parts import CAPACITY, ItemParts, padded
 from serving.manifest import agree
-from serving.scorer import ITEM_INPUTS, input_widths
+from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
 
 PER_ROW = ("cross_numbers", "request")
 
@@ -48,12 +47,16 @@ class OnnxScorer:
 
     def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """float64 [N] a head; a row's predictions are the same bits whichever rows it is scored with."""
-        item_part = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
-        given = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
-        given |= {name: padded(given[name]) for name in PER_ROW if name in given}
-        found = self._heads.run(self._names, given | {"item_part": item_part})
-        n = len(inputs.request)
-        return {name: values[:n].astype(np.float64) for name, values in zip(self._names, found, strict=True)}
+        requests = len(inputs.user_numbers)
+        if requests == 1:
+            return self._one(inputs, items=items)
+        own = [np.flatnonzero(inputs.request == number) for number in range(requests)]
+        found = [
+            self._one(of_request(inputs, number, rows), items=None if items is None else items[rows])
+            for number, rows in enumerate(own)
+        ]
+        back = np.argsort(np.concatenate(own), kind="stable")
+        return {name: np.concatenate([heads[name] for heads in found])[back] for name in self._names}
 
     def check(self, spec: FeatureSpec) -> None:
         """Raise BundleError where a graph takes inputs of another width than `spec` gives."""
@@ -64,9 +67,24 @@ class OnnxScorer:
                     what = f"columns of the ranker's input {given.name}"
                     agree(widths[given.name], given.shape[1], what=what, fix="Export the whole bundle again.")
 
+    def _one(self, inputs: ModelInputs, *, items: np.ndarray | None) -> dict[str, np.ndarray]:
+        item_part = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
+        given = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
+        given |= {name: padded(given[name]) for name in PER_ROW if name in given}
+        found = self._heads.run(self._names, given | {"item_part": item_part})
+        n = len(inputs.request)
+        return {name: values[:n].astype(np.float64) for name, values in zip(self._names, found, strict=True)}
+
     def _compute_items(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         given = dict(zip(ITEM_INPUTS, (codes, lists, numbers), strict=True))
         return self._item.run(None, {name: given[name] for name in self._item_takes})[0]
+
+
+def of_request(inputs: ModelInputs, number: int, rows: np.ndarray) -> ModelInputs:
+    """One request of several, with its `rows`."""
+    user = {name: getattr(inputs, name)[number : number + 1] for name in USER_INPUTS}
+    own = {name: getattr(inputs, name)[rows] for name in (*ITEM_INPUTS, *CROSS_INPUTS)}
+    return ModelInputs(**user, **own, request=np.zeros(len(rows), np.int32))
 
 
 def _inputs_of(graph: onnxruntime.InferenceSession) -> frozenset[str]:
