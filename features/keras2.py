@@ -38,11 +38,18 @@ class _Absent(type):
         return _Absent(name, (), {})
 
 
+def _absent(name: str) -> type:
+    """A stand-in for any name of the module but those that Python itself asks of modules."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Absent(name, (), {})
+
+
 def tensorflow_ranking() -> ModuleType:
     """The package tensorflow_ranking, imported on first use."""
     if "tensorflow.estimator" not in sys.modules:
         placeholder = ModuleType("tensorflow.estimator", "Removed from TensorFlow; stands in for TF-Ranking's import.")
-        placeholder.__getattr__ = lambda name: _Absent(name, (), {})  # type: ignore[method-assign]
+        placeholder.__getattr__ = _absent  # type: ignore[method-assign]
         sys.modules["tensorflow.estimator"] = placeholder
         tensorflow.estimator = tensorflow.compat.v1.estimator = placeholder
     return importlib.import_module("tensorflow_ranking")
