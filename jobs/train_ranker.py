@@ -46,7 +46,9 @@ def _fit_mmoe(run: RunFolder, prepared: Prepared, train: RankingData, held_out: 
     encoder = prepared.encoder
     mmoe = MMoE(encoder.spec, encoder.sizes, config=NetworkConfig(), click=clicks, rng=rng)
     training = replace(TrainingConfig(), epochs=run.config.ranker_epochs)
-    fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=run.part("ranker") / "checkpoint.npz")
+    checkpoint = run.part("ranker") / "checkpoint.npz"
+    fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
+    checkpoint.unlink()  # it resumes an interrupted fit; one that is asked for again starts anew
     return mmoe
 
 

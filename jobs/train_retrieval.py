@@ -7,6 +7,7 @@ the blend is fitted there on sources that know only what came before it, and the
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
@@ -94,8 +95,10 @@ def _fit_towers(
     towers = TwoTower(encoder.spec, encoder.sizes, config=config, rng=rng)
     train = np.flatnonzero(period.train[wanted.request])[-run.config.retrieval_pairs :]
     held_out = wanted.select(period.validation[wanted.request])
-    fit(towers, wanted.select(train), held_out, items, rng=rng, checkpoint=run.part("retrieval") / "checkpoint")
+    checkpoint = run.part("retrieval") / "checkpoint"
+    fit(towers, wanted.select(train), held_out, items, rng=rng, checkpoint=checkpoint)
     towers.save_towers(run.part("retrieval"))
+    shutil.rmtree(checkpoint)  # it resumes an interrupted fit; one that is asked for again starts anew
     return towers
 
 

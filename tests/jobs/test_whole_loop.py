@@ -42,6 +42,11 @@ def test_another_configuration_is_refused_with_what_changed(run_folder):
         run_all(RunConfig(size="small", seed=8, retrieval_epochs=2, ranker_epochs=2), run_folder)
 
 
+def test_a_finished_fit_leaves_no_checkpoint_that_would_keep_it_from_being_done_again(run_folder):
+    assert not (run_folder / "ranker" / "checkpoint.npz").exists()
+    assert not (run_folder / "retrieval" / "checkpoint").exists()
+
+
 def test_the_report_judges_the_rankers_on_the_test_period(run_folder):
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert {"mmoe", "lightgbm", "popularity"} <= set(metrics)
