@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from value_model.trees import Trees
 
 from jobs.prepare import Prepared, prepare
 from jobs.run_folder import RunFolder
@@ -19,6 +18,7 @@ from value_model.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.mmoe import MMoE
 from value_model.ranker import RankingData
 from value_model.training import fit
+from value_model.trees import Trees
 
 HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
 
