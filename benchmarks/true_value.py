@@ -1,12 +1,14 @@
 """Is the engine's ranking truly worth more than random, popularity and CTR-only rankings?
 
 The simulated market knows the truth. A run is trained on its log; its bundle answers fresh requests of the week after
-the log; random, popularity and CTR-only rank the very candidates that the engine considered. All are judged by exact
-expectations on the same requests: GMV, and the value formula computed from true probabilities.
+the log; random, popularity and CTR-only rank all the candidates that it considered (its shortlist is as long, so that
+all are in the slate). All are judged by exact expectations on the same requests: GMV, and the value formula computed
+from true probabilities.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,7 +40,9 @@ def main() -> None:
     simulation = market("demo", seed=SEED)
     rng = np.random.default_rng(SEED)
     requests = simulation.draw_requests(rng, count=REQUESTS, window=(42, 49))
-    engine = build_engine(load_bundle(run.path / "bundle"), log=MemoryLog())
+    bundle = load_bundle(run.path / "bundle")
+    everything = replace(bundle, config=replace(bundle.config, shortlist=bundle.config.candidates))
+    engine = build_engine(everything, log=MemoryLog())
     rankings, kept = answers(engine, simulation, requests, rng)
     requests = requests.take(kept)
     worth = truth(simulation, policy_of(simulation.dataset, run.config), requests)
