@@ -94,10 +94,20 @@ def test_exporting_again_makes_the_next_bundle_and_points_to_it(run_folder):
     assert int(second.name) == int(first.name) + 1
 
 
-def test_a_policy_is_tried_on_the_held_out_slates(run_folder):
-    policy = str(run_folder / "bundle" / "policy.toml")
-    result = CliRunner().invoke(cli, ["check-policy", policy, "--run", str(run_folder)])
-    assert result.exit_code == 0, result.output
+def test_a_policy_is_tried_on_the_held_out_slates(run_folder, tmp_path):
+    """A term that decides nothing can only be seen on real slates; a head's calibration only with their labels."""
+    text = (run_folder / "bundle" / "policy.toml").read_text()
+    policy = tmp_path / "policy.toml"
+    policy.write_text(text.replace("value = 0.14", "value = 0.0001"))
+    assert policy.read_text() != text
+    alone = CliRunner().invoke(cli, ["check-policy", str(policy)])
+    tried = CliRunner().invoke(cli, ["check-policy", str(policy), "--run", str(run_folder)])
+    assert alone.exit_code == 0, alone.output
+    assert "[negligible]" not in alone.output
+    assert "[negligible]" in tried.output
+    errors = [line for line in tried.output.splitlines() if ": error:" in line]
+    assert all("[calibration]" in line for line in errors)
+    assert tried.exit_code == bool(errors)
 
 
 @pytest.mark.parametrize("notebook", ["1_one_request.ipynb", "2_tune_the_value.ipynb"])
