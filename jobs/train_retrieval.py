@@ -28,7 +28,7 @@ from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
 from retrieval.interactions import EVENT_WEIGHTS
-from retrieval.pairs import ItemInputs, Pairs, item_inputs
+from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
 from retrieval.source import Query
 from retrieval.tower_training import fit
@@ -65,7 +65,7 @@ def train_retrieval(run: RunFolder) -> None:
     encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)
     (folder / "encoder.json").write_text(encoder.to_json())
     items = item_inputs(asked.catalogue, encoder)
-    wanted = pairs_of(asked, encoder)
+    wanted = pairs(encoder.encode(asked.frame), item=asked.item, weight=asked.weight)
     towers = _fit_towers(run, encoder, wanted, items, period, rng)
     queries = _embed(towers, wanted, np.arange(len(asked.slates)))
     index = build_index(config.index, towers.embed_items(items), queries=queries[_orders(asked, period.validation)])
@@ -78,14 +78,6 @@ def train_retrieval(run: RunFolder) -> None:
     recall = held_out_recall(merged, _some(asked, queries, period.test, TEST_QUERIES))
     (folder / "recall.json").write_text(json.dumps({name: asdict(found) for name, found in recall.items()}, indent=1))
     print("   held-out orders, merged sources: " + ", ".join(f"{name} {found}" for name, found in recall.items()))
-
-
-def pairs_of(asked: Wishes, encoder: Encoder) -> Pairs:
-    """What the towers learn from: each request with each item that it wanted."""
-    inputs = encoder.encode(asked.frame)
-    rows = np.flatnonzero((asked.weight > 0) & (asked.item >= 0))
-    users = (inputs.user_codes, inputs.user_lists, inputs.user_numbers)
-    return Pairs(*users, inputs.request[rows], asked.item[rows], asked.weight[rows].astype(np.float32))
 
 
 def _fit_towers(
