@@ -1,6 +1,6 @@
 """Are the weights that `tune` chooses near the best that the truth allows, and do their constraints truly hold?
 
-20 simulated markets. Each logs a randomised ranking; `tune` maximises GMV with CTR not more than 3 % down and newcomers
+60 simulated markets. Each logs a randomised ranking; `tune` maximises GMV with CTR not more than 3 % down and newcomers
 at 8 % of what is examined, both at 95 %, from that log alone. The truth is the exact expectation on many fresh
 requests; the best constrained weights are found by searching it with the same search and no margins.
 """
@@ -8,9 +8,11 @@ requests; the best constrained weights are found by searching it with the same s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.record import Measure, record
 from benchmarks.tuning_market import Market
@@ -28,7 +30,7 @@ from value_model.tuning import (
 )
 from value_model.tuning.tune import explore
 
-SEEDS, LOGGED, FRESH = range(20), 12_000, 6_000
+SEEDS, LOGGED, FRESH = range(60), 12_000, 20_000
 TRIALS, TRUE_TRIALS = 240, 240
 GOAL = Goal(
     "gmv",
@@ -82,10 +84,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def main() -> None:
-    found = []
-    for seed in SEEDS:
-        found.append(one_market(seed))
-        print(seed, found[-1], flush=True)
+    with ProcessPoolExecutor() as pool:
+        found = list(tqdm(pool.map(one_market, SEEDS), total=len(SEEDS), desc="markets"))
     kept = [outcome for outcome in found if outcome.promised]
     reached, least = mean([o.share_of_best for o in kept]), min(o.share_of_best for o in kept)
     measures = [

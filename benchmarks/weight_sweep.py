@@ -1,7 +1,9 @@
 """How fast are 1,000 weightings ranked over 10,000 logged slates of 50 items, and are the rankings the same?
 
-The baseline is what one would write: per weighting the formula in NumPy on columns already in memory, argpartition of
-the top 10, and their order. It is timed on a part of the weightings; the sweep on all of them, in batches.
+A formula that is linear in its weights (the default), one whose logarithm is (funnel_power), and one that has to be
+evaluated for every weighting (ads_organic). The baseline is what one would write: per weighting the formula in NumPy on
+columns already in memory, argpartition of the top 10, and their order. It is timed on a part of the weightings; the
+sweep on all of them, in batches.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def compare(policy: ValuePolicy, *, count: int, bar: str | None) -> list[Measure
 
 def main() -> None:
     measures = compare(default_policy(), count=WEIGHTINGS, bar=">= 5")
-    measures += compare(shipped_policy("funnel_power"), count=PART, bar=None)
+    measures += compare(shipped_policy("funnel_power"), count=WEIGHTINGS, bar=">= 5")
+    measures += compare(shipped_policy("ads_organic"), count=PART, bar=None)
     data = f"{SLATES} generated slates of {ITEMS} items, top {TOP}, {WEIGHTINGS} weightings (a general formula: {PART})"
     record("weight_sweep", measures, data=data, seed=SEED)
 

@@ -12,12 +12,12 @@ from value_model.tuning.sweep import Sweep
 LINEAR, OTHERS = ("default", "expected_margin"), ("two_sided", "funnel_power", "rank_fusion", "owner_decay")
 
 
-def slates(policy: ValuePolicy, rng: np.random.Generator, *, rows: int = 40, width: int = 23):
+def slates(policy: ValuePolicy, rng: np.random.Generator, *, rows: int = 40, width: int = 23, least: float = 0.0):
     mask = np.arange(width) < rng.integers(3, width + 1, rows)[:, None]
     columns = {}
     for name in policy.inputs:
         low, high = policy.quantity[name].low, min(policy.quantity[name].high, 50.0)
-        columns[name] = np.round(rng.uniform(low, high, (rows, width)), 1)  # rounded: with ties
+        columns[name] = least + np.round(rng.uniform(low, high, (rows, width)), 1)  # rounded: with ties
     return columns, mask
 
 
@@ -41,6 +41,19 @@ def test_the_top_is_that_of_a_stable_sort(name: str) -> None:
         found = np.take_along_axis(worth, top[i].astype(int), axis=1)
         expected = -np.sort(-worth, axis=1)[:, :7]
         np.testing.assert_allclose(found[shown], expected[shown], rtol=1e-11, atol=1e-13)
+
+
+def test_products_of_powers_are_ranked_by_their_logarithm_where_it_exists() -> None:
+    policy, rng = shipped_policy("funnel_power"), np.random.default_rng(3)
+    columns, mask = slates(policy, rng, least=0.1)
+    weights = weightings(policy, rng)
+    sweep = Sweep(policy, columns, mask=mask)
+    assert sweep.linear
+    expected = evaluate(policy, columns, weights={n: w[:, None, None] for n, w in weights.items()}, mask=mask)
+    np.testing.assert_array_equal(sweep.values(weights)[:, mask], expected[:, mask])
+    top = sweep.top(weights, k=3).astype(int)
+    best = -np.sort(-np.where(mask, expected, -np.inf), axis=2)[:, :, :3]
+    np.testing.assert_allclose(np.take_along_axis(expected, top, axis=2), best, rtol=1e-11)
 
 
 def test_equal_values_keep_their_order_and_negative_ones_too() -> None:

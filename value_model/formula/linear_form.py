@@ -1,7 +1,7 @@
-"""A formula that is linear in something: value = sum over j of c_j(weights) f_j(columns).
+"""A formula that is linear in something, itself or its logarithm: sum over j of c_j(weights) f_j(columns).
 
-The features f_j are computed once and W weightings cost one matrix product; sums, products with weights, and named
-sums within them are of this form, powers and functions of weights are not.
+The features f_j are computed once and W weightings cost one matrix product. Sums, products with weights, and named
+sums within them are linear; products of powers, such as ctr^a cvr^b price^c, are in their logarithm, which ranks alike.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ _ONE = Number(1.0)
 
 @dataclass(frozen=True)
 class LinearForm:
-    """J pairs of a coefficient (weights alone) and a feature (quantities alone)."""
+    """J pairs of a coefficient (weights alone) and a feature (quantities alone); `logarithm`: they give log(value)."""
 
     policy: ValuePolicy
     coefficients: tuple[Node, ...]
     features: tuple[Node, ...]
+    logarithm: bool = False
 
     def at(self, weights: Mapping[str, np.ndarray]) -> np.ndarray:
         """float64 [W, J]: the coefficients under weights [W] each (numbers broadcast)."""
         known = {name: np.asarray(weight, np.float64) for name, weight in weights.items()}
-        columns = [lower(c, known, operations=ITEMWISE, constant=np.float64) for c in self.coefficients]
+        with np.errstate(all="ignore"):
+            columns = [lower(c, known, operations=ITEMWISE, constant=np.float64) for c in self.coefficients]
         return np.stack(np.broadcast_arrays(*columns, np.empty(1))[:-1], axis=-1)
 
     def of(self, columns: Columns, *, mask: np.ndarray | None = None) -> np.ndarray:
@@ -44,11 +46,13 @@ class LinearForm:
 
 
 def linear_form(policy: ValuePolicy) -> LinearForm | None:
-    """The ranking value multiplied out; None where it is not linear."""
-    found = _expanded(policy, policy.expression[policy.result].tree)
-    if found is None or len(found) > MOST:
-        return None
-    return LinearForm(policy, tuple(c for c, _ in found), tuple(f for _, f in found))
+    """The ranking value, or its logarithm, multiplied out; None where neither is linear."""
+    value = policy.expression[policy.result].tree
+    for logarithm, expanded in ((False, _expanded), (True, _logarithm)):
+        found = expanded(policy, value)
+        if found is not None and len(found) <= MOST:
+            return LinearForm(policy, tuple(c for c, _ in found), tuple(f for _, f in found), logarithm)
+    return None
 
 
 def _expanded(policy: ValuePolicy, node: Node) -> list[_Term] | None:
@@ -67,6 +71,29 @@ def _expanded(policy: ValuePolicy, node: Node) -> list[_Term] | None:
             return negated and [(Apply("neg", (c,)), f) for c, f in negated]
         case Apply("*" | "/" as function, (left, right)):
             return _combined(function, _expanded(policy, left), _expanded(policy, right))
+    return None
+
+
+def _logarithm(policy: ValuePolicy, node: Node) -> list[_Term] | None:
+    """log(node), expanded: where factors are 0 or negative it does not exist, and its numbers are not finite."""
+    inner = _inlined(policy, node)
+    weights, used = set(policy.weight), set(names(inner))
+    if not weights & used:
+        return [(_ONE, Apply("log", (inner,)))]
+    if used <= weights and not set(functions(inner)) & set(SLATE_FUNCTIONS):
+        return [(Apply("log", (inner,)), _ONE)]
+    match inner:
+        case Apply("*" | "/" as function, (left, right)):
+            parts = _logarithm(policy, left), _logarithm(policy, right)
+            if parts[0] is None or parts[1] is None:
+                return None
+            below = [(Apply("neg", (c,)), f) for c, f in parts[1]]
+            return parts[0] + (below if function == "/" else parts[1])
+        case Apply("**", (base, exponent)) if set(names(exponent)) <= weights:
+            raised = _logarithm(policy, base)
+            return raised and [(Apply("*", (exponent, c)), f) for c, f in raised]
+        case Apply("number", (argument,)):
+            return _logarithm(policy, argument)
     return None
 
 

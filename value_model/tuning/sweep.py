@@ -1,9 +1,10 @@
 """The top of every logged slate under many weightings, without running a model again.
 
-A formula that is linear in its weights (`linear_form`) costs one matrix product for all weightings; any other is
-evaluated once per block of weightings. The top k needs no argsort: the candidate's number is written into the lowest
-bits of its value, whole rows are sorted as plain numbers, and the bits are read back. With n candidates values that
-agree to a relative n / 2^52 (1e-14 for 50) count as equal, and the earlier candidate stands first.
+A formula that is linear in its weights, or whose logarithm is (`linear_form`), costs one matrix product for all
+weightings; any other is evaluated once per block of weightings. The top k needs no argsort: the candidate's number is
+written into the lowest bits of its value, whole rows are sorted as plain numbers, and the bits are read back. With n
+candidates values that agree to a relative n / 2^52 (1e-14 for 50) count as equal, and the earlier candidate stands
+first.
 """
 
 from __future__ import annotations
@@ -54,14 +55,16 @@ class Sweep:
         found = np.empty((count, rows, k), np.int16)
 
         def fill(weights: slice, requests: slice) -> None:
-            found[weights, requests] = _best(self._values(weightings, weights, requests), k)
+            found[weights, requests] = _best(self._scores(weightings, weights, requests), k)
 
         self._each(fill, count, rows)
         return found
 
     def values(self, weightings: Weightings) -> np.ndarray:
         """float64 [W, R, n]: all values at once, for few weightings; LOWEST where absent or not finite."""
-        return self._values(weightings, slice(0, _count(weightings)), slice(0, len(self.mask)))
+        exact = self._form is None or self._form.logarithm
+        work = self._evaluated if exact else self._scores
+        return work(weightings, slice(0, _count(weightings)), slice(0, len(self.mask)))
 
     def credit(self, weightings: Weightings, *, examination: np.ndarray, credits: np.ndarray) -> np.ndarray:
         """float64 [W, R, C]: sum over places of examination [R, K] times the credits [R, n, C] of who stands there."""
@@ -71,7 +74,7 @@ class Sweep:
         found = np.empty((count, rows, kinds))
 
         def fill(weights: slice, requests: slice) -> None:
-            best = _best(self._values(weightings, weights, requests), depth).astype(np.int64)
+            best = _best(self._scores(weightings, weights, requests), depth).astype(np.int64)
             best += (np.arange(requests.start, requests.stop) * width)[:, None]
             looks = examination[requests, None, :depth]
             found[weights, requests] = np.matmul(looks, flat.take(best, axis=0))[..., 0, :]
@@ -79,14 +82,21 @@ class Sweep:
         self._each(fill, count, rows)
         return found
 
-    def _values(self, weightings: Weightings, weights: slice, requests: slice) -> np.ndarray:
-        """float64 [W', R', n]; LOWEST where absent or not finite."""
+    def _scores(self, weightings: Weightings, weights: slice, requests: slice) -> np.ndarray:
+        """float64 [W', R', n]: what ranks as the values do; LOWEST where absent or not finite."""
         part = {name: np.asarray(w)[weights] for name, w in weightings.items()}
-        if self._features is not None and self._form is not None and all(w.ndim == 1 for w in part.values()):
-            coefficients = np.column_stack([self._form.at(part), np.ones(weights.stop - weights.start)])
-            width = self.mask.shape[1]
-            flat = coefficients @ self._features[:, requests.start * width : requests.stop * width]
-            return flat.reshape(len(flat), -1, width)
+        if self._features is None or self._form is None or any(w.ndim > 1 for w in part.values()):
+            return self._evaluated(weightings, weights, requests)
+        coefficients = np.column_stack([self._form.at(part), np.ones(weights.stop - weights.start)])
+        if not np.isfinite(coefficients).all():
+            return self._evaluated(weightings, weights, requests)
+        width = self.mask.shape[1]
+        flat = coefficients @ self._features[:, requests.start * width : requests.stop * width]
+        return flat.reshape(len(flat), -1, width)
+
+    def _evaluated(self, weightings: Weightings, weights: slice, requests: slice) -> np.ndarray:
+        """float64 [W', R', n]: the formula itself; LOWEST where absent or not finite."""
+        part = {name: np.asarray(w)[weights] for name, w in weightings.items()}
         lifted = {n: w[:, None, None] if w.ndim == 1 else w[:, requests, None] for n, w in part.items()}
         columns = {name: column[requests] for name, column in self._columns.items()}
         mask = self.mask[requests]
