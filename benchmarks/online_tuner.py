@@ -26,6 +26,7 @@ from value_model.tuning import (
     TuneConfig,
     spread_arms,
 )
+from value_model.tuning.constraint import slack
 from value_model.tuning.experiment import requests_per_arm
 from value_model.tuning.tune import explore
 
@@ -49,7 +50,7 @@ def best(truth: Scorer) -> tuple[float, float]:
     config = TuneConfig(search=SearchConfig(trials=TRIALS, objective_z=0.0))
     goal = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=Of.RELATIVE, confidence=0.5),))
     _, scores = explore(truth, goal, tuple(w.name for w in truth.policy.weights), config=config, seed=0)
-    held = goal.constraints[0].slack(scores["ctr"], z=0) >= 0
+    held = slack(goal.constraints[0], scores["ctr"], z=0) >= 0
     return float(scores["gmv"].level[held].max()), float(scores["gmv"].level[0])
 
 

@@ -28,6 +28,7 @@ from value_model.tuning import (
     Tuned,
     tune,
 )
+from value_model.tuning.constraint import slack
 from value_model.tuning.tune import explore
 
 SEEDS, LOGGED, FRESH = range(60), 12_000, 20_000
@@ -56,7 +57,7 @@ def best(truth: Scorer) -> float:
     goal = Goal(GOAL.maximise, tuple(replace(c, confidence=0.5) for c in GOAL.constraints))
     names = tuple(weight.name for weight in truth.policy.weights)
     _, scores = explore(truth, goal, names, config=config, seed=0)
-    held = np.all([c.slack(scores[c.metric], z=0) >= 0 for c in goal.constraints], axis=0)
+    held = np.all([slack(c, scores[c.metric], z=0) >= 0 for c in goal.constraints], axis=0)
     return float(scores["gmv"].level[held].max())
 
 
@@ -72,7 +73,7 @@ def against_truth(tuned: Tuned, market: Market, fresh: Evidence) -> Outcome:
     promised, change = tuned.prediction["gmv"].difference, float(scores["gmv"].change[0])
     return Outcome(
         float(scores["gmv"].level[0]) / best(truth),
-        tuple(bool(c.slack(scores[c.metric], z=0)[0] >= 0) for c in GOAL.constraints),
+        tuple(bool(slack(c, scores[c.metric], z=0)[0] >= 0) for c in GOAL.constraints),
         float(scores["gmv"].relative[0]),
         tuned.promised,
         promised.low <= change <= promised.high,

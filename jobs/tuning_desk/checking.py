@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.tuning_desk.guardrails import Guarded, Light
+from jobs.guardrails import Guarded, Light
 from jobs.tuning_desk.material import Material
 from value_model.formula import Finding, Severity, ValuePolicy
 from value_model.policy_checks import check_policy

@@ -79,16 +79,35 @@ class Sliders:
 
 
 class Guardrails:
-    """The bounds of the guardrails whose metrics are known."""
+    """The bounds of the draft's guardrails whose metrics are known; every move is told to `moved`."""
 
     def __init__(self, desk: Desk, moved: Callable[[View], None]) -> None:
-        known = [c for c in desk.guardrails if c.metric in desk.metrics]
-        self.bound = {c.metric: widgets.FloatText(value=c.bound, step=0.005) for c in known}
-        rows = []
-        for c in known:
-            text = self.bound[c.metric]
-            text.layout.width = "90px"
-            text.observe(lambda change, metric=c.metric: moved(desk.guard(metric, change["new"])), names="value")
-            what = f"{c.metric}: {c.of.value} {'at least' if c.sign > 0 else 'at most'}"
-            rows.append(widgets.HBox([widgets.Label(what, layout=widgets.Layout(width="260px")), text]))
-        self.box = widgets.VBox(rows)
+        self._desk, self._moved = desk, moved
+        self.bound: dict[str, widgets.FloatText] = {}
+        self.box = widgets.VBox()
+
+    def show(self) -> None:
+        """The bounds as they are in the draft."""
+        now = self._now()
+        if now.keys() != self.bound.keys():
+            self.bound = {subject: self._text(subject) for subject in now}
+            rows = ([_label(subject), text] for subject, text in self.bound.items())
+            self.box.children = tuple(widgets.HBox(row) for row in rows)
+        for subject, bound in now.items():
+            self.bound[subject].value = bound
+
+    def _now(self) -> dict[str, float]:
+        return {c.subject: c.bound for c in self._desk.guardrails if c.metric in self._desk.metrics}
+
+    def _text(self, subject: str) -> widgets.FloatText:
+        text = widgets.FloatText(value=self._now()[subject], step=0.005, layout=widgets.Layout(width="90px"))
+        text.observe(lambda change: self._told(subject, change["new"]), names="value")
+        return text
+
+    def _told(self, subject: str, bound: float) -> None:
+        if bound != self._now()[subject]:
+            self._moved(self._desk.guard(subject, bound))
+
+
+def _label(text: str) -> widgets.Label:
+    return widgets.Label(text, layout=widgets.Layout(width="260px"))

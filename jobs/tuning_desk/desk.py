@@ -8,9 +8,9 @@ from datetime import datetime
 
 import numpy as np
 
+from jobs.guardrails import Guarded, guardrails_of, lights
 from jobs.tuning_desk.checking import Checked, RefusedError, checked
 from jobs.tuning_desk.exploring import Explored, explore
-from jobs.tuning_desk.guardrails import GUARDRAILS, Guarded, lights
 from jobs.tuning_desk.material import Material
 from jobs.tuning_desk.outcomes import Outcomes, config_of
 from jobs.tuning_desk.scope import EVERYWHERE, Scope, scopes
@@ -49,9 +49,8 @@ class Saved:
 class Desk:
     """State of one person's work; all time and randomness are arguments."""
 
-    def __init__(self, material: Material, *, guardrails: tuple[Constraint, ...] = GUARDRAILS, seed: int = 0) -> None:
+    def __init__(self, material: Material, *, seed: int = 0) -> None:
         self.material, self.versions, self._seed = material, Versions(material.versions), seed
-        self.guardrails = guardrails
         self.scope, self.page = EVERYWHERE, 0
         self.config = config_of(material.requests_per_day)
         self._put_in_force(self.versions.latest() or material.policy)
@@ -63,6 +62,11 @@ class Desk:
     @property
     def scopes(self) -> tuple[Scope, ...]:
         return scopes(self.material.evidence)
+
+    @property
+    def guardrails(self) -> tuple[Constraint, ...]:
+        """The draft's constraints."""
+        return guardrails_of(self.draft)
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -96,9 +100,10 @@ class Desk:
         self.draft = self.scope.restored(self.draft, self.policy, name)
         return self.view()
 
-    def guard(self, metric: str, bound: float) -> View:
-        """Move a guardrail's bound."""
-        self.guardrails = tuple(_bounded(c, bound) if c.metric == metric else c for c in self.guardrails)
+    def guard(self, subject: str, bound: float) -> View:
+        """Move the bound of a guardrail of the draft; `subject` is the constraint's."""
+        moved = tuple(c.moved_to(bound) if c.subject == subject else c for c in self.guardrails)
+        self.draft = replace(self.draft, constraints=moved)
         return self.view()
 
     def reset(self) -> View:
@@ -166,7 +171,7 @@ class Desk:
         return checked(self.material, self.policy, self.draft, lights(prediction, self.guardrails))
 
     def save(self, owner: str, reason: str, *, now: datetime, despite: bool = False) -> Saved:
-        """Write the draft as a new version, which is then in force; weights that moved bear the new owner and reason.
+        """Write the draft as a new version, which is then in force; what moved bears the new owner and reason.
 
         Raises RefusedError without owner, reason or change, for an error that the draft brings, and for a guardrail
         that is expected to break unless `despite` it.
@@ -191,7 +196,11 @@ class Desk:
     def _signed(self, owner: str, reason: str) -> ValuePolicy:
         old = self.policy.weight
         changed = tuple(w if w == old[w.name] else replace(w, owner=owner, reason=reason) for w in self.draft.weights)
-        return replace(self.draft, weights=changed)
+        held = tuple(
+            c if c in guardrails_of(self.policy) else replace(c, owner=owner, reason=reason)
+            for c in self.draft.constraints
+        )
+        return replace(self.draft, weights=changed, constraints=held)
 
     def _write(self, policy: ValuePolicy, story: Story, *, now: datetime) -> Saved:
         if not self.versions.entries():
@@ -207,9 +216,3 @@ class Desk:
         outcomes = self._of(EVERYWHERE)
         found = outcomes.prediction(policy, outcomes.order(policy))
         return {name: str(change.relative) for name, change in found.changes.items()}
-
-
-def _bounded(constraint: Constraint, bound: float) -> Constraint:
-    if constraint.at_least is not None:
-        return replace(constraint, at_least=float(bound))
-    return replace(constraint, at_most=float(bound))

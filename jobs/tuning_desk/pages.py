@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from math import isfinite
 
+from jobs.guardrails import Guarded, Light
 from jobs.tuning_desk.checking import Checked
 from jobs.tuning_desk.desk import View
 from jobs.tuning_desk.exploring import Explored
-from jobs.tuning_desk.guardrails import Guarded, Light
 from jobs.tuning_desk.side_by_side import Placed, SideBySide
 from jobs.tuning_desk.versions import Entry
 from value_model.tuning import Change, Estimator, ShadowPrice

@@ -45,6 +45,7 @@ class Panel:
     def show(self, view: View) -> None:
         """Everything that depends on the draft."""
         self.weights.show(view)
+        self.guardrails.show()
         self.outlook.value = pages.outlook(view, currency=self.desk.draft.currency)
         self.slates.value = pages.slates(view)
         owners = {w.name: (w.owner, w.reason) for w in self.desk.draft.weights}

@@ -1,5 +1,6 @@
 """The desk: what is moved is moved, what is promised is what `predict` says, and what is saved can be trusted."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 from desk_toy import CURVE, POLICY, SHOWN, toy
 
 from evaluation.estimate import Estimate
+from jobs.guardrails import Light
 from jobs.tuning_desk import EVERYWHERE, Desk, RefusedError, Scope
-from jobs.tuning_desk.guardrails import Light
 from value_model.formula import load_policy
 from value_model.formula.value_policy import Override
-from value_model.tuning import By, Estimator, PredictConfig, predict
+from value_model.tuning import By, Constraint, Estimator, Of, PredictConfig, predict
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 CONFIG = PredictConfig(objective="ctr")
@@ -135,9 +136,9 @@ def test_a_point_of_the_front_can_be_loaded(desk):
 
 
 def test_a_binding_guardrail_has_a_price(tmp_path):
-    from value_model.tuning import Constraint
-
-    desk = Desk(toy(tmp_path, requests=2000), guardrails=(Constraint("newcomer_exposure", at_least=0.35),))
+    material = toy(tmp_path, requests=2000)
+    held = (Constraint("newcomer_exposure", at_least=0.35),)
+    desk = Desk(replace(material, policy=replace(material.policy, constraints=held)))
     (price,) = desk.explore(("newcomer_exposure", "ctr")).prices
     assert price.objective == "ctr"
     assert price.price.value > 0
@@ -223,3 +224,19 @@ def test_two_desks_do_not_overwrite_each_other(desk):
 
 def test_the_curve_sums_to_what_is_examined(desk):
     assert desk._of(EVERYWHERE)._exposure.sum(axis=1) == pytest.approx(CURVE.sum())
+
+
+def test_guardrails_are_the_policys_and_a_moved_bound_is_saved_with_the_version(tmp_path):
+    material = toy(tmp_path)
+    assert {c.metric for c in Desk(material).guardrails} >= {"ctr", "gmv"}  # the file has none: the standard ones
+    held = (Constraint("ctr", at_least=-0.02, of=Of.RELATIVE, owner="growth", reason="Clicks."),)
+    desk = Desk(replace(material, policy=replace(material.policy, constraints=held)))
+    assert desk.guardrails == held
+    desk.move({"w_new": 0.06})
+    saved = desk.save("Noura", "More newcomers.", now=NOW)
+    assert load_policy(tmp_path / "policies" / saved.entry.file).constraints == held
+    desk.guard("ctr, relative change at least", -0.03)
+    assert "-at_least = -0.02\n+at_least = -0.03" in desk.diff
+    saved = desk.save("Noura", "Clicks may fall further.", now=NOW)
+    (kept,) = load_policy(tmp_path / "policies" / saved.entry.file).constraints
+    assert (kept.bound, kept.owner, kept.reason) == (-0.03, "Noura", "Clicks may fall further.")

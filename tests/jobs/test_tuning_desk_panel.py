@@ -81,7 +81,7 @@ def test_a_point_of_the_front_is_loaded(panel):
 def test_a_guardrail_can_be_moved(panel):
     panel.sliders["w_new"].value = 2.0
     assert 'data-light="red"' in panel.outlook.value
-    panel.guardrails.bound["ctr"].value = -0.9
+    panel.guardrails.bound["ctr, relative change at least"].value = -0.9
     assert 'data-light="red"' not in panel.outlook.value
 
 

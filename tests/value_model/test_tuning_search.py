@@ -20,6 +20,7 @@ from value_model.tuning import (
     tune,
     tune_by,
 )
+from value_model.tuning.constraint import slack
 from value_model.tuning.search import Search, ranges
 from value_model.tuning.tune import judge, shortlist
 
@@ -43,7 +44,7 @@ def best_by_grid(truth, goal: Goal) -> float:
     """The highest true level of the objective on a fine grid of ratios, constraints held."""
     gmv, new = np.meshgrid(np.geomspace(1e-3, 1, 25), np.geomspace(1e-3, 5, 20))
     scores = true_scores(truth, {"w_gmv": gmv.ravel(), "w_new": new.ravel()})
-    held = np.all([c.slack(scores[c.metric], z=0) >= 0 for c in goal.constraints], axis=0)
+    held = np.all([slack(c, scores[c.metric], z=0) >= 0 for c in goal.constraints], axis=0)
     return float(scores[goal.maximise].level[held].max())
 
 
@@ -161,9 +162,9 @@ def test_finalists_go_from_the_safest_to_the_boldest(log) -> None:
     tried = {"w_gmv": np.geomspace(0.001, 0.2, 40)}
     scores = scorer.scores(tried)
     finalists = shortlist(scorer, tried, scores, Goal("gmv", (CTR,)), QUICK)
-    slack = [float(CTR.slack(scorer.scores({k: np.array([v]) for k, v in f.items()})["ctr"])[0]) for f in finalists]
+    left = [float(slack(CTR, scorer.scores({k: np.array([v]) for k, v in f.items()})["ctr"])[0]) for f in finalists]
     assert len(finalists) > 1
-    assert slack == sorted(slack, reverse=True)
+    assert left == sorted(left, reverse=True)
 
 
 def test_surfaces_that_want_different_weights_get_them() -> None:

@@ -3,6 +3,7 @@
 TOML -> tree (whitelist, no eval) -> NumPy here, TensorFlow in `value_model.formula_graph`; weights are inputs in both.
 """
 
+from value_model.formula.constraint import Constraint, Of, parse_constraint
 from value_model.formula.currency import in_currency
 from value_model.formula.evaluate import evaluate, evaluate_all, evaluate_rows
 from value_model.formula.findings import Finding, PolicyError, Severity, Where
@@ -12,8 +13,10 @@ from value_model.formula.toml_writer import to_toml
 from value_model.formula.value_policy import Expression, Override, ValuePolicy, Weight
 
 __all__ = [
+    "Constraint",
     "Expression",
     "Finding",
+    "Of",
     "Override",
     "PolicyError",
     "Severity",
@@ -26,6 +29,7 @@ __all__ = [
     "evaluate_rows",
     "in_currency",
     "load_policy",
+    "parse_constraint",
     "parse_policy",
     "shipped_policies",
     "shipped_policy",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from value_model.formula.constraint import Constraint, Of
 from value_model.formula.findings import refuse
+from value_model.formula.metrics import STANDARD
 from value_model.formula.quantities import Quantity
 from value_model.formula.slate_section import ExplorationKind, SlateSection
 from value_model.formula.tree import functions
@@ -35,6 +37,7 @@ def in_currency(policy: ValuePolicy, currency: str, *, rate: float) -> ValuePoli
         weights=tuple(_weight(w, factor(units[w.name]), old, currency) for w in policy.weights),
         quantities=tuple(_quantity(q, factor(units[q.name]), old, currency) for q in policy.quantities),
         slate=None if policy.slate is None else _slate(policy.slate, factor(result)),
+        constraints=tuple(_constraint(c, rate) for c in policy.constraints),
     )
 
 
@@ -61,6 +64,14 @@ def _weight(weight: Weight, factor: float, old: str, new: str) -> Weight:
 def _quantity(quantity: Quantity, factor: float, old: str, new: str) -> Quantity:
     unit = _renamed(quantity.unit, old, new)
     return replace(quantity, unit=unit, low=quantity.low * factor, high=quantity.high * factor)
+
+
+def _constraint(constraint: Constraint, rate: float) -> Constraint:
+    """Levels and changes of money are in the currency."""
+    money = any(metric.money for metric in STANDARD if metric.name == constraint.metric)
+    if not money or constraint.of is Of.RELATIVE:
+        return constraint
+    return constraint.moved_to(constraint.bound * rate)
 
 
 def _slate(section: SlateSection, factor: float) -> SlateSection:

@@ -12,6 +12,7 @@ from typing import Any
 from value_model.formula.findings import Finding, PolicyError, Where, refuse
 from value_model.formula.parser import parse
 from value_model.formula.quantities import Quantity, Sign
+from value_model.formula.toml_constraints import read_constraints
 from value_model.formula.toml_lines import lines_of
 from value_model.formula.toml_slate import read_slate
 from value_model.formula.validation import problems
@@ -29,6 +30,7 @@ _TOP = {
     "weights",
     "quantities",
     "slate",
+    "constraints",
 }
 _WEIGHT = {
     "value",
@@ -109,6 +111,7 @@ class Reader:
             weights=tuple(self.weight(name, fields) for name, fields in self.table("weights").items()),
             quantities=tuple(self.quantity(name, fields) for name, fields in self.table("quantities").items()),
             slate=read_slate(self, self.content["slate"]) if "slate" in self.content else None,
+            constraints=read_constraints(self, self.content.get("constraints", [])),
             where=Where(self.file),
         )
         if self.findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from value_model.formula.constraint import Constraint
 from value_model.formula.quantities import Quantity
 from value_model.formula.toml_slate import write_slate
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
@@ -28,6 +29,8 @@ def _lines(policy: ValuePolicy) -> Iterator[str]:
         yield from _weight(weight)
     if policy.slate is not None:
         yield from write_slate(policy.slate)
+    for constraint in policy.constraints:
+        yield from _constraint(constraint)
 
 
 def _weight(weight: Weight) -> Iterator[str]:
@@ -65,6 +68,16 @@ def _quantity(quantity: Quantity) -> Iterator[str]:
         yield f"meaning = {_text(quantity.meaning)}"
     if quantity.head:
         yield "head = true"
+
+
+def _constraint(constraint: Constraint) -> Iterator[str]:
+    yield "\n[[constraints]]"
+    yield f"metric = {_text(constraint.metric)}"
+    yield f"{constraint.side} = {_number(constraint.bound)}"
+    yield f"of = {_text(constraint.of)}"
+    yield f"confidence = {_number(constraint.confidence)}"
+    yield f"owner = {_text(constraint.owner)}"
+    yield f"reason = {_text(constraint.reason)}"
 
 
 def _text(text: str) -> str:

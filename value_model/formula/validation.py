@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from value_model.formula.findings import Finding, PolicyError, Where
+from value_model.formula.metrics import NAMES, closest
 from value_model.formula.quantities import Quantity, Sign
 from value_model.formula.tree import CALLABLE, names
 from value_model.formula.unit_rules import unit_of
@@ -15,7 +16,7 @@ from value_model.formula.value_policy import ValuePolicy, Weight
 
 def problems(policy: ValuePolicy) -> list[Finding]:
     """Every reason to refuse the policy, in file order; units are looked at once all names are known."""
-    found = [*_names(policy), *_bounds(policy)]
+    found = [*_names(policy), *_bounds(policy), *_constraints(policy)]
     return found or list(_units(policy))
 
 
@@ -91,6 +92,17 @@ def _quantity_bounds(quantity: Quantity) -> Iterator[Finding]:
     if quantity.low >= quantity.high:
         reason = f"{quantity.name}: low {quantity.low:g} is not below high {quantity.high:g}."
         yield Finding("bounds", quantity.where, reason, "Give the plausible range.")
+
+
+def _constraints(policy: ValuePolicy) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for constraint in policy.constraints:
+        if constraint.metric not in NAMES:
+            reason = f"there is no metric {constraint.metric!r} to constrain."
+            yield Finding("constraints", constraint.where, reason, closest(constraint.metric))
+        if constraint.subject in seen:
+            yield Finding("constraints", constraint.where, f"{constraint.subject}: bounded twice.", "Keep one of them.")
+        seen.add(constraint.subject)
 
 
 def _units(policy: ValuePolicy) -> Iterator[Finding]:

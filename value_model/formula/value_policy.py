@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
+from value_model.formula.constraint import Constraint
 from value_model.formula.findings import Where
 from value_model.formula.quantities import STANDARD, Quantity, Sign
 from value_model.formula.slate_section import SlateSection
@@ -89,6 +90,7 @@ class ValuePolicy:
     result: str = "value"
     prior: float = 10_000.0
     slate: SlateSection | None = None
+    constraints: tuple[Constraint, ...] = ()
     where: Where = field(default=Where("policy"), compare=False, repr=False)
 
     @cached_property
@@ -99,16 +101,24 @@ class ValuePolicy:
 
     def _canonical(self) -> dict[str, object]:
         slate = {} if self.slate is None else {"slate": asdict(self.slate)}
-        return slate | {
-            "head": [self.name, self.owner, self.reason, self.currency, self.unit, self.result, self.prior],
-            "expressions": [[e.name, text(e.tree)] for e in self.expressions],
-            "weights": sorted(
-                [w.name, w.value, w.unit, w.low, w.high, w.owner, w.reason, w.sign, w.term, w.neutral]
-                + [sorted([o.key, o.value, str(o.evidence)] for o in part) for part in (w.surface, w.segment)]
-                for w in self.weights
-            ),
-            "quantities": sorted([q.name, q.unit, q.low, q.high, q.sign, q.meaning, q.head] for q in self.quantities),
-        }
+        held = sorted([c.subject, c.bound, c.confidence, c.owner, c.reason] for c in self.constraints)
+        constraints = {"constraints": held} if held else {}
+        return (
+            slate
+            | constraints
+            | {
+                "head": [self.name, self.owner, self.reason, self.currency, self.unit, self.result, self.prior],
+                "expressions": [[e.name, text(e.tree)] for e in self.expressions],
+                "weights": sorted(
+                    [w.name, w.value, w.unit, w.low, w.high, w.owner, w.reason, w.sign, w.term, w.neutral]
+                    + [sorted([o.key, o.value, str(o.evidence)] for o in part) for part in (w.surface, w.segment)]
+                    for w in self.weights
+                ),
+                "quantities": sorted(
+                    [q.name, q.unit, q.low, q.high, q.sign, q.meaning, q.head] for q in self.quantities
+                ),
+            }
+        )
 
     @cached_property
     def weight(self) -> Mapping[str, Weight]:

@@ -4,7 +4,7 @@ An `Evidence` (from `evidence_from_log`) answers `predict` and `tune`; `pareto_f
 `sensitivities` explain what was found; `OnlineTuner` tunes while serving.
 """
 
-from value_model.tuning.constraint import Constraint, Of
+from value_model.formula.constraint import Constraint, Of
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.from_log import evidence_from_log

@@ -16,7 +16,8 @@ import numpy as np
 from evaluation.counterfactual.intervals import IntervalConfig, interval
 from evaluation.counterfactual.terms import Terms
 from evaluation.estimate import Estimate
-from value_model.tuning.constraint import Constraint, Of
+from value_model.formula.constraint import Constraint, Of
+from value_model.tuning.constraint import slack
 from value_model.tuning.metrics import ratio
 from value_model.tuning.scoring import Score, Scorer, Scores
 from value_model.tuning.tune import Tuned
@@ -123,7 +124,7 @@ def shadow_price(
     held = np.ones(len(scores[objective].level), bool)
     for other in others:
         if other != constraint:
-            held &= other.slack(scores[other.metric], z=0) >= 0
+            held &= slack(other, scores[other.metric], z=0) >= 0
     x = constraint.sign * value_of(scores[constraint.metric], constraint)
     hull = envelope(np.where(held, x, -np.inf), np.where(held, scores[objective].level, -np.inf))
     start = constraint.sign * constraint.bound

@@ -10,28 +10,10 @@ from scipy.stats import norm
 
 from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, asymptotic, interval
 from evaluation.counterfactual.terms import Terms
-from value_model.tuning.credits import EXAMINED, REQUEST, SHOWN
+from value_model.formula.metrics import STANDARD, Metric
+from value_model.tuning.credits import REQUEST, SHOWN
 
-
-@dataclass(frozen=True)
-class Metric:
-    """sum of `numerator` / sum of `denominator` over requests: outcomes, traits, `shown`, `examined` or `request`."""
-
-    name: str
-    numerator: str
-    denominator: str = REQUEST
-    unit: str = "1"
-
-
-STANDARD = (
-    Metric("ctr", "click", SHOWN, "click / impression"),
-    Metric("cvr", "order", "click", "order / click"),
-    Metric("orders", "order", REQUEST, "order / request"),
-    Metric("gmv", "gmv", REQUEST, "currency / request"),
-    Metric("commission", "commission", REQUEST, "currency / request"),
-    Metric("newcomer_exposure", "newcomer", EXAMINED),
-    Metric("merchant_quality", "quality", EXAMINED),
-)
+__all__ = ["STANDARD", "Change", "Metric", "change", "known_metrics", "ratio"]
 
 
 def known_metrics(metrics: Sequence[Metric], names: Sequence[str]) -> tuple[Metric, ...]:

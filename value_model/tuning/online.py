@@ -18,8 +18,8 @@ import numpy as np
 from scipy.stats import qmc
 
 from evaluation.estimate import Estimate
+from value_model.formula.constraint import Constraint, Of
 from value_model.formula.value_policy import ValuePolicy
-from value_model.tuning.constraint import Constraint, Of
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.metrics import STANDARD, Metric

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from value_model.formula.constraint import Constraint
 from value_model.formula.value_policy import Override, ValuePolicy
-from value_model.tuning.constraint import Constraint
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.scoring import Scorer
 from value_model.tuning.tune import Goal, TuneConfig, Tuned, explore, judge, shortlist, tune

@@ -15,9 +15,10 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
+from value_model.formula.constraint import Constraint
 from value_model.formula.evaluate import evaluate
 from value_model.formula.value_policy import ValuePolicy
-from value_model.tuning.constraint import Constraint
+from value_model.tuning.constraint import slack
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.scoring import Score, Scorer
 
@@ -156,10 +157,10 @@ class Search:
         }
         scores = self._scorer.scores(weights)
         goal = np.nan_to_num(robust(scores[self._objective], z=self._config.objective_z), nan=NEVER)
-        slacks = [np.nan_to_num(c.slack(scores[c.metric]), nan=NEVER) for c in self._constraints]
+        slacks = [np.nan_to_num(slack(c, scores[c.metric]), nan=NEVER) for c in self._constraints]
         for i, trial in enumerate(trials):
-            for constraint, slack in zip(self._constraints, slacks, strict=True):
-                trial.set_constraint(str(constraint), -float(slack[i]))
+            for constraint, left in zip(self._constraints, slacks, strict=True):
+                trial.set_constraint(str(constraint), -float(left[i]))
             self.study.tell(trial, float(goal[i]))
         return size
 

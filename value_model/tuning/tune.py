@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from value_model.formula.constraint import Constraint
 from value_model.formula.value_policy import ValuePolicy
-from value_model.tuning.constraint import Constraint
+from value_model.tuning.constraint import holds, slack
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.experiment import Experiment
@@ -174,8 +175,8 @@ def safety(scores: Scores, goal: Goal) -> np.ndarray:
     """[W]: standard errors between the nearest constraint's bound and the weighting; inf without constraints."""
     found = np.full(len(scores[goal.maximise].level), np.inf)
     for constraint in goal.constraints:
-        slack, with_one = (constraint.slack(scores[constraint.metric], z=z) for z in (0.0, 1.0))
-        found = np.minimum(found, slack / np.maximum(slack - with_one, 1e-300))
+        left, with_one = (slack(constraint, scores[constraint.metric], z=z) for z in (0.0, 1.0))
+        found = np.minimum(found, left / np.maximum(left - with_one, 1e-300))
     return found
 
 
@@ -206,7 +207,7 @@ def judge(
     chosen: Verdict | None = None
     for other in finalists:
         prediction = ask(other)
-        failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not c.holds(prediction[c.metric])]
+        failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not holds(c, prediction[c.metric])]
         if failed or prediction.problems:
             if chosen is not None:
                 return chosen

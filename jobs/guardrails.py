@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from value_model.tuning import Change, Constraint, Of, Prediction
-
-GUARDRAILS = (
-    Constraint("ctr", at_least=-0.01, of=Of.RELATIVE),
-    Constraint("orders", at_least=-0.01, of=Of.RELATIVE),
-    Constraint("gmv", at_least=-0.01, of=Of.RELATIVE),
-    Constraint("newcomer_exposure", at_least=-0.01, of=Of.CHANGE),
-    Constraint("merchant_quality", at_least=-0.01, of=Of.CHANGE),
-)
+from value_model.formula import ValuePolicy, default_policy
+from value_model.tuning import Change, Constraint, Prediction
+from value_model.tuning.constraint import bounded, holds
 
 
 class Light(StrEnum):
@@ -34,6 +28,11 @@ class Guarded:
     reason: str
 
 
+def guardrails_of(policy: ValuePolicy) -> tuple[Constraint, ...]:
+    """The policy's constraints; those of the shipped default where it has none."""
+    return policy.constraints or default_policy().constraints
+
+
 def lights(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[Guarded, ...]:
     """Of every guardrail whose metric is known; without a promise nothing is green."""
     return tuple(_light(prediction, c) for c in guardrails if c.metric in prediction.changes)
@@ -41,19 +40,13 @@ def lights(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[Gu
 
 def _light(prediction: Prediction, constraint: Constraint) -> Guarded:
     change = prediction[constraint.metric]
-    value = _bounded(change, constraint)
-    if not constraint.sign * (value - constraint.bound) >= 0:
+    if not constraint.sign * (bounded(constraint, change).value - constraint.bound) >= 0:
         return Guarded(constraint, Light.RED, f"expected to break: {constraint}")
-    if not constraint.holds(change):
+    if not holds(constraint, change):
         return Guarded(constraint, Light.AMBER, f"expected to hold, not proven: {constraint}")
     if not prediction.promised and not _untouched(change):
         return Guarded(constraint, Light.AMBER, f"the heads say so, the log cannot: {constraint}")
     return Guarded(constraint, Light.GREEN, f"holds: {constraint}")
-
-
-def _bounded(change: Change, constraint: Constraint) -> float:
-    estimate = {Of.LEVEL: change.proposed, Of.CHANGE: change.difference, Of.RELATIVE: change.relative}[constraint.of]
-    return estimate.value
 
 
 def _untouched(change: Change) -> bool:

@@ -1,0 +1,38 @@
+"""What a ranking is judged by: the metrics that a policy file may constrain."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """sum of `numerator` / sum of `denominator` over requests: outcomes, traits, `shown`, `examined` or `request`."""
+
+    name: str
+    numerator: str
+    denominator: str = "request"
+    unit: str = "1"
+
+    @property
+    def money(self) -> bool:
+        return "currency" in self.unit
+
+
+STANDARD = (
+    Metric("ctr", "click", "shown", "click / impression"),
+    Metric("cvr", "order", "click", "order / click"),
+    Metric("orders", "order", "request", "order / request"),
+    Metric("gmv", "gmv", "request", "currency / request"),
+    Metric("commission", "commission", "request", "currency / request"),
+    Metric("newcomer_exposure", "newcomer", "examined"),
+    Metric("merchant_quality", "quality", "examined"),
+)
+NAMES = tuple(metric.name for metric in STANDARD)
+
+
+def closest(name: str) -> str:
+    """What to write instead of a name that is no metric."""
+    close = difflib.get_close_matches(name, NAMES, n=2)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Metrics are {', '.join(NAMES)}."
