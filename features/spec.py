@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -112,3 +112,13 @@ class ModelInputs:
     item_numbers: np.ndarray  # float32 [N, item numbers]
     cross_numbers: np.ndarray  # float32 [N, cross numbers]
     request: np.ndarray  # int32 [N]: row -> request
+
+    def numbers(self, spec: FeatureSpec, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """float32 [N] each: the numbers of `spec`, or those in `names`; a request's own stand at each of its rows."""
+        found = {}
+        for group, packed in zip(Group, (self.user_numbers, self.item_numbers, self.cross_numbers), strict=True):
+            for column, feature in enumerate(spec.select(group, Kind.NUMBER)):
+                if names is None or feature.name in names:
+                    values = packed[:, column]
+                    found[feature.name] = values[self.request] if group is Group.USER else values
+        return found

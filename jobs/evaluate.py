@@ -33,7 +33,8 @@ def evaluate(run: RunFolder) -> None:
     data = prepared.part(test)
     models = {name: held_out(run, name) for name in MODELS}
     policy = policy_of(dataset, run.config)
-    valued = {name: value_slates(dataset, slates, heads, policy) for name, heads in models.items()}
+    features = data.inputs.numbers(prepared.encoder.spec)
+    valued = {name: value_slates(dataset, slates, heads, policy, features=features) for name, heads in models.items()}
     pq.write_table(valued["mmoe"], folder / "slates.parquet", compression="zstd")
     pq.write_table(settled(prepared.labels.filter(pa.array(prepared.rows(test)))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}

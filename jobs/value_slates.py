@@ -1,4 +1,4 @@
-"""Recorded slates as an engine would have logged them: predictions, merchant quantities and values in their columns."""
+"""Recorded slates as an engine would have logged them: predictions, features and values in their columns."""
 
 from __future__ import annotations
 
@@ -18,21 +18,32 @@ from value_model.formula.evaluate import evaluate_all
 from value_model.merchant import MerchantTable
 
 
-def value_slates(dataset: Dataset, slates: pa.Table, heads: Mapping[str, np.ndarray], policy: ValuePolicy) -> pa.Table:
-    """`slates` with heads (float64 [N] each), what the formula reads, and its values under each request's weights."""
+def value_slates(
+    dataset: Dataset,
+    slates: pa.Table,
+    heads: Mapping[str, np.ndarray],
+    policy: ValuePolicy,
+    *,
+    features: Mapping[str, np.ndarray],
+) -> pa.Table:
+    """`slates` with heads and numeric features ([N] each), and the policy's values under each request's weights.
+
+    The features are all logged, whether the policy reads them or not: another one may.
+    """
     offsets = item_offsets(slates)
     request = np.repeat(np.arange(len(slates)), np.diff(offsets))
     merchants = MerchantTable.from_table(dataset.merchants)
     codes = merchants.codes(flat(slates, "merchant_id"))
     quantities = merchants.quantities_at(codes, seconds=microseconds(slates["time"])[request] / 1e6)
-    columns = {**heads, **quantities, "price": flat(slates, "price").to_numpy()}
+    numeric = {**features, **quantities}
+    columns = {**numeric, **heads, "price": flat(slates, "price").to_numpy()}
     weights = _weights(dataset, slates, policy)
     value = evaluate_rows(policy, columns, offsets, weights=weights)
     by_row = {name: weight[request] for name, weight in weights.items()}
     named = {} if policy.slate_relative else evaluate_all(policy, columns, weights=by_row)
     new = {
         "predictions": _map(heads, offsets, pa.float64()),
-        "numeric": _map(quantities, offsets, pa.float32()),
+        "numeric": _map(numeric, offsets, pa.float32()),
         "weights": _map_of_scalars(weights),
         "value": _list(value, offsets),
         "merchant_value": _list(named.get("merchant_value", np.zeros(len(value))), offsets),

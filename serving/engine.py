@@ -157,7 +157,8 @@ class RankingEngine:
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         quantities = parts.valuation.quantities_of(rows, time=request.time)
-        columns = {**heads, **quantities, "price": known.state.price, "retrieval_score": found.score}
+        features = inputs.numbers(parts.encoder.spec, parts.valuation.features) if parts.valuation.features else {}
+        columns = {**features, **quantities, **heads, "price": known.state.price, "retrieval_score": found.score}
         valued = parts.valuation.value(columns, surface=request.surface, segment=segment)
         judged = Judged(found, numbers_of(inputs), heads, quantities, valued)
         stages.mark("value")

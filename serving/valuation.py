@@ -1,4 +1,4 @@
-"""From predictions to the ranking value: the policy's formula on heads, price and merchant quantities.
+"""From predictions to the ranking value: the policy's formula on heads, price, merchant quantities and features.
 
 Quantities are rounded to float32 before they are used, since that is how they are logged: a replay computes from
 the very same numbers.
@@ -12,6 +12,7 @@ from datetime import datetime
 
 import numpy as np
 
+from features.spec import FeatureSpec, Kind
 from marketplace.slate import Slate
 from serving.manifest import BundleError
 from value_model.explain import explain
@@ -34,19 +35,27 @@ class Valued:
 
 
 class Valuation:
-    """One value policy over one catalogue; `merchant` int64 [n_items] are rows of `merchants`."""
+    """One value policy over one catalogue; `merchant` int64 [n_items] are rows of `merchants`.
 
-    def __init__(self, policy: ValuePolicy, merchants: MerchantTable, *, merchant: np.ndarray) -> None:
+    `features`: the numbers of `spec` that the formula reads, as served: of the request, the item, or both.
+    """
+
+    def __init__(
+        self, policy: ValuePolicy, merchants: MerchantTable, *, merchant: np.ndarray, spec: FeatureSpec
+    ) -> None:
         self.policy, self._merchants, self._merchant = policy, merchants, merchant
         self.quantities = tuple(name for name in policy.inputs if name in MERCHANT_QUANTITIES)
+        numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
+        self.features = frozenset(numbers.intersection(policy.inputs) - {*MERCHANT_QUANTITIES, *OWN_COLUMNS})
+        self._known = {*COMPOSED, *OWN_COLUMNS, *MERCHANT_QUANTITIES, *numbers}
 
     def check(self, heads: tuple[str, ...]) -> None:
         """Raise BundleError where the formula reads something that is neither predicted nor known."""
-        supplied = {*heads, *COMPOSED, *OWN_COLUMNS, *MERCHANT_QUANTITIES}
+        supplied = {*heads, *self._known}
         if missing := [name for name in self.policy.inputs if name not in supplied]:
             raise BundleError(
-                f"value policy {self.policy.name!r} reads {missing}, which this ranker does not predict and the "
-                f"catalogue does not hold; there are {sorted(supplied)}. Choose another policy, as `purchases` where "
+                f"value policy {self.policy.name!r} reads {missing}, which this ranker does not predict and which is "
+                f"no numeric feature of it; there are {sorted(supplied)}. Choose another policy, as `purchases` where "
                 "no clicks are recorded."
             )
 
@@ -69,7 +78,8 @@ class Valuation:
 
     def columns(self, slate: Slate) -> dict[str, np.ndarray]:
         """What the formula read, from a slate as it was logged."""
-        numeric = {name: slate.numeric.get(SHADOWED + name, slate.numeric.get(name)) for name in self.quantities}
+        read = (*self.quantities, *self.features)
+        numeric = {name: slate.numeric.get(SHADOWED + name, slate.numeric.get(name)) for name in read}
         if missing := [name for name, values in numeric.items() if values is None]:
             raise ValueError(f"slate {slate.request_id!r} does not hold {missing}, which the formula reads.")
         own = {name: getattr(slate, name) for name in OWN_COLUMNS}

@@ -34,6 +34,8 @@ def graph_values(
     if missing:
         raise KeyError(f"policy {policy.name!r} needs the columns {missing}; given are {sorted(columns)}.")
     known = {name: _double(columns[name]) for name in policy.inputs}
+    for name, stand_in in policy.stand_ins.items():
+        known[name] = tf.where(tf.math.is_nan(known[name]), _double(stand_in), known[name])
     items = functools.reduce(tf.add, [tf.zeros_like(column) for column in known.values()], _double(0.0))
     operations = tensorflow_operations(items, mask)
     given = policy.weights_for() if weights is None else weights

@@ -39,44 +39,53 @@ class LoggedSlates:
 
 
 def logged_slates(slates: pa.Table, policy: ValuePolicy) -> LoggedSlates:
-    """The policy's inputs from a SLATE table; raises ValueError naming those that were not logged for every item."""
+    """The policy's inputs from a SLATE table; raises ValueError naming those that were not logged for every item.
+
+    NaN was logged where a feature was not known; it counts as logged where the policy says what stands for it.
+    """
     offsets = item_offsets(slates)
     rows = {name: _column(slates, name, offsets) for name in policy.inputs}
-    missing = [name for name, column in rows.items() if np.isnan(column).any()]
+    missing = [
+        name
+        for name, (column, logged) in rows.items()
+        if not logged.all() or (name not in policy.stand_ins and np.isnan(column).any())
+    ]
     if missing:
         raise ValueError(
             f"the slates do not hold {missing} for every item, which policy {policy.name!r} reads: "
             "log them with the slate, or check a policy that does without."
         )
     mask = slate_mask(offsets)
-    columns = {name: pad(column, mask) for name, column in rows.items()}
+    columns = {name: pad(column, mask) for name, (column, _) in rows.items()}
     return LoggedSlates(columns, mask, to_numpy(slates["surface"].combine_chunks()).astype(str))
 
 
-def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> np.ndarray:
-    """float64 [N]: from the predictions, the slate's own columns or the features as served; NaN where in none."""
+def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [N], bool [N]: logged) from the predictions, the slate's own columns or the features as served."""
     counts = np.diff(offsets)
     if name in OWN:
-        return to_numpy(flat(slates, name)).astype(np.float64)
-    found = np.full(counts.sum(), np.nan)
+        return to_numpy(flat(slates, name)).astype(np.float64), np.ones(counts.sum(), bool)
+    found, logged = np.full(counts.sum(), np.nan), np.zeros(counts.sum(), bool)
     for source in (
         lists(slates, "predictions", name),
         numeric_features(slates, SHADOWED + name),
         numeric_features(slates, name),
     ):
-        if np.isnan(found).any():
-            found = np.where(np.isnan(found), _spread(source, counts), found)
-    if name == "merchant" and np.isnan(found).any():
-        return to_numpy(flat(slates, "merchant_id").cast(pa.string()).dictionary_encode().indices).astype(np.float64)
-    return found
+        if not logged.all():
+            values, there = _spread(source, counts)
+            found, logged = np.where(logged, found, values), logged | there
+    if name == "merchant" and not logged.all():
+        codes = flat(slates, "merchant_id").cast(pa.string()).dictionary_encode().indices
+        return to_numpy(codes).astype(np.float64), np.ones(len(found), bool)
+    return found, logged
 
 
-def _spread(found: Lists, counts: np.ndarray) -> np.ndarray:
-    """float64 [N]: values of lists of length 1 or n; NaN in requests that have none."""
+def _spread(found: Lists, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [N], bool [N]: there) of lists of length 1 or n."""
     once = (found.lengths == 1) & (counts != 1)
     full = found.lengths == counts
     result = np.full(counts.sum(), np.nan)
     values = to_numpy(found.values).astype(np.float64)
     result[np.repeat(full, counts)] = values[np.repeat(full, found.lengths)]
     result[np.repeat(once, counts)] = np.repeat(values[np.repeat(once, found.lengths)], counts[once])
-    return result
+    return result, np.repeat(once | full, counts)

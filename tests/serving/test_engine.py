@@ -21,6 +21,7 @@ from serving.replay import NotReplayable, replay
 from serving.request import Request, UnknownName
 from serving.stages import STAGES
 from serving.tensorflow_scorer import TensorFlowScorer
+from value_model.formula import evaluate, parse_policy, shipped_policy, to_toml
 from value_model.formula.slate_section import (
     DiversityKind,
     DiversitySection,
@@ -28,6 +29,7 @@ from value_model.formula.slate_section import (
     ExplorationSection,
     SlateSection,
 )
+from value_model.logged_slates import logged_slates
 
 ALL_SURFACES = ("home", "search", "store_page", "product_page")
 DRAWN = SlateSection(exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05))
@@ -217,6 +219,36 @@ def test_the_savedmodel_values_the_logged_features_as_the_answer_did(bundle, eng
         answers = signature(**{name: tf.constant(values) for name, values in call.items()})
         for name, logged in {**slate.predictions, "value": slate.value, "merchant_value": slate.merchant_value}.items():
             assert difference(logged, answers[name].numpy()) < 1e-6
+
+
+def test_a_formula_reads_features_of_the_request_and_the_item_as_they_are_served(bundle, market):
+    text = to_toml(shipped_policy("exploration_bonus")).replace(
+        "w_explore * bonus", "w_explore * (bonus / (1 + user_orders) + 0 * pair_days_since)"
+    )
+    text += """
+[quantities.user_orders]
+unit = "1"
+low = 0
+high = 1000
+missing = 0
+[quantities.pair_days_since]
+unit = "1"
+low = 0
+high = 1000
+missing = 999
+"""
+    policy = parse_policy(text)
+    exploring = build_engine(replace(bundle, policy=policy), log=MemoryLog())
+    slate = exploring.rank(ask(market))
+    seen, orders = slate.numeric["impressions"].astype(float), float(slate.numeric["user_orders"][0])
+    assert np.isnan(slate.numeric["pair_days_since"]).any()
+    bonus = np.sqrt(np.log1p(seen.sum()) / (1 + seen)) / (1 + orders)
+    expected = 0.14 * slate.predictions["ctr"] + 0.05 * slate.predictions["gmv"] + 0.005 * bonus
+    np.testing.assert_allclose(slate.value, expected, rtol=1e-12)
+    assert replay(exploring.parts, slate).same
+    np.testing.assert_allclose(sum(exploring.explain(slate).values()), slate.value, rtol=1e-9)
+    again = logged_slates(slates_to_table([slate]), policy)
+    np.testing.assert_allclose(evaluate(policy, again.columns)[0], expected, rtol=1e-12)
 
 
 def test_the_tensorflow_scorer_ranks_alike(bundle, engine, market):

@@ -48,6 +48,17 @@ def test_every_shipped_policy_has_the_same_value_in_both(name: str, shape: tuple
         np.testing.assert_allclose(found[expression].numpy(), value, rtol=1e-12, atol=1e-12)
 
 
+def test_what_is_not_known_is_stood_in_for_in_both() -> None:
+    quantities = (
+        '[quantities.x]\nunit = "1"\nlow = 0\nhigh = 9\nmissing = 7\n[quantities.y]\nunit = "1"\nlow = 0\nhigh = 9\n'
+    )
+    policy = parse_policy(f'{HEADER}[expressions]\nvalue = "x + 10 * y"\n{quantities}')
+    columns = {"x": np.array([1.0, np.nan, 2.0]), "y": np.array([3.0, 4.0, np.nan])}
+    expected = [31.0, 47.0, np.nan]
+    np.testing.assert_array_equal(evaluate_all(policy, columns)["value"], expected)
+    np.testing.assert_array_equal(graph_value(policy, columns).numpy(), expected)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_every_function_has_the_same_value_in_both(masked: bool) -> None:
     policy = parse_policy(f'{HEADER}[expressions]\nvalue = "{EVERYTHING}"\n{QUANTITIES}')

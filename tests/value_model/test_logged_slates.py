@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -76,6 +77,21 @@ def test_what_was_not_logged_is_named() -> None:
     without = [{}, RATES[1]]
     with pytest.raises(ValueError, match=r"\['commission_rate', 'quality', 'newness'\]"):
         logged_slates(slates_table(HEADS, without, [["a", "b"], ["b"]]), default_policy())
+
+
+def test_what_was_not_known_when_it_was_logged_needs_a_stand_in() -> None:
+    text = to_toml(default_policy()).replace("ctr + ", "ctr + 0 * w_new * age + ")
+    declared = f'{text}\n[quantities.age]\nunit = "1"\nlow = 0\nhigh = 9\n'
+    served = slates_table(
+        HEADS, [RATES[0] | {"age": [float("nan"), 3.0]}, RATES[1] | {"age": [4.0]}], [["a", "b"], ["b"]]
+    )
+    with pytest.raises(ValueError, match=r"\['age'\] for every item"):
+        logged_slates(served, parse_policy(declared))
+    found = logged_slates(served, parse_policy(declared + "missing = 8\n"))
+    assert np.isfinite(evaluate(parse_policy(declared + "missing = 8\n"), found.columns)).all()
+    without = slates_table(HEADS, RATES, [["a", "b"], ["b"]])
+    with pytest.raises(ValueError, match=r"\['age'\] for every item"):
+        logged_slates(without, parse_policy(declared + "missing = 8\n"))
 
 
 def merchants() -> pa.Table:

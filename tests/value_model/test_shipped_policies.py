@@ -101,8 +101,8 @@ CASES: dict[str, tuple[dict[str, list[float]], list[float]]] = {
         [0.14 * 0.03, 0.14 * 0.05 + 0.005, 0.14 * 0.07 + 0.01],
     ),
     "exploration_bonus": (
-        {"ctr": [0.1, 0.1], "gmv": [1.0, 1.0], "impressions": [0.0, 99.0], "category_impressions": [999.0, 999.0]},
-        [0.064 + 0.005 * math.sqrt(math.log(1000)), 0.064 + 0.005 * math.sqrt(math.log(1000) / 100)],
+        {"ctr": [0.1, 0.1, 0.1], "gmv": [1.0, 1.0, 1.0], "impressions": [math.nan, 99.0, 900.0]},
+        [0.064 + 0.005 * math.sqrt(math.log(1000) / n) for n in (1, 100, 901)],
     ),
     "heavy_ranker_2023": (
         {

@@ -41,6 +41,8 @@ def evaluate_trees(
 ) -> list[np.ndarray]:
     """The named expressions, then further `trees` over them, as by `evaluate_all`."""
     known = {name: np.asarray(columns[name], np.float64) for name in _required(policy, columns)}
+    for name, stand_in in policy.stand_ins.items():
+        known[name] = np.where(np.isnan(known[name]), stand_in, known[name])
     shape = _shape([column.shape for column in known.values()])
     known |= _weights(policy, weights)
     operations = numpy_operations(shape, mask) if policy.slate_relative else ITEMWISE

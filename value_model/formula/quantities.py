@@ -22,7 +22,10 @@ class Sign(StrEnum):
 
 @dataclass(frozen=True)
 class Quantity:
-    """A named input column; `low` and `high` bound what is plausible, `head` = a model predicts it."""
+    """A named input column; `low` and `high` bound what is plausible, `head` = a model predicts it.
+
+    `missing` is what stands for a value that is not known (NaN); None = the item's value is then not known either.
+    """
 
     name: str
     unit: str
@@ -31,6 +34,7 @@ class Quantity:
     sign: Sign = Sign.ANY
     meaning: str = ""
     head: bool = False
+    missing: float | None = None
     where: Where = field(default=Where("standard quantities"), compare=False, repr=False)
 
 

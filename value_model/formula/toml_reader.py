@@ -45,7 +45,7 @@ _WEIGHT = {
     "surface",
     "segment",
 }
-_QUANTITY = {"unit", "low", "high", "sign", "meaning", "head"}
+_QUANTITY = {"unit", "low", "high", "sign", "meaning", "head", "missing"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -224,6 +224,7 @@ class Reader:
             sign=self.sign(path, fields),
             meaning=self.text(path, fields, "meaning") if "meaning" in fields else "",
             head=self.flag(path, fields, "head", default=False),
+            missing=self.number(path, fields, "missing") if "missing" in fields else None,
             where=self.where(*path),
         )
 

@@ -68,6 +68,8 @@ def _quantity(quantity: Quantity) -> Iterator[str]:
         yield f"meaning = {_text(quantity.meaning)}"
     if quantity.head:
         yield "head = true"
+    if quantity.missing is not None:
+        yield f"missing = {_number(quantity.missing)}"
 
 
 def _constraint(constraint: Constraint) -> Iterator[str]:

@@ -115,7 +115,9 @@ class ValuePolicy:
                     for w in self.weights
                 ),
                 "quantities": sorted(
-                    [q.name, q.unit, q.low, q.high, q.sign, q.meaning, q.head] for q in self.quantities
+                    [q.name, q.unit, q.low, q.high, q.sign, q.meaning, q.head]
+                    + ([] if q.missing is None else [q.missing])
+                    for q in self.quantities
                 ),
             }
         )
@@ -139,6 +141,12 @@ class ValuePolicy:
         own = self.expression.keys() | self.weight.keys()
         used = (name for expression in self.expressions for name in names(expression.tree))
         return tuple(dict.fromkeys(name for name in used if name not in own))
+
+    @cached_property
+    def stand_ins(self) -> Mapping[str, float]:
+        """What stands for a value that is not known, of the inputs that say so."""
+        said = {name: self.quantity[name].missing for name in self.inputs if name in self.quantity}
+        return {name: missing for name, missing in said.items() if missing is not None}
 
     @cached_property
     def slate_relative(self) -> bool:
