@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from retrieval.decayed import RankedRows, best_allowed
+from retrieval.decayed import RankedRows, best_allowed, log_of_known
 from retrieval.interactions import DAY, Interactions
 from retrieval.source import Query
 
@@ -76,11 +76,7 @@ class CoVisits:
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The score of any items; those that go with nothing of the history get the floor."""
-        similar, total = self._totals(query)
-        if not len(similar):
-            return np.full(len(items), np.log(SIMILARITY_FLOOR))
-        place = np.minimum(np.searchsorted(similar, items), len(similar) - 1)
-        return np.log(np.where(similar[place] == items, total[place], 0.0) + SIMILARITY_FLOOR)
+        return log_of_known(items, *self._totals(query), floor=SIMILARITY_FLOOR)
 
     def _totals(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
         """Items similar to the latest of the history, by row, with recency x similarity summed."""

@@ -173,3 +173,11 @@ def best_allowed(items: np.ndarray, scores: np.ndarray, query: Query, *, k: int)
     items, scores = items[keep], scores[keep]
     best = top_rows(scores[None], k=k)[0]
     return items[best].astype(np.int32), scores[best].astype(np.float32)
+
+
+def log_of_known(items: np.ndarray, known: np.ndarray, total: np.ndarray, *, floor: float) -> np.ndarray:
+    """float64 [n]: log(total + floor) of any `items`, of which `known` (sorted) have a total; the others have 0."""
+    if not len(known):
+        return np.full(len(items), np.log(floor))
+    place = np.minimum(np.searchsorted(known, items), len(known) - 1)
+    return np.log(np.where(known[place] == items, total[place], 0.0) + floor)

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from retrieval.decayed import DecayedCounts, RankedRows, best_allowed, loaded_levels, part, part_of_each, saved_levels
+from retrieval.decayed import (
+    DecayedCounts,
+    RankedRows,
+    best_allowed,
+    loaded_levels,
+    log_of_known,
+    part,
+    part_of_each,
+    saved_levels,
+)
 from retrieval.interactions import Interactions
 from retrieval.source import Query
 
@@ -74,11 +83,7 @@ class Related:
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The score of any items; those that no related segment likes much get the floor."""
-        liked, total = self._totals(query)
-        if not len(liked):
-            return np.full(len(items), np.log(SHARE_FLOOR))
-        place = np.minimum(np.searchsorted(liked, items), len(liked) - 1)
-        return np.log(np.where(liked[place] == items, total[place], 0.0) + SHARE_FLOOR)
+        return log_of_known(items, *self._totals(query), floor=SHARE_FLOOR)
 
     def _totals(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
         row = self._segments.names.get(part(query.segment, self._levels))

@@ -19,7 +19,9 @@ from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
+from retrieval.rebuys import Rebuys
 from retrieval.recent import Recent
+from retrieval.related import Related
 from retrieval.repeats import Repeats
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import CandidateSource
@@ -30,6 +32,8 @@ LEARNED: Mapping[str, type] = {
     "affinity": Affinity,
     "covisits": CoVisits,
     "popularity": Popularity,
+    "rebuys": Rebuys,
+    "related": Related,
     "repeats": Repeats,
 }
 NEAREST, RECENT = "nearest", "recent"

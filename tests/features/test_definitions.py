@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from frames import select_requests
 
 from features.backfill import backfill
 from features.catalogue import words
 from features.definitions import standard_spec
 from features.formulas import rank_in_list
-from features.frames import select_requests
 from features.known import FORMULAS
 from features.page import PAGE, with_table
 from features.spec import FeatureSpec, Kind

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from feature_market import random_market
+from frames import select_inputs, select_requests
 
 from features.backfill import backfill
 from features.definitions import categories, category, number, standard_spec
 from features.encoder import Encoder
-from features.frames import select_inputs, select_requests
 from features.spec import FeatureFrame, FeatureSpec, Group
 
 SPEC = FeatureSpec(

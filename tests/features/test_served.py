@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feature_market import random_market
+from frames import select_requests
 
 from features.backfill import backfill
 from features.definitions import standard_spec
-from features.frames import select_requests
 from features.served import NotServed, arrays, attach, served
 from features.spec import FeatureSpec
 from marketplace.schema import SLATE

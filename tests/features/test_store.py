@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from feature_market import random_market
+from frames import select_requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.frames import select_requests
 from features.known import catalogue_columns
 from features.served import arrays
 from features.store import MemoryStore, before

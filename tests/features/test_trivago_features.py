@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from feature_market import random_market
+from frames import select_requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import Catalogue
 from features.earlier_lists import Lists, latest_position, past_positions, similar_lists
-from features.frames import select_requests
 from features.trivago import trivago_frame, trivago_spec
 from features.visits import Rows, co_visits, in_visit
 from marketplace import slates as columns
