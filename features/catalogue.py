@@ -24,8 +24,8 @@ RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 class Catalogue:
     """Columns over n items. Row -1 stands for an item that is not in the catalogue.
 
-    `category` and `merchant` are int32 codes into their names; `price` in the data's currency; `launched` is UTC
-    microseconds, the smallest int64 where unknown; `rates[name]` are the merchant's, NaN where unknown.
+    `category` and `merchant` are int32 codes into their names; `price` in the data's currency, `margin` a share of it;
+    `launched` is UTC microseconds, the smallest int64 where unknown; `rates[name]` are the merchant's. NaN = unknown.
     """
 
     item_id: pa.Array  # string [n]
@@ -34,6 +34,7 @@ class Catalogue:
     category_names: pa.Array
     merchant_names: pa.Array
     price: np.ndarray
+    margin: np.ndarray
     launched: np.ndarray
     rates: dict[str, np.ndarray]
     names: pa.Array  # string [n]
@@ -53,6 +54,7 @@ class Catalogue:
             category_names=category_names,
             merchant_names=merchant_names,
             price=_array(items["price"]).to_numpy(),
+            margin=_array(items["margin"]).to_numpy(zero_copy_only=False),
             launched=microseconds(items["available_from"]),
             rates=rates,
             names=_array(items["name"]),

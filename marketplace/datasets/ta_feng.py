@@ -36,7 +36,7 @@ NOTES = (
     "purchases only: no impressions, so no click rate",
     "times are days: within a trip the order of purchases is unknown",
     "one supermarket, so one merchant; commission and rates are not recorded: 0",
-    "price is the unit price at the product's first sale",
+    "price and margin are those of the product's first sale",
 )
 
 
@@ -53,12 +53,6 @@ def read_ta_feng(path: Path | None = None) -> Dataset:
         feedback=_orders(lines),
         notes=NOTES,
     )
-
-
-def margins(path: Path | None = None) -> np.ndarray:
-    """float64 [feedback rows]: sales price less cost of each order of `read_ta_feng`, TWD."""
-    lines = _lines(path)
-    return lines["SALES_PRICE"].to_numpy() - lines["ASSET"].to_numpy()
 
 
 def package_file() -> Path:
@@ -109,6 +103,8 @@ def _orders(lines: pa.Table) -> pa.Table:
 def _items(lines: pa.Table) -> pa.Table:
     first = _first(lines["PRODUCT_ID"])
     unit = pc.divide(lines["SALES_PRICE"], lines["AMOUNT"])
+    sales = pc.if_else(pc.greater(lines["SALES_PRICE"], 0), lines["SALES_PRICE"], None)
+    margin = pc.divide(pc.subtract(sales, lines["ASSET"]), sales)
     columns = {
         "item_id": lines["PRODUCT_ID"].take(first),
         "merchant_id": _constant(MERCHANT, len(first)),
@@ -116,6 +112,7 @@ def _items(lines: pa.Table) -> pa.Table:
         "price": unit.take(first),
         "currency": _constant(CURRENCY, len(first)),
         "in_stock": pa.array(np.ones(len(first), bool)),
+        "margin": margin.take(first),
     }
     return conform(pa.table(columns), ITEMS, where="Ta Feng products")
 

@@ -53,6 +53,7 @@ _ALL = (
     _head("order_value", "currency / order", 1e4, "E[order value | order]"),
     _head("gmv", "currency / impression", 1e4, "E[order value | shown]"),
     Quantity("price", "currency / order", 0.0, 1e5, Sign.ANY, "price as shown"),
+    Quantity("margin", "1", -1.0, 1.0, Sign.PLUS, "share of the price left after the item's cost", missing=0.0),
     _share("commission_rate", Sign.PLUS, "platform's share of an order's value"),
     _share("quality", Sign.PLUS, "merchant's service quality"),
     _share("return_rate", Sign.MINUS, "share of the merchant's orders returned"),
