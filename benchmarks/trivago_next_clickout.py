@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from benchmarks.record import record
 from benchmarks.trivago.lists import lists
-from benchmarks.trivago.rankers import NETWORK, TRAINING, Bar, compare, measures, mmoe_predictions
+from benchmarks.trivago.rankers import NETWORK, TRAINING, Bar, compare, measures, mmoe_heads
 
 NAME, SEED = "trivago_next_clickout", 0
 BARS = (
@@ -21,6 +21,6 @@ BARS = (
 if __name__ == "__main__":
     data = lists("next_clickout", benchmark=NAME, shown=True)
     network = replace(NETWORK, position_factors=4)
-    mmoe = mmoe_predictions(data, shown=True, network=network, training=TRAINING, seed=SEED)
-    found = measures(compare(data, mmoe, seed=SEED), BARS, prefix="")
+    heads = mmoe_heads(data, shown=True, network=network, training=TRAINING, seed=SEED)
+    found = measures(compare(data, heads(data.test), seed=SEED), BARS, prefix="")
     record(NAME, found, data="trivago next clickout, last 20 % of impressions", seed=SEED)

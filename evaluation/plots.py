@@ -5,8 +5,8 @@ Models differ by marker as well as colour; every axis carries its unit; matplotl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,4 +103,28 @@ def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) ->
     axes.set(yticks=range(len(estimates)), yticklabels=list(estimates), xlabel=label)
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return figure
+
+
+Point = tuple[Estimate, Estimate, Estimate]  # along x, along y, and what the colour tells
+
+
+def front(points: Sequence[Point], marked: Mapping[str, Point], *, labels: tuple[str, str, str]) -> Figure:
+    """Points of a Pareto front joined along x, and others by name to hold against them; intervals of all as crosses."""
+    figure, axes = _figure(width=7.2, height=4.8)
+    points = sorted(points, key=lambda point: point[0].value)
+    every = [*points, *marked.values()]
+    colours = [point[2].value for point in every]
+    style: dict[str, Any] = {"vmin": min(colours), "vmax": max(colours), "cmap": "cividis", "zorder": 3}
+    for x, y, _ in every:
+        axes.plot([x.low, x.high], [y.value] * 2, color="#999", alpha=0.4, linewidth=0.7)
+        axes.plot([x.value] * 2, [y.low, y.high], color="#999", alpha=0.4, linewidth=0.7)
+    x, y = ([point[axis].value for point in points] for axis in (0, 1))
+    axes.plot(x, y, color="#666", linewidth=0.8)
+    drawn = axes.scatter(x, y, c=[point[2].value for point in points], s=22, label="front", **style)
+    for marker, (name, point) in zip(MARKERS[1:], marked.items(), strict=False):
+        axes.scatter(point[0].value, point[1].value, c=[point[2].value], s=90, marker=marker, label=name, **style)
+    figure.colorbar(drawn, label=labels[2])
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.legend(frameon=False)
     return figure

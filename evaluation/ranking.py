@@ -1,10 +1,10 @@
-"""Ranking metrics per request: NDCG@k, MAP@k, MRR, recall@k, value@k and the area under each request's ROC curve.
+"""Ranking metrics per request: NDCG@k, DCG@k, MAP@k, MRR, recall@k, value@k and the area under each request's ROC curve.
 
 Conventions: R requests own N rows, request r the rows offsets[r]:offsets[r+1]; `scores`, `labels` [N] in row order,
 never pre-sorted; `where` [N] False = the item is absent. Labels are >= 0: 0 = irrelevant, 1 or a graded gain (order
 value, in currency) = relevant. Every function returns float64 [R], so that a bootstrap over requests costs one product,
-and NaN where a request has no positive label: means are **over requests with a positive**; `value_at` counts every
-request that has a row.
+and NaN where a request has no positive label: means are **over requests with a positive**; `value_at` and
+`dcg` count every request that has a row.
 
 Ties: the expected value under a random order of equal scores (McSherry & Najork 2008, "Computing information
 retrieval performance measures efficiently in the presence of tied scores"), so neither the input's order nor the shown
@@ -83,10 +83,13 @@ def _ties(scores: np.ndarray, request: np.ndarray, starts: np.ndarray) -> tuple[
 
 
 def ndcg(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
-    """DCG@k / ideal DCG@k with linear gains: DCG = sum label / log2(1 + rank) (Järvelin & Kekäläinen 2002)."""
-    depth = k or ranked.longest
-    discount = _cumulative(1 / np.log2(np.arange(depth) + 2.0))
-    return _over(_top(ranked, labels, discount), _ideal(ranked, labels, discount))
+    """DCG@k / ideal DCG@k (Järvelin & Kekäläinen 2002)."""
+    return _over(_top(ranked, labels, _discount(ranked, k)), _ideal(ranked, labels, _discount(ranked, k)))
+
+
+def dcg(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
+    """DCG@k = sum label / log2(1 + rank), in the label's unit: linear gains; NaN without any row."""
+    return np.where(np.diff(ranked.starts) > 0, _top(ranked, labels, _discount(ranked, k)), np.nan)
 
 
 def recall(ranked: Ranked, labels: np.ndarray, *, k: int) -> np.ndarray:
@@ -172,6 +175,10 @@ def _relevant_counts(ranked: Ranked, labels: np.ndarray, rows: np.ndarray) -> tu
     start = ranked.starts[ranked.request[rows]]
     first = start + ranked.before[rows]
     return seen[first] - seen[start], seen[first + ranked.tied[rows]] - seen[first]
+
+
+def _discount(ranked: Ranked, k: int | None) -> np.ndarray:
+    return _cumulative(1 / np.log2(np.arange(k or ranked.longest) + 2.0))
 
 
 def _cumulative(weight: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,14 @@ from evaluation.compare import Comparison, compare_rankers
 from value_model.calibration import fit_calibration
 from value_model.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.mmoe import MMoE
+from value_model.ranker import RankingData
 from value_model.training import fit
 from value_model.trees import Trees
 
 # Chosen on the validation period: 170 k rows want small tables, dropout and decay.
 NETWORK = NetworkConfig(embedding=4, bins=16, experts=4, expert_units=(64, 32), dropout=0.2, positions=25)
 TRAINING = TrainingConfig(learning_rate=1e-3, decay=0.1, batch_requests=64, epochs=30, patience=4)
+Heads = Callable[[RankingData], Mapping[str, np.ndarray]]  # predictions of rows, [N] a head
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,31 @@ class Bar:
     bar: str | None
 
 
-def mmoe_predictions(
-    lists: Lists, *, shown: bool, network: NetworkConfig, training: TrainingConfig, seed: int
-) -> Mapping[str, np.ndarray]:
-    """Calibrated predictions of the test rows by a network stopped and calibrated on the validation period."""
+def mmoe_heads(lists: Lists, *, shown: bool, network: NetworkConfig, training: TrainingConfig, seed: int) -> Heads:
+    """A network stopped and calibrated on the validation period."""
     rng = np.random.default_rng(seed)
     mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, click=True, rng=rng)
     fit(mmoe, lists.train, lists.validation, config=training, rng=rng)
-    later, test = lists.validation, lists.test
-    seen = mmoe.predict(later.inputs, position=later.position if shown else None)
-    calibration = fit_calibration(seen, later.labels, later.weight)
-    return calibration(mmoe.predict(test.inputs, position=test.position if shown else None))
+    return calibrated(
+        lambda data: mmoe.predict(data.inputs, position=data.position if shown else None), lists.validation
+    )
 
 
 def tree_predictions(lists: Lists) -> Mapping[str, np.ndarray]:
-    """The twin on the same rows; its ctcvr is a booster of its own, the stronger reference."""
-    trees = Trees.fit(lists.train, spec=lists.encoder.spec, config=TreesConfig(order=True))
-    later, test = lists.validation, lists.test
-    calibration = fit_calibration(trees.predict(later.inputs), later.labels, later.weight)
-    return calibration(trees.predict(test.inputs)) | {"ctcvr": trees.score(test.inputs, "order")}
+    """The twin's of the test rows; its ctcvr is a booster of its own, the stronger reference."""
+    trees = fitted_trees(lists)
+    order = trees.score(lists.test.inputs, "order")
+    return calibrated(lambda data: trees.predict(data.inputs), lists.validation)(lists.test) | {"ctcvr": order}
+
+
+def fitted_trees(lists: Lists) -> Trees:
+    return Trees.fit(lists.train, spec=lists.encoder.spec, config=TreesConfig(order=True))
+
+
+def calibrated(heads: Heads, later: RankingData) -> Heads:
+    """`heads` as they have to be read in view of what happened `later`."""
+    calibration = fit_calibration(heads(later), later.labels, later.weight)
+    return lambda data: calibration(heads(data))
 
 
 def compare(lists: Lists, mmoe: Mapping[str, np.ndarray], *, seed: int) -> Comparison:

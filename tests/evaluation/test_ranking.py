@@ -97,6 +97,7 @@ def test_ties_give_the_mean_over_their_orders(k):
             "ap": (ranking.average_precision(ranked, labels, k=k), ap(k)),
             "rr": (ranking.reciprocal_rank(ranked, labels, k=k), rr(k)),
             "ndcg": (ranking.ndcg(ranked, labels, k=k), lambda v, best=best: dcg(k)(v) / best),
+            "dcg": (ranking.dcg(ranked, labels, k=k), dcg(k)),
             "recall": (ranking.recall(ranked, labels, k=k), lambda v: v[:k].sum() / v.sum()),
             "value": (ranking.value_at(ranked, labels, k=k), lambda v: v[:k].sum()),
         }
@@ -155,7 +156,13 @@ def test_bad_input_is_refused_with_the_row():
 
 def test_requests_without_rows_do_not_dilute_the_mean():
     labels, offsets = np.array([5.0, 0.0, 7.0]), np.array([0, 2, 3])
-    where = np.array([True, True, False])
-    np.testing.assert_array_equal(
-        ranking.value_at(ranking.rank(labels, offsets, where=where), labels, k=10), [5.0, np.nan]
-    )
+    ranked = ranking.rank(labels, offsets, where=np.array([True, True, False]))
+    for total in (ranking.value_at, ranking.dcg):
+        np.testing.assert_array_equal(total(ranked, labels, k=10), [5.0, np.nan])
+
+
+def test_a_request_where_nothing_happened_counts_in_totals_alone():
+    labels, offsets = np.array([0.0, 0.0, 7.0]), np.array([0, 2, 3])
+    ranked = ranking.rank(labels, offsets)
+    np.testing.assert_array_equal(ranking.dcg(ranked, labels), [0.0, 7.0])
+    np.testing.assert_array_equal(ranking.ndcg(ranked, labels), [np.nan, 1.0])
