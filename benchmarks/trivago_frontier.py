@@ -41,7 +41,7 @@ from value_model.tuning.front import nondominated
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEED, TRIED, PLACES, REPLICATES = 0, 1500, 10, 1000
+NAME, SEED, TRIED, PLACES, REPLICATES = "trivago_frontier", 0, 1500, 10, 1000
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 REWARDS = {"click": "click / view", "order": "order / view", "value": "EUR / view"}
 SINGLE = ("ctr", "ctcvr", "gmv", "order_value")
@@ -65,9 +65,8 @@ def front(heads: Columns, data: RankingData, rng: np.random.Generator) -> dict[s
     found, levels = [], []
     for policy in POLICIES:
         weights = tried(policy, rng)
-        levels.append(
-            Sweep(policy, columns, mask=mask).credit(weights, examination=looks, credits=credits).mean(axis=1)
-        )
+        sweep = Sweep(policy, columns, mask=mask)
+        levels.append(sweep.credit(weights, examination=looks, credits=credits).mean(axis=1))
         found += [policy.with_weights({n: w[i] for n, w in weights.items()}) for i in range(TRIED)]
     return {label(found[i]): found[i] for i in np.flatnonzero(nondominated(np.concatenate(levels)))}
 
@@ -81,7 +80,6 @@ def offsets(data: RankingData) -> np.ndarray:
 
 
 def rewards(data: RankingData) -> tuple[np.ndarray, ...]:
-    assert data.labels.click is not None
     return data.labels.click, data.labels.order, data.labels.order_value
 
 
@@ -95,8 +93,8 @@ def judged(scores: Mapping[str, np.ndarray], data: RankingData) -> Judged:
     }
 
 
-def against(judged: Judged, point: str, single: str) -> list[Resampled]:
-    return [a - b for a, b in zip(judged[point], judged[single], strict=True)]
+def against(figures: Judged, point: str, single: str) -> list[Resampled]:
+    return [a - b for a, b in zip(figures[point], figures[single], strict=True)]
 
 
 def least_sure(differences: Sequence[Resampled]) -> float:
@@ -104,89 +102,81 @@ def least_sure(differences: Sequence[Resampled]) -> float:
     return min(d.value / max(float(d.draws.std()), 1e-12) for d in differences)
 
 
-def dominates(differences: Sequence[Estimate]) -> bool:
-    return all(d.high >= 0 for d in differences) and any(d.low > 0 for d in differences)
+def compared(heads: str, picks: Mapping[str, str], figures: Judged) -> list[Measure]:
+    """The picks' differences from the single objectives, and the verdicts."""
+    rows, verdicts, in_all = [], [], 0
+    for single, point in picks.items():
+        found = [d.estimate() for d in against(figures, point, single)]
+        rows += levels(f"{heads}, front - {single} alone", found)
+        won = all(d.high >= 0 for d in found) and any(d.low > 0 for d in found)
+        in_all += won and all(d.value >= 0 for d in found)
+        bar = ">= 1" if heads == "MMoE" else None
+        verdicts.append(Measure(f"{heads}: {single} alone is dominated by {point}", float(won), "1 = yes", bar))
+    return [*rows, *verdicts, Measure(f"{heads}: dominated, no figure lower", in_all, f"of {len(SINGLE)}")]
 
 
-def compared(heads: str, point: str, single: str, judged: Judged) -> list[Measure]:
-    """The picked point, the single objective and their difference on the test views, and the verdict."""
-    differences = [d.estimate() for d in against(judged, point, single)]
-    won, all_three = dominates(differences), dominates(differences) and min(d.value for d in differences) >= 0
-    bar = ">= 1" if heads == "MMoE" else None
-    rows = [
-        Measure(f"{heads}: {point} - {single} alone: {reward}", d.value, unit, None, (d.low, d.high))
-        for d, (reward, unit) in zip(differences, REWARDS.items(), strict=True)
-    ]
+def levels(name: str, found: Sequence[Estimate]) -> list[Measure]:
     return [
-        *rows,
-        Measure(f"{heads}: {single} alone is dominated", float(won), "1 = yes", bar),
-        Measure(f"{heads}: {single} alone is dominated, no figure lower", float(all_three), "1 = yes"),
+        Measure(f"{name}: {reward}", e.value, unit, None, (e.low, e.high))
+        for (reward, unit), e in zip(REWARDS.items(), found, strict=True)
     ]
 
 
-def levels(name: str, found: Sequence[Resampled]) -> list[Measure]:
-    rows = [(reward, unit, d.estimate()) for (reward, unit), d in zip(REWARDS.items(), found, strict=True)]
-    return [Measure(f"{name}: {reward}", d.value, unit, None, (d.low, d.high)) for reward, unit, d in rows]
-
-
-def heads_measures(name: str, heads: Heads, data: Lists) -> list[Measure]:
-    """One set of heads: front and picks on validation, verdicts on test; the MMoE's are drawn."""
+def frontier(heads: Heads, data: Lists) -> tuple[Judged, dict[str, str], list[str]]:
+    """(the test views' figures, each single objective's pick, the front's names): all but the first from validation."""
     later, test = heads(data.validation), heads(data.test)
     points = front(later, data.validation, np.random.default_rng(SEED))
     before, after = (
-        judged(
-            {label: evaluate(policy, found) for label, policy in points.items()} | {s: found[s] for s in SINGLE}, rows
-        )
+        judged({p: evaluate(policy, found) for p, policy in points.items()} | {s: found[s] for s in SINGLE}, rows)
         for found, rows in ((later, data.validation), (test, data.test))
     )
     picks = {s: max(points, key=lambda point, s=s: least_sure(against(before, point, s))) for s in SINGLE}
-    if name == "MMoE":
-        draw(after, list(points), picks)
-    measures = [row for single in SINGLE for row in levels(f"{name}: {single} alone", after[single])]
-    return measures + [row for single, point in picks.items() for row in compared(name, point, single, after)]
+    return after, picks, list(points)
 
 
-def draw(found: Judged, points: Sequence[str], picks: Mapping[str, str]) -> None:
-    """Both pictures of the test views: the front in levels, and the picks' differences in % of the single objective's."""
-    spots = {name: tuple(found[name][axis].estimate() for axis in (0, 2, 1)) for name in (*points, *SINGLE)}
-    marked = {f"{single} alone": spots[single] for single in SINGLE}
-    axes = tuple(f"{reward} ({REWARDS[reward]})" for reward in ("click", "value", "order"))
-    save(plots.front([spots[p] for p in points], marked, labels=axes), "trivago_front")
+def draw(found: Judged, picks: Mapping[str, str], points: Sequence[str]) -> None:
+    """The front on the test views, and the picks' differences (without price alone, which is far behind)."""
+
+    def spot(name: str) -> plots.Point:
+        click, order, value = (level.estimate() for level in found[name])
+        return click, value, order
+
+    beaten = {f"{single} alone": (spot(single), spot(point)) for single, point in picks.items()}
+    labels = ("clicks / view", "EUR / view", "orders / view")
+    save(plots.front([spot(point) for point in points], beaten, labels=labels), "front")
     shares = {
         f"{single} alone": {
             reward: percent(d.estimate(), of=level.value)
             for reward, d, level in zip(REWARDS, against(found, point, single), found[single], strict=True)
         }
         for single, point in picks.items()
+        if single != "order_value"
     }
-    save(
-        plots.intervals(shares, label="front's point - single objective, % of the single objective's figure"),
-        "trivago_dominance",
-    )
+    save(plots.intervals(shares, label="the front's point against it, %"), "dominance")
 
 
 def percent(difference: Estimate, *, of: float) -> Estimate:
-    low, value, high = (100 * x / of for x in (difference.low, difference.value, difference.high))
+    value, low, high = (100 * x / of for x in (difference.value, difference.low, difference.high))
     return Estimate(value, low, high, difference.n)
 
 
 def save(figure: Figure, name: str) -> None:
-    figure.savefig(PICTURES / f"{name}.png", dpi=110)
+    figure.savefig(PICTURES / f"trivago_{name}.png", dpi=110)
+
+
+def main() -> None:
+    data = lists("as_served", benchmark=NAME, shown=False)
+    trees = fitted_trees(data)
+    twin, twin_picks, _ = frontier(calibrated(lambda rows: trees.predict(rows.inputs), data.validation), data)
+    mmoe, picks, points = frontier(unknown_heads(data), data)
+    draw(mmoe, picks, points)
+    shown = judged({"position shown": -data.test.position}, data.test)
+    measures = []
+    for name, found in {**shown, **{f"MMoE, {single} alone": mmoe[single] for single in SINGLE}}.items():
+        measures += levels(name, [level.estimate() for level in found])
+    measures += compared("MMoE", picks, mmoe) + compared("LightGBM", twin_picks, twin)
+    record(NAME, measures, data="trivago as served: chosen on validation, judged on the last 20 % of views", seed=SEED)
 
 
 if __name__ == "__main__":
-    data = lists("as_served", benchmark="trivago_frontier", shown=False)
-    trees = fitted_trees(data)
-    sets = {
-        "MMoE": unknown_heads(data),
-        "LightGBM": calibrated(lambda rows: trees.predict(rows.inputs), data.validation),
-    }
-    shown = judged({"position shown": -data.test.position}, data.test)
-    measures = [row for name, found in shown.items() for row in levels(name, found)]
-    measures += [row for name, heads in sets.items() for row in heads_measures(name, heads, data)]
-    record(
-        "trivago_frontier",
-        measures,
-        data="trivago as served: chosen on validation views, judged on the last 20 % of views",
-        seed=SEED,
-    )
+    main()

@@ -109,21 +109,23 @@ def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) ->
 Point = tuple[Estimate, Estimate, Estimate]  # along x, along y, and what the colour tells
 
 
-def front(points: Sequence[Point], marked: Mapping[str, Point], *, labels: tuple[str, str, str]) -> Figure:
-    """Points of a Pareto front joined along x, and others by name to hold against them; intervals of all as crosses."""
+def front(
+    points: Sequence[Point], beaten: Mapping[str, tuple[Point, Point]], *, labels: tuple[str, str, str]
+) -> Figure:
+    """A Pareto front, and by name what one of its points beats: an arrow leads from there to that point, with both
+    intervals as crosses."""
     figure, axes = _figure(width=7.2, height=4.8)
-    points = sorted(points, key=lambda point: point[0].value)
-    every = [*points, *marked.values()]
-    colours = [point[2].value for point in every]
-    style: dict[str, Any] = {"vmin": min(colours), "vmax": max(colours), "cmap": "cividis", "zorder": 3}
-    for x, y, _ in every:
-        axes.plot([x.low, x.high], [y.value] * 2, color="#999", alpha=0.4, linewidth=0.7)
-        axes.plot([x.value] * 2, [y.low, y.high], color="#999", alpha=0.4, linewidth=0.7)
-    x, y = ([point[axis].value for point in points] for axis in (0, 1))
-    axes.plot(x, y, color="#666", linewidth=0.8)
-    drawn = axes.scatter(x, y, c=[point[2].value for point in points], s=22, label="front", **style)
-    for marker, (name, point) in zip(MARKERS[1:], marked.items(), strict=False):
-        axes.scatter(point[0].value, point[1].value, c=[point[2].value], s=90, marker=marker, label=name, **style)
+    level = [point[2].value for point in (*points, *(start for start, _ in beaten.values()))]
+    colours: dict[str, Any] = {"vmin": min(level), "vmax": max(level), "cmap": "cividis", "zorder": 3}
+    x, y, colour = ([point[axis].value for point in points] for axis in range(3))
+    drawn = axes.scatter(x, y, c=colour, s=22, label="front", **colours)
+    for marker, (name, (start, end)) in zip(MARKERS[1:], beaten.items(), strict=False):
+        at, to = ((point[0].value, point[1].value) for point in (start, end))
+        axes.scatter(*at, c=[start[2].value], s=90, marker=marker, label=name, edgecolors="black", **colours)
+        axes.annotate("", to, at, arrowprops={"arrowstyle": "->", "color": "#D55E00", "shrinkB": 0}, zorder=4)
+        for x, y, _ in (start, end):
+            axes.plot([x.low, x.high], [y.value] * 2, color="#999", linewidth=0.8)
+            axes.plot([x.value] * 2, [y.low, y.high], color="#999", linewidth=0.8)
     figure.colorbar(drawn, label=labels[2])
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.legend(frameon=False)

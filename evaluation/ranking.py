@@ -1,10 +1,10 @@
-"""Ranking metrics per request: NDCG@k, DCG@k, MAP@k, MRR, recall@k, value@k and the area under each request's ROC curve.
+"""Ranking metrics per request: (N)DCG@k, MAP@k, MRR, recall@k, value@k and the area under each request's ROC curve.
 
 Conventions: R requests own N rows, request r the rows offsets[r]:offsets[r+1]; `scores`, `labels` [N] in row order,
 never pre-sorted; `where` [N] False = the item is absent. Labels are >= 0: 0 = irrelevant, 1 or a graded gain (order
 value, in currency) = relevant. Every function returns float64 [R], so that a bootstrap over requests costs one product,
-and NaN where a request has no positive label: means are **over requests with a positive**; `value_at` and
-`dcg` count every request that has a row.
+and NaN where a request has no positive label: means are **over requests with a positive**; `value_at`
+and `dcg` count every request that has a row.
 
 Ties: the expected value under a random order of equal scores (McSherry & Najork 2008, "Computing information
 retrieval performance measures efficiently in the presence of tied scores"), so neither the input's order nor the shown
