@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +33,52 @@ def influence(
 ) -> tuple[Influence, ...]:
     """Every term's influence over R slates, columns [R, n]; intervals are normal, over requests."""
     explained = explain(policy, columns, weights=weights, mask=mask)
-    applied = policy.weights_for() if weights is None else weights
-    value = explained.value
+    labels, parts = explained.labels, explained.contributions
+    if explained.method is Method.ADDITIVE:
+        without = [np.delete(parts, i, axis=0).sum(axis=0) for i in range(len(parts))]
+    else:
+        without = _without(policy, columns, labels, weights=weights, mask=mask)
+    return _influence(labels, explained.value, without, parts, k=k, mask=mask)
+
+
+def influence_of_weights(
+    policy: ValuePolicy, columns: Columns, *, k: int, weights: Weights | None = None, mask: np.ndarray | None = None
+) -> tuple[Influence, ...]:
+    """As `influence`, of every weight that is a term, also of those inside another's formula; label = the weight's."""
+    names = tuple(w.name for w in policy.weights if w.term)
+    value = evaluate(policy, columns, weights=weights, mask=mask)
+    without = _without(policy, columns, names, weights=weights, mask=mask)
+    return _influence(names, value, without, value - np.stack(without), k=k, mask=mask)
+
+
+def _without(
+    policy: ValuePolicy,
+    columns: Columns,
+    names: Sequence[str],
+    *,
+    weights: Weights | None,
+    mask: np.ndarray | None,
+) -> list[np.ndarray]:
+    """The values with each of the weights at neutral."""
+    applied: dict[str, Any] = dict(policy.weights_for() if weights is None else weights)
+    off = ({**applied, name: policy.weight[name].neutral} for name in names)
+    return [evaluate(policy, columns, weights=others, mask=mask) for others in off]
+
+
+def _influence(
+    labels: Sequence[str],
+    value: np.ndarray,
+    without: Sequence[np.ndarray],
+    moved: np.ndarray,
+    *,
+    k: int,
+    mask: np.ndarray | None,
+) -> tuple[Influence, ...]:
     present = np.ones(value.shape, bool) if mask is None else mask
-    shares = _shares(explained.contributions, present)
     found = []
-    for i, label in enumerate(explained.labels):
-        if explained.method is Method.ADDITIVE:
-            without = np.delete(explained.contributions, i, axis=0).sum(axis=0)
-        else:
-            off: dict[str, Any] = {**applied, label: policy.weight[label].neutral}
-            without = evaluate(policy, columns, weights=off, mask=mask)
-        gap, displaced = _ranking_change(value, without, present, k)
-        found.append(Influence(label, mean_estimate(gap), mean_estimate(displaced), float(shares[i])))
+    for label, other, share in zip(labels, without, _shares(moved, present).tolist(), strict=True):
+        gap, displaced = _ranking_change(value, other, present, k)
+        found.append(Influence(label, mean_estimate(gap), mean_estimate(displaced), share))
     return tuple(found)
 
 

@@ -27,7 +27,7 @@ class Sliders:
         self._restore = {name: self._button("↺", "as in force", "restore", name) for name in self.slider}
         self._follow = {name: self._button("⤴", "follow everywhere", "follow", name) for name in self.slider}
         rows = [self._row(name) for name in self.slider]
-        self.box = widgets.VBox(rows, layout=widgets.Layout(min_width="430px"))
+        self.box = widgets.VBox(rows, layout=widgets.Layout(min_width="590px"))
 
     def show(self, view: View) -> None:
         """Put the sliders where the view's weights are, without moving anything."""
@@ -49,9 +49,9 @@ class Sliders:
             max=weight.high,
             step=step_of(weight.low, weight.high),
             description=name,
-            readout_format=".4g",
+            readout_format=".4",
             style={"description_width": "90px"},
-            layout=widgets.Layout(width="310px"),
+            layout=widgets.Layout(width="360px"),
         )
         slider.add_class(f"desk-{name}")
         slider.observe(lambda change: self._told(name, change["new"]), names="value")
@@ -59,7 +59,8 @@ class Sliders:
 
     def _row(self, name: str) -> widgets.HBox:
         weight = self._desk.draft.weight[name]
-        about = f"{escape(weight.unit)}, {weight.low:g} .. {weight.high:g}"
+        unit = "ratio" if weight.unit == "1" else weight.unit
+        about = f"{escape(unit)}, {weight.low:g} to {weight.high:g}"
         label = widgets.HTML(f'<small title="{escape(weight.reason)}">{about}</small>')
         label.layout.width = "165px"
         return widgets.HBox([self.slider[name], label, self._restore[name], self._follow[name]])

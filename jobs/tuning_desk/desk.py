@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from jobs.tuning_desk.side_by_side import Moved, SideBySide, moved, side_by_side
 from jobs.tuning_desk.versions import Entry, Kind, Story, Versions, diff
 from value_model.formula import ValuePolicy
 from value_model.formula.value_policy import Weight
+from value_model.influence import Influence
 from value_model.tuning import Constraint, Prediction
 from value_model.weights_in_money import weights_in_money
 
@@ -26,9 +27,10 @@ REQUESTS, PLACES = 3, 10  # shown side by side at once
 
 @dataclass(frozen=True)
 class View:
-    """All that is seen of a draft in one scope."""
+    """All that is seen of a draft in one scope, over its `requests`."""
 
     scope: Scope
+    requests: int
     weights: Mapping[str, float]
     today: Mapping[str, float]
     prediction: Prediction
@@ -118,6 +120,7 @@ class Desk:
         part = {"surface": None, "segment": None} | ({self.scope.by.value: self.scope.key} if self.scope.by else {})
         return View(
             scope=self.scope,
+            requests=len(outcomes.evidence),
             weights=self.scope.weights(self.draft),
             today=self.scope.weights(self.policy),
             prediction=prediction,
@@ -143,21 +146,38 @@ class Desk:
             self._outcomes[scope] = Outcomes(part, self.policy, config=self.config, seed=self._seed)
         return self._outcomes[scope]
 
-    def explore(self, metrics: tuple[str, str] | None = None) -> Explored:
-        """Search, front and shadow prices around the draft; takes seconds."""
+    def explore(self, metrics: tuple[str, str] | None = None, *, told: Callable[[int], None] | None = None) -> Explored:
+        """Search, front and shadow prices around the draft in the present scope; takes seconds.
+
+        `told` is called with the number of weightings tried since. Raises ValueError where there is nothing to search.
+        """
         objective = self._of(EVERYWHERE).objective
         if objective is None:
             raise ValueError("the requests hold no prediction of clicks, orders or sales: nothing to search for.")
         wanted = metrics or (next(m for m in self.metrics if m != objective.name), objective.name)
         held = tuple(c for c in self.guardrails if c.metric in self.metrics)
         return explore(
-            self.material.evidence, self.draft, metrics=wanted, guardrails=held, config=self.config, seed=self._seed
+            self._of(self.scope).evidence,
+            self.draft,
+            self.scope,
+            metrics=wanted,
+            guardrails=held,
+            config=self.config,
+            seed=self._seed,
+            told=told,
         )
 
-    def load(self, weights: Mapping[str, float]) -> View:
-        """Put the global weights of a point of the front into the draft; overrides stay."""
-        self.scope = EVERYWHERE
-        return self.move(weights)
+    def load(self, explored: Explored, point: int | None = None) -> View:
+        """Put a point of the front (None = the best within the guardrails) into the draft, in the scope of its search.
+
+        On a surface or for a segment it becomes a decision, which is not shrunk: what is loaded is what was judged.
+        """
+        self.scope = explored.scope
+        return self.move(explored.weights(point))
+
+    def influence(self) -> tuple[Influence, ...]:
+        """How much each weight of the draft decides, among the first places of the present scope's requests."""
+        return self._of(self.scope).influence(self.draft, k=PLACES)
 
     @property
     def diff(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.tuning_desk.scope import Scope
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning import (
     Constraint,
@@ -26,45 +27,59 @@ from value_model.tuning import (
 
 TRIALS, BATCH = 120, 24
 GENERATIONS, SIZE = 4, 64
+WEIGHTINGS = TRIALS + GENERATIONS * SIZE  # tried in all
+FEWEST = 60  # requests: fewer than 30 in a half find and judge nothing
 
 
 @dataclass(frozen=True)
 class Explored:
-    """`tuned`: weights that maximise the objective within the guardrails; `front` is judged on fresh requests, its
-    changes are against the draft that the search began with."""
+    """`tuned`: a scope's weights that maximise the objective within the guardrails, on its `requests` alone; `front` is
+    judged on the half that the search did not see, its changes are against the draft that the search began with."""
 
+    scope: Scope
+    requests: int
     tuned: Tuned
     front: Front
     prices: tuple[ShadowPrice, ...]
 
-    def weights(self, point: int) -> dict[str, float]:
-        """Of one point of the front, in four digits: what people can read decides no less."""
-        return {name: float(f"{column[point]:.4g}") for name, column in self.front.weights.items()}
+    def weights(self, point: int | None = None) -> dict[str, float]:
+        """Of one point of the front, None = the best within the guardrails; in four digits: as good, and readable."""
+        found = self.tuned.weights if point is None else {n: w[point] for n, w in self.front.weights.items()}
+        return {name: float(f"{weight:.4g}") for name, weight in found.items()}
 
 
 def explore(
     evidence: Evidence,
-    policy: ValuePolicy,
+    draft: ValuePolicy,
+    scope: Scope,
     *,
     metrics: tuple[str, str],
     guardrails: Sequence[Constraint],
     config: PredictConfig,
     seed: int,
+    told: Callable[[int], None] | None = None,
 ) -> Explored:
-    """Maximise metrics[1] within the guardrails, then the front of both `metrics`.
+    """Maximise metrics[1] within the guardrails on the `scope`'s own requests, then the front of both `metrics`.
 
-    Overrides are laid aside for the search, whose weightings are global; the objective's own guardrail is no
-    constraint. Raises ValueError for metrics that are not known and requests that are too few.
+    The scope's weights move, all other overrides stay in force; the objective's own guardrail is no constraint. `told`
+    is called with the number of weightings tried since. Raises ValueError for unknown metrics and too few requests.
     """
-    plain = replace(policy, weights=tuple(replace(w, surface=(), segment=()) for w in policy.weights))
+    if len(evidence) < FEWEST:
+        raise ValueError(
+            f"{scope.title} has {len(evidence)} requests here; a search needs {FEWEST}, one half to find and one to "
+            "judge. Search everywhere, or bring more requests."
+        )
+    there = scope.alone(draft)
     goal = Goal(metrics[1], tuple(c for c in guardrails if c.metric != metrics[1]))
-    names = tuple(w.name for w in plain.weights if w.term and w.high > 0)
-    search = SearchConfig(trials=TRIALS, batch=BATCH)
-    found = tune(evidence, plain, goal, names=names, seed=seed, config=TuneConfig(search=search, predict=config))
+    names = tuple(w.name for w in there.weights if w.term and w.high > 0)
+    tuning = TuneConfig(search=SearchConfig(trials=TRIALS, batch=BATCH, told=told), predict=config)
+    found = tune(evidence, there, goal, names=names, today=draft, seed=seed, config=tuning)
     searcher, fresh = (
-        Scorer(part, plain, estimator=found.estimator, metrics=config.metrics)
+        Scorer(part, there, estimator=found.estimator, metrics=config.metrics, today=draft)
         for part in (found.searched, found.judged)
     )
     rng = np.random.default_rng([seed, 2])
-    front = pareto_front(searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE)
-    return Explored(found, front, tuple(shadow_prices(found, rng=rng, front=front)))
+    front = pareto_front(
+        searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE, told=told
+    )
+    return Explored(scope, len(evidence), found, front, tuple(shadow_prices(found, rng=rng, front=front)))

@@ -17,12 +17,13 @@ def front_figure(on_point: Callable[[int], None]) -> go.FigureWidget:
     """An empty figure; `on_point` is called with the number of the point that was clicked."""
     figure = go.FigureWidget(
         data=[
-            go.Scatter(mode="markers+lines", name="front", line={"width": 1, "dash": "dot"}, marker={"size": 9}),
+            go.Scatter(mode="markers", name="front", marker={"size": 9}),
             go.Scatter(mode="markers", name="draft before the search", marker={"size": 13, "symbol": "star"}),
         ],
         layout={
             "template": "plotly_white",
             "height": 340,
+            "width": 620,
             "margin": {"l": 60, "r": 10, "t": 30, "b": 45},
             "legend": {"orientation": "h", "y": 1.12},
             "hovermode": "closest",
@@ -43,6 +44,7 @@ def draw(figure: go.FigureWidget, explored: Explored) -> None:
     texts = [_weights(explored.weights(point)) for point in range(len(up.relative))]
     with figure.batch_update():
         points, start = figure.data[POINTS], figure.data[START]
+        points.name = f"front: {explored.scope.title}"
         points.x, points.y = 100 * across.relative, 100 * up.relative
         points.error_x = _error(across)
         points.error_y = _error(up)
@@ -53,14 +55,22 @@ def draw(figure: go.FigureWidget, explored: Explored) -> None:
             axis.title.text = f"change of {name}, %"
 
 
+def clear(figure: go.FigureWidget) -> None:
+    """Take a front out again."""
+    with figure.batch_update():
+        for trace in figure.data:
+            trace.x, trace.y = [], []
+        figure.data[POINTS].name = "front"
+
+
 def _error(score: Score) -> dict[str, Any]:
     return {"type": "data", "array": 196 * score.relative_error, "thickness": 0.6, "width": 0}
 
 
-def mark(figure: go.FigureWidget, point: int) -> None:
-    """Show which point was loaded."""
+def mark(figure: go.FigureWidget, point: int | None) -> None:
+    """Show which point was loaded, None = no point of the front."""
     with figure.batch_update():
-        figure.data[POINTS].selectedpoints = [point]
+        figure.data[POINTS].selectedpoints = None if point is None else [point]
 
 
 def _weights(weights: Mapping[str, float]) -> str:

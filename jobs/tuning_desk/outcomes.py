@@ -9,6 +9,7 @@ import numpy as np
 
 from jobs.tuning_desk.kept_draws import KeptDraws
 from value_model.formula.value_policy import ValuePolicy
+from value_model.influence import Influence, influence_of_weights
 from value_model.tuning import STANDARD, Estimator, Evidence, PredictConfig, Prediction, Sweep
 from value_model.tuning.credits import REQUEST, SHOWN, credit_names, credits, expected_error
 from value_model.tuning.experiment import Experiment
@@ -71,6 +72,13 @@ class Outcomes:
         effect = changes[self.objective.name].difference.value if self.objective else 0.0
         experiment = self._experiment(policy, effect) if problems else None
         return Prediction(changes, estimator, reason, trusted, problems, experiment)
+
+    def influence(self, policy: ValuePolicy, *, k: int) -> tuple[Influence, ...]:
+        """How much each weight of `policy` decides among the first k places."""
+        slates = self.evidence.slates
+        weights = request_weights(policy, slates.surface, self.evidence.segment)
+        lifted = {name: weight[:, None] for name, weight in weights.items()}
+        return influence_of_weights(policy, slates.columns, k=k, weights=lifted, mask=slates.mask)
 
     def _exposure_of(self, top: np.ndarray) -> np.ndarray:
         mask = self.evidence.slates.mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import isfinite
 
@@ -10,9 +10,11 @@ from jobs.guardrails import Guarded, Light
 from jobs.tuning_desk.checking import Checked
 from jobs.tuning_desk.desk import View
 from jobs.tuning_desk.exploring import Explored
+from jobs.tuning_desk.markup import figure, note, page, table
 from jobs.tuning_desk.side_by_side import Placed, SideBySide
 from jobs.tuning_desk.versions import Entry
-from value_model.tuning import Change, Estimator, ShadowPrice
+from value_model.influence import Influence
+from value_model.tuning import Change, Constraint, Estimator, Of, ShadowPrice
 
 COLOURS = ("#3b6fb6", "#e08a1e", "#3f9b57", "#a154a8", "#c94f4f", "#2f9fa3", "#8a6d3b", "#7a7a7a")
 LIGHTS = {Light.GREEN: "#2e9e4f", Light.AMBER: "#e0a100", Light.RED: "#cf3b3b"}
@@ -22,55 +24,14 @@ ESTIMATORS = {
     Estimator.DIRECT: "By the heads alone",
 }
 BAR = 130  # pixels of the longest bar
-
-STYLE = """<style>
-.desk table { border-collapse: collapse; font-size: 12px; width: 100%; }
-.desk td, .desk th { padding: 2px 6px; text-align: left; vertical-align: middle; line-height: 1.35; }
-.desk td, .desk th { white-space: nowrap; }
-.desk th { color: #666; font-weight: 500; border-bottom: 1px solid #ccc; }
-.desk .number { text-align: right; font-variant-numeric: tabular-nums; }
-.desk .name { max-width: 170px; overflow: hidden; text-overflow: ellipsis; }
-.desk .long { display: inline-block; max-width: 420px; white-space: normal; }
-.desk .pair { display: flex; gap: 18px; margin: 2px 0 14px; }
-.desk .pair > div { flex: 1; min-width: 0; }
-.desk .bar { display: inline-block; height: 11px; vertical-align: middle; }
-.desk .minus { opacity: .45; background-image: repeating-linear-gradient(45deg, #fff 0 2px, transparent 2px 4px); }
-.desk .moved { background: #fff6dc; }
-.desk .up { color: #2e9e4f; } .desk .down { color: #cf3b3b; }
-.desk .light { display: inline-block; width: 11px; height: 11px; border-radius: 50%; }
-.desk .note { background: #f4f4f4; padding: 5px 9px; font-size: 12px; margin: 3px 0; white-space: normal; }
-.desk .bad { background: #fbe3e3; } .desk .good { background: #e2f3e6; }
-.desk pre { font-size: 11px; line-height: 1.3; margin: 4px 0; }
-.desk .key { margin-right: 10px; font-size: 12px; }
-</style>"""
+COLUMNS = '<col width="26"><col width="40"><col><col width="145"><col width="62">'
 
 
-def page(*parts: str) -> str:
-    """Parts under the desk's style."""
-    return f'{STYLE}<div class="desk">{"".join(parts)}</div>'
-
-
-def note(text: str, *, kind: str = "") -> str:
-    """A line of prose; kind "bad" or "good" colours it."""
-    return f'<div class="note {kind}">{escape(text)}</div>'
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML; a cell that begins with a digit or a sign stands right."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    return f"<table><tr>{top}</tr>{''.join('<tr>' + ''.join(map(_cell, row)) + '</tr>' for row in rows)}</table>"
-
-
-def _cell(content: str) -> str:
-    number = content[:1].isdigit() or (content[:1] in "+-−" and content[1:2].isdigit())
-    return f'<td class="number">{content}</td>' if number else f"<td>{content}</td>"
-
-
-def slates(view: View) -> str:
-    """Requests side by side, today's order left and the draft's right."""
+def slates(view: View, *, unit: str) -> str:
+    """Requests side by side, today's order left and the draft's right; values in `unit`."""
     if not view.slates:
         return page(note("No request of this tab shows more than one item."))
-    return page(_legend(view.slates[0].labels), *(_pair(slate) for slate in view.slates))
+    return page(_legend(view.slates[0].labels), *(_pair(slate, unit) for slate in view.slates))
 
 
 def _legend(labels: Sequence[str]) -> str:
@@ -81,19 +42,19 @@ def _legend(labels: Sequence[str]) -> str:
     return f"<div>{''.join(keys)}<span class='key'>hatched = takes value away</span></div>"
 
 
-def _pair(slate: SideBySide) -> str:
+def _pair(slate: SideBySide, unit: str) -> str:
     longest = max((sum(map(abs, item.terms)) for item in (*slate.before, *slate.after)), default=0.0) or 1.0
     count = f"{slate.moved} of {len(slate.after)} places changed" if slate.moved else "nothing moved"
     sides = (("in force", slate.before, False), ("draft", slate.after, True))
     lists = (
-        f"<div><table>{_title(title)}{''.join(_row(item, longest, new) for item in items)}</table></div>"
+        f"<div><table>{COLUMNS}{_title(title, unit)}{''.join(_row(item, longest, new) for item in items)}</table></div>"
         for title, items, new in sides
     )
     return f"<b>{escape(slate.title)}</b> <small>{count}</small><div class='pair'>{''.join(lists)}</div>"
 
 
-def _title(text: str) -> str:
-    return f"<tr><th colspan=5>{text}</th></tr>"
+def _title(text: str, unit: str) -> str:
+    return f"<tr><th colspan=3>{text}</th><th colspan=2 class='number'>value, {escape(unit)}</th></tr>"
 
 
 def _row(item: Placed, longest: float, after: bool) -> str:
@@ -101,7 +62,7 @@ def _row(item: Placed, longest: float, after: bool) -> str:
     return (
         f'<tr{moved}><td class="number">{item.place}</td><td>{_mark(item) if after else ""}</td>'
         f'<td class="name" title="{escape(item.item)} · {escape(item.merchant)}">{escape(item.item)}</td>'
-        f'<td>{_bars(item.terms, longest)}</td><td class="number">{item.value:.4g}</td></tr>'
+        f'<td>{_bars(item.terms, longest)}</td><td class="number">{figure(item.value)}</td></tr>'
     )
 
 
@@ -131,8 +92,8 @@ def outlook(view: View, *, currency: str) -> str:
         (
             _light(held.get(name)),
             escape(name),
-            f"{change.now.value:.4g}",
-            f"{change.proposed.value:.4g}",
+            figure(change.now.value),
+            figure(change.proposed.value),
             _percent(change.relative.value),
             _interval(change),
             escape("share" if change.metric.unit == "1" else change.metric.unit.replace("currency", currency)),
@@ -140,7 +101,7 @@ def outlook(view: View, *, currency: str) -> str:
         for name, change in view.prediction.changes.items()
     ]
     head = ("", "metric", "in force", "draft", "change", "95 % interval of the change", "unit")
-    return page(*_trust(view), table(head, rows), _movement(view))
+    return page(*_trust(view), table(head, rows, numbers=range(2, 6)), _movement(view))
 
 
 def _light(guarded: Guarded | None) -> str:
@@ -174,12 +135,17 @@ def _trust(view: View) -> list[str]:
 
 def _movement(view: View) -> str:
     first, places = 100 * view.moved.first, 100 * view.moved.places
-    return note(f"{first:.1f} % of the requests get another first item; {places:.1f} % of the places another item.")
+    where = f"Over {view.requests:,} requests ({view.scope.title})"
+    return note(f"{where}: {first:.1f} % get another first item; {places:.1f} % of the places another item.")
 
 
 def prices(explored: Explored, *, currency: str) -> str:
-    """What the search found, and what each guardrail costs."""
+    """What the search found, and what each guardrail costs; where, and on whose requests it was judged."""
     found = explored.tuned
+    where = note(
+        f"Searched {explored.scope.title}: weights, guardrails and prices are judged on its {explored.requests:,} "
+        "requests alone, against the draft before the search; weights of other tabs stay as the draft has them."
+    )
     if found.promised:
         gain = found.prediction[found.goal.maximise].relative
         chosen = ", ".join(f"{name} = {value:.4g}" for name, value in found.weights.items())
@@ -191,25 +157,51 @@ def prices(explored: Explored, *, currency: str) -> str:
     else:
         said = note(f"No better weights can be promised: {'; '.join(found.problems)}.")
     rows = [_price(price, currency) for price in explored.prices]
-    held = table(("guardrail", "one more point costs per 1000 requests", "95 % interval"), rows) if rows else ""
-    return page(said, held)
+    held = table(("guardrail", "one more point of it costs", "95 % interval"), rows, numbers=(1, 2)) if rows else ""
+    return page(where, said, held, "<small>Costs are per 1,000 requests.</small>" if rows else "")
 
 
 def _price(price: ShadowPrice, currency: str) -> tuple[str, str, str]:
     unit = price.unit.split(" / ")[0].replace("currency", currency)
     cost = [1000 * price.step * x for x in (price.price.value, price.price.low, price.price.high)]
+    held = escape(_held(price.constraint))
     if cost == [0.0, 0.0, 0.0]:
-        return escape(str(price.constraint)), "nothing: it does not bind", ""
-    return escape(str(price.constraint)), f"{cost[0]:.4g} {unit}", f"{cost[1]:.4g} .. {cost[2]:.4g}"
+        return held, "nothing: it does not bind", ""
+    return held, f"{escape(unit)} {figure(cost[0])}", f"{figure(cost[1])} .. {figure(cost[2])}"
+
+
+def _held(constraint: Constraint) -> str:
+    bound = f"{100 * constraint.bound:g} %" if constraint.of is Of.RELATIVE else f"{constraint.bound:g}"
+    word = "at least" if constraint.sign > 0 else "at most"
+    changes = "" if constraint.of is Of.LEVEL else "change "
+    return f"{constraint.metric}: {changes}{word} {bound}"
 
 
 def money(view: View, owners: Mapping[str, tuple[str, str]]) -> str:
     """What each weight says in money, with who owns it and why."""
     rows = [
-        (escape(name), f"{value:.4g}", escape(view.money.get(name, "")), *map(_long, owners[name]))
+        (escape(name), figure(value), escape(view.money.get(name, "")), *map(_long, owners[name]))
         for name, value in view.weights.items()
     ]
-    return page(table(("weight", "value", "in money", "owner", "reason"), rows))
+    return page(table(("weight", "value", "in money", "owner", "reason"), rows, numbers=(1,)))
+
+
+def influence(found: Sequence[Influence], *, places: int) -> str:
+    """What each weight decides: what is lost, and who goes, when it alone is switched off."""
+    rows = [
+        (
+            escape(one.label),
+            f"{100 * one.ndcg_gap.value:.2f} %",
+            f"{100 * one.ndcg_gap.low:.2f} .. {100 * one.ndcg_gap.high:.2f} %",
+            f"{one.displaced.value:.2f}",
+            f"{one.displaced.low:.2f} .. {one.displaced.high:.2f}",
+            f"{100 * one.share:.1f} %",
+        )
+        for one in found
+    ]
+    lost, gone = "NDCG lost without it", f"items of the first {places} that go"
+    head = ("weight", lost, "95 % interval", gone, "95 % interval", "share of the spread of values")
+    return page(table(head, rows, numbers=range(1, 6)))
 
 
 def checks(found: Checked) -> str:
@@ -242,12 +234,12 @@ def history(entries: Sequence[Entry]) -> str:
             e.kind.value,
             escape(e.owner),
             _long(e.reason),
-            _long(e.at),
+            escape(e.at.replace("T", " ").replace("+00:00", " UTC")),
             _seen(e),
         )
         for e in reversed(entries)
     ]
-    return page(table(("no.", "version", "how", "owner", "reason", "when", "noted"), rows))
+    return page(table(("no.", "version", "how", "owner", "reason", "when", "noted"), rows, numbers=(0,)))
 
 
 def _long(text: str) -> str:

@@ -9,10 +9,10 @@ import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
 from jobs.tuning_desk.controls import Guardrails, Sliders
-from jobs.tuning_desk.desk import Desk, View
-from jobs.tuning_desk.exploring import Explored
-from jobs.tuning_desk.front_figure import draw, front_figure, mark
+from jobs.tuning_desk.desk import PLACES, Desk, View
+from jobs.tuning_desk.markup import note, page
 from jobs.tuning_desk.saving import Saving
+from jobs.tuning_desk.searching import Searching
 
 
 def _clock() -> datetime:
@@ -24,17 +24,16 @@ class Panel:
 
     def __init__(self, desk: Desk, *, clock: Callable[[], datetime] = _clock) -> None:
         self.desk, self._scopes = desk, desk.scopes
-        self._explored: Explored | None = None
         self.weights = Sliders(desk, self.show)
         self.guardrails = Guardrails(desk, self.show)
         self.saving = Saving(desk, clock=clock, done=self._renew)
-        self.outlook, self.slates, self.money, self.prices, self.head = (widgets.HTML() for _ in range(5))
-        for name in ("outlook", "slates", "prices", "head"):
+        self.searching = Searching(desk, loaded=self.show)
+        self.outlook, self.slates, self.money, self.influence, self.head = (widgets.HTML() for _ in range(5))
+        for name in ("outlook", "slates", "influence", "head"):
             getattr(self, name).add_class(f"desk-{name}")
         self.next = _button("Other requests", "desk-next", self._turn)
         self.reset = _button("Reset the draft", "desk-reset", lambda _: self.show(desk.reset()))
         self.tabs = self._tabs()
-        self.figure = front_figure(self._load)
         self.box = widgets.VBox([self.head, self.tabs, self._more()])
         self._renew()
 
@@ -47,9 +46,10 @@ class Panel:
         self.weights.show(view)
         self.guardrails.show()
         self.outlook.value = pages.outlook(view, currency=self.desk.draft.currency)
-        self.slates.value = pages.slates(view)
+        self.slates.value = pages.slates(view, unit=self.desk.draft.unit)
         owners = {w.name: (w.owner, w.reason) for w in self.desk.draft.weights}
         self.money.value = pages.money(view, owners)
+        self.influence.value = ""  # was another draft's
         self.saving.show()
 
     def _renew(self) -> None:
@@ -59,13 +59,14 @@ class Panel:
             f"{policy.version}."
         )
         formula = " · ".join(f"{e.name} = {e.source}" for e in policy.expressions)
-        self.head.value = pages.page(pages.note(about), *map(pages.note, material.notes), pages.note(formula))
+        self.head.value = page(note(" ".join((about, *material.notes))), note(formula))
         self.show(self.desk.view())
 
     def _tabs(self) -> widgets.Tab:
         """One tab a scope; the same widgets move to the tab that is looked at."""
         left = widgets.VBox([self.weights.box, widgets.HBox([self.reset, self.next])])
-        self._body = widgets.VBox([widgets.HBox([left, self.outlook]), self.slates])
+        above = widgets.HBox([left, self.outlook], layout=widgets.Layout(flex_flow="wrap"))
+        self._body = widgets.VBox([above, self.slates])
         boxes = [widgets.VBox() for _ in self._scopes]
         boxes[0].children = (self._body,)
         tabs = widgets.Tab(children=boxes, titles=[str(scope) for scope in self._scopes])
@@ -77,58 +78,27 @@ class Panel:
         view = self.desk.look(self._scopes[number])
         for i, box in enumerate(self.tabs.children):
             box.children = (self._body,) if i == number else ()
+        self.searching.show()
         self.show(view)
 
     def _turn(self, _: object) -> None:
         self.show(self.desk.look(page=self.desk.page + 1))
 
     def _more(self) -> widgets.Accordion:
-        known = list(self.desk.metrics)
-        other = next((name for name in known if name != self._objective), self._objective)
-        self.across = widgets.Dropdown(options=known, value=other, description="across")
-        self.up = widgets.Dropdown(options=known, value=self._objective, description="up (goal)")
-        self.search = _button("Search for better weights", "desk-search", self._search)
-        asked = widgets.HBox([self.across, self.up, self.search])
+        measure = _button("Measure the influence", "desk-measure", self._measure)
+        worth = widgets.VBox([self.money, measure, self.influence])
         parts = {
             "Save as a new version, history, rollback": self.saving.box,
-            "Pareto front and shadow prices": widgets.VBox([asked, self.figure, self.prices]),
+            "Pareto front and shadow prices": self.searching.box,
             "Guardrails": self.guardrails.box,
-            "What the weights say in money": self.money,
+            "What the weights say in money, and how much each decides": worth,
         }
         more = widgets.Accordion(children=list(parts.values()), titles=list(parts), selected_index=0)
         more.add_class("desk-more")
         return more
 
-    @property
-    def _objective(self) -> str:
-        known = self.desk.metrics
-        return next((name for name in ("gmv", "orders", "ctr") if name in known), known[0])
-
-    def _search(self, _: object) -> None:
-        self.search.disabled = True
-        self.prices.value = pages.page(pages.note("Searching; this takes some seconds ..."))
-        try:
-            explored = self.desk.explore((self.across.value, self.up.value))
-        except ValueError as error:
-            self.prices.value = pages.page(pages.note(str(error), kind="bad"))
-        else:
-            self._drawn(explored)
-        self.search.disabled = False
-
-    def _drawn(self, explored: Explored) -> None:
-        self._explored = explored
-        draw(self.figure, explored)
-        self.prices.value = pages.prices(explored, currency=self.desk.draft.currency)
-
-    def _load(self, point: int) -> None:
-        if self._explored is None:
-            return
-        self.desk.load(self._explored.weights(point))
-        mark(self.figure, point)
-        if self.tabs.selected_index:
-            self.tabs.selected_index = 0  # shows the view
-        else:
-            self.show(self.desk.view())
+    def _measure(self, _: object) -> None:
+        self.influence.value = pages.influence(self.desk.influence(), places=PLACES)
 
 
 def _button(label: str, name: str, pressed: Callable[[object], None]) -> widgets.Button:

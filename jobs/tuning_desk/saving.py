@@ -10,6 +10,7 @@ import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
 from jobs.tuning_desk.desk import Desk, Saved
+from jobs.tuning_desk.markup import note, page
 
 DESPITE = "save although a guardrail is expected to break"
 NONE = (("no version yet", 0),)
@@ -70,13 +71,13 @@ class Saving:
         try:
             saved = act()
         except (ValueError, OSError) as error:
-            self.answer.value = pages.page(pages.note(str(error), kind="bad"))
+            self.answer.value = page(note(str(error), kind="bad"))
             return
         entry = saved.entry
         folder = self._desk.versions.folder
         file = Path(folder.parent.name, folder.name, entry.file)
         said = f"Version {entry.number} ({entry.version}) is in force; its file is {file}."
-        self.answer.value = pages.page(pages.note(said, kind="good")) + pages.difference(saved.diff)
+        self.answer.value = page(note(said, kind="good")) + pages.difference(saved.diff)
         self.reason.value, self.despite.value = "", False
         self._done()
 

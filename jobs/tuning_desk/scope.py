@@ -8,7 +8,7 @@ import numpy as np
 
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
 from value_model.tuning import By, Evidence
-from value_model.tuning.overrides import labels
+from value_model.tuning.overrides import as_applied, labels
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class Scope:
     def __str__(self) -> str:
         return self.key if self.by else "everywhere"
 
+    @property
+    def title(self) -> str:
+        return f"{self.by.value} {self.key}" if self.by else "everywhere"
+
     def rows(self, evidence: Evidence) -> np.ndarray:
         """bool [R]: the requests that it is about."""
         return np.ones(len(evidence), bool) if self.by is None else labels(evidence, self.by) == self.key
@@ -32,6 +36,10 @@ class Scope:
         if self.by is By.SURFACE:
             return policy.weights_for(surface=self.key)
         return policy.weights_for(segment=self.key)
+
+    def alone(self, policy: ValuePolicy) -> ValuePolicy:
+        """The policy for its requests alone: moving a global weight of it is moving the scope's own."""
+        return policy if self.by is None else as_applied(policy, self.by, self.key)
 
     def moved(self, policy: ValuePolicy, values: dict[str, float]) -> ValuePolicy:
         """The policy with weights moved there: those that differ become a decision, which is not shrunk."""

@@ -129,9 +129,9 @@ def test_a_point_of_the_front_can_be_loaded(desk):
     found = desk.explore(("newcomer_exposure", "ctr"))
     assert found.front.metrics == ("newcomer_exposure", "ctr")
     last = len(found.front.scores["ctr"].level) - 1
-    view = desk.load(found.weights(last))
+    view = desk.load(found, last)
     assert {name: view.weights[name] for name in found.weights(last)} == found.weights(last)
-    fewest = desk.load(found.weights(0)).prediction["newcomer_exposure"].proposed.value
+    fewest = desk.load(found, 0).prediction["newcomer_exposure"].proposed.value
     assert view.prediction["newcomer_exposure"].proposed.value > fewest
 
 

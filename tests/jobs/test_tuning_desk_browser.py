@@ -68,7 +68,7 @@ def browser(tmp_path_factory):
     profile = tmp_path_factory.mktemp("profile")
     for argument in ("headless", "no-sandbox", "disable-gpu", *QUIET, f"user-data-dir={profile}"):
         options.add_argument(f"--{argument}")
-    options.add_argument("--window-size=1280,1560")
+    options.add_argument("--window-size=1400,1560")
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     driver.set_page_load_timeout(PATIENCE)
     yield driver

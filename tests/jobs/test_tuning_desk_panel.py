@@ -67,15 +67,16 @@ def test_other_requests_are_turned_to(panel):
 
 
 def test_a_point_of_the_front_is_loaded(panel):
-    panel.across.value = "newcomer_exposure"
-    panel.search.click()
-    points = panel.figure.data[0]
+    searching = panel.searching
+    searching.across.value = "newcomer_exposure"
+    searching.search.click()
+    points = searching.figure.data[0]
     assert len(points.x) > 2
-    panel.tabs.selected_index = 1
-    panel._load(len(points.x) - 1)
-    assert panel.tabs.selected_index == 0
+    searching._load(len(points.x) - 1)
     assert panel.sliders["w_new"].value == panel.desk.draft.weight["w_new"].value != 0.05
-    assert "ctr" in panel.prices.value
+    assert "ctr" in searching.prices.value
+    assert searching.progress.value == searching.progress.max
+    assert searching.progress.layout.visibility == "hidden"
 
 
 def test_a_guardrail_can_be_moved(panel):

@@ -8,7 +8,7 @@ shadow price, and tightening a bound never makes it smaller.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,12 @@ def pareto_front(
     generations: int = 6,
     size: int = 96,
     step: float = 0.3,
+    told: Callable[[int], None] | None = None,
 ) -> Front:
-    """Grow the front of `metrics` (more is better) from the weightings `tried`; `fresh` = what judges its points."""
+    """Grow the front of `metrics` (more is better) from the weightings `tried`; `fresh` = what judges its points.
+
+    `told` is called after every generation with its number of weightings.
+    """
     names = tuple(tried)
     pool = np.column_stack([tried[name] for name in names])
     levels = _levels(scorer.scores(dict(tried)), metrics)
@@ -55,6 +59,8 @@ def pareto_front(
         children = np.clip(np.sqrt(parents[0] * parents[1]) * steps, *np.transpose(limits))
         found = _levels(scorer.scores(dict(zip(names, children.T, strict=True))), metrics)
         pool, levels = np.concatenate([pool, children]), np.concatenate([levels, found])
+        if told is not None:
+            told(size)
     best = np.flatnonzero(nondominated(levels))
     best = best[np.argsort(levels[best, 0])]
     weights = dict(zip(names, pool[best].T, strict=True))
@@ -98,8 +104,10 @@ def shadow_prices(
 
     Slopes come from the search half's envelope (with a front's weightings too), their size from the judging half.
     """
-    searcher = Scorer(tuned.searched, tuned.today, estimator=tuned.estimator)
-    fresh = Scorer(tuned.judged, tuned.today, estimator=tuned.estimator)
+    searcher, fresh = (
+        Scorer(part, tuned.start, estimator=tuned.estimator, today=tuned.today)
+        for part in (tuned.searched, tuned.judged)
+    )
     weights = {n: np.concatenate([w, front.weights[n]]) if front else w for n, w in tuned.tried.items()}
     scores = searcher.scores(weights) if front else tuned.scores
     found = (

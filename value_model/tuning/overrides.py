@@ -66,7 +66,8 @@ def _by_key(
         rows = label == key
         if rows.sum() < least:
             continue
-        scorer = Scorer(tuned.searched.take(rows), tuned.policy, estimator=tuned.estimator)
+        there = as_applied(tuned.policy, by, key)
+        scorer = Scorer(tuned.searched.take(rows), there, estimator=tuned.estimator, today=tuned.policy)
         goal = Goal(tuned.goal.maximise, tuple(_kept(c, scorer) for c in tuned.goal.constraints))
         alone = replace(config.search, study=f"{config.search.study} {by.value} {key}")
         tried, scores = explore(scorer, goal, tuple(tuned.tried), config=replace(config, search=alone), seed=seed)
@@ -83,6 +84,16 @@ def _kept(constraint: Constraint, scorer: Scorer) -> Constraint:
     if constraint.sign > 0:
         return Constraint(constraint.metric, at_least=level, confidence=0.5)
     return Constraint(constraint.metric, at_most=level, confidence=0.5)
+
+
+def as_applied(policy: ValuePolicy, by: By, key: str) -> ValuePolicy:
+    """The policy whose global weights are those of one surface or segment, for its requests alone.
+
+    Segments' overrides go on to apply on a surface; a segment's weight is one for all surfaces.
+    """
+    at = policy.weights_for(surface=key) if by is By.SURFACE else policy.weights_for(segment=key)
+    bare = (replace(w, surface=(), segment=w.segment if by is By.SURFACE else ()) for w in policy.weights)
+    return replace(policy, weights=tuple(bare)).with_weights(at)
 
 
 def labels(evidence: Evidence, by: By) -> np.ndarray:

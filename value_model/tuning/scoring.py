@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,7 +37,10 @@ Scores = Mapping[str, Score]
 
 
 class Scorer:
-    """Evidence made ready: the sweep, the credits, and the current weights' sums."""
+    """Evidence made ready: the sweep, the credits, and the current weights' sums.
+
+    Weightings are `policy`'s; changes are against `today`, None = `policy` as well.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Scorer:
         *,
         estimator: Estimator,
         metrics: Sequence[Metric] = STANDARD,
+        today: ValuePolicy | None = None,
         threads: int | None = None,
     ) -> None:
         self.evidence, self.policy = evidence, policy
@@ -52,9 +57,7 @@ class Scorer:
         self.names = (*credit_names(evidence), SHOWN, REQUEST)
         self.metrics = known_metrics(metrics, self.names)
         self._credits = credits(evidence, estimator)
-        self.now = self.sums(
-            {name: w[None] for name, w in request_weights(policy, evidence.slates.surface, evidence.segment).items()}
-        )[0]
+        self.now = self.sums({name: w[None] for name, w in self._applied(today or policy).items()})[0]
 
     def sums(self, weightings: Weightings) -> np.ndarray:
         """float64 [W, R, C]: what each request's ranking brings, in the order of `names`."""
@@ -63,9 +66,23 @@ class Scorer:
         return np.concatenate([found, np.broadcast_to(fixed, (*found.shape[:2], 2))], axis=2)
 
     def complete(self, weightings: Weightings) -> dict[str, np.ndarray]:
-        """[W] for every weight: those that are left out stay as they are, without overrides."""
+        """Every weight as its requests have it, from global weights [W]: those that are left out stay as they are.
+
+        [W]; [W, R] where a surface or segment has an override, which stays in force: it shrinks towards the new weight.
+        """
         count = len(next(iter(weightings.values())))
-        return {n: np.full(count, w) for n, w in self.policy.weights_for().items()} | dict(weightings)
+        full = {w.name: np.full(count, w.value) for w in self.policy.weights} | dict(weightings)
+        return full | {n: at_0 + full[n][:, None] * slope for n, (at_0, slope) in self._overridden.items()}
+
+    @cached_property
+    def _overridden(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """([R], [R]) of the weights with overrides: what applies is linear in the global weight."""
+        names = [w.name for w in self.policy.weights if w.surface or w.segment]
+        at_0, at_1 = (self._applied(self.policy.with_weights(dict.fromkeys(names, x))) for x in (0.0, 1.0))
+        return {name: (at_0[name], at_1[name] - at_0[name]) for name in names}
+
+    def _applied(self, policy: ValuePolicy) -> dict[str, np.ndarray]:
+        return request_weights(policy, self.evidence.slates.surface, self.evidence.segment)
 
     def scores(self, weightings: Weightings) -> dict[str, Score]:
         """Every metric of every weighting, [W]; see `complete`."""

@@ -6,7 +6,7 @@ everything below a thousandth of the weight's equal contribution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ class SearchConfig:
     storage: str | None = None
     study: str = "weights"
     progress: bool = False
+    told: Callable[[int], None] | None = None  # called after every batch with its number of trials
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ class Search:
                 )
                 done += told
                 bar.update(told)
+                if self._config.told is not None:
+                    self._config.told(told)
         return {name: np.array([trial.params[name] for trial in self.done]) for name in self._where.names}
 
     def _batch(self, size: int, *, polishing: bool) -> int:

@@ -58,9 +58,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A verdict, and what led to it: all weightings `tried` [T] with their `scores` on the search half."""
+    """A verdict, and what led to it: all weightings `tried` [T] of `start` with their `scores` on the search half."""
 
     goal: Goal
+    start: ValuePolicy
     today: ValuePolicy
     verdict: Verdict
     tried: Mapping[str, np.ndarray]
@@ -96,22 +97,27 @@ def tune(
     goal: Goal,
     *,
     names: Sequence[str] | None = None,
+    today: ValuePolicy | None = None,
     estimator: Estimator | None = None,
     seed: int = 0,
     config: TuneConfig | None = None,
 ) -> Tuned:
-    """Search `names` (None = every weight that is a term) and judge; same seed and storage = same split, resumed."""
+    """Search `names` (None = every weight that is a term) and judge; same seed and storage = same split, resumed.
+
+    The policy's global weights are searched, its overrides stay in force; changes are against `today`, None = `policy`.
+    """
     config = config or TuneConfig()
     config = replace(config, predict=replace(config.predict, objective=goal.maximise))
     names = tuple(names or (w.name for w in policy.weights if w.term))
     check_goal(evidence, policy, goal, names, config)
     searched, judged = evidence.halves(np.random.default_rng(seed))
     using = estimator or (Estimator.DIRECT if evidence.exposure is None else Estimator.DR)
-    scorer = Scorer(searched, policy, estimator=using, metrics=config.predict.metrics)
+    today = today or policy
+    scorer = Scorer(searched, policy, estimator=using, metrics=config.predict.metrics, today=today)
     tried, scores = explore(scorer, goal, names, config=config, seed=seed)
     finalists = [policy.with_weights(weights) for weights in shortlist(scorer, tried, scores, goal, config)]
-    verdict = judge(judged, policy, goal, finalists, estimator=using, seed=seed, config=config)
-    return Tuned(goal, policy, verdict, tried, scores, searched, judged, using)
+    verdict = judge(judged, today, goal, finalists, estimator=using, seed=seed, config=config)
+    return Tuned(goal, policy, today, verdict, tried, scores, searched, judged, using)
 
 
 def explore(
