@@ -62,6 +62,11 @@ class Desk:
         self._outcomes: dict[Scope, Outcomes] = {}
 
     @property
+    def places(self) -> int:
+        """How many places of a request are looked at."""
+        return min(PLACES, self.material.evidence.examination.shape[1])
+
+    @property
     def scopes(self) -> tuple[Scope, ...]:
         return scopes(self.material.evidence)
 
@@ -126,7 +131,7 @@ class Desk:
             prediction=prediction,
             guarded=lights(prediction, self.guardrails),
             moved=moved(outcomes.top, top, outcomes.evidence.shown),
-            slates=side_by_side(self.material, self.policy, self.draft, self._requests(), most=PLACES),
+            slates=side_by_side(self.material, self.policy, self.draft, self._requests(), most=self.places),
             money=weights_in_money(self.draft, **part),
         )
 
@@ -177,7 +182,7 @@ class Desk:
 
     def influence(self) -> tuple[Influence, ...]:
         """How much each weight of the draft decides, among the first places of the present scope's requests."""
-        return self._of(self.scope).influence(self.draft, k=PLACES)
+        return self._of(self.scope).influence(self.draft, k=self.places)
 
     @property
     def diff(self) -> str:

@@ -24,9 +24,10 @@ def front_figure(on_point: Callable[[int], None]) -> go.FigureWidget:
             "template": "plotly_white",
             "height": 340,
             "width": 620,
-            "margin": {"l": 60, "r": 10, "t": 30, "b": 45},
+            "margin": {"l": 60, "r": 40, "t": 30, "b": 45},
             "legend": {"orientation": "h", "y": 1.12},
             "hovermode": "closest",
+            "modebar": {"orientation": "v"},
         },
     )
 

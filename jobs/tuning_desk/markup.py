@@ -24,6 +24,7 @@ STYLE = """<style>
 .desk .note { background: #f4f4f4; padding: 5px 9px; font-size: 12px; margin: 3px 0; white-space: normal; }
 .desk .bad { background: #fbe3e3; } .desk .good { background: #e2f3e6; }
 .desk pre { font-size: 11px; line-height: 1.3; margin: 4px 0; }
+.desk-tabs .lm-TabBar-tab { flex: 0 1 auto !important; padding: 0 12px !important; }
 .desk .key { margin-right: 10px; font-size: 12px; }
 </style>"""
 

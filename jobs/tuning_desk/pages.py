@@ -24,7 +24,7 @@ ESTIMATORS = {
     Estimator.DIRECT: "By the heads alone",
 }
 BAR = 130  # pixels of the longest bar
-COLUMNS = '<col width="26"><col width="40"><col><col width="145"><col width="62">'
+COLUMNS = '<col width="26"><col width="34"><col><col width="145"><col width="62">'
 
 
 def slates(view: View, *, unit: str) -> str:
@@ -191,10 +191,10 @@ def influence(found: Sequence[Influence], *, places: int) -> str:
     rows = [
         (
             escape(one.label),
-            f"{100 * one.ndcg_gap.value:.2f} %",
-            f"{100 * one.ndcg_gap.low:.2f} .. {100 * one.ndcg_gap.high:.2f} %",
-            f"{one.displaced.value:.2f}",
-            f"{one.displaced.low:.2f} .. {one.displaced.high:.2f}",
+            f"{100 * one.ndcg_gap.value:z.2f} %",
+            f"{100 * one.ndcg_gap.low:z.2f} .. {100 * one.ndcg_gap.high:z.2f} %",
+            f"{one.displaced.value:z.2f}",
+            f"{one.displaced.low:z.2f} .. {one.displaced.high:z.2f}",
             f"{100 * one.share:.1f} %",
         )
         for one in found

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
 from jobs.tuning_desk.controls import Guardrails, Sliders
-from jobs.tuning_desk.desk import PLACES, Desk, View
+from jobs.tuning_desk.desk import Desk, View
 from jobs.tuning_desk.markup import note, page
 from jobs.tuning_desk.saving import Saving
 from jobs.tuning_desk.searching import Searching
@@ -85,8 +85,8 @@ class Panel:
         self.show(self.desk.look(page=self.desk.page + 1))
 
     def _more(self) -> widgets.Accordion:
-        measure = _button("Measure the influence", "desk-measure", self._measure)
-        worth = widgets.VBox([self.money, measure, self.influence])
+        self.measure = _button("Measure the influence", "desk-measure", self._measure)
+        worth = widgets.VBox([self.money, self.measure, self.influence])
         parts = {
             "Save as a new version, history, rollback": self.saving.box,
             "Pareto front and shadow prices": self.searching.box,
@@ -98,7 +98,7 @@ class Panel:
         return more
 
     def _measure(self, _: object) -> None:
-        self.influence.value = pages.influence(self.desk.influence(), places=PLACES)
+        self.influence.value = pages.influence(self.desk.influence(), places=self.desk.places)
 
 
 def _button(label: str, name: str, pressed: Callable[[object], None]) -> widgets.Button:

@@ -21,8 +21,8 @@ class Saving:
 
     def __init__(self, desk: Desk, *, clock: Callable[[], datetime], done: Callable[[], None]) -> None:
         self._desk, self._clock, self._done = desk, clock, done
-        self.owner = _text("owner", "who answers for it")
-        self.reason = _text("reason", "why, for those who read it in a year")
+        self.owner = _text("owner", "who answers for it", "320px")
+        self.reason = _text("reason", "why, for those who read it in a year", "520px")
         self.despite = widgets.Checkbox(description=DESPITE, indent=False, layout=widgets.Layout(width="auto"))
         self.check = _button("Run every check", "desk-check", "", self._check)
         self.save = _button("Save as new version", "desk-save", "success", self._save)
@@ -34,7 +34,7 @@ class Saving:
         self.despite.add_class("desk-despite")
         self.box = widgets.VBox(
             [
-                widgets.HBox([self.owner, self.reason, self.despite]),
+                widgets.HBox([self.owner, self.reason, self.despite], layout=widgets.Layout(flex_flow="wrap")),
                 widgets.HBox([self.check, self.save]),
                 self.answer,
                 widgets.HTML("<b>What the file would change</b>"),
@@ -82,8 +82,8 @@ class Saving:
         self._done()
 
 
-def _text(name: str, hint: str) -> widgets.Text:
-    text = widgets.Text(description=name, placeholder=hint, layout=widgets.Layout(width="320px"))
+def _text(name: str, hint: str, width: str) -> widgets.Text:
+    text = widgets.Text(description=name, placeholder=hint, layout=widgets.Layout(width=width))
     text.add_class(f"desk-{name}")
     return text
 

@@ -1,8 +1,11 @@
-"""One small run of the whole loop, made once for every test here."""
+"""One small run of the whole loop, made once for every test here; a copy of it and a browser for the notebook's."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from desk_browser import chromium
 
 from jobs.config import RunConfig
 from jobs.run import run_all
@@ -13,3 +16,18 @@ def run_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     run_all(RunConfig(size="small", retrieval_epochs=2, ranker_epochs=2), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def copied_run(request, tmp_path_factory) -> Path:
+    """A version is saved into it. VALUE_MODEL_RUN names another run, for prettier pictures."""
+    folder = tmp_path_factory.mktemp("browser") / "run"
+    source = Path(os.environ.get("VALUE_MODEL_RUN") or request.getfixturevalue("run_folder"))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("policies", "bundles", "log.sqlite*"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver

@@ -135,6 +135,81 @@ def test_a_point_of_the_front_can_be_loaded(desk):
     assert view.prediction["newcomer_exposure"].proposed.value > fewest
 
 
+def with_overrides(desk):
+    """A draft with a value of its own on each surface and for each segment."""
+    for scope, value in ((SEARCH, 0.4), (Scope(By.SURFACE, "home"), 0.1), (Scope(By.SEGMENT, "loyal"), 0.2)):
+        desk.look(scope)
+        desk.move({"w_new": value})
+
+
+@pytest.mark.parametrize("scope", [EVERYWHERE, SEARCH, Scope(By.SEGMENT, "new")], ids=str)
+def test_a_front_is_of_its_tab_and_promises_what_loading_it_brings(desk, scope):
+    """Every point and the start, against serving the drafts themselves on the half that the search did not see."""
+    with_overrides(desk)
+    desk.look(scope)
+    before = desk.draft
+    found = desk.explore(("newcomer_exposure", "ctr"))
+    rows = scope.rows(desk.material.evidence)
+    assert (found.scope, found.requests) == (scope, rows.sum())
+    assert len(found.tuned.searched) + len(found.tuned.judged) == rows.sum()
+    points = range(len(found.front.scores["ctr"].level))
+    assert len(points) > 2
+    for point in points:
+        desk.draft = before
+        desk.look(EVERYWHERE)
+        desk.load(found, point)
+        told = predict(
+            found.tuned.judged, before, desk.draft, rng=np.random.default_rng(0), estimator=Estimator.DR, config=CONFIG
+        )
+        for metric in found.front.metrics:
+            score = found.front.scores[metric]
+            assert score.level[point] == pytest.approx(told[metric].proposed.value, rel=5e-3)
+            assert score.level[point] - score.change[point] == pytest.approx(told[metric].now.value, rel=1e-9)
+
+
+def test_loading_moves_the_weights_of_the_front_s_scope_alone(desk):
+    with_overrides(desk)
+    desk.look(SEARCH)
+    before, found = desk.draft, desk.explore(("newcomer_exposure", "ctr"))
+    desk.look(Scope(By.SURFACE, "home"))
+    view = desk.load(found, 0)
+    assert view.scope == desk.scope == SEARCH
+    assert view.weights == pytest.approx(found.weights(0))
+    for scope in (EVERYWHERE, Scope(By.SURFACE, "home"), Scope(By.SEGMENT, "loyal")):
+        assert scope.weights(desk.draft) == scope.weights(before)
+
+
+def test_the_best_weights_within_the_guardrails_can_be_loaded(tmp_path):
+    desk = Desk(toy(tmp_path, requests=2000))
+    before = desk.move({"w_new": 0.3}).prediction["ctr"].proposed.value
+    found = desk.explore(("newcomer_exposure", "ctr"))
+    assert found.tuned.promised
+    view = desk.load(found)
+    assert {name: view.weights[name] for name in found.weights()} == found.weights()
+    assert view.prediction["ctr"].proposed.value > before
+
+
+def test_a_tab_with_too_few_requests_is_not_searched(tmp_path):
+    desk = Desk(toy(tmp_path, requests=80))
+    desk.look(SEARCH)
+    with pytest.raises(ValueError, match="surface search has 40 requests here; a search needs 60"):
+        desk.explore(("newcomer_exposure", "ctr"))
+    desk.look(EVERYWHERE)
+    assert desk.explore(("newcomer_exposure", "ctr")).requests == 80
+
+
+def test_a_weight_that_is_off_decides_nothing(desk):
+    desk.move({"w_new": 0.0})
+    click, new = desk.influence()
+    assert (click.label, new.label) == ("w_click", "w_new")
+    assert (new.ndcg_gap.value, new.displaced.value, new.share) == (0, 0, 0)
+    assert click.displaced.value > 1
+    desk.look(SEARCH)
+    desk.move({"w_new": 1.0})
+    assert desk.influence()[1].displaced.value > 0.5
+    assert desk.influence()[1].displaced.n == 300
+
+
 def test_a_binding_guardrail_has_a_price(tmp_path):
     material = toy(tmp_path, requests=2000)
     held = (Constraint("newcomer_exposure", at_least=0.35),)

@@ -79,6 +79,44 @@ def test_a_point_of_the_front_is_loaded(panel):
     assert searching.progress.layout.visibility == "hidden"
 
 
+def test_a_front_stays_in_its_own_tab(panel):
+    searching = panel.searching
+    searching.across.value = "newcomer_exposure"
+    searching.search.click()
+    everywhere = tuple(searching.figure.data[0].x)
+    panel.tabs.selected_index = 2
+    assert searching.search.description == "Search: surface search"
+    assert len(searching.figure.data[0].x) == 0
+    before = panel.desk.draft
+    searching._load(0)  # a click that was still under way
+    assert panel.desk.draft == before
+    searching.search.click()
+    assert "surface search" in searching.figure.data[0].name
+    assert "surface search" in searching.prices.value
+    assert tuple(searching.figure.data[0].x) != everywhere
+    searching._load(0)
+    assert {o.key for w in panel.desk.draft.weights for o in w.surface} == {"search"}
+    assert panel.tabs.selected_index == 2
+    panel.tabs.selected_index = 0
+    assert tuple(searching.figure.data[0].x) == everywhere
+    assert panel.desk.draft.weight["w_new"].value == 0.05
+
+
+def test_a_search_that_cannot_be_says_why(tmp_path):
+    panel = Panel(Desk(toy(tmp_path, requests=80)))
+    panel.tabs.selected_index = 1
+    panel.searching.search.click()
+    assert "a search needs 60" in panel.searching.prices.value
+    assert not panel.searching.search.disabled
+
+
+def test_the_influence_is_that_of_the_draft_it_was_measured_on(panel):
+    panel.measure.click()
+    assert "w_new" in panel.influence.value
+    panel.sliders["w_new"].value = 1.0
+    assert panel.influence.value == ""
+
+
 def test_a_guardrail_can_be_moved(panel):
     panel.sliders["w_new"].value = 2.0
     assert 'data-light="red"' in panel.outlook.value

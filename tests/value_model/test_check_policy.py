@@ -21,7 +21,7 @@ from value_model.formula.lowering import lower
 from value_model.formula.numpy_operations import numpy_operations
 from value_model.formula.parser import parse
 from value_model.formula.tree import Name
-from value_model.influence import influence
+from value_model.influence import influence, influence_of_weights
 from value_model.logged_slates import LoggedSlates
 from value_model.policy_checks import check_policy, check_policy_file, logged_calibration
 from value_model.policy_checks.calibration import calibration_by_surface
@@ -277,3 +277,18 @@ def test_influence_of_a_formula_that_is_no_sum_is_by_weight() -> None:
     assert [term.label for term in found] == ["a", "b", "c"]
     assert sum(term.share for term in found) == pytest.approx(1.0)
     assert all(term.displaced.value > 0 for term in found)
+
+
+def test_weights_inside_a_terms_own_formula_have_their_influence() -> None:
+    """By hand: without v, which is a part of another part, the first of two slates swaps its top item."""
+    quantities = "".join(f'[quantities.{q}]\nunit = "1"\nlow = 0\nhigh = 10\n' for q in "xy")
+    header = HEADER.format(unit="1", formula="w * x + part").replace("value =", 'part = "x + v * y"\nvalue =')
+    weight = WEIGHT.format(w=1, of="1", low=0, high=2, more="")
+    policy = parse_policy(header + quantities + weight + weight.splitlines()[1].replace("w = {", "v = {") + "\n")
+    columns = {"x": np.array([[3.0, 2.0, 0.0], [3.0, 2.0, 0.0]]) / 2, "y": np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]])}
+    w, v = influence_of_weights(policy, columns, k=1)
+    assert (w.label, v.label) == ("w", "v")
+    assert (w.displaced.value, v.displaced.value) == (0.0, 0.5)
+    assert v.ndcg_gap.value == pytest.approx((1 - 3 / 4) / 2)
+    moved = [np.std([1.5, 1, 0]), np.std([0, 2, 0]) / 2]
+    assert [w.share, v.share] == pytest.approx(np.divide(moved, sum(moved)))
