@@ -130,7 +130,8 @@ def _trust(view: View) -> list[str]:
     if found.promised:
         return [note(f"{ESTIMATORS[found.estimator]}: {found.reason}.")]
     said = [note(f"Nothing is promised: {'; '.join(found.problems)}.", kind="bad")]
-    return said + ([note(f"An experiment would tell: {found.experiment}.")] if found.experiment else [])
+    tells = found.experiment is not None and view.moved.places > 0
+    return said + ([note(f"An experiment would tell: {found.experiment}.")] if tells else [])
 
 
 def _movement(view: View) -> str:
@@ -143,8 +144,8 @@ def prices(explored: Explored, *, currency: str) -> str:
     """What the search found, and what each guardrail costs; where, and on whose requests it was judged."""
     found = explored.tuned
     where = note(
-        f"Searched {explored.scope.title}: weights, guardrails and prices are judged on its {explored.requests:,} "
-        "requests alone, against the draft before the search; weights of other tabs stay as the draft has them."
+        f"Searched: {explored.scope.title}. Weights, guardrails and prices are judged on its {explored.requests:,} "
+        "requests alone, against the draft before the search; other tabs' own weights stay as the draft has them."
     )
     if found.promised:
         gain = found.prediction[found.goal.maximise].relative

@@ -29,6 +29,7 @@ class Panel:
         self.saving = Saving(desk, clock=clock, done=self._renew)
         self.searching = Searching(desk, loaded=self.show)
         self.outlook, self.slates, self.money, self.influence, self.head = (widgets.HTML() for _ in range(5))
+        self.outlook.layout.flex = "1 1 640px"
         for name in ("outlook", "slates", "influence", "head"):
             getattr(self, name).add_class(f"desk-{name}")
         self.next = _button("Other requests", "desk-next", self._turn)

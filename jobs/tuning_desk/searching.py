@@ -54,6 +54,7 @@ class Searching:
 
     def _search(self, _: object) -> None:
         self.search.disabled, self.progress.value, self.progress.layout.visibility = True, 0, "visible"
+        self.prices.value = page(note(f"Searching: {self._desk.scope.title} ..."))
         try:
             self._found[self._desk.scope] = self._desk.explore((self.across.value, self.up.value), told=self._told)
         except ValueError as error:

@@ -110,6 +110,9 @@ class Looking:
     def click(self, css):
         self.seen(self.one(css)).click()
 
+    def unfold(self, title):
+        self.seen(self.named(".desk-more .jupyter-widget-Collapse-header", title)).click()
+
     def drag(self, weight, pixels):
         handle = self.seen(self.one(f".desk-{weight} .noUi-handle"))
         self.actions().drag_and_drop_by_offset(handle, pixels, 0).perform()
@@ -127,7 +130,7 @@ class Looking:
             self.driver.execute_script("arguments[0].scrollIntoView()", self.one(css))
             time.sleep(1)
             picture = Image.open(BytesIO(self.driver.get_screenshot_as_png()))
-            picture.quantize(64).save(Path(PICTURES) / f"{name}.png", optimize=True)
+            picture.quantize(128).save(Path(PICTURES) / f"{name}.png", optimize=True)
 
     def errors(self):
         """What the browser's console holds against the page itself."""
@@ -135,12 +138,12 @@ class Looking:
         return [message for message in severe if "cdn." not in message]
 
 
-def searched_and_loaded(looking: Looking, picture: str) -> None:
-    """The open tab is searched, and the front's last point clicked until its weights are on the sliders."""
-    looking.seen(looking.named(".desk-more .jupyter-widget-Collapse-header", "Pareto front")).click()
+def searched_and_loaded(looking: Looking, *, scope: str, picture: str) -> None:
+    """The open tab is searched, and its front's last point clicked until the point's weights are on the sliders."""
     looking.click("button.desk-search")
-    dots = looking.until(lambda: looking.all(".scatterlayer .trace:first-child .points path")[2:])
+    dots = looking.until(lambda: looking.all(".scatterlayer .trace:first-child .points path")[1:])
     looking.until(lambda: "guardrail" in looking.html(".desk-prices"))
+    assert looking.named(".legendtext", "front").text == f"front: {scope}"
     weights = ("w_click", "w_order", "w_gmv", "w_merchant", "w_quality", "w_new")
     before = [looking.readout(name) for name in weights]
     looking.picture(picture, "button.desk-search")

@@ -36,7 +36,8 @@ def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, c
 
 
 def test_a_point_of_the_front_is_clicked_and_loaded(looking):
-    searched_and_loaded(looking, "tuning_front")
+    looking.unfold("Pareto front")
+    searched_and_loaded(looking, scope="everywhere", picture="tuning_front")
 
 
 def test_a_surface_has_its_own_tab_and_its_own_front(looking):
@@ -47,10 +48,12 @@ def test_a_surface_has_its_own_tab_and_its_own_front(looking):
     before = looking.html(".desk-slates")
     looking.drag("w_order", 40)
     looking.until(lambda: looking.html(".desk-slates") != before)
+    searched_and_loaded(looking, scope="surface search", picture="tuning_front_surface")
+    assert looking.one(".desk-follow-w_order").is_displayed()
 
 
 def test_the_influence_is_measured(looking):
-    looking.seen(looking.named(".desk-more .jupyter-widget-Collapse-header", "What the weights say")).click()
+    looking.unfold("What the weights say")
     looking.click("button.desk-measure")
     looking.until(lambda: "w_quality" in looking.html(".desk-influence"))
     looking.picture("tuning_worth", ".desk-more")

@@ -32,7 +32,6 @@ def looking(browser, copied_run, tmp_path_factory):
         browser.get(f"{address}lab/tree/{NOTEBOOK.name}")
         found = Looking(browser)
         found.one(".jp-Notebook .jp-CodeCell")
-        found.named(".jp-Toolbar-kernelStatus, .jp-Notebook-ExecutionIndicator", "")
         found.named(".lm-MenuBar-item", "Run").click()
         found.named(".lm-Menu-item", "Run All Cells").click()
         found.one(".desk-slates .pair")
@@ -46,7 +45,8 @@ def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, c
 
 
 def test_a_point_of_the_front_is_clicked_and_loaded(looking):
-    searched_and_loaded(looking, "tuning_lab_front")
+    looking.unfold("Pareto front")
+    searched_and_loaded(looking, scope="everywhere", picture="tuning_lab_front")
 
 
 def test_the_page_made_no_error_of_its_own(looking):

@@ -23,7 +23,7 @@ class Experiment:
     detects: float  # the least difference of the objective that it tells, in the objective's unit
 
     def __str__(self) -> str:
-        days = "" if self.days is None else f", {self.days:.1f} days at today's traffic"
+        days = "" if self.days is None else f", {self.days:,.1f} days at today's traffic"
         return (
             f"{len(self.arms)} arms of {self.requests_per_arm:,} requests{days}, "
             f"tells a difference of {self.detects:.4g} with {POWER:.0%} power"
