@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evaluation.estimate import Estimate
@@ -150,6 +150,7 @@ formulas = st.recursive(
 
 
 @given(formulas, st.integers(0, 2**32 - 1))
+@example("(x if y > (x) ** (0.5) else y)", 0)
 @settings(max_examples=300, deadline=None)
 def test_an_interval_never_misses_a_value(formula: str, seed: int) -> None:
     tree = parse(formula, where=Where("p"))

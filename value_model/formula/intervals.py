@@ -58,6 +58,8 @@ def narrowed(condition: Node, known: Known, *, holds: bool) -> dict[Node, Interv
         case Apply("<" | "<=" | ">" | ">=" as order, (left, right)):
             for part, other, way in ((left, right, order), (right, left, _FLIPPED[order])):
                 bound, own = interval_of(other, known), interval_of(part, known)
+                if not holds and (bound.undefined or own.undefined):
+                    continue  # a comparison with NaN does not hold, and its opposite does not either
                 above = (way in (">", ">=")) == holds
                 result[part] = own.within(bound.low, math.inf) if above else own.within(-math.inf, bound.high)
     return result
