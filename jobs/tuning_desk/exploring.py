@@ -43,7 +43,12 @@ class Explored:
     prices: tuple[ShadowPrice, ...]
 
     def weights(self, point: int | None = None) -> dict[str, float]:
-        """Of one point of the front, None = the best within the guardrails; in four digits: as good, and readable."""
+        """Of one point of the front, None = the best within the guardrails; in four digits: as good, and readable.
+
+        Raises ValueError for the best where none is promised.
+        """
+        if point is None and not self.tuned.promised:
+            raise ValueError(f"no better weights can be promised for {self.scope.title}; choose a point of the front.")
         found = self.tuned.weights if point is None else {n: w[point] for n, w in self.front.weights.items()}
         return {name: float(f"{weight:.4g}") for name, weight in found.items()}
 

@@ -195,7 +195,10 @@ def test_a_tab_with_too_few_requests_is_not_searched(tmp_path):
     with pytest.raises(ValueError, match="surface search has 40 requests here; a search needs 60"):
         desk.explore(("newcomer_exposure", "ctr"))
     desk.look(EVERYWHERE)
-    assert desk.explore(("newcomer_exposure", "ctr")).requests == 80
+    found = desk.explore(("newcomer_exposure", "ctr"))
+    assert found.requests == 80
+    with pytest.raises(ValueError, match="no better weights can be promised for everywhere"):
+        desk.load(found)
 
 
 def test_a_weight_that_is_off_decides_nothing(desk):

@@ -49,5 +49,8 @@ def test_a_point_of_the_front_is_clicked_and_loaded(looking):
     searched_and_loaded(looking, scope="everywhere", picture="tuning_lab_front")
 
 
-def test_the_page_made_no_error_of_its_own(looking):
+def test_the_page_made_no_error_of_its_own_and_asked_nobody_else(looking):
     assert looking.errors() == []
+    asked = looking.driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert len(asked) > 10
+    assert [name for name in asked if not name.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []
