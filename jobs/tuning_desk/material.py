@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from jobs.data import kept
-from jobs.defaults import policy_of, segment_of
-from jobs.run_folder import RunFolder
-from jobs.tuning_desk.recorded import assumed_curves, examination_curves, recorded_exposure
-from jobs.wishes import segment_of_requests
-from marketplace.attribution import attribute
+from jobs.run_evidence import run_evidence
 from marketplace.dataset import Dataset
-from marketplace.slates import flat, item_offsets, predictions, to_numpy
-from marketplace.splits import microseconds
+from marketplace.slates import flat, item_offsets, to_numpy
 from value_model.formula import ValuePolicy
 from value_model.formula.evaluate import pad, slate_mask
-from value_model.formula.slate_section import ExplorationKind
 from value_model.policy_checks import Calibration, logged_calibration
-from value_model.tuning import Evidence, evidence_from_log
+from value_model.tuning import Evidence
 
 MOST_REQUESTS = 2_000  # on the desk: what can be ranked again between two movements of a slider
-DAY = 86_400e6  # microseconds
-RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
-NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
 
 
 @dataclass(frozen=True)
@@ -59,82 +48,19 @@ class Material:
 def material_of_run(folder: Path, *, seed: int = 0, most: int = MOST_REQUESTS) -> Material:
     """The held-out requests of a run, at most `most` of them drawn at random; saved versions go to FOLDER/policies.
 
-    Raises FileNotFoundError for a run that was not evaluated, RunFolderError for a folder that is no run.
+    Raises what `run_evidence` raises.
     """
-    run, rng = RunFolder.open(folder), np.random.default_rng(seed)
-    path = folder / "evaluation" / "slates.parquet"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: evaluate the run first (`value-model evaluate {folder}`).")
-    dataset, slates = kept(folder), pq.read_table(path)
-    policy = policy_of(dataset, run.config)
-    times = microseconds(slates["time"])
-    per_day = len(slates) / max((times.max() - times.min()) / DAY, 1e-9)
-    if len(slates) > most:
-        slates = slates.take(np.sort(rng.choice(len(slates), most, replace=False)))
-    slates, labels = _labelled(dataset, slates)
-    evidence, notes = _evidence(dataset, slates, labels, policy, rng)
+    found = run_evidence(folder, rng=np.random.default_rng(seed), most=most)
     return Material(
-        name=f"{folder.name} ({dataset.name})",
-        policy=policy,
-        evidence=evidence,
-        named=named(slates, dataset),
+        name=f"{folder.name} ({found.dataset.name})",
+        policy=found.policy,
+        evidence=found.evidence,
+        named=named(found.slates, found.dataset),
         versions=folder / "policies",
-        calibration=logged_calibration(slates, labels) if dataset.has_impressions else None,
-        requests_per_day=per_day,
-        notes=notes,
+        calibration=logged_calibration(found.slates, found.labels) if found.dataset.has_impressions else None,
+        requests_per_day=found.requests_per_day,
+        notes=found.notes,
     )
-
-
-def _labelled(dataset: Dataset, slates: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The slates with the labels of their items; without recorded lists nothing is known to have happened."""
-    if dataset.has_impressions:
-        found = attribute(slates, dataset.feedback)
-        return found.slates, found.labels
-    count = int(item_offsets(slates)[-1])
-    flags = {name: pa.array(np.zeros(count, bool)) for name in ("seen", "click", "cart", "order", "returned", "mature")}
-    return slates, pa.table({**flags, "order_value": pa.array(np.zeros(count))})
-
-
-def _evidence(
-    dataset: Dataset, slates: pa.Table, labels: pa.Table, policy: ValuePolicy, rng: np.random.Generator
-) -> tuple[Evidence, tuple[str, ...]]:
-    mask = slate_mask(item_offsets(slates))
-    surface = to_numpy(slates["surface"].combine_chunks()).astype(str)
-    segment = segment_of_requests(dataset, slates, segment_of(dataset)).astype(str)
-    position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
-    plain = replace(policy, slate=None)  # who ranked the log is told from its propensities, not from today's policy
-    if not position.any():
-        curves = assumed_curves(surface)
-        found = evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment)
-        note = "No lists were recorded: a place is taken to be looked at as DCG discounts it."
-        return replace(found, examination=np.array([curves[name] for name in surface.tolist()])), (note,)
-    click, ctr = (pad(np.nan_to_num(x), mask) for x in (_flag(labels, "click"), predictions(slates, "ctr")))
-    curves = examination_curves(position, click, ctr, surface)
-    found = evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment)
-    exposure = recorded_exposure(
-        _as_recorded(dataset, slates), mask, found.examination, rng=rng, temperature=_temperature(policy)
-    )
-    note = RANDOMISED if exposure is not None else NOT_RANDOMISED
-    return replace(found, exposure=exposure), (note,)
-
-
-def _temperature(policy: ValuePolicy) -> float:
-    """Of the Plackett-Luce draw behind the log; recorded logs of other engines hold log-odds."""
-    exploration = None if policy.slate is None else policy.slate.exploration
-    if exploration is None or exploration.kind is not ExplorationKind.PLACKETT_LUCE:
-        return 1.0
-    return exploration.amount
-
-
-def _flag(labels: pa.Table, name: str) -> np.ndarray:
-    return to_numpy(labels[name].combine_chunks()).astype(np.float64)
-
-
-def _as_recorded(dataset: Dataset, slates: pa.Table) -> pa.Table:
-    """The same requests with the values and propensities that they were logged with."""
-    wanted = slates["request_id"].combine_chunks()
-    row = pc.index_in(wanted, dataset.slates["request_id"].combine_chunks())
-    return dataset.slates.take(row)
 
 
 def named(slates: pa.Table, dataset: Dataset) -> Named:

@@ -9,9 +9,9 @@ import pytest
 
 from jobs.data import kept, market
 from jobs.defaults import policy_of
+from jobs.run_evidence import evidence_of, labelled
 from jobs.run_folder import RunFolder
 from jobs.tuning_desk import Desk, material_of_run
-from jobs.tuning_desk.material import _evidence, _labelled
 from marketplace.schema import SLATE
 from value_model.tuning import Estimator
 
@@ -55,9 +55,10 @@ def test_without_recorded_lists_the_heads_speak_alone(material, run_folder):
     slates = slates.set_column(slates.column_names.index("position"), SLATE.field("position"), unseen)
     policy = policy_of(dataset, run.config)
     silent = replace(dataset, feedback=dataset.feedback.slice(0, 0))
-    slates, labels = _labelled(silent, slates)
-    evidence, notes = _evidence(silent, slates, labels, policy, np.random.default_rng(0))
-    assert "DCG" in notes[0]
+    slates, labels = labelled(silent, slates)
+    rng = np.random.default_rng(0)
+    evidence, note = evidence_of(silent, slates, labels, policy, ranked_by=policy, rng=rng)
+    assert "DCG" in note
     desk = Desk(replace(material, evidence=evidence, calibration=None))
     view = desk.move({"w_click": 0.9})
     assert view.prediction.estimator is Estimator.DIRECT

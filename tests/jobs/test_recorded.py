@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.tuning_desk.recorded import examination_curves, recorded_exposure
+from jobs.recorded import examination_curves, recorded_exposure
 
 ODDS = np.array([0.3, -0.4, 1.2, 0.0, 0.7])
 LOOKS = np.array([1.0, 0.5, 0.2])
