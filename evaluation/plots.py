@@ -88,11 +88,10 @@ def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) ->
         lines = [(at, row[model]) for at, row in enumerate(estimates.values()) if model in row]
         y = np.array([at for at, _ in lines]) + (index - (len(models) - 1) / 2) * 0.18
         value = np.array([e.value for _, e in lines])
-        error = np.array([(e.value - e.low, e.high - e.value) for _, e in lines]).T
         axes.errorbar(
             value,
             y,
-            xerr=np.maximum(error, 0),
+            xerr=_reach([e for _, e in lines]),
             linestyle="",
             capsize=3,
             label=model,
@@ -130,3 +129,28 @@ def front(
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.legend(frameon=False)
     return figure
+
+
+def trade_off(
+    across: Sequence[Estimate],
+    up: Sequence[Estimate],
+    *,
+    labels: tuple[str, str],
+    marked: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """Points by two estimates each, with their intervals; `marked` ones stand out by name."""
+    figure, axes = _figure()
+    x, y = ([estimate.value for estimate in part] for part in (across, up))
+    axes.errorbar(x, y, xerr=_reach(across), yerr=_reach(up), color=COLOURS[0], elinewidth=0.5, linestyle="")
+    axes.plot(x, y, color=COLOURS[0], marker=MARKERS[0], markersize=4, linestyle="", label="front")
+    for index, (name, point) in enumerate(marked.items(), start=1):
+        axes.plot(*point, color=COLOURS[index], marker=MARKERS[index], markersize=9, linestyle="", label=name)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.legend(frameon=False)
+    return figure
+
+
+def _reach(estimates: Sequence[Estimate]) -> np.ndarray:
+    """[2, E]: from each value down to its low and up to its high end."""
+    error = np.array([(e.value - e.low, e.high - e.value) for e in estimates]).T
+    return np.maximum(error, 0)

@@ -21,6 +21,7 @@ from evaluation.curves import Curve, calibration_curve, position_curve
 from evaluation.estimate import Estimate
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from matplotlib.figure import Figure
 
 Heads = Mapping[str, np.ndarray]
@@ -114,11 +115,16 @@ def write_report(report: Report, folder: Path) -> Path:
 
 def to_html(report: Report) -> str:
     """The page as text; everything it needs is inside."""
+    found = template(Path(__file__).parent / "report.html.jinja")
+    return found.render(report=report, tables=_tables(report.comparison), picture=svg, meaning=_meaning, text=_text)
+
+
+def template(path: Path) -> Template:
+    """A page's template, which may include style.css.jinja; what is put into it is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(Path(__file__).parent)
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("report.html.jinja")
-    return template.render(report=report, tables=_tables(report.comparison), picture=_svg, meaning=_meaning, text=_text)
+    loader = FileSystemLoader([path.parent, Path(__file__).parent])
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(path.name)
 
 
 def _calibration_plots(
@@ -247,7 +253,7 @@ def _text(estimate: Estimate) -> str:
     return "not defined here" if np.isnan(estimate.value) else str(estimate)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """The figure as a data URI: an <img> keeps ids of several drawings apart and carries the text alternative."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})

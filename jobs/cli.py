@@ -14,6 +14,7 @@ DATA_HELP = (
     "simulated, trivago, complete-journey, ta-feng, online-retail, a mapping file (.toml, docs/own_data.md), or the "
     "log of a service (.sqlite)"
 )
+METRICS_HELP = "ctr, cvr, orders, gmv, commission, newcomer_exposure or merchant_quality"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -27,6 +28,7 @@ def cli() -> None:
       value-model evaluate runs/first             the metric table and an HTML report
       value-model serve runs/first                the HTTP service on its bundle
       value-model recommend runs/first --user U   one explained slate
+      value-model tune runs/first                 better weights, promised or refused
     """
 
 
@@ -160,6 +162,64 @@ def check_policy(policy: Path, folder: Path | None) -> None:
     from jobs.check import check_policy as job
 
     sys.exit(job(policy, folder))
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--maximise", default="gmv", show_default=True, help=METRICS_HELP)
+@click.option("--hold", multiple=True, help="a constraint; may be repeated  [default: those of the policy file]")
+@click.option("--weights", default="", help="weights to search, with commas  [default: every weight that is a term]")
+@click.option("--by", type=click.Choice(["surface", "segment"]), default=None, help="also weights of each one's own")
+@click.option("--front", default="", help="metrics whose trade-off is drawn, with commas, the objective last")
+@click.option("--trials", default=240, show_default=True, help="weightings to try; more goes on where fewer stopped")
+@click.option("--policy", type=FILE, default=None, help="the policy to tune  [default: the run's own]")
+@click.option("--out", type=FOLDER, default=None, help="where the answer is kept  [default: FOLDER/tuning]")
+def tune(
+    folder: Path,
+    maximise: str,
+    hold: tuple[str, ...],
+    weights: str,
+    by: str | None,
+    front: str,
+    trials: int,
+    policy: Path | None,
+    out: Path | None,
+) -> None:
+    """Search better weights on the held-out requests of run FOLDER, and say what they would change.
+
+    No model runs again: logged slates are ranked under other weights. Half of the shoppers are searched, the others
+    judge. Constraints are those of the policy file, or --hold.
+
+    \b
+    Examples:
+      value-model tune runs/first
+      value-model tune runs/first --maximise gmv --hold "ctr >= -1%" --hold "newcomer_exposure >= 0.08"
+      value-model tune runs/first --by surface --weights w_click,w_gmv --front ctr,gmv
+    \b
+    A constraint is METRIC >= or <= BOUND, at 95 % or as it says:
+      "ctr >= -1%"                  relative change; a percentage bears its sign
+      "newcomer_exposure >= 0.08"   level
+      "gmv >= -5 change at 90%"     change in the metric's unit
+
+    OUT holds report.html and, where weights are promised, policy.toml, ready for check-policy and run --policy; the
+    policy in force is left alone. The same question asked again goes on with its trials (study.db).
+
+    Exits with 1 where nothing can be promised: the report then says why, and proposes the experiment that would tell.
+    """
+    from jobs.tune.job import tune as job
+
+    answer = job(
+        folder,
+        maximise=maximise,
+        hold=hold,
+        weights=weights,
+        front=front,
+        by=by,
+        trials=trials,
+        policy=policy,
+        out=out,
+    )
+    sys.exit(answer)
 
 
 def main() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evaluation.compare import Comparison
@@ -70,6 +71,14 @@ def print_rows(rows: pa.Table, *, title: str, limit: int = 8) -> None:
     table = Table(*rows.column_names, title=title)
     for row in rows.slice(0, limit).to_pylist():
         table.add_row(*[_cell(value) for value in row.values()])
+    CONSOLE.print(table)
+
+
+def print_section(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str, caption: str) -> None:
+    """A table of texts, with what it says beneath."""
+    table = Table(*map(escape, head), title=title, caption=caption)
+    for row in rows:
+        table.add_row(*map(escape, row))
     CONSOLE.print(table)
 
 

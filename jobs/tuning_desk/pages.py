@@ -87,7 +87,8 @@ def _colour(term: int) -> str:
 
 def outlook(view: View, *, currency: str) -> str:
     """Predicted metrics with intervals and the guardrails' lights; what is not promised is said first."""
-    held = {row.constraint.metric: row for row in view.guarded}
+    worst_last = sorted(view.guarded, key=lambda row: list(Light).index(row.light))
+    held = {row.constraint.metric: row for row in worst_last}
     rows = [
         (
             _light(held.get(name)),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tuning_toy import POLICY, market, served, true_scores
 
+from value_model.formula.value_policy import Override
 from value_model.tuning import (
     By,
     Constraint,
@@ -186,3 +187,19 @@ def test_surfaces_that_want_different_weights_get_them() -> None:
     assert reached[0] > reached[1]
     override = tuned.policy.weight["w_gmv"].surface[0]
     assert override.evidence == (tuned.searched.slates.surface == override.key).sum()
+
+
+def test_a_weighting_is_scored_as_the_policy_that_would_serve_it() -> None:
+    rng = np.random.default_rng(9)
+    evidence = served(market(rng, requests=400), POLICY, rng)
+    evidence = replace(evidence, segment=np.where(np.arange(400) % 3 == 0, "new", "old"))
+    own = {"surface": (Override("search", 0.01, 800), Override("home", 0.0)), "segment": (Override("new", 0.004, 500),)}
+    weights = tuple(replace(w, **own) if w.name == "w_gmv" else w for w in POLICY.weights)
+    policy = replace(POLICY, weights=weights)
+    scorer = Scorer(evidence, policy, estimator=Estimator.DR)
+    found = scorer.scores({"w_gmv": np.array([0.002, 0.05]), "w_new": np.array([0.01, 0.3])})
+    assert found["gmv"].change[0] == 0  # today's
+    tried = policy.with_weights({"w_gmv": 0.05, "w_new": 0.3})
+    wanted = predict(evidence, policy, tried, rng=rng, estimator=Estimator.DR)
+    for name, change in wanted.changes.items():
+        assert found[name].change[1] == pytest.approx(change.difference.value, rel=1e-9, abs=1e-12)

@@ -100,7 +100,11 @@ def ranges(policy: ValuePolicy, start: Mapping[str, float]) -> Ranges:
 
 
 class Search:
-    """One study: maximise an objective, constraints held with confidence, on one set of requests."""
+    """One study: maximise an objective, constraints held with confidence, on one set of requests.
+
+    Trials are asked for in memory and kept a batch at a time: a file that is told of every parameter takes far longer
+    than the scoring.
+    """
 
     def __init__(
         self,
@@ -116,14 +120,16 @@ class Search:
         self._objective, self._constraints = objective, tuple(constraints)
         self._rng = np.random.default_rng(seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=4 * len(where.names) + 8)
-        self.study = optuna.create_study(
-            storage=config.storage,
-            study_name=config.study,
-            direction="maximize",
-            sampler=sampler,
-            load_if_exists=True,
-        )
+        self._kept = None
+        if config.storage is not None:
+            self._kept = optuna.create_study(
+                storage=config.storage, study_name=config.study, direction="maximize", load_if_exists=True
+            )
+        before = [] if self._kept is None else self._kept.get_trials(states=(TrialState.COMPLETE,))
+        startup = 4 * len(where.names) + 8
+        sampler = TPESampler(seed=seed + len(before), multivariate=True, n_startup_trials=startup)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.study.add_trials(before)
 
     @property
     def done(self) -> list[FrozenTrial]:
@@ -165,6 +171,8 @@ class Search:
             for constraint, left in zip(self._constraints, slacks, strict=True):
                 trial.set_constraint(str(constraint), -float(left[i]))
             self.study.tell(trial, float(goal[i]))
+        if self._kept is not None:
+            self._kept.add_trials(self.done[-size:])
         return size
 
     def _steps(self, size: int) -> list[dict[str, float]]:

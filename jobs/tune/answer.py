@@ -1,0 +1,117 @@
+"""The answer to a question: weights with their promise or refusal, and all that explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from jobs.guardrails import Guarded, lights
+from jobs.tune.question import SEED, Question
+from value_model.formula import ValuePolicy
+from value_model.influence import Influence, influence
+from value_model.tuning import (
+    Evidence,
+    Front,
+    PredictConfig,
+    Scorer,
+    SearchConfig,
+    Sensitivity,
+    ShadowPrice,
+    TuneConfig,
+    Tuned,
+    pareto_front,
+    sensitivities,
+    shadow_prices,
+    tune,
+    tune_by,
+)
+from value_model.tuning.scoring import request_weights
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`proposed` = the weights that are promised, or else those that an experiment should try (None: there are none).
+
+    `guarded` are the constraints under `proposed`; influences, on requests that were not searched, by policy version.
+    """
+
+    question: Question
+    tuned: Tuned
+    proposed: ValuePolicy | None
+    guarded: tuple[Guarded, ...]
+    prices: tuple[ShadowPrice, ...]
+    sensitivities: tuple[Sensitivity, ...]
+    influences: Mapping[str, tuple[Influence, ...]]
+    front: Front
+
+
+def answer(
+    evidence: Evidence,
+    policy: ValuePolicy,
+    question: Question,
+    *,
+    requests_per_day: float | None,
+    storage: Path,
+    progress: bool,
+) -> Answer:
+    """Search, judge and explain; trials are kept in `storage` (SQLite), where the same question goes on."""
+    config = TuneConfig(
+        search=SearchConfig(
+            trials=question.trials,
+            storage=f"sqlite:///{storage}",
+            study=question.study(evidence, policy),
+            progress=progress,
+        ),
+        predict=PredictConfig(requests_per_day=requests_per_day),
+    )
+    goal, names = question.goal, question.names
+    if question.by is None:
+        tuned = tune(evidence, policy, goal, names=names, seed=SEED, config=config)
+    else:
+        tuned = tune_by(evidence, policy, goal, by=question.by, names=names, seed=SEED, config=config)
+    proposed = _proposed(tuned)
+    explained = proposed or policy
+    rng = np.random.default_rng([SEED, 2])
+    searched, fresh = (Scorer(part, policy, estimator=tuned.estimator) for part in (tuned.searched, tuned.judged))
+    front = pareto_front(searched, question.front, tuned.tried, rng=rng, fresh=fresh)
+    return Answer(
+        question=question,
+        tuned=tuned,
+        proposed=proposed,
+        guarded=lights(tuned.prediction, goal.constraints),
+        prices=tuple(p for p in shadow_prices(tuned, rng=rng, front=front) if p.constraint.metric != goal.maximise),
+        sensitivities=tuple(
+            sensitivities(tuned.judged, explained, names, objective=goal.maximise, estimator=tuned.estimator)
+        ),
+        influences={p.version: _influence(p, tuned.judged) for p in (policy, explained)},
+        front=front,
+    )
+
+
+def _proposed(tuned: Tuned) -> ValuePolicy | None:
+    if tuned.promised:
+        return tuned.policy
+    test = tuned.verdict.experiment
+    return None if test is None else tuned.today.with_weights(test.arms[-1])
+
+
+def signed(policy: ValuePolicy, today: ValuePolicy, *, why: str) -> ValuePolicy:
+    """The policy in which every weight that moved says why; owners stay: they are asked to agree."""
+    moved = {w.name for w in policy.weights if w != today.weight[w.name]}
+    return replace(
+        policy,
+        weights=tuple(
+            replace(w, reason=f"{why}; was {today.weight[w.name].value:g}.") if w.name in moved else w
+            for w in policy.weights
+        ),
+    )
+
+
+def _influence(policy: ValuePolicy, evidence: Evidence) -> tuple[Influence, ...]:
+    slates = evidence.slates
+    weights = {n: w[:, None] for n, w in request_weights(policy, slates.surface, evidence.segment).items()}
+    depth = evidence.examination.shape[1]
+    return influence(policy, slates.columns, k=depth, weights=weights, mask=slates.mask)

@@ -1,0 +1,193 @@
+"""The answer in words and tables, for the screen and the page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from evaluation.estimate import Estimate
+from jobs.tune.answer import Answer
+from value_model.formula import ValuePolicy, Weight
+from value_model.tuning import Estimator, Metric
+from value_model.weights_in_money import weights_in_money
+
+ESTIMATORS = {
+    Estimator.DIRECT: "The heads' own opinion",
+    Estimator.IPS: "What happened, weighted by exposure",
+    Estimator.DR: "The heads, corrected by what happened",
+}
+POINTS = 12  # of the front, in its table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table under a title; `said` explains how to read it."""
+
+    title: str
+    said: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def verdict(answer: Answer) -> tuple[str, ...]:
+    """What is promised, or why nothing is and what would tell; the first line is the verdict."""
+    tuned, goal = answer.tuned, answer.question.goal
+    if not tuned.promised:
+        test = tuned.verdict.experiment
+        told = "There is nothing to try." if test is None else f"The experiment that would tell: {test}."
+        return ("Nothing is promised.", *(f"{problem}." for problem in tuned.problems), told)
+    gain = tuned.prediction[goal.maximise].relative
+    held = "; ".join(map(str, goal.constraints)) or "nothing else was held"
+    lines = [
+        f"Promised: {held}.",
+        f"Expected of {goal.maximise}: {percent(gain)}, on {len(tuned.judged):,} requests that the search never saw.",
+    ]
+    if gain.low <= 0:
+        lines.append(f"That {goal.maximise} grows is not proven: an experiment would tell.")
+    return tuple(lines)
+
+
+def sections(answer: Answer) -> tuple[Section, ...]:
+    """All that belongs to the answer, in the order in which it is asked for; parts without rows are left out."""
+    parts = (
+        _weights(answer),
+        _experiment(answer),
+        _changes(answer),
+        _constraints(answer),
+        _prices(answer),
+        _sensitivities(answer),
+        _influences(answer),
+        _front(answer),
+    )
+    return tuple(part for part in parts if part.rows)
+
+
+def _weights(answer: Answer) -> Section:
+    today, proposed = answer.tuned.today, answer.proposed or answer.tuned.today
+    rows = (row for weight in today.weights for row in _rows_of(weight, proposed.weight[weight.name], proposed))
+    title = "Weights" if answer.tuned.promised else "Weights that the log cannot promise"
+    head = ("weight", "where", "unit", "bounds", "today", "proposed", "x", "the proposed one in money")
+    return Section(title, "Overrides shrink towards the global weight by their evidence.", head, tuple(rows))
+
+
+def _rows_of(old: Weight, new: Weight, policy: ValuePolicy) -> Iterator[tuple[str, ...]]:
+    money = weights_in_money(policy).get(new.name, "")
+    bounds = f"{new.low:g} .. {new.high:g}"
+    yield (new.name, "", new.unit, bounds, *_moved(old.value, new.value), money)
+    for kind in ("surface", "segment"):
+        before, after = ({o.key: o.value for o in getattr(weight, kind)} for weight in (old, new))
+        for key, value in after.items():
+            yield ("", f"{kind} {key}", new.unit, bounds, *_moved(before.get(key), value), "")
+
+
+def _moved(old: float | None, new: float) -> tuple[str, str, str]:
+    if old is None:
+        return "", f"{new:.4g}", "new"
+    return f"{old:.4g}", f"{new:.4g}", "" if old == new else f"{new / old:.3g}" if old else ""
+
+
+def _experiment(answer: Answer) -> Section:
+    test = answer.tuned.verdict.experiment
+    arms = () if test is None else test.arms
+    rows = tuple((name, *(f"{arm[name]:.4g}" for arm in arms)) for name in (arms[0] if arms else ()))
+    said = "" if test is None else f"{test}."
+    return Section("Arms of the experiment", said, ("weight", "today", "half way", "proposed"), rows)
+
+
+def _changes(answer: Answer) -> Section:
+    tuned = answer.tuned
+    rows = tuple(
+        (
+            change.metric.name,
+            _unit(change.metric, tuned.today),
+            str(change.now),
+            str(change.proposed),
+            str(change.difference),
+            percent(change.relative),
+        )
+        for change in tuned.prediction.changes.values()
+    )
+    said = f"95 % intervals, differences paired, on {len(tuned.judged):,} requests. {ESTIMATORS[tuned.estimator]}."
+    return Section("Predicted changes", said, ("metric", "unit", "today", "proposed", "difference", "relative"), rows)
+
+
+def _constraints(answer: Answer) -> Section:
+    rows = tuple((row.light.upper(), row.reason, row.constraint.owner, row.constraint.reason) for row in answer.guarded)
+    said = "Green: proven at its confidence. Amber: expected, not proven. Red: expected to break."
+    return Section("Constraints", said, ("light", "constraint", "asked by", "why"), rows)
+
+
+def _prices(answer: Answer) -> Section:
+    currency = answer.tuned.today.currency
+    rows = tuple((str(price).replace("currency", currency),) for price in answer.prices)
+    said = "Shadow prices: slopes as the search found them, their size on requests that it never saw."
+    return Section("What constraints cost", said, ("price",), rows)
+
+
+def _sensitivities(answer: Answer) -> Section:
+    objective = answer.question.goal.maximise
+    rows = tuple(
+        (part.weight, percent(part.per_tenth[objective]), f"x {part.harmless[0]:.3g} .. {part.harmless[1]:.3g}")
+        for part in answer.sensitivities
+    )
+    head = ("weight", f"{objective}, 10 % more of it", f"may move before {objective} loses 1 %")
+    return Section("Sensitivity", "Of each weight, all others as in the table of weights.", head, rows)
+
+
+def _influences(answer: Answer) -> Section:
+    before, after = answer.influences[answer.tuned.today.version], list(answer.influences.values())[-1]
+    rows = tuple(
+        (
+            new.label,
+            str(old.ndcg_gap),
+            str(new.ndcg_gap),
+            str(old.displaced),
+            str(new.displaced),
+            f"{old.share:.1%}",
+            f"{new.share:.1%}",
+        )
+        for old, new in zip(before, after, strict=True)
+    )
+    said = "What happens to the ranking without the term; share = of the spread of values within slates."
+    parts = ("NDCG gap", "items displaced", "share")
+    head = ("term", *(f"{part}, {when}" for part in parts for when in ("today", "proposed")))
+    return Section("Influence of each term", said, head, rows)
+
+
+def _front(answer: Answer) -> Section:
+    front = answer.front
+    count = len(front.scores[front.metrics[0]].level)
+    points = np.unique(np.linspace(0, count - 1, min(POINTS, count)).round().astype(int)).tolist()
+    rows = tuple(
+        (
+            *(percent(front_point(answer, name, point)) for name in front.metrics),
+            *(f"{column[point]:.4g}" for column in front.weights.values()),
+        )
+        for point in points
+    )
+    said = (
+        f"{len(points)} of {count} weightings that none beats in all of {', '.join(front.metrics)}: grown on one half "
+        "of the shoppers, judged on the other, against today."
+    )
+    return Section("Pareto front", said, (*front.metrics, *front.weights), rows)
+
+
+def front_point(answer: Answer, metric: str, point: int) -> Estimate:
+    """The relative change of one point, with its normal 95 % interval."""
+    score = answer.front.scores[metric]
+    value, half = float(score.relative[point]), 1.96 * float(score.relative_error[point])
+    return Estimate(value, value - half, value + half, len(answer.tuned.judged))
+
+
+def percent(share: Estimate) -> str:
+    """A change in %, with its interval."""
+    if not isfinite(share.value):
+        return "not defined here"
+    return f"{100 * share.value:+.2f} % [{100 * share.low:+.2f}, {100 * share.high:+.2f}]"
+
+
+def _unit(metric: Metric, policy: ValuePolicy) -> str:
+    return "share" if metric.unit == "1" else metric.unit.replace("currency", policy.currency)
