@@ -35,7 +35,8 @@ from value_model.tuning.scoring import request_weights
 class Answer:
     """`proposed` = the weights that are promised, or else those that an experiment should try (None: there are none).
 
-    `guarded` are the constraints under `proposed`; influences, on requests that were not searched, by policy version.
+    `guarded`: the question's constraints, then others of the policy file, under `proposed`. `influences` by policy
+    version, on requests that were not searched.
     """
 
     question: Question
@@ -68,6 +69,7 @@ def answer(
         predict=PredictConfig(requests_per_day=requests_per_day),
     )
     goal, names = question.goal, question.names
+    unasked = [c for c in policy.constraints if str(c) not in map(str, goal.constraints)]
     if question.by is None:
         tuned = tune(evidence, policy, goal, names=names, seed=SEED, config=config)
     else:
@@ -81,7 +83,7 @@ def answer(
         question=question,
         tuned=tuned,
         proposed=proposed,
-        guarded=lights(tuned.prediction, goal.constraints),
+        guarded=lights(tuned.prediction, (*goal.constraints, *unasked)),
         prices=tuple(p for p in shadow_prices(tuned, rng=rng, front=front) if p.constraint.metric != goal.maximise),
         sensitivities=tuple(
             sensitivities(tuned.judged, explained, names, objective=goal.maximise, estimator=tuned.estimator)

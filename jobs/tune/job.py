@@ -49,31 +49,31 @@ def tune(
         storage=out / STUDY,
         progress=sys.stderr.isatty(),
     )
-    _print(answered, found.notes)
     _write(answered, found, folder, out)
+    _print(answered, found, folder, out)
     return 0 if answered.tuned.promised else 1
 
 
-def _print(answered: Answer, notes: Sequence[str]) -> None:
-    for line in (*notes, *verdict(answered)):
+def _write(answered: Answer, found: RunEvidence, folder: Path, out: Path) -> None:
+    """The page, and the proposed policy; one of an earlier question is removed where this one has no promise."""
+    goal, requests = answered.question.goal, f"{len(found.evidence):,} requests of {folder.name}"
+    title = f"Weights of {found.policy.name} for {goal.maximise}"
+    page = to_html(answered, title=title, facts=_facts(answered.question, found, folder), notes=found.notes)
+    (out / PAGE).write_text(page, encoding="utf-8")
+    (out / POLICY).unlink(missing_ok=True)
+    if answered.tuned.promised:
+        proposed = signed(answered.tuned.policy, found.policy, why=f"Tuned to maximise {goal.maximise} on {requests}")
+        (out / POLICY).write_text(to_toml(proposed), encoding="utf-8")
+
+
+def _print(answered: Answer, found: RunEvidence, folder: Path, out: Path) -> None:
+    for line in (*found.notes, *verdict(answered)):
         print(f"   {line}")
     for section in sections(answered):
         print_section(section.head, section.rows, title=section.title, caption=section.said)
-
-
-def _write(answered: Answer, found: RunEvidence, folder: Path, out: Path) -> None:
-    """The page, and the proposed policy; one of an earlier question that is no longer promised is removed."""
-    title = f"Weights of {found.policy.name} for {answered.question.goal.maximise}"
-    page = to_html(answered, title=title, facts=_facts(answered.question, found, folder), notes=found.notes)
-    (out / PAGE).write_text(page, encoding="utf-8")
     print(f"   report: {out / PAGE}")
     if answered.tuned.promised:
-        requests = f"{len(found.evidence):,} requests of {folder.name}"
-        why = f"Tuned to maximise {answered.question.goal.maximise} on {requests}"
-        (out / POLICY).write_text(to_toml(signed(answered.tuned.policy, found.policy, why=why)), encoding="utf-8")
         print(f"   proposed: {out / POLICY}; go on with `value-model check-policy {out / POLICY} --run {folder}`")
-    else:
-        (out / POLICY).unlink(missing_ok=True)
 
 
 def _facts(asked: Question, found: RunEvidence, folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from math import isfinite
 import numpy as np
 
 from evaluation.estimate import Estimate
+from jobs.guardrails import Guarded, Light
 from jobs.tune.answer import Answer
 from value_model.formula import ValuePolicy, Weight
 from value_model.tuning import Estimator, Metric
@@ -45,9 +46,15 @@ def verdict(answer: Answer) -> tuple[str, ...]:
         f"Promised: {held}.",
         f"Expected of {goal.maximise}: {percent(gain)}, on {len(tuned.judged):,} requests that the search never saw.",
     ]
+    if broken := [str(row.constraint) for row in _unasked(answer) if row.light is Light.RED]:
+        lines.append(f"Expected to break, in the policy file but not asked for here: {'; '.join(broken)}.")
     if gain.low <= 0:
         lines.append(f"That {goal.maximise} grows is not proven: an experiment would tell.")
     return tuple(lines)
+
+
+def _unasked(answer: Answer) -> tuple[Guarded, ...]:
+    return tuple(row for row in answer.guarded if row.constraint not in answer.question.goal.constraints)
 
 
 def sections(answer: Answer) -> tuple[Section, ...]:
@@ -115,9 +122,19 @@ def _changes(answer: Answer) -> Section:
 
 
 def _constraints(answer: Answer) -> Section:
-    rows = tuple((row.light.upper(), row.reason, row.constraint.owner, row.constraint.reason) for row in answer.guarded)
+    unasked = _unasked(answer)
+    rows = tuple(
+        (
+            row.light.upper(),
+            row.reason,
+            "only in the file" if row in unasked else "yes",
+            row.constraint.owner,
+            row.constraint.reason,
+        )
+        for row in answer.guarded
+    )
     said = "Green: proven at its confidence. Amber: expected, not proven. Red: expected to break."
-    return Section("Constraints", said, ("light", "constraint", "asked by", "why"), rows)
+    return Section("Constraints", said, ("light", "constraint", "held", "owner", "why"), rows)
 
 
 def _prices(answer: Answer) -> Section:
