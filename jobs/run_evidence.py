@@ -33,6 +33,7 @@ DAY = 86_400e6  # microseconds
 RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
 NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
 ASSUMED = "No lists were recorded: a place is taken to be looked at as DCG discounts it."
+SPREADING = (ExplorationKind.PLACKETT_LUCE, ExplorationKind.PERTURBED_WEIGHTS)  # what gives every item exposure
 FLAGS = ("seen", "click", "cart", "order", "returned", "mature")
 
 
@@ -84,12 +85,12 @@ def served_policies(run: RunFolder) -> dict[str, ValuePolicy]:
 def of_one_policy(
     dataset: Dataset, slates: pa.Table, served: dict[str, ValuePolicy], own: ValuePolicy
 ) -> tuple[pa.Table, ValuePolicy, tuple[str, ...]]:
-    """(slates, the policy that ranked them, notes): of several that were served, the one that explored most requests.
+    """(slates, the policy that ranked them, notes): of several that were served, the one that spread most requests.
 
     Where it is not known who ranked (`served` is empty), the run's own policy stands in: propensities tell if it did.
     """
     version = _as_recorded(dataset, slates)["policy_version"].cast(pa.string())
-    rows = {v: pc.equal(version, v) for v, policy in served.items() if policy.slate and policy.slate.exploration}
+    rows = {v: pc.equal(version, v) for v, policy in served.items() if _kind(policy) in SPREADING}
     most = max(rows, key=lambda v: pc.sum(rows[v]).as_py() or 0, default=None)
     if most is None or not pc.any(rows[most]).as_py():
         return slates, own, ()
@@ -141,16 +142,20 @@ def _exposure(
     recorded: pa.Table, evidence: Evidence, ranked_by: ValuePolicy, *, rng: np.random.Generator
 ) -> np.ndarray | None:
     """float64 [R, n]: of the policy that ranked what is on record; None where its design is not known."""
-    section = ranked_by.slate or SlateSection()
-    explored, looks = section.exploration, evidence.examination
-    if explored is not None and explored.kind is ExplorationKind.PERTURBED_WEIGHTS:
+    section, looks = ranked_by.slate or SlateSection(), evidence.examination
+    if _kind(ranked_by) is ExplorationKind.PERTURBED_WEIGHTS:
         ruled = replace(section, exploration=None) != SlateSection()  # then places follow from more than the weights
         if not ruled and pc.all(pc.equal(recorded["policy_version"].cast(pa.string()), ranked_by.version)).as_py():
             inputs = logged_slates(recorded, ranked_by)
             return logged_exposure(recorded, ranked_by, inputs, looks, evidence.segment, rng=rng)
-    drawn = explored is not None and explored.kind is ExplorationKind.PLACKETT_LUCE
-    temperature = explored.amount if explored and drawn else 1.0  # recorded logs of other engines hold log-odds
+    temperature = 1.0  # recorded logs of other engines hold log-odds
+    if section.exploration is not None and _kind(ranked_by) is ExplorationKind.PLACKETT_LUCE:
+        temperature = section.exploration.amount
     return recorded_exposure(recorded, evidence.slates.mask, looks, rng=rng, temperature=temperature)
+
+
+def _kind(policy: ValuePolicy) -> ExplorationKind | None:
+    return None if policy.slate is None or policy.slate.exploration is None else policy.slate.exploration.kind
 
 
 def _as_recorded(dataset: Dataset, slates: pa.Table) -> pa.Table:
