@@ -1,27 +1,52 @@
-"""The loop closes: a run learns from the log of a service, with features as they were served."""
+"""The loop closes: a run learns from the log of a service that explores, and its weights are tuned on that."""
+
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from jobs.cli import cli
 from jobs.config import RunConfig
 from jobs.data import kept, logged, market
-from jobs.run import run_all
+from jobs.run import again, run_all
+from jobs.run_evidence import run_evidence
 from jobs.wishes import features_of
 from marketplace.slates import numeric_features
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
 from serving.request import Request
+from value_model.formula import default_policy, to_toml
+from value_model.tuning import evidence_from_log
 
 pytestmark = pytest.mark.xdist_group("run")
 
 REQUESTS, SHOWN = 300, 10
+LUCE = '\n[slate]\nexploration = { kind = "plackett_luce", temperature = 0.02 }\n'
 NAMES = ("request_id", "time", "surface", "user_id", "session_id", "query", "page_merchant_id", "page_item_id")
 
 
 @pytest.fixture(scope="module")
-def log_path(run_folder):
+def explored(run_folder, tmp_path_factory) -> Path:
+    """The run with a bundle whose policy explores."""
+    folder = tmp_path_factory.mktemp("explored")
+    (folder / "policy.toml").write_text(to_toml(default_policy()) + LUCE)
+    for part in ("data", "retrieval", "ranker", "evaluation"):
+        shutil.copytree(run_folder / part, folder / part)
+    about = json.loads((run_folder / "run.json").read_text())
+    about["config"]["policy"] = str(folder / "policy.toml")
+    (folder / "run.json").write_text(json.dumps(about))
+    shutil.copy(run_folder / "stages.json", folder)
+    again(folder, "bundle")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def log_path(explored):
     """A service's log of fresh requests of the simulated market, with what its shoppers then did."""
-    path = run_folder / "served.sqlite"
+    path = explored / "served.sqlite"
     simulation = market("small", seed=7)
     rng = np.random.default_rng(0)
     requests = simulation.draw_requests(rng, count=2 * REQUESTS, window=(42, 49))
@@ -29,7 +54,7 @@ def log_path(run_folder):
     requests = requests.take(anywhere)
     table = simulation.request_table(requests)
     log = SqliteLog(path)
-    engine = build_engine(load_bundle(run_folder / "bundle"), log=log)
+    engine = build_engine(load_bundle(explored / "bundle"), log=log)
     for row in table.to_pylist():
         engine.rank(Request(**{name: row[name] for name in NAMES}, context=dict(row["context"]), k=SHOWN))
     ranked = simulation.ranked_items(log.slates(), table["request_id"])
@@ -54,9 +79,47 @@ def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):
     np.testing.assert_array_equal(frame.columns["popularity"], served)
 
 
-def test_a_run_trains_on_the_log(log_path, tmp_path):
-    run = run_all(RunConfig(data=str(log_path), retrieval_epochs=1, ranker_epochs=1), tmp_path / "run")
-    assert load_bundle(run.path / "bundle").manifest.facts["items"] == len(logged(log_path).items)
+@pytest.fixture(scope="module")
+def learned(log_path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("learned") / "run"
+    return run_all(RunConfig(data=str(log_path), retrieval_epochs=1, ranker_epochs=1), folder).path
+
+
+def test_a_run_trains_on_the_log(log_path, learned):
+    assert load_bundle(learned / "bundle").manifest.facts["items"] == len(logged(log_path).items)
+
+
+def test_its_evidence_is_that_of_the_policy_that_was_served(log_path, learned):
+    """The run's own policy does not explore: the design is that of the bundle beside the log."""
+    found = run_evidence(learned, rng=np.random.default_rng(0))
+    assert found.policy.slate is None
+    assert "was randomised" in found.notes[0]
+    evidence = found.evidence
+    assert evidence.feedback["click"].sum() > 0
+    # Against the one who knows all: the logged slates, the policy that served them, the same examination.
+    served = load_bundle(log_path.parent / "bundle").policy
+    log = logged(log_path).slates
+    rows = [log["request_id"].to_pylist().index(name) for name in found.slates["request_id"].to_pylist()]
+    curves = {
+        name: np.max(evidence.examination[evidence.slates.surface == name], axis=0) for name in evidence.slates.surfaces
+    }
+    wanted = evidence_from_log(
+        log.take(rows), found.labels, served, examination=curves, rng=np.random.default_rng(1)
+    ).exposure
+    shown = evidence.position > 0
+    np.testing.assert_allclose(evidence.exposure.sum(axis=1), wanted.sum(axis=1))
+    assert np.corrcoef(evidence.exposure[shown], wanted[shown])[0, 1] > 0.99
+    assert ((evidence.exposure > 0) & ~shown).any()
+
+
+def test_too_small_a_log_is_not_promised_from(learned, tmp_path):
+    before = {path: path.read_bytes() for path in learned.rglob("*") if path.is_file()}
+    result = CliRunner().invoke(cli, ["tune", str(learned), "--trials", "16", "--out", str(tmp_path)])
+    assert result.exit_code == 1, result.output
+    assert "The log was randomised" in result.output
+    assert "Nothing is promised." in result.output
+    assert not (tmp_path / "policy.toml").exists()
+    assert before == {path: path.read_bytes() for path in learned.rglob("*") if path.is_file()}
 
 
 def test_a_log_with_too_little_is_refused(run_folder):
