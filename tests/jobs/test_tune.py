@@ -16,7 +16,7 @@ from jobs.tune.question import question
 from value_model.formula import Constraint, Of, load_policy, to_toml
 from value_model.formula.metrics import NAMES
 from value_model.policy_checks import check_policy
-from value_model.tuning import By, predict
+from value_model.tuning import By, PredictConfig, predict
 
 HELD = Constraint("ctr", at_least=-0.05, of=Of.RELATIVE, owner="growth", reason="Clicks keep shoppers.")
 CONSTRAINED = replace(POLICY, constraints=(HELD,))
@@ -53,7 +53,7 @@ def test_a_promise_is_a_policy_file_and_a_page(log, tmp_path):
         assert weight.reason.startswith("Tuned to maximise newcomer_exposure on 2,400 requests of small; was ")
         assert weight.owner == POLICY.weight[weight.name].owner
     assert [f for f in check_policy(policy, slates=log.evidence.slates) if f.severity == "error"] == []
-    change = predict(log.evidence, POLICY, policy, rng=np.random.default_rng(0))
+    change = predict(log.evidence, POLICY, policy, rng=np.random.default_rng(0), config=PredictConfig(objective="ctr"))
     assert change["newcomer_exposure"].difference.low > 0
     assert change["ctr"].relative.value > -0.05
     page = (tmp_path / "out" / "report.html").read_text()
@@ -105,9 +105,8 @@ def test_questions_are_read_from_the_options(log):
     asked = question(evidence, CONSTRAINED, maximise="newcomer_exposure")
     assert (asked.goal.constraints, asked.names, asked.by) == ((HELD,), ("w_click", "w_new"), None)
     assert asked.front == ("ctr", "newcomer_exposure")
-    own = question(
-        evidence, CONSTRAINED, maximise="ctr", hold=["newcomer_exposure >= 0.1"], weights="w_new,", by="segment"
-    )
+    hold = ["newcomer_exposure >= 0.1"]
+    own = question(evidence, CONSTRAINED, maximise="ctr", hold=hold, weights="w_new,", by="segment")
     assert (own.names, own.by, own.front) == (("w_new",), By.SEGMENT, ("newcomer_exposure", "ctr"))
     assert own.goal.constraints == (Constraint("newcomer_exposure", at_least=0.1),)
 
@@ -130,7 +129,7 @@ def test_what_cannot_be_asked_is_told(log, options, told):
 
 
 def test_help_names_every_metric():
-    assert set(METRICS_HELP.replace(" or", ",").replace(" ", "").split(",")) == set(NAMES)
+    assert set(METRICS_HELP.replace(" or ", ", ").split(", ")) == set(NAMES)
 
 
 def test_tuning_never_imports_a_model_library():
@@ -144,9 +143,8 @@ def test_a_run_is_tuned_and_another_policy_can_be_given(run_folder, tmp_path):
     before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
     path = tmp_path / "mine.toml"
     path.write_text(to_toml(replace(load_policy(run_folder / "bundle" / "policy.toml"), name="mine")))
-    result = CliRunner().invoke(
-        cli, ["tune", str(run_folder), "--policy", str(path), "--trials", "16", "--out", str(tmp_path)]
-    )
+    options = ["--policy", str(path), "--trials", "16", "--out", str(tmp_path)]
+    result = CliRunner().invoke(cli, ["tune", str(run_folder), *options])
     assert result.exit_code == 1, result.output
     assert "effective requests" in result.output  # a small log
     assert "Weights of mine for gmv" in (tmp_path / "report.html").read_text()
