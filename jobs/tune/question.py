@@ -30,8 +30,12 @@ class Question:
         constraints = sorted(f"{c.subject} {c.bound!r} {c.confidence!r}" for c in self.goal.constraints)
         asked = [self.goal.maximise, *constraints, *sorted(self.names), self.by or "", policy.version]
         digest = hashlib.sha256("\n".join(asked).encode())
-        for column in (evidence.position, evidence.examination, *evidence.slates.columns.values()):
+        parts = (evidence.slates.columns, evidence.feedback, evidence.predicted, evidence.traits)
+        told = [column for part in parts for column in part.values()]
+        for column in (evidence.position, evidence.examination, *told):
             digest.update(column.tobytes())
+        if evidence.exposure is not None:
+            digest.update(evidence.exposure.tobytes())
         return f"{self.goal.maximise} {digest.hexdigest()[:12]}"
 
 
