@@ -42,13 +42,14 @@ def position_shown() -> list[Measure]:
 
 def position_unknown() -> list[Measure]:
     data = lists("as_served", benchmark=NAME, shown=False)
-    return measures(compare(data, unknown_heads(data)(data.test), seed=SEED), UNKNOWN, prefix="position unknown: ")
+    heads = unknown_heads(data, seed=SEED)
+    return measures(compare(data, heads(data.test), seed=SEED), UNKNOWN, prefix="position unknown: ")
 
 
-def unknown_heads(data: Lists) -> Heads:
+def unknown_heads(data: Lists, *, seed: int) -> Heads:
     """The MMoE as it serves: a position is hidden from half the requests it learns from and from all it predicts."""
     training = replace(AS_SERVED, position_dropout=0.5)
-    return mmoe_heads(data, shown=False, network=NETWORK, training=training, seed=SEED)
+    return mmoe_heads(data, shown=False, network=NETWORK, training=training, seed=seed)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from evaluation import bootstrap
+from evaluation import bootstrap, plots
 from evaluation.curves import calibration_curve, position_curve
+from evaluation.estimate import Estimate
 from evaluation.report import build_report, to_html, write_report
 
 
@@ -113,3 +114,18 @@ def test_importing_stays_light(module):
     heavy = ("tensorflow", "matplotlib", "pandas", "jinja2", "plotly")
     check = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_front_points_from_what_it_beats_to_what_beats_it():
+    def point(x, y, colour):
+        return tuple(Estimate(v, v - 0.1, v + 0.2, 9) for v in (x, y, colour))
+
+    best = point(2, 7, 5)
+    figure = plots.front([point(1, 8, 3), best], {"alone": (point(1.5, 6, 4), best)}, labels=("a", "b", "c"))
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["front", "alone"]
+    np.testing.assert_array_equal(axes.collections[0].get_offsets(), [[1, 8], [2, 7]])
+    (arrow,) = axes.texts
+    assert (arrow.xyann, arrow.xy) == ((1.5, 6), (2, 7))
+    crosses = [tuple(line.get_xdata()) for line in axes.lines]
+    assert crosses == [(1.4, 1.7), (1.5, 1.5), (1.9, 2.2), (2, 2)]
