@@ -111,8 +111,7 @@ Point = tuple[Estimate, Estimate, Estimate]  # along x, along y, and what the co
 def front(
     points: Sequence[Point], beaten: Mapping[str, tuple[Point, Point]], *, labels: tuple[str, str, str]
 ) -> Figure:
-    """A Pareto front, and by name what one of its points beats: an arrow leads from there to that point, with both
-    intervals as crosses."""
+    """A Pareto front, and by name what a point of it beats: an arrow leads there, crosses are both ends' intervals."""
     figure, axes = _figure(width=7.2, height=4.8)
     level = [point[2].value for point in (*points, *(start for start, _ in beaten.values()))]
     colours: dict[str, Any] = {"vmin": min(level), "vmax": max(level), "cmap": "cividis", "zorder": 3}
@@ -120,11 +119,11 @@ def front(
     drawn = axes.scatter(x, y, c=colour, s=22, label="front", **colours)
     for marker, (name, (start, end)) in zip(MARKERS[1:], beaten.items(), strict=False):
         at, to = ((point[0].value, point[1].value) for point in (start, end))
-        axes.scatter(*at, c=[start[2].value], s=90, marker=marker, label=name, edgecolors="black", **colours)
+        axes.scatter(at[0], at[1], c=[start[2].value], s=90, marker=marker, label=name, edgecolors="black", **colours)
         axes.annotate("", to, at, arrowprops={"arrowstyle": "->", "color": "#D55E00", "shrinkB": 0}, zorder=4)
-        for x, y, _ in (start, end):
-            axes.plot([x.low, x.high], [y.value] * 2, color="#999", linewidth=0.8)
-            axes.plot([x.value] * 2, [y.low, y.high], color="#999", linewidth=0.8)
+        for across, up, _ in (start, end):
+            axes.plot([across.low, across.high], [up.value] * 2, color="#999", linewidth=0.8)
+            axes.plot([across.value] * 2, [up.low, up.high], color="#999", linewidth=0.8)
     figure.colorbar(drawn, label=labels[2])
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.legend(frameon=False)
