@@ -106,6 +106,7 @@ def show_log(log: Path, request_id: str) -> None:
 def print_next(folder: Path) -> None:
     for line in (
         f"value-model evaluate {folder}        # {folder}/evaluation/report.html",
+        f"value-model tune {folder}            # {folder}/tuning/report.html",
         f"value-model recommend {folder} --surface product_page",
         f"value-model serve {folder} --port 8080",
         f"value-model join-feedback {folder}/log.sqlite --out rows.parquet",
