@@ -108,6 +108,6 @@ def with_overrides(policy: ValuePolicy, by: By, found: Mapping[str, tuple[Mappin
         own = tuple(Override(k, w[weight.name], n) for k, (w, n) in found.items() if weight.name in w)
         keys = {override.key for override in own}
         old = tuple(o for o in getattr(weight, by.value) if o.key not in keys)
-        both = (*old, *own)
+        both = tuple(sorted((*old, *own), key=lambda override: override.key))
         weights.append(replace(weight, surface=both) if by is By.SURFACE else replace(weight, segment=both))
     return replace(policy, weights=tuple(weights))
