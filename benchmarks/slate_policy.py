@@ -24,7 +24,7 @@ ROUNDS, REPEATS = 8, 200
 
 
 def candidates(rng: np.random.Generator) -> tuple[np.ndarray, Traits]:
-    """Values in SAR per impression and the traits of one request's candidates."""
+    """Values in SAR per impression with merchants' shadow prices, and the traits, of one request's candidates."""
     vectors = rng.normal(size=(CANDIDATES, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     traits = Traits(
@@ -33,24 +33,24 @@ def candidates(rng: np.random.Generator) -> tuple[np.ndarray, Traits]:
         newcomer=rng.random(CANDIDATES) < 0.1,
         embedding=vectors,
     )
-    return rng.lognormal(-4, 1, CANDIDATES), traits
+    prices = ShadowPrices(np.full(MERCHANTS, 0.5 / MERCHANTS), rate=0.01, most=0.05)
+    prices.observe(rng.integers(0, MERCHANTS, PLACES))
+    return rng.lognormal(-4, 1, CANDIDATES) + prices.worth(traits.merchant), traits
 
 
 def policies(rng: np.random.Generator) -> dict[str, tuple[SlatePolicy, str | None]]:
     """Each policy with its bar."""
     rules = Rules(merchant_cap=2, category_cap=6, newcomers=6)
     similarity = Similarity(merchant=0.4, category=0.3, embedding=0.3)
-    prices = ShadowPrices(np.full(MERCHANTS, 0.5 / MERCHANTS), rate=0.01, most=0.05)
-    prices.observe(rng.integers(0, MERCHANTS, PLACES))
     drawn = PlackettLuce(0.005)
     mmr, dpp = MMR(0.01, similarity), DPP(0.01, similarity)
     return {
         "greedy argsort": (Greedy(), None),
         "Plackett-Luce": (drawn, None),
-        "all constraints, MMR": (SequentialSlate(rules=rules, diversity=mmr, prices=prices), "< 1.5"),
-        "all constraints, DPP": (SequentialSlate(rules=rules, diversity=dpp, prices=prices), "< 1.5"),
-        "all constraints, MMR, Plackett-Luce": (SequentialSlate(drawn, rules, mmr, prices), "< 1.5"),
-        "all constraints, DPP, Plackett-Luce": (SequentialSlate(drawn, rules, dpp, prices), "< 1.5"),
+        "all constraints, MMR": (SequentialSlate(rules=rules, diversity=mmr), "< 1.5"),
+        "all constraints, DPP": (SequentialSlate(rules=rules, diversity=dpp), "< 1.5"),
+        "all constraints, MMR, Plackett-Luce": (SequentialSlate(drawn, rules, mmr), "< 1.5"),
+        "all constraints, DPP, Plackett-Luce": (SequentialSlate(drawn, rules, dpp), "< 1.5"),
     }
 
 

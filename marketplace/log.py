@@ -6,7 +6,7 @@ the row's own `time`, ties in order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 
 from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
 from marketplace.slate import Slate
+
+
+SHOWN = ("item_id", "position")  # the columns of a slate that say what was shown
 
 
 class DuplicateRequest(ValueError):
@@ -69,9 +72,15 @@ class Log(Protocol):
         """
 
     def shown_after(
-        self, mark: int, *, since: datetime | None = None, most: int = 1000, skip: Collection[str] = ()
+        self,
+        mark: int,
+        *,
+        since: datetime | None = None,
+        most: int = 1000,
+        skip: Collection[str] = (),
+        columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
-        """The same for slates, `most` at a time: their columns item_id and position alone.
+        """The same for slates, `most` at a time: their `columns` alone.
 
         Slates whose request ids are in `skip` are passed over: a writer that remembers its own need not read them.
         """
@@ -80,7 +89,6 @@ class Log(Protocol):
         """Release what the log holds; appended rows stay where the log is durable."""
 
 
-SHOWN = ["item_id", "position"]  # the columns of a slate that say what was shown
 FIRST, LAST = -(2**63), 2**63 - 1
 
 

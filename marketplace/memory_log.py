@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import islice
 from threading import Lock
@@ -62,12 +62,18 @@ class MemoryLog:
         return _not_before(table.combine_chunks(), since), mark + len(table)
 
     def shown_after(
-        self, mark: int, *, since: datetime | None = None, most: int = 1000, skip: Collection[str] = ()
+        self,
+        mark: int,
+        *,
+        since: datetime | None = None,
+        most: int = 1000,
+        skip: Collection[str] = (),
+        columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
         with self._lock:
             batch = list(islice(self._slates.values(), mark, mark + most))
         wanted = [slate for slate in batch if slate.request_id not in skip]
-        return _not_before(slates_to_table(wanted), since).select(SHOWN), mark + len(batch)
+        return _not_before(slates_to_table(wanted), since).select(list(columns)), mark + len(batch)
 
     def close(self) -> None:
         """Nothing to release."""

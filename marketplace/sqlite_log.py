@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,14 +111,20 @@ class SqliteLog:
         return table, rows[-1][0] if rows else mark
 
     def shown_after(
-        self, mark: int, *, since: datetime | None = None, most: int = 1000, skip: Collection[str] = ()
+        self,
+        mark: int,
+        *,
+        since: datetime | None = None,
+        most: int = 1000,
+        skip: Collection[str] = (),
+        columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
         query = f"SELECT arrival, request_id, body FROM slates {ARRIVED}"
         with self._open() as connection:
             rows = connection.execute(query, (mark, bounds(since, None)[0], most)).fetchall()
         table = pa.Table.from_batches([_unpack(body) for _, name, body in rows if name not in skip], PLAIN_SLATE)
-        shown = pa.schema([SLATE.field(name) for name in SHOWN], metadata=SLATE.metadata)
-        return table.select(SHOWN).combine_chunks().cast(shown), rows[-1][0] if rows else mark
+        wanted = pa.schema([SLATE.field(name) for name in columns], metadata=SLATE.metadata)
+        return table.select(wanted.names).combine_chunks().cast(wanted), rows[-1][0] if rows else mark
 
     def close(self) -> None:
         with self._lock:

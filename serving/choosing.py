@@ -1,8 +1,8 @@
 """Which candidates are shown: a shortlist by value, and the policy file's [slate] section over it.
 
 Propensities are exact for the policy as it is served: it chooses among the shortlist, every item of which is logged,
-and an item outside has probability 0 in every place. The shortlist follows from the values and rules alone, never from
-the random draws.
+and an item outside has probability 0 in every place. The shortlist follows from the values (under every draw of
+perturbed weights), the merchants' shadow prices and the rules alone, never from the random draws.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from serving.config import ServingConfig
 from serving.manifest import BundleError
 from serving.shelf import Shelf
+from serving.valuation import Valued
 from value_model.formula import ValuePolicy
 from value_model.formula.slate_section import SlateSection
 from value_model.policy import NO_TRAITS, Chosen, SlatePolicy, Traits, best, finite
@@ -55,7 +56,8 @@ class Chooser:
         self._shelf, self._joined, self._embeddings, self._config = shelf, joined, embeddings, config
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
         self._alike = self._section.diversity is not None and self._section.diversity.embedding > 0
-        self._ruled = replace(self._section, exploration=None) != SlateSection()
+        self._ruled = replace(self._section, exploration=None, exposure=None) != SlateSection()
+        self._perturbed = perturbed_weights(policy)
         self._policy = slate_policy(policy)
         self._on_store_page = slate_policy(replace(policy, slate=replace(self._section, merchant_cap=None)))
         if self._alike and embeddings is None:
@@ -63,33 +65,31 @@ class Chooser:
                 f"value policy {policy.name!r} compares embeddings, and the bundle has no index. "
                 "Compare merchants or categories, or build an index."
             )
-        if perturbed_weights(policy) is not None:
-            raise BundleError(
-                f"value policy {policy.name!r} perturbs its weights, which the service does not do yet. "
-                "Explore by plackett_luce or epsilon."
-            )
 
     def policy(self, occasion: Occasion) -> SlatePolicy:
         """What fills the slate of `occasion`."""
         return self._on_store_page if occasion.page_merchant else self._policy
 
-    def shortlist(self, value: np.ndarray, rows: np.ndarray, *, occasion: Occasion) -> np.ndarray:
+    def shortlist(self, valued: Valued, rows: np.ndarray, *, occasion: Occasion) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
-        The best by value, or every candidate where the formula compares items or the best alone cannot fill the
-        slate under its rules.
+        The best by value and shadow price, or every candidate where the formula compares items or the best alone
+        cannot fill the slate under its rules.
         """
         most = max(self._config.shortlist, 2 * occasion.k)
         if len(rows) > most and not self._everything:
-            kept = np.sort(best(finite(value), most))
+            kept = leaders(valued.ranked, most)
             if self._enough(rows[kept], occasion):
                 return kept
         return np.arange(len(rows))
 
-    def choose(self, value: np.ndarray, rows: np.ndarray, *, occasion: Occasion, seed: int) -> Chosen:
+    def choose(self, valued: Valued, rows: np.ndarray, *, occasion: Occasion, seed: int) -> Chosen:
         """The policy's choice among the shortlist (catalogue rows), with the random numbers of `seed`."""
         rng, traits = np.random.default_rng(seed), self.traits(rows, time=occasion.time)
-        return self.policy(occasion).choose(value, k=occasion.k, rng=rng, traits=traits)
+        policy, k = self.policy(occasion), occasion.k
+        if self._perturbed is None:
+            return policy.choose(valued.ranked, k=k, rng=rng, traits=traits)
+        return self._perturbed.choose(valued.ranked, k=k, draw=valued.draw, slate=policy, traits=traits, rng=rng)
 
     def traits(self, rows: np.ndarray, *, time: datetime) -> Traits:
         """What the policy may look at beside the value, as far as it does."""
@@ -116,6 +116,15 @@ class Chooser:
             return False
         quota = min(self._section.newcomers, occasion.k)
         return not quota or int(self._newcomer(left, occasion.time).sum()) >= quota
+
+
+def leaders(ranked: np.ndarray, most: int) -> np.ndarray:
+    """int64, increasing: the `most` best of values [n], or all that are among the best of a row of [D, n]."""
+    if ranked.ndim == 1:
+        return np.sort(best(finite(ranked), most))
+    ranked = finite(ranked)
+    lowest = np.partition(ranked, -most, axis=1)[:, -most, None]
+    return np.flatnonzero((ranked >= lowest).any(axis=0))
 
 
 def earliest(code: np.ndarray, most: int) -> np.ndarray:

@@ -27,6 +27,7 @@ from serving.choosing import Chooser, Occasion
 from serving.config import ServingConfig
 from serving.finder import Finder, Found, check_names, given, segment_of
 from serving.following import Follower
+from serving.pacing import Pacing
 from serving.request import Request, seed_of
 from serving.scorer import Scorer
 from serving.service import State
@@ -35,6 +36,7 @@ from serving.slates import Judged, build_slate, numbers_of
 from serving.stages import Stages
 from serving.valuation import Valuation
 from value_model.ranker import composed
+from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
 NO_ROWS = np.empty(0, np.int32)
 
@@ -70,7 +72,10 @@ class RankingEngine:
         self, parts: Parts, *, store: FeatureStore, log: Log, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.parts, self.store, self.log, self._clock = parts, store, log, clock
-        self._follower = Follower(log, store, since=parts.known_until, every=parts.config.follow_seconds)
+        self.pacing = Pacing.of(parts.valuation.policy, parts.shelf)
+        self._follower = Follower(
+            log, store, since=parts.known_until, every=parts.config.follow_seconds, pacing=self.pacing
+        )
         self._follower.follow()
         self.seconds: Mapping[str, float] = {}
 
@@ -153,19 +158,20 @@ class RankingEngine:
     def _slate(
         self, request: Request, found: Found, known: Known, inputs: ModelInputs, segment: str, stages: Stages
     ) -> Slate:
-        parts, rows = self.parts, found.rows
+        parts, rows, seed = self.parts, found.rows, seed_of(request)
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         quantities = parts.valuation.quantities_of(rows, time=request.time)
+        if self.pacing is not None:
+            quantities[SHADOW_PRICE] = self.pacing.price(rows)
         features = inputs.numbers(parts.encoder.spec, parts.valuation.features) if parts.valuation.features else {}
         columns = {**features, **quantities, **heads, "price": known.state.price, "retrieval_score": found.score}
-        valued = parts.valuation.value(columns, surface=request.surface, segment=segment)
+        valued = parts.valuation.value(columns, surface=request.surface, segment=segment, seed=seed)
         judged = Judged(found, numbers_of(inputs), heads, quantities, valued)
         stages.mark("value")
         occasion = Occasion(request.k, request.time, request.page_merchant_id is not None)
-        judged = judged.only(parts.chooser.shortlist(valued.value, rows, occasion=occasion))
-        short, value = judged.found.rows, judged.valued.value
-        chosen = parts.chooser.choose(value, short, occasion=occasion, seed=seed_of(request))
+        judged = judged.only(parts.chooser.shortlist(valued, rows, occasion=occasion))
+        chosen = parts.chooser.choose(judged.valued, judged.found.rows, occasion=occasion, seed=seed)
         stages.mark("choose")
         return build_slate(
             request,
@@ -173,6 +179,7 @@ class RankingEngine:
             known,
             chosen,
             considered=len(rows),
+            segment=segment,
             shelf=parts.shelf,
             versions=parts.versions,
             currency=parts.currency,

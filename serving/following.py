@@ -2,7 +2,8 @@
 
 Events reach the store only through the log, in order of arrival and each exactly once: a repeat is dropped by the
 log, and a service that starts again reads what happened since its bundle was made. Impressions of a process's own
-slates are remembered until then, those of others are read.
+slates are remembered until then, those of others are read; where merchants' exposure is paced all are read, because
+prices depend on the order.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from features.store import FeatureStore
-from marketplace.log import Log
+from marketplace.log import SHOWN, Log
 from marketplace.slate import Slate
+from serving.pacing import READ, Pacing
 
 BATCH = 1000  # slates read at once
 
 
 class Follower:
-    """Tells `store` what the log holds from `since` on, when asked and at most every `every` seconds."""
+    """Tells `store` and `pacing` what the log holds from `since` on, when asked and at most every `every` seconds."""
 
     def __init__(
         self,
@@ -31,16 +33,19 @@ class Follower:
         *,
         since: datetime,
         every: float,
+        pacing: Pacing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
+        self._pacing = pacing
         self._feedback, self._slates = 0, 0
         self._own: dict[str, Slate] = {}
         self._followed = -float("inf")
 
     def logged(self, slate: Slate) -> None:
         """Keep a slate that this process has just logged for the next time, so that it need not be read back."""
-        self._own[slate.request_id] = slate
+        if self._pacing is None:
+            self._own[slate.request_id] = slate
 
     def follow(self, *, at_once: bool = False) -> None:
         """Read what arrived since the last time; `at_once` = whenever that was."""
@@ -54,10 +59,14 @@ class Follower:
         if self._own:
             self._store.show(shown_table(list(self._own.values())))
         while True:
-            before = self._slates
-            shown, self._slates = self._log.shown_after(before, since=self._since, most=BATCH, skip=self._own)
+            before, columns = self._slates, SHOWN if self._pacing is None else READ
+            shown, self._slates = self._log.shown_after(
+                before, since=self._since, most=BATCH, skip=self._own, columns=columns
+            )
             if len(shown):
                 self._store.show(shown)
+                if self._pacing is not None:
+                    self._pacing.learn(shown)
             if self._slates - before < BATCH:
                 self._own.clear()
                 return

@@ -12,7 +12,7 @@ from marketplace.slate import Slate, slates_to_table
 from serving.choosing import Occasion
 from serving.engine import Parts
 from serving.scorer import Scorer
-from serving.slates import PLACES, SEED, places
+from serving.slates import PLACES, SEED, SEGMENT, places
 from value_model.ranker import composed
 
 
@@ -33,19 +33,26 @@ class Replay:
 
 
 def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Replay:
-    """`logged` from its own features, under its own weights and seed; `scorer` stands in for the bundle's.
+    """`logged` from its own features and shadow prices, with its seed; `scorer` stands in for the bundle's.
 
     Raises NotReplayable where the slate names other versions than the bundle.
     """
     _check_versions(parts, logged)
     rows = parts.shelf.rows(logged.item_id)
     again = _predicted(parts, logged, scorer or parts.scorer)
-    valued = parts.valuation.value_with(parts.valuation.columns(again), logged.weights)
+    seed, segment = int(logged.context[SEED] or 0), logged.context.get(SEGMENT)
+    columns = parts.valuation.columns(again)
+    valued = parts.valuation.value(columns, surface=logged.surface, segment=segment, seed=seed)
     occasion = Occasion(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
-    chosen = parts.chooser.choose(valued.value, rows, occasion=occasion, seed=int(logged.context[SEED] or 0))
+    chosen = parts.chooser.choose(valued, rows, occasion=occasion, seed=seed)
     position, propensity = places(chosen, len(logged))
     again = replace(
-        again, value=valued.value, merchant_value=valued.merchant_value, position=position, propensity=propensity
+        again,
+        value=valued.value,
+        merchant_value=valued.merchant_value,
+        weights=valued.weights,
+        position=position,
+        propensity=propensity,
     )
     return Replay(again, tuple(_differences(logged, again)))
 
@@ -68,7 +75,8 @@ def _check_versions(parts: Parts, logged: Slate) -> None:
 def _differences(logged: Slate, again: Slate) -> list[str]:
     def columns(slate: Slate) -> Mapping[str, np.ndarray]:
         own = {name: getattr(slate, name) for name in ("merchant_value", "value", "position", "propensity")}
-        return {f"predictions.{head}": values for head, values in slate.predictions.items()} | own
+        own |= {f"predictions.{head}": values for head, values in slate.predictions.items()}
+        return own | {f"weights.{name}": np.array(weight) for name, weight in slate.weights.items()}
 
     before, now = columns(logged), columns(again)
     return [name for name in before if not np.array_equal(before[name], now[name], equal_nan=True)]

@@ -16,9 +16,9 @@ from serving.shelf import Shelf
 from serving.valuation import Valued, logged_quantities
 from value_model.policy import Chosen
 
-# Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for, and
-# how many candidates were scored, of which the slate keeps the shortlist.
-SEED, PLACES, CONSIDERED = "seed", "k", "considered"
+# Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for,
+# how many candidates were scored, of which the slate keeps the shortlist, and the group whose weights applied.
+SEED, PLACES, CONSIDERED, SEGMENT = "seed", "k", "considered", "segment"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,12 @@ class Judged:
         """Those at the positions `kept` (increasing)."""
         if len(kept) == len(self.found.rows):
             return self
-        found, valued = self.found, self.valued
         return Judged(
-            found.only(kept),
+            self.found.only(kept),
             {group: rows if group is Group.USER else rows[kept] for group, rows in self.numbers.items()},
             {name: values[kept] for name, values in self.heads.items()},
             {name: values[kept] for name, values in self.quantities.items()},
-            Valued(valued.value[kept], valued.merchant_value[kept], valued.weights),
+            self.valued.only(kept),
         )
 
 
@@ -52,6 +51,7 @@ def build_slate(
     chosen: Chosen,
     *,
     considered: int,
+    segment: str,
     shelf: Shelf,
     versions: Mapping[str, str],
     currency: str,
@@ -60,7 +60,12 @@ def build_slate(
     found, valued, rows = judged.found, judged.valued, judged.found.rows
     numeric = numeric_features(judged.numbers, known.spec)
     position, propensity = places(chosen, len(rows))
-    told = {SEED: str(seed_of(request)), PLACES: str(request.k), CONSIDERED: str(considered)}
+    told = {
+        SEED: str(seed_of(request)),
+        PLACES: str(request.k),
+        CONSIDERED: str(considered),
+        SEGMENT: segment,
+    }
     return Slate(
         request_id=request.request_id,
         time=request.time,

@@ -1,7 +1,9 @@
 """From predictions to the ranking value: the policy's formula on heads, price, merchant quantities and features.
 
-Quantities are rounded to float32 before they are used, since that is how they are logged: a replay computes from
-the very same numbers.
+A policy that perturbs its weights is evaluated under all draws at once; the request's own follows from its seed.
+
+Quantities and shadow prices are rounded to float32 before they are used, since that is how they are logged: a replay
+computes from the very same numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from serving.manifest import BundleError
 from value_model.explain import explain
 from value_model.formula import ValuePolicy, evaluate_all
 from value_model.merchant import RATES, MerchantTable
+from value_model.slate_policies.from_policy import perturbed_weights
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
 MERCHANT_QUANTITIES = (*RATES, "newness", "merchant")
 OWN_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
@@ -27,11 +32,23 @@ SHADOWED = "formula."  # before a logged quantity that a feature of other conten
 
 @dataclass(frozen=True, eq=False)
 class Valued:
-    """Values float64 [n], merchant values float64 [n], and the weights as applied."""
+    """Values float64 [n], merchant values float64 [n], and the weights as applied.
+
+    `ranked` is what a choice goes by: the values and their merchants' shadow prices, float64 [n], or [D, n] under
+    every draw of perturbed weights, of which the request took number `draw`.
+    """
 
     value: np.ndarray
     merchant_value: np.ndarray
     weights: Mapping[str, float]
+    ranked: np.ndarray
+    draw: int = 0
+
+    def only(self, kept: np.ndarray) -> Valued:
+        """Those at the positions `kept`."""
+        value = self.value[kept]
+        ranked = value if self.ranked is self.value else self.ranked[..., kept]
+        return Valued(value, self.merchant_value[kept], self.weights, ranked, self.draw)
 
 
 class Valuation:
@@ -48,6 +65,9 @@ class Valuation:
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
         self.features = frozenset(numbers.intersection(policy.inputs) - {*MERCHANT_QUANTITIES, *OWN_COLUMNS})
         self._known = {*COMPOSED, *OWN_COLUMNS, *MERCHANT_QUANTITIES, *numbers}
+        paced = policy.slate is not None and policy.slate.exposure is not None
+        self._logged = (*self.quantities, *self.features, *([SHADOW_PRICE] if paced else []))
+        self._perturbed = perturbed_weights(policy)
 
     def check(self, heads: tuple[str, ...]) -> None:
         """Raise BundleError where the formula reads something that is neither predicted nor known."""
@@ -66,22 +86,36 @@ class Valuation:
         known = self._merchants.quantities(self._merchant[rows], time=time)
         return {name: known[name].astype(np.float32) for name in self.quantities}
 
-    def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None) -> Valued:
-        """Under the weights of the surface and segment."""
-        return self.value_with(columns, self.policy.weights_for(surface=surface, segment=segment))
+    def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None, seed: int) -> Valued:
+        """Under the weights of the surface and segment, or the draw of `seed` around them.
 
-    def value_with(self, columns: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> Valued:
-        """Under given weights; a policy without an expression `merchant_value` says nothing of it: 0."""
+        A policy without an expression `merchant_value` says nothing of it: 0.
+        """
+        weights, price = self.policy.weights_for(surface=surface, segment=segment), columns.get(SHADOW_PRICE)
+        if self._perturbed is not None:
+            return self._drawn(columns, self._perturbed, weights, seed)
         named = evaluate_all(self.policy, columns, weights=weights)
         value = named[self.policy.result]
-        return Valued(value, named.get("merchant_value", np.zeros_like(value)), weights)
+        ranked = value if price is None else value + price
+        return Valued(value, named.get("merchant_value", np.zeros_like(value)), weights, ranked)
+
+    def _drawn(
+        self, columns: Mapping[str, np.ndarray], perturbed: PerturbedWeights, weights: Mapping[str, float], seed: int
+    ) -> Valued:
+        named = evaluate_all(self.policy, columns, weights=perturbed.grid(weights))
+        draw = perturbed.draw(np.random.default_rng(seed))
+        shape = (perturbed.draws, len(columns["price"]))
+        value, merchant_value = (
+            np.broadcast_to(named.get(name, 0.0), shape) for name in (self.policy.result, "merchant_value")
+        )
+        ranked = value + columns.get(SHADOW_PRICE, 0.0)
+        return Valued(value[draw], merchant_value[draw], perturbed.weights(weights, draw), ranked, draw)
 
     def columns(self, slate: Slate) -> dict[str, np.ndarray]:
-        """What the formula read, from a slate as it was logged."""
-        read = (*self.quantities, *self.features)
-        numeric = {name: slate.numeric.get(SHADOWED + name, slate.numeric.get(name)) for name in read}
+        """What the formula read, and the shadow prices, from a slate as it was logged."""
+        numeric = {name: slate.numeric.get(SHADOWED + name, slate.numeric.get(name)) for name in self._logged}
         if missing := [name for name, values in numeric.items() if values is None]:
-            raise ValueError(f"slate {slate.request_id!r} does not hold {missing}, which the formula reads.")
+            raise ValueError(f"slate {slate.request_id!r} does not hold {missing}, which the policy reads.")
         own = {name: getattr(slate, name) for name in OWN_COLUMNS}
         return {**slate.predictions, **own, **numeric}  # type: ignore[dict-item]
 

@@ -10,7 +10,6 @@ from marketplace.memory_log import MemoryLog
 from serving.answers import slate_answer
 from serving.bundle import build_engine, load_bundle
 from serving.choosing import Occasion, earliest
-from serving.manifest import BundleError
 from serving.replay import replay
 from serving.slates import considered
 from value_model.formula import parse_policy, to_toml
@@ -118,12 +117,6 @@ def test_a_merchant_cap_does_not_empty_a_store_page(bundle, market):
     without = engine_of(bundle, None).rank(ask(market, "store_page"))
     assert shown(with_cap).tolist() == shown(without).tolist()
     assert len(shown(with_cap)) > 2
-
-
-def test_a_policy_that_the_service_cannot_follow_is_refused(bundle):
-    perturbed = ExplorationSection(ExplorationKind.PERTURBED_WEIGHTS, 0.1, ("w_click",))
-    with pytest.raises(BundleError, match="perturbs its weights"):
-        engine_of(bundle, SlateSection(exploration=perturbed))
 
 
 def test_a_draw_outside_the_shortlist_never_happens(bundle, market):

@@ -184,12 +184,11 @@ def test_shadow_prices_keep_a_promise_at_a_price_near_the_gap() -> None:
     """Merchant 2 is promised 20 % and is worth 0.3 less an item: the price settles about there, the share at 20 %."""
     rng = np.random.default_rng(9)
     prices = ShadowPrices(np.array([0.0, 0.0, 0.2]), rate=0.02, most=2.0)
-    policy = SequentialSlate(prices=prices)
     shares, paid = [], []
     for step in range(3000):
         merchant = rng.integers(0, 3, 30)
         values = rng.normal(1.0, 0.05, 30) - 0.3 * (merchant == 2)
-        order = policy.choose(values, k=5, rng=rng, traits=Traits(merchant=merchant)).order
+        order = Greedy().choose(values + prices.worth(merchant), k=5).order
         prices.observe(merchant[order])
         if step >= 500:
             shares.append(np.mean(merchant[order] == 2))
@@ -213,12 +212,11 @@ def test_fair_targets_are_proportional_to_merit_at_hand() -> None:
 
 def test_fair_pacing_moves_exposure_towards_merit() -> None:
     """Two merchants of nearly equal merit: greedy shows one of them alone, pacing shares the page."""
-    rng = np.random.default_rng(11)
     merchant, values = np.repeat([0, 1], 10), np.repeat([1.0, 0.98], 10)
     prices = ShadowPrices(np.zeros(2), rate=0.02, most=1.0)
-    policy, shown = SequentialSlate(prices=prices), []
+    shown = []
     for _ in range(500):
-        order = policy.choose(values, k=5, rng=rng, traits=Traits(merchant=merchant)).order
+        order = Greedy().choose(values + prices.worth(merchant), k=5).order
         prices.observe(merchant[order], target=merit_share(values, merchant, merchants=2, k=20))
         shown.append(np.mean(merchant[order] == 1))
     assert set(merchant[Greedy().choose(values, k=5).order].tolist()) == {0}

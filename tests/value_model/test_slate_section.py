@@ -1,6 +1,5 @@
 """The [slate] section: round trip, mistakes, and the slate policy that it stands for."""
 
-import numpy as np
 import pytest
 
 from value_model.formula import PolicyError, default_policy, in_currency, parse_policy, to_toml
@@ -12,7 +11,6 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
-from value_model.slate_policies.shadow_prices import ShadowPrices
 
 FULL = """
 [slate]
@@ -20,6 +18,7 @@ merchant_cap = 2
 newcomers = 3
 diversity = { kind = "mmr", strength = 0.01, merchant = 0.6, category = 0.4 }
 exploration = { kind = "plackett_luce", temperature = 0.002 }
+exposure = { guaranteed = { "m12" = 0.05, "shop \\"b\\".eu" = 0.1 }, fair = 0.8, rate = 0.001, highest_price = 0.02 }
 """
 
 
@@ -31,7 +30,11 @@ def test_the_section_survives_the_round_trip_and_counts_for_the_version() -> Non
     policy = with_slate(FULL)
     assert parse_policy(to_toml(policy)) == policy
     assert policy.version != default_policy().version
-    assert with_slate(FULL.replace("0.002", "0.003")).version != policy.version
+    for old, new in (("0.002", "0.003"), ("0.05", "0.06"), ("fair = 0.8", "fair = 0.7"), ("0.001", "0.0015")):
+        assert with_slate(FULL.replace(old, new)).version != policy.version
+    assert policy.slate.exposure.guaranteed == (("m12", 0.05), ('shop "b".eu', 0.1))
+    fair = with_slate("[slate]\nexposure = { fair = 1, rate = 0.001, highest_price = 0.02 }")
+    assert parse_policy(to_toml(fair)) == fair
     perturbed = with_slate(
         '[slate]\nexploration = { kind = "perturbed_weights", sigma = 0.1, weights = ["w_click", "w_gmv"] }'
     )
@@ -44,8 +47,6 @@ def test_the_section_becomes_the_policy_that_it_describes() -> None:
     assert slate_policy(with_slate(FULL)) == expected
     assert slate_policy(default_policy()) == Greedy()
     assert slate_policy(with_slate('[slate]\nexploration = { kind = "epsilon", epsilon = 0.1 }')) == EpsilonGreedy(0.1)
-    prices = ShadowPrices(np.zeros(3), rate=1.0, most=1.0)
-    assert slate_policy(default_policy(), prices=prices) == SequentialSlate(prices=prices)
     section = '[slate]\nexploration = { kind = "perturbed_weights", sigma = 0.1, weights = ["w_click"] }'
     assert perturbed_weights(with_slate(section)) == PerturbedWeights(0.1, ("w_click",))
     assert slate_policy(with_slate(section)) == Greedy()
@@ -56,6 +57,9 @@ def test_amounts_in_the_values_unit_follow_the_currency() -> None:
     converted = in_currency(with_slate(FULL), "USD", rate=0.267)
     assert converted.slate.exploration.amount == pytest.approx(0.002 * 0.267)
     assert converted.slate.diversity.strength == pytest.approx(0.01 * 0.267)
+    assert converted.slate.exposure.rate == pytest.approx(0.001 * 0.267)
+    assert converted.slate.exposure.highest_price == pytest.approx(0.02 * 0.267)
+    assert converted.slate.exposure.guaranteed == with_slate(FULL).slate.exposure.guaranteed
     assert converted.slate.merchant_cap == 2
 
 
@@ -74,9 +78,22 @@ def test_amounts_in_the_values_unit_follow_the_currency() -> None:
         (
             'kind = "plackett_luce", temperature = 0.002',
             'kind = "perturbed_weights", sigma = 0.1',
-            "List weights among",
+            "List at most 10 different weights among",
+        ),
+        (
+            'kind = "plackett_luce", temperature = 0.002',
+            'kind = "perturbed_weights", sigma = 0.1, weights = ["w_click", "w_click"]',
+            "at most 10 different weights",
         ),
         ("strength = 0.01", "strength = -1", "0 or more"),
+        ('"m12" = 0.05', '"m12" = 0.15', "sum to 1.05"),
+        ('"m12" = 0.05', '"m12" = -0.05', "shares of 0 or more"),
+        ('"m12" = 0.05', '"m12" = "5 %"', "slate.exposure.guaranteed.m12 is '5 %'"),
+        ('guaranteed = { "m12" = 0.05, "shop \\"b\\".eu" = 0.1 }, fair = 0.8, ', "", "sum to 0"),
+        ('guaranteed = { "m12" = 0.05, "shop \\"b\\".eu" = 0.1 }', "guaranteed = 0.15", "Make it a table"),
+        ("rate = 0.001, ", "", "slate.exposure.rate is missing"),
+        ("highest_price = 0.02", "highest_price = 0.0001", "highest_price of at least that"),
+        ("highest_price = 0.02", "most = 0.02", "unknown field 'most'"),
         ("diversity = {", "diversity = 3 # {", "Make it a table"),
     ],
 )
@@ -88,4 +105,5 @@ def test_mistakes_in_the_section_are_named(old: str, new: str, reason: str) -> N
     with pytest.raises(PolicyError) as caught:
         with_slate(FULL.replace(old, new))
     assert reason in str(caught.value)
-    assert "p.toml:" in str(caught.value)
+    above = to_toml(default_policy()) + FULL[: FULL.index(old)]
+    assert {finding.where.line for finding in caught.value.findings} == {above.count("\n") + 1}

@@ -11,6 +11,7 @@ from marketplace.schema import SLATE
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.slates import Lists, flat, item_offsets, map_of_lists, request_of_rows
 from value_model.formula import parse_policy, to_toml
+from value_model.formula.evaluate import pad
 from value_model.logged_slates import logged_slates
 from value_model.tuning import Estimator, PredictConfig, evidence_from_log, predict
 from value_model.tuning.exposure import examination_of
@@ -84,6 +85,20 @@ def _one_weight(slates: pa.Table, values: np.ndarray) -> pa.Table:
     return slates.set_column(slates.column_names.index("weights"), SLATE.field("weights"), cells)
 
 
+def _ranked(slates: pa.Table, score: np.ndarray) -> pa.Table:
+    """As greedy would have shown them by `score`, four places each."""
+    request, offsets = request_of_rows(slates), item_offsets(slates)
+    order = np.lexsort([-score, request])
+    position = np.empty(len(score), np.int32)
+    position[order] = np.arange(len(score)) - np.repeat(offsets[:-1], np.diff(offsets)) + 1
+    position[position > 4] = 0
+    for name, values in (("position", position), ("propensity", np.where(position > 0, 1.0, np.nan))):
+        field = SLATE.field(name)
+        cells = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values)).cast(field.type)
+        slates = slates.set_column(slates.column_names.index(name), field, cells)
+    return slates
+
+
 def test_outcomes_predictions_and_exposure_fit_together(logged) -> None:
     slates, labels, curves = logged
     evidence = evidence_from_log(slates, labels, policy_with(LUCE), examination=curves, rng=np.random.default_rng(1))
@@ -119,9 +134,10 @@ def test_slates_that_were_not_drawn_from_their_values_are_refused(logged) -> Non
         evidence_from_log(slates, labels, policy, examination=curves, rng=np.random.default_rng(3))
 
 
-def test_perturbed_weights_are_checked_against_the_logged_draws(logged) -> None:
-    slates, _, curves = logged
+def test_perturbed_weights_are_checked_against_the_logged_draws_and_propensities(logged) -> None:
+    drawn, _, curves = logged
     policy = policy_with(PERTURBED)
+    slates = _ranked(drawn, flat(drawn, "value").to_numpy())
     inputs = logged_slates(slates, policy)
     looks = examination_of(inputs.surface, np.minimum(4, inputs.mask.sum(axis=1)), curves)
     segment = np.full(len(slates), "")
@@ -132,6 +148,23 @@ def test_perturbed_weights_are_checked_against_the_logged_draws(logged) -> None:
     other = _one_weight(slates, np.full(len(slates), 1.1))
     with pytest.raises(ValueError, match="is no draw around 1"):
         logged_exposure(other, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+    backwards = _ranked(drawn, -flat(drawn, "value").to_numpy())
+    with pytest.raises(ValueError, match="propensities are not the draws' rankings"):
+        logged_exposure(backwards, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+
+
+def test_shadow_prices_took_part_in_the_choice(logged) -> None:
+    """Prices that put the worst first: with them the slate is what every draw shows, without them it is nobody's."""
+    drawn, _, curves = logged
+    policy = policy_with(PERTURBED)
+    offsets, value = item_offsets(drawn), flat(drawn, "value").to_numpy()
+    paced = _with(_ranked(drawn, -value), "numeric", {"utility": value, "quality": 0 * value, "shadow_price": -9 * value}, offsets)
+    inputs = logged_slates(paced, policy)
+    looks = examination_of(inputs.surface, np.minimum(4, inputs.mask.sum(axis=1)), curves)
+    segment = np.full(len(paced), "")
+    found = logged_exposure(paced, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+    place = pad(flat(paced, "position").to_numpy(), inputs.mask)
+    np.testing.assert_array_equal(found > 0, (place > 0) & (place <= 4))
 
 
 def test_a_greedy_log_has_no_exposure(logged) -> None:

@@ -75,10 +75,12 @@ def _constraint(constraint: Constraint, rate: float) -> Constraint:
 
 
 def _slate(section: SlateSection, factor: float) -> SlateSection:
-    """Diversity's strength and a temperature are in the value's unit."""
-    diversity, explored = section.diversity, section.exploration
+    """Diversity's strength, a temperature and prices are in the value's unit."""
+    diversity, explored, exposure = section.diversity, section.exploration, section.exposure
     if diversity is not None:
         diversity = replace(diversity, strength=diversity.strength * factor)
     if explored is not None and explored.kind is ExplorationKind.PLACKETT_LUCE:
         explored = replace(explored, amount=explored.amount * factor)
-    return replace(section, diversity=diversity, exploration=explored)
+    if exposure is not None:
+        exposure = replace(exposure, rate=exposure.rate * factor, highest_price=exposure.highest_price * factor)
+    return replace(section, diversity=diversity, exploration=explored, exposure=exposure)

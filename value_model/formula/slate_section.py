@@ -44,6 +44,24 @@ class ExplorationSection:
     weights: tuple[str, ...] = ()
 
 
+MOST_PERTURBED = 10  # weights: 1024 draws, each of which is ranked to count the exact propensities
+
+
+@dataclass(frozen=True)
+class ExposureSection:
+    """What merchants are promised of the places shown, kept by prices that are added to their items' values.
+
+    `guaranteed` (merchant id, least share); `fair`: each merchant's least share relative to its share of the merit at
+    hand, 0 = none. `rate`: how far a price moves after a slate, per share that was missed; `highest_price`: beyond it a
+    promise is broken rather than the page ruined. Both in the policy's unit.
+    """
+
+    rate: float
+    highest_price: float
+    guaranteed: tuple[tuple[str, float], ...] = ()
+    fair: float = 0.0
+
+
 AMOUNT = {
     ExplorationKind.PLACKETT_LUCE: "temperature",
     ExplorationKind.EPSILON: "epsilon",
@@ -53,10 +71,11 @@ AMOUNT = {
 
 @dataclass(frozen=True)
 class SlateSection:
-    """Caps per slate (None = none), the least number of newcomers' items, diversity and exploration."""
+    """Caps per slate (None = none), the least number of newcomers' items, diversity, exploration and exposure."""
 
     merchant_cap: int | None = None
     category_cap: int | None = None
     newcomers: int = 0
     diversity: DiversitySection | None = None
     exploration: ExplorationSection | None = None
+    exposure: ExposureSection | None = None

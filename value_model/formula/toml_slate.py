@@ -1,16 +1,18 @@
-"""Reads and writes the [slate] section."""
+"""Reads the [slate] section."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any
 
 from value_model.formula.slate_section import (
     AMOUNT,
+    MOST_PERTURBED,
     DiversityKind,
     DiversitySection,
     ExplorationKind,
     ExplorationSection,
+    ExposureSection,
     SlateSection,
 )
 
@@ -23,33 +25,15 @@ _SLATE = ("slate",)
 
 def read_slate(reader: Reader, section: Any) -> SlateSection:
     """The section; mistakes go to the reader's findings."""
-    fields = reader.fields(
-        _SLATE, section, {"merchant_cap", "category_cap", "newcomers", "diversity", "exploration"}, ""
-    )
+    fields = reader.fields(_SLATE, section, {field.name for field in fields_of(SlateSection)}, "")
     return SlateSection(
         merchant_cap=_count(reader, fields, "merchant_cap", least=1),
         category_cap=_count(reader, fields, "category_cap", least=1),
         newcomers=_count(reader, fields, "newcomers", least=0) or 0,
         diversity=_diversity(reader, fields.get("diversity")),
         exploration=_exploration(reader, fields.get("exploration")),
+        exposure=_exposure(reader, fields.get("exposure")),
     )
-
-
-def write_slate(section: SlateSection) -> Iterator[str]:
-    """The section's lines."""
-    yield "\n[slate]"
-    for name in ("merchant_cap", "category_cap"):
-        if getattr(section, name) is not None:
-            yield f"{name} = {getattr(section, name)}"
-    yield f"newcomers = {section.newcomers}"
-    if section.diversity is not None:
-        parts = ", ".join(f"{part} = {getattr(section.diversity, part)!r}" for part in ("strength", *_PARTS))
-        yield f'diversity = {{ kind = "{section.diversity.kind}", {parts} }}'
-    if section.exploration is not None:
-        explored = section.exploration
-        listed = ", ".join(f'"{name}"' for name in explored.weights)
-        weights = f", weights = [{listed}]" if explored.weights else ""
-        yield f'exploration = {{ kind = "{explored.kind}", {AMOUNT[explored.kind]} = {explored.amount!r}{weights} }}'
 
 
 def _count(reader: Reader, fields: dict[str, Any], key: str, *, least: int) -> int | None:
@@ -97,15 +81,37 @@ def _weights(reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kind
     listed = fields.get("weights", [])
     known = reader.content.get("weights", {})
     perturbed = kind is ExplorationKind.PERTURBED_WEIGHTS
-    if not isinstance(listed, list) or bool(listed) != perturbed or any(name not in known for name in listed):
+    wrong = not isinstance(listed, list) or bool(listed) != perturbed or any(name not in tuple(known) for name in listed)
+    if wrong or not len(set(listed)) == len(listed) <= MOST_PERTURBED:
         fix = (
-            f"List weights among {', '.join(known)}."
+            f"List at most {MOST_PERTURBED} different weights among {', '.join(known)}."
             if perturbed
             else "Leave weights out: only perturbation uses them."
         )
         reader.complain(path, f"exploration's weights are {listed!r:.60}.", fix)
         return ()
     return tuple(listed)
+
+
+def _exposure(reader: Reader, section: Any) -> ExposureSection | None:
+    if section is None:
+        return None
+    path = (*_SLATE, "exposure")
+    example = 'guaranteed = { "m12" = 0.05 }, rate = 0.001, highest_price = 0.02'
+    fields = reader.fields(path, section, {field.name for field in fields_of(ExposureSection)}, example)
+    promised = (*path, "guaranteed")
+    table = reader.fields(promised, fields.get("guaranteed", {}), None, '"m12" = 0.05')
+    guaranteed = tuple((name, reader.number(promised, table, name)) for name in sorted(table))
+    fair = reader.number(path, fields, "fair", default=0.0)
+    shares = [fair, *(share for _, share in guaranteed)]
+    if min(shares) < 0 or not 0 < sum(shares) <= 1 + 1e-9:
+        reason = f"exposure's guaranteed shares and fair sum to {sum(shares):g}."
+        reader.complain(path, reason, "Promise shares of 0 or more that sum to more than 0 and at most 1.")
+    rate, highest = (reader.number(path, fields, name) for name in ("rate", "highest_price"))
+    if not 0 < rate <= highest:
+        reason = f"exposure's rate is {rate:g} and its highest_price {highest:g}."
+        reader.complain(path, reason, "Write a rate above 0 and a highest_price of at least that, in the policy's unit.")
+    return ExposureSection(rate, highest, guaranteed, fair)
 
 
 def _kind(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from value_model.formula.constraint import Constraint
 from value_model.formula.quantities import Quantity
-from value_model.formula.toml_slate import write_slate
+from value_model.formula.slate_section import AMOUNT, DiversitySection, ExposureSection, SlateSection
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
 
 
@@ -28,7 +28,7 @@ def _lines(policy: ValuePolicy) -> Iterator[str]:
     for weight in policy.weights:
         yield from _weight(weight)
     if policy.slate is not None:
-        yield from write_slate(policy.slate)
+        yield from _slate(policy.slate)
     for constraint in policy.constraints:
         yield from _constraint(constraint)
 
@@ -80,6 +80,30 @@ def _constraint(constraint: Constraint) -> Iterator[str]:
     yield f"confidence = {_number(constraint.confidence)}"
     yield f"owner = {_text(constraint.owner)}"
     yield f"reason = {_text(constraint.reason)}"
+
+
+def _slate(section: SlateSection) -> Iterator[str]:
+    yield "\n[slate]"
+    for name in ("merchant_cap", "category_cap"):
+        if getattr(section, name) is not None:
+            yield f"{name} = {getattr(section, name)}"
+    yield f"newcomers = {section.newcomers}"
+    if section.diversity is not None:
+        numbers = _numbers(section.diversity, "strength", "merchant", "category", "embedding")
+        yield f'diversity = {{ kind = "{section.diversity.kind}", {numbers} }}'
+    if section.exploration is not None:
+        explored = section.exploration
+        listed = ", ".join(f'"{name}"' for name in explored.weights)
+        weights = f", weights = [{listed}]" if explored.weights else ""
+        yield f'exploration = {{ kind = "{explored.kind}", {AMOUNT[explored.kind]} = {explored.amount!r}{weights} }}'
+    if section.exposure is not None:
+        shares = ", ".join(f"{_text(name)} = {_number(share)}" for name, share in section.exposure.guaranteed)
+        numbers = _numbers(section.exposure, "fair", "rate", "highest_price")
+        yield f"exposure = {{ guaranteed = {{ {shares} }}, {numbers} }}"
+
+
+def _numbers(section: DiversitySection | ExposureSection, *names: str) -> str:
+    return ", ".join(f"{name} = {_number(getattr(section, name))}" for name in names)
 
 
 def _text(text: str) -> str:

@@ -11,22 +11,21 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
-from value_model.slate_policies.shadow_prices import ShadowPrices
 
 Picker = Greedy | PlackettLuce | EpsilonGreedy
 
 
-def slate_policy(policy: ValuePolicy, *, prices: ShadowPrices | None = None) -> SlatePolicy:
-    """The section's policy, greedy where there is none; `prices` pace merchants' exposure."""
+def slate_policy(policy: ValuePolicy) -> SlatePolicy:
+    """The section's policy, greedy where there is none; shadow prices of its exposure are added to the values."""
     section = policy.slate
     if section is None:
-        return Greedy() if prices is None else SequentialSlate(prices=prices)
+        return Greedy()
     pick = _pick(section.exploration)
     rules = Rules(section.merchant_cap, section.category_cap, section.newcomers)
     diversity = None if section.diversity is None else _diversity(section.diversity)
-    if rules == Rules() and diversity is None and prices is None:
+    if rules == Rules() and diversity is None:
         return pick
-    return SequentialSlate(pick, rules, diversity, prices)
+    return SequentialSlate(pick, rules, diversity)
 
 
 def perturbed_weights(policy: ValuePolicy) -> PerturbedWeights | None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from value_model.formula.slate_section import MOST_PERTURBED
 from value_model.policy import NO_TRAITS, Chosen, Greedy, SlatePolicy, Traits
 
 GREEDY = Greedy()
-MOST_WEIGHTS = 10  # 1024 draws, each of which is ranked to count the exact propensities
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class PerturbedWeights:
     def __post_init__(self) -> None:
         if not 0 < self.sigma <= 2:
             raise ValueError(f"sigma is {self.sigma}; write a number above 0 and at most 2.")
-        if not 0 < len(set(self.names)) == len(self.names) <= MOST_WEIGHTS:
-            raise ValueError(f"names are {self.names}; write 1 to {MOST_WEIGHTS} different weights.")
+        if not 0 < len(set(self.names)) == len(self.names) <= MOST_PERTURBED:
+            raise ValueError(f"names are {self.names}; write 1 to {MOST_PERTURBED} different weights.")
 
     @property
     def draws(self) -> int:

@@ -1,7 +1,7 @@
-"""A slate filled place by place: value, diversity, merchant prices and rules together, with any way to pick.
+"""A slate filled place by place: value, diversity and rules together, with any way to pick.
 
-At each place every allowed item scores value + shadow price + diversity given the items above; `pick` takes one and
-says with which probability. Since the scores depend only on the items above, that probability is exact.
+At each place every allowed item scores value + diversity given the items above; `pick` takes one and says with which
+probability. Since the scores depend only on the items above, that probability is exact.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from value_model.policy import NO_TRAITS, Chosen, Greedy, Traits, finite
 from value_model.slate_policies.diversity import Diversity
 from value_model.slate_policies.rules import Room, Rules
-from value_model.slate_policies.shadow_prices import ShadowPrices
 
 
 class Pick(Protocol):
@@ -40,7 +39,6 @@ class SequentialSlate:
     pick: Pick = GREEDY
     rules: Rules = NO_RULES
     diversity: Diversity | None = None
-    prices: ShadowPrices | None = None
 
     def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
         k = min(k, len(value))
@@ -72,10 +70,7 @@ class _Filling:
     """One slate under way."""
 
     def __init__(self, policy: SequentialSlate, value: np.ndarray, traits: Traits, *, k: int) -> None:
-        worth = finite(value)
-        if policy.prices is not None and traits.merchant is not None:
-            worth = worth + policy.prices.worth(traits.merchant)
-        self._room = Room(worth, policy.rules, traits, k=k)
+        self._room = Room(finite(value), policy.rules, traits, k=k)
         self._diversity = None
         if policy.diversity is not None:
             self._diversity = policy.diversity.begin(traits, n=len(value), k=k)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SHADOW_PRICE = "shadow_price"  # the numeric entry of a slate that holds the prices of its items' merchants
+
 
 class ShadowPrices:
     """The prices of one pacing loop: `price` float64 [merchants].
@@ -19,7 +21,7 @@ class ShadowPrices:
 
     def __init__(self, target: np.ndarray, *, rate: float, most: float) -> None:
         target = np.asarray(target, np.float64)
-        if target.min(initial=0.0) < 0 or target.sum() > 1:
+        if target.min(initial=0.0) < 0 or target.sum() > 1 + 1e-9:
             raise ValueError(f"target shares sum to {target.sum():g}; they must be 0 or more and sum to at most 1.")
         if not (rate > 0 and most > 0):
             raise ValueError(f"rate is {rate} and most {most}; both are above 0, in the value's unit.")

@@ -57,6 +57,21 @@ def of_perturbed(
     return exposure / design.draws
 
 
+def perturbed_propensity(
+    sweep: Sweep, weights: Mapping[str, np.ndarray], design: PerturbedWeights, order: np.ndarray
+) -> np.ndarray:
+    """[R, K]: P(item here | items above) of shown slates under such draws, `order` int [R, K], -1 = nothing shown.
+
+    The share of the draws that agree on the items above and agree here, too; NaN where no draw agrees above.
+    """
+    agree = np.zeros(order.shape)
+    for factors in _factors(design, tuple(weights)):
+        drawn = {name: (factor * weights[name])[None] for name, factor in factors.items()}
+        agree += np.logical_and.accumulate(sweep.top(drawn, k=order.shape[1])[0] == order, axis=1)
+    above = np.column_stack([np.full(len(order), design.draws), agree[:, :-1]])
+    return np.divide(agree, above, out=np.full(order.shape, np.nan), where=above > 0)
+
+
 def _factors(design: PerturbedWeights, names: tuple[str, ...]) -> list[dict[str, float]]:
     """What every draw multiplies each weight by."""
     return [design.weights(dict.fromkeys(names, 1.0), draw) for draw in range(design.draws)]

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from evaluation.propensity import plackett_luce
-from marketplace.slates import flat, item_offsets, lists, numeric_features, to_numpy, weights
+from evaluation.propensity import by_position, plackett_luce
+from marketplace.slates import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
 from value_model.formula.evaluate import pad
 from value_model.formula.slate_section import ExplorationKind
 from value_model.formula.value_policy import ValuePolicy
-from value_model.logged_slates import LoggedSlates, logged_slates
+from value_model.logged_slates import LoggedSlates, logged_column, logged_slates
 from value_model.policy import LOWEST
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.exposure import examination_of, of_perturbed, of_plackett_luce
+from value_model.tuning.exposure import examination_of, of_perturbed, of_plackett_luce, perturbed_propensity
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
 
@@ -37,8 +38,9 @@ def evidence_from_log(
     """SLATE rows that `policy` ranked (heads and quantities logged), labels of `marketplace.attribution`.
 
     examination: P(examined) by place for every surface, relative to the first. The logging policy is the one of the
-    policy's [slate] section: Plackett-Luce (checked against the logged propensities) or perturbed weights; without
-    exploration the log counts as not randomised. Raises ValueError where slates and policy do not fit.
+    policy's [slate] section: Plackett-Luce or perturbed weights, of the values and the logged shadow prices, checked
+    against the logged propensities; without exploration the log counts as not randomised. Raises ValueError where
+    slates and policy do not fit.
     """
     inputs = logged_slates(slates, policy)
     mask = inputs.mask
@@ -116,38 +118,53 @@ def logged_exposure(
         design = PerturbedWeights(exploration.amount, exploration.weights)
         centre = request_weights(policy, inputs.surface, segment)
         _check_draws(slates, design, centre)
-        return of_perturbed(Sweep(policy, inputs.columns, mask=inputs.mask), centre, design, examination)
-    logits = to_numpy(flat(slates, "value")).astype(np.float64) / exploration.amount
-    _check(slates, logits, examination.shape[1])
+        sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(_prices(slates), inputs.mask))
+        order = _shown_order(slates, inputs.mask, examination.shape[1])
+        _check(slates, perturbed_propensity(sweep, centre, design, order), of="the draws' rankings")
+        return of_perturbed(sweep, centre, design, examination)
+    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + _prices(slates)) / exploration.amount
+    position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
+    _check(slates, plackett_luce(logits, position, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
 
 
 def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError where the logged weights are not one of the draws around the policy's own."""
     for name in design.names:
-        step = np.abs(np.log(weights(slates, name) / centre[name])) / design.sigma
-        if not (np.abs(step - 1) <= MOST_GAP).all():
-            worst = int(np.nan_to_num(np.abs(step - 1), nan=np.inf).argmax())
+        logged, spread = weights(slates, name), np.exp(design.sigma * np.array([[-1.0], [1.0]]))
+        gap = np.abs(logged - centre[name] * spread).min(axis=0)
+        if not (gap <= MOST_GAP * design.sigma * np.abs(centre[name])).all():
+            worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
             raise ValueError(
                 f"request {slates['request_id'][worst]}: weight {name!r} was logged as "
-                f"{weights(slates, name)[worst]:g}, which is no draw around {centre[name][worst]:g} with sigma "
+                f"{logged[worst]:g}, which is no draw around {centre[name][worst]:g} with sigma "
                 f"{design.sigma:g}: the log is another policy's, or its segments differ."
             )
 
 
-def _check(slates: pa.Table, logits: np.ndarray, depth: int) -> None:
-    """Raises ValueError where the logged propensities are not those of a plain Plackett-Luce draw."""
+def _prices(slates: pa.Table) -> np.ndarray:
+    """float64 [N]: the shadow prices that took part in the choice; 0 where none were logged."""
+    return np.nan_to_num(logged_column(slates, SHADOW_PRICE, item_offsets(slates)))
+
+
+def _shown_order(slates: pa.Table, mask: np.ndarray, depth: int) -> np.ndarray:
+    """int [R, depth]: the column of the item shown at each place; -1 = none."""
+    column = np.broadcast_to(np.arange(mask.shape[1], dtype=np.float64), mask.shape)[mask]
+    position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
+    return np.nan_to_num(by_position(column, position, offsets, depth=depth), nan=-1.0).astype(np.int64)
+
+
+def _check(slates: pa.Table, expected: np.ndarray, *, of: str) -> None:
+    """Raises ValueError where the logged propensities are not those expected of plain draws by place, [R, K]."""
     position = to_numpy(flat(slates, "position")).astype(np.int64)
-    offsets = item_offsets(slates)
-    expected = plackett_luce(logits, position, offsets, depth=depth)
     logged = to_numpy(flat(slates, "propensity")).astype(np.float64)
-    request = np.repeat(np.arange(len(slates)), np.diff(offsets))
-    shown = position > 0
-    gap = np.abs(logged[shown] / expected[request[shown], position[shown] - 1] - 1)
+    request, shown = request_of_rows(slates), position > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = np.abs(logged[shown] / expected[request[shown], position[shown] - 1] - 1)
     if not (gap <= MOST_GAP).all():
         worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
         name = slates["request_id"][int(request[shown][worst])]
         raise ValueError(
-            f"request {name}: its propensities are not Plackett-Luce of its values (off by {gap[worst]:.2g}): rules, "
+            f"request {name}: its propensities are not {of} of its values (off by {gap[worst]:.2g}): rules, "
             "diversity or another policy changed the slate, so that exposures cannot be told."
         )

@@ -27,18 +27,27 @@ Weightings = Mapping[str, np.ndarray]  # per weight [W], or [W, R]: one for each
 
 
 class Sweep:
-    """R slates of n candidates, columns [R, n], ready for any number of weightings."""
+    """R slates of n candidates, columns [R, n], ready for any number of weightings; `added` [R, n] goes to the values."""
 
-    def __init__(self, policy: ValuePolicy, columns: Columns, *, mask: np.ndarray, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        policy: ValuePolicy,
+        columns: Columns,
+        *,
+        mask: np.ndarray,
+        added: np.ndarray | None = None,
+        threads: int | None = None,
+    ) -> None:
         self.policy, self.mask = policy, mask
+        self._added = added
         self._columns = {name: np.broadcast_to(np.asarray(columns[name]), mask.shape) for name in policy.inputs}
         self._threads = threads or os.cpu_count() or 1
         self._form = linear_form(policy)
         self._features: np.ndarray | None = None
         if self._form is not None:
             features = self._form.of(self._columns, mask=mask)
-            absent = np.where(mask, 0.0, LOWEST)
-            stacked = np.concatenate([np.where(mask, features, 0.0), absent[None]])
+            fixed = np.where(mask, 0.0 if added is None else added, LOWEST)
+            stacked = np.concatenate([np.where(mask, features, 0.0), fixed[None]])
             self._features = stacked.reshape(len(stacked), -1)  # [J + 1, R n]: one product for a block of slates
             if not np.isfinite(features[:, mask]).all():
                 self._features = None
@@ -102,6 +111,8 @@ class Sweep:
         mask = self.mask[requests]
         values = evaluate(self.policy, columns, weights=lifted, mask=mask)
         values = np.broadcast_to(values, (weights.stop - weights.start, *mask.shape))
+        if self._added is not None:
+            values = values + self._added[requests]
         return np.where(mask & np.isfinite(values), values, LOWEST)  # a fresh array
 
     def _each(self, fill: Callable[[slice, slice], None], count: int, rows: int) -> None:

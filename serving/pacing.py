@@ -1,0 +1,72 @@
+"""Merchant exposure as the policy file promises it: shadow prices, learned from the log and used by the next requests.
+
+A price changes with every slate, so that all workers must see the same slates in the same order: that of their arrival
+in the log. One that starts again reads them again, and has the same prices.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.log import SHOWN
+from marketplace.slates import flat, item_offsets, shown, to_numpy
+from serving.manifest import BundleError
+from serving.shelf import Shelf
+from value_model.formula import ValuePolicy
+from value_model.formula.slate_section import ExposureSection
+from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
+
+READ = (*SHOWN, "merchant_id", "value", "page_merchant_id", "policy_version")  # columns of a slate
+
+
+class Pacing:
+    """The shadow prices of one policy over the merchants of one catalogue."""
+
+    def __init__(self, policy: ValuePolicy, section: ExposureSection, shelf: Shelf) -> None:
+        """Raises BundleError for a guarantee to a merchant who sells nothing in the catalogue."""
+        self._version, self._fair, self._shelf = policy.version, section.fair, shelf
+        if unknown := [name for name, _ in section.guaranteed if name not in shelf.merchant_code]:
+            raise BundleError(
+                f"value policy {policy.name!r} guarantees exposure to {unknown}, who sell nothing in the catalogue. "
+                "Correct the merchant ids under slate.exposure, or take them out."
+            )
+        target = np.zeros(len(shelf.merchant_code) + 1)  # the last stands for merchants of other catalogues
+        for name, share in section.guaranteed:
+            target[shelf.merchant_code[name]] = share
+        self._prices = ShadowPrices(target, rate=section.rate, most=section.highest_price)
+
+    @classmethod
+    def of(cls, policy: ValuePolicy, shelf: Shelf) -> Pacing | None:
+        """The pacing that the policy's [slate] section asks for; None = it promises nothing."""
+        section = None if policy.slate is None else policy.slate.exposure
+        return None if section is None else cls(policy, section, shelf)
+
+    def price(self, rows: np.ndarray) -> np.ndarray:
+        """float32 [n]: what is added now to the values of catalogue rows."""
+        return self._prices.worth(self._shelf.merchant[rows]).astype(np.float32)
+
+    def learn(self, slates: pa.Table) -> None:
+        """From the policy's own slates (columns READ, in order of arrival), store pages apart: those show one merchant."""
+        own = pc.and_(pc.equal(slates["policy_version"], self._version), pc.is_null(slates["page_merchant_id"]))
+        slates = slates.filter(own)
+        merchant, value, on_page = self._codes(slates), to_numpy(flat(slates, "value")), shown(slates)
+        for start, stop in pairwise(item_offsets(slates).tolist()):
+            self._observe(merchant[start:stop], value[start:stop], on_page[start:stop])
+
+    def _observe(self, merchant: np.ndarray, value: np.ndarray, on_page: np.ndarray) -> None:
+        target, places = self._prices.target, int(on_page.sum())
+        if self._fair and places:
+            slack, count = 1.0 - self._fair, len(target)
+            target = np.maximum(target, merit_share(value, merchant, merchants=count, k=places, slack=slack))
+        self._prices.observe(merchant[on_page], target=target)
+
+    def _codes(self, slates: pa.Table) -> np.ndarray:
+        """int32 [N]: the merchants of all items."""
+        names = flat(slates, "merchant_id").cast(pa.dictionary(pa.int32(), pa.string()))
+        last = len(self._prices.target) - 1
+        code = np.array([self._shelf.merchant_code.get(name, last) for name in names.dictionary.to_pylist()], np.int32)
+        return code[names.indices.to_numpy(zero_copy_only=False)]
