@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
 from marketplace.slate import Slate
 
-
 SHOWN = ("item_id", "position")  # the columns of a slate that say what was shown
 
 

@@ -72,7 +72,8 @@ class RankingEngine:
         self, parts: Parts, *, store: FeatureStore, log: Log, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.parts, self.store, self.log, self._clock = parts, store, log, clock
-        self.pacing = Pacing.of(parts.valuation.policy, parts.shelf)
+        exposure = parts.valuation.exposure
+        self.pacing = None if exposure is None else Pacing(exposure, parts.shelf, version=parts.versions["policy"])
         self._follower = Follower(
             log, store, since=parts.known_until, every=parts.config.follow_seconds, pacing=self.pacing
         )

@@ -16,7 +16,6 @@ from marketplace.log import SHOWN
 from marketplace.slates import flat, item_offsets, shown, to_numpy
 from serving.manifest import BundleError
 from serving.shelf import Shelf
-from value_model.formula import ValuePolicy
 from value_model.formula.slate_section import ExposureSection
 from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
 
@@ -24,14 +23,14 @@ READ = (*SHOWN, "merchant_id", "value", "page_merchant_id", "policy_version")  #
 
 
 class Pacing:
-    """The shadow prices of one policy over the merchants of one catalogue."""
+    """The shadow prices of one policy, whose slates are logged with `version`, over the merchants of one catalogue."""
 
-    def __init__(self, policy: ValuePolicy, section: ExposureSection, shelf: Shelf) -> None:
+    def __init__(self, section: ExposureSection, shelf: Shelf, *, version: str) -> None:
         """Raises BundleError for a guarantee to a merchant who sells nothing in the catalogue."""
-        self._version, self._fair, self._shelf = policy.version, section.fair, shelf
+        self._version, self._fair, self._shelf = version, section.fair, shelf
         if unknown := [name for name, _ in section.guaranteed if name not in shelf.merchant_code]:
             raise BundleError(
-                f"value policy {policy.name!r} guarantees exposure to {unknown}, who sell nothing in the catalogue. "
+                f"the value policy guarantees exposure to {unknown}, who sell nothing in the catalogue. "
                 "Correct the merchant ids under slate.exposure, or take them out."
             )
         target = np.zeros(len(shelf.merchant_code) + 1)  # the last stands for merchants of other catalogues
@@ -39,18 +38,12 @@ class Pacing:
             target[shelf.merchant_code[name]] = share
         self._prices = ShadowPrices(target, rate=section.rate, most=section.highest_price)
 
-    @classmethod
-    def of(cls, policy: ValuePolicy, shelf: Shelf) -> Pacing | None:
-        """The pacing that the policy's [slate] section asks for; None = it promises nothing."""
-        section = None if policy.slate is None else policy.slate.exposure
-        return None if section is None else cls(policy, section, shelf)
-
     def price(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n]: what is added now to the values of catalogue rows."""
         return self._prices.worth(self._shelf.merchant[rows]).astype(np.float32)
 
     def learn(self, slates: pa.Table) -> None:
-        """From the policy's own slates (columns READ, in order of arrival), store pages apart: those show one merchant."""
+        """From slates (columns READ) of this policy in order of arrival; store pages, of one merchant each, do not count."""
         own = pc.and_(pc.equal(slates["policy_version"], self._version), pc.is_null(slates["page_merchant_id"]))
         slates = slates.filter(own)
         merchant, value, on_page = self._codes(slates), to_numpy(flat(slates, "value")), shown(slates)
@@ -58,10 +51,10 @@ class Pacing:
             self._observe(merchant[start:stop], value[start:stop], on_page[start:stop])
 
     def _observe(self, merchant: np.ndarray, value: np.ndarray, on_page: np.ndarray) -> None:
-        target, places = self._prices.target, int(on_page.sum())
-        if self._fair and places:
+        target = self._prices.target
+        if self._fair:
             slack, count = 1.0 - self._fair, len(target)
-            target = np.maximum(target, merit_share(value, merchant, merchants=count, k=places, slack=slack))
+            target = np.maximum(target, merit_share(value, merchant, merchants=count, k=len(value), slack=slack))
         self._prices.observe(merchant[on_page], target=target)
 
     def _codes(self, slates: pa.Table) -> np.ndarray:

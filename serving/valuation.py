@@ -65,8 +65,8 @@ class Valuation:
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
         self.features = frozenset(numbers.intersection(policy.inputs) - {*MERCHANT_QUANTITIES, *OWN_COLUMNS})
         self._known = {*COMPOSED, *OWN_COLUMNS, *MERCHANT_QUANTITIES, *numbers}
-        paced = policy.slate is not None and policy.slate.exposure is not None
-        self._logged = (*self.quantities, *self.features, *([SHADOW_PRICE] if paced else []))
+        self.exposure = None if policy.slate is None else policy.slate.exposure
+        self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
         self._perturbed = perturbed_weights(policy)
 
     def check(self, heads: tuple[str, ...]) -> None:

@@ -92,7 +92,7 @@ def test_amounts_in_the_values_unit_follow_the_currency() -> None:
         ('guaranteed = { "m12" = 0.05, "shop \\"b\\".eu" = 0.1 }, fair = 0.8, ', "", "sum to 0"),
         ('guaranteed = { "m12" = 0.05, "shop \\"b\\".eu" = 0.1 }', "guaranteed = 0.15", "Make it a table"),
         ("rate = 0.001, ", "", "slate.exposure.rate is missing"),
-        ("highest_price = 0.02", "highest_price = 0.0001", "highest_price of at least that"),
+        ("highest_price = 0.02", "highest_price = 0", "highest_price 0. Fix: Write numbers above 0"),
         ("highest_price = 0.02", "most = 0.02", "unknown field 'most'"),
         ("diversity = {", "diversity = 3 # {", "Make it a table"),
     ],

@@ -158,7 +158,9 @@ def test_shadow_prices_took_part_in_the_choice(logged) -> None:
     drawn, _, curves = logged
     policy = policy_with(PERTURBED)
     offsets, value = item_offsets(drawn), flat(drawn, "value").to_numpy()
-    paced = _with(_ranked(drawn, -value), "numeric", {"utility": value, "quality": 0 * value, "shadow_price": -9 * value}, offsets)
+    paced = _with(
+        _ranked(drawn, -value), "numeric", {"utility": value, "quality": 0 * value, "shadow_price": -9 * value}, offsets
+    )
     inputs = logged_slates(paced, policy)
     looks = examination_of(inputs.surface, np.minimum(4, inputs.mask.sum(axis=1)), curves)
     segment = np.full(len(paced), "")

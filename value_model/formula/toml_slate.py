@@ -81,8 +81,8 @@ def _weights(reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kind
     listed = fields.get("weights", [])
     known = reader.content.get("weights", {})
     perturbed = kind is ExplorationKind.PERTURBED_WEIGHTS
-    wrong = not isinstance(listed, list) or bool(listed) != perturbed or any(name not in tuple(known) for name in listed)
-    if wrong or not len(set(listed)) == len(listed) <= MOST_PERTURBED:
+    named = isinstance(listed, list) and all(name in tuple(known) for name in listed)
+    if not named or bool(listed) != perturbed or not len(set(listed)) == len(listed) <= MOST_PERTURBED:
         fix = (
             f"List at most {MOST_PERTURBED} different weights among {', '.join(known)}."
             if perturbed
@@ -108,9 +108,9 @@ def _exposure(reader: Reader, section: Any) -> ExposureSection | None:
         reason = f"exposure's guaranteed shares and fair sum to {sum(shares):g}."
         reader.complain(path, reason, "Promise shares of 0 or more that sum to more than 0 and at most 1.")
     rate, highest = (reader.number(path, fields, name) for name in ("rate", "highest_price"))
-    if not 0 < rate <= highest:
+    if min(rate, highest) <= 0:
         reason = f"exposure's rate is {rate:g} and its highest_price {highest:g}."
-        reader.complain(path, reason, "Write a rate above 0 and a highest_price of at least that, in the policy's unit.")
+        reader.complain(path, reason, "Write numbers above 0, in the policy's unit.")
     return ExposureSection(rate, highest, guaranteed, fair)
 
 

@@ -27,7 +27,7 @@ Weightings = Mapping[str, np.ndarray]  # per weight [W], or [W, R]: one for each
 
 
 class Sweep:
-    """R slates of n candidates, columns [R, n], ready for any number of weightings; `added` [R, n] goes to the values."""
+    """R slates of n candidates, columns [R, n], ready for any number of weightings; values get `added` [R, n]."""
 
     def __init__(
         self,
