@@ -144,7 +144,7 @@ def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str
 
 def _prices(slates: pa.Table) -> np.ndarray:
     """float64 [N]: the shadow prices that took part in the choice; 0 where none were logged."""
-    return np.nan_to_num(logged_column(slates, SHADOW_PRICE, item_offsets(slates)))
+    return np.nan_to_num(logged_column(slates, SHADOW_PRICE, item_offsets(slates))[0])
 
 
 def _shown_order(slates: pa.Table, mask: np.ndarray, depth: int) -> np.ndarray:

@@ -42,7 +42,8 @@ class Sweep:
         self._added = added
         self._columns = {name: np.broadcast_to(np.asarray(columns[name]), mask.shape) for name in policy.inputs}
         self._threads = threads or os.cpu_count() or 1
-        self._form = linear_form(policy)
+        form = linear_form(policy)
+        self._form = None if form is not None and form.logarithm and added is not None else form
         self._features: np.ndarray | None = None
         if self._form is not None:
             features = self._form.of(self._columns, mask=mask)
