@@ -12,6 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from marketplace.slates import flat, to_numpy
 from value_model.formula.evaluate import pad
 from value_model.tuning.exposure import of_plackett_luce
+from value_model.tuning.from_log import logged_prices
 
 PRIOR = 30.0  # expected clicks that a place of a surface needs before its own rate counts for half
 MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
@@ -67,12 +68,13 @@ def recorded_exposure(
 ) -> np.ndarray | None:
     """float64 [R, n] of SLATE rows as they were recorded; None where their propensities are not Plackett-Luce.
 
-    The recorded value over the temperature is taken as the log-odds u. Propensity p_k = e^u_k / (rest_k + U) tells
-    the odds U of candidates that were considered and are not on record. Without any (U = 0) the whole slate was
-    drawn; with some, only how the items on record were ordered among themselves is known, and exposure is conditional
-    on that they were shown.
+    The recorded value and shadow price over the temperature are taken as the log-odds u. Propensity
+    p_k = e^u_k / (rest_k + U) tells the odds U of candidates that were considered and are not on record. Without any
+    (U = 0) the whole slate was drawn; with some, only how the items on record were ordered among themselves is known,
+    and exposure is conditional on that they were shown.
     """
-    odds = pad(to_numpy(flat(slates, "value")).astype(np.float64) / temperature, mask, absent=ABSENT)
+    worth = to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)
+    odds = pad(worth / temperature, mask, absent=ABSENT)
     position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
     propensity = pad(np.nan_to_num(to_numpy(flat(slates, "propensity")).astype(np.float64)), mask)
     if not (mask & (position > 0)).any():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.defaults import segment_of
 from jobs.wishes import segment_of_requests
@@ -35,7 +36,7 @@ def value_slates(
     merchants = MerchantTable.from_table(dataset.merchants)
     codes = merchants.codes(flat(slates, "merchant_id"))
     quantities = merchants.quantities_at(codes, seconds=microseconds(slates["time"])[request] / 1e6)
-    numeric = {**features, **quantities}
+    numeric = {**features, **quantities, "margin": _margins(dataset, flat(slates, "item_id"))}
     columns = {**numeric, **heads, "price": flat(slates, "price").to_numpy()}
     weights = _weights(dataset, slates, policy)
     value = evaluate_rows(policy, columns, offsets, weights=weights)
@@ -54,6 +55,12 @@ def value_slates(
             slates.column_names.index(name), SLATE.field(name), values.cast(SLATE.field(name).type)
         )
     return slates
+
+
+def _margins(dataset: Dataset, item_ids: pa.Array) -> np.ndarray:
+    """float64 [N]: of the catalogue; NaN where it is not known."""
+    row = pc.index_in(item_ids.cast(pa.string()), dataset.items["item_id"].combine_chunks())
+    return dataset.items["margin"].combine_chunks().take(row).to_numpy(zero_copy_only=False)
 
 
 def _weights(dataset: Dataset, slates: pa.Table, policy: ValuePolicy) -> dict[str, np.ndarray]:

@@ -101,7 +101,9 @@ def build_engine(
     scorer = scorer or _scorer(bundle)
     merchants = MerchantTable.from_table(bundle.catalogue.merchants)
     merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
-    valuation = Valuation(bundle.policy, merchants, merchant=merchant, spec=bundle.encoder.spec)
+    valuation = Valuation(
+        bundle.policy, merchants, merchant=merchant, margin=catalogue.margin, spec=bundle.encoder.spec
+    )
     valuation.check(scorer.heads)
     index = _index(bundle, shelf)
     parts = Parts(

@@ -24,7 +24,7 @@ from value_model.slate_policies.from_policy import perturbed_weights
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
-MERCHANT_QUANTITIES = (*RATES, "newness", "merchant")
+QUANTITIES = (*RATES, "newness", "merchant", "margin")  # known of an item or its merchant, without a model
 OWN_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
 COMPOSED = ("ctcvr", "gmv")
 SHADOWED = "formula."  # before a logged quantity that a feature of other content shares its name with
@@ -52,19 +52,25 @@ class Valued:
 
 
 class Valuation:
-    """One value policy over one catalogue; `merchant` int64 [n_items] are rows of `merchants`.
+    """One value policy over one catalogue; `merchant` int64 [n_items] are rows of `merchants`, `margin` [n_items].
 
     `features`: the numbers of `spec` that the formula reads, as served: of the request, the item, or both.
     """
 
     def __init__(
-        self, policy: ValuePolicy, merchants: MerchantTable, *, merchant: np.ndarray, spec: FeatureSpec
+        self,
+        policy: ValuePolicy,
+        merchants: MerchantTable,
+        *,
+        merchant: np.ndarray,
+        margin: np.ndarray,
+        spec: FeatureSpec,
     ) -> None:
-        self.policy, self._merchants, self._merchant = policy, merchants, merchant
-        self.quantities = tuple(name for name in policy.inputs if name in MERCHANT_QUANTITIES)
+        self.policy, self._merchants, self._merchant, self._margin = policy, merchants, merchant, margin
+        self.quantities = tuple(name for name in policy.inputs if name in QUANTITIES)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
-        self.features = frozenset(numbers.intersection(policy.inputs) - {*MERCHANT_QUANTITIES, *OWN_COLUMNS})
-        self._known = {*COMPOSED, *OWN_COLUMNS, *MERCHANT_QUANTITIES, *numbers}
+        self.features = frozenset(numbers.intersection(policy.inputs) - {*QUANTITIES, *OWN_COLUMNS})
+        self._known = {*COMPOSED, *OWN_COLUMNS, *QUANTITIES, *numbers}
         self.exposure = None if policy.slate is None else policy.slate.exposure
         self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
         self._perturbed = perturbed_weights(policy)
@@ -80,10 +86,10 @@ class Valuation:
             )
 
     def quantities_of(self, rows: np.ndarray, *, time: datetime) -> dict[str, np.ndarray]:
-        """float32 [n]: the merchant quantities that the formula reads, of catalogue rows at `time`."""
+        """float32 [n]: the quantities that the formula reads, of catalogue rows at `time`."""
         if not self.quantities:
             return {}
-        known = self._merchants.quantities(self._merchant[rows], time=time)
+        known = self._merchants.quantities(self._merchant[rows], time=time) | {"margin": self._margin[rows]}
         return {name: known[name].astype(np.float32) for name in self.quantities}
 
     def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None, seed: int) -> Valued:

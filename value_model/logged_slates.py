@@ -44,7 +44,7 @@ def logged_slates(slates: pa.Table, policy: ValuePolicy) -> LoggedSlates:
     NaN was logged where a feature was not known; it counts as logged where the policy says what stands for it.
     """
     offsets = item_offsets(slates)
-    rows = {name: logged_column(slates, name, offsets) for name in policy.inputs}
+    rows = {name: _column(slates, name, offsets) for name in policy.inputs}
     missing = [
         name
         for name, (column, logged) in rows.items()
@@ -60,7 +60,7 @@ def logged_slates(slates: pa.Table, policy: ValuePolicy) -> LoggedSlates:
     return LoggedSlates(columns, mask, to_numpy(slates["surface"].combine_chunks()).astype(str))
 
 
-def logged_column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [N], bool [N]: logged) from the predictions, the slate's own columns or the features as served."""
     counts = np.diff(offsets)
     if name in OWN:

@@ -7,17 +7,20 @@ import pyarrow as pa
 import pytest
 
 from jobs.recorded import examination_curves, recorded_exposure
+from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
 ODDS = np.array([0.3, -0.4, 1.2, 0.0, 0.7])
 LOOKS = np.array([1.0, 0.5, 0.2])
 
 
-def slates(values, positions, propensities):
+def slates(values, positions, propensities, *, prices=()):
     def lists(rows, kind):
         return pa.array(rows, pa.list_(kind))
 
     ids = lists([[f"i{j}" for j in range(len(row))] for row in values], pa.string())
     columns = {"item_id": ids, "value": lists(values, pa.float64()), "position": lists(positions, pa.int32())}
+    numeric = [[(SHADOW_PRICE, prices)] if len(prices) else []] * len(values)
+    columns["numeric"] = pa.array(numeric, pa.map_(pa.string(), pa.list_(pa.float32())))
     return pa.table(columns | {"propensity": lists(propensities, pa.float64())})
 
 
@@ -69,6 +72,14 @@ def test_propensities_of_another_design_are_not_believed(propensity):
     table = slates([ODDS[:3]] * 3, [[1, 2, 3]] * 3, [propensity] * 3)
     rng = np.random.default_rng(0)
     assert recorded_exposure(table, np.ones((3, 3), bool), np.tile(LOOKS, (3, 1)), rng=rng) is None
+
+
+def test_shadow_prices_are_part_of_what_was_drawn_by():
+    shown, prices = (2, 0, 4), np.array([0.5, 0.0, 0.25])
+    table = slates([ODDS[list(shown)] - prices] * 400, [[1, 2, 3]] * 400, [drawn(ODDS, shown)] * 400, prices=prices)
+    mask, looks = np.ones((400, 3), bool), np.tile(LOOKS, (400, 1))
+    found = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0))
+    assert found.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
 
 
 def test_temperature_divides_the_recorded_value():

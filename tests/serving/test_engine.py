@@ -251,6 +251,27 @@ missing = 999
     np.testing.assert_allclose(evaluate(policy, again.columns)[0], expected, rtol=1e-12)
 
 
+def test_a_formula_reads_the_margin_of_the_catalogue(bundle, market):
+    items = bundle.catalogue.items
+    margins = np.where(np.arange(len(items)) % 3 == 0, np.nan, 0.2)
+    column = pa.array(margins, from_pandas=True)
+    known = items.set_column(items.column_names.index("margin"), items.schema.field("margin"), column)
+    policy = parse_policy(to_toml(bundle.policy).replace("w_gmv * gmv", "w_gmv * gmv * margin"))
+    paid = replace(bundle, policy=policy, catalogue=replace(bundle.catalogue, items=known))
+    engine = build_engine(paid, log=MemoryLog())
+    slate = engine.rank(ask(market))
+    row = [engine.parts.shelf.row[name] for name in slate.item_id]
+    np.testing.assert_array_equal(slate.numeric["margin"], margins[row].astype(np.float32))
+    off = bundle.policy.weights_for(surface="home")
+    expected = (
+        off["w_click"] * slate.predictions["ctr"]
+        + off["w_order"] * slate.predictions["ctcvr"]
+        + off["w_gmv"] * slate.predictions["gmv"] * np.nan_to_num(slate.numeric["margin"].astype(float))
+        + slate.merchant_value * off["w_merchant"]
+    )
+    np.testing.assert_allclose(slate.value, expected, rtol=1e-12)
+
+
 def test_the_tensorflow_scorer_ranks_alike(bundle, engine, market):
     twin = build_engine(bundle, log=MemoryLog(), scorer=TensorFlowScorer(bundle.savedmodel))
     a, b = engine.rank(ask(market)), twin.rank(ask(market))

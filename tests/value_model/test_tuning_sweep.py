@@ -56,6 +56,17 @@ def test_products_of_powers_are_ranked_by_their_logarithm_where_it_exists() -> N
     np.testing.assert_allclose(np.take_along_axis(expected, top, axis=2), best, rtol=1e-11)
 
 
+@pytest.mark.parametrize("name", ["default", "funnel_power", "rank_fusion"])
+def test_what_is_added_ranks_with_the_value(name: str) -> None:
+    policy, rng = shipped_policy(name), np.random.default_rng(4)
+    columns, mask = slates(policy, rng, least=0.1)
+    weights, price = weightings(policy, rng), rng.exponential(3.0, mask.shape)
+    top = Sweep(policy, columns, mask=mask, added=price).top(weights, k=3).astype(int)
+    value = evaluate(policy, columns, weights={n: w[:, None, None] for n, w in weights.items()}, mask=mask) + price
+    best = -np.sort(-np.where(mask, value, -np.inf), axis=2)[:, :, :3]
+    np.testing.assert_allclose(np.take_along_axis(value, top, axis=2), best, rtol=1e-11)
+
+
 def test_equal_values_keep_their_order_and_negative_ones_too() -> None:
     value = np.array([[0.0, 2.0, 2.0, -1.0, -1.0, 0.0, -3.0, 2.0]])
     sweep = Sweep(POLICY, {"ctr": value, "gmv": 0 * value, "newness": 0 * value}, mask=np.ones((1, 8), bool))

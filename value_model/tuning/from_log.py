@@ -12,7 +12,7 @@ from marketplace.slates import flat, item_offsets, lists, numeric_features, requ
 from value_model.formula.evaluate import pad
 from value_model.formula.slate_section import ExplorationKind
 from value_model.formula.value_policy import ValuePolicy
-from value_model.logged_slates import LoggedSlates, logged_column, logged_slates
+from value_model.logged_slates import LoggedSlates, logged_slates
 from value_model.policy import LOWEST
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
@@ -118,11 +118,11 @@ def logged_exposure(
         design = PerturbedWeights(exploration.amount, exploration.weights)
         centre = request_weights(policy, inputs.surface, segment)
         _check_draws(slates, design, centre)
-        sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(_prices(slates), inputs.mask))
+        sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(logged_prices(slates), inputs.mask))
         order = _shown_order(slates, inputs.mask, examination.shape[1])
         _check(slates, perturbed_propensity(sweep, centre, design, order), of="the draws' rankings")
         return of_perturbed(sweep, centre, design, examination)
-    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + _prices(slates)) / exploration.amount
+    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.amount
     position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
     _check(slates, plackett_luce(logits, position, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
@@ -142,9 +142,11 @@ def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str
             )
 
 
-def _prices(slates: pa.Table) -> np.ndarray:
+def logged_prices(slates: pa.Table) -> np.ndarray:
     """float64 [N]: the shadow prices that took part in the choice; 0 where none were logged."""
-    return np.nan_to_num(logged_column(slates, SHADOW_PRICE, item_offsets(slates))[0])
+    logged, prices = numeric_features(slates, SHADOW_PRICE), np.zeros(item_offsets(slates)[-1])
+    prices[np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))] = to_numpy(logged.values)
+    return prices
 
 
 def _shown_order(slates: pa.Table, mask: np.ndarray, depth: int) -> np.ndarray:
