@@ -1,7 +1,8 @@
 """trivago as served: do weightings of the value formula rank better than any single objective, on held-out views?
 
 The heads (position unknown; stopped and calibrated on the validation period) are valued by two formulas, a sum in EUR
-and a product of powers. Both are swept; the front is the weightings that no other beats on the validation views in all of
+and a product of powers. Both are swept; the front is the weightings that no other beats on the validation views in all
+three of
 
     click, order (number) and value (EUR) per view = mean over views of
         sum over items of what happened to the item in the view / log2(1 + its place), first 10 places
