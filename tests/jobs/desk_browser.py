@@ -23,6 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 DRIVER = shutil.which("chromedriver")
 QUIET = ("disable-background-networking", "disable-component-update", "disable-sync", "disable-quic", "no-first-run")
 PATIENCE = 120  # seconds
+DOTS = ".scatterlayer .trace:first-child .points path"  # of the front
 
 
 @contextmanager
@@ -96,11 +97,18 @@ class Looking:
         return self.one(css).get_attribute("innerHTML")
 
     def until(self, found):
+        """What it answers once it is true; elements that are drawn anew meanwhile are looked for again."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
         end = time.monotonic() + PATIENCE
-        while not (answer := found()):
-            assert time.monotonic() < end, "nothing came"
+        while time.monotonic() < end:
+            try:
+                if answer := found():
+                    return answer
+            except StaleElementReferenceException:
+                pass
             time.sleep(0.05)
-        return answer
+        raise AssertionError("nothing came")
 
     def actions(self):
         from selenium.webdriver import ActionChains
@@ -141,14 +149,20 @@ class Looking:
 def searched_and_loaded(looking: Looking, *, scope: str, picture: str) -> None:
     """The open tab is searched, and its front's last point clicked until the point's weights are on the sliders."""
     looking.click("button.desk-search")
-    dots = looking.until(lambda: looking.all(".scatterlayer .trace:first-child .points path")[1:])
     looking.until(lambda: "guardrail" in looking.html(".desk-prices"))
-    assert looking.named(".legendtext", "front").text == f"front: {scope}"
+    looking.until(lambda: [e.text for e in looking.all(".legendtext")][:1] == [f"front: {scope}"])
+    looking.until(lambda: len(looking.all(DOTS)) > 1)
     weights = ("w_click", "w_order", "w_gmv", "w_merchant", "w_quality", "w_new")
     before = [looking.readout(name) for name in weights]
     looking.picture(picture, "button.desk-search")
-    looking.actions().move_to_element(looking.seen(dots[-1])).pause(0.5).click().perform()
-    looking.until(lambda: [looking.readout(name) for name in weights] != before)
+
+    def clicked():
+        dot = looking.seen(looking.all(DOTS)[-1])
+        looking.actions().move_to_element_with_offset(dot, 3, 0).move_to_element(dot).pause(0.5).click().perform()
+        time.sleep(1)
+        return [looking.readout(name) for name in weights] != before
+
+    looking.until(clicked)  # a busy page may miss a click: it is told of the point only once it has seen the pointer
 
 
 def dragged_and_saved(looking: Looking, run: Path, pictures: tuple[str, str]) -> None:

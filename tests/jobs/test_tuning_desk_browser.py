@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from desk_browser import NOTEBOOK, Looking, dragged_and_saved, searched_and_loaded, served
+from desk_browser import DOTS, NOTEBOOK, Looking, dragged_and_saved, searched_and_loaded, served
 
 from jobs.tuning_desk import Desk, material_of_run
 from value_model.formula import load_policy
@@ -44,7 +44,7 @@ def test_a_surface_has_its_own_tab_and_its_own_front(looking):
     looking.seen(looking.named(".desk-tabs .lm-TabBar-tab", "search")).click()
     looking.until(lambda: looking.html(".desk-slates").count("<b>search") == 3)
     looking.until(lambda: "Nothing was searched yet: surface search" in looking.html(".desk-prices"))
-    assert looking.all(".scatterlayer .trace .points path") == []
+    looking.until(lambda: looking.all(DOTS) == [])
     before = looking.html(".desk-slates")
     looking.drag("w_order", 40)
     looking.until(lambda: looking.html(".desk-slates") != before)
