@@ -36,7 +36,11 @@ REQUEST_FIELDS = (
     _field("query", pa.string(), "search text, on the search surface", nullable=True),
     _field("page_merchant_id", ID, "the merchant whose store page it is", nullable=True),
     _field("page_item_id", ID, "the item whose product page it is", nullable=True),
-    _field("context", pa.map_(pa.string(), pa.string()), "what else was known of the request: country, device, city"),
+    _field(
+        "context",
+        pa.map_(pa.string(), pa.string()),
+        "what else was known of the request: country, device, city; the service adds seed, k, considered and segment",
+    ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiment that the request took part in", nullable=True),
     _field("variant", ID, "arm of that experiment", nullable=True),
@@ -46,11 +50,16 @@ REQUEST_FIELDS = (
     _field("calibrator_version", ID, "content hash of the calibrators"),
     _field("policy_version", ID, "content hash of the value policy"),
     _field("feature_spec_version", ID, "content hash of the feature definitions"),
-    _field("weights", pa.map_(pa.string(), pa.float64()), "the value formula's weights as applied to this request"),
+    _field(
+        "weights",
+        pa.map_(pa.string(), pa.float64()),
+        "the value formula's weights as applied: the request's draw of them",
+    ),
     _field(
         "numeric",
         pa.map_(pa.string(), pa.list_(pa.float32())),
-        "numeric features as served: length 1 (request) or n (item, cross)",
+        "numeric features as served: length 1 (request) or n (item, cross); beside them the merchant quantities that "
+        "the formula read, and shadow_price: what a promise of exposure added to the values",
     ),
     _field(
         "categorical",

@@ -3,8 +3,8 @@
     store(user) -> query tower -> retriever -> store(items) -> scorer -> formula (+ merchant) -> policy
         -> Slate -> log.append -> answer
 
-The answer is a function of the bundle, the request, its seed and what the store knows; everything that it was
-computed from is in the slate.
+The answer is a function of the bundle, the request, its seed, and what the store and the merchants' shadow prices
+learned from the log; everything that it was computed from is in the slate.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Pacing:
         return self._prices.worth(self._shelf.merchant[rows]).astype(np.float32)
 
     def learn(self, slates: pa.Table) -> None:
-        """From slates (columns READ) of this policy in order of arrival; store pages, of one merchant, do not count."""
+        """From this policy's slates (columns READ, in order of arrival); store pages, of one merchant, do not count."""
         own = pc.and_(pc.equal(slates["policy_version"], self._version), pc.is_null(slates["page_merchant_id"]))
         slates = slates.filter(own)
         merchant, value, on_page = self._codes(slates), to_numpy(flat(slates, "value")), shown(slates)

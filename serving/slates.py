@@ -60,12 +60,7 @@ def build_slate(
     found, valued, rows = judged.found, judged.valued, judged.found.rows
     numeric = numeric_features(judged.numbers, known.spec)
     position, propensity = places(chosen, len(rows))
-    told = {
-        SEED: str(seed_of(request)),
-        PLACES: str(request.k),
-        CONSIDERED: str(considered),
-        SEGMENT: segment,
-    }
+    told = {SEED: str(seed_of(request)), PLACES: str(request.k), CONSIDERED: str(considered), SEGMENT: segment}
     return Slate(
         request_id=request.request_id,
         time=request.time,

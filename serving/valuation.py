@@ -97,11 +97,11 @@ class Valuation:
 
         A policy without an expression `merchant_value` says nothing of it: 0.
         """
-        weights, price = self.policy.weights_for(surface=surface, segment=segment), columns.get(SHADOW_PRICE)
+        weights = self.policy.weights_for(surface=surface, segment=segment)
         if self._perturbed is not None:
             return self._drawn(columns, self._perturbed, weights, seed)
         named = evaluate_all(self.policy, columns, weights=weights)
-        value = named[self.policy.result]
+        value, price = named[self.policy.result], columns.get(SHADOW_PRICE)
         ranked = value if price is None else value + price
         return Valued(value, named.get("merchant_value", np.zeros_like(value)), weights, ranked)
 
@@ -111,11 +111,10 @@ class Valuation:
         named = evaluate_all(self.policy, columns, weights=perturbed.grid(weights))
         draw = perturbed.draw(np.random.default_rng(seed))
         shape = (perturbed.draws, len(columns["price"]))
-        value, merchant_value = (
-            np.broadcast_to(named.get(name, 0.0), shape) for name in (self.policy.result, "merchant_value")
-        )
-        ranked = value + columns.get(SHADOW_PRICE, 0.0)
-        return Valued(value[draw], merchant_value[draw], perturbed.weights(weights, draw), ranked, draw)
+        values = np.broadcast_to(named[self.policy.result], shape)
+        merchant_value = np.broadcast_to(named.get("merchant_value", 0.0), shape)[draw].copy()
+        ranked = values + columns.get(SHADOW_PRICE, 0.0)
+        return Valued(values[draw].copy(), merchant_value, perturbed.weights(weights, draw), ranked, draw)
 
     def columns(self, slate: Slate) -> dict[str, np.ndarray]:
         """What the formula read, and the shadow prices, from a slate as it was logged."""

@@ -128,6 +128,8 @@ def test_what_a_follower_reads_has_the_schemas_types(log):
     for name in ("r", "s"):
         assert log.feedback_after(0)[0].schema.equals(FEEDBACK, check_metadata=True)
         assert log.shown_after(0)[0].schema.equals(log.slates().select(["item_id", "position"]).schema)
+        more = ["value", "policy_version", "merchant_id", "page_merchant_id"]
+        assert log.shown_after(0, columns=more)[0].equals(log.slates().select(more))
         log.append(make_slate(name))
         log.append_feedback(make_feedback((name, name, "click", "a", 0, None)))
 

@@ -96,6 +96,28 @@ def test_a_process_does_not_read_its_own_slates_back(log):
     assert told.shown == ["a", "b", "c"]
 
 
+def test_prices_are_learned_from_every_slate_once_in_order_of_arrival(log):
+    """One's own slates among others': a price depends on the order, so that nobody may begin with its own."""
+
+    class Prices:
+        def __init__(self):
+            self.learned = []
+
+        def learn(self, slates):
+            self.learned += slates["value"].to_pylist()
+
+    told, pacing = Told(), Prices()
+    follower = Follower(log, told, since=START, every=0.0, pacing=pacing)
+    for name, items in (("other", "a"), ("own", "bc"), ("another", "def")):
+        log.append(slate(name, items=tuple(items)))
+        if name == "own":
+            follower.logged(slate(name, items=tuple(items)))
+    follower.follow()
+    follower.follow()
+    assert told.shown == list("abcdef")
+    assert pacing.learned == [[0], [0, -1], [0, -1, -2]]
+
+
 def test_two_services_on_one_log_know_the_same(tmp_path):
     mine, theirs = SqliteLog(tmp_path / "log.sqlite"), SqliteLog(tmp_path / "log.sqlite")
     a, b = Told(), Told()

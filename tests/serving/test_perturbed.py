@@ -17,7 +17,7 @@ from marketplace.slate import table_to_slates
 from marketplace.slates import context, to_numpy
 from serving.bundle import build_engine, load_bundle
 from serving.replay import replay
-from value_model.formula import evaluate
+from value_model.formula import Override, evaluate
 from value_model.formula.slate_section import ExplorationKind, ExplorationSection, ExposureSection, SlateSection
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.tuning import evidence_from_log
@@ -117,23 +117,22 @@ def test_a_replay_gives_the_same_bits(bundle, market, section, shortlist):
 
 
 def test_a_segments_own_weights_are_drawn_around_and_replayed(bundle, market):
-    policy = bundle.policy
-    own = replace(policy.weight["w_click"], segment=policy.weight["w_click"].surface[:0])
-    segments = {row["segment"] for row in market.dataset.users.to_pylist()} - {None}
-    from value_model.formula import Override
-
-    own = replace(own, segment=tuple(Override(name, 0.3 + 0.1 * i) for i, name in enumerate(sorted(segments))))
-    weights = tuple(own if weight.name == "w_click" else weight for weight in policy.weights)
-    engine = engine_of(replace(bundle, policy=replace(policy, weights=weights)), PERTURBED)
+    segments = sorted({row["segment"] for row in market.dataset.users.to_pylist()} - {None})
+    overrides = tuple(Override(name, 0.3 + 0.1 * i) for i, name in enumerate(segments))
+    weights = [replace(w, segment=overrides) if w.name == "w_click" else w for w in bundle.policy.weights]
+    engine = engine_of(replace(bundle, policy=replace(bundle.policy, weights=tuple(weights))), PERTURBED)
     users = list(dict.fromkeys(market.dataset.feedback["user_id"].to_pylist()))[:12]
     slates = [engine.rank(ask(market, request_id=user, user_id=user)) for user in users]
     assert len({slate.context["segment"] for slate in slates}) > 1
-    assert all(replay(engine.parts, slate).same for slate in slates)
+    for slate in slates:
+        centre = next(override.value for override in overrides if override.key == slate.context["segment"])
+        assert abs(np.log(slate.weights["w_click"] / centre)) == pytest.approx(SIGMA)
+        assert replay(engine.parts, slate).same
 
 
 @pytest.mark.parametrize("section", [PERTURBED, PACED])
 def test_the_log_of_the_service_is_evidence(bundle, market, section):
-    """Exposures told from the log are those with which the service shows items: each has its mean 1 / P in the log."""
+    """Exposures told from the log are those with which the service shows items."""
     engine = engine_of(bundle, section, follow_seconds=0.0)
     users = sorted(set(market.dataset.feedback["user_id"].to_pylist()))
     rng = np.random.default_rng(5)
@@ -151,7 +150,7 @@ def test_the_log_of_the_service_is_evidence(bundle, market, section):
     assert len(evidence) == 300
     assert evidence.feedback["click"].sum() > 100
     assert evidence.exposure.sum(axis=1) == pytest.approx(evidence.examination.sum(axis=1))
-    # Where a shown item surely stood there the exposure is its look; on the whole both add up alike.
+    # E[look / exposure] = 1 for every item that may be shown: a slate's sum is as many as there are, on average.
     credit = evidence.looked / np.where(evidence.exposure > 0, evidence.exposure, 1.0)
     expected = (evidence.exposure > 0).sum(axis=1)
     error = credit.sum(axis=1).std() / np.sqrt(300)
