@@ -1,6 +1,7 @@
 """Who ranked a log, and what its design says of exposure: weights' draws counted out, rules and strangers refused."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,21 @@ def ranked(inputs, weights):
     return np.argsort(np.argsort(-value, axis=1, kind="stable"), axis=1) + 1
 
 
+def propensities(inputs, centre, place):
+    """float64 [R, n]: of all draws that agree on the items above, the share that agrees here too; NaN = not shown."""
+    shown = inputs.mask & (place <= SHOWN)
+    agree = {k: np.zeros(len(place)) for k in range(SHOWN + 1)}
+    for signs in product((-1, 1), repeat=len(VARIED)):
+        drawn = ranked(inputs, centre | {n: centre[n] * np.exp(SIGMA * s) for n, s in zip(VARIED, signs, strict=True)})
+        for k in agree:
+            agree[k] += ((drawn == place) | ~shown | (place > k)).all(axis=1)
+    found = np.full(place.shape, np.nan)
+    for k in range(1, SHOWN + 1):
+        here = shown & (place == k)
+        found[here] = np.broadcast_to((agree[k] / agree[k - 1])[:, None], place.shape)[here]
+    return found
+
+
 @pytest.fixture(scope="module")
 def perturbed(run_folder):
     """(data set, its held-out slates as a service that perturbs weights would have logged them, centre weights)."""
@@ -46,6 +62,8 @@ def perturbed(run_folder):
     place = ranked(inputs, drawn)
     position = np.where(place <= SHOWN, place, 0)[inputs.mask]
     slates = with_column(slates, "position", _list(position, item_offsets(slates)))
+    propensity = propensities(inputs, centre, place)[inputs.mask]
+    slates = with_column(slates, "propensity", _list(propensity, item_offsets(slates)))
     slates = with_column(slates, "weights", _map_of_scalars(drawn))
     slates = with_column(slates, "policy_version", pa.array([POLICY.version] * len(slates)).dictionary_encode())
     return replace(dataset, slates=slates), slates, centre
