@@ -87,7 +87,8 @@ class Looking:
         return self.driver.find_elements("css selector", css)
 
     def one(self, css):
-        return self.until(lambda: next(iter(self.all(css)), None))
+        """The one that is seen: a tab that was left keeps its widgets for a moment."""
+        return self.until(lambda: next((e for e in self.all(css) if e.is_displayed()), None))
 
     def named(self, css, text):
         """The element whose text begins so."""
@@ -119,7 +120,10 @@ class Looking:
         self.seen(self.one(css)).click()
 
     def unfold(self, title):
-        self.seen(self.named(".desk-more .jupyter-widget-Collapse-header", title)).click()
+        """Open a part of the page, if it is not."""
+        part = self.named(".desk-more .jupyter-widget-Collapse", title)
+        if "jupyter-widget-Collapse-open" not in part.get_attribute("class"):
+            self.seen(part.find_element("css selector", ".jupyter-widget-Collapse-header")).click()
 
     def drag(self, weight, pixels):
         handle = self.seen(self.one(f".desk-{weight} .noUi-handle"))
@@ -148,6 +152,7 @@ class Looking:
 
 def searched_and_loaded(looking: Looking, *, scope: str, picture: str) -> None:
     """The open tab is searched, and its front's last point clicked until the point's weights are on the sliders."""
+    looking.unfold("Pareto front")
     looking.click("button.desk-search")
     looking.until(lambda: "guardrail" in looking.html(".desk-prices"))
     looking.until(lambda: [e.text for e in looking.all(".legendtext")][:1] == [f"front: {scope}"])

@@ -36,13 +36,13 @@ def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, c
 
 
 def test_a_point_of_the_front_is_clicked_and_loaded(looking):
-    looking.unfold("Pareto front")
     searched_and_loaded(looking, scope="everywhere", picture="tuning_front")
 
 
 def test_a_surface_has_its_own_tab_and_its_own_front(looking):
     looking.seen(looking.named(".desk-tabs .lm-TabBar-tab", "search")).click()
     looking.until(lambda: looking.html(".desk-slates").count("<b>search") == 3)
+    looking.unfold("Pareto front")
     looking.until(lambda: "Nothing was searched yet: surface search" in looking.html(".desk-prices"))
     looking.until(lambda: looking.all(DOTS) == [])
     before = looking.html(".desk-slates")

@@ -45,7 +45,6 @@ def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, c
 
 
 def test_a_point_of_the_front_is_clicked_and_loaded(looking):
-    looking.unfold("Pareto front")
     searched_and_loaded(looking, scope="everywhere", picture="tuning_lab_front")
 
 
