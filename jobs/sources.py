@@ -8,15 +8,16 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from jobs.wishes import segment_of_feedback
+from jobs.wishes import segment_of_feedback, segment_of_requests
 from marketplace.dataset import Dataset
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend, ScoringSource
 from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
-from retrieval.interactions import Interactions, interactions
+from retrieval.interactions import Interactions, impressions, interactions
 from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
+from retrieval.rebuys import Rebuys
 from retrieval.repeats import Repeats
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import CandidateSource
@@ -32,16 +33,26 @@ class Learning(ScoringSource, Protocol):
 
 
 class Counting:
-    """The sources that learn by counting, and can be advanced: popularity by segment, the shopper's own repeats, and
-    co-visits where lists were recorded, or the shopper's categories where only purchases were: a basket of a weekly
-    shopping trip goes together by habit, not by intent."""
+    """The sources that learn by counting, and can be advanced: popularity by segment and the shopper's own repeats.
+
+    Where lists were recorded, co-visits; where only purchases were, the shopper's categories and what is bought again:
+    a basket of a weekly shopping trip goes together by habit, not by intent. Where requests are grouped by context,
+    such as a city, also what the group's lists showed: most of what is wanted there was never touched before.
+    """
 
     def __init__(self, dataset: Dataset, *, segment: str) -> None:
         self._dataset = dataset
         self._segment = segment_of_feedback(dataset, segment)
         n_items = len(dataset.items)
         self._learning: list[Learning] = [Popularity(n_items), Repeats(n_items)]
-        self._learning.append(CoVisits(n_items) if dataset.has_impressions else Affinity(categories(dataset)))
+        if dataset.has_impressions:
+            self._learning.append(CoVisits(n_items))
+        else:
+            self._learning += [Affinity(categories(dataset)), Rebuys(n_items)]
+        self._shown: Popularity | None = None
+        if dataset.has_impressions and not segment.startswith("user_"):
+            self._asked_for = pa.array(segment_of_requests(dataset, dataset.slates, segment))
+            self._shown = Popularity(n_items, half_life_days=30.0, prior=0.5, name="shown")
         self._until: int | None = None
 
     def advance(self, until: int) -> Counting:
@@ -49,17 +60,26 @@ class Counting:
         events = self._events(until)
         for source in self._learning:
             source.update(events)
+        if self._shown is not None:
+            self._shown.update(self._impressions(until))
         self._until = until
         return self
 
     @property
     def sources(self) -> list[CandidateSource]:
-        return list(self._learning)
+        return [*self._learning, *([] if self._shown is None else [self._shown])]
 
     def _events(self, until: int) -> Interactions:
         items = self._dataset.items["item_id"]
         return interactions(
             self._dataset.feedback, item_ids=items, since=self._until, until=until, segment=self._segment
+        )
+
+    def _impressions(self, until: int) -> Interactions:
+        """Every item shown, whatever its place."""
+        items, slates = self._dataset.items["item_id"], self._dataset.slates
+        return impressions(
+            slates, item_ids=items, since=self._until, until=until, segment=self._asked_for, weight=1.0, discount=0.0
         )
 
 

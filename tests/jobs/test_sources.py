@@ -1,0 +1,48 @@
+"""The candidate sources of a run: which there are, and that what a group's lists showed is counted up to the cut."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.sources import Counting
+from jobs.wishes import segment_of_requests
+from marketplace.simulator import SimulatorConfig, simulate
+from marketplace.splits import microseconds
+from retrieval.source import Query
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    small = replace(SimulatorConfig.small(), requests=300, users=80, items=200, merchants=20)
+    return simulate(small, np.random.default_rng(5)).dataset
+
+
+def names(dataset, segment):
+    return [source.name for source in Counting(dataset, segment=segment).sources]
+
+
+def test_what_was_recorded_decides_which_sources_there_are(dataset):
+    assert names(dataset, "user_segment") == ["popularity", "repeats", "covisits"]
+    assert names(dataset, "city") == ["popularity", "repeats", "covisits", "shown"]
+    purchases = replace(dataset, slates=dataset.slates.slice(0, 0))
+    assert names(purchases, "user_segment") == ["popularity", "repeats", "affinity", "rebuys"]
+
+
+def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
+    time, city = microseconds(dataset.slates["time"]), segment_of_requests(dataset, dataset.slates, "city")
+    cut = int(np.median(time))
+    shown = Counting(dataset, segment="city").advance(int(time[60])).advance(cut).sources[-1]
+    rows = dict(zip(dataset.items["item_id"].to_pylist(), range(len(dataset.items)), strict=True))
+    seen = Counter()
+    name = Counter(city[time < cut].tolist()).most_common(1)[0][0]
+    for slate, when, where in zip(dataset.slates.select(["item_id", "position"]).to_pylist(), time, city, strict=True):
+        places = zip(slate["item_id"], slate["position"], strict=True)
+        seen.update(rows[item] for item, place in places if place > 0 and when < cut and where == name)
+    found, _ = shown.propose(Query("u", name, np.empty(0, np.int32)), k=len(rows))
+    assert set(seen) <= set(found.tolist())
+    elsewhere = Query("u", "nowhere", np.empty(0, np.int32))
+    best, often = found[:10].tolist(), [seen[item] for item in found[:10].tolist()]
+    assert min(often) >= 1
+    assert best != shown.propose(elsewhere, k=10)[0].tolist()
