@@ -11,3 +11,19 @@ def bundle_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles") / "first"
     export_bundle(trained_market(), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_folder):
+    """That bundle, loaded."""
+    from serving.bundle import load_bundle
+
+    return load_bundle(bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def market():
+    """What the bundle was exported from."""
+    from market import trained_market
+
+    return trained_market()

@@ -3,12 +3,11 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from market import trained_market
 from test_engine import DRAWN, RULED, ask, with_slate
 
 from marketplace.memory_log import MemoryLog
 from serving.answers import slate_answer
-from serving.bundle import build_engine, load_bundle
+from serving.bundle import build_engine
 from serving.choosing import Occasion, earliest
 from serving.replay import replay
 from serving.slates import considered
@@ -19,16 +18,6 @@ from value_model.formula.slate_section import (
     ExplorationSection,
     SlateSection,
 )
-
-
-@pytest.fixture(scope="module")
-def bundle(bundle_folder):
-    return load_bundle(bundle_folder)
-
-
-@pytest.fixture(scope="module")
-def market():
-    return trained_market()
 
 
 def shown(slate):

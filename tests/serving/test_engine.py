@@ -4,7 +4,6 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from market import trained_market
 
 from features.keras2 import tensorflow as tf
 from features.served import served
@@ -14,7 +13,7 @@ from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import slates_to_table, table_to_slates
 from marketplace.sqlite_log import SqliteLog
-from serving.bundle import build_engine, load_bundle
+from serving.bundle import build_engine
 from serving.export_savedmodel import quantities, value_call
 from serving.parity import difference
 from serving.replay import NotReplayable, replay
@@ -42,19 +41,9 @@ RULED = SlateSection(
 )
 
 
-@pytest.fixture(scope="module")
-def bundle(bundle_folder):
-    return load_bundle(bundle_folder)
-
-
 @pytest.fixture
 def engine(bundle):
     return build_engine(bundle, log=MemoryLog())
-
-
-@pytest.fixture(scope="module")
-def market():
-    return trained_market()
 
 
 def with_slate(bundle, section, *, shortlist=100):

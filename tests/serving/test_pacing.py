@@ -5,14 +5,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from market import trained_market
 from test_engine import ask, with_slate
 
 from marketplace.attribution import attribute
 from marketplace.memory_log import MemoryLog
 from marketplace.slate import table_to_slates
 from marketplace.sqlite_log import SqliteLog
-from serving.bundle import build_engine, load_bundle
+from serving.bundle import build_engine
 from serving.manifest import BundleError
 from serving.replay import replay
 from value_model.formula.slate_section import ExplorationKind, ExplorationSection, ExposureSection, SlateSection
@@ -21,16 +20,6 @@ from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.tuning import evidence_from_log
 
 LUCE = ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05)
-
-
-@pytest.fixture(scope="module")
-def bundle(bundle_folder):
-    return load_bundle(bundle_folder)
-
-
-@pytest.fixture(scope="module")
-def market():
-    return trained_market()
 
 
 def engine_of(bundle, section, *, log=None):

@@ -7,7 +7,6 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from market import trained_market
 from test_engine import ALL_SURFACES, RULED, ask, with_slate
 
 from marketplace.attribution import attribute
@@ -15,7 +14,7 @@ from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import table_to_slates
 from marketplace.slates import context, to_numpy
-from serving.bundle import build_engine, load_bundle
+from serving.bundle import build_engine
 from serving.replay import replay
 from value_model.formula import Override, evaluate
 from value_model.formula.slate_section import ExplorationKind, ExplorationSection, ExposureSection, SlateSection
@@ -27,16 +26,6 @@ PERTURBED = SlateSection(exploration=ExplorationSection(ExplorationKind.PERTURBE
 CAPPED = replace(RULED, exploration=PERTURBED.exploration)
 PACED = replace(PERTURBED, exposure=ExposureSection(rate=0.05, highest_price=0.5, fair=0.9))
 CURVES = {surface: 0.9 ** np.arange(10) for surface in ALL_SURFACES}
-
-
-@pytest.fixture(scope="module")
-def bundle(bundle_folder):
-    return load_bundle(bundle_folder)
-
-
-@pytest.fixture(scope="module")
-def market():
-    return trained_market()
 
 
 def engine_of(bundle, section, *, shortlist=100, follow_seconds=1e9):
