@@ -114,7 +114,9 @@ class Sweep:
         values = np.broadcast_to(values, (weights.stop - weights.start, *mask.shape))
         if self._added is not None:
             values = values + self._added[requests]
-        return np.where(mask & np.isfinite(values), values, LOWEST)  # a fresh array
+        fresh = np.where(mask & np.isfinite(values), values, LOWEST)
+        fresh += 0.0  # -0 becomes 0, which a matrix product gives by itself
+        return fresh
 
     def _each(self, fill: Callable[[slice, slice], None], count: int, rows: int) -> None:
         """Run `fill` over blocks of weightings and requests."""
@@ -139,14 +141,13 @@ def _count(weightings: Weightings) -> int:
 def _best(values: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k highest along the last axis, highest first, the earlier one first among equals.
 
-    `values` are spent: a fresh, contiguous array.
+    `values` are spent: a fresh, contiguous array without -0, whose bits rank below 0.
     """
     bits = max(1, int(values.shape[-1] - 1).bit_length())
     full = np.int64((1 << bits) - 1)
     raw = values.view(np.int64)
     columns = np.arange(values.shape[-1])
     # A larger number in the low bits raises a positive value and lowers a negative one: hence the flip by sign.
-    values += 0.0  # -0 becomes 0
     positive = values.min(initial=0.0) >= 0
     np.bitwise_and(raw, ~full, out=raw)
     np.bitwise_or(raw, columns ^ (full if positive else ~(raw >> 63) & full), out=raw)
