@@ -107,6 +107,7 @@ def print_next(folder: Path) -> None:
     for line in (
         f"value-model evaluate {folder}        # {folder}/evaluation/report.html",
         f"value-model tune {folder}            # {folder}/tuning/report.html",
+        f"voila notebooks/2_tune_the_value.ipynb             # sliders; VALUE_MODEL_RUN={folder}",
         f"value-model recommend {folder} --surface product_page",
         f"value-model serve {folder} --port 8080",
         f"value-model join-feedback {folder}/log.sqlite --out rows.parquet",

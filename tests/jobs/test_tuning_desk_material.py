@@ -11,7 +11,7 @@ from jobs.data import kept, market
 from jobs.defaults import policy_of
 from jobs.run_evidence import evidence_of, labelled
 from jobs.run_folder import RunFolder
-from jobs.tuning_desk import Desk, material_of_run
+from jobs.tuning_desk import Desk, material_of_run, open_desk
 from marketplace.schema import SLATE
 from value_model.tuning import Estimator
 
@@ -64,3 +64,17 @@ def test_without_recorded_lists_the_heads_speak_alone(material, run_folder):
     assert view.prediction.estimator is Estimator.DIRECT
     assert view.prediction["ctr"].proposed.value > view.prediction["ctr"].now.value
     assert view.moved.places > 0
+
+
+def test_a_relative_run_is_found_from_where_the_server_started_and_from_the_notebooks_folder(
+    run_folder, tmp_path, monkeypatch
+):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "runs").symlink_to(run_folder.parent)
+    named = {"VALUE_MODEL_RUN": f"runs/{run_folder.name}"}
+    for cwd in (tmp_path, tmp_path / "notebooks"):
+        monkeypatch.chdir(cwd)
+        assert open_desk(environment=named).material.name.startswith(run_folder.name)
+    assert open_desk(environment={"VALUE_MODEL_RUN": str(run_folder)}).material.name.startswith(run_folder.name)
+    with pytest.raises(ValueError, match=r"runs/gone is not a run.*value-model run --out"):
+        open_desk(environment={"VALUE_MODEL_RUN": "runs/gone"})
