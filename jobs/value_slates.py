@@ -17,6 +17,7 @@ from marketplace.splits import microseconds
 from value_model.formula import ValuePolicy, evaluate_rows
 from value_model.formula.evaluate import evaluate_all
 from value_model.merchant import MerchantTable
+from value_model.tuning.scoring import request_weights
 
 
 def value_slates(
@@ -38,7 +39,8 @@ def value_slates(
     quantities = merchants.quantities_at(codes, seconds=microseconds(slates["time"])[request] / 1e6)
     numeric = {**features, **quantities, "margin": _margins(dataset, flat(slates, "item_id"))}
     columns = {**numeric, **heads, "price": flat(slates, "price").to_numpy()}
-    weights = _weights(dataset, slates, policy)
+    surface = slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)
+    weights = request_weights(policy, surface, segment_of_requests(dataset, slates, segment_of(dataset)))
     value = evaluate_rows(policy, columns, offsets, weights=weights)
     by_row = {name: weight[request] for name, weight in weights.items()}
     named = {} if policy.slate_relative else evaluate_all(policy, columns, weights=by_row)
@@ -61,15 +63,6 @@ def _margins(dataset: Dataset, item_ids: pa.Array) -> np.ndarray:
     """float64 [N]: of the catalogue; NaN where it is not known."""
     row = pc.index_in(item_ids.cast(pa.string()), dataset.items["item_id"].combine_chunks())
     return dataset.items["margin"].combine_chunks().take(row).to_numpy(zero_copy_only=False)
-
-
-def _weights(dataset: Dataset, slates: pa.Table, policy: ValuePolicy) -> dict[str, np.ndarray]:
-    """[R] each: the policy's weights for each request's surface and segment."""
-    surface = slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)
-    segment = segment_of_requests(dataset, slates, segment_of(dataset))
-    kinds, kind = np.unique(np.stack([surface, segment]).astype(str), axis=1, return_inverse=True)
-    applied = [policy.weights_for(surface=name, segment=group) for name, group in kinds.T.tolist()]
-    return {name: np.array([row[name] for row in applied])[kind.ravel()] for name in policy.weight}
 
 
 def _map(columns: Mapping[str, np.ndarray], offsets: np.ndarray, values: pa.DataType) -> pa.MapArray:

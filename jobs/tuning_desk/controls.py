@@ -18,6 +18,22 @@ def step_of(low: float, high: float) -> float:
     return float(10.0 ** floor(log10((high - low) / STEPS) + 1e-9))
 
 
+def button(
+    label: str,
+    name: str,
+    pressed: Callable[[object], None],
+    *,
+    width: str = "200px",
+    style: str = "",
+    tooltip: str | None = None,
+) -> widgets.Button:
+    """A button of CSS class `name`."""
+    made = widgets.Button(description=label, button_style=style, tooltip=tooltip, layout=widgets.Layout(width=width))
+    made.add_class(name)
+    made.on_click(pressed)
+    return made
+
+
 class Sliders:
     """The weights of the desk's present scope; every move is told to `moved`."""
 
@@ -73,10 +89,7 @@ class Sliders:
 
     def _button(self, icon: str, tooltip: str, what: str, name: str) -> widgets.Button:
         act = {"restore": self._desk.restore, "follow": self._desk.follow}[what]
-        button = widgets.Button(description=icon, tooltip=tooltip, layout=widgets.Layout(width="32px"))
-        button.add_class(f"desk-{what}-{name}")
-        button.on_click(lambda _: self._moved(act(name)))
-        return button
+        return button(icon, f"desk-{what}-{name}", lambda _: self._moved(act(name)), width="32px", tooltip=tooltip)
 
 
 class Guardrails:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
-from jobs.tuning_desk.controls import Guardrails, Sliders
+from jobs.tuning_desk.controls import Guardrails, Sliders, button
 from jobs.tuning_desk.desk import Desk, View
 from jobs.tuning_desk.markup import note, page
 from jobs.tuning_desk.saving import Saving
@@ -32,8 +32,8 @@ class Panel:
         self.outlook.layout.flex = "1 1 640px"
         for name in ("outlook", "slates", "influence", "head"):
             getattr(self, name).add_class(f"desk-{name}")
-        self.next = _button("Other requests", "desk-next", self._turn)
-        self.reset = _button("Reset the draft", "desk-reset", lambda _: self.show(desk.reset()))
+        self.next = button("Other requests", "desk-next", self._turn)
+        self.reset = button("Reset the draft", "desk-reset", lambda _: self.show(desk.reset()))
         self.tabs = self._tabs()
         self.box = widgets.VBox([self.head, self.tabs, self._more()])
         self._renew()
@@ -86,7 +86,7 @@ class Panel:
         self.show(self.desk.look(page=self.desk.page + 1))
 
     def _more(self) -> widgets.Accordion:
-        self.measure = _button("Measure the influence", "desk-measure", self._measure)
+        self.measure = button("Measure the influence", "desk-measure", self._measure)
         worth = widgets.VBox([self.money, self.measure, self.influence])
         parts = {
             "Save as a new version, history, rollback": self.saving.box,
@@ -100,13 +100,6 @@ class Panel:
 
     def _measure(self, _: object) -> None:
         self.influence.value = pages.influence(self.desk.influence(), places=self.desk.places)
-
-
-def _button(label: str, name: str, pressed: Callable[[object], None]) -> widgets.Button:
-    button = widgets.Button(description=label, layout=widgets.Layout(width="200px"))
-    button.add_class(name)
-    button.on_click(pressed)
-    return button
 
 
 def desk_panel(desk: Desk) -> widgets.VBox:

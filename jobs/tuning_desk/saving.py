@@ -9,6 +9,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
+from jobs.tuning_desk.controls import button
 from jobs.tuning_desk.desk import Desk, Saved
 from jobs.tuning_desk.markup import note, page
 
@@ -24,10 +25,10 @@ class Saving:
         self.owner = _text("owner", "who answers for it", "320px")
         self.reason = _text("reason", "why, for those who read it in a year", "520px")
         self.despite = widgets.Checkbox(description=DESPITE, indent=False, layout=widgets.Layout(width="auto"))
-        self.check = _button("Run every check", "desk-check", "", self._check)
-        self.save = _button("Save as new version", "desk-save", "success", self._save)
+        self.check = button("Run every check", "desk-check", self._check, width="180px")
+        self.save = button("Save as new version", "desk-save", self._save, width="180px", style="success")
         self.number = widgets.Dropdown(description="version", options=NONE, layout=widgets.Layout(width="420px"))
-        self.back = _button("Roll back to it", "desk-rollback", "warning", self._roll_back)
+        self.back = button("Roll back to it", "desk-rollback", self._roll_back, width="180px", style="warning")
         self.answer, self.changes, self.history = (widgets.HTML() for _ in range(3))
         self.answer.add_class("desk-answer")
         self.history.add_class("desk-history")
@@ -86,10 +87,3 @@ def _text(name: str, hint: str, width: str) -> widgets.Text:
     text = widgets.Text(description=name, placeholder=hint, layout=widgets.Layout(width=width))
     text.add_class(f"desk-{name}")
     return text
-
-
-def _button(label: str, name: str, style: str, pressed: Callable[[object], None]) -> widgets.Button:
-    button = widgets.Button(description=label, button_style=style, layout=widgets.Layout(width="180px"))
-    button.add_class(name)
-    button.on_click(pressed)
-    return button

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from jobs.tuning_desk import pages
+from jobs.tuning_desk.controls import button
 from jobs.tuning_desk.desk import Desk, View
 from jobs.tuning_desk.exploring import WEIGHTINGS, Explored
 from jobs.tuning_desk.front_figure import clear, draw, front_figure, mark
 from jobs.tuning_desk.markup import note, page
+from jobs.tuning_desk.outcomes import OBJECTIVES
 from jobs.tuning_desk.scope import Scope
 
 
@@ -21,11 +23,10 @@ class Searching:
         self._desk, self._loaded = desk, loaded
         self._found: dict[Scope, Explored] = {}
         self.across, self.up = self._metric("across", other=True), self._metric("up (goal)", other=False)
-        self.search = _button("desk-search", self._search)
+        self.search = button("", "desk-search", self._search, width="230px")
         self.progress = widgets.IntProgress(max=WEIGHTINGS, layout=widgets.Layout(visibility="hidden"))
         self.progress.add_class("desk-progress")
-        self.best = _button("desk-best", lambda _: self._load(None))
-        self.best.description = "Load the best weights"
+        self.best = button("Load the best weights", "desk-best", lambda _: self._load(None), width="230px")
         self.figure = front_figure(self._load)
         self.prices = widgets.HTML(layout=widgets.Layout(flex="1 1 420px"))
         self.prices.add_class("desk-prices")
@@ -48,7 +49,7 @@ class Searching:
 
     def _metric(self, label: str, *, other: bool) -> widgets.Dropdown:
         known = self._desk.metrics
-        goal = next((name for name in ("gmv", "orders", "ctr") if name in known), known[0])
+        goal = next((name for name in OBJECTIVES if name in known), known[0])
         value = next((name for name in known if name != goal), goal) if other else goal
         return widgets.Dropdown(options=known, value=value, description=label)
 
@@ -71,10 +72,3 @@ class Searching:
         if explored is not None:
             self._loaded(self._desk.load(explored, point))
             mark(self.figure, point)
-
-
-def _button(name: str, pressed: Callable[[object], None]) -> widgets.Button:
-    button = widgets.Button(layout=widgets.Layout(width="230px"))
-    button.add_class(name)
-    button.on_click(pressed)
-    return button

@@ -160,3 +160,12 @@ def test_no_text_raises_anything_but_a_policy_error(text: str) -> None:
             parse_policy(content)
         except PolicyError:
             continue
+
+
+def test_what_stands_for_the_unknown_lies_in_the_quantitys_range() -> None:
+    declared = SMALL.replace("ctr + gmv", "ctr + gmv + 0 * w_click * age * ctr") + (
+        '[quantities.age]\nunit = "1"\nlow = 0\nhigh = 9\nmissing = '
+    )
+    assert parse_policy(declared + "9").stand_ins == {"age": 9.0}
+    with pytest.raises(PolicyError, match=r"age: missing 10 lies outside \[0, 9\]"):
+        parse_policy(declared + "10")

@@ -92,6 +92,9 @@ def _quantity_bounds(quantity: Quantity) -> Iterator[Finding]:
     if quantity.low >= quantity.high:
         reason = f"{quantity.name}: low {quantity.low:g} is not below high {quantity.high:g}."
         yield Finding("bounds", quantity.where, reason, "Give the plausible range.")
+    elif quantity.missing is not None and not quantity.low <= quantity.missing <= quantity.high:
+        reason = f"{quantity.name}: missing {quantity.missing:g} lies outside [{quantity.low:g}, {quantity.high:g}]."
+        yield Finding("bounds", quantity.where, reason, "Let it stand for a plausible value, or widen the range.")
 
 
 def _constraints(policy: ValuePolicy) -> Iterator[Finding]:
