@@ -14,7 +14,7 @@ import pyarrow as pa
 from benchmarks.record import Measure, record
 from marketplace.attribution import Windows, attribute
 from marketplace.simulator import SimulatorConfig, simulate
-from marketplace.slates import flat, request_of_rows, shown
+from marketplace.slate_columns import flat, request_of_rows, shown
 
 SEED = 0
 NAMES = {"impression": "seen", "click": "click", "cart": "cart", "order": "order", "return": "returned"}

@@ -26,10 +26,10 @@ from retrieval.covisits import CoVisits
 from retrieval.exact import top_rows
 from retrieval.interactions import Interactions, interactions
 from retrieval.popularity import Popularity
-from retrieval.rebuys import Rebuys
-from retrieval.repeats import Repeats
+from retrieval.repeat_purchase import Rebuys
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import Candidates, Query
+from retrieval.user_history import Repeats
 
 NAME = "complete_journey_retrieval"
 SEED = 0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.record import Measure, record
-from value_model.explain import explain
 from value_model.formula import default_policy, evaluate, shipped_policies, shipped_policy
+from value_model.formula.explain import explain
 from value_model.formula.value_policy import ValuePolicy
 from value_model.policy_checks import check_policy
 

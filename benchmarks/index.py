@@ -20,9 +20,9 @@ from retrieval.covisits import CoVisits
 from retrieval.filtered import filtered_search
 from retrieval.interactions import DAY, Interactions
 from retrieval.popularity import Popularity
-from retrieval.repeats import Repeats
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import Query
+from retrieval.user_history import Repeats
 
 NAME = "index"
 SEED = 0

@@ -29,8 +29,8 @@ from onnxruntime import InferenceSession
 from benchmarks.record import Measure, record
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
+from serving.candidate_generation import Finder, Found
 from serving.engine import RankingEngine
-from serving.finder import Finder, Found
 from serving.onnx_scorer import session
 from serving.request import Request
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from benchmarks.record import Measure, record
-from evaluation.position_bias import cells, fit_pbm, harvest, randomised
-from evaluation.position_bias_regression import fit_regression_em
+from evaluation.bias.click_models import cells, fit_pbm, harvest, randomised
+from evaluation.bias.regression_em import fit_regression_em
 from marketplace.simulator import Simulation, SimulatorConfig, simulate
-from marketplace.slates import flat, item_offsets, request_of_rows
+from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
 SEED, DEPTH = 11, 8
 TRUTH = np.arange(1, DEPTH + 1) ** -0.8

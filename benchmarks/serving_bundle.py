@@ -20,19 +20,19 @@ from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import DEFAULTS
 from retrieval.interactions import interactions
-from retrieval.nearest import Nearest
 from retrieval.pairs import item_inputs
 from retrieval.popularity import Popularity
-from retrieval.repeats import Repeats
 from retrieval.retriever import Quota
 from retrieval.two_tower import TwoTower
+from retrieval.two_tower_source import Nearest
+from retrieval.user_history import Repeats
 from serving.export_bundle import Trained, export_bundle
 from serving.export_onnx import write_graph
-from value_model.calibration import Calibration, Calibrator
-from value_model.config import NetworkConfig
 from value_model.formula import default_policy
-from value_model.graphs import Graphs
-from value_model.mmoe import MMoE
+from value_model.rankers.calibration import Calibration, Calibrator
+from value_model.rankers.config import NetworkConfig
+from value_model.rankers.graphs import Graphs
+from value_model.rankers.mmoe import MMoE
 
 ITEMS = 100_000
 MARKET = SimulatorConfig(requests=6_000, users=4_000, items=ITEMS, merchants=2_000)

@@ -19,7 +19,7 @@ from jobs.data import data_root
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.simulator import Simulation, SimulatorConfig, simulate
-from marketplace.slates import flat, request_of_rows
+from marketplace.slate_columns import flat, request_of_rows
 
 SEED = 0
 POSITIONS = 6

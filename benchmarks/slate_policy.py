@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 
 from benchmarks.record import Measure, record
-from value_model.policy import Greedy, SlatePolicy, Traits
 from value_model.slate_policies.diversity import DPP, MMR, Similarity
 from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices
+from value_model.slate_policies.slate_policy import Greedy, SlatePolicy, Traits
 
 SEED, CANDIDATES, PLACES, MERCHANTS, CATEGORIES, DIMENSIONS = 0, 500, 50, 120, 30, 64
 ROUNDS, REPEATS = 8, 200

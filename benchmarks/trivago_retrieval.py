@@ -21,13 +21,13 @@ from evaluation import bootstrap
 from features.backfill import known_before
 from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.known import Known
+from features.snapshot import Known
 from features.spec import FeatureSpec
 from jobs.data import data_root
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.datasets.trivago import read_trivago
-from marketplace.slates import context, flat, request_of_rows, to_numpy
+from marketplace.slate_columns import context, flat, request_of_rows, to_numpy
 from marketplace.splits import TimeSplit, microseconds, split
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend, fit_blend
@@ -36,16 +36,16 @@ from retrieval.config import RetrievalConfig
 from retrieval.covisits import CoVisits
 from retrieval.decayed import SEPARATOR
 from retrieval.interactions import impressions, interactions, joined
-from retrieval.nearest import Nearest
 from retrieval.pairs import item_inputs, pairs
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
-from retrieval.related import Related
-from retrieval.repeats import Repeats
 from retrieval.retriever import Quota, Retriever
+from retrieval.similar_segments import Related
 from retrieval.source import CandidateSource, Query
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
+from retrieval.two_tower_source import Nearest
+from retrieval.user_history import Repeats
 
 NAME = "trivago_retrieval"
 SEED = 0

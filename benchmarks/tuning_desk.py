@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import Measure, record
-from jobs.tuning_desk import Desk, Material
-from jobs.tuning_desk.material import Named
-from jobs.tuning_desk.panel import Panel
+from desk import Desk, Material
+from desk.material import Named
+from desk.notebook.panel import Panel
 from value_model.formula import default_policy
-from value_model.logged_slates import LoggedSlates
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.tuning import Evidence, predict
 from value_model.tuning.exposure import examination_of, of_plackett_luce
 from value_model.tuning.from_log import expected_squares

@@ -18,7 +18,7 @@ from marketplace.simulator.events import draw_events
 from marketplace.simulator.market import is_newcomer
 from marketplace.simulator.shown import slate_length
 from value_model.formula import ValuePolicy, parse_policy
-from value_model.logged_slates import LoggedSlates
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.merchant import HALF_LIFE_DAYS
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.exposure import examination_of, of_plackett_luce

@@ -15,7 +15,7 @@ from jobs.config import RunConfig
 from jobs.data import kept
 from jobs.run import STAGES
 from jobs.run_folder import RunFolder
-from marketplace.slates import item_offsets
+from marketplace.slate_columns import item_offsets
 
 FOLDER = Path("runs/benchmark-large")
 SEED = 7

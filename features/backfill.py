@@ -18,10 +18,10 @@ from features.catalogue import Catalogue, tokenise
 from features.definitions import HISTORY
 from features.formulas import State
 from features.history import last_distinct, next_times
-from features.known import Known, context_features, item_facts, last_facts
+from features.snapshot import Known, context_features, item_facts, last_facts
 from features.spec import FeatureFrame, FeatureSpec
 from features.touches import HALF_LIFE, TOUCHES, WEIGHTS, Touches, pair
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 
@@ -52,10 +52,10 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Kn
     asked = _Asked(
         time=microseconds(slates["time"]),
         user=touches.codes(slates["user_id"]),
-        offsets=columns.item_offsets(slates),
-        request=columns.request_of_rows(slates),
-        item=catalogue.rows(columns.flat(slates, "item_id")),
-        price=columns.flat(slates, "price").to_numpy(),
+        offsets=slate_columns.item_offsets(slates),
+        request=slate_columns.request_of_rows(slates),
+        item=catalogue.rows(slate_columns.flat(slates, "item_id")),
+        price=slate_columns.flat(slates, "price").to_numpy(),
     )
     history, user = _user(asked, touches)
     state = State(
@@ -94,9 +94,9 @@ def _user(asked: _Asked, touches: Touches) -> tuple[np.ndarray, Arrays]:
 
 def _rates(asked: _Asked, dataset: Dataset, catalogue: Catalogue, touches: Touches) -> Arrays:
     """Impressions, and the clicks and orders that answer slates: of each row's item, and of the market."""
-    shown = columns.shown(dataset.slates)
-    slate_time = microseconds(dataset.slates["time"])[columns.request_of_rows(dataset.slates)]
-    seen = catalogue.rows(columns.flat(dataset.slates, "item_id"))[shown], slate_time[shown]
+    shown = slate_columns.shown(dataset.slates)
+    slate_time = microseconds(dataset.slates["time"])[slate_columns.request_of_rows(dataset.slates)]
+    seen = catalogue.rows(slate_columns.flat(dataset.slates, "item_id"))[shown], slate_time[shown]
     answers = touches.only(touches.answers)
     row_time = asked.time[asked.request]
     result: Arrays = {}
@@ -149,4 +149,4 @@ def _text(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> dict[str, pa
     }
     text = {name: column.cast(pa.string()).combine_chunks() for name, column in direct.items()}
     text["query_tokens"] = tokenise(slates["query"].combine_chunks())
-    return text | {name: columns.context(slates, name) for name in context_features(spec)}
+    return text | {name: slate_columns.context(slates, name) for name in context_features(spec)}

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.schema import SLATE
-from marketplace.slates import Lists
+from marketplace.slate_columns import Lists
 
 WORDS = pa.list_(pa.string())
 
@@ -24,15 +24,17 @@ class NotServed(ValueError):
 
 def attach(slates: pa.Table, frame: FeatureFrame) -> pa.Table:
     """`slates` with the frame's features in their maps and its spec's version; rows must be the same."""
-    if not np.array_equal(columns.item_offsets(slates), frame.offsets):
-        raise ValueError(f"the frame has {frame.offsets[-1]} rows, the slates {columns.item_offsets(slates)[-1]}.")
+    if not np.array_equal(slate_columns.item_offsets(slates), frame.offsets):
+        raise ValueError(
+            f"the frame has {frame.offsets[-1]} rows, the slates {slate_columns.item_offsets(slates)[-1]}."
+        )
     logged = {feature: _logged(feature, frame) for feature in frame.spec.features}
     numeric = {f.name: lists for f, lists in logged.items() if f.kind is Kind.NUMBER}
     categorical = {f.name: lists for f, lists in logged.items() if f.kind is not Kind.NUMBER}
     version = pa.array([frame.spec.version] * len(slates)).dictionary_encode()
     new = {
-        "numeric": columns.map_of_lists(numeric, requests=len(slates), values=pa.float32()),
-        "categorical": columns.map_of_lists(categorical, requests=len(slates), values=pa.string()),
+        "numeric": slate_columns.map_of_lists(numeric, requests=len(slates), values=pa.float32()),
+        "categorical": slate_columns.map_of_lists(categorical, requests=len(slates), values=pa.string()),
         "feature_spec_version": version,
     }
     for name, values in new.items():
@@ -46,8 +48,8 @@ def served(slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
 
     Raises NotServed where a request lacks a feature of `spec`.
     """
-    offsets = columns.item_offsets(slates)
-    logged = columns.all_lists(slates, "numeric") | columns.all_lists(slates, "categorical")
+    offsets = slate_columns.item_offsets(slates)
+    logged = slate_columns.all_lists(slates, "numeric") | slate_columns.all_lists(slates, "categorical")
     read = {feature.name: _read(feature, logged.get(feature.name), offsets) for feature in spec.features}
     return FeatureFrame(spec, offsets, read)
 

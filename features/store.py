@@ -20,11 +20,11 @@ import pyarrow as pa
 from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue, words
 from features.formulas import State
-from features.known import Known, Said, context_features, item_facts, last_facts
 from features.shopper import NOBODY, Shopper, Shoppers, remembered
+from features.snapshot import Known, Said, context_features, item_facts, last_facts
 from features.spec import FeatureSpec
 from features.touches import HALF_LIFE, TOUCHES, WEIGHTS, Touches
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 
@@ -127,7 +127,7 @@ class MemoryStore:
 
     def show(self, slates: pa.Table) -> None:
         """Remember the impressions of slates."""
-        items = self.catalogue.rows(columns.flat(slates, "item_id").filter(pa.array(columns.shown(slates))))
+        items = self.catalogue.rows(slate_columns.flat(slates, "item_id").filter(pa.array(slate_columns.shown(slates))))
         np.add.at(self._items["impressions"], items[items >= 0], 1.0)
         self._all["impressions"] += len(items)
 

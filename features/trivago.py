@@ -14,11 +14,11 @@ from features.backfill import known_before
 from features.definitions import count, number, standard_spec
 from features.earlier_lists import Lists, latest_position, past_positions, similar_lists
 from features.formulas import rank_in_list
-from features.known import Known
+from features.snapshot import Known
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group
 from features.touches import Touches
 from features.visits import Rows, co_visits, in_visit
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 
@@ -90,7 +90,7 @@ def trivago_frame(dataset: Dataset, slates: pa.Table, *, position: bool) -> Feat
     known = known_before(dataset, slates, spec=base)
     numbers = {
         **_request(slates),
-        "id_age": np.log(np.array(columns.flat(slates, "item_id").cast(pa.string()).cast(pa.float64()))),
+        "id_age": np.log(np.array(slate_columns.flat(slates, "item_id").cast(pa.string()).cast(pa.float64()))),
         **_earlier_lists(dataset, slates, known),
         **_visit(dataset, slates, known),
         **(_positions(slates, known) if position else {}),
@@ -101,16 +101,16 @@ def trivago_frame(dataset: Dataset, slates: pa.Table, *, position: bool) -> Feat
 
 
 def _request(slates: pa.Table) -> dict[str, np.ndarray]:
-    filters = columns.context(slates, "filters").fill_null("")
+    filters = slate_columns.context(slates, "filters").fill_null("")
     framed = pc.binary_join_element_wise("|", filters, "|", "")
     active = pc.if_else(pc.equal(filters, ""), 0, pc.add(pc.count_substring(filters, "|"), 1))
     orders = {name: sum(_holds(framed, word) for word in words) > 0 for name, words in ORDERS.items()}
-    step = columns.context(slates, "step").cast(pa.float64())
+    step = slate_columns.context(slates, "step").cast(pa.float64())
     return {
         **orders,
         "step": step.to_numpy(zero_copy_only=False),
         "filters": active.to_numpy(zero_copy_only=False),
-        "list_length": np.diff(columns.item_offsets(slates)),
+        "list_length": np.diff(slate_columns.item_offsets(slates)),
     }
 
 
@@ -120,10 +120,10 @@ def _holds(framed: pa.Array, word: str) -> np.ndarray:
 
 def _earlier_lists(dataset: Dataset, slates: pa.Table, known: Known) -> dict[str, np.ndarray]:
     everything = pa.concat_tables([dataset.slates, slates])
-    search = [everything["query"].fill_null(""), columns.context(everything, "sort")]
-    search += [columns.context(everything, "filters"), columns.context(everything, "platform")]
+    search = [everything["query"].fill_null(""), slate_columns.context(everything, "sort")]
+    search += [slate_columns.context(everything, "filters"), slate_columns.context(everything, "platform")]
     context = _codes(*search)
-    query = _codes(search[0], *search[1:3], columns.context(everything, "city"))
+    query = _codes(search[0], *search[1:3], slate_columns.context(everything, "city"))
     past_size = len(dataset.slates)
     past = _lists(dataset.slates, known, context[:past_size])
     asked = _lists(slates, known, context[past_size:])
@@ -143,12 +143,12 @@ def _codes(*texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 def _lists(slates: pa.Table, known: Known, context: np.ndarray) -> Lists:
     return Lists(
-        offsets=columns.item_offsets(slates),
+        offsets=slate_columns.item_offsets(slates),
         time=microseconds(slates["time"]),
         context=context,
-        item=known.catalogue.rows(columns.flat(slates, "item_id")).astype(np.int64),
-        position=columns.flat(slates, "position").to_numpy().astype(np.float64),
-        price=columns.flat(slates, "price").to_numpy(),
+        item=known.catalogue.rows(slate_columns.flat(slates, "item_id")).astype(np.int64),
+        position=slate_columns.flat(slates, "position").to_numpy().astype(np.float64),
+        price=slate_columns.flat(slates, "price").to_numpy(),
     )
 
 
@@ -184,7 +184,7 @@ def _share(known: Known, values: np.ndarray) -> np.ndarray:
 
 def _positions(slates: pa.Table, known: Known) -> dict[str, np.ndarray]:
     state = known.state
-    position = columns.flat(slates, "position").to_numpy().astype(np.float64)
+    position = slate_columns.flat(slates, "position").to_numpy().astype(np.float64)
     last = np.full(len(state.time), np.nan)
     here = (state.item == state.last_item[state.request]) & (state.item >= 0)
     last[state.request[here]] = position[here]

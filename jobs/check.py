@@ -20,7 +20,7 @@ def check_data(mapping: Path) -> int:
 def check_policy(policy: Path, run: Path | None) -> int:
     """Print the findings on a policy file, tried on the held-out slates of `run` if given; 1 where it errs."""
     from value_model.formula import PolicyError, load_policy
-    from value_model.logged_slates import logged_slates
+    from value_model.formula.logged_slates import logged_slates
     from value_model.policy_checks import check_policy_file, logged_calibration
 
     slates, calibration = None, None

@@ -19,7 +19,7 @@ from jobs.run_folder import RunFolder
 from jobs.tables import print_comparison
 from jobs.train_ranker import held_out
 from jobs.value_slates import value_slates
-from marketplace.slates import flat
+from marketplace.slate_columns import flat
 
 MODELS = ("lightgbm", "mmoe")
 BASELINE = "lightgbm"

@@ -18,17 +18,17 @@ from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of, segment_of
 from jobs.run_folder import RunFolder
-from jobs.sources import Counting, quotas, with_nearest
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 from retrieval.blend import Blend
 from retrieval.build import load_index
+from retrieval.sources import Counting, quotas, with_nearest
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import Trained, export_bundle
 from serving.manifest import point_current
-from value_model.calibration import Calibration
-from value_model.mmoe import MMoE
+from value_model.rankers.calibration import Calibration
+from value_model.rankers.mmoe import MMoE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

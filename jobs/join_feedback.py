@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs.tables import print_counts
 from marketplace.attribution import attribute
 from marketplace.schema import ITEM_FIELDS
-from marketplace.slates import flat, names, numeric_features, predictions, request_of_rows
+from marketplace.slate_columns import flat, names, numeric_features, predictions, request_of_rows
 from marketplace.sqlite_log import SqliteLog
 
 REQUEST_COLUMNS = ("request_id", "time", "surface", "user_id", "policy_version", "feature_spec_version")

@@ -12,17 +12,17 @@ from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.data import kept
 from jobs.defaults import segment_of
-from jobs.periods import Periods, periods
 from jobs.run_folder import RunFolder
-from jobs.trip_candidates import labelled, sample, trip_candidates
-from jobs.wishes import Wishes, features_of, wishes
 from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
-from marketplace.slates import flat, shown
+from marketplace.periods import Periods, periods
+from marketplace.slate_columns import flat, shown
+from retrieval.basket_candidates import labelled, sample, trip_candidates
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from value_model.batches import take
-from value_model.ranker import Labels, RankingData
+from retrieval.labelled_requests import Wishes, features_of, wishes
+from value_model.rankers.batches import take
+from value_model.rankers.ranker import Labels, RankingData
 
 CANDIDATES = "trip_candidates.parquet"
 
@@ -65,12 +65,16 @@ def prepare(run: RunFolder) -> Prepared:
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
-        return _prepared(dataset, joined, encoder, periods(joined.slates, run.config))
+        return _prepared(dataset, joined, encoder, _periods(joined.slates, run))
     asked = wishes(dataset, encoder.spec, segment=segment_of(dataset))
-    period = periods(asked.slates, run.config)
+    period = _periods(asked.slates, run)
     trips = sample(period)
     joined = labelled(_candidates(run, dataset, asked, trips, encoder), dataset.feedback)
     return _prepared(dataset, joined, encoder, period.take(trips))
+
+
+def _periods(slates: pa.Table, run: RunFolder) -> Periods:
+    return periods(slates, test_share=run.config.test_share, validation_share=run.config.validation_share)
 
 
 def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> Prepared:
@@ -91,7 +95,7 @@ def _candidates(run: RunFolder, dataset: Dataset, asked: Wishes, trips: np.ndarr
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[trips], users.user_lists[trips], users.user_numbers[trips])
     blend = Blend.load(folder / "blend.json")
-    found = trip_candidates(dataset, asked, trips, embeddings, index=index, blend=blend)
+    found = trip_candidates(dataset, asked, trips, embeddings, segment=segment_of(dataset), index=index, blend=blend)
     pq.write_table(found, folder / CANDIDATES)
     return found
 

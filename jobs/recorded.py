@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.isotonic import IsotonicRegression
 
-from marketplace.slates import flat, to_numpy
+from marketplace.slate_columns import flat, to_numpy
 from value_model.formula.evaluate import pad
 from value_model.tuning.exposure import of_plackett_luce
 from value_model.tuning.from_log import logged_prices

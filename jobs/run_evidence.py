@@ -17,15 +17,15 @@ from jobs.data import kept
 from jobs.defaults import policy_of, segment_of
 from jobs.recorded import assumed_curves, examination_curves, recorded_exposure
 from jobs.run_folder import RunFolder
-from jobs.wishes import segment_of_requests
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
-from marketplace.slates import flat, item_offsets, predictions, to_numpy
+from marketplace.slate_columns import flat, item_offsets, predictions, to_numpy
 from marketplace.splits import microseconds
+from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, load_policy
 from value_model.formula.evaluate import pad, slate_mask
+from value_model.formula.logged_slates import logged_slates
 from value_model.formula.slate_section import ExplorationKind, SlateSection
-from value_model.logged_slates import logged_slates
 from value_model.tuning import Evidence, evidence_from_log
 from value_model.tuning.from_log import logged_exposure
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from jobs.prepare import Prepared, prepare
 from jobs.run_folder import RunFolder
-from value_model.calibration import Calibration, fit_calibration
-from value_model.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.mmoe import MMoE
-from value_model.ranker import RankingData
-from value_model.training import fit
-from value_model.trees import Trees
+from value_model.rankers.calibration import Calibration, fit_calibration
+from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
+from value_model.rankers.lightgbm import Trees
+from value_model.rankers.mmoe import MMoE
+from value_model.rankers.ranker import RankingData
+from value_model.rankers.training import fit
 
 HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
 

@@ -18,19 +18,19 @@ from evaluation.estimate import Estimate
 from features.encoder import Encoder
 from jobs.data import kept
 from jobs.defaults import segment_of, spec_of
-from jobs.periods import Periods, periods
 from jobs.prepare import CANDIDATES
 from jobs.run_folder import RunFolder
-from jobs.sources import Counting, retriever, with_nearest
-from jobs.wishes import Wishes, wishes
 from marketplace.dataset import Dataset
+from marketplace.periods import Periods, periods
 from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
 from retrieval.interactions import EVENT_WEIGHTS
+from retrieval.labelled_requests import Wishes, wishes
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
 from retrieval.source import Query
+from retrieval.sources import Counting, retriever, with_nearest
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
 
@@ -60,7 +60,7 @@ def train_retrieval(run: RunFolder) -> None:
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
     asked = wishes(dataset, spec_of(dataset), segment=segment_of(dataset))
-    period = periods(asked.slates, config)
+    period = periods(asked.slates, test_share=config.test_share, validation_share=config.validation_share)
     rng = np.random.default_rng(config.seed)
     encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)
     (folder / "encoder.json").write_text(encoder.to_json())

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.defaults import segment_of
-from jobs.wishes import segment_of_requests
 from marketplace.dataset import Dataset
 from marketplace.schema import SLATE
-from marketplace.slates import Lists, flat, item_offsets, map_of_lists
+from marketplace.slate_columns import Lists, flat, item_offsets, map_of_lists
 from marketplace.splits import microseconds
+from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, evaluate_rows
 from value_model.formula.evaluate import evaluate_all
 from value_model.merchant import MerchantTable

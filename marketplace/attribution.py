@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.schema import EVENTS, SchemaError
-from marketplace.slates import flat, item_offsets, request_of_rows, shown, to_numpy
+from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 
 LABELS = pa.schema(
     [

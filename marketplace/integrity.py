@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Source
 from marketplace.schema import EVENTS, SURFACES
-from marketplace.slates import flat, item_offsets, request_of_rows
+from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
 OLDEST = 631_152_000_000_000  # 1990-01-01, UTC microseconds: what lies before is a number in another unit
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")

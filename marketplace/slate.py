@@ -1,7 +1,7 @@
 """One answered request in memory: scalars, dicts of its context, and NumPy arrays over its n items.
 
 The engine makes a `Slate`, the log keeps it, a replay reads it back; everything that works on many requests uses
-the columnar table of `marketplace.schema.SLATE` and `marketplace.slates` instead.
+the columnar table of `marketplace.schema.SLATE` and `marketplace.slate_columns` instead.
 
 Conventions: text arrays are object arrays of str (None = missing, in `categorical` alone); a missing number is
 NaN, never None; arrays read back from a table are read-only views of it.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.schema import SLATE, SchemaError
 from marketplace.slate_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
 
@@ -107,9 +107,9 @@ def table_to_slates(table: pa.Table) -> list[Slate]:
     """The rows of a SLATE table as `Slate`s, in row order."""
     cells = {name: table[name].to_pylist() for name in SCALARS}
     cells |= {name: [dict(cell) for cell in table[name].to_pylist()] for name in SCALAR_MAPS}
-    offsets = columns.item_offsets(table)
-    cells |= {name: _slices(columns.to_numpy(columns.flat(table, name)), offsets) for name in ITEM_LISTS}
-    cells |= {name: _dicts(columns.entries(table, name)) for name in LIST_MAPS}
+    offsets = slate_columns.item_offsets(table)
+    cells |= {name: _slices(slate_columns.to_numpy(slate_columns.flat(table, name)), offsets) for name in ITEM_LISTS}
+    cells |= {name: _dicts(slate_columns.entries(table, name)) for name in LIST_MAPS}
     return [Slate(**dict(zip(cells, row, strict=True))) for row in zip(*cells.values(), strict=True)]
 
 
@@ -118,8 +118,8 @@ def _slices(values: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
     return [values[start:stop] for start, stop in pairwise(bounds)]
 
 
-def _dicts(entries: columns.Entries) -> list[dict[str, np.ndarray]]:
+def _dicts(entries: slate_columns.Entries) -> list[dict[str, np.ndarray]]:
     names = entries.keys.to_pylist()
-    arrays = _slices(columns.to_numpy(entries.values), entries.value_offsets)
+    arrays = _slices(slate_columns.to_numpy(entries.values), entries.value_offsets)
     bounds = entries.offsets.tolist()
     return [dict(zip(names[start:stop], arrays[start:stop], strict=True)) for start, stop in pairwise(bounds)]

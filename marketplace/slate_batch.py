@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS
 
 LIST_MAPS = ("numeric", "categorical", "predictions")
@@ -24,14 +24,14 @@ LIST_KINDS = {str(kind): kind for kind in (TEXT, pa.float32(), pa.float64(), pa.
 
 
 def slates_to_batch(slates: Sequence[Any]) -> pa.RecordBatch:
-    """Rows of `columns.PLAIN_SLATE` from `slate.Slate`s: text, since dictionaries cost a single slate more."""
+    """Rows of `slate_columns.PLAIN_SLATE` from `slate.Slate`s: text, since dictionaries cost a single slate more."""
     text, lists = _Pool(), {name: _Lists(kind) for name, kind in LIST_KINDS.items()}
     pending = []
     for name, put in LAYOUTS:
         pending.append(put([getattr(slate, name) for slate in slates], text, lists))
     flat = pa.array(text.values, TEXT)
     made = {name: pool.convert() for name, pool in lists.items()}
-    return pa.RecordBatch.from_arrays([column(flat, made) for column in pending], schema=columns.PLAIN_SLATE)
+    return pa.RecordBatch.from_arrays([column(flat, made) for column in pending], schema=slate_columns.PLAIN_SLATE)
 
 
 class _Pool:
@@ -126,4 +126,4 @@ def _layout(name: str, kind: pa.DataType) -> Put:
     return _text if kind == TEXT else _scalar(kind)
 
 
-LAYOUTS = [(f.name, _layout(f.name, f.type)) for f in columns.PLAIN_SLATE]
+LAYOUTS = [(f.name, _layout(f.name, f.type)) for f in slate_columns.PLAIN_SLATE]

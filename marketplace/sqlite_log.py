@@ -24,7 +24,7 @@ import pyarrow as pa
 from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
-from marketplace.slates import PLAIN_SLATE, plain
+from marketplace.slate_columns import PLAIN_SLATE, plain
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.slates import flat, request_of_rows, to_numpy
+from marketplace.slate_columns import flat, request_of_rows, to_numpy
 from marketplace.splits import microseconds
 
 # How much an event says about wanting the item, in orders.

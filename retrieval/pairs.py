@@ -10,7 +10,7 @@ import numpy as np
 from features.catalogue import Catalogue
 from features.encoder import Encoder
 from features.formulas import ITEM
-from features.known import catalogue_columns, item_facts
+from features.snapshot import catalogue_columns, item_facts
 from features.spec import Group, Kind, ModelInputs
 
 

@@ -29,16 +29,16 @@ from marketplace.dataset import Dataset
 from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
-from serving.choosing import Chooser
+from retrieval.saved_sources import UnknownSource, load_retriever
+from serving.candidate_generation import Finder
 from serving.config import ServingConfig
 from serving.engine import Parts, RankingEngine
-from serving.finder import Finder
+from serving.item_table import Shelf
 from serving.manifest import BundleError, Manifest, agree, open_manifest
 from serving.onnx_scorer import OnnxScorer
 from serving.query_tower import OnnxQueryTower
-from serving.retriever_files import load_retriever
 from serving.scorer import Scorer
-from serving.shelf import Shelf
+from serving.slate_selection import Chooser
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import MerchantTable
@@ -174,7 +174,10 @@ def _finder(bundle: ModelBundle, shelf: Shelf, index: BuiltIndex | None) -> Find
     if (folder / "query_tower.onnx").exists() and index is not None:
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
-    retriever = load_retriever(folder, index=index, n_items=len(shelf))
+    try:
+        retriever = load_retriever(folder, index=index, n_items=len(shelf))
+    except UnknownSource as error:
+        raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
     return Finder(retriever, shelf, tower=tower, index=None if index is None else index.index)
 
 

@@ -18,24 +18,24 @@ import numpy as np
 import pyarrow as pa
 
 from features.encoder import Encoder
-from features.known import Known
+from features.snapshot import Known
 from features.spec import Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.log import Log
 from marketplace.slate import Slate
-from serving.choosing import Chooser, Occasion
+from serving.candidate_generation import Finder, Found, check_names, given, segment_of
 from serving.config import ServingConfig
-from serving.finder import Finder, Found, check_names, given, segment_of
 from serving.following import Follower
+from serving.item_table import Shelf
 from serving.pacing import Pacing
 from serving.request import Request, seed_of
 from serving.scorer import Scorer
 from serving.service import State
-from serving.shelf import Shelf
+from serving.slate_selection import Chooser, Occasion
 from serving.slates import Judged, build_slate, numbers_of
 from serving.stages import Stages
 from serving.valuation import Valuation
-from value_model.ranker import composed
+from value_model.rankers.ranker import composed
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
 NO_ROWS = np.empty(0, np.int32)

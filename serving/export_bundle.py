@@ -20,6 +20,7 @@ from marketplace.schema import ITEMS, MERCHANTS, USERS
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex, save_index
 from retrieval.retriever import Quota
+from retrieval.saved_sources import save_retriever
 from retrieval.source import CandidateSource
 from retrieval.two_tower import TwoTower
 from serving.bundle import AGAIN, build_engine, load_bundle
@@ -29,12 +30,11 @@ from serving.export_savedmodel import export_savedmodel
 from serving.manifest import Manifest, agree, content_hash, seal, written_whole
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import probe_inputs, refuse_difference
-from serving.retriever_files import save_retriever
 from serving.tensorflow_scorer import TensorFlowScorer
-from value_model.calibration import Calibration
 from value_model.formula import ValuePolicy, to_toml
-from value_model.graphs import Graphs
-from value_model.mmoe import MMoE
+from value_model.rankers.calibration import Calibration
+from value_model.rankers.graphs import Graphs
+from value_model.rankers.mmoe import MMoE
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ from serving import first_layer
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import probe_inputs, refuse_difference
 from serving.scorer import INPUTS
-from value_model.graphs import Graphs
-from value_model.mmoe import MMoE
+from value_model.rankers.graphs import Graphs
+from value_model.rankers.mmoe import MMoE
 
 OPSET = 18
 PROBE_ROWS = 256

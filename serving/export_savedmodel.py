@@ -26,8 +26,8 @@ from serving.scorer import INPUTS, USER_INPUTS, input_widths
 from serving.warmup import write_warmup
 from value_model.formula import ValuePolicy
 from value_model.formula_graph import graph_values
-from value_model.graphs import Graphs
-from value_model.mmoe import MMoE
+from value_model.rankers.graphs import Graphs
+from value_model.rankers.mmoe import MMoE
 
 Tensors = Mapping[str, tf.Tensor]
 WEIGHT = "weight_"

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.log import SHOWN
-from marketplace.slates import flat, item_offsets, shown, to_numpy
+from marketplace.slate_columns import flat, item_offsets, shown, to_numpy
+from serving.item_table import Shelf
 from serving.manifest import BundleError
-from serving.shelf import Shelf
 from value_model.formula.slate_section import ExposureSection
 from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
 

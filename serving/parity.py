@@ -9,7 +9,7 @@ import numpy as np
 from features.encoder import vocabulary
 from features.spec import Group, Kind, ModelInputs
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
-from value_model.mmoe import MMoE
+from value_model.rankers.mmoe import MMoE
 
 TOLERANCE = 1e-5
 

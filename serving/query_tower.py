@@ -12,7 +12,7 @@ from serving.scorer import USER_INPUTS
 
 
 class OnnxQueryTower:
-    """Follows `serving.finder.QueryTower`."""
+    """Follows `serving.candidate_generation.QueryTower`."""
 
     def __init__(self, path: Path) -> None:
         self._graph = session(path)

@@ -9,11 +9,11 @@ import numpy as np
 
 from features.served import served
 from marketplace.slate import Slate, slates_to_table
-from serving.choosing import Occasion
 from serving.engine import Parts
 from serving.scorer import Scorer
+from serving.slate_selection import Occasion
 from serving.slates import PLACES, SEED, SEGMENT, places
-from value_model.ranker import composed
+from value_model.rankers.ranker import composed
 
 
 class NotReplayable(ValueError):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.known import HISTORIES, Known
+from features.snapshot import HISTORIES, Known
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.slate import Slate
-from serving.finder import Found
+from serving.candidate_generation import Found
+from serving.item_table import Shelf
 from serving.request import Request, seed_of
-from serving.shelf import Shelf
 from serving.valuation import Valued, logged_quantities
-from value_model.policy import Chosen
+from value_model.slate_policies.slate_policy import Chosen
 
 # Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for,
 # how many candidates were scored, of which the slate keeps the shortlist, and the group whose weights applied.

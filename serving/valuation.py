@@ -17,8 +17,8 @@ import numpy as np
 from features.spec import FeatureSpec, Kind
 from marketplace.slate import Slate
 from serving.manifest import BundleError
-from value_model.explain import explain
 from value_model.formula import ValuePolicy, evaluate_all
+from value_model.formula.explain import explain
 from value_model.merchant import RATES, MerchantTable
 from value_model.slate_policies.from_policy import perturbed_weights
 from value_model.slate_policies.perturbed_weights import PerturbedWeights

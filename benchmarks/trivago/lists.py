@@ -21,10 +21,10 @@ from jobs.data import data_root
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.datasets.trivago import Protocol, read_trivago
-from marketplace.slates import flat, to_numpy
+from marketplace.slate_columns import flat, to_numpy
 from marketplace.splits import microseconds, split
-from value_model.batches import take
-from value_model.ranker import Labels, RankingData
+from value_model.rankers.batches import take
+from value_model.rankers.ranker import Labels, RankingData
 
 CONTEXT = ("city", "country", "platform", "device", "sort", "opened_by")
 SECOND = 1_000_000

@@ -10,12 +10,12 @@ import numpy as np
 from benchmarks.record import Measure
 from benchmarks.trivago.lists import Lists
 from evaluation.compare import Comparison, compare_rankers
-from value_model.calibration import fit_calibration
-from value_model.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.mmoe import MMoE
-from value_model.ranker import RankingData
-from value_model.training import fit
-from value_model.trees import Trees
+from value_model.rankers.calibration import fit_calibration
+from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
+from value_model.rankers.lightgbm import Trees
+from value_model.rankers.mmoe import MMoE
+from value_model.rankers.ranker import RankingData
+from value_model.rankers.training import fit
 
 # Chosen on the validation period: 170 k rows want small tables, dropout and decay.
 NETWORK = NetworkConfig(embedding=4, bins=16, experts=4, expert_units=(64, 32), dropout=0.2, positions=25)

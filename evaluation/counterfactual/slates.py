@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.bias.propensity import by_position, plackett_luce
 from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval
 from evaluation.counterfactual.terms import Terms
-from evaluation.propensity import by_position, plackett_luce
 
 
 @dataclass(frozen=True)

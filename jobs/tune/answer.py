@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.guardrails import Guarded, lights
+from desk.guardrails import Guarded, lights
 from jobs.tune.question import SEED, Question
 from value_model.formula import ValuePolicy
-from value_model.influence import Influence, influence
 from value_model.tuning import (
     Evidence,
     Front,
@@ -28,6 +27,7 @@ from value_model.tuning import (
     tune,
     tune_by,
 )
+from value_model.tuning.influence import Influence, influence
 from value_model.tuning.scoring import request_weights
 
 

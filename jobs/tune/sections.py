@@ -8,12 +8,12 @@ from math import isfinite
 
 import numpy as np
 
+from desk.guardrails import Guarded, Light
 from evaluation.estimate import Estimate
-from jobs.guardrails import Guarded, Light
 from jobs.tune.answer import Answer
 from value_model.formula import ValuePolicy, Weight
+from value_model.formula.weights_in_money import weights_in_money
 from value_model.tuning import Estimator, Metric
-from value_model.weights_in_money import weights_in_money
 
 ESTIMATORS = {
     Estimator.DIRECT: "The heads' own opinion",

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from marketplace.finding import Finding, Source
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, conform
-from marketplace.slates import Lists, map_of_lists
+from marketplace.slate_columns import Lists, map_of_lists
 
 NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
 

@@ -22,7 +22,7 @@ from marketplace.datasets.mapping import SCHEMAS, Export, Mapping, place, read_m
 from marketplace.finding import DataError, Finding, Source, errors
 from marketplace.integrity import check_dataset
 from marketplace.schema import EVENTS, FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
-from marketplace.slates import plain
+from marketplace.slate_columns import plain
 
 UNKNOWN: dict[str, str | float | bool] = {f.name: "unknown" for f in SLATE if f.name.endswith("_version")}
 DEFAULTS: dict[str, dict[str, str | float | bool]] = {

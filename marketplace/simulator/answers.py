@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.simulator.record_log import item_rows
-from marketplace.slates import flat, request_of_rows
+from marketplace.slate_columns import flat, request_of_rows
 
 
 def ranked_items(slates: pa.Table, request_ids: pa.Array | pa.ChunkedArray, *, items: int) -> np.ndarray:

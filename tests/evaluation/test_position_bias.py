@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from evaluation import position_bias
-from evaluation.position_bias import cells, examination_ratio, fit_pbm, harvest, inverse_examination, randomised
-from evaluation.position_bias_regression import Classified, fit_regression_em
+from evaluation.bias import click_models as position_bias
+from evaluation.bias.click_models import cells, examination_ratio, fit_pbm, harvest, inverse_examination, randomised
+from evaluation.bias.regression_em import Classified, fit_regression_em
 
 DEPTH = 6
 TRUTH = np.array([1.0, 0.72, 0.55, 0.43, 0.33, 0.26])

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from evaluation import propensity
+from evaluation.bias import propensity
 from evaluation.counterfactual import slates
 from evaluation.counterfactual.intervals import IntervalConfig
 from evaluation.counterfactual.slates import SlateLog

@@ -10,8 +10,8 @@ from features.backfill import backfill
 from features.catalogue import words
 from features.definitions import standard_spec
 from features.formulas import rank_in_list
-from features.known import FORMULAS
 from features.page import PAGE, with_table
+from features.snapshot import FORMULAS
 from features.spec import FeatureSpec, Kind
 
 EVERYTHING = standard_spec(against_list=True)

@@ -17,7 +17,7 @@ from features.catalogue import Catalogue
 from features.earlier_lists import Lists, latest_position, past_positions, similar_lists
 from features.trivago import trivago_frame, trivago_spec
 from features.visits import Rows, co_visits, in_visit
-from marketplace import slates as columns
+from marketplace import slate_columns
 from marketplace.datasets.trivago import read_trivago
 from marketplace.splits import microseconds
 
@@ -28,11 +28,11 @@ needs_data = pytest.mark.skipif(not FILE.exists(), reason=f"needs the trivago lo
 
 def lists_of(market):
     slates = market.slates
-    item = Catalogue.of(market).rows(columns.flat(slates, "item_id")).astype(np.int64)
-    position = np.concatenate([np.arange(n) + 1.0 for n in np.diff(columns.item_offsets(slates))])
+    item = Catalogue.of(market).rows(slate_columns.flat(slates, "item_id")).astype(np.int64)
+    position = np.concatenate([np.arange(n) + 1.0 for n in np.diff(slate_columns.item_offsets(slates))])
     context = np.arange(len(slates)) % 2
-    price = columns.flat(slates, "price").to_numpy()
-    return Lists(columns.item_offsets(slates), microseconds(slates["time"]), context, item, position, price)
+    price = slate_columns.flat(slates, "price").to_numpy()
+    return Lists(slate_columns.item_offsets(slates), microseconds(slates["time"]), context, item, position, price)
 
 
 @settings(max_examples=20, deadline=None)
@@ -100,11 +100,11 @@ def dataset():
 
 def shuffled(slates, rng):
     """The same lists in another order of their rows; returns the permutation too."""
-    request = columns.request_of_rows(slates)
+    request = slate_columns.request_of_rows(slates)
     order = np.lexsort((rng.random(len(request)), request))
     for name in ("item_id", "merchant_id", "price", "position"):
-        values = columns.flat(slates, name).take(pa.array(order))
-        offsets = pa.array(columns.item_offsets(slates), pa.int32())
+        values = slate_columns.flat(slates, name).take(pa.array(order))
+        offsets = pa.array(slate_columns.item_offsets(slates), pa.int32())
         place = slates.column_names.index(name)
         slates = slates.set_column(place, slates.schema.field(name), pa.ListArray.from_arrays(offsets, values))
     return slates, order

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.tuning_desk.material import Material, Named
+from desk.material import Material, Named
 from value_model.formula import parse_policy
-from value_model.logged_slates import LoggedSlates
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.tuning import Evidence
 
 POLICY = parse_policy(b"""

@@ -13,9 +13,9 @@ from jobs.config import RunConfig
 from jobs.data import kept, logged, market
 from jobs.run import again, run_all
 from jobs.run_evidence import run_evidence
-from jobs.wishes import features_of
-from marketplace.slates import numeric_features
+from marketplace.slate_columns import numeric_features
 from marketplace.sqlite_log import SqliteLog
+from retrieval.labelled_requests import features_of
 from serving.bundle import build_engine, load_bundle
 from serving.request import Request
 from value_model.formula import default_policy, to_toml
@@ -73,7 +73,7 @@ def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path):
 def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):
     dataset = logged(log_path)
     spec = load_bundle(run_folder / "bundle").encoder.spec
-    monkeypatch.delattr("jobs.wishes.backfill")  # nothing is computed again
+    monkeypatch.delattr("retrieval.labelled_requests.backfill")  # nothing is computed again
     frame = features_of(dataset, dataset.slates, spec)
     served = numeric_features(dataset.slates, "popularity").values
     np.testing.assert_array_equal(frame.columns["popularity"], served)

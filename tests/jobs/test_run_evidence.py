@@ -12,10 +12,10 @@ from jobs.data import kept
 from jobs.run_evidence import evidence_of, labelled, of_one_policy
 from jobs.value_slates import _list, _map_of_scalars
 from marketplace.schema import SLATE
-from marketplace.slates import flat, item_offsets
+from marketplace.slate_columns import flat, item_offsets
 from value_model.formula import default_policy, evaluate, parse_policy, to_toml
 from value_model.formula.evaluate import pad
-from value_model.logged_slates import logged_slates
+from value_model.formula.logged_slates import logged_slates
 from value_model.tuning.scoring import request_weights
 
 pytestmark = pytest.mark.xdist_group("run")

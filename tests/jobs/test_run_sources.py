@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.sources import Counting
-from jobs.wishes import segment_of_requests
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.splits import microseconds
+from retrieval.labelled_requests import segment_of_requests
 from retrieval.source import Query
+from retrieval.sources import Counting
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from retrieval.affinity import Affinity
 from retrieval.build import build_index
 from retrieval.covisits import CoVisits
 from retrieval.interactions import DAY, Interactions, impressions, interactions, joined
-from retrieval.nearest import Nearest
 from retrieval.popularity import Popularity
-from retrieval.rebuys import Rebuys
 from retrieval.recent import Recent
-from retrieval.related import Related
-from retrieval.repeats import Repeats
+from retrieval.repeat_purchase import Rebuys
+from retrieval.similar_segments import Related
 from retrieval.source import Query
+from retrieval.two_tower_source import Nearest
+from retrieval.user_history import Repeats
 
 N_ITEMS = 400
 NOBODY = np.empty(0, np.int32)

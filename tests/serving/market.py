@@ -17,18 +17,18 @@ from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
 from retrieval.interactions import interactions
-from retrieval.nearest import Nearest
 from retrieval.pairs import item_inputs
 from retrieval.popularity import Popularity
-from retrieval.repeats import Repeats
 from retrieval.retriever import Quota
 from retrieval.two_tower import TwoTower
+from retrieval.two_tower_source import Nearest
+from retrieval.user_history import Repeats
 from serving.config import ServingConfig
 from serving.export_bundle import Trained
-from value_model.calibration import Calibration, Calibrator
-from value_model.config import NetworkConfig
 from value_model.formula import default_policy
-from value_model.mmoe import MMoE
+from value_model.rankers.calibration import Calibration, Calibrator
+from value_model.rankers.config import NetworkConfig
+from value_model.rankers.mmoe import MMoE
 
 NETWORK = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(16, 8), tower_units=8)
 TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from features.spec import Feature, FeatureSpec, Group, Kind
-from value_model.config import NetworkConfig
-from value_model.mmoe import MMoE
+from value_model.rankers.config import NetworkConfig
+from value_model.rankers.mmoe import MMoE
 
 SPEC = FeatureSpec(
     (

@@ -21,6 +21,7 @@ from serving.request import Request, UnknownName
 from serving.stages import STAGES
 from serving.tensorflow_scorer import TensorFlowScorer
 from value_model.formula import evaluate, parse_policy, shipped_policy, to_toml
+from value_model.formula.logged_slates import logged_slates
 from value_model.formula.slate_section import (
     DiversityKind,
     DiversitySection,
@@ -28,7 +29,6 @@ from value_model.formula.slate_section import (
     ExplorationSection,
     SlateSection,
 )
-from value_model.logged_slates import logged_slates
 
 ALL_SURFACES = ("home", "search", "store_page", "product_page")
 DRAWN = SlateSection(exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05))

@@ -10,8 +10,8 @@ from serving import first_layer
 from serving.export_onnx import checked, export_onnx, write_graph
 from serving.onnx_scorer import OnnxScorer, session
 from serving.parity import ExportRefused, difference, probe_inputs, refuse_difference
-from value_model.calibration import Calibration, Calibrator
-from value_model.graphs import Graphs
+from value_model.rankers.calibration import Calibration, Calibrator
+from value_model.rankers.graphs import Graphs
 
 RAW = Calibration()
 

@@ -13,9 +13,9 @@ from serving.parity import difference, probe_inputs
 from serving.scorer import INPUTS, input_widths
 from serving.tensorflow_scorer import TensorFlowScorer
 from serving.warmup import read_warmup
-from value_model.calibration import Calibration
 from value_model.formula import default_policy, evaluate_all
-from value_model.graphs import Graphs
+from value_model.rankers.calibration import Calibration
+from value_model.rankers.graphs import Graphs
 
 POLICY = default_policy()
 C_LOADER = Path(__file__).parents[2] / "serving" / "c_loader" / "run_savedmodel.c"

@@ -6,7 +6,7 @@ from fake_service import fake_slate
 
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
-from marketplace.slates import flat
+from marketplace.slate_columns import flat
 from marketplace.sqlite_log import SqliteLog
 from serving.following import Follower
 from serving.request import Request

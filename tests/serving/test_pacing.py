@@ -15,8 +15,8 @@ from serving.bundle import build_engine
 from serving.manifest import BundleError
 from serving.replay import replay
 from value_model.formula.slate_section import ExplorationKind, ExplorationSection, ExposureSection, SlateSection
-from value_model.policy import finite
 from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.slate_policy import finite
 from value_model.tuning import evidence_from_log
 
 LUCE = ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05)

@@ -13,7 +13,7 @@ from marketplace.attribution import attribute
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import table_to_slates
-from marketplace.slates import context, to_numpy
+from marketplace.slate_columns import context, to_numpy
 from serving.bundle import build_engine
 from serving.replay import replay
 from value_model.formula import Override, evaluate

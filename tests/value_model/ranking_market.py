@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.spec import Feature, FeatureSpec, Group, Kind, ModelInputs
-from value_model.ranker import Labels, RankingData
+from value_model.rankers.ranker import Labels, RankingData
 
 SPEC = FeatureSpec(
     (

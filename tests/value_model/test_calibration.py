@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ranking_market import sigmoid
 
-from value_model.calibration import (
+from value_model.rankers.calibration import (
     Calibration,
     Calibrator,
     fit_calibration,
@@ -18,7 +18,7 @@ from value_model.calibration import (
     fit_scale,
     log_odds,
 )
-from value_model.ranker import Labels
+from value_model.rankers.ranker import Labels
 
 
 def drawn(rng: np.random.Generator, bend, rows: int = 20_000):  # type: ignore[no-untyped-def]

@@ -17,14 +17,14 @@ from value_model.formula import (
 )
 from value_model.formula.findings import Where
 from value_model.formula.intervals import Interval, interval_of, narrowed
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.lowering import lower
 from value_model.formula.numpy_operations import numpy_operations
 from value_model.formula.parser import parse
 from value_model.formula.tree import Name
-from value_model.influence import influence, influence_of_weights
-from value_model.logged_slates import LoggedSlates
 from value_model.policy_checks import check_policy, check_policy_file, logged_calibration
 from value_model.policy_checks.calibration import calibration_by_surface
+from value_model.tuning.influence import influence, influence_of_weights
 
 HEADER = (
     'name = "t"\nowner = "o"\nreason = "r"\ncurrency = "SAR"\nunit = "{unit}"\n[expressions]\nvalue = "{formula}"\n'

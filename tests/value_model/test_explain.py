@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from value_model.explain import Method, explain
 from value_model.formula import default_policy, evaluate, evaluate_all, parse_policy
-from value_model.weights_in_money import weights_in_money
+from value_model.formula.explain import Method, explain
+from value_model.formula.weights_in_money import weights_in_money
 
 WEIGHTS = "".join(f'[weights.w{i}]\nvalue = {i}.5\nunit = "1"\nlow = -99\nhigh = 99\nreason = "r"\n' for i in range(4))
 HEADER = 'name = "t"\nowner = "o"\nreason = "r"\ncurrency = "SAR"\nunit = "1"\n'

@@ -5,13 +5,13 @@ import sys
 
 MODULES = (
     "value_model.formula",
-    "value_model.explain",
-    "value_model.influence",
+    "value_model.formula.explain",
+    "value_model.tuning.influence",
     "value_model.merchant",
-    "value_model.policy",
+    "value_model.slate_policies.slate_policy",
     "value_model.policy_checks",
     "value_model.slate_policies.from_policy",
-    "value_model.weights_in_money",
+    "value_model.formula.weights_in_money",
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from marketplace.schema import MERCHANTS, SLATE, conform
 from value_model.formula import default_policy, evaluate, parse_policy, to_toml
-from value_model.logged_slates import logged_slates
+from value_model.formula.logged_slates import logged_slates
 from value_model.merchant import MerchantTable
 
 TIME = datetime(2026, 3, 1, tzinfo=UTC)

@@ -11,12 +11,12 @@ from ranking_market import EXAMINATION, SIZES, SPEC, Market, assert_is_a_ranker,
 
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
-from value_model.calibration import Calibration, Calibrator
-from value_model.config import NetworkConfig, TrainingConfig
-from value_model.graphs import Graphs
-from value_model.mmoe import MMoE
-from value_model.ranker import RankingData
-from value_model.training import fit
+from value_model.rankers.calibration import Calibration, Calibrator
+from value_model.rankers.config import NetworkConfig, TrainingConfig
+from value_model.rankers.graphs import Graphs
+from value_model.rankers.mmoe import MMoE
+from value_model.rankers.ranker import RankingData
+from value_model.rankers.training import fit
 
 SMALL = NetworkConfig(embedding=4, bins=8, experts=3, expert_units=(16, 8), tower_units=8, dropout=0.0, positions=8)
 QUICK = TrainingConfig(epochs=12, batch_requests=40, learning_rate=5e-3)
@@ -35,7 +35,7 @@ def fitted(made: Market, *, config: TrainingConfig = QUICK, click: bool = True, 
 
 
 def halves(data: RankingData) -> tuple[RankingData, RankingData]:
-    from value_model.batches import request_offsets, take
+    from value_model.rankers.batches import request_offsets, take
 
     requests = len(data.inputs.user_codes)
     offsets = request_offsets(data.inputs.request, requests)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from value_model.policy import Greedy, best
 from value_model.slate_policies.plackett_luce import PlackettLuce, list_propensity
+from value_model.slate_policies.slate_policy import Greedy, best
 
 
 @given(st.lists(st.integers(-3, 3) | st.just(float("nan")), max_size=30), st.integers(0, 35))

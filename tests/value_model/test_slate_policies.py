@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from value_model.formula import default_policy, evaluate
-from value_model.policy import Greedy, SlatePolicy, Traits
 from value_model.slate_policies.diversity import DPP, MMR, Similarity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
@@ -17,6 +16,7 @@ from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
+from value_model.slate_policies.slate_policy import Greedy, SlatePolicy, Traits
 
 BY_MERCHANT = Similarity(merchant=1.0)
 

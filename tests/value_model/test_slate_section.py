@@ -3,7 +3,6 @@
 import pytest
 
 from value_model.formula import PolicyError, default_policy, in_currency, parse_policy, to_toml
-from value_model.policy import Greedy
 from value_model.slate_policies.diversity import MMR, Similarity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
@@ -11,6 +10,7 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.slate_policy import Greedy
 
 FULL = """
 [slate]

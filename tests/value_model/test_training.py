@@ -10,13 +10,13 @@ import pytest
 from ranking_market import SIZES, SPEC, market, purchases
 
 from features.keras2 import tensorflow as tf
-from value_model import losses
-from value_model.batches import batches, request_offsets, take
-from value_model.config import NetworkConfig, TrainingConfig
-from value_model.lazy_adam import LazyAdam
-from value_model.mmoe import MMoE
-from value_model.ranker import RankingData
-from value_model.training import Fitting, fit
+from value_model.rankers import losses
+from value_model.rankers.batches import batches, request_offsets, take
+from value_model.rankers.config import NetworkConfig, TrainingConfig
+from value_model.rankers.lazy_adam import LazyAdam
+from value_model.rankers.mmoe import MMoE
+from value_model.rankers.ranker import RankingData
+from value_model.rankers.training import Fitting, fit
 
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 8), tower_units=4, dropout=0.1, positions=8)
 CONFIG = TrainingConfig(epochs=4, batch_requests=32, learning_rate=5e-3)
@@ -105,7 +105,7 @@ def test_a_listwise_loss_trains_and_orders_lists(data: RankingData, later: Ranki
 
 def test_the_listwise_softmax_is_its_arithmetic() -> None:
     """One list of three, scores 0, 0, log 2, the last one clicked: -log(2 / 4)."""
-    from value_model.heads import Logits
+    from value_model.rankers.heads import Logits
 
     score = tf.constant([0.0, 0.0, np.log(2.0)], tf.float32)
     logits = Logits(score, score, score, score)

@@ -10,9 +10,9 @@ import pytest
 from ranking_market import SPEC, assert_is_a_ranker, market, purchases
 from sklearn.metrics import roc_auc_score
 
-from value_model.config import TreesConfig
-from value_model.ranker import Labels
-from value_model.trees import Trees
+from value_model.rankers.config import TreesConfig
+from value_model.rankers.lightgbm import Trees
+from value_model.rankers.ranker import Labels
 
 CONFIG = TreesConfig(trees=40, leaves=7, learning_rate=0.1, min_rows=50, categories=10)
 

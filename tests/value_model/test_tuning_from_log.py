@@ -9,10 +9,10 @@ import pytest
 from marketplace.attribution import attribute
 from marketplace.schema import SLATE
 from marketplace.simulator import SimulatorConfig, simulate
-from marketplace.slates import Lists, flat, item_offsets, map_of_lists, request_of_rows
+from marketplace.slate_columns import Lists, flat, item_offsets, map_of_lists, request_of_rows
 from value_model.formula import parse_policy, to_toml
 from value_model.formula.evaluate import pad
-from value_model.logged_slates import logged_slates
+from value_model.formula.logged_slates import logged_slates
 from value_model.tuning import Estimator, PredictConfig, evidence_from_log, predict
 from value_model.tuning.exposure import examination_of
 from value_model.tuning.from_log import logged_exposure

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from value_model.formula import ValuePolicy, parse_policy
-from value_model.logged_slates import LoggedSlates
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.tuning import Estimator, Evidence, Scorer
 from value_model.tuning.exposure import examination_of, of_plackett_luce
 from value_model.tuning.sweep import Sweep

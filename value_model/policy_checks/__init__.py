@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from value_model.formula.findings import Finding, PolicyError, Severity
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.toml_reader import load_policy
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import ValuePolicy
-from value_model.logged_slates import LoggedSlates
 from value_model.policy_checks.calibration import Calibration, logged_calibration
 from value_model.policy_checks.directions import directions, erasures
 from value_model.policy_checks.hazards import hazards

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.estimate import Estimate
-from marketplace.slates import predictions, request_of_rows, to_numpy
+from marketplace.slate_columns import predictions, request_of_rows, to_numpy
 
 Calibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
 

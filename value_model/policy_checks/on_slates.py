@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from value_model.formula.findings import Finding, Severity, Where
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.tree import Node, names, terms
 from value_model.formula.value_policy import ValuePolicy
-from value_model.influence import influence
-from value_model.logged_slates import LoggedSlates
 from value_model.policy_checks.calibration import Calibration
 from value_model.policy_checks.situation import inlined_names
+from value_model.tuning.influence import influence
 
 NEGLIGIBLE, CRUSHING = 0.01, 0.9  # share of the terms' within-slate spread
 ROUNDING = 1e-9  # below: the term is the same for all items of a slate, as a merchant's on its own page

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from value_model.policy import Traits
+from value_model.slate_policies.slate_policy import Traits
 
 
 @dataclass(frozen=True)

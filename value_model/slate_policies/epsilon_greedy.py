@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from value_model.policy import NO_TRAITS, Chosen, Traits
 from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Traits
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from value_model.formula.slate_section import DiversityKind, DiversitySection, ExplorationKind, ExplorationSection
 from value_model.formula.value_policy import ValuePolicy
-from value_model.policy import Greedy, SlatePolicy
 from value_model.slate_policies.diversity import DPP, MMR, Diversity, Similarity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.slate_policy import Greedy, SlatePolicy
 
 Picker = Greedy | PlackettLuce | EpsilonGreedy
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from value_model.formula.slate_section import MOST_PERTURBED
-from value_model.policy import NO_TRAITS, Chosen, Greedy, SlatePolicy, Traits
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, SlatePolicy, Traits
 
 GREEDY = Greedy()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from value_model.policy import NO_TRAITS, Chosen, Traits, best, finite
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Traits, best, finite
 
 
 @dataclass(frozen=True)

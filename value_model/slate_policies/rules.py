@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from value_model.policy import Traits
+from value_model.slate_policies.slate_policy import Traits
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from value_model.policy import NO_TRAITS, Chosen, Greedy, Traits, finite
 from value_model.slate_policies.diversity import Diversity
 from value_model.slate_policies.rules import Room, Rules
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, Traits, finite
 
 
 class Pick(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from value_model.logged_slates import LoggedSlates
+from value_model.formula.logged_slates import LoggedSlates
 
 
 @dataclass(frozen=True)

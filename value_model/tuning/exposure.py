@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation.propensity import Sampled
-from value_model.policy import LOWEST
+from evaluation.bias.propensity import Sampled
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.slate_policy import LOWEST
 from value_model.tuning.sweep import Sweep
 
 BLOCK = 1 << 18  # numbers at a time

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from value_model.formula.evaluate import Columns, evaluate
 from value_model.formula.linear_form import linear_form
 from value_model.formula.value_policy import ValuePolicy
-from value_model.policy import LOWEST
+from value_model.slate_policies.slate_policy import LOWEST
 
 BLOCK = 1 << 17  # values at a time, 1 MB: what stays in a core's cache
 TOGETHER = 32  # weightings in a block

@@ -1,0 +1,11 @@
+"""A product manager's desk: weights moved on logged requests, their promised effect, and versions saved under checks.
+
+`jobs.open_desk` -> `Desk` (state, no widgets) -> `desk_panel(desk)` (`desk.notebook.panel`: ipywidgets over it).
+"""
+
+from desk.checks import RefusedError
+from desk.desk import Desk, Saved, View
+from desk.material import Material
+from desk.scope import EVERYWHERE, Scope
+
+__all__ = ["EVERYWHERE", "Desk", "Material", "RefusedError", "Saved", "Scope", "View"]

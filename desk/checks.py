@@ -1,0 +1,60 @@
+"""Every check before a version is saved, and which findings stand in its way.
+
+What is already so with the policy in force (a head that is off, say) is told but blocks nobody: moving weights did not
+cause it. An error that the draft brings, or a guardrail expected to break, does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from desk.guardrails import Guarded, Light
+from desk.material import Material
+from value_model.formula import Finding, Severity, ValuePolicy
+from value_model.policy_checks import check_policy
+
+
+class RefusedError(ValueError):
+    """A version that is not saved, and why."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`new` findings come with the draft, `standing` ones are there already; `guarded` are the guardrails."""
+
+    new: tuple[Finding, ...]
+    standing: tuple[Finding, ...]
+    guarded: tuple[Guarded, ...]
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        return tuple(str(finding) for finding in self.new if finding.severity is Severity.ERROR)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        return tuple(row.reason for row in self.guarded if row.light is Light.RED)
+
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """What an owner who saves nevertheless has seen."""
+        warned = (str(finding) for finding in self.new if finding.severity is not Severity.ERROR)
+        unproven = (row.reason for row in self.guarded if row.light is Light.AMBER)
+        return (*warned, *unproven, *self.broken)
+
+    def refuse(self, *, despite: bool) -> None:
+        """Raises RefusedError with every error; with broken guardrails too unless `despite` them."""
+        why = (*self.errors, *(() if despite else self.broken))
+        if why:
+            raise RefusedError("not saved: " + "; ".join(why))
+
+
+def checked(material: Material, today: ValuePolicy, draft: ValuePolicy, guarded: Sequence[Guarded]) -> Checked:
+    """Both policies under every check, on the requests of the desk."""
+    before, after = (
+        check_policy(policy, slates=material.evidence.slates, calibration=material.calibration)
+        for policy in (today, draft)
+    )
+    known = {(finding.rule, finding.reason) for finding in before}
+    new = tuple(f for f in after if (f.rule, f.reason) not in known)
+    return Checked(new, tuple(f for f in after if (f.rule, f.reason) in known), tuple(guarded))

@@ -1,0 +1,90 @@
+"""What else could be had: a search for better weights, the Pareto front it leaves, and what each guardrail costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from desk.scope import Scope
+from value_model.formula.value_policy import ValuePolicy
+from value_model.tuning import (
+    Constraint,
+    Evidence,
+    Front,
+    Goal,
+    PredictConfig,
+    Scorer,
+    SearchConfig,
+    ShadowPrice,
+    TuneConfig,
+    Tuned,
+    pareto_front,
+    shadow_prices,
+    tune,
+)
+
+TRIALS, BATCH = 120, 24
+GENERATIONS, SIZE = 4, 64
+WEIGHTINGS = TRIALS + GENERATIONS * SIZE  # tried in all
+FEWEST = 60  # requests: fewer than 30 in a half find and judge nothing
+
+
+@dataclass(frozen=True)
+class Explored:
+    """`tuned`: a scope's weights that maximise the objective within the guardrails, on its `requests` alone; `front` is
+    judged on the half that the search did not see, its changes are against the draft that the search began with."""
+
+    scope: Scope
+    requests: int
+    tuned: Tuned
+    front: Front
+    prices: tuple[ShadowPrice, ...]
+
+    def weights(self, point: int | None = None) -> dict[str, float]:
+        """Of one point of the front, None = the best within the guardrails; in four digits: as good, and readable.
+
+        Raises ValueError for the best where none is promised.
+        """
+        if point is None and not self.tuned.promised:
+            raise ValueError(f"no better weights can be promised for {self.scope.title}; choose a point of the front.")
+        found = self.tuned.weights if point is None else {n: w[point] for n, w in self.front.weights.items()}
+        return {name: float(f"{weight:.4g}") for name, weight in found.items()}
+
+
+def explore(
+    evidence: Evidence,
+    draft: ValuePolicy,
+    scope: Scope,
+    *,
+    metrics: tuple[str, str],
+    guardrails: Sequence[Constraint],
+    config: PredictConfig,
+    seed: int,
+    told: Callable[[int], None] | None = None,
+) -> Explored:
+    """Maximise metrics[1] within the guardrails on the `scope`'s own requests, then the front of both `metrics`.
+
+    The scope's weights move, all other overrides stay in force; the objective's own guardrail is no constraint. `told`
+    is called with the number of weightings tried since. Raises ValueError for unknown metrics and too few requests.
+    """
+    if len(evidence) < FEWEST:
+        raise ValueError(
+            f"{scope.title} has {len(evidence)} requests here; a search needs {FEWEST}, one half to find and one to "
+            "judge. Search everywhere, or bring more requests."
+        )
+    there = scope.alone(draft)
+    goal = Goal(metrics[1], tuple(c for c in guardrails if c.metric != metrics[1]))
+    names = tuple(w.name for w in there.weights if w.term and w.high > 0)
+    tuning = TuneConfig(search=SearchConfig(trials=TRIALS, batch=BATCH, told=told), predict=config)
+    found = tune(evidence, there, goal, names=names, today=draft, seed=seed, config=tuning)
+    searcher, fresh = (
+        Scorer(part, there, estimator=found.estimator, metrics=config.metrics, today=draft)
+        for part in (found.searched, found.judged)
+    )
+    rng = np.random.default_rng([seed, 2])
+    front = pareto_front(
+        searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE, told=told
+    )
+    return Explored(scope, len(evidence), found, front, tuple(shadow_prices(found, rng=rng, front=front)))

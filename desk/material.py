@@ -1,0 +1,70 @@
+"""What lies on the desk: logged requests with all that judging other weights needs, and names that people know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.dataset import Dataset
+from marketplace.slate_columns import flat, item_offsets, to_numpy
+from value_model.formula import ValuePolicy
+from value_model.formula.evaluate import pad, slate_mask
+from value_model.policy_checks import Calibration
+from value_model.tuning import Evidence
+
+
+@dataclass(frozen=True)
+class Named:
+    """Codes int [R, n] into names: what the items and merchants of the slates are called."""
+
+    item: np.ndarray
+    merchant: np.ndarray
+    items: np.ndarray
+    merchants: np.ndarray
+    titles: np.ndarray  # text [R]: each request in a few words
+
+
+@dataclass(frozen=True)
+class Material:
+    """R requests; `policy` is the run's own. `notes` say what the log can and cannot tell."""
+
+    name: str
+    policy: ValuePolicy
+    evidence: Evidence
+    named: Named
+    versions: Path
+    calibration: Calibration | None = None
+    requests_per_day: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def named(slates: pa.Table, dataset: Dataset) -> Named:
+    """Items by their name where the catalogue has one, else by their id."""
+    mask = slate_mask(item_offsets(slates))
+    items, merchants = (flat(slates, name).cast(pa.string()).dictionary_encode() for name in ("item_id", "merchant_id"))
+    ids = items.dictionary
+    row = pc.index_in(ids, dataset.items["item_id"].cast(pa.string()).combine_chunks())
+    titles = pc.coalesce(dataset.items["name"].combine_chunks().cast(pa.string()).take(row), ids)
+    item, merchant = (
+        pad(to_numpy(column.indices.fill_null(0)).astype(np.int64), mask) for column in (items, merchants)
+    )
+    return Named(
+        item, merchant, to_numpy(titles).astype(str), to_numpy(merchants.dictionary).astype(str), _titles(slates)
+    )
+
+
+def _titles(slates: pa.Table) -> np.ndarray:
+    columns = ("request_id", "surface", "query", "page_item_id", "page_merchant_id", "user_id")
+    rows = slates.select(columns).to_pylist()
+    about = [row["query"] or row["page_item_id"] or row["page_merchant_id"] or "" for row in rows]
+    return np.array(
+        [
+            f"{row['surface']}{f' “{what}”' if what else ''} · shopper {row['user_id']} · {row['request_id']}"
+            for row, what in zip(rows, about, strict=True)
+        ],
+        dtype=object,
+    )

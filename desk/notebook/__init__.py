@@ -1,0 +1,1 @@
+"""The desk as ipywidgets, for JupyterLab and Voila."""

@@ -1,0 +1,1 @@
+"""Position bias: click models, propensities of places, and what they correct."""

@@ -1,0 +1,104 @@
+"""What shoppers wanted, request by request: what retrieval learns from and is judged on.
+
+Where lists were recorded, a request is a slate and its wishes are the items clicked and ordered. In purchase-only
+data a request is a shopping trip (one session of orders), asked at its first order, and its wishes are what it bought.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.backfill import backfill
+from features.catalogue import Catalogue
+from features.served import served
+from features.spec import FeatureFrame, FeatureSpec
+from marketplace.attribution import attribute
+from marketplace.baskets import trips
+from marketplace.dataset import Dataset
+from marketplace.slate_columns import context, flat, item_offsets
+from retrieval.interactions import EVENT_WEIGHTS
+from retrieval.source import Query
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """R requests over N rows: `item` int32 [N] catalogue rows (-1 = unknown), `weight` float64 [N] in orders (0 = not
+    wanted), `segment` str [R] the shopper's group."""
+
+    slates: pa.Table
+    frame: FeatureFrame
+    catalogue: Catalogue
+    item: np.ndarray
+    weight: np.ndarray
+    segment: np.ndarray
+
+    def wanted(self, request: int) -> np.ndarray:
+        """int32: catalogue rows ordered in one request."""
+        rows = slice(*self.frame.offsets[request : request + 2])
+        return self.item[rows][(self.weight[rows] >= EVENT_WEIGHTS["order"]) & (self.item[rows] >= 0)]
+
+    def query(self, request: int, embedding: np.ndarray | None) -> Query:
+        """The request as a retriever is asked it; on a store page only its merchant's items are allowed."""
+        history = self.catalogue.rows(self.frame.columns["history_items"][request].values)
+        page = self.slates["page_merchant_id"][request].as_py()
+        code = None if page is None else pc.index(self.catalogue.merchant_names, page).as_py()
+        return Query(
+            user_id=self.slates["user_id"][request].as_py(),
+            segment=str(self.segment[request]),
+            history=history[history >= 0],
+            embedding=embedding,
+            allowed=None if code is None else self.catalogue.merchant == code,
+        )
+
+
+def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> Wishes:
+    """Every request of a data set with what it wanted, and its features as served or else as of its time."""
+    if dataset.has_impressions:
+        joined = attribute(dataset.slates, dataset.feedback)
+        slates = joined.slates
+        click, order = (joined.labels[name].to_numpy().astype(np.float64) for name in ("click", "order"))
+        weight = np.maximum(click * EVENT_WEIGHTS["click"], order * EVENT_WEIGHTS["order"])
+    else:
+        slates = trips(dataset)
+        weight = np.ones(item_offsets(slates)[-1])
+    catalogue = Catalogue.of(dataset)
+    item = catalogue.rows(flat(slates, "item_id"))
+    frame = features_of(dataset, slates, spec)
+    return Wishes(slates, frame, catalogue, item, weight, segment_of_requests(dataset, slates, segment))
+
+
+def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
+    """Features as they were logged where every slate was served with `spec`; else as of each slate's time."""
+    if pc.all(pc.equal(slates["feature_spec_version"].cast(pa.string()), spec.version)).as_py():
+        return served(slates, spec)
+    return backfill(dataset, slates, spec=spec)
+
+
+def segment_of_requests(dataset: Dataset, slates: pa.Table, name: str) -> np.ndarray:
+    """str [R]: the group of each request's shopper: user_segment, user_country, or an entry of the context."""
+    if name.startswith("user_"):
+        return _of_users(dataset, slates["user_id"], name.removeprefix("user_"))
+    return _text(context(slates, name))
+
+
+def segment_of_feedback(dataset: Dataset, name: str) -> pa.Array:
+    """[rows of feedback]: the same group for each event; the item's category stands in for an entry of the context."""
+    if name.startswith("user_"):
+        return pa.array(_of_users(dataset, dataset.feedback["user_id"], name.removeprefix("user_")))
+    row = pc.index_in(
+        dataset.feedback["item_id"].cast(pa.string()), dataset.items["item_id"].cast(pa.string()).combine_chunks()
+    )
+    return pa.array(_text(dataset.items["category"].combine_chunks().take(row.combine_chunks())))
+
+
+def _of_users(dataset: Dataset, users: pa.ChunkedArray, column: str) -> np.ndarray:
+    row = pc.index_in(users.cast(pa.string()), dataset.users["user_id"].cast(pa.string()).combine_chunks())
+    return _text(dataset.users[column].combine_chunks().take(row.combine_chunks()))
+
+
+def _text(values: pa.Array) -> np.ndarray:
+    return values.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)

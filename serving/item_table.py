@@ -1,0 +1,70 @@
+"""The catalogue as the engine reads it: arrays over its n rows, so that candidates cost one take each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.catalogue import Catalogue
+from features.encoder import EncodedItems, Encoder
+from features.snapshot import catalogue_columns, item_numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """`row` of each item id; text columns are object arrays [n]; `logged` = the item categories as the log has them."""
+
+    row: Mapping[str, int]
+    item_id: np.ndarray
+    merchant_id: np.ndarray
+    merchant: np.ndarray  # int32 codes
+    merchant_code: Mapping[str, int]
+    category: np.ndarray  # int32 codes
+    price: np.ndarray  # float64, currency
+    in_stock: np.ndarray  # bool
+    encoded: EncodedItems
+    numbers: np.ndarray  # float32 [n, item numbers]
+    logged: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, in_stock: pa.ChunkedArray, *, encoder: Encoder) -> Shelf:
+        """From the catalogue and its ITEMS column `in_stock`."""
+        columns = catalogue_columns(catalogue, encoder.spec)
+        item_id = _texts(catalogue.item_id)
+        merchant_id = _texts(catalogue.merchant_names)[catalogue.merchant]
+        known = {"item_id": item_id, "merchant_id": merchant_id}  # the same objects twice, so that each is read once
+        return cls(
+            row=catalogue.row,
+            item_id=item_id,
+            merchant_id=merchant_id,
+            merchant=catalogue.merchant,
+            merchant_code={name: code for code, name in enumerate(catalogue.merchant_names.to_pylist())},
+            category=catalogue.category,
+            price=np.asarray(catalogue.price, np.float64),
+            in_stock=in_stock.to_numpy(),
+            encoded=encoder.encode_items(columns),
+            numbers=item_numbers(catalogue, encoder.spec),
+            logged={name: known[name] if name in known else _as_logged(column) for name, column in columns.items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+    def rows(self, item_ids: Iterable[str]) -> np.ndarray:
+        """int32 rows of those items that are in the catalogue, in the order given."""
+        found = (self.row.get(name, -1) for name in item_ids)
+        return np.fromiter((row for row in found if row >= 0), np.int32)
+
+
+def _as_logged(column: pa.Array) -> np.ndarray:
+    if pa.types.is_list(column.type):
+        return _texts(pc.binary_join(column, " ").fill_null(""))
+    return _texts(column.cast(pa.string()))
+
+
+def _texts(column: pa.Array) -> np.ndarray:
+    return column.to_numpy(zero_copy_only=False).astype(object)

@@ -1,0 +1,64 @@
+"""The notebook as a page of its own: served by Voila, driven in a real Chromium."""
+
+import sys
+
+import pytest
+from desk_browser import DOTS, NOTEBOOK, Looking, dragged_and_saved, searched_and_loaded, served
+
+from desk import Desk
+from jobs.open_desk import material_of_run
+from value_model.formula import load_policy
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
+
+
+@pytest.fixture(scope="module")
+def looking(browser, copied_run, tmp_path_factory):
+    command = (sys.executable, "-m", "voila", str(NOTEBOOK), "--no-browser", "--Voila.ip=127.0.0.1")
+    log = tmp_path_factory.mktemp("voila") / "log"
+    with served(command, {"VALUE_MODEL_RUN": str(copied_run)}, log=log) as address:
+        browser.get(address)
+        found = Looking(browser)
+        found.one(".desk-slates .pair")
+        found.one(".desk-w_click .noUi-handle")
+        yield found
+
+
+def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, copied_run):
+    weight = looking.readout("w_click")
+    dragged_and_saved(looking, copied_run, ("tuning_desk", "tuning_saved"))
+    kept, found = (load_policy(copied_run / "policies" / name) for name in ("0002.toml", "0001.toml"))
+    assert kept.weight["w_click"].value > weight
+    assert kept.weight["w_click"].owner == "Noura"
+    assert [name for name in found.weight if kept.weight[name] != found.weight[name]] == ["w_click"]
+    chosen = "return arguments[0].selectedOptions[0].text"
+    assert looking.driver.execute_script(chosen, looking.all(".desk-more select")[0]).startswith("2:")
+    assert Desk(material_of_run(copied_run, most=200)).policy == kept
+
+
+def test_a_point_of_the_front_is_clicked_and_loaded(looking):
+    searched_and_loaded(looking, scope="everywhere", picture="tuning_front")
+
+
+def test_a_surface_has_its_own_tab_and_its_own_front(looking):
+    looking.seen(looking.named(".desk-tabs .lm-TabBar-tab", "search")).click()
+    looking.until(lambda: looking.html(".desk-slates").count("<b>search") == 3)
+    looking.unfold("Pareto front")
+    looking.until(lambda: "Nothing was searched yet: surface search" in looking.html(".desk-prices"))
+    looking.until(lambda: looking.all(DOTS) == [])
+    before = looking.html(".desk-slates")
+    looking.drag("w_order", 40)
+    looking.until(lambda: looking.html(".desk-slates") != before)
+    searched_and_loaded(looking, scope="surface search", picture="tuning_front_surface")
+    assert looking.one(".desk-follow-w_order").is_displayed()
+
+
+def test_the_influence_is_measured(looking):
+    looking.unfold("What the weights say")
+    looking.click("button.desk-measure")
+    looking.until(lambda: "w_quality" in looking.html(".desk-influence"))
+    looking.picture("tuning_worth", ".desk-more")
+
+
+def test_the_page_made_no_error_of_its_own(looking):
+    assert looking.errors() == []

@@ -1,0 +1,154 @@
+"""The widgets over the desk, without a browser: what is touched reaches the desk, what it answers is shown."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from desk_toy import toy
+
+from desk import Desk
+from desk.notebook.controls import step_of
+from desk.notebook.panel import Panel
+
+NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def panel(tmp_path):
+    return Panel(Desk(toy(tmp_path)), clock=lambda: NOW)
+
+
+def test_a_slider_ranks_the_requests_again(panel):
+    before = panel.slates.value
+    panel.sliders["w_new"].value = 2.0
+    assert panel.desk.draft.weight["w_new"].value == 2.0
+    assert panel.slates.value != before
+    assert "▲" in panel.slates.value
+    assert 'data-light="red"' in panel.outlook.value
+    panel.reset.click()
+    assert panel.slates.value == before
+    assert panel.sliders["w_new"].value == 0.05
+
+
+def test_a_browser_that_rounds_to_its_grid_moves_nothing(panel):
+    panel.desk.move({"w_click": 1.2345678})
+    panel.show(panel.desk.view())
+    panel.sliders["w_click"].value = 1.23
+    assert panel.desk.draft.weight["w_click"].value == 1.2345678
+    panel.sliders["w_click"].value = 1.25
+    assert panel.desk.draft.weight["w_click"].value == 1.25
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0, 1, 0.001), (0, 3, 0.01), (0, 40, 0.1), (0.1, 10, 0.01)])
+def test_round_numbers_lie_on_a_sliders_grid(low, high, step):
+    assert step_of(low, high) == pytest.approx(step, rel=1e-12)
+
+
+def test_sliders_have_their_owners_bounds(panel):
+    slider = panel.sliders["w_click"]
+    assert (slider.min, slider.max, slider.value) == (0.1, 10, 1)
+
+
+def test_a_tab_moves_its_own_weights(panel):
+    titles = [panel.tabs.get_title(i) for i in range(len(panel.tabs.children))]
+    panel.tabs.selected_index = titles.index("search")
+    panel.sliders["w_new"].value = 1.0
+    assert [o.key for o in panel.desk.draft.weight["w_new"].surface] == ["search"]
+    panel.tabs.selected_index = 0
+    assert panel.sliders["w_new"].value == 0.05
+    assert [len(box.children) for box in panel.tabs.children] == [1, 0, 0, 0, 0]
+
+
+def test_other_requests_are_turned_to(panel):
+    before = panel.slates.value
+    panel.next.click()
+    assert panel.slates.value != before
+
+
+def test_a_point_of_the_front_is_loaded(panel):
+    searching = panel.searching
+    searching.across.value = "newcomer_exposure"
+    searching.search.click()
+    points = searching.figure.data[0]
+    assert len(points.x) > 2
+    searching._load(len(points.x) - 1)
+    assert panel.sliders["w_new"].value == panel.desk.draft.weight["w_new"].value != 0.05
+    assert "ctr" in searching.prices.value
+    assert searching.progress.value == searching.progress.max
+    assert searching.progress.layout.visibility == "hidden"
+
+
+def test_a_front_stays_in_its_own_tab(panel):
+    searching = panel.searching
+    searching.across.value = "newcomer_exposure"
+    searching.search.click()
+    everywhere = tuple(searching.figure.data[0].x)
+    panel.tabs.selected_index = 2
+    assert searching.search.description == "Search: surface search"
+    assert len(searching.figure.data[0].x) == 0
+    before = panel.desk.draft
+    searching._load(0)  # a click that was still under way
+    assert panel.desk.draft == before
+    searching.search.click()
+    assert "surface search" in searching.figure.data[0].name
+    assert "surface search" in searching.prices.value
+    assert tuple(searching.figure.data[0].x) != everywhere
+    searching._load(0)
+    assert {o.key for w in panel.desk.draft.weights for o in w.surface} == {"search"}
+    assert panel.tabs.selected_index == 2
+    panel.tabs.selected_index = 0
+    assert tuple(searching.figure.data[0].x) == everywhere
+    assert panel.desk.draft.weight["w_new"].value == 0.05
+
+
+def test_a_search_that_cannot_be_says_why(tmp_path):
+    panel = Panel(Desk(toy(tmp_path, requests=80)))
+    panel.tabs.selected_index = 1
+    panel.searching.search.click()
+    assert "a search needs 60" in panel.searching.prices.value
+    assert not panel.searching.search.disabled
+
+
+def test_the_influence_is_that_of_the_draft_it_was_measured_on(panel):
+    panel.measure.click()
+    assert "w_new" in panel.influence.value
+    panel.sliders["w_new"].value = 1.0
+    assert panel.influence.value == ""
+
+
+def test_a_guardrail_can_be_moved(panel):
+    panel.sliders["w_new"].value = 2.0
+    assert 'data-light="red"' in panel.outlook.value
+    panel.guardrails.bound["ctr, relative change at least"].value = -0.9
+    assert 'data-light="red"' not in panel.outlook.value
+
+
+def test_a_version_is_checked_saved_and_rolled_back(panel):
+    saving = panel.saving
+    panel.sliders["w_new"].value = 0.06
+    assert "+value = 0.06" in saving.changes.value
+    saving.check.click()
+    assert "nothing stands in the way" in saving.answer.value
+    saving.save.click()
+    assert "needs an owner" in saving.answer.value
+    assert panel.desk.history() == ()
+    saving.owner.value, saving.reason.value = "Noura", "Newcomers <3"
+    saving.save.click()
+    assert "Version 2" in saving.answer.value
+    assert "Newcomers &lt;3" in saving.history.value
+    assert panel.desk.policy.version in panel.head.value
+    saving.number.value, saving.reason.value = 1, "It did not help."
+    saving.back.click()
+    assert [e.kind for e in panel.desk.history()] == ["found", "saved", "rolled back"]
+    assert panel.sliders["w_new"].value == 0.05
+
+
+def test_names_of_items_are_text_not_markup(panel):
+    assert "&lt;b&gt;item" in panel.slates.value
+    assert "<b>item" not in panel.slates.value
+
+
+def test_the_desk_needs_no_tensorflow():
+    code = "import sys, desk.notebook.panel; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,91 @@
+"""What a value formula reads, taken back from logged slates as padded arrays [R, n]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from marketplace.slate_columns import Lists, flat, item_offsets, lists, numeric_features, to_numpy
+from value_model.formula.evaluate import Columns, pad, slate_mask
+from value_model.formula.value_policy import ValuePolicy
+
+OWN = ("price", "retrieval_score", "merchant_value")  # a slate's own columns
+SHADOWED = "formula."  # before a logged quantity whose name a model feature of other content bears
+
+
+@dataclass(frozen=True)
+class LoggedSlates:
+    """R requests padded to the longest: columns float64 [R, n], mask bool [R, n], surface text [R]."""
+
+    columns: Columns
+    mask: np.ndarray
+    surface: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def on(self, surface: str) -> LoggedSlates:
+        """The requests of one surface."""
+        rows = self.surface == surface
+        return LoggedSlates(
+            {n: column[rows] for n, column in self.columns.items()}, self.mask[rows], self.surface[rows]
+        )
+
+    @property
+    def surfaces(self) -> list[str]:
+        return sorted(set(self.surface.tolist()))
+
+
+def logged_slates(slates: pa.Table, policy: ValuePolicy) -> LoggedSlates:
+    """The policy's inputs from a SLATE table; raises ValueError naming those that were not logged for every item.
+
+    NaN was logged where a feature was not known; it counts as logged where the policy says what stands for it.
+    """
+    offsets = item_offsets(slates)
+    rows = {name: _column(slates, name, offsets) for name in policy.inputs}
+    missing = [
+        name
+        for name, (column, logged) in rows.items()
+        if not logged.all() or (name not in policy.stand_ins and np.isnan(column).any())
+    ]
+    if missing:
+        raise ValueError(
+            f"the slates do not hold {missing} for every item, which policy {policy.name!r} reads: "
+            "log them with the slate, or check a policy that does without."
+        )
+    mask = slate_mask(offsets)
+    columns = {name: pad(column, mask) for name, (column, _) in rows.items()}
+    return LoggedSlates(columns, mask, to_numpy(slates["surface"].combine_chunks()).astype(str))
+
+
+def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [N], bool [N]: logged) from the predictions, the slate's own columns or the features as served."""
+    counts = np.diff(offsets)
+    if name in OWN:
+        return to_numpy(flat(slates, name)).astype(np.float64), np.ones(counts.sum(), bool)
+    found, logged = np.full(counts.sum(), np.nan), np.zeros(counts.sum(), bool)
+    for source in (
+        lists(slates, "predictions", name),
+        numeric_features(slates, SHADOWED + name),
+        numeric_features(slates, name),
+    ):
+        if not logged.all():
+            values, there = _spread(source, counts)
+            found, logged = np.where(logged, found, values), logged | there
+    if name == "merchant" and not logged.all():
+        codes = flat(slates, "merchant_id").cast(pa.string()).dictionary_encode().indices
+        return to_numpy(codes).astype(np.float64), np.ones(len(found), bool)
+    return found, logged
+
+
+def _spread(found: Lists, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [N], bool [N]: there) of lists of length 1 or n."""
+    once = (found.lengths == 1) & (counts != 1)
+    full = found.lengths == counts
+    result = np.full(counts.sum(), np.nan)
+    values = to_numpy(found.values).astype(np.float64)
+    result[np.repeat(full, counts)] = values[np.repeat(full, found.lengths)]
+    result[np.repeat(once, counts)] = np.repeat(values[np.repeat(once, found.lengths)], counts[once])
+    return result, np.repeat(once | full, counts)

@@ -1,0 +1,143 @@
+"""Calibrators: what a head's prediction has meant, fitted on a held-out later period.
+
+A probability p becomes f(log odds of p) with f rising, so that ranking by a head is unchanged:
+- Platt:    f(z) = sigmoid(slope z + intercept)                                         (Platt 1999)
+- isotonic: f joins the points (mean z, rate) of the pool-adjacent-violators blocks by straight lines, constant beyond
+  the ends, so that rows between two blocks keep their order (Oron and Flournoy 2017, centred isotonic regression).
+- scale:    an amount times sum of actual / sum of predicted; also undoes the bias of E[v] = exp(mu + sigma^2 / 2).
+The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it. cvr is
+calibrated among clicked rows (its condition), ctr and ctcvr on all, order_value among ordered rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from value_model.rankers.ranker import Labels, composed
+
+EDGE = 1e-7  # probabilities are kept this far from 0 and 1
+GAP = 1e-3  # isotonic points closer than this in log odds are one point
+FEWEST = 50  # positives (and negatives) below which a head is left as it is
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """One head's map: `kind` is identity, platt (slope, intercept), isotonic (x, y) or scale (slope)."""
+
+    kind: str = "identity"
+    slope: float = 1.0
+    intercept: float = 0.0
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+
+    def __call__(self, predicted: np.ndarray) -> np.ndarray:
+        """Calibrated predictions, float64 [N]."""
+        if self.kind == "scale":
+            return predicted * self.slope
+        if self.kind == "platt":
+            return 1 / (1 + np.exp(-(self.slope * log_odds(predicted) + self.intercept)))
+        if self.kind == "isotonic":
+            return np.interp(log_odds(predicted), self.x, self.y)
+        return np.asarray(predicted, np.float64)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibrator a head; heads without one pass unchanged."""
+
+    heads: Mapping[str, Calibrator] = field(default_factory=dict)
+
+    def __call__(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calibrated heads, and ctcvr and gmv composed of them."""
+        base = {name: values for name, values in predictions.items() if name not in ("ctcvr", "gmv")}
+        if "ctr" not in base:
+            base["ctcvr"] = predictions["ctcvr"]
+        return composed({name: self.heads.get(name, Calibrator())(values) for name, values in base.items()})
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps({name: asdict(one) for name, one in self.heads.items()}, indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        rows = json.loads(path.read_text())
+        return cls(
+            {name: Calibrator(**row | {"x": tuple(row["x"]), "y": tuple(row["y"])}) for name, row in rows.items()}
+        )
+
+
+def fit_calibration(predictions: Mapping[str, np.ndarray], labels: Labels, weight: np.ndarray) -> Calibration:
+    """Calibrators from held-out rows in time order, predicted as served (positions unknown)."""
+    heads = {}
+    if "ctr" in predictions and labels.click is not None:
+        clicked = labels.click > 0
+        heads["ctr"] = fit_probability(predictions["ctr"], labels.click, weight)
+        heads["cvr"] = fit_probability(predictions["cvr"][clicked], labels.order[clicked], weight[clicked])
+    else:
+        heads["ctcvr"] = fit_probability(predictions["ctcvr"], labels.order, weight)
+    ordered = labels.order_value > 0
+    heads["order_value"] = fit_scale(predictions["order_value"][ordered], labels.order_value[ordered], weight[ordered])
+    return Calibration(heads)
+
+
+def fit_probability(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:
+    """The better of Platt and isotonic on the later half; identity when either outcome is rarer than FEWEST."""
+    if min(event.sum(), (1 - event).sum()) < FEWEST:
+        return Calibrator()
+    half = len(event) // 2
+    losses = {}
+    for fit in (fit_platt, fit_isotonic):
+        if 0 < event[:half].mean() < 1:
+            trial = fit(predicted[:half], event[:half], weight[:half])(predicted[half:])
+            losses[fit] = log_loss(
+                event[half:], np.clip(trial, EDGE, 1 - EDGE), sample_weight=weight[half:], labels=[0, 1]
+            )
+    best = min(losses, key=lambda fit: losses[fit]) if losses else fit_platt
+    return best(predicted, event, weight)
+
+
+def fit_platt(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:
+    """Logistic regression on log odds; a slope that would reverse the ranking falls back to an intercept alone."""
+    z = log_odds(predicted)
+    model = LogisticRegression(C=np.inf).fit(z[:, None], event, sample_weight=weight)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        rate = np.average(event, weights=weight)
+        slope, intercept = 1.0, float(log_odds(rate) - log_odds(np.average(predicted, weights=weight)))
+    return Calibrator("platt", slope=slope, intercept=intercept)
+
+
+def fit_isotonic(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:
+    """Blocks of equal fitted rate become one point each; rates are kept off 0 and 1 by half an event a block."""
+    z = log_odds(predicted)
+    level = IsotonicRegression(out_of_bounds="clip").fit(z, event, sample_weight=weight).predict(z)
+    _, block = np.unique(level, return_inverse=True)
+    mass = np.bincount(block, weight)
+    x, y = np.bincount(block, weight * z) / mass, np.bincount(block, weight * event) / mass
+    y = np.clip(y, 0.5 / (mass + 1), 1 - 0.5 / (mass + 1))
+    order = np.argsort(x)
+    x, y, keep = x[order], np.maximum.accumulate(y[order]), [0]
+    for point in range(1, len(x)):
+        if x[point] - x[keep[-1]] >= GAP:
+            keep.append(point)
+    return Calibrator("isotonic", x=tuple(x[keep].tolist()), y=tuple(y[keep].tolist()))
+
+
+def fit_scale(predicted: np.ndarray, actual: np.ndarray, weight: np.ndarray) -> Calibrator:
+    """Total actual over total predicted; identity without amounts."""
+    if len(actual) == 0:
+        return Calibrator()
+    return Calibrator("scale", slope=float((weight * actual).sum() / (weight * predicted).sum()))
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """log p / (1 - p), float64, finite."""
+    p = np.clip(np.asarray(p, np.float64), EDGE, 1 - EDGE)
+    return np.log(p) - np.log1p(-p)

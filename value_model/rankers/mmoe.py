@@ -1,0 +1,96 @@
+"""The MMoE as a ranker: predict from packed arrays, save and load without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from features.keras2 import tensorflow as tf
+from features.spec import FeatureSpec, ModelInputs
+from value_model.rankers.config import NetworkConfig
+from value_model.rankers.heads import predictions
+from value_model.rankers.network import Network
+from value_model.rankers.ranker import CLICK_HEADS, PURCHASE_HEADS, composed
+
+CHUNK = 65_536  # rows a call, so that memory stays bounded
+
+
+class MMoE:
+    """A network with the definitions that it was built from; follows `Ranker`."""
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        sizes: Mapping[str, int],
+        *,
+        config: NetworkConfig,
+        click: bool,
+        rng: np.random.Generator,
+    ) -> None:
+        self.spec, self.sizes, self.config, self.click = spec, dict(sizes), config, click
+        self.network = Network(spec, sizes, config=config, click=click, rng=rng)
+        self._user = tf.function(self.network.user_part, reduce_retracing=True)
+        self._rows = tf.function(self._row_heads, reduce_retracing=True)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return CLICK_HEADS if self.click else PURCHASE_HEADS
+
+    def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        """float64 [N] a head, and the composed ctcvr and gmv; position None = neutral, as in serving."""
+        place = np.zeros(len(inputs.request), np.int32) if position is None else position.astype(np.int32)
+        user = self._user(*map(tf.constant, (inputs.user_codes, inputs.user_lists, inputs.user_numbers)))
+        items = (inputs.item_codes, inputs.item_lists, inputs.item_numbers)
+        columns = (*items, inputs.cross_numbers, inputs.request, place)
+        chunks = []
+        for start in range(0, max(len(place), 1), CHUNK):
+            rows = (tf.constant(column[start : start + CHUNK]) for column in columns)
+            chunks.append(self._rows(user, *rows))
+        heads = {name: np.concatenate([chunk[name] for chunk in chunks]).astype(np.float64) for name in self.heads}
+        return composed(heads)
+
+    def _row_heads(self, user, codes, lists, numbers, cross, request, position):  # type: ignore[no-untyped-def]
+        item = self.network.item_part(codes, lists, numbers)
+        return predictions(self.network.join(user, item, cross, request, position=position))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every variable by its place and name: a stable order for one spec and config."""
+        return {f"{i:03d} {v.name.split(':')[0]}": v.numpy() for i, v in enumerate(self.network.variables)}
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Assign what `weights` of a ranker of the same spec and config returned; ValueError when they differ."""
+        own = self.weights()
+        if list(own) != list(weights) or any(own[name].shape != weights[name].shape for name in own):
+            raise ValueError("the weights belong to a ranker of another feature spec, vocabulary or shape; retrain it.")
+        for variable, value in zip(self.network.variables, weights.values(), strict=True):
+            variable.assign(value)
+
+    def save(self, folder: Path) -> None:
+        """Write mmoe.json (definitions) and mmoe.npz (weights)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        definition = {
+            "spec": self.spec.to_json(),
+            "sizes": self.sizes,
+            "config": self.config.to_json(),
+            "click": self.click,
+        }
+        (folder / "mmoe.json").write_text(json.dumps(definition, indent=1))
+        np.savez(folder / "mmoe.npz", allow_pickle=False, **self.weights())
+
+    @classmethod
+    def load(cls, folder: Path) -> MMoE:
+        """The ranker that `save` wrote: its predictions are the same bits."""
+        definition = json.loads((folder / "mmoe.json").read_text())
+        ranker = cls(
+            FeatureSpec.from_json(definition["spec"]),
+            definition["sizes"],
+            config=NetworkConfig.from_json(definition["config"]),
+            click=definition["click"],
+            rng=np.random.default_rng(0),
+        )
+        with np.load(folder / "mmoe.npz", allow_pickle=False) as weights:
+            ranker.set_weights(dict(weights))
+        return ranker

@@ -1,0 +1,167 @@
+"""The multi-gate mixture of experts, its first layer split by what each input depends on.
+
+Conventions: R requests, N rows, E experts, T tasks. All experts' first layers, all gates and the wide (linear) logits
+read the same inputs, so they are one matrix, and that matrix splits by input group:
+
+    first[n] = user_part[request[n]] + item_part[n] + encode(cross[n]) @ W_c + b          [N, H]
+    expert_e = relu(relu(first_e) @ W_e + b_e)         task_t = sum_e softmax(gate_t)_e * expert_e
+    logit_t  = relu(task_t @ W_t + b_t) @ v_t + wide_t
+
+The user part is computed once a request and the item part once an item (cacheable). The wide part passes a number
+straight to a logit, as the price to the log of order value.
+Source: Ma et al. 2018, Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, eq. 5-7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from features.encoders import GroupEncoder, Numbers, Tables
+from features.keras2 import keras
+from features.keras2 import tensorflow as tf
+from features.spec import FeatureSpec, Group, Kind
+from value_model.rankers.config import NetworkConfig
+from value_model.rankers.heads import SIGMA, Logits
+from value_model.rankers.position_tower import PositionTower
+from value_model.rankers.ranker import RankingData
+
+
+class Network(keras.Model):
+    """Logits of every head; `click` says whether there is a click task (False: purchase-only data)."""
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        sizes: Mapping[str, int],
+        *,
+        config: NetworkConfig,
+        click: bool,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(name="mmoe")
+        self._shape, self._click = config, click
+        self._tasks = 3 if click else 2
+        self._columns = self._column_counts()
+        tables = Tables(spec, sizes, width=config.embedding, rng=rng)
+        self.user = GroupEncoder(spec, Group.USER, tables, bins=config.bins)
+        self.item = GroupEncoder(spec, Group.ITEM, tables, bins=config.bins)
+        self.cross = Numbers(spec.select(Group.CROSS, Kind.NUMBER), bins=config.bins, name="cross_numbers")
+        widths = {"user": self.user.width, "item": self.item.width, "cross": self.cross.width}
+        self._first_layer(widths, rng=rng)
+        self._upper_layers(rng=rng)
+        self.position = PositionTower(
+            positions=config.positions, heads=self._tasks - 1, factors=config.position_factors
+        )
+        self.log_value = tf.Variable(np.array([0, 1, -10, 10], np.float32), trainable=False, name="log_value")
+
+    def _column_counts(self) -> dict[str, int]:
+        config = self._shape
+        return {
+            "experts": config.experts * config.expert_units[0],
+            "gates": self._tasks * config.experts,
+            "wide": self._tasks + 1,
+            "mix": config.position_factors,
+        }
+
+    def _first_layer(self, widths: Mapping[str, int], *, rng: np.random.Generator) -> None:
+        """He-normal columns for the experts, zeros for the gates (equal shares) and the wide logits."""
+        units, columns = self._columns["experts"], sum(self._columns.values())
+        inputs = max(sum(widths.values()), 1)
+        starts = {}
+        for group, width in widths.items():
+            start = np.zeros((width, columns), np.float32)
+            start[:, :units] = rng.normal(0, np.sqrt(2 / inputs), (width, units))
+            if self._columns["mix"]:
+                start[:, -self._columns["mix"] :] = rng.normal(0, 0.05, (width, self._columns["mix"]))
+            starts[group] = start
+        # Keras sees the variables of a dictionary only when it is assigned whole.
+        self._first = {group: tf.Variable(start, name=f"first_{group}") for group, start in starts.items()}
+        self.first_bias = tf.Variable(np.zeros(columns, np.float32), name="first_bias")
+
+    def _upper_layers(self, *, rng: np.random.Generator) -> None:
+        """The experts' second layers and the towers; a tower's last layer starts at zero."""
+        experts, (inner, outer), tower = self._shape.experts, self._shape.expert_units, self._shape.tower_units
+        self.expert = tf.Variable(he(rng, (experts, inner, outer)), name="expert")
+        self.expert_bias = tf.Variable(np.zeros((experts, 1, outer), np.float32), name="expert_bias")
+        self.tower = tf.Variable(he(rng, (self._tasks, outer, tower)), name="tower")
+        self.tower_bias = tf.Variable(np.zeros((self._tasks, 1, tower), np.float32), name="tower_bias")
+        self.last = tf.Variable(np.zeros((tower, self._tasks), np.float32), name="last")
+        self.last_bias = tf.Variable(np.zeros(self._tasks + 1, np.float32), name="last_bias")
+
+    def adapt(self, data: RankingData) -> None:
+        """Learn the number transforms, base rates, position logits and the range of log value from training rows."""
+        inputs, labels = data.inputs, data.labels
+        self.user.numbers.adapt(inputs.user_numbers)
+        self.item.numbers.adapt(inputs.item_numbers)
+        self.cross.adapt(inputs.cross_numbers)
+        ordered = labels.order_value[labels.order_value > 0].astype(np.float64)
+        if len(ordered):
+            log = np.log(ordered)
+            self.log_value.assign([log.mean(), max(log.std(), 1e-3), log.min() - 1, log.max() + 1])
+        shown = np.ones_like(labels.order) if labels.click is None else labels.click
+        events = [(labels.order, data.weight)]
+        if labels.click is not None:
+            events = [(shown, data.weight), (labels.order, data.weight * shown)]
+        odds = [self.position.adapt(data.position, event, weight, head=i) for i, (event, weight) in enumerate(events)]
+        self.last_bias[: len(odds)].assign(odds)
+
+    def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """The requests' share of the first layer, float32 [R, H]."""
+        return tf.matmul(self.user(codes, lists, numbers), self._first["user"])
+
+    def item_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """The items' share of the first layer, float32 [N, H]: it depends on the item alone."""
+        return tf.matmul(self.item(codes, lists, numbers), self._first["item"])
+
+    def join(
+        self,
+        user_part: tf.Tensor,
+        item_part: tf.Tensor,
+        cross_numbers: tf.Tensor,
+        request: tf.Tensor,
+        *,
+        position: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> Logits:
+        """Logits of N rows; position None = neutral; a `seed` int32 [2] switches dropout on."""
+        first = tf.gather(user_part, request) + item_part + self.first_bias
+        if self.cross.width:
+            first += tf.matmul(self.cross(cross_numbers), self._first["cross"])
+        experts, gates, wide, mix = tf.split(first, list(self._columns.values()), axis=1)
+        tasks = self._mixtures(experts, gates, seed)
+        towers = tf.nn.relu(tf.matmul(tasks, self.tower) + self.tower_bias)
+        deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1)
+        return self._logits(deep, wide + self.last_bias, position, mix)
+
+    def _mixtures(self, experts: tf.Tensor, gates: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Each task's own mixture of the experts, float32 [T, N, units]."""
+        count, (inner, outer) = self._shape.experts, self._shape.expert_units
+        hidden = self._drop(tf.nn.relu(tf.reshape(experts, [-1, count, inner])), seed, 0)
+        hidden = tf.matmul(tf.transpose(hidden, [1, 0, 2]), self.expert) + self.expert_bias
+        hidden = self._drop(tf.nn.relu(hidden), seed, 1)
+        share = tf.nn.softmax(tf.reshape(gates, [-1, self._tasks, count]), axis=2)
+        mixed = tf.matmul(share, tf.transpose(hidden, [1, 0, 2]))
+        return tf.transpose(tf.reshape(mixed, [-1, self._tasks, outer]), [1, 0, 2])
+
+    def _drop(self, hidden: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
+        if seed is None or self._shape.dropout == 0:
+            return hidden
+        own = tf.stack([seed[0], 2 * seed[1] + layer])
+        return tf.nn.experimental.stateless_dropout(hidden, self._shape.dropout, seed=own)
+
+    def _logits(self, deep: tf.Tensor, wide: tf.Tensor, position: tf.Tensor | None, mix: tf.Tensor) -> Logits:
+        """Add the wide and the position logits; log value is scaled, and held to the range seen in training."""
+        place = self.position(tf.zeros_like(deep[:, 0], tf.int32) if position is None else position, mix)
+        events = self._tasks - 1
+        event = deep[:, :events] + wide[:, :events] + place
+        centre, scale, low, high = tf.unstack(self.log_value)
+        mu = tf.clip_by_value(centre + scale * (deep[:, events] + wide[:, events]), low, high)
+        sigma = tf.clip_by_value(scale * tf.math.softplus(wide[:, events + 1] + 0.5413), *SIGMA)
+        return Logits(event[:, 0] if self._click else None, event[:, events - 1], mu, sigma)
+
+
+def he(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """He-normal start of stacked matrices [..., inputs, outputs]."""
+    return rng.normal(0, np.sqrt(2 / shape[-2]), shape).astype(np.float32)

@@ -1,0 +1,152 @@
+"""Fitting the MMoE: whole-request batches, one compiled step, early stopping on a later period, resume.
+
+Progress is one line an epoch. With the same data, settings and generator the result is the same; a run that was
+stopped and resumed from its checkpoint gives what the uninterrupted run gives, because each epoch draws its order and
+its dropout from (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from features.keras2 import tensorflow as tf
+from value_model.rankers import losses as loss
+from value_model.rankers.batches import batches
+from value_model.rankers.checkpoint import Checkpoint, restore, store
+from value_model.rankers.config import TrainingConfig
+from value_model.rankers.lazy_adam import LazyAdam
+from value_model.rankers.mmoe import MMoE
+from value_model.rankers.ranker import RankingData
+
+Row = Mapping[str, tf.Tensor]
+LEARNED = ("ctr", "ctcvr", "order_value")  # losses whose weights "uncertainty" learns; others keep their fixed ones
+
+
+@dataclass(frozen=True)
+class History:
+    """Mean losses by epoch: `train[e]` while fitting, `held_out[e]` after; `best` is the epoch that was kept."""
+
+    train: list[dict[str, float]] = field(default_factory=list)
+    held_out: list[dict[str, float]] = field(default_factory=list)
+    best: int = -1
+
+
+def fit(
+    ranker: MMoE,
+    data: RankingData,
+    held_out: RankingData,
+    *,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> History:
+    """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
+
+    With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
+    are learned from `data`. Early stopping watches the pointwise losses, positions shown and hidden as in training;
+    every epoch that is not the best so far slows the learning rate down.
+    """
+    ranker.network.adapt(data)
+    fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
+    state = restore(checkpoint, fitting) if checkpoint and checkpoint.exists() else Checkpoint.start(fitting)
+    bar = tqdm(range(state.epoch, config.epochs), desc="train", disable=not progress, unit="epoch")
+    for epoch in bar:
+        if state.best >= 0 and epoch - state.best > config.patience:
+            break
+        rate = config.learning_rate * config.slow_down**state.worse
+        train, later = fitting.epoch(data, epoch, rate=rate), fitting.evaluate(held_out)
+        bar.set_postfix({name: f"{value:.4f}" for name, value in later.items()})
+        state = state.after(epoch, train, later, fitting)
+        if checkpoint:
+            store(checkpoint, state, fitting)
+    ranker.set_weights(state.best_weights)
+    return History(state.train, state.held_out, state.best)
+
+
+class Fitting:
+    """The compiled step and what it updates."""
+
+    def __init__(self, ranker: MMoE, *, config: TrainingConfig, seed: int) -> None:
+        self.ranker, self.config, self.seed = ranker, config, seed
+        self._weights = {"order_value": config.value_weight, "cvr": config.clicked_weight}
+        for head in ("ctr", "ctcvr"):
+            self._weights[f"{head} {config.listwise}"] = config.listwise_weight
+        self._ranking = loss.ranking_loss(config.listwise) if config.listwise else None
+        self.spread = tf.Variable(np.zeros(len(LEARNED), np.float32), name="log_variance")
+        self.variables = [*ranker.network.trainable_variables, self.spread]
+        self.optimizer = LazyAdam(self.variables, decay=config.decay)
+        self.step = tf.function(self._step, reduce_retracing=True)
+        self.measure = tf.function(self._losses, reduce_retracing=True)
+
+    def epoch(self, data: RankingData, epoch: int, *, rate: float) -> dict[str, float]:
+        """One pass; mean losses."""
+        rng = np.random.default_rng([self.seed, epoch])
+        sums: list[dict[str, tf.Tensor]] = []
+        for number, batch in enumerate(batches(data, size=self.config.batch_requests, rng=rng)):
+            hidden = rng.random(len(batch.inputs.user_codes)) < self.config.position_dropout
+            seed = tf.constant([self.seed ^ epoch, number], tf.int32)
+            sums.append(self.step(tensors(batch, hidden), seed, tf.constant(rate)))
+        return means(sums, np.ones(len(sums)))
+
+    def evaluate(self, data: RankingData) -> dict[str, float]:
+        """Mean losses without dropout; with positions as shown, and hidden too for the share that training hides."""
+        share = self.config.position_dropout
+        shown, hidden = (self._pass(data, hide=hide) if weight else {} for hide, weight in ((0, 1 - share), (1, share)))
+        return {name: (1 - share) * shown.get(name, 0.0) + share * hidden.get(name, 0.0) for name in shown or hidden}
+
+    def watched(self, found: Mapping[str, float]) -> float:
+        """What early stopping watches: the pointwise losses, each by its fixed weight."""
+        return sum(self._weights.get(name, 1.0) * value for name, value in found.items())
+
+    def _pass(self, data: RankingData, *, hide: int) -> dict[str, float]:
+        parts, rows = [], []
+        for batch in batches(data, size=self.config.batch_requests, rng=None):
+            hidden = np.full(len(batch.inputs.user_codes), bool(hide))
+            parts.append(self.measure(tensors(batch, hidden), None))
+            rows.append(len(batch.position))
+        return means(parts, np.array(rows))
+
+    def _losses(self, row: Row, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        network = self.ranker.network
+        user = network.user_part(row["user_codes"], row["user_lists"], row["user_numbers"])
+        item = network.item_part(row["item_codes"], row["item_lists"], row["item_numbers"])
+        logits = network.join(user, item, row["cross_numbers"], row["request"], position=row["position"], seed=seed)
+        found = loss.pointwise(
+            logits, click=row.get("click"), order=row["order"], order_value=row["order_value"], weight=row["weight"]
+        )
+        if self._ranking and self.config.listwise and seed is not None:
+            labels = {"click": row.get("click"), "order": row["order"]}
+            found |= loss.listwise(self.config.listwise, self._ranking, logits, **labels, request=row["request"])
+        return found
+
+    def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            found = self._losses(row, seed)
+            objective = self._objective(found)
+        gradients = tape.gradient(objective, self.variables)
+        self.optimizer.apply(gradients, self.variables, rate)
+        return found
+
+    def _objective(self, found: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        learned = LEARNED if self.config.loss_weights == "uncertainty" else ()
+        return loss.total(found, self._weights, dict(zip(learned, tf.unstack(self.spread), strict=False)))
+
+
+def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
+    """The step's arguments; the positions of `hidden` requests become 0."""
+    row = dict(vars(batch.inputs))
+    row["position"] = np.where(hidden[batch.inputs.request], 0, batch.position).astype(np.int32)
+    row |= {"order": batch.labels.order, "order_value": batch.labels.order_value, "weight": batch.weight}
+    if batch.labels.click is not None:
+        row["click"] = batch.labels.click
+    return {name: tf.constant(value) for name, value in row.items()}
+
+
+def means(parts: list[dict[str, tf.Tensor]], weight: np.ndarray) -> dict[str, float]:
+    return {name: float(np.average([float(part[name]) for part in parts], weights=weight)) for name in parts[0]}
