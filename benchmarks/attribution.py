@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.record import Measure, record
-from marketplace.attribution import Windows, attribute
+from marketplace.attribution import AttributionWindows, attribute
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.slate_columns import flat, request_of_rows, shown
 
@@ -29,7 +29,7 @@ def by_pandas(slates: pa.Table, feedback: pa.Table) -> pd.DataFrame:
     events = feedback.to_pandas().drop_duplicates("feedback_id").dropna(subset="request_id")
     events["item_id"] = events["item_id"].astype(str)
     joined = rows[shown(slates)].merge(events, on=["request_id", "item_id"])
-    window = dict(zip(NAMES, pd.to_timedelta(Windows().microseconds(), unit="us"), strict=True))
+    window = dict(zip(NAMES, pd.to_timedelta(AttributionWindows().microseconds(), unit="us"), strict=True))
     age = joined["time"] - joined["shown_at"]
     joined = joined[(age >= pd.Timedelta(0)) & (age < joined["event"].astype(str).map(window))]
     labels = pd.DataFrame(False, index=rows["row"], columns=list(NAMES.values()))

@@ -22,7 +22,7 @@ from jobs.data import market
 from jobs.defaults import policy_of
 from jobs.run import run_all
 from marketplace.memory_log import MemoryLog
-from marketplace.simulator import Outcomes, RequestBatch, Simulation, true_difference, true_value
+from marketplace.simulator import RequestBatch, SampledOutcomes, Simulation, true_difference, true_value
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
 from serving.request import Request
@@ -107,7 +107,7 @@ def truth(simulation: Simulation, policy: ValuePolicy, requests: RequestBatch): 
     start = simulation.config.start
     seconds = np.array([(start + timedelta(days=float(day))).timestamp() for day in requests.day])
 
-    def worth(outcomes: Outcomes) -> np.ndarray:
+    def worth(outcomes: SampledOutcomes) -> np.ndarray:
         columns = merchants.quantities_at(codes[outcomes.item], seconds=seconds[:, None])
         columns |= {"ctr": outcomes.click, "ctcvr": outcomes.order, "gmv": outcomes.gmv}
         return np.where(outcomes.item >= 0, evaluate(policy, columns, weights=weights), 0.0)

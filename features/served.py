@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind
 from marketplace import slate_columns
 from marketplace.schema import SLATE
-from marketplace.slate_columns import Lists
+from marketplace.slate_columns import RequestLists
 
 WORDS = pa.list_(pa.string())
 
@@ -54,25 +54,25 @@ def served(slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
     return FeatureFrame(spec, offsets, read)
 
 
-def _logged(feature: Feature, frame: FeatureFrame) -> Lists:
+def _logged(feature: Feature, frame: FeatureFrame) -> RequestLists:
     values = frame.columns[feature.name]
     if feature.kind is Kind.CATEGORIES:
         if feature.group is Group.USER:
             lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
-            return Lists(np.append(0, np.cumsum(lengths)), values.flatten())
+            return RequestLists(np.append(0, np.cumsum(lengths)), values.flatten())
         values = pc.binary_join(values, " ").fill_null("")
     elif feature.kind is Kind.CATEGORY:
         values = values.cast(pa.string())
     ones = np.arange(len(frame.offsets))
-    return Lists(ones if feature.group is Group.USER else frame.offsets, values)
+    return RequestLists(ones if feature.group is Group.USER else frame.offsets, values)
 
 
-def _read(feature: Feature, logged: Lists | None, offsets: np.ndarray) -> pa.Array:
+def _read(feature: Feature, logged: RequestLists | None, offsets: np.ndarray) -> pa.Array:
     requests = len(offsets) - 1
     if logged is None:
         if requests:
             raise NotServed(f"no slate holds feature {feature.name!r}: they were logged under another feature spec.")
-        logged = Lists(
+        logged = RequestLists(
             np.zeros(1, np.int64), pa.array([], pa.float32() if feature.kind is Kind.NUMBER else pa.string())
         )
     if feature.kind is Kind.CATEGORIES and feature.group is Group.USER:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evaluation.compare import Comparison
-from marketplace.attribution import Counts
+from marketplace.attribution import AttributionCounts
 
 WIDTH = 168  # columns: a slate's table needs them; a terminal that is narrower wraps
 CONSOLE = Console(width=WIDTH)
@@ -58,7 +58,7 @@ def _figure(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
-def print_counts(counts: Counts) -> None:
+def print_counts(counts: AttributionCounts) -> None:
     """Where every event went."""
     table = Table("feedback", "events", title="joined feedback")
     for field in fields(counts):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jobs.defaults import segment_of
 from marketplace.dataset import Dataset
 from marketplace.schema import SLATE
-from marketplace.slate_columns import Lists, flat, item_offsets, map_of_lists
+from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists
 from marketplace.splits import microseconds
 from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, evaluate_rows
@@ -66,7 +66,7 @@ def _margins(dataset: Dataset, item_ids: pa.Array) -> np.ndarray:
 
 
 def _map(columns: Mapping[str, np.ndarray], offsets: np.ndarray, values: pa.DataType) -> pa.MapArray:
-    lists = {name: Lists(offsets, pa.array(column).cast(values)) for name, column in columns.items()}
+    lists = {name: RequestLists(offsets, pa.array(column).cast(values)) for name, column in columns.items()}
     return map_of_lists(lists, requests=len(offsets) - 1, values=values)
 
 

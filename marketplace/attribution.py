@@ -35,7 +35,7 @@ LABELS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Windows:
+class AttributionWindows:
     """How long after the slate's time each event still counts."""
 
     impression: timedelta = timedelta(hours=1)
@@ -51,7 +51,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Counts:
+class AttributionCounts:
     """Where every event went; counts of disjoint feedback add up with `+`."""
 
     events: int = 0  # all that were given; the sum of the others down to `other_currency`
@@ -68,8 +68,8 @@ class Counts:
     priced_as_shown: int = 0  # of `used`: orders and returns without amount, taken at the price shown
     without_order: int = 0  # of `used`: returns of items without an order; they change no label
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+    def __add__(self, other: AttributionCounts) -> AttributionCounts:
+        return AttributionCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Attribution:
 
     slates: pa.Table  # SLATE, those answered before as_of
     labels: pa.Table  # LABELS [N]
-    counts: Counts
+    counts: AttributionCounts
 
 
 def attribute(
-    slates: pa.Table, feedback: pa.Table, *, windows: Windows | None = None, as_of: datetime | None = None
+    slates: pa.Table, feedback: pa.Table, *, windows: AttributionWindows | None = None, as_of: datetime | None = None
 ) -> Attribution:
     """Join `slates` (SLATE) and `feedback` (FEEDBACK) into labels, with what was known at `as_of`; None = all there is.
 
@@ -90,7 +90,7 @@ def attribute(
     taken for silence. An item that occurs twice in one slate receives its events at the first place shown.
     Raises SchemaError for a request_id that occurs twice.
     """
-    limits = (windows or Windows()).microseconds()
+    limits = (windows or AttributionWindows()).microseconds()
     now = _now(slates, feedback) if as_of is None else _microseconds(as_of)
     slates = slates.filter(pa.array(_times(slates) < now))
     _refuse_repeats(slates)
@@ -103,7 +103,7 @@ def attribute(
     labels |= {"mature": age >= limits[:4].max(), "return_mature": age >= limits.max()}
     counts |= {"used": int(keep.sum()), "priced_as_shown": int((priced & keep).sum())}
     counts["without_order"] = int((~labels["order"][row[keep]] & (event == 4)).sum())
-    return Attribution(slates, pa.table(labels).select(LABELS.names).cast(LABELS), Counts(**counts))
+    return Attribution(slates, pa.table(labels).select(LABELS.names).cast(LABELS), AttributionCounts(**counts))
 
 
 def _place(

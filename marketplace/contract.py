@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from marketplace.attribution import Windows
+from marketplace.attribution import AttributionWindows
 from marketplace.schema import FEEDBACK, ITEM_FIELDS, ITEMS, MERCHANTS, REQUEST_FIELDS, SCHEMA_VERSION, USERS
 
 HEAD = f"""# The log contract
@@ -58,7 +58,9 @@ deliveries (the earliest counts), orphans, early, late and unusable events are l
 def contract_page() -> str:
     """The page, in Markdown."""
     tables = [f"## {title}\n\n{text}\n\n{_table(rows)}\n" for title, text, rows in SECTIONS]
-    windows = "\n".join(f"| {f.name.replace('returned', 'return')} | {_span(f.default)} |" for f in fields(Windows))
+    windows = "\n".join(
+        f"| {f.name.replace('returned', 'return')} | {_span(f.default)} |" for f in fields(AttributionWindows)
+    )
     return "\n".join([HEAD, *tables, JOIN.format(windows=windows)])
 
 

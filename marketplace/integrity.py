@@ -25,13 +25,13 @@ def check_dataset(
     dataset: Dataset, *, now: datetime | None = None, sources: Mapping[str, Source] | None = None
 ) -> list[Finding]:
     """Everything odd in `dataset`; `now` is the moment after which no event can lie (None = not checked)."""
-    rules = _Rules(dataset, sources or {}, now)
+    rules = _IntegrityRules(dataset, sources or {}, now)
     parts = (rules.emptiness(), rules.names(), rules.money(), rules.times(), rules.references(), rules.lists())
     return [finding for part in parts for finding in part if finding is not None]
 
 
 @dataclass(frozen=True)
-class _Rules:
+class _IntegrityRules:
     data: Dataset
     sources: Mapping[str, Source]
     now: datetime | None

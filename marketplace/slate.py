@@ -118,7 +118,7 @@ def _slices(values: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
     return [values[start:stop] for start, stop in pairwise(bounds)]
 
 
-def _dicts(entries: slate_columns.Entries) -> list[dict[str, np.ndarray]]:
+def _dicts(entries: slate_columns.MapEntries) -> list[dict[str, np.ndarray]]:
     names = entries.keys.to_pylist()
     arrays = _slices(slate_columns.to_numpy(entries.values), entries.value_offsets)
     bounds = entries.offsets.tolist()

@@ -25,7 +25,7 @@ LIST_KINDS = {str(kind): kind for kind in (TEXT, pa.float32(), pa.float64(), pa.
 
 def slates_to_batch(slates: Sequence[Any]) -> pa.RecordBatch:
     """Rows of `slate_columns.PLAIN_SLATE` from `slate.Slate`s: text, since dictionaries cost a single slate more."""
-    text, lists = _Pool(), {name: _Lists(kind) for name, kind in LIST_KINDS.items()}
+    text, lists = _TextPool(), {name: _ListPool(kind) for name, kind in LIST_KINDS.items()}
     pending = []
     for name, put in LAYOUTS:
         pending.append(put([getattr(slate, name) for slate in slates], text, lists))
@@ -34,7 +34,7 @@ def slates_to_batch(slates: Sequence[Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([column(flat, made) for column in pending], schema=slate_columns.PLAIN_SLATE)
 
 
-class _Pool:
+class _TextPool:
     """Text of many columns, one after another."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Pool:
         return slice(start, len(self.values))
 
 
-class _Lists:
+class _ListPool:
     """Lists of one Arrow type, of many columns one after another."""
 
     def __init__(self, kind: pa.DataType) -> None:
@@ -65,12 +65,12 @@ class _Lists:
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, self._kind))
 
 
-Lists = Mapping[str, _Lists]
+Lists = Mapping[str, _ListPool]
 Column = Callable[[pa.Array, Mapping[str, pa.ListArray]], pa.Array]
-Put = Callable[[list[Any], _Pool, Lists], Column]
+Put = Callable[[list[Any], _TextPool, Lists], Column]
 
 
-def _text(cells: list[Any], text: _Pool, lists: Lists) -> Column:
+def _text(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
     own = text.put(cells)
     return lambda flat, made: flat[own]
 
@@ -82,7 +82,7 @@ def _scalar(kind: pa.DataType) -> Put:
 def _list(kind: pa.DataType) -> Put:
     values = str(kind.value_type)
 
-    def put(cells: list[Any], text: _Pool, lists: Lists) -> Column:
+    def put(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
         own = lists[values].put(cells)
         return lambda flat, made: made[values][own]
 
@@ -92,7 +92,7 @@ def _list(kind: pa.DataType) -> Put:
 def _map(kind: pa.DataType) -> Put:
     item = kind.item_type
 
-    def put(cells: list[Any], text: _Pool, lists: Lists) -> Column:
+    def put(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
         keys = text.put(chain.from_iterable(cells))
         items = [value for cell in cells for value in cell.values()]
         return lambda flat, made: pa.MapArray.from_arrays(_offsets(cells), flat[keys], pa.array(items, item), type=kind)
@@ -103,7 +103,7 @@ def _map(kind: pa.DataType) -> Put:
 def _map_of_lists(kind: pa.DataType) -> Put:
     values = str(kind.item_type.value_type)
 
-    def put(cells: list[Any], text: _Pool, lists: Lists) -> Column:
+    def put(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
         keys = text.put(chain.from_iterable(cells))
         own = lists[values].put(chain.from_iterable(cell.values() for cell in cells))
         return lambda flat, made: pa.MapArray.from_arrays(_offsets(cells), flat[keys], made[values][own], type=kind)

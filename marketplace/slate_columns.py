@@ -28,7 +28,7 @@ def plain(kind: pa.DataType) -> pa.DataType:
 PLAIN_SLATE = pa.schema([f.with_type(plain(f.type)) for f in SLATE], metadata=SLATE.metadata)
 
 
-class Lists(NamedTuple):
+class RequestLists(NamedTuple):
     """One list per request: request r holds values[offsets[r]:offsets[r+1]]."""
 
     offsets: np.ndarray  # int64 [R + 1]
@@ -40,7 +40,7 @@ class Lists(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entries:
+class MapEntries:
     """A map of lists, unpacked: request r owns entries offsets[r]:offsets[r+1]; entry e is keys[e] with its values."""
 
     offsets: np.ndarray  # int64 [R + 1]
@@ -75,12 +75,12 @@ def names(slates: pa.Table, column: str) -> list[str]:
     return pc.unique(_map(slates, column)[1]).to_pylist()
 
 
-def numeric_features(slates: pa.Table, name: str) -> Lists:
+def numeric_features(slates: pa.Table, name: str) -> RequestLists:
     """float32 lists of length 1 (request) or n (items); empty where the request did not log `name`."""
     return lists(slates, "numeric", name)
 
 
-def categorical_features(slates: pa.Table, name: str) -> Lists:
+def categorical_features(slates: pa.Table, name: str) -> RequestLists:
     """Text lists of length 1, n or a history's length; empty where the request did not log `name`."""
     return lists(slates, "categorical", name)
 
@@ -103,28 +103,28 @@ def weights(slates: pa.Table, name: str) -> np.ndarray:
     return to_numpy(_scalars(slates, "weights", name).fill_null(np.nan))
 
 
-def lists(slates: pa.Table, column: str, name: str) -> Lists:
+def lists(slates: pa.Table, column: str, name: str) -> RequestLists:
     """The entry `name` of a map-of-lists column: one list per request, empty where absent."""
     offsets, keys, items = _map(slates, column)
     picked = items.take(_entry(offsets, keys, name))
-    return Lists(_offsets(picked), picked.flatten())
+    return RequestLists(_offsets(picked), picked.flatten())
 
 
-def all_lists(slates: pa.Table, column: str) -> dict[str, Lists]:
+def all_lists(slates: pa.Table, column: str) -> dict[str, RequestLists]:
     """Every entry of a map-of-lists column by name; quicker than asking for each."""
     offsets, keys, items = _map(slates, column)
     found = _all_entries(offsets, keys)
     picked = {name: items.take(entry) for name, entry in found.items()}
-    return {name: Lists(_offsets(cells), cells.flatten()) for name, cells in picked.items()}
+    return {name: RequestLists(_offsets(cells), cells.flatten()) for name, cells in picked.items()}
 
 
-def entries(slates: pa.Table, column: str) -> Entries:
+def entries(slates: pa.Table, column: str) -> MapEntries:
     """A map-of-lists column, unpacked."""
     offsets, keys, items = _map(slates, column)
-    return Entries(offsets, keys, _offsets(items), items.flatten())
+    return MapEntries(offsets, keys, _offsets(items), items.flatten())
 
 
-def map_of_lists(columns: Mapping[str, Lists], *, requests: int, values: pa.DataType) -> pa.MapArray:
+def map_of_lists(columns: Mapping[str, RequestLists], *, requests: int, values: pa.DataType) -> pa.MapArray:
     """The inverse of `all_lists`: R map cells, each with the entries `columns` in their order."""
     width = len(columns)
     keys = pa.array(list(columns) * requests, pa.string())

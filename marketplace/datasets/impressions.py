@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from marketplace.finding import Finding, Source
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, conform
-from marketplace.slate_columns import Lists, map_of_lists
+from marketplace.slate_columns import RequestLists, map_of_lists
 
 NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
 
@@ -81,7 +81,7 @@ def _slates(by_item: Mapping[str, pa.Array], offsets: np.ndarray) -> pa.Table:
             cells[field.name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
     cells["context"] = _context(by_item, starts)
     for column in ("numeric", "categorical"):
-        lists = {key: Lists(offsets, values) for key, values in _named(by_item, column).items()}
+        lists = {key: RequestLists(offsets, values) for key, values in _named(by_item, column).items()}
         cells[column] = map_of_lists(lists, requests=requests, values=SLATE.field(column).type.item_type.value_type)
     cells |= {key: pa.array([[]] * requests, SLATE.field(key).type) for key in ("weights", "predictions")}
     return conform(pa.table(cells), SLATE, where="slates")

@@ -44,7 +44,7 @@ COLUMNS = (*ACTION, "platform", "city", "device", "current_filters", "impression
 
 
 @dataclass(frozen=True)
-class _Lists:
+class _ClickoutLists:
     """The impressions of the slates, flattened: slate number, item, price; and each slate's length."""
 
     slate: np.ndarray
@@ -136,14 +136,14 @@ def _number(actions: pd.DataFrame, clickouts: pd.DataFrame, opening: pd.DataFram
     return served
 
 
-def _explode(served: pd.DataFrame) -> _Lists:
+def _explode(served: pd.DataFrame) -> _ClickoutLists:
     items = served["impressions"].str.split("|")
     length = items.str.len().to_numpy(np.int64)
     price = np.array("|".join(served["prices"]).split("|"), np.float64)
-    return _Lists(np.repeat(np.arange(len(served)), length), np.concatenate(items.to_numpy()), price, length)
+    return _ClickoutLists(np.repeat(np.arange(len(served)), length), np.concatenate(items.to_numpy()), price, length)
 
 
-def _slates(served: pd.DataFrame, lists: _Lists) -> pa.Table:
+def _slates(served: pd.DataFrame, lists: _ClickoutLists) -> pa.Table:
     rows = len(lists.item)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lists.length)]), pa.int32())
 
@@ -194,7 +194,7 @@ def _context(served: pd.DataFrame) -> pa.Array:
     return pa.MapArray.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(values, pa.string()))
 
 
-def _feedback(actions: pd.DataFrame, served: pd.DataFrame, lists: _Lists) -> pa.Table:
+def _feedback(actions: pd.DataFrame, served: pd.DataFrame, lists: _ClickoutLists) -> pa.Table:
     """Each interaction and clickout once; with a request where its item is in the list of its slate."""
     touched = actions[actions["action_type"].isin((*INTERACTIONS, CLICKOUT)) & actions["reference"].str.isdigit()]
     touched = touched.sort_values(["time", "key"], kind="stable")
@@ -224,7 +224,7 @@ def _feedback(actions: pd.DataFrame, served: pd.DataFrame, lists: _Lists) -> pa.
     )
 
 
-def _items(actions: pd.DataFrame, served: pd.DataFrame, lists: _Lists) -> pa.Table:
+def _items(actions: pd.DataFrame, served: pd.DataFrame, lists: _ClickoutLists) -> pa.Table:
     """Every item listed or touched: the city where it was first seen, its median price (its city's if never listed)."""
     listed = pd.DataFrame({"item": lists.item, "city": served["city"].to_numpy()[lists.slate], "price": lists.price})
     touched = actions[actions["action_type"].isin(INTERACTIONS) & actions["reference"].str.isdigit()]

@@ -2,7 +2,7 @@
 
 from marketplace.simulator.behaviour import Response
 from marketplace.simulator.config import SimulatorConfig
-from marketplace.simulator.outcomes import Outcomes, expected_outcomes
+from marketplace.simulator.outcomes import SampledOutcomes, expected_outcomes
 from marketplace.simulator.policies import (
     Policy,
     logging_policy,
@@ -16,10 +16,10 @@ from marketplace.simulator.simulation import Simulation, simulate
 from marketplace.simulator.true_value import best_of_catalogue, per_request, true_difference, true_value
 
 __all__ = [
-    "Outcomes",
     "Policy",
     "RequestBatch",
     "Response",
+    "SampledOutcomes",
     "Simulation",
     "SimulatorConfig",
     "best_of_catalogue",

@@ -19,7 +19,7 @@ RETURN_COST_SAR = 18.0  # what the platform pays for a refused or returned parce
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class SampledOutcomes:
     """Expectations per shown item, float64 [R, k]; amounts in SAR."""
 
     item: np.ndarray  # int32
@@ -63,12 +63,12 @@ class Outcomes:
         return self.commission - RETURN_COST_SAR * self.lost
 
 
-def expected_outcomes(market: Market, requests: RequestBatch, ranked: np.ndarray) -> Outcomes:
+def expected_outcomes(market: Market, requests: RequestBatch, ranked: np.ndarray) -> SampledOutcomes:
     """Of showing `ranked` int [R, k], best first; see `shown_items`."""
     item = shown_items(market, requests, ranked)
     curve = examination_curve(positions=item.shape[1])[requests.surface]
     merchant = market.items.merchant[item]
-    return Outcomes(
+    return SampledOutcomes(
         item=item,
         examination=np.where(item >= 0, curve, 0.0),
         response=respond(market, requests, item),

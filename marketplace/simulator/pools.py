@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidatePool:
     """Items sorted by group: group g owns order[start[g]:start[g + 1]], weights cumulated over the whole order."""
 
     order: np.ndarray  # int32 [I]
@@ -24,20 +24,20 @@ class Pool:
         return np.where(high > low, self.order[place], -1).astype(np.int32)
 
 
-def pool(group: np.ndarray, weight: np.ndarray, *, groups: int) -> Pool:
+def pool(group: np.ndarray, weight: np.ndarray, *, groups: int) -> CandidatePool:
     order = np.argsort(group, kind="stable").astype(np.int32)
     start = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=groups))])
-    return Pool(order, start, np.concatenate([[0.0], np.cumsum(weight[order])]))
+    return CandidatePool(order, start, np.concatenate([[0.0], np.cumsum(weight[order])]))
 
 
 @dataclass(frozen=True)
 class Pools:
     """The groups that candidates and pages are drawn from; items out of stock are in none."""
 
-    category: Pool
-    merchant: Pool
-    everything: Pool
-    uniform: Pool
+    category: CandidatePool
+    merchant: CandidatePool
+    everything: CandidatePool
+    uniform: CandidatePool
 
 
 def build_pools(

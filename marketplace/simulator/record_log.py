@@ -15,7 +15,7 @@ from marketplace.simulator.events import Events
 from marketplace.simulator.market import Market, price_on
 from marketplace.simulator.record_market import item_names, merchant_names, user_names
 from marketplace.simulator.requests import RequestBatch
-from marketplace.simulator.shown import Ranked
+from marketplace.simulator.shown import ShownLists
 
 VERSION = "simulator"
 LOGGED = "r"  # of the names of logged requests
@@ -75,7 +75,7 @@ def _queries(market: Market, requests: RequestBatch) -> pa.Array:
     return coded(np.where(requests.query_category >= 0, code, -1), tuple(texts)).cast(pa.string())
 
 
-def slates_table(market: Market, requests: RequestBatch, ranked: Ranked) -> pa.Table:
+def slates_table(market: Market, requests: RequestBatch, ranked: ShownLists) -> pa.Table:
     """SLATE rows; with `log_considered` the candidates that were not shown follow those that were."""
     shown = ranked.shown
     kept = ranked.item >= 0 if market.config.log_considered else shown

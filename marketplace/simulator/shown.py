@@ -15,7 +15,7 @@ from marketplace.simulator.requests import RequestBatch
 
 
 @dataclass(frozen=True)
-class Ranked:
+class ShownLists:
     """Candidates in ranked order, [R, C]; the first `length[r]` are shown, at positions 1, 2, ..."""
 
     item: np.ndarray  # int32, -1 = none
@@ -35,7 +35,9 @@ def slate_length(config: SimulatorConfig, requests: RequestBatch) -> np.ndarray:
     return np.array(config.shown)[requests.surface]
 
 
-def rank_as_logged(market: Market, requests: RequestBatch, proposals: Proposals, rng: np.random.Generator) -> Ranked:
+def rank_as_logged(
+    market: Market, requests: RequestBatch, proposals: Proposals, rng: np.random.Generator
+) -> ShownLists:
     """The logging policy's draw, with its propensities."""
     scores = logging_scores(market)(requests, proposals.item)
     order = plackett_luce.draw(scores, rng)
@@ -44,7 +46,7 @@ def rank_as_logged(market: Market, requests: RequestBatch, proposals: Proposals,
     )
     available = (proposals.item >= 0).sum(axis=1)
     length = np.minimum(slate_length(market.config, requests), available)
-    return Ranked(item, source, score, plackett_luce.propensities(scores, order), length)
+    return ShownLists(item, source, score, plackett_luce.propensities(scores, order), length)
 
 
 def best_first(scores: np.ndarray, candidates: np.ndarray, *, length: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from marketplace.simulator.examination import examination_curve
 from marketplace.simulator.market import Market, draw_market
 from marketplace.simulator.outcomes import shown_items
 from marketplace.simulator.requests import RequestBatch, draw_requests
-from marketplace.simulator.shown import Ranked, rank_as_logged
+from marketplace.simulator.shown import ShownLists, rank_as_logged
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Simulation:
     dataset: Dataset
     market: Market
     requests: RequestBatch
-    ranked: Ranked
+    ranked: ShownLists
 
     @property
     def config(self) -> SimulatorConfig:
@@ -116,7 +116,7 @@ def simulate(config: SimulatorConfig, rng: np.random.Generator) -> Simulation:
     return Simulation(_record(market, requests, ranked, for_events), market, requests, ranked)
 
 
-def _record(market: Market, requests: RequestBatch, ranked: Ranked, rng: np.random.Generator) -> Dataset:
+def _record(market: Market, requests: RequestBatch, ranked: ShownLists, rng: np.random.Generator) -> Dataset:
     config = market.config
     items = np.where(ranked.shown, ranked.item, -1)[:, : max(config.shown)]
     return Dataset(

@@ -15,14 +15,14 @@ import numpy as np
 from marketplace.estimate import Estimate
 from marketplace.simulator.behaviour import CHUNK, respond
 from marketplace.simulator.market import on_sale
-from marketplace.simulator.outcomes import Outcomes, expected_outcomes
+from marketplace.simulator.outcomes import SampledOutcomes, expected_outcomes
 from marketplace.simulator.policies import Policy
 from marketplace.simulator.requests import RequestBatch
 from marketplace.simulator.shown import best_first, slate_length
 from marketplace.simulator.simulation import Simulation
 
 Ranking = Policy | np.ndarray  # scores of candidates, or the answer itself: ranked items int [R, k], -1 = none
-Worth = Callable[[Outcomes], np.ndarray]
+Worth = Callable[[SampledOutcomes], np.ndarray]
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -61,7 +61,7 @@ def true_difference(
     return {name: _difference(ours[name], theirs[name]) for name in ours}
 
 
-def per_request(outcomes: Outcomes, *, value: Worth | None = None) -> Sums:
+def per_request(outcomes: SampledOutcomes, *, value: Worth | None = None) -> Sums:
     """Numerator and denominator of each metric, float64 [R] each.
 
     ctr per shown item; cvr per click; return_rate per order (refusals included); newcomer_exposure and
@@ -130,7 +130,9 @@ def _questions(
     return requests, candidates
 
 
-def _shown(simulation: Simulation, policy: Ranking, requests: RequestBatch, candidates: np.ndarray | None) -> Outcomes:
+def _shown(
+    simulation: Simulation, policy: Ranking, requests: RequestBatch, candidates: np.ndarray | None
+) -> SampledOutcomes:
     if isinstance(policy, np.ndarray):
         return expected_outcomes(simulation.market, requests, policy)
     assert candidates is not None

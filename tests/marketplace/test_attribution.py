@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_slates import START, few, make_feedback, make_slate
 
-from marketplace.attribution import LABELS, Counts, Windows, attribute
+from marketplace.attribution import LABELS, AttributionCounts, AttributionWindows, attribute
 from marketplace.schema import EVENTS, FEEDBACK, SLATE, SchemaError, empty
 from marketplace.slate import slates_to_table, table_to_slates
 
-WINDOW = asdict(Windows())
+WINDOW = asdict(AttributionWindows())
 WINDOW["return"] = WINDOW.pop("returned")
 EDGES = [0, 1, 59, 60, 1439, 1440, 4319, 4320, 10079, 10080, 64799, 64800]
 MINUTES = st.integers(0, 59) | st.sampled_from(EDGES) | st.integers(-10, 80000)
@@ -80,7 +80,7 @@ def oracle(slates, feedback, as_of):
             row["mature"] = now - slate.time >= timedelta(days=7)
             row["return_mature"] = now - slate.time >= timedelta(days=45)
     counts["without_order"] = sum(e["event"] == "return" and not rows[r][i]["order"] for e, r, i in used)
-    return [row for part in rows for row in part], Counts(**counts)
+    return [row for part in rows for row in part], AttributionCounts(**counts)
 
 
 def _place(event, kept, now, seen_ids):
@@ -268,7 +268,7 @@ def test_of_repeated_deliveries_the_earliest_counts():
 def test_a_window_can_be_changed():
     event = ("f1", "r", "click", "a", 30, None)
     assert one(event)[0]["click"]
-    labels, counts = one(event, windows=Windows(click=timedelta(minutes=30)))
+    labels, counts = one(event, windows=AttributionWindows(click=timedelta(minutes=30)))
     assert not labels["click"]
     assert counts.late == 1
 
@@ -290,4 +290,6 @@ def test_as_of_needs_a_time_zone():
 
 
 def test_counts_add_up():
-    assert Counts(events=2, used=1) + Counts(events=3, late=2) == Counts(events=5, used=1, late=2)
+    assert AttributionCounts(events=2, used=1) + AttributionCounts(events=3, late=2) == AttributionCounts(
+        events=5, used=1, late=2
+    )

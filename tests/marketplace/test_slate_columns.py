@@ -68,7 +68,7 @@ def _assert_maps(table, made):
         np.testing.assert_array_equal(slate_columns.weights(table, name), expected)
 
 
-def _cells(found: slate_columns.Lists) -> list:
+def _cells(found: slate_columns.RequestLists) -> list:
     values = found.values.to_pylist()
     return [values[a:b] for a, b in zip(found.offsets, found.offsets[1:], strict=False)]
 

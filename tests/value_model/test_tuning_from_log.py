@@ -9,7 +9,7 @@ import pytest
 from marketplace.attribution import attribute
 from marketplace.schema import SLATE
 from marketplace.simulator import SimulatorConfig, simulate
-from marketplace.slate_columns import Lists, flat, item_offsets, map_of_lists, request_of_rows
+from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists, request_of_rows
 from value_model.formula import parse_policy, to_toml
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import logged_slates
@@ -75,7 +75,7 @@ def logged():
 
 def _with(slates: pa.Table, name: str, columns: dict[str, np.ndarray], offsets: np.ndarray) -> pa.Table:
     kind = SLATE.field(name).type
-    lists = {key: Lists(offsets, pa.array(column)) for key, column in columns.items()}
+    lists = {key: RequestLists(offsets, pa.array(column)) for key, column in columns.items()}
     built = map_of_lists(lists, requests=len(slates), values=kind.item_type.value_type).cast(kind)
     return slates.set_column(slates.column_names.index(name), SLATE.field(name), built)
 

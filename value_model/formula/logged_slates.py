@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from marketplace.slate_columns import Lists, flat, item_offsets, lists, numeric_features, to_numpy
+from marketplace.slate_columns import RequestLists, flat, item_offsets, lists, numeric_features, to_numpy
 from value_model.formula.evaluate import Columns, pad, slate_mask
 from value_model.formula.value_policy import ValuePolicy
 
@@ -80,7 +80,7 @@ def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarra
     return found, logged
 
 
-def _spread(found: Lists, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _spread(found: RequestLists, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [N], bool [N]: there) of lists of length 1 or n."""
     once = (found.lengths == 1) & (counts != 1)
     full = found.lengths == counts
