@@ -21,7 +21,7 @@ from evaluation import bootstrap
 from features.backfill import known_before
 from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.snapshot import Known
+from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec
 from jobs.data import data_root
 from marketplace.attribution import attribute
@@ -63,7 +63,7 @@ class Market:
     """The data, its requests with features as of their time, and the split."""
 
     dataset: Dataset
-    known: Known
+    known: FeatureSnapshot
     weight: np.ndarray  # float [N]: in orders
     outer: TimeSplit
 

@@ -15,7 +15,7 @@ NEVER = np.iinfo(np.int64).min  # the time of what has not happened
 
 
 @dataclass(frozen=True)
-class Windows:
+class EventRange:
     """The known events of each query: positions start..stop (exclusive) in the timeline's order; int64 [Q] each."""
 
     start: np.ndarray
@@ -39,17 +39,17 @@ class Timeline:
         self._keys = group_rank * (len(self._times) + 1) + time_rank[by_group]
         self._starts = np.append(np.flatnonzero(np.diff(group_rank, prepend=-1)), len(group))
 
-    def known(self, group: np.ndarray, time: np.ndarray) -> Windows:
+    def known(self, group: np.ndarray, time: np.ndarray) -> EventRange:
         """The events of `group` strictly before `time`."""
         if len(self._keys) == 0:
-            return Windows(np.zeros(len(group), np.int64), np.zeros(len(group), np.int64))
+            return EventRange(np.zeros(len(group), np.int64), np.zeros(len(group), np.int64))
         rank = np.minimum(np.searchsorted(self._groups, group), len(self._groups) - 1)
         key = rank * (len(self._times) + 1) + np.searchsorted(self._times, time)
         start = self._starts[rank]
         stop = np.where(self._groups[rank] == group, np.searchsorted(self._keys, key), start)
-        return Windows(start, stop)
+        return EventRange(start, stop)
 
-    def sums(self, windows: Windows, values: np.ndarray) -> np.ndarray:
+    def sums(self, windows: EventRange, values: np.ndarray) -> np.ndarray:
         """float64 [Q]: sum of the known events' values ([E], in the order given to the timeline).
 
         Whole numbers are exact; others are added up within their group alone, so that no other group's events show.
@@ -59,13 +59,13 @@ class Timeline:
         total = np.append(0, np.cumsum(np.asarray(values, np.int64)[self.order]))
         return (total[windows.stop] - total[windows.start]).astype(np.float64)
 
-    def last(self, windows: Windows) -> np.ndarray:
+    def last(self, windows: EventRange) -> np.ndarray:
         """int64 [Q]: time of the latest known event, NEVER without one."""
         if len(self.time) == 0:
             return np.full(len(windows.stop), NEVER)
         return np.where(windows.count > 0, self.time[np.maximum(windows.stop - 1, 0)], NEVER)
 
-    def decayed(self, windows: Windows, weights: np.ndarray, time: np.ndarray, *, half_life: float) -> np.ndarray:
+    def decayed(self, windows: EventRange, weights: np.ndarray, time: np.ndarray, *, half_life: float) -> np.ndarray:
         """float64 [Q]: sum of weight x 2^-(age / half_life) over the known events; `half_life` in microseconds."""
         if len(self.time) == 0:
             return np.zeros(len(windows.stop))

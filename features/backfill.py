@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from features.asof import Timeline
 from features.catalogue import Catalogue, tokenise
 from features.definitions import HISTORY
-from features.formulas import State
+from features.formulas import FeatureState
 from features.history import last_distinct, next_times
-from features.snapshot import Known, context_features, item_facts, last_facts
+from features.snapshot import FeatureSnapshot, context_features, item_facts, last_facts
 from features.spec import FeatureFrame, FeatureSpec
 from features.touches import HALF_LIFE, TOUCHES, WEIGHTS, Touches, pair
 from marketplace import slate_columns
@@ -29,7 +29,7 @@ Arrays = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _PastRequests:
     """R requests: time, user code; N rows: catalogue row, price shown, request."""
 
     time: np.ndarray
@@ -45,11 +45,11 @@ def backfill(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Featur
     return known_before(dataset, slates, spec=spec).frame()
 
 
-def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Known:
+def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> FeatureSnapshot:
     """The same, before it is laid out in columns."""
     catalogue = Catalogue.of(dataset)
     touches = Touches.of(dataset.feedback, catalogue)
-    asked = _Asked(
+    asked = _PastRequests(
         time=microseconds(slates["time"]),
         user=touches.codes(slates["user_id"]),
         offsets=slate_columns.item_offsets(slates),
@@ -58,7 +58,7 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Kn
         price=slate_columns.flat(slates, "price").to_numpy(),
     )
     history, user = _user(asked, touches)
-    state = State(
+    state = FeatureState(
         offsets=asked.offsets,
         request=asked.request,
         time=asked.time,
@@ -69,10 +69,10 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Kn
         **_popularity(asked, touches),
         **_pairs(asked, touches, catalogue),
     )
-    return Known(spec, catalogue, state, _text(dataset, slates, spec), history)
+    return FeatureSnapshot(spec, catalogue, state, _text(dataset, slates, spec), history)
 
 
-def _user(asked: _Asked, touches: Touches) -> tuple[np.ndarray, Arrays]:
+def _user(asked: _PastRequests, touches: Touches) -> tuple[np.ndarray, Arrays]:
     """The users' histories [R, HISTORY], and their counts by kind of touch."""
     line = Timeline(touches.user, touches.time)
     known = line.known(asked.user, asked.time)
@@ -92,7 +92,7 @@ def _user(asked: _Asked, touches: Touches) -> tuple[np.ndarray, Arrays]:
     return history, counts | {"user_last": line.last(known)}
 
 
-def _rates(asked: _Asked, dataset: Dataset, catalogue: Catalogue, touches: Touches) -> Arrays:
+def _rates(asked: _PastRequests, dataset: Dataset, catalogue: Catalogue, touches: Touches) -> Arrays:
     """Impressions, and the clicks and orders that answer slates: of each row's item, and of the market."""
     shown = slate_columns.shown(dataset.slates)
     slate_time = microseconds(dataset.slates["time"])[slate_columns.request_of_rows(dataset.slates)]
@@ -112,7 +112,7 @@ def _rates(asked: _Asked, dataset: Dataset, catalogue: Catalogue, touches: Touch
     return result
 
 
-def _popularity(asked: _Asked, touches: Touches) -> Arrays:
+def _popularity(asked: _PastRequests, touches: Touches) -> Arrays:
     line = Timeline(touches.item, touches.time)
     row_time = asked.time[asked.request]
     known = line.known(asked.item, row_time)
@@ -120,7 +120,7 @@ def _popularity(asked: _Asked, touches: Touches) -> Arrays:
     return {"popularity": np.where(asked.item >= 0, popularity, 0.0)}
 
 
-def _pairs(asked: _Asked, touches: Touches, catalogue: Catalogue) -> Arrays:
+def _pairs(asked: _PastRequests, touches: Touches, catalogue: Catalogue) -> Arrays:
     """Touches of each row's item, category and merchant by the request's user."""
     identified = touches.only(touches.item >= 0)
     user, row_time = asked.user[asked.request], asked.time[asked.request]

@@ -24,7 +24,7 @@ def vocabulary(feature: Feature) -> str:
     return feature.vocabulary or feature.name
 
 
-class Tables(keras.layers.Layer):
+class EmbeddingTables(keras.layers.Layer):
     """One embedding table a vocabulary, shared by every feature that names it.
 
     `sizes[vocabulary]` counts codes 0 and 1 too. Rows start as normal(0, 0.05).
@@ -49,7 +49,7 @@ class Tables(keras.layers.Layer):
         return tf.reduce_sum(self(codes, feature), axis=1) / tf.maximum(count, 1.0)
 
 
-class Numbers(keras.layers.Layer):
+class NumberEncoder(keras.layers.Layer):
     """Numbers [B, F] as standardised value, missing indicator, and piecewise-linear quantile code.
 
     x -> [z, missing, clip((x - edge_t) / (edge_t+1 - edge_t), 0, 1) for each of `bins` quantile bins], where x is
@@ -114,12 +114,12 @@ def distinct_quantiles(values: np.ndarray, bins: int) -> np.ndarray:
 class GroupEncoder(keras.layers.Layer):
     """One group's categories, lists and numbers as a dense vector [B, width]."""
 
-    def __init__(self, spec: FeatureSpec, group: Group, tables: Tables, *, bins: int) -> None:
+    def __init__(self, spec: FeatureSpec, group: Group, tables: EmbeddingTables, *, bins: int) -> None:
         super().__init__(name=f"{group.value}_encoder")
         self._categories = spec.select(group, Kind.CATEGORY)
         self._lists = spec.select(group, Kind.CATEGORIES)
         self._tables = tables
-        self.numbers = Numbers(spec.select(group, Kind.NUMBER), bins=bins, name=f"{group.value}_numbers")
+        self.numbers = NumberEncoder(spec.select(group, Kind.NUMBER), bins=bins, name=f"{group.value}_numbers")
         self.width = tables.width * (len(self._categories) + len(self._lists)) + self.numbers.width
 
     def call(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:

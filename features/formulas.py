@@ -1,6 +1,6 @@
 """Every derived number, from the counts that were known: one set of formulas for training and for serving.
 
-`features.backfill` fills a `State` for many requests at once from a data set, `features.store` for one request from
+`features.backfill` fills a `FeatureState` for many requests at once from a data set, `features.store` for one request from
 its online counters; both read the numbers here, so that the two cannot differ.
 
 Conventions: R requests, N rows; counts are float64; times int64 UTC microseconds, NEVER = has not happened; NaN = not
@@ -23,7 +23,7 @@ SMOOTHING = 20.0  # impressions' worth of the market's rate that a new item star
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class State:
+class FeatureState:
     """What was known at the time of R requests about them and their N rows; arrays as named, float64 unless said."""
 
     offsets: np.ndarray  # int64 [R + 1]
@@ -115,7 +115,7 @@ def _cycle(time: np.ndarray, period: int) -> np.ndarray:
     return 2 * np.pi * (time % period) / period
 
 
-Formula = Callable[[State], np.ndarray]
+Formula = Callable[[FeatureState], np.ndarray]
 
 USER: dict[str, Formula] = {
     "hour_sin": lambda s: np.sin(_cycle(s.time, DAY)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from features.asof import Timeline, Windows
+from features.asof import EventRange, Timeline
 
 ALWAYS = np.iinfo(np.int64).max
 
@@ -20,7 +20,7 @@ def next_times(pair: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def last_distinct(
-    line: Timeline, windows: Windows, time: np.ndarray, *, item: np.ndarray, following: np.ndarray, length: int
+    line: Timeline, windows: EventRange, time: np.ndarray, *, item: np.ndarray, following: np.ndarray, length: int
 ) -> np.ndarray:
     """int32 [Q, length]: the last distinct items of each window, oldest first, padded with -1 at the end.
 

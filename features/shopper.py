@@ -15,7 +15,7 @@ KINDS = len(TOUCHES)
 
 
 @dataclass(frozen=True, eq=False)
-class Shopper:
+class UserInteractions:
     """One user's m distinct items, in increasing catalogue row, and the user's touches as a whole.
 
     `counts` float64 [m, kinds]; `last` int64 [m] microseconds and `sequence` int64 [m], the arrival of that touch,
@@ -47,7 +47,9 @@ class Shopper:
         place = np.minimum(np.searchsorted(self.item, rows), len(self.item) - 1)
         return place, self.item[place] == rows
 
-    def with_touches(self, item: np.ndarray, kind: np.ndarray, time: np.ndarray, sequence: np.ndarray) -> Shopper:
+    def with_touches(
+        self, item: np.ndarray, kind: np.ndarray, time: np.ndarray, sequence: np.ndarray
+    ) -> UserInteractions:
         """The shopper after some more touches, in any order of time."""
         known = item >= 0
         rows, which = np.unique(np.concatenate([self.item, item[known]]), return_inverse=True)
@@ -59,7 +61,7 @@ class Shopper:
         newest = np.zeros(len(rows), np.int64)
         order = np.lexsort((arrived, last))
         newest[which[order]] = order  # the latest of each item is assigned last
-        return Shopper(
+        return UserInteractions(
             item=rows.astype(np.int32),
             counts=counts,
             last=last[newest],
@@ -69,7 +71,7 @@ class Shopper:
         )
 
 
-NOBODY = Shopper(
+NOBODY = UserInteractions(
     item=np.zeros(0, np.int32),
     counts=np.zeros((0, KINDS)),
     last=np.zeros(0, np.int64),
@@ -79,22 +81,22 @@ NOBODY = Shopper(
 )
 
 
-class Shoppers:
-    """Every user's `Shopper`: a compact block that was loaded at once, and those who were touched since."""
+class UserMemory:
+    """Every user's `UserInteractions`: a compact block that was loaded at once, and those who were touched since."""
 
     def __init__(self, block: dict[str, np.ndarray] | None = None) -> None:
         self._block = _empty_block() if block is None else block
         self._row = {user: row for row, user in enumerate(self._block["users"].tolist())}
-        self._awake: dict[str, Shopper] = {}
+        self._awake: dict[str, UserInteractions] = {}
 
-    def get(self, user_id: str) -> Shopper:
+    def get(self, user_id: str) -> UserInteractions:
         """What is remembered of the user: nothing, for one who is new."""
         found = self._awake.get(user_id)
         if found is None and user_id in self._row:
             found = self._awake[user_id] = self._asleep(self._row[user_id])
         return found or NOBODY
 
-    def put(self, user_id: str, shopper: Shopper) -> None:
+    def put(self, user_id: str, shopper: UserInteractions) -> None:
         self._awake[user_id] = shopper
 
     def block(self) -> dict[str, np.ndarray]:
@@ -112,11 +114,11 @@ class Shoppers:
             "touched": np.array([one.touched for one in everyone], np.int64),
         }
 
-    def _asleep(self, row: int) -> Shopper:
+    def _asleep(self, row: int) -> UserInteractions:
         block = self._block
         own = slice(block["start"][row], block["start"][row + 1])
         per_item = {name: block[name][own] for name in PER_ITEM}
-        return Shopper(**per_item, totals=block["totals"][row], touched=int(block["touched"][row]))
+        return UserInteractions(**per_item, totals=block["totals"][row], touched=int(block["touched"][row]))
 
 
 PER_ITEM = ("item", "counts", "last", "sequence")

@@ -16,7 +16,7 @@ from features import formulas
 from features.asof import NEVER
 from features.catalogue import Catalogue
 from features.encoder import EncodedItems, Encoder
-from features.formulas import State
+from features.formulas import FeatureState
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs
 
 FORMULAS = {Group.USER: formulas.USER, Group.ITEM: formulas.ITEM, Group.CROSS: formulas.CROSS}
@@ -25,7 +25,7 @@ WORDS = pa.list_(pa.string())
 REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "user_country", "user_segment")
 
 
-class Said(Mapping[str, pa.Array]):
+class RequestText(Mapping[str, pa.Array]):
     """The text of a single request: Python values in `plain`, as Arrow arrays of one entry where somebody asks."""
 
     def __init__(self, plain: Mapping[str, str | list[str] | None]) -> None:
@@ -43,7 +43,7 @@ class Said(Mapping[str, pa.Array]):
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class FeatureSnapshot:
     """R requests over N rows, before anything is encoded.
 
     `text[name]` are the request's own categories: string [R], or list<string> [R] for `query_tokens`. `history` int32
@@ -52,7 +52,7 @@ class Known:
 
     spec: FeatureSpec
     catalogue: Catalogue
-    state: State
+    state: FeatureState
     text: Mapping[str, pa.Array]
     history: np.ndarray
 
@@ -101,7 +101,7 @@ class Known:
 
     def own(self, name: str) -> str | list[str] | None:
         """The first request's own category, or words, `name`; None where it is missing or unknown."""
-        if isinstance(self.text, Said):
+        if isinstance(self.text, RequestText):
             return self.text.plain.get(name)
         return self.text[name][0].as_py() if name in self.text else None
 
@@ -120,7 +120,7 @@ class Known:
 
     def _own_codes(self, feature: Feature, encoder: Encoder) -> np.ndarray:
         """int32 [R] or [R, length]; one request's text is looked up word by word, without making Arrow arrays of it."""
-        if not isinstance(self.text, Said):
+        if not isinstance(self.text, RequestText):
             encode = encoder.codes if feature.kind is Kind.CATEGORY else encoder.list_codes
             return encode(feature, self.text[feature.name])
         value = self.text.plain[feature.name]
@@ -177,11 +177,11 @@ def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dic
         "merchant": read(catalogue.merchant, -1),
         "category_price": read(catalogue.category_price, np.nan),
         "launched": read(catalogue.launched, NEVER),
-        "rates": Read({name: partial(read, rate, np.nan) for name, rate in catalogue.rates.items()}),
+        "rates": LazyColumns({name: partial(read, rate, np.nan) for name, rate in catalogue.rates.items()}),
     }
 
 
-class Read(Mapping[str, np.ndarray]):
+class LazyColumns(Mapping[str, np.ndarray]):
     """Columns that are read when somebody asks: a request whose item numbers are kept never does."""
 
     def __init__(self, reading: Mapping[str, Callable[[], np.ndarray]]) -> None:
@@ -198,7 +198,7 @@ class Read(Mapping[str, np.ndarray]):
 
 
 def last_facts(history: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
-    """The state of R requests that follows from the item touched last; `history` as in `Known`."""
+    """The state of R requests that follows from the item touched last; `history` as in `FeatureSnapshot`."""
     newest = np.maximum((history >= 0).sum(axis=1) - 1, 0)
     last = history[np.arange(len(history)), newest]
     known = last >= 0

@@ -1,6 +1,6 @@
 """The online store: what is known of users and items now, and the features of one request from it.
 
-The twin of `features.backfill`: the same formulas read a `State` that is filled from counters here. The store answers
+The twin of `features.backfill`: the same formulas read a `FeatureState` that is filled from counters here. The store answers
 for now: it must have been told what happened before the request, and nothing later.
 """
 
@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue, words
-from features.formulas import State
-from features.shopper import NOBODY, Shopper, Shoppers, remembered
-from features.snapshot import Known, Said, context_features, item_facts, last_facts
+from features.formulas import FeatureState
+from features.shopper import NOBODY, UserInteractions, UserMemory, remembered
+from features.snapshot import FeatureSnapshot, RequestText, context_features, item_facts, last_facts
 from features.spec import FeatureSpec
 from features.touches import HALF_LIFE, TOUCHES, WEIGHTS, Touches
 from marketplace import slate_columns
@@ -34,7 +34,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
 
 
-class Asked(Protocol):
+class RequestContext(Protocol):
     """What the store reads of a request; `time` is aware."""
 
     @property
@@ -71,8 +71,13 @@ class FeatureStore(Protocol):
         ...
 
     def known(
-        self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None, asked: Known | None = None
-    ) -> Known:
+        self,
+        request: RequestContext,
+        rows: np.ndarray,
+        *,
+        price: np.ndarray | None = None,
+        asked: FeatureSnapshot | None = None,
+    ) -> FeatureSnapshot:
         """What is known of `request` and candidates (int32 catalogue rows); `price` None = the catalogue's.
 
         `asked` is the answer for the same request without candidates, which is then not looked up again.
@@ -89,7 +94,7 @@ class MemoryStore:
         self._context = context_features(spec)
         country, segment = (users[name].cast(pa.string()).to_pylist() for name in ("country", "segment"))
         self._profile = dict(zip(users["user_id"].to_pylist(), zip(country, segment, strict=True), strict=True))
-        self._shoppers = Shoppers()
+        self._shoppers = UserMemory()
         self._touches = 0
         self._items = {name: np.zeros(len(catalogue)) for name in COUNTERS}
         self._popular_at = np.zeros(len(catalogue), np.int64)  # when `popularity` was that value
@@ -108,7 +113,7 @@ class MemoryStore:
         self.__dict__.update(fresh.__dict__)
         slates, feedback = before(dataset.slates, until), before(dataset.feedback, until)
         touches = Touches.of(feedback, self.catalogue)
-        self._shoppers = Shoppers(remembered(touches))
+        self._shoppers = UserMemory(remembered(touches))
         self._touches = len(touches.user)
         self._count(touches)
         self.show(slates)
@@ -136,8 +141,13 @@ class MemoryStore:
         return history[history >= 0]
 
     def known(
-        self, request: Asked, rows: np.ndarray, *, price: np.ndarray | None = None, asked: Known | None = None
-    ) -> Known:
+        self,
+        request: RequestContext,
+        rows: np.ndarray,
+        *,
+        price: np.ndarray | None = None,
+        asked: FeatureSnapshot | None = None,
+    ) -> FeatureSnapshot:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
         shopper = self._shoppers.get(request.user_id)
         asked = self._asked(request, shopper) if asked is None else asked
@@ -153,12 +163,12 @@ class MemoryStore:
         )
         return replace(asked, state=state)
 
-    def _asked(self, request: Asked, shopper: Shopper) -> Known:
+    def _asked(self, request: RequestContext, shopper: UserInteractions) -> FeatureSnapshot:
         """What is known of a request that has no candidates yet."""
         history = shopper.history[None, :]
         counts: dict[str, Any] = {f"user_{kind}s": shopper.totals[k : k + 1] for k, kind in enumerate(TOUCHES)}
         everywhere: dict[str, Any] = {f"all_{name}": np.array([value]) for name, value in self._all.items()}
-        state = State(
+        state = FeatureState(
             offsets=np.zeros(2, np.int64),
             request=np.zeros(0, np.int64),
             time=np.array([(request.time - EPOCH) // RESOLUTION]),
@@ -168,7 +178,7 @@ class MemoryStore:
             **everywhere,
             **self._nothing,
         )
-        return Known(self.spec, self.catalogue, state, self._said(request), history)
+        return FeatureSnapshot(self.spec, self.catalogue, state, self._said(request), history)
 
     @cached_property
     def _nothing(self) -> dict[str, Any]:
@@ -201,7 +211,7 @@ class MemoryStore:
             self._popular_at = saved["popular_at"]
             self._items = {name: saved[f"item_{name}"] for name in COUNTERS}
             names = [name for name in saved.files if name.startswith("user_")]
-            self._shoppers = Shoppers({name.removeprefix("user_"): saved[name] for name in names})
+            self._shoppers = UserMemory({name.removeprefix("user_"): saved[name] for name in names})
 
     def _count(self, touches: Touches) -> None:
         """Add touches to the items' counters."""
@@ -231,7 +241,7 @@ class MemoryStore:
         counters["popularity"] *= np.exp2(-(time - self._popular_at[rows]) / HALF_LIFE)
         return counters
 
-    def _pairs(self, shopper: Shopper, rows: np.ndarray) -> dict[str, Any]:
+    def _pairs(self, shopper: UserInteractions, rows: np.ndarray) -> dict[str, Any]:
         place, found = shopper.find(rows)
         counts = np.zeros((len(TOUCHES), len(rows)))
         counts[:, found] = shopper.counts[place[found]].T
@@ -250,7 +260,7 @@ class MemoryStore:
             result[f"{name}_touches"] = own
         return result
 
-    def _said(self, request: Asked) -> Said:
+    def _said(self, request: RequestContext) -> RequestText:
         country, segment = self._profile.get(request.user_id, (None, None))
         plain: dict[str, str | list[str] | None] = {
             "user_id": request.user_id,
@@ -261,7 +271,7 @@ class MemoryStore:
             "user_segment": segment,
         }
         plain |= {name: request.context.get(name) for name in self._context}
-        return Said(plain | {"query_tokens": words(request.query)})
+        return RequestText(plain | {"query_tokens": words(request.query)})
 
     def _fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self.catalogue.item_id.to_pylist()).encode()).hexdigest()

@@ -14,7 +14,7 @@ from features.backfill import known_before
 from features.definitions import count, number, standard_spec
 from features.earlier_lists import Lists, latest_position, past_positions, similar_lists
 from features.formulas import rank_in_list
-from features.snapshot import Known
+from features.snapshot import FeatureSnapshot
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group
 from features.touches import Touches
 from features.visits import Rows, co_visits, in_visit
@@ -118,7 +118,7 @@ def _holds(framed: pa.Array, word: str) -> np.ndarray:
     return pc.match_substring(framed, f"|{word}|").to_numpy(zero_copy_only=False).astype(int)
 
 
-def _earlier_lists(dataset: Dataset, slates: pa.Table, known: Known) -> dict[str, np.ndarray]:
+def _earlier_lists(dataset: Dataset, slates: pa.Table, known: FeatureSnapshot) -> dict[str, np.ndarray]:
     everything = pa.concat_tables([dataset.slates, slates])
     search = [everything["query"].fill_null(""), slate_columns.context(everything, "sort")]
     search += [slate_columns.context(everything, "filters"), slate_columns.context(everything, "platform")]
@@ -141,7 +141,7 @@ def _codes(*texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return joined.dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
-def _lists(slates: pa.Table, known: Known, context: np.ndarray) -> Lists:
+def _lists(slates: pa.Table, known: FeatureSnapshot, context: np.ndarray) -> Lists:
     return Lists(
         offsets=slate_columns.item_offsets(slates),
         time=microseconds(slates["time"]),
@@ -152,7 +152,7 @@ def _lists(slates: pa.Table, known: Known, context: np.ndarray) -> Lists:
     )
 
 
-def _visit(dataset: Dataset, slates: pa.Table, known: Known) -> dict[str, np.ndarray]:
+def _visit(dataset: Dataset, slates: pa.Table, known: FeatureSnapshot) -> dict[str, np.ndarray]:
     feedback, state = dataset.feedback, known.state
     names = pa.chunked_array(
         [*feedback["session_id"].cast(pa.string()).chunks, *slates["session_id"].cast(pa.string()).chunks]
@@ -166,7 +166,7 @@ def _visit(dataset: Dataset, slates: pa.Table, known: Known) -> dict[str, np.nda
     return {**in_visit(asked, touches, items=items), "co_visits": together}
 
 
-def _comparisons(known: Known, numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _comparisons(known: FeatureSnapshot, numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     state = known.state
     return {
         "past_rank": rank_in_list(numbers["past_inverse_position"], state.offsets),
@@ -177,12 +177,12 @@ def _comparisons(known: Known, numbers: dict[str, np.ndarray]) -> dict[str, np.n
     }
 
 
-def _share(known: Known, values: np.ndarray) -> np.ndarray:
+def _share(known: FeatureSnapshot, values: np.ndarray) -> np.ndarray:
     total = np.bincount(known.state.request, values, minlength=len(known.state.time))[known.state.request]
     return values / np.where(total > 0, total, 1)
 
 
-def _positions(slates: pa.Table, known: Known) -> dict[str, np.ndarray]:
+def _positions(slates: pa.Table, known: FeatureSnapshot) -> dict[str, np.ndarray]:
     state = known.state
     position = slate_columns.flat(slates, "position").to_numpy().astype(np.float64)
     last = np.full(len(state.time), np.nan)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features.encoders import GroupEncoder, Tables
+from features.encoders import EmbeddingTables, GroupEncoder
 from features.keras2 import keras, tensorflow_recommenders
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
@@ -32,7 +32,9 @@ QUERY_INPUTS = ("user_codes", "user_lists", "user_numbers")
 class Tower(keras.layers.Layer):
     """One group's inputs to unit vectors [B, dimensions]."""
 
-    def __init__(self, spec: FeatureSpec, group: Group, tables: Tables, *, config: RetrievalConfig, seed: int) -> None:
+    def __init__(
+        self, spec: FeatureSpec, group: Group, tables: EmbeddingTables, *, config: RetrievalConfig, seed: int
+    ) -> None:
         super().__init__(name=f"{group.value}_tower")
         self.encoder = GroupEncoder(spec, group, tables, bins=config.number_bins)
         widths = (*config.hidden, config.dimensions)
@@ -61,7 +63,7 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         """`sizes` counts the codes of each vocabulary, as `features.encoder.Encoder.sizes`."""
         super().__init__()
         self.spec, self.sizes, self.config = spec, dict(sizes), config
-        tables = Tables(spec, sizes, width=config.table_width, rng=rng)
+        tables = EmbeddingTables(spec, sizes, width=config.table_width, rng=rng)
         first, second = (int(seed) for seed in rng.integers(2**30, size=2))
         self.query_tower = Tower(spec, Group.USER, tables, config=config, seed=first)
         self.item_tower = Tower(spec, Group.ITEM, tables, config=config, seed=second)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from features.snapshot import Known
+from features.snapshot import FeatureSnapshot
 from features.spec import ModelInputs
 from retrieval.index import CandidateIndex
 from retrieval.retriever import Retriever
@@ -101,7 +101,7 @@ def check_names(request: Request, shelf: Shelf) -> None:
         raise UnknownName(f"page_merchant_id {request.page_merchant_id!r} sells nothing in the catalogue")
 
 
-def segment_of(request: Request, known: Known, *, name: str) -> str:
+def segment_of(request: Request, known: FeatureSnapshot, *, name: str) -> str:
     """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
     if name in request.context:
         return request.context[name]

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.encoder import Encoder
-from features.snapshot import Known
+from features.snapshot import FeatureSnapshot
 from features.spec import Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.log import Log
@@ -157,7 +157,7 @@ class RankingEngine:
         return np.append(history[history != page], np.int32(page))
 
     def _slate(
-        self, request: Request, found: Found, known: Known, inputs: ModelInputs, segment: str, stages: Stages
+        self, request: Request, found: Found, known: FeatureSnapshot, inputs: ModelInputs, segment: str, stages: Stages
     ) -> Slate:
         parts, rows, seed = self.parts, found.rows, seed_of(request)
         heads = composed(parts.scorer.score(inputs, items=rows))
@@ -187,7 +187,7 @@ class RankingEngine:
         )
 
 
-def with_items(asked: ModelInputs, known: Known, shelf: Shelf, rows: np.ndarray) -> ModelInputs:
+def with_items(asked: ModelInputs, known: FeatureSnapshot, shelf: Shelf, rows: np.ndarray) -> ModelInputs:
     """The model inputs of one request, whose user group is encoded already, and its candidates."""
     return replace(
         asked,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.snapshot import HISTORIES, Known
+from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.slate import Slate
 from serving.candidate_generation import Found
@@ -47,7 +47,7 @@ class Judged:
 def build_slate(
     request: Request,
     judged: Judged,
-    known: Known,
+    known: FeatureSnapshot,
     chosen: Chosen,
     *,
     considered: int,
@@ -116,7 +116,7 @@ def numeric_features(numbers: Mapping[Group, np.ndarray], spec: FeatureSpec) -> 
     return columns
 
 
-def categorical_features(known: Known, shelf: Shelf, rows: np.ndarray) -> dict[str, np.ndarray]:
+def categorical_features(known: FeatureSnapshot, shelf: Shelf, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Text by name: length 1 or a history's own (user), or n."""
     history = known.history[0][known.history[0] >= 0]
     columns = {}

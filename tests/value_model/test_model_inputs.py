@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from ranking_market import SIZES, SPEC
 
-from features.encoders import GroupEncoder, Numbers, Tables, distinct_quantiles
+from features.encoders import EmbeddingTables, GroupEncoder, NumberEncoder, distinct_quantiles
 from features.spec import Feature, Group, Kind
 
 
-def tables() -> Tables:
-    return Tables(SPEC, SIZES, width=3, rng=np.random.default_rng(0))
+def tables() -> EmbeddingTables:
+    return EmbeddingTables(SPEC, SIZES, width=3, rng=np.random.default_rng(0))
 
 
 def numbers(values: np.ndarray, *, bins: int = 4, log_scale: bool = False) -> np.ndarray:
     """[z, missing, ramps] of one number, adapted on itself."""
-    layer = Numbers((Feature("x", Group.CROSS, Kind.NUMBER, "", log_scale=log_scale),), bins=bins, name="x")
+    layer = NumberEncoder((Feature("x", Group.CROSS, Kind.NUMBER, "", log_scale=log_scale),), bins=bins, name="x")
     column = values[:, None].astype(np.float32)
     layer.adapt(column)
     return layer(column).numpy()
@@ -68,7 +68,7 @@ def test_constant_missing_and_rare_columns_stay_finite(values: np.ndarray) -> No
 
 
 def test_a_number_that_training_never_saw_move_says_nothing_when_it_does() -> None:
-    layer = Numbers((Feature("x", Group.CROSS, Kind.NUMBER, ""),), bins=4, name="x")
+    layer = NumberEncoder((Feature("x", Group.CROSS, Kind.NUMBER, ""),), bins=4, name="x")
     layer.adapt(np.full((5, 1), 7, np.float32))
     np.testing.assert_allclose(layer(np.array([[7.0], [900.0]], np.float32)).numpy(), 0, atol=1e-5)
 

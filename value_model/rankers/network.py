@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features.encoders import GroupEncoder, Numbers, Tables
+from features.encoders import EmbeddingTables, GroupEncoder, NumberEncoder
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
@@ -44,10 +44,10 @@ class Network(keras.Model):
         self._shape, self._click = config, click
         self._tasks = 3 if click else 2
         self._columns = self._column_counts()
-        tables = Tables(spec, sizes, width=config.embedding, rng=rng)
+        tables = EmbeddingTables(spec, sizes, width=config.embedding, rng=rng)
         self.user = GroupEncoder(spec, Group.USER, tables, bins=config.bins)
         self.item = GroupEncoder(spec, Group.ITEM, tables, bins=config.bins)
-        self.cross = Numbers(spec.select(Group.CROSS, Kind.NUMBER), bins=config.bins, name="cross_numbers")
+        self.cross = NumberEncoder(spec.select(Group.CROSS, Kind.NUMBER), bins=config.bins, name="cross_numbers")
         widths = {"user": self.user.width, "item": self.item.width, "cross": self.cross.width}
         self._first_layer(widths, rng=rng)
         self._upper_layers(rng=rng)
