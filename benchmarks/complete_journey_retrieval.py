@@ -26,10 +26,10 @@ from retrieval.covisits import CoVisits
 from retrieval.exact import top_rows
 from retrieval.interactions import Interactions, interactions
 from retrieval.popularity import Popularity
-from retrieval.repeat_purchase import Rebuys
+from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import Candidates, Query
-from retrieval.user_history import Repeats
+from retrieval.user_history import UserHistory
 
 NAME = "complete_journey_retrieval"
 SEED = 0
@@ -63,8 +63,8 @@ class Shop:
             for name in ("category", "merchant_id", "name")
         }
         self.sources = [
-            *(Repeats(n, half_life_days=days, name=f"repeats {days} days") for days in (14, 45, 120, 1000)),
-            Rebuys(n),
+            *(UserHistory(n, half_life_days=days, name=f"repeats {days} days") for days in (14, 45, 120, 1000)),
+            RepeatPurchase(n),
             *(Popularity(n, half_life_days=days, name=f"popularity {days} days") for days in (7, 14, 90)),
             *(Affinity(group, name=f"affinity {name}") for name, group in groups.items()),
             CoVisits(n, recency=30.0),

@@ -22,7 +22,7 @@ from retrieval.interactions import DAY, Interactions
 from retrieval.popularity import Popularity
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import Query
-from retrieval.user_history import Repeats
+from retrieval.user_history import UserHistory
 
 NAME = "index"
 SEED = 0
@@ -73,7 +73,7 @@ def index_measures(
 def retriever_measures(rng: np.random.Generator) -> list[Measure]:
     """500 of 100,000 candidates from four counting sources: everything but the index."""
     events = shopping(rng, rows=1_000_000)
-    sources = [Repeats(ROWS), Popularity(ROWS), CoVisits(ROWS), Affinity(rng.integers(300, size=ROWS))]
+    sources = [UserHistory(ROWS), Popularity(ROWS), CoVisits(ROWS), Affinity(rng.integers(300, size=ROWS))]
     for source in sources:
         source.update(events)
     quotas = {source.name: Quota(300) for source in sources}

@@ -24,8 +24,8 @@ from retrieval.pairs import item_inputs
 from retrieval.popularity import Popularity
 from retrieval.retriever import Quota
 from retrieval.two_tower import TwoTower
-from retrieval.two_tower_source import Nearest
-from retrieval.user_history import Repeats
+from retrieval.two_tower_source import TwoTowerSource
+from retrieval.user_history import UserHistory
 from serving.export_bundle import Trained, export_bundle
 from serving.export_onnx import write_graph
 from value_model.formula import default_policy
@@ -56,7 +56,7 @@ def export_untrained(folder: Path, *, seed: int) -> Trained:
     towers.item_tower.encoder.numbers.adapt(items.numbers)
     queries = towers.embed_queries(inputs.user_codes[:256], inputs.user_lists[:256], inputs.user_numbers[:256])
     index = build_index("scann", towers.embed_items(items), queries=queries)
-    sources = [Nearest(index), Popularity(ITEMS), Repeats(ITEMS)]
+    sources = [TwoTowerSource(index), Popularity(ITEMS), UserHistory(ITEMS)]
     micros = int(until.timestamp() * 1e6)
     events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
     for source in sources[1:]:

@@ -40,12 +40,12 @@ from retrieval.pairs import item_inputs, pairs
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
 from retrieval.retriever import Quota, Retriever
-from retrieval.similar_segments import Related
+from retrieval.similar_segments import SimilarSegments
 from retrieval.source import CandidateSource, Query
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
-from retrieval.two_tower_source import Nearest
-from retrieval.user_history import Repeats
+from retrieval.two_tower_source import TwoTowerSource
+from retrieval.user_history import UserHistory
 
 NAME = "trivago_retrieval"
 SEED = 0
@@ -193,7 +193,7 @@ def learned(market: Market, *, cut: int) -> tuple[list[CandidateSource], np.ndar
         for name, levels in (("popularity", (CITY,)), ("country", (COUNTRY,)), ("filters", (CITY, FILTERS)))
     ]
     plain = Popularity(n, half_life_days=30, prior=0.5, levels=(CITY,), name="shown")
-    repeats, related = Repeats(n), Related(n, levels=(CITY,))
+    repeats, related = UserHistory(n), SimilarSegments(n, levels=(CITY,))
     affinity = Affinity(bands(market, cut), strength=1.0, damping=2.0)
     covisits = CoVisits(n, damping=1.0)
     for source in (*popularity, affinity):
@@ -215,7 +215,7 @@ def bands(market: Market, cut: int) -> np.ndarray:
     return (city * 10 + band + 4).astype(np.int32)
 
 
-def towers_as_of(market: Market, cut: int) -> tuple[Nearest, np.ndarray]:
+def towers_as_of(market: Market, cut: int) -> tuple[TwoTowerSource, np.ndarray]:
     """The towers trained on views before `cut`; they stop early on what the last tenth of those wanted.
 
     Items that were shown and not touched are faint wishes too: they say what a city's lists hold, and there are
@@ -235,7 +235,7 @@ def towers_as_of(market: Market, cut: int) -> tuple[Nearest, np.ndarray]:
     train, held_out = shown.select((before & ~late)[shown.request]), wanted.select(late[wanted.request])
     fit(towers, train, held_out, items, rng=rng)
     queries = towers.embed_queries(wanted.user_codes, wanted.user_lists, wanted.user_numbers)
-    return Nearest(build_index("exact", towers.embed_items(items), queries=queries[:16])), queries
+    return TwoTowerSource(build_index("exact", towers.embed_items(items), queries=queries[:16])), queries
 
 
 def cases(market: Market, period: np.ndarray, *, cut: int, towers: np.ndarray) -> Cases:

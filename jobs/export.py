@@ -22,7 +22,7 @@ from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from retrieval.sources import Counting, quotas, with_nearest
+from retrieval.sources import CountingSources, quotas, with_nearest
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import Trained, export_bundle
@@ -39,7 +39,7 @@ def export(run: RunFolder) -> None:
     until = last_moment(dataset) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     index, _ = load_index(run.path / "retrieval" / "index")
-    sources = with_nearest(index, Counting(dataset, segment=segment_of(dataset)).advance(until))
+    sources = with_nearest(index, CountingSources(dataset, segment=segment_of(dataset)).advance(until))
     known_until = EPOCH + timedelta(microseconds=until)
     trained = Trained(
         dataset=dataset,

@@ -20,7 +20,7 @@ from marketplace.slate_columns import flat, shown
 from retrieval.basket_candidates import labelled, sample, trip_candidates
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from retrieval.labelled_requests import Wishes, features_of, wishes
+from retrieval.labelled_requests import LabelledRequests, features_of, wishes
 from value_model.rankers.batches import take
 from value_model.rankers.ranker import Labels, RankingData
 
@@ -83,7 +83,9 @@ def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: P
     return Prepared(joined.slates, joined.labels, frame, encoder, data, period)
 
 
-def _candidates(run: RunFolder, dataset: Dataset, asked: Wishes, trips: np.ndarray, encoder: Encoder) -> pa.Table:
+def _candidates(
+    run: RunFolder, dataset: Dataset, asked: LabelledRequests, trips: np.ndarray, encoder: Encoder
+) -> pa.Table:
     """Proposed once; training the retrieval again forgets them."""
     from retrieval.two_tower import TwoTower
 

@@ -26,11 +26,11 @@ from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
 from retrieval.interactions import EVENT_WEIGHTS
-from retrieval.labelled_requests import Wishes, wishes
+from retrieval.labelled_requests import LabelledRequests, wishes
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
 from retrieval.source import Query
-from retrieval.sources import Counting, retriever, with_nearest
+from retrieval.sources import CountingSources, retriever, with_nearest
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
 
@@ -44,7 +44,7 @@ RECALL_AT = (20, 100, 500)
 class Asked:
     """Requests (rows of Wishes) that ordered something, and their query embeddings float32 [q, d]."""
 
-    wishes: Wishes
+    wishes: LabelledRequests
     requests: np.ndarray
     embeddings: np.ndarray
 
@@ -73,7 +73,7 @@ def train_retrieval(run: RunFolder) -> None:
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
     blend = _fit_blend(dataset, asked, queries, period, index)
     blend.save(folder / "blend.json")
-    counting = Counting(dataset, segment=segment_of(dataset)).advance(period.test_from)
+    counting = CountingSources(dataset, segment=segment_of(dataset)).advance(period.test_from)
     merged = retriever(with_nearest(index, counting), blend=blend)
     recall = held_out_recall(merged, _some(asked, queries, period.test, TEST_QUERIES))
     (folder / "recall.json").write_text(json.dumps({name: asdict(found) for name, found in recall.items()}, indent=1))
@@ -98,22 +98,24 @@ def _embed(towers: TwoTower, wanted: Pairs, requests: np.ndarray) -> np.ndarray:
     return towers.embed_queries(wanted.user_codes[requests], wanted.user_lists[requests], wanted.user_numbers[requests])
 
 
-def _orders(asked: Wishes, requests: np.ndarray) -> np.ndarray:
+def _orders(asked: LabelledRequests, requests: np.ndarray) -> np.ndarray:
     """The requests (positions) among `requests` (bool [R]) that ordered something."""
     ordered = np.zeros(len(requests), bool)
     ordered[asked.frame.request[(asked.weight >= EVENT_WEIGHTS["order"]) & (asked.item >= 0)]] = True
     return np.flatnonzero(ordered & requests)
 
 
-def _some(asked: Wishes, queries: np.ndarray, requests: np.ndarray, most: int) -> Asked:
+def _some(asked: LabelledRequests, queries: np.ndarray, requests: np.ndarray, most: int) -> Asked:
     """Evenly spread over time, at most `most`."""
     ordered = _orders(asked, requests)
     chosen = ordered[np.linspace(0, len(ordered) - 1, min(most, len(ordered))).astype(int)]
     return Asked(asked, chosen, queries[chosen])
 
 
-def _fit_blend(dataset: Dataset, asked: Wishes, queries: np.ndarray, period: Periods, index: BuiltIndex) -> Blend:
-    early = Counting(dataset, segment=segment_of(dataset)).advance(period.validation_from)
+def _fit_blend(
+    dataset: Dataset, asked: LabelledRequests, queries: np.ndarray, period: Periods, index: BuiltIndex
+) -> Blend:
+    early = CountingSources(dataset, segment=segment_of(dataset)).advance(period.validation_from)
     unblended = retriever(with_nearest(index, early), blend=None)
     sample = _some(asked, queries, period.validation, BLEND_QUERIES)
     pools = [unblended.pool(query, k=max(RECALL_AT)) for query in sample.queries()]

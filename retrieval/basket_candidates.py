@@ -23,9 +23,9 @@ from marketplace.slate_columns import item_offsets
 from marketplace.splits import microseconds
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
-from retrieval.labelled_requests import Wishes
+from retrieval.labelled_requests import LabelledRequests
 from retrieval.retriever import Retriever
-from retrieval.sources import Counting, retriever, with_nearest
+from retrieval.sources import CountingSources, retriever, with_nearest
 
 BLOCK = 28 * 86_400_000_000  # microseconds: how long the counting sources go without an update
 CANDIDATES = 100  # of a trip
@@ -45,7 +45,7 @@ def sample(period: Periods) -> np.ndarray:
 
 def trip_candidates(
     dataset: Dataset,
-    asked: Wishes,
+    asked: LabelledRequests,
     trips: np.ndarray,
     embeddings: np.ndarray,
     *,
@@ -56,7 +56,7 @@ def trip_candidates(
     """SLATE rows of the trips (positions in `asked`) with their candidates at position 0; embeddings float32 [t, d]."""
     time = microseconds(asked.slates["time"])[trips]
     block = time // BLOCK
-    counting = Counting(dataset, segment=segment)
+    counting = CountingSources(dataset, segment=segment)
     found, scores, names, sizes = [], [], [], []
     merged: Retriever | None = None
     for place, trip in enumerate(tqdm(trips.tolist(), desc="candidates as of each trip", unit="trip")):
@@ -73,7 +73,7 @@ def trip_candidates(
 
 def _slates(
     dataset: Dataset,
-    asked: Wishes,
+    asked: LabelledRequests,
     trips: np.ndarray,
     rows: np.ndarray,
     scores: np.ndarray,

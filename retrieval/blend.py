@@ -34,7 +34,7 @@ class ScoringSource(CandidateSource, Protocol):
 
 
 @dataclass(frozen=True)
-class Pool:
+class MergedCandidates:
     """Items (catalogue rows int32 [n]) with their rank in each source, and float64 [n, S] what each makes of them."""
 
     items: np.ndarray
@@ -42,7 +42,7 @@ class Pool:
     scores: np.ndarray | None = None
 
 
-def pool(proposed: Sequence[np.ndarray]) -> Pool:
+def pool(proposed: Sequence[np.ndarray]) -> MergedCandidates:
     """The union of proposals, each best first, one a source."""
     sizes = [len(items) for items in proposed]
     source = np.repeat(np.arange(len(sizes)), sizes)
@@ -50,10 +50,10 @@ def pool(proposed: Sequence[np.ndarray]) -> Pool:
     items, place = np.unique(np.concatenate(proposed), return_inverse=True)
     ranks = np.full((len(items), len(sizes)), ABSENT, np.int32)
     ranks[place, source] = rank
-    return Pool(items.astype(np.int32), ranks)
+    return MergedCandidates(items.astype(np.int32), ranks)
 
 
-def fused(candidates: Pool) -> np.ndarray:
+def fused(candidates: MergedCandidates) -> np.ndarray:
     """Float64 [n]: the sum of 1 / (60 + rank) over the sources that proposed an item; nothing to learn."""
     return RECIPROCAL[np.minimum(candidates.rank, LAST)].sum(axis=1)
 
@@ -76,7 +76,7 @@ class Blend:
         return cls(tuple(json.loads(path.read_text())))
 
 
-def fit_blend(pools: Sequence[Pool], wanted: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
+def fit_blend(pools: Sequence[MergedCandidates], wanted: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
     """Logistic regression, of weights >= 0, of "was wanted" on the sources' scores.
 
     `pools` as `Retriever.pool` gives them, `wanted`: catalogue rows, one array a pool. The requests must be later than

@@ -42,10 +42,10 @@ class BuiltIndex:
     report: IndexReport
 
 
-class Widening(CandidateIndex, Protocol):
+class WideningIndex(CandidateIndex, Protocol):
     """An index that can search more of itself."""
 
-    def wider(self) -> Widening:
+    def wider(self) -> WideningIndex:
         """The index at twice the search effort."""
         ...
 
@@ -54,24 +54,24 @@ class RecallBelowGate(ValueError):
     """An approximate index misses too much of what exact search finds."""
 
 
-def _exact(embeddings: np.ndarray, config: RetrievalConfig) -> Widening:
+def _exact(embeddings: np.ndarray, config: RetrievalConfig) -> WideningIndex:
     return ExactIndex(embeddings)
 
 
-def _scann(embeddings: np.ndarray, config: RetrievalConfig) -> Widening:
+def _scann(embeddings: np.ndarray, config: RetrievalConfig) -> WideningIndex:
     from retrieval.scann_index import ScannIndex
 
     return ScannIndex.build(embeddings, config=config)
 
 
-def _faiss(embeddings: np.ndarray, config: RetrievalConfig) -> Widening:
+def _faiss(embeddings: np.ndarray, config: RetrievalConfig) -> WideningIndex:
     from retrieval.faiss_index import FaissIndex
 
     return FaissIndex.build(embeddings, config=config)
 
 
 # Each loads its system only when it is asked for.
-BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], Widening]] = {
+BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], WideningIndex]] = {
     "exact": _exact,
     "scann": _scann,
     "faiss": _faiss,

@@ -25,7 +25,7 @@ from retrieval.source import Query
 
 
 @dataclass(frozen=True)
-class Wishes:
+class LabelledRequests:
     """R requests over N rows: `item` int32 [N] catalogue rows (-1 = unknown), `weight` float64 [N] in orders (0 = not
     wanted), `segment` str [R] the shopper's group."""
 
@@ -55,7 +55,7 @@ class Wishes:
         )
 
 
-def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> Wishes:
+def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequests:
     """Every request of a data set with what it wanted, and its features as served or else as of its time."""
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
@@ -68,7 +68,7 @@ def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> Wishes:
     catalogue = Catalogue.of(dataset)
     item = catalogue.rows(flat(slates, "item_id"))
     frame = features_of(dataset, slates, spec)
-    return Wishes(slates, frame, catalogue, item, weight, segment_of_requests(dataset, slates, segment))
+    return LabelledRequests(slates, frame, catalogue, item, weight, segment_of_requests(dataset, slates, segment))
 
 
 def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:

@@ -16,7 +16,7 @@ RATE_FLOOR = 1e-3  # the least rate of an item
 UNTOUCHED = 0.135  # the rate that items count which the user never touched: own items of a low rate are worth less
 
 
-class Rebuys:
+class RepeatPurchase:
     """The user's own items, score = log of the share of an item's users who came back to it in a later session.
 
     rate(i) = (returners + prior x mean rate) / (users + prior). Source: Bhagat et al. 2018, Buy It Again, section 3.1.
@@ -71,7 +71,7 @@ class Rebuys:
         np.savez(folder / "settings.npz", prior=self._prior)
 
     @classmethod
-    def load(cls, folder: Path) -> Rebuys:
+    def load(cls, folder: Path) -> RepeatPurchase:
         sessions = DecayedCounts.load(folder / "sessions.npz")
         with np.load(folder / "settings.npz", allow_pickle=False) as settings:
             loaded = cls(sessions.counts.shape[1], prior=float(settings["prior"]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval.blend import Blend, Pool, ScoringSource, fused, pool
+from retrieval.blend import Blend, MergedCandidates, ScoringSource, fused, pool
 from retrieval.source import Candidates, CandidateSource, Query
 
 
@@ -65,13 +65,13 @@ class Retriever:
         source = found.rank[chosen].argmin(axis=1).astype(np.int8)
         return Candidates(found.items[chosen], source, score[chosen].astype(np.float32), self.names)
 
-    def pool(self, query: Query, *, k: int | None = None) -> Pool:
+    def pool(self, query: Query, *, k: int | None = None) -> MergedCandidates:
         """Everything that the sources propose, before the choice: to fit a blend on. `k` = the most of one source."""
         found = self._proposed(query, most=k)
         scored = len(self._scoring) == len(self._sources)
         return replace(found, scores=self._scores(query, found.items)) if scored else found
 
-    def _proposed(self, query: Query, *, most: int | None) -> Pool:
+    def _proposed(self, query: Query, *, most: int | None) -> MergedCandidates:
         query = _excluded_once(query)
         asks = self._ask if most is None else tuple(min(ask, most) for ask in self._ask)
         return pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, asks, strict=True)])

@@ -19,21 +19,21 @@ from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
-from retrieval.repeat_purchase import Rebuys
+from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.retriever import Quota, Retriever
-from retrieval.similar_segments import Related
+from retrieval.similar_segments import SimilarSegments
 from retrieval.source import CandidateSource
-from retrieval.two_tower_source import Nearest
-from retrieval.user_history import Repeats
+from retrieval.two_tower_source import TwoTowerSource
+from retrieval.user_history import UserHistory
 
 # By the name that is written down: a class may be renamed, a bundle may not.
 LEARNED: Mapping[str, type] = {
     "affinity": Affinity,
     "covisits": CoVisits,
     "popularity": Popularity,
-    "rebuys": Rebuys,
-    "related": Related,
-    "repeats": Repeats,
+    "rebuys": RepeatPurchase,
+    "related": SimilarSegments,
+    "repeats": UserHistory,
 }
 NEAREST, RECENT = "nearest", "recent"
 
@@ -42,7 +42,7 @@ class UnknownSource(ValueError):
     """A source that cannot be written, or read back, by this program."""
 
 
-class Saved(Protocol):
+class SavedSource(Protocol):
     """A source that can be written."""
 
     name: str
@@ -59,7 +59,7 @@ def save_retriever(
     for source in sources:
         kind = kind_of(source)
         if kind in LEARNED:
-            cast(Saved, source).save(folder / "sources" / source.name)
+            cast(SavedSource, source).save(folder / "sources" / source.name)
         settings.append({"name": source.name, "kind": kind, **asdict(quotas[source.name])})
     (folder / "retriever.json").write_text(json.dumps(settings, indent=1) + "\n")
     if blend is not None:
@@ -68,7 +68,7 @@ def save_retriever(
 
 def kind_of(source: CandidateSource) -> str:
     """The name that a source's class is written down under; raises UnknownSource for one without a name."""
-    for kind, implementation in {**LEARNED, NEAREST: Nearest, RECENT: Recent}.items():
+    for kind, implementation in {**LEARNED, NEAREST: TwoTowerSource, RECENT: Recent}.items():
         if isinstance(source, implementation):
             return kind
     raise UnknownSource(f"source {source.name!r} cannot be bundled: add its class to retrieval.saved_sources.")
@@ -89,7 +89,7 @@ def _load_source(kind: str, folder: Path, index: BuiltIndex | None, n_items: int
     if kind == NEAREST:
         if index is None:
             raise UnknownSource("source 'nearest' needs an index, and the bundle holds none. Export the bundle again.")
-        return Nearest(index)
+        return TwoTowerSource(index)
     if kind not in LEARNED:
         raise UnknownSource(f"a source of kind {kind!r} is unknown to this program; it knows {sorted(LEARNED)}.")
     return cast(CandidateSource, LEARNED[kind].load(folder))  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from retrieval.source import Query
 SHARE_FLOOR = 1e-6
 
 
-class Related:
+class SimilarSegments:
     """score = log sum over related segments s' of similarity(s, s') x share(item in s').
 
     similarity = cosine of the segments' decayed item counts, of the `neighbours` most similar others; segments that
@@ -105,7 +105,7 @@ class Related:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Related:
+    def load(cls, folder: Path) -> SimilarSegments:
         segments = DecayedCounts.load(folder / "segments.npz")
         with np.load(folder / "settings.npz", allow_pickle=False) as settings:
             loaded = cls(

@@ -16,23 +16,23 @@ from retrieval.covisits import CoVisits
 from retrieval.interactions import Interactions, impressions, interactions
 from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
 from retrieval.popularity import Popularity
-from retrieval.repeat_purchase import Rebuys
+from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import CandidateSource
-from retrieval.two_tower_source import Nearest
-from retrieval.user_history import Repeats
+from retrieval.two_tower_source import TwoTowerSource
+from retrieval.user_history import UserHistory
 
 ASK = 300  # items that each source proposes
 SURE_NEAREST = 50  # of the candidates: the towers' best, which alone know new items
 
 
-class Learning(ScoringSource, Protocol):
+class LearningSource(ScoringSource, Protocol):
     """A source that learns from interactions."""
 
     def update(self, events: Interactions) -> None: ...
 
 
-class Counting:
+class CountingSources:
     """The sources that learn by counting, and can be advanced: popularity by segment and the shopper's own repeats.
 
     Where lists were recorded, co-visits; where only purchases were, the shopper's categories and what is bought again:
@@ -44,18 +44,18 @@ class Counting:
         self._dataset = dataset
         self._segment = segment_of_feedback(dataset, segment)
         n_items = len(dataset.items)
-        self._learning: list[Learning] = [Popularity(n_items), Repeats(n_items)]
+        self._learning: list[LearningSource] = [Popularity(n_items), UserHistory(n_items)]
         if dataset.has_impressions:
             self._learning.append(CoVisits(n_items))
         else:
-            self._learning += [Affinity(categories(dataset)), Rebuys(n_items)]
+            self._learning += [Affinity(categories(dataset)), RepeatPurchase(n_items)]
         self._shown: Popularity | None = None
         if dataset.has_impressions and not segment.startswith("user_"):
             self._asked_for = pa.array(segment_of_requests(dataset, dataset.slates, segment))
             self._shown = Popularity(n_items, half_life_days=30.0, prior=0.5, name="shown")
         self._until: int | None = None
 
-    def advance(self, until: int) -> Counting:
+    def advance(self, until: int) -> CountingSources:
         """Learn what happened before `until` (UTC microseconds); time only goes on."""
         events = self._events(until)
         for source in self._learning:
@@ -96,9 +96,11 @@ def retriever(sources: Sequence[CandidateSource], *, blend: Blend | None) -> Ret
 
 def quotas(sources: Sequence[CandidateSource]) -> dict[str, Quota]:
     """What each source is asked for: a share of the places is sure to the towers."""
-    return {source.name: Quota(ASK, sure=SURE_NEAREST if isinstance(source, Nearest) else 0) for source in sources}
+    return {
+        source.name: Quota(ASK, sure=SURE_NEAREST if isinstance(source, TwoTowerSource) else 0) for source in sources
+    }
 
 
-def with_nearest(index: BuiltIndex, counting: Counting) -> list[CandidateSource]:
+def with_nearest(index: BuiltIndex, counting: CountingSources) -> list[CandidateSource]:
     """All sources of a run, in the order that the blend knows them."""
-    return [Nearest(index), *counting.sources]
+    return [TwoTowerSource(index), *counting.sources]

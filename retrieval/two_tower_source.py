@@ -10,7 +10,7 @@ from retrieval.filtered import filtered_search
 from retrieval.source import Query
 
 
-class Nearest:
+class TwoTowerSource:
     """Items by inner product with the query's embedding, through the index; none where there is no embedding."""
 
     name = "nearest"

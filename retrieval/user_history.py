@@ -12,7 +12,7 @@ from retrieval.interactions import Interactions
 from retrieval.source import Query
 
 
-class Repeats:
+class UserHistory:
     """The user's own items, score = log(1 + decayed count); a shopper without a past gets none."""
 
     name = "repeats"
@@ -48,7 +48,7 @@ class Repeats:
         (folder / "name.txt").write_text(self.name)
 
     @classmethod
-    def load(cls, folder: Path) -> Repeats:
+    def load(cls, folder: Path) -> UserHistory:
         users = DecayedCounts.load(folder / "users.npz")
         name = (folder / "name.txt").read_text()
         loaded = cls(users.counts.shape[1], half_life_days=users.half_life_days, name=name)

@@ -10,7 +10,7 @@ from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.splits import microseconds
 from retrieval.labelled_requests import segment_of_requests
 from retrieval.source import Query
-from retrieval.sources import Counting
+from retrieval.sources import CountingSources
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def dataset():
 
 
 def names(dataset, segment):
-    return [source.name for source in Counting(dataset, segment=segment).sources]
+    return [source.name for source in CountingSources(dataset, segment=segment).sources]
 
 
 def test_what_was_recorded_decides_which_sources_there_are(dataset):
@@ -33,7 +33,7 @@ def test_what_was_recorded_decides_which_sources_there_are(dataset):
 def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
     time, city = microseconds(dataset.slates["time"]), segment_of_requests(dataset, dataset.slates, "city")
     cut = int(np.median(time))
-    shown = Counting(dataset, segment="city").advance(int(time[60])).advance(cut).sources[-1]
+    shown = CountingSources(dataset, segment="city").advance(int(time[60])).advance(cut).sources[-1]
     rows = dict(zip(dataset.items["item_id"].to_pylist(), range(len(dataset.items)), strict=True))
     seen = Counter()
     name = Counter(city[time < cut].tolist()).most_common(1)[0][0]

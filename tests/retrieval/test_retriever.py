@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from retrieval.blend import Blend, Pool, fit_blend
+from retrieval.blend import Blend, MergedCandidates, fit_blend
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import Query
 
@@ -90,7 +90,7 @@ def test_quotas_that_do_not_fit_the_sources_are_refused(sources, quotas, message
 def test_a_fitted_blend_trusts_the_source_that_was_right(tmp_path):
     """Items of high first score are wanted; the second score is noise: ranking by the blend finds them."""
     rng = np.random.default_rng(0)
-    pools = [Pool(np.arange(80), np.zeros((80, 2), np.int32), rng.normal(size=(80, 2))) for _ in range(60)]
+    pools = [MergedCandidates(np.arange(80), np.zeros((80, 2), np.int32), rng.normal(size=(80, 2))) for _ in range(60)]
     blend = fit_blend(pools, [np.flatnonzero(one.scores[:, 0] > 1.5) for one in pools])
     assert blend.weights[0] > 10 * abs(blend.weights[1])
     blend.save(tmp_path / "blend.json")
@@ -99,7 +99,7 @@ def test_a_fitted_blend_trusts_the_source_that_was_right(tmp_path):
 
 def test_a_blend_cannot_be_learned_without_examples():
     with pytest.raises(ValueError, match="0 of 10 pooled candidates are wanted"):
-        fit_blend([Pool(np.arange(10), np.zeros((10, 2), np.int32), np.zeros((10, 2)))], [np.array([99])])
+        fit_blend([MergedCandidates(np.arange(10), np.zeros((10, 2), np.int32), np.zeros((10, 2)))], [np.array([99])])
 
 
 def test_a_blend_scores_every_candidate_by_every_source():

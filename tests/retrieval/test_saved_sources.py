@@ -4,18 +4,25 @@ from retrieval.affinity import Affinity
 from retrieval.covisits import CoVisits
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
-from retrieval.repeat_purchase import Rebuys
+from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.retriever import Quota
 from retrieval.saved_sources import LEARNED, kind_of, load_retriever, save_retriever
-from retrieval.similar_segments import Related
+from retrieval.similar_segments import SimilarSegments
 from retrieval.source import Query
-from retrieval.user_history import Repeats
+from retrieval.user_history import UserHistory
 
 N = 5
 
 
 def test_every_kind_of_source_comes_back_from_its_files(tmp_path):
-    learned = [CoVisits(N), Popularity(N), Rebuys(N), Related(N), Repeats(N), Affinity(np.zeros(N, np.int32))]
+    learned = [
+        CoVisits(N),
+        Popularity(N),
+        RepeatPurchase(N),
+        SimilarSegments(N),
+        UserHistory(N),
+        Affinity(np.zeros(N, np.int32)),
+    ]
     assert {kind_of(source) for source in learned} == set(LEARNED)
     sources = [*learned, Recent(N)]
     quotas = {source.name: Quota(3) for source in sources}

@@ -13,11 +13,11 @@ from retrieval.covisits import CoVisits
 from retrieval.interactions import DAY, Interactions, impressions, interactions, joined
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
-from retrieval.repeat_purchase import Rebuys
-from retrieval.similar_segments import Related
+from retrieval.repeat_purchase import RepeatPurchase
+from retrieval.similar_segments import SimilarSegments
 from retrieval.source import Query
-from retrieval.two_tower_source import Nearest
-from retrieval.user_history import Repeats
+from retrieval.two_tower_source import TwoTowerSource
+from retrieval.user_history import UserHistory
 
 N_ITEMS = 400
 NOBODY = np.empty(0, np.int32)
@@ -53,15 +53,15 @@ def learned():
     embeddings = np.random.default_rng(1).normal(size=(N_ITEMS, 8)).astype(np.float32)
     sources = [
         Popularity(N_ITEMS),
-        Repeats(N_ITEMS),
+        UserHistory(N_ITEMS),
         CoVisits(N_ITEMS),
         Affinity(GROUP),
-        Related(N_ITEMS),
-        Rebuys(N_ITEMS),
+        SimilarSegments(N_ITEMS),
+        RepeatPurchase(N_ITEMS),
     ]
     for source in sources:
         source.update(events())
-    return [*sources, Recent(N_ITEMS), Nearest(build_index("exact", embeddings, queries=embeddings[:4]))]
+    return [*sources, Recent(N_ITEMS), TwoTowerSource(build_index("exact", embeddings, queries=embeddings[:4]))]
 
 
 @pytest.mark.parametrize("source", learned(), ids=lambda source: source.name)
@@ -111,7 +111,9 @@ class TestEverySource:
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("make", [Popularity, Repeats, Rebuys, CoVisits, lambda n: Affinity(GROUP), Related])
+@pytest.mark.parametrize(
+    "make", [Popularity, UserHistory, RepeatPurchase, CoVisits, lambda n: Affinity(GROUP), SimilarSegments]
+)
 class TestEveryState:
     """What is learned in parts is what is learned at once, and survives a save."""
 
@@ -199,7 +201,7 @@ def test_related_segments_lend_what_they_like():
         ("u", "nearby", "v", 2, 0, 3.0),
         ("u", "far", "v", 3, 0, 9.0),
     ]
-    source = Related(10)
+    source = SimilarSegments(10)
     source.update(few(rows, until=1))
     assert list(source.propose(query(segment="center"), k=5)[0]) == [2, 1]
     assert list(source.propose(query(segment="far"), k=5)[0]) == []
@@ -234,7 +236,7 @@ def table_of_slates(lists: list[list[str]]) -> pa.Table:
 
 
 def test_repeats_are_the_users_own_and_more_recent_first():
-    source = Repeats(10, half_life_days=10)
+    source = UserHistory(10, half_life_days=10)
     source.update(few([("a", "s", "v", 1, 0, 1), ("a", "s", "w", 2, 20, 1), ("b", "s", "x", 3, 20, 1)], until=21))
     assert list(source.propose(query(user_id="a"), k=5)[0]) == [2, 1]
     assert list(source.propose(query(user_id="stranger"), k=5)[0]) == []
@@ -245,7 +247,7 @@ def test_rebuys_prefer_what_others_came_back_to():
     rows = [("a", "s", f"a{n}", 1, n, 1) for n in range(2)] + [("b", "s", f"b{n}", 1, n, 1) for n in range(2)]
     rows += [("a", "s", "a0", 2, 0, 1), ("b", "s", "b0", 2, 0, 1), ("b", "s", "b0", 2, 0, 1)]
     rows += [("me", "s", "m", 1, 0, 1), ("me", "s", "m", 2, 0, 1)]
-    source = Rebuys(10, prior=0.0)
+    source = RepeatPurchase(10, prior=0.0)
     source.update(few(rows, until=3))
     items, scores = source.propose(query(user_id="me"), k=5)
     assert items.tolist() == [1, 2]

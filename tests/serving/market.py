@@ -21,8 +21,8 @@ from retrieval.pairs import item_inputs
 from retrieval.popularity import Popularity
 from retrieval.retriever import Quota
 from retrieval.two_tower import TwoTower
-from retrieval.two_tower_source import Nearest
-from retrieval.user_history import Repeats
+from retrieval.two_tower_source import TwoTowerSource
+from retrieval.user_history import UserHistory
 from serving.config import ServingConfig
 from serving.export_bundle import Trained
 from value_model.formula import default_policy
@@ -53,7 +53,7 @@ def trained_market() -> Trained:
     towers.item_tower.encoder.numbers.adapt(items.numbers)
     queries = towers.embed_queries(inputs.user_codes[:50], inputs.user_lists[:50], inputs.user_numbers[:50])
     index = build_index("exact", towers.embed_items(items), queries=queries)
-    sources = (Nearest(index), *_learned(dataset, until))
+    sources = (TwoTowerSource(index), *_learned(dataset, until))
     return Trained(
         dataset=dataset,
         store=store,
@@ -74,7 +74,7 @@ def trained_market() -> Trained:
 def _learned(dataset, until):
     micros = int(until.timestamp() * 1e6)
     events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
-    sources = Popularity(len(dataset.items)), Repeats(len(dataset.items))
+    sources = Popularity(len(dataset.items)), UserHistory(len(dataset.items))
     for source in sources:
         source.update(events)
     return sources
