@@ -21,7 +21,7 @@ from value_model.tuning import (
     Goal,
     Of,
     OnlineTuner,
-    Scorer,
+    PolicyScorer,
     SearchConfig,
     TuneConfig,
     spread_arms,
@@ -45,7 +45,7 @@ class Run:
     remaining: float  # what the tuner itself says may be left
 
 
-def best(truth: Scorer) -> tuple[float, float]:
+def best(truth: PolicyScorer) -> tuple[float, float]:
     """(GMV of the best weights that the truth allows, of today's)."""
     config = TuneConfig(search=SearchConfig(trials=TRIALS, objective_z=0.0))
     goal = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=Of.RELATIVE, confidence=0.5),))
@@ -56,7 +56,7 @@ def best(truth: Scorer) -> tuple[float, float]:
 
 def one_market(seed: int) -> Run:
     market, rng = Market.draw(seed), np.random.default_rng([seed, 3])
-    truth = Scorer(market.truth(FRESH, rng), market.policy, estimator=Estimator.DIRECT)
+    truth = PolicyScorer(market.truth(FRESH, rng), market.policy, estimator=Estimator.DIRECT)
     names = tuple(weight.name for weight in market.policy.weights)
     arms = spread_arms(market.policy, names, count=ARMS, factor=FACTOR, rng=rng)
     true, (top, today) = truth.scores(arms), best(truth)

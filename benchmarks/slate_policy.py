@@ -17,17 +17,17 @@ from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices
-from value_model.slate_policies.slate_policy import Greedy, SlatePolicy, Traits
+from value_model.slate_policies.slate_policy import Greedy, ItemAttributes, SlatePolicy
 
 SEED, CANDIDATES, PLACES, MERCHANTS, CATEGORIES, DIMENSIONS = 0, 500, 50, 120, 30, 64
 ROUNDS, REPEATS = 8, 200
 
 
-def candidates(rng: np.random.Generator) -> tuple[np.ndarray, Traits]:
+def candidates(rng: np.random.Generator) -> tuple[np.ndarray, ItemAttributes]:
     """Values in SAR per impression with merchants' shadow prices, and the traits, of one request's candidates."""
     vectors = rng.normal(size=(CANDIDATES, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    traits = Traits(
+    traits = ItemAttributes(
         merchant=rng.integers(0, MERCHANTS, CANDIDATES),
         category=rng.integers(0, CATEGORIES, CANDIDATES),
         newcomer=rng.random(CANDIDATES) < 0.1,

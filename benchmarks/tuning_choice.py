@@ -22,7 +22,7 @@ from value_model.tuning import (
     Evidence,
     Goal,
     Of,
-    Scorer,
+    PolicyScorer,
     SearchConfig,
     TuneConfig,
     Tuned,
@@ -51,7 +51,7 @@ class Outcome:
     covered: bool  # the promised interval of GMV's change holds the truth
 
 
-def best(truth: Scorer) -> float:
+def best(truth: PolicyScorer) -> float:
     """GMV per request of the best weights of the truth under the constraints."""
     config = TuneConfig(search=SearchConfig(trials=TRUE_TRIALS, objective_z=0.0))
     goal = Goal(GOAL.maximise, tuple(replace(c, confidence=0.5) for c in GOAL.constraints))
@@ -68,7 +68,7 @@ def one_market(seed: int) -> Outcome:
 
 
 def against_truth(tuned: Tuned, market: Market, fresh: Evidence) -> Outcome:
-    truth = Scorer(fresh, market.policy, estimator=Estimator.DIRECT)
+    truth = PolicyScorer(fresh, market.policy, estimator=Estimator.DIRECT)
     scores = truth.scores({name: np.array([w]) for name, w in tuned.weights.items()})
     promised, change = tuned.prediction["gmv"].difference, float(scores["gmv"].change[0])
     return Outcome(

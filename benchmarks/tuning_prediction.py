@@ -17,7 +17,7 @@ from tqdm import tqdm
 from benchmarks.record import Measure, record
 from benchmarks.tuning_market import Market
 from evaluation.bootstrap import resample, totals
-from value_model.tuning import Estimator, PredictConfig, Scorer, predict
+from value_model.tuning import Estimator, PolicyScorer, PredictConfig, predict
 
 SEEDS, FIRST, CHANGES, LOGGED, FRESH = range(30), 5, 20, 6_000, 60_000
 SPREAD = 0.7  # sd of a change, in log weight
@@ -35,7 +35,7 @@ def one_market(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(answers [estimators, metrics, changes, value | low | high], truth [metrics, changes])."""
     market, rng = Market.draw(seed), np.random.default_rng([seed, 1])
     log, weightings = market.log(LOGGED, rng), changes(market, rng)
-    truth = Scorer(market.truth(FRESH, rng), market.policy, estimator=Estimator.DIRECT).scores(weightings)
+    truth = PolicyScorer(market.truth(FRESH, rng), market.policy, estimator=Estimator.DIRECT).scores(weightings)
     answers = np.empty((len(ESTIMATORS), len(METRICS), CHANGES, 3))
     for (e, estimator), i in product(enumerate(ESTIMATORS), range(CHANGES)):
         proposed = {name: float(w[i]) for name, w in weightings.items()}

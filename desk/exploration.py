@@ -14,8 +14,8 @@ from value_model.tuning import (
     Evidence,
     Front,
     Goal,
+    PolicyScorer,
     PredictConfig,
-    Scorer,
     SearchConfig,
     ShadowPrice,
     TuneConfig,
@@ -80,7 +80,7 @@ def explore(
     tuning = TuneConfig(search=SearchConfig(trials=TRIALS, batch=BATCH, told=told), predict=config)
     found = tune(evidence, there, goal, names=names, today=draft, seed=seed, config=tuning)
     searcher, fresh = (
-        Scorer(part, there, estimator=found.estimator, metrics=config.metrics, today=draft)
+        PolicyScorer(part, there, estimator=found.estimator, metrics=config.metrics, today=draft)
         for part in (found.searched, found.judged)
     )
     rng = np.random.default_rng([seed, 2])

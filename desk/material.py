@@ -13,7 +13,7 @@ from marketplace.dataset import Dataset
 from marketplace.slate_columns import flat, item_offsets, to_numpy
 from value_model.formula import ValuePolicy
 from value_model.formula.evaluate import pad, slate_mask
-from value_model.policy_checks import Calibration
+from value_model.policy_checks import HeadCalibration
 from value_model.tuning import Evidence
 
 
@@ -37,7 +37,7 @@ class Material:
     evidence: Evidence
     named: Named
     versions: Path
-    calibration: Calibration | None = None
+    calibration: HeadCalibration | None = None
     requests_per_day: float | None = None
     notes: tuple[str, ...] = ()
 

@@ -19,7 +19,7 @@ from serving.valuation import Valued
 from value_model.formula import ValuePolicy
 from value_model.formula.slate_section import SlateSection
 from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, SlatePolicy, Traits, best, finite
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, ItemAttributes, SlatePolicy, best, finite
 
 DAY = 86_400.0  # seconds
 
@@ -91,11 +91,11 @@ class Chooser:
             return policy.choose(valued.ranked, k=k, rng=rng, traits=traits)
         return self._perturbed.choose(valued.ranked, k=k, draw=valued.draw, slate=policy, traits=traits, rng=rng)
 
-    def traits(self, rows: np.ndarray, *, time: datetime) -> Traits:
+    def traits(self, rows: np.ndarray, *, time: datetime) -> ItemAttributes:
         """What the policy may look at beside the value, as far as it does."""
         if not self._ruled:
             return NO_TRAITS
-        return Traits(
+        return ItemAttributes(
             merchant=self._shelf.merchant[rows],
             category=self._shelf.category[rows],
             newcomer=self._newcomer(rows, time) if self._section.newcomers else None,

@@ -60,7 +60,7 @@ def graph_value(
 
 def tensorflow_operations(items: Tensor, mask: Tensor | None = None) -> Mapping[str, Callable[..., Tensor]]:
     """Every function of the grammar; `items` are zeros of the items' shape, `mask` marks the slots in use."""
-    return {**_ITEMWISE, **_Slate(items, mask).table()}
+    return {**_ITEMWISE, **_SlateTensors(items, mask).table()}
 
 
 def _double(x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ _ITEMWISE: dict[str, Callable[..., Tensor]] = {
 }
 
 
-class _Slate:
+class _SlateTensors:
     """Functions that look along the slate."""
 
     def __init__(self, items: Tensor, mask: Tensor | None) -> None:

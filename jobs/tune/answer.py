@@ -14,8 +14,8 @@ from value_model.formula import ValuePolicy
 from value_model.tuning import (
     Evidence,
     Front,
+    PolicyScorer,
     PredictConfig,
-    Scorer,
     SearchConfig,
     Sensitivity,
     ShadowPrice,
@@ -77,7 +77,7 @@ def answer(
     proposed = _proposed(tuned)
     explained = proposed or policy
     rng = np.random.default_rng([SEED, 2])
-    searched, fresh = (Scorer(part, policy, estimator=tuned.estimator) for part in (tuned.searched, tuned.judged))
+    searched, fresh = (PolicyScorer(part, policy, estimator=tuned.estimator) for part in (tuned.searched, tuned.judged))
     front = pareto_front(searched, question.front, tuned.tried, rng=rng, fresh=fresh)
     return Answer(
         question=question,

@@ -16,15 +16,15 @@ from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.rules import Rules
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
-from value_model.slate_policies.slate_policy import Greedy, SlatePolicy, Traits
+from value_model.slate_policies.slate_policy import Greedy, ItemAttributes, SlatePolicy
 
 BY_MERCHANT = Similarity(merchant=1.0)
 
 
-def traits_of(rng: np.random.Generator, n: int) -> Traits:
+def traits_of(rng: np.random.Generator, n: int) -> ItemAttributes:
     vectors = rng.normal(size=(n, 8)).astype(np.float32)
     merchant = rng.integers(0, max(n // 3, 1), n)
-    return Traits(
+    return ItemAttributes(
         merchant=merchant,
         category=rng.integers(0, 4, n),
         newcomer=merchant % 3 == 0,
@@ -66,7 +66,7 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
     """Every slate comes up as often as the product of its logged propensities says, and those sum to 1."""
     rng = np.random.default_rng(5)
     values, draws = np.array([0.5, 0.4, 0.1, 0.0]), 12_000
-    traits = Traits(
+    traits = ItemAttributes(
         merchant=np.array([0, 0, 1, 2]),
         category=np.array([0, 1, 0, 1]),
         newcomer=np.array([False, False, False, True]),
@@ -103,7 +103,7 @@ def test_an_impossible_slate_has_no_probability() -> None:
     values = np.array([3.0, 2.0, 1.0])
     assert Greedy().propensity(values, np.array([0, 2])).tolist() == [1.0, 0.0]
     one_each = SequentialSlate(PlackettLuce(1.0), Rules(merchant_cap=1))
-    traits = Traits(merchant=np.array([0, 0, 1]))
+    traits = ItemAttributes(merchant=np.array([0, 0, 1]))
     assert one_each.propensity(values, np.array([0, 1]), traits=traits)[1] == 0.0
 
 
@@ -253,7 +253,7 @@ def test_perturbed_weights_over_any_slate_policy_are_exact(slate: SlatePolicy) -
     rng = np.random.default_rng(14)
     perturbed = PerturbedWeights(0.5, ("a", "b"))
     values = rng.normal(size=(4, 4)) / 2
-    traits, draws = Traits(merchant=np.array([0, 0, 1, 2])), 8000
+    traits, draws = ItemAttributes(merchant=np.array([0, 0, 1, 2])), 8000
     counts: Counter[tuple[int, ...]] = Counter()
     said: dict[tuple[int, ...], float] = {}
     for _ in range(draws):
@@ -276,8 +276,8 @@ def test_mistakes_are_named() -> None:
         (lambda: PerturbedWeights(0.0, ("a",)), "above 0"),
         (lambda: PerturbedWeights(0.1, ("a", "a")), "different"),
         (lambda: ShadowPrices(np.array([0.7, 0.7]), rate=1, most=1), "at most 1"),
-        (lambda: SequentialSlate(rules=Rules(merchant_cap=1)).choose(np.ones(3), k=1, rng=rng), "Traits"),
-        (lambda: SequentialSlate(diversity=MMR(1, BY_MERCHANT)).choose(np.ones(3), k=1, rng=rng), "Traits"),
+        (lambda: SequentialSlate(rules=Rules(merchant_cap=1)).choose(np.ones(3), k=1, rng=rng), "ItemAttributes"),
+        (lambda: SequentialSlate(diversity=MMR(1, BY_MERCHANT)).choose(np.ones(3), k=1, rng=rng), "ItemAttributes"),
         (lambda: PerturbedWeights(0.1, ("a",)).choose(np.ones((3, 2)), k=1, draw=0), "2 draws"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -288,7 +288,9 @@ def test_permutations_of_candidates_change_nothing_but_names() -> None:
     rng = np.random.default_rng(13)
     traits, values = traits_of(rng, 30), rng.normal(size=30)
     shuffle = rng.permutation(30)
-    moved = Traits(*(getattr(traits, name)[shuffle] for name in ("merchant", "category", "newcomer", "embedding")))
+    moved = ItemAttributes(
+        *(getattr(traits, name)[shuffle] for name in ("merchant", "category", "newcomer", "embedding"))
+    )
     for diversity, rules in itertools.product((None, MMR(0.5, BY_MERCHANT)), (Rules(), Rules(2, 5, 3))):
         policy = SequentialSlate(rules=rules, diversity=diversity)
         here = policy.choose(values, k=10, rng=rng, traits=traits).order

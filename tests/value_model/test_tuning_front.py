@@ -11,7 +11,7 @@ from value_model.tuning import (
     Of,
     OnlineConfig,
     OnlineTuner,
-    Scorer,
+    PolicyScorer,
     pareto_front,
     sensitivities,
     spread_arms,
@@ -22,9 +22,9 @@ CTR = Constraint("ctr", at_least=-0.02, of=Of.RELATIVE)
 
 
 @pytest.fixture(scope="module")
-def truth() -> Scorer:
+def truth() -> PolicyScorer:
     """Exact answers: 'direct' on a market whose predictions are the truth."""
-    return Scorer(market(np.random.default_rng(0), requests=1500), POLICY, estimator=Estimator.DIRECT)
+    return PolicyScorer(market(np.random.default_rng(0), requests=1500), POLICY, estimator=Estimator.DIRECT)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from tuning_toy import POLICY, market, served
 
 from value_model.formula.value_policy import Override
-from value_model.tuning import By, Estimator, Goal, Scorer, SearchConfig, TuneConfig, tune
+from value_model.tuning import By, Estimator, Goal, PolicyScorer, SearchConfig, TuneConfig, tune
 from value_model.tuning.overrides import as_applied
 from value_model.tuning.predict import exposure_under, request_sums
 
@@ -29,11 +29,11 @@ def sums_of(policy, evidence):
     """[R, C] of serving the policy, as `predict` has them."""
     exposure = exposure_under(policy, evidence, temperature=None, rng=np.random.default_rng(0))
     sums = request_sums(evidence, exposure, Estimator.DR)
-    return np.column_stack([sums[name] for name in Scorer(evidence, policy, estimator=Estimator.DR).names])
+    return np.column_stack([sums[name] for name in PolicyScorer(evidence, policy, estimator=Estimator.DR).names])
 
 
 def test_overrides_stay_in_force_when_global_weights_are_scored(log) -> None:
-    scorer = Scorer(log, OVERRIDDEN, estimator=Estimator.DR)
+    scorer = PolicyScorer(log, OVERRIDDEN, estimator=Estimator.DR)
     weightings = {"w_gmv": np.array([0.002, 0.05, 0.3]), "w_new": np.array([0.01, 0.0, 2.0])}
     found = scorer.sums(scorer.complete(weightings))
     for i in range(3):
@@ -42,7 +42,7 @@ def test_overrides_stay_in_force_when_global_weights_are_scored(log) -> None:
 
 
 def test_changes_are_against_todays_policy(log) -> None:
-    scorer = Scorer(log, POLICY, estimator=Estimator.DR, today=OVERRIDDEN)
+    scorer = PolicyScorer(log, POLICY, estimator=Estimator.DR, today=OVERRIDDEN)
     scores = scorer.scores({"w_gmv": np.array([POLICY.weight["w_gmv"].value])})["ctr"]
     click, shown = scorer.names.index("click"), scorer.names.index("shown")
     today, there = (sums_of(policy, log).sum(axis=0) for policy in (OVERRIDDEN, POLICY))
@@ -76,7 +76,7 @@ def test_a_search_starts_from_one_policy_and_is_judged_against_another(log) -> N
     assert (tuned.start, tuned.today) == (there, OVERRIDDEN)
     first = tuned.scores["ctr"].level[0] - tuned.scores["ctr"].change[0]
     sums = sums_of(OVERRIDDEN, tuned.searched).sum(axis=0)
-    names = Scorer(mine, there, estimator=Estimator.DR).names
+    names = PolicyScorer(mine, there, estimator=Estimator.DR).names
     assert first == pytest.approx(sums[names.index("click")] / sums[names.index("shown")], rel=1e-9)
     assert tuned.prediction["ctr"].now.value == pytest.approx(
         np.divide(*sums_of(OVERRIDDEN, tuned.judged).sum(axis=0)[[names.index("click"), names.index("shown")]])

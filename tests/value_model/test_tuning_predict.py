@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tuning_toy import POLICY, market, served, true_scores
 
-from value_model.tuning import Estimator, PredictConfig, Scorer, predict
+from value_model.tuning import Estimator, PolicyScorer, PredictConfig, predict
 from value_model.tuning.experiment import requests_per_arm
 
 OTHER = {"w_gmv": 0.2}
@@ -40,7 +40,7 @@ def test_good_heads_make_dr_surer_than_ips() -> None:
     rng = np.random.default_rng(6)
     log = served(market(rng, requests=3000), POLICY, rng)
     error = [
-        Scorer(log, POLICY, estimator=e).scores({"w_gmv": np.array([0.2])})["ctr"].change_error[0]
+        PolicyScorer(log, POLICY, estimator=e).scores({"w_gmv": np.array([0.2])})["ctr"].change_error[0]
         for e in (Estimator.DR, Estimator.IPS)
     ]
     assert error[0] < error[1]

@@ -13,7 +13,7 @@ from value_model.tuning import (
     Estimator,
     Goal,
     Of,
-    Scorer,
+    PolicyScorer,
     SearchConfig,
     TuneConfig,
     equal_contribution,
@@ -131,7 +131,7 @@ def test_a_search_goes_on_where_it_stopped(log, tmp_path) -> None:
 
 
 def test_more_trials_never_find_less(log) -> None:
-    scorer = Scorer(log, POLICY, estimator=Estimator.DR)
+    scorer = PolicyScorer(log, POLICY, estimator=Estimator.DR)
     start = equal_contribution(POLICY, log, ("w_click", "w_gmv"))
     search = Search(
         scorer,
@@ -159,7 +159,7 @@ def test_equal_contribution_moves_slates_equally(log) -> None:
 
 
 def test_finalists_go_from_the_safest_to_the_boldest(log) -> None:
-    scorer = Scorer(log, POLICY, estimator=Estimator.DR)
+    scorer = PolicyScorer(log, POLICY, estimator=Estimator.DR)
     tried = {"w_gmv": np.geomspace(0.001, 0.2, 40)}
     scores = scorer.scores(tried)
     finalists = shortlist(scorer, tried, scores, Goal("gmv", (CTR,)), QUICK)
@@ -196,7 +196,7 @@ def test_a_weighting_is_scored_as_the_policy_that_would_serve_it() -> None:
     own = {"surface": (Override("search", 0.01, 800), Override("home", 0.0)), "segment": (Override("new", 0.004, 500),)}
     weights = tuple(replace(w, **own) if w.name == "w_gmv" else w for w in POLICY.weights)
     policy = replace(POLICY, weights=weights)
-    scorer = Scorer(evidence, policy, estimator=Estimator.DR)
+    scorer = PolicyScorer(evidence, policy, estimator=Estimator.DR)
     found = scorer.scores({"w_gmv": np.array([0.002, 0.05]), "w_new": np.array([0.01, 0.3])})
     assert found["gmv"].change[0] == 0  # today's
     tried = policy.with_weights({"w_gmv": 0.05, "w_new": 0.3})

@@ -8,7 +8,7 @@ import numpy as np
 
 from value_model.formula import ValuePolicy, parse_policy
 from value_model.formula.logged_slates import LoggedSlates
-from value_model.tuning import Estimator, Evidence, Scorer
+from value_model.tuning import Estimator, Evidence, PolicyScorer
 from value_model.tuning.exposure import examination_of, of_plackett_luce
 from value_model.tuning.sweep import Sweep
 
@@ -96,4 +96,4 @@ def served(
 
 
 def true_scores(truth: Evidence, weightings: dict[str, np.ndarray]):
-    return Scorer(truth, POLICY, estimator=Estimator.DIRECT).scores(weightings)
+    return PolicyScorer(truth, POLICY, estimator=Estimator.DIRECT).scores(weightings)

@@ -55,10 +55,10 @@ ITEMWISE: dict[str, Callable[..., np.ndarray]] = {
 
 def numpy_operations(shape: tuple[int, ...], mask: np.ndarray | None = None) -> Table:
     """Every function of the grammar over items of `shape` [..., n]."""
-    return {**ITEMWISE, **_Slate(shape, mask).table()}
+    return {**ITEMWISE, **_SlateFunctions(shape, mask).table()}
 
 
-class _Slate:
+class _SlateFunctions:
     """Functions that look along the slate."""
 
     def __init__(self, shape: tuple[int, ...], mask: np.ndarray | None) -> None:

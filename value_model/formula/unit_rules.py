@@ -30,10 +30,10 @@ class _Measured:
 
 def unit_of(node: Node, units: Mapping[str, Unit], *, where: Where) -> Unit:
     """The unit of `node` given those of its names; raises PolicyError where two do not go together."""
-    return _Rules(units, where).measure(node).unit
+    return _UnitRules(units, where).measure(node).unit
 
 
-class _Rules:
+class _UnitRules:
     def __init__(self, units: Mapping[str, Unit], where: Where) -> None:
         self.units = units
         self.where = where

@@ -11,12 +11,12 @@ from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.toml_reader import load_policy
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import ValuePolicy
-from value_model.policy_checks.calibration import Calibration, logged_calibration
+from value_model.policy_checks.calibration import HeadCalibration, logged_calibration
 from value_model.policy_checks.directions import directions, erasures
 from value_model.policy_checks.hazards import hazards
 from value_model.policy_checks.on_slates import miscalibrated, shares
 
-__all__ = ["Calibration", "check_policy", "check_policy_file", "logged_calibration"]
+__all__ = ["HeadCalibration", "check_policy", "check_policy_file", "logged_calibration"]
 
 SEED = 0  # of the sampled slates: the same policy always has the same findings
 
@@ -25,7 +25,7 @@ def check_policy(
     policy: ValuePolicy,
     *,
     slates: LoggedSlates | None = None,
-    calibration: Calibration | None = None,
+    calibration: HeadCalibration | None = None,
     rng: np.random.Generator | None = None,
 ) -> list[Finding]:
     """Every finding, errors first; `slates` add the shares of influence, `calibration` the heads that are off.
@@ -42,7 +42,7 @@ def check_policy(
 
 
 def check_policy_file(
-    path: Path | str, *, slates: LoggedSlates | None = None, calibration: Calibration | None = None
+    path: Path | str, *, slates: LoggedSlates | None = None, calibration: HeadCalibration | None = None
 ) -> list[Finding]:
     """The findings of a file, those that keep it from loading included."""
     try:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from evaluation.estimate import Estimate
 from marketplace.slate_columns import predictions, request_of_rows, to_numpy
 
-Calibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
+HeadCalibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
 
 # Head -> (its label, the label that must be true for the head's condition to hold; None = seen).
 HEADS = {

@@ -8,7 +8,7 @@ from value_model.formula.findings import Finding, Severity, Where
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.tree import Node, names, terms
 from value_model.formula.value_policy import ValuePolicy
-from value_model.policy_checks.calibration import Calibration
+from value_model.policy_checks.calibration import HeadCalibration
 from value_model.policy_checks.situation import inlined_names
 from value_model.tuning.influence import influence
 
@@ -36,7 +36,7 @@ def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterato
                 )
 
 
-def miscalibrated(policy: ValuePolicy, calibration: Calibration) -> Iterator[Finding]:
+def miscalibrated(policy: ValuePolicy, calibration: HeadCalibration) -> Iterator[Finding]:
     """Heads whose calibration ratio is surely off on a surface where a weight of theirs applies."""
     used = inlined_names(policy, policy.result)
     heads = [name for name in policy.inputs if name in used and policy.quantity[name].head]

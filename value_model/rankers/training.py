@@ -28,7 +28,7 @@ LEARNED = ("ctr", "ctcvr", "order_value")  # losses whose weights "uncertainty" 
 
 
 @dataclass(frozen=True)
-class History:
+class LossHistory:
     """Mean losses by epoch: `train[e]` while fitting, `held_out[e]` after; `best` is the epoch that was kept."""
 
     train: list[dict[str, float]] = field(default_factory=list)
@@ -45,7 +45,7 @@ def fit(
     rng: np.random.Generator,
     checkpoint: Path | None = None,
     progress: bool = True,
-) -> History:
+) -> LossHistory:
     """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
@@ -66,7 +66,7 @@ def fit(
         if checkpoint:
             store(checkpoint, state, fitting)
     ranker.set_weights(state.best_weights)
-    return History(state.train, state.held_out, state.best)
+    return LossHistory(state.train, state.held_out, state.best)
 
 
 class Fitting:

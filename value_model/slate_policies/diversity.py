@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from value_model.slate_policies.slate_policy import Traits
+from value_model.slate_policies.slate_policy import ItemAttributes
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Similarity:
         if min(parts) < 0 or abs(sum(parts) - 1.0) > 1e-9:
             raise ValueError(f"similarity parts are {parts}; they must be 0 or more and sum to 1.")
 
-    def rows(self, traits: Traits, *, n: int) -> Callable[[int], np.ndarray]:
+    def rows(self, traits: ItemAttributes, *, n: int) -> Callable[[int], np.ndarray]:
         """The function from an item to its similarity with all, float32 [n]."""
         codes = [
             (np.float32(weight), _given(column, name))
@@ -61,7 +61,7 @@ class Adjustment(Protocol):
 class Diversity(Protocol):
     """A way to prefer slates whose items differ."""
 
-    def begin(self, traits: Traits, *, n: int, k: int) -> Adjustment: ...
+    def begin(self, traits: ItemAttributes, *, n: int, k: int) -> Adjustment: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class MMR:
     strength: float
     similarity: Similarity
 
-    def begin(self, traits: Traits, *, n: int, k: int) -> Adjustment:
+    def begin(self, traits: ItemAttributes, *, n: int, k: int) -> Adjustment:
         return _Marginal(-self.strength, self.similarity.rows(traits, n=n), n)
 
 
@@ -105,7 +105,7 @@ class DPP:
     similarity: Similarity
     floor: float = 1e-6
 
-    def begin(self, traits: Traits, *, n: int, k: int) -> Adjustment:
+    def begin(self, traits: ItemAttributes, *, n: int, k: int) -> Adjustment:
         return _Determinant(self, self.similarity.rows(traits, n=n), n, k)
 
 

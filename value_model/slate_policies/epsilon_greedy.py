@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from value_model.slate_policies.sequential import SequentialSlate
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Traits
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, ItemAttributes
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class EpsilonGreedy:
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon is {self.epsilon}; it is a probability, between 0 and 1.")
 
-    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+    def choose(
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
+    ) -> Chosen:
         return SequentialSlate(pick=self).choose(value, k=k, rng=rng, traits=traits)
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
     ) -> np.ndarray:
         return SequentialSlate(pick=self).propensity(value, order, k=k, traits=traits)
 

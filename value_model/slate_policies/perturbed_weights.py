@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from value_model.formula.slate_section import MOST_PERTURBED
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, SlatePolicy, Traits
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, ItemAttributes, SlatePolicy
 
 GREEDY = Greedy()
 
@@ -58,7 +58,7 @@ class PerturbedWeights:
         k: int,
         draw: int,
         slate: SlatePolicy = GREEDY,
-        traits: Traits = NO_TRAITS,
+        traits: ItemAttributes = NO_TRAITS,
         rng: np.random.Generator | None = None,
     ) -> Chosen:
         """The slate of one draw, from values [draws, n] under every draw; `slate` fills it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Traits, best, finite
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, ItemAttributes, best, finite
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class PlackettLuce:
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0, in the value's unit. Use Greedy.")
 
-    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+    def choose(
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
+    ) -> Chosen:
         utility = finite(value) / self.temperature
         order = best(utility + rng.gumbel(size=len(utility)), k)
         return Chosen(order, list_propensity(utility, order))
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
     ) -> np.ndarray:
         return list_propensity(finite(value) / self.temperature, order)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from value_model.slate_policies.slate_policy import Traits
+from value_model.slate_policies.slate_policy import ItemAttributes
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Rules:
             raise ValueError(f"newcomers is {self.newcomers}; a quota is 0 or more.")
 
 
-class Room:
+class RemainingSlots:
     """What the rules still leave room for while a slate is filled: `worth` float64 [n] becomes -inf where not."""
 
-    def __init__(self, worth: np.ndarray, rules: Rules, traits: Traits, *, k: int) -> None:
+    def __init__(self, worth: np.ndarray, rules: Rules, traits: ItemAttributes, *, k: int) -> None:
         self.worth = worth.copy()
         self._left = k
         self._open = len(worth)

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from value_model.slate_policies.diversity import Diversity
-from value_model.slate_policies.rules import Room, Rules
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, Traits, finite
+from value_model.slate_policies.rules import RemainingSlots, Rules
+from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, ItemAttributes, finite
 
 
 class Pick(Protocol):
@@ -40,7 +40,9 @@ class SequentialSlate:
     rules: Rules = NO_RULES
     diversity: Diversity | None = None
 
-    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+    def choose(
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
+    ) -> Chosen:
         k = min(k, len(value))
         filling = _Filling(self, value, traits, k=k)
         order, propensity = np.empty(k, np.int64), np.empty(k)
@@ -52,7 +54,7 @@ class SequentialSlate:
         return Chosen(order, propensity)
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
     ) -> np.ndarray:
         filling = _Filling(self, value, traits, k=len(order) if k is None else min(k, len(value)))
         propensity = np.zeros(len(order))
@@ -69,8 +71,8 @@ class SequentialSlate:
 class _Filling:
     """One slate under way."""
 
-    def __init__(self, policy: SequentialSlate, value: np.ndarray, traits: Traits, *, k: int) -> None:
-        self._room = Room(finite(value), policy.rules, traits, k=k)
+    def __init__(self, policy: SequentialSlate, value: np.ndarray, traits: ItemAttributes, *, k: int) -> None:
+        self._room = RemainingSlots(finite(value), policy.rules, traits, k=k)
         self._diversity = None
         if policy.diversity is not None:
             self._diversity = policy.diversity.begin(traits, n=len(value), k=k)

@@ -22,7 +22,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Traits:
+class ItemAttributes:
     """What a policy may look at beside the value, each over the n candidates or None.
 
     merchant and category int [n]; newcomer bool [n]: the merchant is new; embedding float32 [n, d], unit length.
@@ -34,18 +34,20 @@ class Traits:
     embedding: np.ndarray | None = None
 
 
-NO_TRAITS = Traits()
+NO_TRAITS = ItemAttributes()
 
 
 class SlatePolicy(Protocol):
     """Chooses at most k of n candidates."""
 
-    def choose(self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: Traits = NO_TRAITS) -> Chosen:
+    def choose(
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
+    ) -> Chosen:
         """The choice for values float64 [n]; shorter than k only where n or the constraints leave no more."""
         ...
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
     ) -> np.ndarray:
         """float64 [len(order)]: P(order[j] | order[:j]) had this policy filled k places (default: those of `order`).
 
@@ -81,13 +83,13 @@ class Greedy:
     """The k highest values; nothing is random, so every propensity is 1."""
 
     def choose(
-        self, value: np.ndarray, *, k: int, rng: np.random.Generator | None = None, traits: Traits = NO_TRAITS
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator | None = None, traits: ItemAttributes = NO_TRAITS
     ) -> Chosen:
         order = best(finite(value), k)
         return Chosen(order, np.ones(len(order)))
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: Traits = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
     ) -> np.ndarray:
         same = best(finite(value), len(order)) == order
         return np.logical_and.accumulate(same).astype(np.float64)

@@ -13,7 +13,7 @@ from value_model.tuning.metrics import STANDARD, Change, Metric
 from value_model.tuning.online import OnlineConfig, OnlineTuner, spread_arms
 from value_model.tuning.overrides import By, tune_by
 from value_model.tuning.predict import PredictConfig, Prediction, predict
-from value_model.tuning.scoring import Scorer
+from value_model.tuning.scoring import PolicyScorer
 from value_model.tuning.search import SearchConfig, equal_contribution
 from value_model.tuning.sensitivity import Sensitivity, sensitivities
 from value_model.tuning.sweep import Sweep
@@ -32,9 +32,9 @@ __all__ = [
     "Of",
     "OnlineConfig",
     "OnlineTuner",
+    "PolicyScorer",
     "PredictConfig",
     "Prediction",
-    "Scorer",
     "SearchConfig",
     "Sensitivity",
     "ShadowPrice",

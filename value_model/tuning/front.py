@@ -19,7 +19,7 @@ from evaluation.estimate import Estimate
 from value_model.formula.constraint import Constraint, Of
 from value_model.tuning.constraint import slack
 from value_model.tuning.metrics import ratio
-from value_model.tuning.scoring import Score, Scorer, Scores
+from value_model.tuning.scoring import PolicyScorer, Score, Scores
 from value_model.tuning.tune import Tuned
 
 
@@ -33,12 +33,12 @@ class Front:
 
 
 def pareto_front(
-    scorer: Scorer,
+    scorer: PolicyScorer,
     metrics: Sequence[str],
     tried: Mapping[str, np.ndarray],
     *,
     rng: np.random.Generator,
-    fresh: Scorer | None = None,
+    fresh: PolicyScorer | None = None,
     generations: int = 6,
     size: int = 96,
     step: float = 0.3,
@@ -105,7 +105,7 @@ def shadow_prices(
     Slopes come from the search half's envelope (with a front's weightings too), their size from the judging half.
     """
     searcher, fresh = (
-        Scorer(part, tuned.start, estimator=tuned.estimator, today=tuned.today)
+        PolicyScorer(part, tuned.start, estimator=tuned.estimator, today=tuned.today)
         for part in (tuned.searched, tuned.judged)
     )
     weights = {n: np.concatenate([w, front.weights[n]]) if front else w for n, w in tuned.tried.items()}
@@ -118,7 +118,7 @@ def shadow_prices(
 
 
 def shadow_price(
-    fresh: Scorer,
+    fresh: PolicyScorer,
     weights: Mapping[str, np.ndarray],
     scores: Scores,
     objective: str,
@@ -182,7 +182,7 @@ def mixture(x: np.ndarray, hull: np.ndarray, level: float) -> dict[int, float] |
 
 
 def _slope(
-    fresh: Scorer,
+    fresh: PolicyScorer,
     weights: Mapping[str, np.ndarray],
     loose: Mapping[int, float],
     tight: Mapping[int, float],
@@ -208,7 +208,7 @@ def _slope(
     return interval(Terms(price + moved).by_unit(by, int(by.max()) + 1), rng=rng, config=IntervalConfig(replicates=400))
 
 
-def _combined(fresh: Scorer, sums: np.ndarray, signs: np.ndarray, name: str, of: Of) -> tuple[float, np.ndarray]:
+def _combined(fresh: PolicyScorer, sums: np.ndarray, signs: np.ndarray, name: str, of: Of) -> tuple[float, np.ndarray]:
     """Signed sum over weightings of a metric's value and influence; relative = in shares of today's level."""
     metric = {m.name: m for m in fresh.metrics}[name]
     parts = [ratio(metric, dict(zip(fresh.names, row.T, strict=True))) for row in sums]

@@ -23,7 +23,7 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.metrics import STANDARD, Metric
-from value_model.tuning.scoring import Scorer
+from value_model.tuning.scoring import PolicyScorer
 from value_model.tuning.tune import Goal
 
 
@@ -87,7 +87,7 @@ class OnlineTuner:
 
     def learn(self, evidence: Evidence) -> None:
         """From a batch with the exposure of the slates as they were randomised."""
-        scorer = Scorer(evidence, self.policy, estimator=Estimator.DR, metrics=self.config.metrics)
+        scorer = PolicyScorer(evidence, self.policy, estimator=Estimator.DR, metrics=self.config.metrics)
         sums = scorer.sums(scorer.complete(self.arms))  # [A, R, C]
         repeats = self._rng.standard_exponential((self.config.replicates, len(evidence)))
         counts = np.concatenate([repeats, np.ones((1, len(evidence)))])

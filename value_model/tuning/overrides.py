@@ -16,7 +16,7 @@ import numpy as np
 from value_model.formula.constraint import Constraint
 from value_model.formula.value_policy import Override, ValuePolicy
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.scoring import Scorer
+from value_model.tuning.scoring import PolicyScorer
 from value_model.tuning.tune import Goal, TuneConfig, Tuned, explore, judge, shortlist, tune
 
 
@@ -67,7 +67,7 @@ def _by_key(
         if rows.sum() < least:
             continue
         there = as_applied(tuned.policy, by, key)
-        scorer = Scorer(tuned.searched.take(rows), there, estimator=tuned.estimator, today=tuned.policy)
+        scorer = PolicyScorer(tuned.searched.take(rows), there, estimator=tuned.estimator, today=tuned.policy)
         goal = Goal(tuned.goal.maximise, tuple(_kept(c, scorer) for c in tuned.goal.constraints))
         alone = replace(config.search, study=f"{config.search.study} {by.value} {key}")
         tried, scores = explore(scorer, goal, tuple(tuned.tried), config=replace(config, search=alone), seed=seed)
@@ -76,7 +76,7 @@ def _by_key(
     return found
 
 
-def _kept(constraint: Constraint, scorer: Scorer) -> Constraint:
+def _kept(constraint: Constraint, scorer: PolicyScorer) -> Constraint:
     """The metric held where the global weights put it on these requests."""
     metric = {m.name: m for m in scorer.metrics}[constraint.metric]
     above, below = (scorer.now[:, scorer.names.index(n)].sum() for n in (metric.numerator, metric.denominator))

@@ -36,7 +36,7 @@ class Score:
 Scores = Mapping[str, Score]
 
 
-class Scorer:
+class PolicyScorer:
     """Evidence made ready: the sweep, the credits, and the current weights' sums.
 
     Weightings are `policy`'s; changes are against `today`, None = `policy` as well.

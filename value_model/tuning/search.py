@@ -20,7 +20,7 @@ from value_model.formula.evaluate import evaluate
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import slack
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.scoring import Score, Scorer
+from value_model.tuning.scoring import PolicyScorer, Score
 
 NEVER = -1e12  # what a weighting is worth whose metrics do not exist: nothing to divide by
 SMALL = 1e-3  # of the equal-contribution weight: decides nothing any more
@@ -108,7 +108,7 @@ class Search:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: PolicyScorer,
         where: Ranges,
         *,
         objective: str,

@@ -11,7 +11,7 @@ from evaluation.estimate import Estimate
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.scoring import Score, Scorer
+from value_model.tuning.scoring import PolicyScorer, Score
 
 NUDGE = 1.1
 FACTORS = np.geomspace(0.25, 4, 9)
@@ -39,7 +39,7 @@ def sensitivities(
     tolerance: float = 0.01,
 ) -> list[Sensitivity]:
     """Of every weight in `names`, all others as they are; intervals are normal, over requests."""
-    scorer = Scorer(evidence, policy, estimator=estimator)
+    scorer = PolicyScorer(evidence, policy, estimator=estimator)
     factors = np.concatenate([FACTORS, [1 / NUDGE, NUDGE]])
     found = []
     for name in names:

@@ -21,7 +21,7 @@ from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.experiment import Experiment
 from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
-from value_model.tuning.scoring import Scorer, Scores
+from value_model.tuning.scoring import PolicyScorer, Scores
 from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
 
 
@@ -113,7 +113,7 @@ def tune(
     searched, judged = evidence.halves(np.random.default_rng(seed))
     using = estimator or (Estimator.DIRECT if evidence.exposure is None else Estimator.DR)
     today = today or policy
-    scorer = Scorer(searched, policy, estimator=using, metrics=config.predict.metrics, today=today)
+    scorer = PolicyScorer(searched, policy, estimator=using, metrics=config.predict.metrics, today=today)
     tried, scores = explore(scorer, goal, names, config=config, seed=seed)
     finalists = [policy.with_weights(weights) for weights in shortlist(scorer, tried, scores, goal, config)]
     verdict = judge(judged, today, goal, finalists, estimator=using, seed=seed, config=config)
@@ -121,7 +121,7 @@ def tune(
 
 
 def explore(
-    scorer: Scorer, goal: Goal, names: Sequence[str], *, config: TuneConfig, seed: int
+    scorer: PolicyScorer, goal: Goal, names: Sequence[str], *, config: TuneConfig, seed: int
 ) -> tuple[dict[str, np.ndarray], Scores]:
     """All weightings tried and their scores, from today's and the equal-contribution weights on."""
     now = {name: scorer.policy.weight[name].value for name in names}
@@ -151,7 +151,7 @@ def check_goal(evidence: Evidence, policy: ValuePolicy, goal: Goal, names: Seque
 
 
 def shortlist(
-    scorer: Scorer, tried: Mapping[str, np.ndarray], scores: Scores, goal: Goal, config: TuneConfig
+    scorer: PolicyScorer, tried: Mapping[str, np.ndarray], scores: Scores, goal: Goal, config: TuneConfig
 ) -> list[dict[str, float]]:
     """From the safest to the boldest, each with more to gain than the one before.
 
