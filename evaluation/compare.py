@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Metrics = dict[str, Estimate]
 
 
-class Outcomes(Protocol):
+class EvaluationLabels(Protocol):
     """What happened to each of N rows: order 0/1, order_value in currency, click 0/1 or None where unrecorded."""
 
     @property
@@ -65,7 +65,7 @@ def _row(metric: str, model: str, estimate: Estimate, change: Estimate | None) -
 
 def evaluate_ranker(
     predictions: Mapping[str, np.ndarray],
-    labels: Outcomes,
+    labels: EvaluationLabels,
     offsets: np.ndarray,
     *,
     rng: np.random.Generator,
@@ -80,7 +80,7 @@ def evaluate_ranker(
 
 def compare_rankers(
     models: Mapping[str, Mapping[str, np.ndarray]],
-    labels: Outcomes,
+    labels: EvaluationLabels,
     offsets: np.ndarray,
     *,
     baseline: str,
@@ -109,7 +109,7 @@ def _estimates(results: Mapping[str, Resampled]) -> Metrics:
 
 def _measure(
     predictions: Mapping[str, np.ndarray],
-    labels: Outcomes,
+    labels: EvaluationLabels,
     offsets: np.ndarray,
     counts: np.ndarray,
     k: int,
@@ -129,7 +129,7 @@ def _measure(
     return result
 
 
-def _judged(labels: Outcomes, where: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _judged(labels: EvaluationLabels, where: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """head -> (its label, the rows on which it is judged)."""
     everywhere = np.ones(len(labels.order), bool) if where is None else np.asarray(where, bool)
     judged = {
@@ -142,7 +142,7 @@ def _judged(labels: Outcomes, where: np.ndarray | None) -> dict[str, tuple[np.nd
     return judged
 
 
-def _ranked_for(labels: Outcomes) -> list[tuple[str, str, str, np.ndarray]]:
+def _ranked_for(labels: EvaluationLabels) -> list[tuple[str, str, str, np.ndarray]]:
     """(score, prefix of the metric, name of the label's total, label) of every ranking question."""
     asked = [
         ("ctcvr", "", "orders", labels.order),

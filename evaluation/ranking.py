@@ -20,7 +20,7 @@ from scipy.special import gammaln
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedLists:
     """The M present rows by request, then by falling score; arrays [M] in that order unless said otherwise.
 
     `before` counts the request's rows of strictly higher score, `tied` the rows of equal score, itself included.
@@ -45,7 +45,7 @@ class Ranked:
         return np.bincount(self.request[rows], values, minlength=self.requests)
 
 
-def rank(scores: np.ndarray, offsets: np.ndarray, *, where: np.ndarray | None = None) -> Ranked:
+def rank(scores: np.ndarray, offsets: np.ndarray, *, where: np.ndarray | None = None) -> RankedLists:
     """Sort every request's rows by falling score; raises ValueError for NaN scores and offsets that do not fit."""
     scores, offsets = np.asarray(scores, np.float64), np.asarray(offsets, np.int64)
     _check(scores, offsets)
@@ -57,7 +57,7 @@ def rank(scores: np.ndarray, offsets: np.ndarray, *, where: np.ndarray | None = 
     request = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     order = _sort_within(-scores, request)
     before, tied = _ties(scores[order], request, starts)
-    return Ranked(rows[order], request, before, tied, starts)
+    return RankedLists(rows[order], request, before, tied, starts)
 
 
 def _check(scores: np.ndarray, offsets: np.ndarray) -> None:
@@ -82,29 +82,29 @@ def _ties(scores: np.ndarray, request: np.ndarray, starts: np.ndarray) -> tuple[
     return np.repeat(first, size) - starts[request], np.repeat(size, size)
 
 
-def ndcg(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
+def ndcg(ranked: RankedLists, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
     """DCG@k / ideal DCG@k (Järvelin & Kekäläinen 2002)."""
     return _over(_top(ranked, labels, _discount(ranked, k)), _ideal(ranked, labels, _discount(ranked, k)))
 
 
-def dcg(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
+def dcg(ranked: RankedLists, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
     """DCG@k = sum label / log2(1 + rank), in the label's unit: linear gains; NaN without any row."""
     return np.where(np.diff(ranked.starts) > 0, _top(ranked, labels, _discount(ranked, k)), np.nan)
 
 
-def recall(ranked: Ranked, labels: np.ndarray, *, k: int) -> np.ndarray:
+def recall(ranked: RankedLists, labels: np.ndarray, *, k: int) -> np.ndarray:
     """Share of the request's total label that stands in the first k."""
     counted = _cumulative(np.ones(k))
     return _over(_top(ranked, labels, counted), _top(ranked, labels, _cumulative(np.ones(max(k, ranked.longest)))))
 
 
-def value_at(ranked: Ranked, labels: np.ndarray, *, k: int) -> np.ndarray:
+def value_at(ranked: RankedLists, labels: np.ndarray, *, k: int) -> np.ndarray:
     """Total label in the first k, in the label's unit: GMV@k of order values; NaN without any row."""
     total = _top(ranked, labels, _cumulative(np.ones(k)))
     return np.where(np.diff(ranked.starts) > 0, total, np.nan)
 
 
-def average_precision(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
+def average_precision(ranked: RankedLists, labels: np.ndarray, *, k: int | None = 10) -> np.ndarray:
     """AP@k = sum over relevant rows i in the first k of label_i * precision(rank_i) / total label of the best k rows.
 
     Binary labels give the usual AP with normaliser min(k, positives), so that a perfect list scores 1; order values
@@ -124,7 +124,7 @@ def average_precision(ranked: Ranked, labels: np.ndarray, *, k: int | None = 10)
     return _over(found, _ideal(ranked, labels, _cumulative(np.ones(depth))))
 
 
-def reciprocal_rank(ranked: Ranked, labels: np.ndarray, *, k: int | None = None) -> np.ndarray:
+def reciprocal_rank(ranked: RankedLists, labels: np.ndarray, *, k: int | None = None) -> np.ndarray:
     """1 / rank of the first relevant row, 0 where that lies beyond k."""
     depth = k or ranked.longest
     rows = _relevant(ranked, labels, ranked.longest)
@@ -152,7 +152,7 @@ def _log_choose(n: np.ndarray, r: np.ndarray) -> np.ndarray:
     return gammaln(n + 1.0) - gammaln(r + 1.0) - gammaln(n - r + 1.0)
 
 
-def request_auc(ranked: Ranked, labels: np.ndarray) -> np.ndarray:
+def request_auc(ranked: RankedLists, labels: np.ndarray) -> np.ndarray:
     """P(a positive row scores above a negative one of its request), ties 1/2; NaN without both kinds."""
     rows = _relevant(ranked, labels, ranked.longest)
     above, among = _relevant_counts(ranked, labels, rows)
@@ -164,12 +164,12 @@ def request_auc(ranked: Ranked, labels: np.ndarray) -> np.ndarray:
     return _over(ranked.sum(below, rows), positives * negatives)
 
 
-def _relevant(ranked: Ranked, labels: np.ndarray, depth: int) -> np.ndarray:
+def _relevant(ranked: RankedLists, labels: np.ndarray, depth: int) -> np.ndarray:
     """Sorted positions of rows with a positive label that may stand in the first `depth`."""
     return np.flatnonzero((labels[ranked.order] > 0) & (ranked.before < depth))
 
 
-def _relevant_counts(ranked: Ranked, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _relevant_counts(ranked: RankedLists, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many relevant rows stand (above, among) the ties of each of `rows`."""
     seen = np.concatenate(([0], np.cumsum(labels[ranked.order] > 0)))
     start = ranked.starts[ranked.request[rows]]
@@ -177,7 +177,7 @@ def _relevant_counts(ranked: Ranked, labels: np.ndarray, rows: np.ndarray) -> tu
     return seen[first] - seen[start], seen[first + ranked.tied[rows]] - seen[first]
 
 
-def _discount(ranked: Ranked, k: int | None) -> np.ndarray:
+def _discount(ranked: RankedLists, k: int | None) -> np.ndarray:
     return _cumulative(1 / np.log2(np.arange(k or ranked.longest) + 2.0))
 
 
@@ -185,7 +185,7 @@ def _cumulative(weight: np.ndarray) -> np.ndarray:
     return np.concatenate(([0.0], np.cumsum(weight)))
 
 
-def _top(ranked: Ranked, labels: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
+def _top(ranked: RankedLists, labels: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
     """[R]: sum of label * mean position weight over the row's ties; `cumulative` [depth + 1] of the weights."""
     depth = len(cumulative) - 1
     rows = _relevant(ranked, labels, depth)
@@ -194,7 +194,7 @@ def _top(ranked: Ranked, labels: np.ndarray, cumulative: np.ndarray) -> np.ndarr
     return ranked.sum(labels[ranked.order[rows]] * weight, rows)
 
 
-def _ideal(ranked: Ranked, labels: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
+def _ideal(ranked: RankedLists, labels: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
     """`_top` of the best possible order."""
     depth = len(cumulative) - 1
     rows = _relevant(ranked, labels, ranked.longest)

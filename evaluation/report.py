@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluation import bootstrap, plots
-from evaluation.compare import Comparison, Outcomes, compare_rankers
+from evaluation.compare import Comparison, EvaluationLabels, compare_rankers
 from evaluation.curves import Curve, calibration_curve, position_curve
 from evaluation.estimate import Estimate
 
@@ -71,7 +71,7 @@ class Report:
 
 def build_report(
     models: Mapping[str, Heads],
-    labels: Outcomes,
+    labels: EvaluationLabels,
     offsets: np.ndarray,
     *,
     title: str,
@@ -129,7 +129,7 @@ def template(path: Path) -> Template:
 
 def _calibration_plots(
     models: Mapping[str, Heads],
-    labels: Outcomes,
+    labels: EvaluationLabels,
     offsets: np.ndarray,
     counts: np.ndarray,
     where: np.ndarray | None,
@@ -158,7 +158,7 @@ def _calibration_plots(
     return result
 
 
-def _position_plot(labels: Outcomes, position: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Plot:
+def _position_plot(labels: EvaluationLabels, position: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Plot:
     rates = {"click": labels.click, "order": labels.order}
     curves = {
         name: position_curve(label, position, offsets, counts=counts)
@@ -187,7 +187,7 @@ def _distributions(models: Mapping[str, Heads], currency: str, where: np.ndarray
 
 def _by_slice(
     models: Mapping[str, Heads],
-    labels: Outcomes,
+    labels: EvaluationLabels,
     offsets: np.ndarray,
     groups: np.ndarray,
     baseline: str,
