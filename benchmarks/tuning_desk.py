@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.record import Measure, record
 from desk import Desk, Material
-from desk.material import Named
+from desk.material import ItemNames
 from desk.notebook.panel import Panel
 from value_model.formula import default_policy
 from value_model.formula.logged_slates import LoggedSlates
@@ -65,7 +65,7 @@ def material(rng: np.random.Generator) -> Material:
     )
     codes = rng.integers(0, 5_000, mask.shape)
     items, merchants = (np.array([f"{kind} {i}" for i in range(5_000)]) for kind in ("item", "merchant"))
-    named = Named(codes, codes // 10, items, merchants, np.array([f"request {i}" for i in range(REQUESTS)]))
+    named = ItemNames(codes, codes // 10, items, merchants, np.array([f"request {i}" for i in range(REQUESTS)]))
     return Material("benchmark", default_policy(), evidence, named, Path("unused"), requests_per_day=1e5)
 
 

@@ -4,8 +4,8 @@
 """
 
 from desk.checks import RefusedError
-from desk.desk import Desk, Saved, View
+from desk.desk import Desk, DeskView, SavedVersion
 from desk.material import Material
 from desk.scope import EVERYWHERE, Scope
 
-__all__ = ["EVERYWHERE", "Desk", "Material", "RefusedError", "Saved", "Scope", "View"]
+__all__ = ["EVERYWHERE", "Desk", "DeskView", "Material", "RefusedError", "SavedVersion", "Scope"]

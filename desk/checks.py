@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from desk.guardrails import Guarded, Light
+from desk.guardrails import GuardrailResult, GuardrailStatus
 from desk.material import Material
 from value_model.formula import Finding, Severity, ValuePolicy
 from value_model.policy_checks import check_policy
@@ -20,12 +20,12 @@ class RefusedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckReport:
     """`new` findings come with the draft, `standing` ones are there already; `guarded` are the guardrails."""
 
     new: tuple[Finding, ...]
     standing: tuple[Finding, ...]
-    guarded: tuple[Guarded, ...]
+    guarded: tuple[GuardrailResult, ...]
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -33,13 +33,13 @@ class Checked:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        return tuple(row.reason for row in self.guarded if row.light is Light.RED)
+        return tuple(row.reason for row in self.guarded if row.light is GuardrailStatus.RED)
 
     @property
     def noted(self) -> tuple[str, ...]:
         """What an owner who saves nevertheless has seen."""
         warned = (str(finding) for finding in self.new if finding.severity is not Severity.ERROR)
-        unproven = (row.reason for row in self.guarded if row.light is Light.AMBER)
+        unproven = (row.reason for row in self.guarded if row.light is GuardrailStatus.AMBER)
         return (*warned, *unproven, *self.broken)
 
     def refuse(self, *, despite: bool) -> None:
@@ -49,7 +49,9 @@ class Checked:
             raise RefusedError("not saved: " + "; ".join(why))
 
 
-def checked(material: Material, today: ValuePolicy, draft: ValuePolicy, guarded: Sequence[Guarded]) -> Checked:
+def checked(
+    material: Material, today: ValuePolicy, draft: ValuePolicy, guarded: Sequence[GuardrailResult]
+) -> CheckReport:
     """Both policies under every check, on the requests of the desk."""
     before, after = (
         check_policy(policy, slates=material.evidence.slates, calibration=material.calibration)
@@ -57,4 +59,4 @@ def checked(material: Material, today: ValuePolicy, draft: ValuePolicy, guarded:
     )
     known = {(finding.rule, finding.reason) for finding in before}
     new = tuple(f for f in after if (f.rule, f.reason) not in known)
-    return Checked(new, tuple(f for f in after if (f.rule, f.reason) in known), tuple(guarded))
+    return CheckReport(new, tuple(f for f in after if (f.rule, f.reason) in known), tuple(guarded))

@@ -8,14 +8,14 @@ from datetime import datetime
 
 import numpy as np
 
-from desk.checks import Checked, RefusedError, checked
-from desk.exploration import Explored, explore
-from desk.guardrails import Guarded, guardrails_of, lights
+from desk.checks import CheckReport, RefusedError, checked
+from desk.exploration import Exploration, explore
+from desk.guardrails import GuardrailResult, guardrails_of, lights
 from desk.material import Material
-from desk.outcomes import Outcomes, config_of
+from desk.outcomes import PolicyOutcomes, config_of
 from desk.scope import EVERYWHERE, Scope, scopes
-from desk.side_by_side import Moved, SideBySide, moved, side_by_side
-from desk.versions import Entry, Kind, Story, Versions, diff
+from desk.side_by_side import RankChanges, SideBySide, moved, side_by_side
+from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
 from value_model.formula import ValuePolicy
 from value_model.formula.value_policy import Weight
 from value_model.formula.weights_in_money import weights_in_money
@@ -26,7 +26,7 @@ REQUESTS, PLACES = 3, 10  # shown side by side at once
 
 
 @dataclass(frozen=True)
-class View:
+class DeskView:
     """All that is seen of a draft in one scope, over its `requests`."""
 
     scope: Scope
@@ -34,17 +34,17 @@ class View:
     weights: Mapping[str, float]
     today: Mapping[str, float]
     prediction: Prediction
-    guarded: tuple[Guarded, ...]
-    moved: Moved
+    guarded: tuple[GuardrailResult, ...]
+    moved: RankChanges
     slates: tuple[SideBySide, ...]
     money: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedVersion:
     """A version that was written, and what changed in the file."""
 
-    entry: Entry
+    entry: VersionRecord
     diff: str
 
 
@@ -59,7 +59,7 @@ class Desk:
 
     def _put_in_force(self, policy: ValuePolicy) -> None:
         self.policy = self.draft = policy
-        self._outcomes: dict[Scope, Outcomes] = {}
+        self._outcomes: dict[Scope, PolicyOutcomes] = {}
 
     @property
     def places(self) -> int:
@@ -84,12 +84,12 @@ class Desk:
     def metrics(self) -> tuple[str, ...]:
         return tuple(metric.name for metric in self._of(EVERYWHERE).metrics)
 
-    def look(self, scope: Scope | None = None, *, page: int = 0) -> View:
+    def look(self, scope: Scope | None = None, *, page: int = 0) -> DeskView:
         """Turn to a scope and a page of its requests."""
         self.scope, self.page = scope or self.scope, page
         return self.view()
 
-    def move(self, weights: Mapping[str, float]) -> View:
+    def move(self, weights: Mapping[str, float]) -> DeskView:
         """Move some weights of the draft in the present scope."""
         unknown = weights.keys() - self.draft.weight.keys()
         if unknown:
@@ -97,33 +97,33 @@ class Desk:
         self.draft = self.scope.moved(self.draft, {n: float(w) for n, w in weights.items()})
         return self.view()
 
-    def follow(self, name: str) -> View:
+    def follow(self, name: str) -> DeskView:
         """Let a weight of the present surface or segment follow the global one again."""
         self.draft = self.scope.released(self.draft, name)
         return self.view()
 
-    def restore(self, name: str) -> View:
+    def restore(self, name: str) -> DeskView:
         """One weight of the present scope as it is in force."""
         self.draft = self.scope.restored(self.draft, self.policy, name)
         return self.view()
 
-    def guard(self, subject: str, bound: float) -> View:
+    def guard(self, subject: str, bound: float) -> DeskView:
         """Move the bound of a guardrail of the draft; `subject` is the constraint's."""
         moved = tuple(c.moved_to(bound) if c.subject == subject else c for c in self.guardrails)
         self.draft = replace(self.draft, constraints=moved)
         return self.view()
 
-    def reset(self) -> View:
+    def reset(self) -> DeskView:
         """Back to the policy in force."""
         self.draft = self.policy
         return self.view()
 
-    def view(self) -> View:
+    def view(self) -> DeskView:
         outcomes = self._of(self.scope)
         top = outcomes.top if self.draft is self.policy else outcomes.order(self.draft)
         prediction = outcomes.prediction(self.draft, top)
         part = {"surface": None, "segment": None} | ({self.scope.by.value: self.scope.key} if self.scope.by else {})
-        return View(
+        return DeskView(
             scope=self.scope,
             requests=len(outcomes.evidence),
             weights=self.scope.weights(self.draft),
@@ -144,14 +144,16 @@ class Desk:
         spread = np.random.default_rng(self._seed).permutation(rows)
         return spread[(self.page * REQUESTS + np.arange(min(REQUESTS, len(rows)))) % len(rows)]
 
-    def _of(self, scope: Scope) -> Outcomes:
+    def _of(self, scope: Scope) -> PolicyOutcomes:
         if scope not in self._outcomes:
             evidence = self.material.evidence
             part = evidence if scope.by is None else evidence.take(scope.rows(evidence))
-            self._outcomes[scope] = Outcomes(part, self.policy, config=self.config, seed=self._seed)
+            self._outcomes[scope] = PolicyOutcomes(part, self.policy, config=self.config, seed=self._seed)
         return self._outcomes[scope]
 
-    def explore(self, metrics: tuple[str, str] | None = None, *, told: Callable[[int], None] | None = None) -> Explored:
+    def explore(
+        self, metrics: tuple[str, str] | None = None, *, told: Callable[[int], None] | None = None
+    ) -> Exploration:
         """Search, front and shadow prices around the draft in the present scope; takes seconds.
 
         `told` is called with the number of weightings tried since. Raises ValueError where there is nothing to search.
@@ -172,7 +174,7 @@ class Desk:
             told=told,
         )
 
-    def load(self, explored: Explored, point: int | None = None) -> View:
+    def load(self, explored: Exploration, point: int | None = None) -> DeskView:
         """Put a point of the front (None = the best within the guardrails) into the draft, in the scope of its search.
 
         On a surface or for a segment it becomes a decision, which is not shrunk: what is loaded is what was judged.
@@ -189,13 +191,13 @@ class Desk:
         """What the draft changes in the file."""
         return diff(self.policy, self.draft)
 
-    def check(self) -> Checked:
+    def check(self) -> CheckReport:
         """Every check of the draft, judged over all requests."""
         outcomes = self._of(EVERYWHERE)
         prediction = outcomes.prediction(self.draft, outcomes.order(self.draft))
         return checked(self.material, self.policy, self.draft, lights(prediction, self.guardrails))
 
-    def save(self, owner: str, reason: str, *, now: datetime, despite: bool = False) -> Saved:
+    def save(self, owner: str, reason: str, *, now: datetime, despite: bool = False) -> SavedVersion:
         """Write the draft as a new version, which is then in force; what moved bears the new owner and reason.
 
         Raises RefusedError without owner, reason or change, for an error that the draft brings, and for a guardrail
@@ -207,15 +209,17 @@ class Desk:
             raise RefusedError("not saved: nothing was changed.")
         found = self.check()
         found.refuse(despite=despite)
-        return self._write(self._signed(owner, reason), Story(Kind.SAVED, owner, reason, found.noted), now=now)
+        return self._write(
+            self._signed(owner, reason), ChangeNote(VersionOrigin.SAVED, owner, reason, found.noted), now=now
+        )
 
-    def rollback(self, number: int, owner: str, reason: str, *, now: datetime) -> Saved:
+    def rollback(self, number: int, owner: str, reason: str, *, now: datetime) -> SavedVersion:
         """Put an earlier version in force again, as a new line of the history."""
         if not owner.strip() or not reason.strip():
             raise RefusedError("not rolled back: it needs an owner and a reason.")
-        return self._write(self.versions.policy(number), Story(Kind.ROLLED_BACK, owner, reason), now=now)
+        return self._write(self.versions.policy(number), ChangeNote(VersionOrigin.ROLLED_BACK, owner, reason), now=now)
 
-    def history(self) -> tuple[Entry, ...]:
+    def history(self) -> tuple[VersionRecord, ...]:
         return self.versions.entries()
 
     def _signed(self, owner: str, reason: str) -> ValuePolicy:
@@ -227,14 +231,14 @@ class Desk:
         )
         return replace(self.draft, weights=changed, constraints=held)
 
-    def _write(self, policy: ValuePolicy, story: Story, *, now: datetime) -> Saved:
+    def _write(self, policy: ValuePolicy, story: ChangeNote, *, now: datetime) -> SavedVersion:
         if not self.versions.entries():
-            found = Story(Kind.FOUND, self.policy.owner, self.policy.reason)
+            found = ChangeNote(VersionOrigin.FOUND, self.policy.owner, self.policy.reason)
             self.versions.add(self.policy, found, now=now)
         changed = diff(self.policy, policy, names=(self.policy.version, policy.version))
         entry = self.versions.add(policy, replace(story, predicted=self._predicted(policy)), now=now)
         self._put_in_force(policy)
-        return Saved(entry, changed)
+        return SavedVersion(entry, changed)
 
     def _predicted(self, policy: ValuePolicy) -> dict[str, str]:
         """The relative change of every metric, as it was predicted when the version was written."""

@@ -32,7 +32,7 @@ FEWEST = 60  # requests: fewer than 30 in a half find and judge nothing
 
 
 @dataclass(frozen=True)
-class Explored:
+class Exploration:
     """`tuned`: a scope's weights that maximise the objective within the guardrails, on its `requests` alone; `front` is
     judged on the half that the search did not see, its changes are against the draft that the search began with."""
 
@@ -63,7 +63,7 @@ def explore(
     config: PredictConfig,
     seed: int,
     told: Callable[[int], None] | None = None,
-) -> Explored:
+) -> Exploration:
     """Maximise metrics[1] within the guardrails on the `scope`'s own requests, then the front of both `metrics`.
 
     The scope's weights move, all other overrides stay in force; the objective's own guardrail is no constraint. `told`
@@ -87,4 +87,4 @@ def explore(
     front = pareto_front(
         searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE, told=told
     )
-    return Explored(scope, len(evidence), found, front, tuple(shadow_prices(found, rng=rng, front=front)))
+    return Exploration(scope, len(evidence), found, front, tuple(shadow_prices(found, rng=rng, front=front)))

@@ -11,7 +11,7 @@ from value_model.tuning import Change, Constraint, Prediction
 from value_model.tuning.constraint import bounded, holds
 
 
-class Light(StrEnum):
+class GuardrailStatus(StrEnum):
     """Green = proven at the guardrail's confidence; amber = expected, not proven; red = expected to be broken."""
 
     GREEN = "green"
@@ -20,11 +20,11 @@ class Light(StrEnum):
 
 
 @dataclass(frozen=True)
-class Guarded:
+class GuardrailResult:
     """One guardrail and how it fares."""
 
     constraint: Constraint
-    light: Light
+    light: GuardrailStatus
     reason: str
 
 
@@ -33,20 +33,20 @@ def guardrails_of(policy: ValuePolicy) -> tuple[Constraint, ...]:
     return policy.constraints or default_policy().constraints
 
 
-def lights(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[Guarded, ...]:
+def lights(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[GuardrailResult, ...]:
     """Of every guardrail whose metric is known; without a promise nothing is green."""
     return tuple(_light(prediction, c) for c in guardrails if c.metric in prediction.changes)
 
 
-def _light(prediction: Prediction, constraint: Constraint) -> Guarded:
+def _light(prediction: Prediction, constraint: Constraint) -> GuardrailResult:
     change = prediction[constraint.metric]
     if not constraint.sign * (bounded(constraint, change).value - constraint.bound) >= 0:
-        return Guarded(constraint, Light.RED, f"expected to break: {constraint}")
+        return GuardrailResult(constraint, GuardrailStatus.RED, f"expected to break: {constraint}")
     if not holds(constraint, change):
-        return Guarded(constraint, Light.AMBER, f"expected to hold, not proven: {constraint}")
+        return GuardrailResult(constraint, GuardrailStatus.AMBER, f"expected to hold, not proven: {constraint}")
     if not prediction.promised and not _untouched(change):
-        return Guarded(constraint, Light.AMBER, f"the heads say so, the log cannot: {constraint}")
-    return Guarded(constraint, Light.GREEN, f"holds: {constraint}")
+        return GuardrailResult(constraint, GuardrailStatus.AMBER, f"the heads say so, the log cannot: {constraint}")
+    return GuardrailResult(constraint, GuardrailStatus.GREEN, f"holds: {constraint}")
 
 
 def _untouched(change: Change) -> bool:

@@ -18,7 +18,7 @@ from value_model.tuning import Evidence
 
 
 @dataclass(frozen=True)
-class Named:
+class ItemNames:
     """Codes int [R, n] into names: what the items and merchants of the slates are called."""
 
     item: np.ndarray
@@ -35,14 +35,14 @@ class Material:
     name: str
     policy: ValuePolicy
     evidence: Evidence
-    named: Named
+    named: ItemNames
     versions: Path
     calibration: HeadCalibration | None = None
     requests_per_day: float | None = None
     notes: tuple[str, ...] = ()
 
 
-def named(slates: pa.Table, dataset: Dataset) -> Named:
+def named(slates: pa.Table, dataset: Dataset) -> ItemNames:
     """Items by their name where the catalogue has one, else by their id."""
     mask = slate_mask(item_offsets(slates))
     items, merchants = (flat(slates, name).cast(pa.string()).dictionary_encode() for name in ("item_id", "merchant_id"))
@@ -52,7 +52,7 @@ def named(slates: pa.Table, dataset: Dataset) -> Named:
     item, merchant = (
         pad(to_numpy(column.indices.fill_null(0)).astype(np.int64), mask) for column in (items, merchants)
     )
-    return Named(
+    return ItemNames(
         item, merchant, to_numpy(titles).astype(str), to_numpy(merchants.dictionary).astype(str), _titles(slates)
     )
 

@@ -22,7 +22,7 @@ from value_model.tuning.trust import out_of_bounds, trust
 OBJECTIVES = ("gmv", "orders", "ctr")  # the first that the evidence knows
 
 
-class Outcomes:
+class PolicyOutcomes:
     """One set of requests under `policy`, ready to be asked about others of the same formula."""
 
     def __init__(self, evidence: Evidence, policy: ValuePolicy, *, config: PredictConfig, seed: int) -> None:

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from math import isfinite
 
-from desk.checks import Checked
-from desk.desk import View
-from desk.exploration import Explored
-from desk.guardrails import Guarded, Light
+from desk.checks import CheckReport
+from desk.desk import DeskView
+from desk.exploration import Exploration
+from desk.guardrails import GuardrailResult, GuardrailStatus
 from desk.markup import figure, note, page, table
-from desk.side_by_side import Placed, SideBySide
-from desk.versions import Entry
+from desk.side_by_side import PlacedItem, SideBySide
+from desk.versions import VersionRecord
 from value_model.tuning import Change, Constraint, Estimator, Of, ShadowPrice
 from value_model.tuning.influence import Influence
 
 COLOURS = ("#3b6fb6", "#e08a1e", "#3f9b57", "#a154a8", "#c94f4f", "#2f9fa3", "#8a6d3b", "#7a7a7a")
-LIGHTS = {Light.GREEN: "#2e9e4f", Light.AMBER: "#e0a100", Light.RED: "#cf3b3b"}
+LIGHTS = {GuardrailStatus.GREEN: "#2e9e4f", GuardrailStatus.AMBER: "#e0a100", GuardrailStatus.RED: "#cf3b3b"}
 ESTIMATORS = {
     Estimator.DR: "Doubly robust",
     Estimator.IPS: "By inverse propensities",
@@ -27,7 +27,7 @@ BAR = 130  # pixels of the longest bar
 COLUMNS = '<col width="26"><col width="34"><col><col width="145"><col width="62">'
 
 
-def slates(view: View, *, unit: str) -> str:
+def slates(view: DeskView, *, unit: str) -> str:
     """Requests side by side, today's order left and the draft's right; values in `unit`."""
     if not view.slates:
         return page(note("No request of this tab shows more than one item."))
@@ -57,7 +57,7 @@ def _title(text: str, unit: str) -> str:
     return f"<tr><th colspan=3>{text}</th><th colspan=2 class='number'>value, {escape(unit)}</th></tr>"
 
 
-def _row(item: Placed, longest: float, after: bool) -> str:
+def _row(item: PlacedItem, longest: float, after: bool) -> str:
     moved = ' class="moved"' if after and item.climbed else ""
     return (
         f'<tr{moved}><td class="number">{item.place}</td><td>{_mark(item) if after else ""}</td>'
@@ -66,7 +66,7 @@ def _row(item: Placed, longest: float, after: bool) -> str:
     )
 
 
-def _mark(item: Placed) -> str:
+def _mark(item: PlacedItem) -> str:
     if not item.climbed:
         return ""
     kind, arrow = ("up", "▲") if item.climbed > 0 else ("down", "▼")
@@ -85,9 +85,9 @@ def _colour(term: int) -> str:
     return COLOURS[term % len(COLOURS)]
 
 
-def outlook(view: View, *, currency: str) -> str:
+def outlook(view: DeskView, *, currency: str) -> str:
     """Predicted metrics with intervals and the guardrails' lights; what is not promised is said first."""
-    worst_last = sorted(view.guarded, key=lambda row: list(Light).index(row.light))
+    worst_last = sorted(view.guarded, key=lambda row: list(GuardrailStatus).index(row.light))
     held = {row.constraint.metric: row for row in worst_last}
     rows = [
         (
@@ -105,7 +105,7 @@ def outlook(view: View, *, currency: str) -> str:
     return page(*_trust(view), table(head, rows, numbers=range(2, 6)), _movement(view))
 
 
-def _light(guarded: Guarded | None) -> str:
+def _light(guarded: GuardrailResult | None) -> str:
     if guarded is None:
         return ""
     return (
@@ -126,7 +126,7 @@ def _interval(change: Change) -> str:
     )
 
 
-def _trust(view: View) -> list[str]:
+def _trust(view: DeskView) -> list[str]:
     found = view.prediction
     if found.promised:
         return [note(f"{ESTIMATORS[found.estimator]}: {found.reason}.")]
@@ -135,13 +135,13 @@ def _trust(view: View) -> list[str]:
     return said + ([note(f"An experiment would tell: {found.experiment}.")] if tells else [])
 
 
-def _movement(view: View) -> str:
+def _movement(view: DeskView) -> str:
     first, places = 100 * view.moved.first, 100 * view.moved.places
     where = f"Over {view.requests:,} requests ({view.scope.title})"
     return note(f"{where}: {first:.1f} % get another first item; {places:.1f} % of the places another item.")
 
 
-def prices(explored: Explored, *, currency: str) -> str:
+def prices(explored: Exploration, *, currency: str) -> str:
     """What the search found, and what each guardrail costs; where, and on whose requests it was judged."""
     found = explored.tuned
     where = note(
@@ -179,7 +179,7 @@ def _held(constraint: Constraint) -> str:
     return f"{constraint.metric}: {changes}{word} {bound}"
 
 
-def money(view: View, owners: Mapping[str, tuple[str, str]]) -> str:
+def money(view: DeskView, owners: Mapping[str, tuple[str, str]]) -> str:
     """What each weight says in money, with who owns it and why."""
     rows = [
         (escape(name), figure(value), escape(view.money.get(name, "")), *map(_long, owners[name]))
@@ -206,7 +206,7 @@ def influence(found: Sequence[Influence], *, places: int) -> str:
     return page(table(head, rows, numbers=range(1, 6)))
 
 
-def checks(found: Checked) -> str:
+def checks(found: CheckReport) -> str:
     """What stands in the way, what should be read, and what is so already."""
     bad = [note(text, kind="bad") for text in (*found.errors, *found.broken)]
     rest = [note(text) for text in found.noted if text not in found.broken]
@@ -225,7 +225,7 @@ def difference(text: str) -> str:
     return page("<pre>" + "\n".join(lines) + "</pre>")
 
 
-def history(entries: Sequence[Entry]) -> str:
+def history(entries: Sequence[VersionRecord]) -> str:
     """Newest first."""
     if not entries:
         return page(note("No version was saved yet."))
@@ -248,7 +248,7 @@ def _long(text: str) -> str:
     return f'<span class="long">{escape(text)}</span>'
 
 
-def _seen(entry: Entry) -> str:
+def _seen(entry: VersionRecord) -> str:
     if not entry.noted:
         return ""
     return f'<span title="{escape(chr(10).join(entry.noted))}">{len(entry.noted)} noted</span>'

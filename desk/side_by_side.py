@@ -13,7 +13,7 @@ from value_model.tuning.scoring import request_weights
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedItem:
     """An item of one list; `was` is its place in the other list, counted from 1."""
 
     item: str
@@ -35,8 +35,8 @@ class SideBySide:
 
     title: str
     labels: tuple[str, ...]
-    before: tuple[Placed, ...]
-    after: tuple[Placed, ...]
+    before: tuple[PlacedItem, ...]
+    after: tuple[PlacedItem, ...]
 
     @property
     def moved(self) -> int:
@@ -86,10 +86,10 @@ def _list(
     order: np.ndarray,
     place: np.ndarray,
     other: np.ndarray,
-) -> tuple[Placed, ...]:
+) -> tuple[PlacedItem, ...]:
     names = material.named
     return tuple(
-        Placed(
+        PlacedItem(
             item=str(names.items[names.item[request, i]]),
             merchant=str(names.merchants[names.merchant[request, i]]),
             place=int(place[i]),
@@ -102,15 +102,15 @@ def _list(
 
 
 @dataclass(frozen=True)
-class Moved:
+class RankChanges:
     """Over all requests of a scope: share with another first item, share of shown places with another item."""
 
     first: float
     places: float
 
 
-def moved(before: np.ndarray, after: np.ndarray, shown: np.ndarray) -> Moved:
+def moved(before: np.ndarray, after: np.ndarray, shown: np.ndarray) -> RankChanges:
     """Of two orders int [R, k], of which `shown` [R] places count."""
     counted = np.arange(before.shape[1]) < shown[:, None]
     differs = (before != after) & counted
-    return Moved(float(differs[:, 0].mean()), float(differs.sum() / max(counted.sum(), 1)))
+    return RankChanges(float(differs[:, 0].mean()), float(differs.sum() / max(counted.sum(), 1)))

@@ -15,7 +15,7 @@ from value_model.formula import ValuePolicy, load_policy, to_toml
 HISTORY = "history.jsonl"
 
 
-class Kind(StrEnum):
+class VersionOrigin(StrEnum):
     """How a version came to be; FOUND = it was in force when the first one was saved."""
 
     FOUND = "found"
@@ -24,13 +24,13 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class VersionRecord:
     """A line of the history: `number` counts from 1, `version` is the policy's content hash, `at` is ISO 8601 UTC."""
 
     number: int
     version: str
     file: str
-    kind: Kind
+    kind: VersionOrigin
     owner: str
     reason: str
     at: str
@@ -39,10 +39,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Story:
+class ChangeNote:
     """What a person tells of a version."""
 
-    kind: Kind
+    kind: VersionOrigin
     owner: str
     reason: str
     noted: tuple[str, ...] = ()
@@ -55,13 +55,15 @@ class Versions:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[VersionRecord, ...]:
         """Oldest first."""
         path = self.folder / HISTORY
         if not path.exists():
             return ()
         rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        return tuple(Entry(**{**row, "kind": Kind(row["kind"]), "noted": tuple(row["noted"])}) for row in rows)
+        return tuple(
+            VersionRecord(**{**row, "kind": VersionOrigin(row["kind"]), "noted": tuple(row["noted"])}) for row in rows
+        )
 
     def policy(self, number: int) -> ValuePolicy:
         """The policy of one version; raises ValueError for a number that is not in the history."""
@@ -76,7 +78,7 @@ class Versions:
         entries = self.entries()
         return self.policy(entries[-1].number) if entries else None
 
-    def add(self, policy: ValuePolicy, story: Story, *, now: datetime) -> Entry:
+    def add(self, policy: ValuePolicy, story: ChangeNote, *, now: datetime) -> VersionRecord:
         """Write the file, check that it reads back as the same version, then the line in the history.
 
         Raises FileExistsError where somebody else saved a version with this number meanwhile.
@@ -84,7 +86,9 @@ class Versions:
         self.folder.mkdir(parents=True, exist_ok=True)
         entries = self.entries()
         number = entries[-1].number + 1 if entries else 1
-        entry = Entry(number, policy.version, f"{number:04d}.toml", at=now.isoformat(timespec="seconds"), **vars(story))
+        entry = VersionRecord(
+            number, policy.version, f"{number:04d}.toml", at=now.isoformat(timespec="seconds"), **vars(story)
+        )
         path = self.folder / entry.file
         with path.open("x", encoding="utf-8") as file:
             file.write(to_toml(policy))

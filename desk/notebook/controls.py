@@ -8,7 +8,7 @@ from math import floor, log10
 
 import ipywidgets as widgets
 
-from desk.desk import Desk, View
+from desk.desk import Desk, DeskView
 
 STEPS = 300  # at least, between a weight's bounds
 
@@ -37,7 +37,7 @@ def button(
 class Sliders:
     """The weights of the desk's present scope; every move is told to `moved`."""
 
-    def __init__(self, desk: Desk, moved: Callable[[View], None]) -> None:
+    def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved, self._quiet = desk, moved, False
         self.slider = {w.name: self._slider(w.name) for w in desk.weights}
         self._restore = {name: self._button("↺", "as in force", "restore", name) for name in self.slider}
@@ -45,7 +45,7 @@ class Sliders:
         rows = [self._row(name) for name in self.slider]
         self.box = widgets.VBox(rows, layout=widgets.Layout(min_width="590px"))
 
-    def show(self, view: View) -> None:
+    def show(self, view: DeskView) -> None:
         """Put the sliders where the view's weights are, without moving anything."""
         self._quiet = True
         for name, slider in self.slider.items():
@@ -95,7 +95,7 @@ class Sliders:
 class Guardrails:
     """The bounds of the draft's guardrails whose metrics are known; every move is told to `moved`."""
 
-    def __init__(self, desk: Desk, moved: Callable[[View], None]) -> None:
+    def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved = desk, moved
         self.bound: dict[str, widgets.FloatText] = {}
         self.box = widgets.VBox()

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from desk.exploration import Explored
+from desk.exploration import Exploration
 from value_model.tuning.scoring import Score
 
 POINTS, START = 0, 1  # traces
@@ -39,7 +39,7 @@ def front_figure(on_point: Callable[[int], None]) -> go.FigureWidget:
     return figure
 
 
-def draw(figure: go.FigureWidget, explored: Explored) -> None:
+def draw(figure: go.FigureWidget, explored: Exploration) -> None:
     """Put a front into the figure: both metrics' changes in % of the draft's, with paired 95 % intervals."""
     across, up = (explored.front.scores[name] for name in explored.front.metrics)
     texts = [_weights(explored.weights(point)) for point in range(len(up.relative))]

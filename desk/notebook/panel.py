@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import ipywidgets as widgets
 
 from desk import pages
-from desk.desk import Desk, View
+from desk.desk import Desk, DeskView
 from desk.markup import note, page
 from desk.notebook.controls import Guardrails, Sliders, button
 from desk.notebook.saving import Saving
@@ -42,7 +42,7 @@ class Panel:
     def sliders(self) -> dict[str, widgets.FloatSlider]:
         return self.weights.slider
 
-    def show(self, view: View) -> None:
+    def show(self, view: DeskView) -> None:
         """Everything that depends on the draft."""
         self.weights.show(view)
         self.guardrails.show()

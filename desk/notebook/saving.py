@@ -9,7 +9,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from desk import pages
-from desk.desk import Desk, Saved
+from desk.desk import Desk, SavedVersion
 from desk.markup import note, page
 from desk.notebook.controls import button
 
@@ -68,7 +68,7 @@ class Saving:
         number, owner, reason = int(self.number.value), self.owner.value, self.reason.value
         self._try(lambda: self._desk.rollback(number, owner, reason, now=self._clock()))
 
-    def _try(self, act: Callable[[], Saved]) -> None:
+    def _try(self, act: Callable[[], SavedVersion]) -> None:
         try:
             saved = act()
         except (ValueError, OSError) as error:

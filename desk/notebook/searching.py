@@ -7,8 +7,8 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from desk import pages
-from desk.desk import Desk, View
-from desk.exploration import WEIGHTINGS, Explored
+from desk.desk import Desk, DeskView
+from desk.exploration import WEIGHTINGS, Exploration
 from desk.markup import note, page
 from desk.notebook.controls import button
 from desk.notebook.front_figure import clear, draw, front_figure, mark
@@ -19,9 +19,9 @@ from desk.scope import Scope
 class Searching:
     """One front a scope, seen while its tab is open; `loaded` is called with the view when a point is in the draft."""
 
-    def __init__(self, desk: Desk, *, loaded: Callable[[View], None]) -> None:
+    def __init__(self, desk: Desk, *, loaded: Callable[[DeskView], None]) -> None:
         self._desk, self._loaded = desk, loaded
-        self._found: dict[Scope, Explored] = {}
+        self._found: dict[Scope, Exploration] = {}
         self.across, self.up = self._metric("across", other=True), self._metric("up (goal)", other=False)
         self.search = button("", "desk-search", self._search, width="230px")
         self.progress = widgets.IntProgress(max=WEIGHTINGS, layout=widgets.Layout(visibility="hidden"))

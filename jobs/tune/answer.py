@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from desk.guardrails import Guarded, lights
+from desk.guardrails import GuardrailResult, lights
 from jobs.tune.question import SEED, Question
 from value_model.formula import ValuePolicy
 from value_model.tuning import (
@@ -42,7 +42,7 @@ class Answer:
     question: Question
     tuned: Tuned
     proposed: ValuePolicy | None
-    guarded: tuple[Guarded, ...]
+    guarded: tuple[GuardrailResult, ...]
     prices: tuple[ShadowPrice, ...]
     sensitivities: tuple[Sensitivity, ...]
     influences: Mapping[str, tuple[Influence, ...]]

@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from desk.guardrails import Guarded, Light
+from desk.guardrails import GuardrailResult, GuardrailStatus
 from evaluation.estimate import Estimate
 from jobs.tune.answer import Answer
 from value_model.formula import ValuePolicy, Weight
@@ -46,14 +46,14 @@ def verdict(answer: Answer) -> tuple[str, ...]:
         f"Promised: {held}.",
         f"Expected of {goal.maximise}: {percent(gain)}, on {len(tuned.judged):,} requests that the search never saw.",
     ]
-    if broken := [str(row.constraint) for row in _unasked(answer) if row.light is Light.RED]:
+    if broken := [str(row.constraint) for row in _unasked(answer) if row.light is GuardrailStatus.RED]:
         lines.append(f"Expected to break, in the policy file but not asked for here: {'; '.join(broken)}.")
     if gain.low <= 0:
         lines.append(f"That {goal.maximise} grows is not proven: an experiment would tell.")
     return tuple(lines)
 
 
-def _unasked(answer: Answer) -> tuple[Guarded, ...]:
+def _unasked(answer: Answer) -> tuple[GuardrailResult, ...]:
     return tuple(row for row in answer.guarded if row.constraint not in answer.question.goal.constraints)
 
 

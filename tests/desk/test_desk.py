@@ -8,7 +8,7 @@ import pytest
 from desk_toy import CURVE, POLICY, SHOWN, toy
 
 from desk import EVERYWHERE, Desk, RefusedError, Scope
-from desk.guardrails import Light
+from desk.guardrails import GuardrailStatus
 from evaluation.estimate import Estimate
 from value_model.formula import load_policy
 from value_model.formula.value_policy import Override
@@ -32,7 +32,7 @@ def test_nothing_moved_changes_nothing(desk):
     view = desk.view()
     assert (view.moved.first, view.moved.places) == (0, 0)
     assert all(change.difference.low == change.difference.high == 0 for change in view.prediction.changes.values())
-    assert {row.light for row in view.guarded} == {Light.GREEN}
+    assert {row.light for row in view.guarded} == {GuardrailStatus.GREEN}
     assert all(slate.before == slate.after for slate in view.slates)
 
 
@@ -76,8 +76,8 @@ def test_more_weight_on_newcomers_shows_more_of_them_and_costs_clicks(desk):
     view = desk.move({"w_new": 5.0})
     assert view.prediction["newcomer_exposure"].difference.low > 0
     assert view.prediction["ctr"].difference.high < 0
-    assert light(view, "ctr") is Light.RED
-    assert light(view, "newcomer_exposure") is Light.GREEN
+    assert light(view, "ctr") is GuardrailStatus.RED
+    assert light(view, "newcomer_exposure") is GuardrailStatus.GREEN
     assert view.moved.first > 0.1
 
 
@@ -90,7 +90,7 @@ def test_a_log_that_was_not_randomised_promises_nothing(tmp_path):
     assert view.prediction.estimator is Estimator.DIRECT
     assert "not randomised" in view.prediction.problems[0]
     assert view.prediction.experiment.requests_per_arm > 0
-    assert Light.GREEN not in {row.light for row in view.guarded}
+    assert GuardrailStatus.GREEN not in {row.light for row in view.guarded}
 
 
 def test_a_surface_moves_alone(desk):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from desk.material import Material, Named
+from desk.material import ItemNames, Material
 from value_model.formula import parse_policy
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.tuning import Evidence
@@ -53,5 +53,7 @@ def toy(folder: Path, *, requests: int = 600, width: int = 8, seed: int = 0, cal
     )
     codes = np.arange(requests * width).reshape(shape)
     items = np.array([f"<b>item</b> {code}" for code in range(codes.size)])
-    named = Named(codes, codes % 7, items, np.array([f"m{i}" for i in range(7)]), np.array(["r"] * requests, object))
+    named = ItemNames(
+        codes, codes % 7, items, np.array([f"m{i}" for i in range(7)]), np.array(["r"] * requests, object)
+    )
     return Material("toy", POLICY, evidence, named, folder / "policies", calibration, requests_per_day=1e4)
