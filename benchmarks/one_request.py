@@ -29,7 +29,7 @@ from onnxruntime import InferenceSession
 from benchmarks.record import Measure, record
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
-from serving.candidate_generation import Finder, Found
+from serving.candidate_generation import CandidateGenerator, GeneratedCandidates
 from serving.engine import RankingEngine
 from serving.onnx_scorer import session
 from serving.request import Request
@@ -75,14 +75,14 @@ def measured(folder: Path, home: Path) -> list[Measure]:
     return table(seconds, candidates=len(noted.rows))
 
 
-class Noted(Finder):
+class Noted(CandidateGenerator):
     """A finder that remembers which candidates it found last."""
 
-    def __init__(self, finder: Finder) -> None:
+    def __init__(self, finder: CandidateGenerator) -> None:
         self.__dict__.update(finder.__dict__)
         self.rows = np.empty(0, np.int32)
 
-    def find(self, *args: Any, **settings: Any) -> Found:
+    def find(self, *args: Any, **settings: Any) -> GeneratedCandidates:
         found = super().find(*args, **settings)
         self.rows = found.rows
         return found

@@ -26,7 +26,7 @@ from retrieval.retriever import Quota
 from retrieval.two_tower import TwoTower
 from retrieval.two_tower_source import TwoTowerSource
 from retrieval.user_history import UserHistory
-from serving.export_bundle import Trained, export_bundle
+from serving.export_bundle import TrainedParts, export_bundle
 from serving.export_onnx import write_graph
 from value_model.formula import default_policy
 from value_model.rankers.calibration import Calibration, Calibrator
@@ -38,7 +38,7 @@ ITEMS = 100_000
 MARKET = SimulatorConfig(requests=6_000, users=4_000, items=ITEMS, merchants=2_000)
 
 
-def export_untrained(folder: Path, *, seed: int) -> Trained:
+def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
     """Write the bundle: every part of the size that it has when trained, weights random."""
     rng = np.random.default_rng(seed)
     dataset = simulate(MARKET, rng).dataset
@@ -63,7 +63,7 @@ def export_untrained(folder: Path, *, seed: int) -> Trained:
         source.update(events)
     points = np.linspace(-6, 2, 60)
     isotonic = Calibrator("isotonic", x=tuple(points), y=tuple(1 / (1 + np.exp(-points))))
-    trained = Trained(
+    trained = TrainedParts(
         dataset=dataset,
         store=store,
         known_until=until,

@@ -25,7 +25,7 @@ from retrieval.build import load_index
 from retrieval.sources import CountingSources, quotas, with_nearest
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
-from serving.export_bundle import Trained, export_bundle
+from serving.export_bundle import TrainedParts, export_bundle
 from serving.manifest import point_current
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.mmoe import MMoE
@@ -41,7 +41,7 @@ def export(run: RunFolder) -> None:
     index, _ = load_index(run.path / "retrieval" / "index")
     sources = with_nearest(index, CountingSources(dataset, segment=segment_of(dataset)).advance(until))
     known_until = EPOCH + timedelta(microseconds=until)
-    trained = Trained(
+    trained = TrainedParts(
         dataset=dataset,
         store=MemoryStore.of(dataset, spec=encoder.spec, until=known_until),
         known_until=known_until,

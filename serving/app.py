@@ -19,7 +19,7 @@ from serving import answers, payloads
 from serving.metrics import Metrics
 from serving.openapi import document
 from serving.request import UnknownName
-from serving.service import NotReady, Services
+from serving.service import NotReady, ServiceProvider
 from serving.slates import considered
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
@@ -35,7 +35,7 @@ class BadRequest(ValueError):
 
 
 def create_app(
-    services: Services,
+    services: ServiceProvider,
     *,
     metrics: Metrics | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -53,7 +53,7 @@ def create_app(
     return app
 
 
-def _add_rankings(app: Flask, services: Services, counts: Metrics, clock: Callable[[], datetime]) -> None:
+def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
     def answer(asked: payloads.RecommendRequest | payloads.RankRequest) -> Response:
         now = clock()
         _refuse_future("time", asked.time, now)
@@ -74,7 +74,7 @@ def _add_rankings(app: Flask, services: Services, counts: Metrics, clock: Callab
         return answer(_parse(payloads.RankRequest))
 
 
-def _add_feedback(app: Flask, services: Services, counts: Metrics, clock: Callable[[], datetime]) -> None:
+def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
     @app.post("/v1/feedback")
     def feedback() -> Response:
         batch, now, service = _parse(payloads.FeedbackRequest), clock(), services.current()
@@ -89,7 +89,7 @@ def _add_feedback(app: Flask, services: Services, counts: Metrics, clock: Callab
         return _json({"accepted": accepted, "duplicates": duplicates})
 
 
-def _add_operations(app: Flask, services: Services, counts: Metrics) -> None:
+def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> None:
     described = orjson.dumps(document(version=version("value-model")))
 
     @app.get("/healthz")

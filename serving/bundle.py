@@ -30,15 +30,15 @@ from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
 from retrieval.saved_sources import UnknownSource, load_retriever
-from serving.candidate_generation import Finder
+from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
 from serving.engine import Parts, RankingEngine
-from serving.item_table import Shelf
+from serving.item_table import ItemTable
 from serving.manifest import BundleError, Manifest, agree, open_manifest
 from serving.onnx_scorer import OnnxScorer
 from serving.query_tower import OnnxQueryTower
 from serving.scorer import Scorer
-from serving.slate_selection import Chooser
+from serving.slate_selection import SlateSelector
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import MerchantTable
@@ -97,7 +97,7 @@ def build_engine(
     Raises BundleError where the parts do not belong together.
     """
     catalogue = Catalogue.of(bundle.catalogue) if store is None else store.catalogue
-    shelf = Shelf.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
+    shelf = ItemTable.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
     scorer = scorer or _scorer(bundle)
     merchants = MerchantTable.from_table(bundle.catalogue.merchants)
     merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
@@ -117,7 +117,7 @@ def build_engine(
         finder=_finder(bundle, shelf, index),
         scorer=scorer,
         valuation=valuation,
-        chooser=Chooser(
+        chooser=SlateSelector(
             bundle.policy,
             bundle.config,
             shelf,
@@ -161,7 +161,7 @@ def _scorer(bundle: ModelBundle) -> OnnxScorer:
     return scorer
 
 
-def _index(bundle: ModelBundle, shelf: Shelf) -> BuiltIndex | None:
+def _index(bundle: ModelBundle, shelf: ItemTable) -> BuiltIndex | None:
     if not (bundle.folder / "index").exists():
         return None
     index, item_ids = load_index(bundle.folder / "index")
@@ -169,7 +169,7 @@ def _index(bundle: ModelBundle, shelf: Shelf) -> BuiltIndex | None:
     return index
 
 
-def _finder(bundle: ModelBundle, shelf: Shelf, index: BuiltIndex | None) -> Finder:
+def _finder(bundle: ModelBundle, shelf: ItemTable, index: BuiltIndex | None) -> CandidateGenerator:
     folder, tower = bundle.folder / "retriever", None
     if (folder / "query_tower.onnx").exists() and index is not None:
         tower = OnnxQueryTower(folder / "query_tower.onnx")
@@ -178,10 +178,10 @@ def _finder(bundle: ModelBundle, shelf: Shelf, index: BuiltIndex | None) -> Find
         retriever = load_retriever(folder, index=index, n_items=len(shelf))
     except UnknownSource as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
-    return Finder(retriever, shelf, tower=tower, index=None if index is None else index.index)
+    return CandidateGenerator(retriever, shelf, tower=tower, index=None if index is None else index.index)
 
 
-def _check_index(index: BuiltIndex, item_ids: list[str], shelf: Shelf) -> None:
+def _check_index(index: BuiltIndex, item_ids: list[str], shelf: ItemTable) -> None:
     agree(len(shelf), index.report.rows, what="rows of catalogue and index", fix=AGAIN)
     if not np.array_equal(np.array(item_ids, object), shelf.item_id):
         row = next(row for row, name in enumerate(shelf.item_id) if name != item_ids[row])

@@ -12,7 +12,7 @@ from features.spec import ModelInputs
 from retrieval.index import CandidateIndex
 from retrieval.retriever import Retriever
 from retrieval.source import Query
-from serving.item_table import Shelf
+from serving.item_table import ItemTable
 from serving.request import Request, UnknownName
 
 CALLER = "caller"
@@ -27,7 +27,7 @@ class QueryTower(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class GeneratedCandidates:
     """n candidates: catalogue rows int32, the number of the source among `sources`, and its score of each."""
 
     rows: np.ndarray
@@ -40,16 +40,16 @@ class Found:
         """str [n]."""
         return np.array(self.sources, object)[self.source]
 
-    def only(self, kept: np.ndarray) -> Found:
+    def only(self, kept: np.ndarray) -> GeneratedCandidates:
         """Those at the positions `kept`."""
-        return Found(self.rows[kept], self.source[kept], self.score[kept], self.sources)
+        return GeneratedCandidates(self.rows[kept], self.source[kept], self.score[kept], self.sources)
 
 
-class Finder:
+class CandidateGenerator:
     """Candidates from the retriever; `tower` None = no source asks for an embedding."""
 
     def __init__(
-        self, retriever: Retriever, shelf: Shelf, *, tower: QueryTower | None, index: CandidateIndex | None = None
+        self, retriever: Retriever, shelf: ItemTable, *, tower: QueryTower | None, index: CandidateIndex | None = None
     ) -> None:
         """`index` is the one that the retriever searches."""
         self._retriever, self._shelf, self._tower, self.index = retriever, shelf, tower, index
@@ -60,7 +60,7 @@ class Finder:
 
     def find(
         self, request: Request, *, history: np.ndarray, segment: str, embedding: np.ndarray | None, k: int
-    ) -> Found:
+    ) -> GeneratedCandidates:
         """At most k candidates in stock; on a store page its merchant's alone."""
         query = Query(
             user_id=request.user_id,
@@ -71,7 +71,7 @@ class Finder:
             exclude=self._excluded(request),
         )
         found = self._retriever.retrieve(query, k=k)
-        return Found(found.items, found.source, found.score, found.sources)
+        return GeneratedCandidates(found.items, found.source, found.score, found.sources)
 
     def _allowed(self, request: Request) -> np.ndarray | None:
         if request.page_merchant_id is None:
@@ -85,15 +85,15 @@ class Finder:
         return np.unique(self._shelf.rows({*request.exclude, *page}))
 
 
-def given(request: Request, shelf: Shelf) -> Found:
+def given(request: Request, shelf: ItemTable) -> GeneratedCandidates:
     """The caller's own candidates that the catalogue holds; raises UnknownName when it holds none."""
     rows = shelf.rows(request.candidates or ())
     if len(rows) == 0:
         raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
-    return Found(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
+    return GeneratedCandidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
 
 
-def check_names(request: Request, shelf: Shelf) -> None:
+def check_names(request: Request, shelf: ItemTable) -> None:
     """Raise UnknownName for a page of an item or merchant that the catalogue does not hold."""
     if request.page_item_id is not None and request.page_item_id not in shelf.row:
         raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")

@@ -23,16 +23,16 @@ from features.spec import Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.log import Log
 from marketplace.slate import Slate
-from serving.candidate_generation import Finder, Found, check_names, given, segment_of
+from serving.candidate_generation import CandidateGenerator, GeneratedCandidates, check_names, given, segment_of
 from serving.config import ServingConfig
 from serving.following import Follower
-from serving.item_table import Shelf
+from serving.item_table import ItemTable
 from serving.pacing import Pacing
 from serving.request import Request, seed_of
 from serving.scorer import Scorer
-from serving.service import State
-from serving.slate_selection import Chooser, Occasion
-from serving.slates import Judged, build_slate, numbers_of
+from serving.service import ServiceState
+from serving.slate_selection import SlateContext, SlateSelector
+from serving.slates import ScoredCandidates, build_slate, numbers_of
 from serving.stages import Stages
 from serving.valuation import Valuation
 from value_model.rankers.ranker import composed
@@ -55,15 +55,15 @@ class Parts:
     known_until: datetime
     config: ServingConfig
     encoder: Encoder
-    shelf: Shelf
-    finder: Finder
+    shelf: ItemTable
+    finder: CandidateGenerator
     scorer: Scorer
     valuation: Valuation
-    chooser: Chooser
+    chooser: SlateSelector
 
 
 class RankingEngine:
-    """Answers requests with logged slates; follows `serving.service.Service`, and is its own `Services`.
+    """Answers requests with logged slates; follows `serving.service.RankingService`, and is its own `Services`.
 
     `clock` measures the stages, in seconds.
     """
@@ -84,8 +84,8 @@ class RankingEngine:
         return self
 
     @property
-    def state(self) -> State:
-        return State(self.parts.bundle, self.parts.versions)
+    def state(self) -> ServiceState:
+        return ServiceState(self.parts.bundle, self.parts.versions)
 
     @property
     def currency(self) -> str:
@@ -132,7 +132,7 @@ class RankingEngine:
         self._follower.follow(at_once=True)
         return receipt.accepted, receipt.duplicates
 
-    def _candidates(self, request: Request, asked: ModelInputs, segment: str, stages: Stages) -> Found:
+    def _candidates(self, request: Request, asked: ModelInputs, segment: str, stages: Stages) -> GeneratedCandidates:
         """The caller's candidates, or the retriever's."""
         if request.candidates is not None:
             return given(request, self.parts.shelf)
@@ -157,7 +157,13 @@ class RankingEngine:
         return np.append(history[history != page], np.int32(page))
 
     def _slate(
-        self, request: Request, found: Found, known: FeatureSnapshot, inputs: ModelInputs, segment: str, stages: Stages
+        self,
+        request: Request,
+        found: GeneratedCandidates,
+        known: FeatureSnapshot,
+        inputs: ModelInputs,
+        segment: str,
+        stages: Stages,
     ) -> Slate:
         parts, rows, seed = self.parts, found.rows, seed_of(request)
         heads = composed(parts.scorer.score(inputs, items=rows))
@@ -168,9 +174,9 @@ class RankingEngine:
         features = inputs.numbers(parts.encoder.spec, parts.valuation.features) if parts.valuation.features else {}
         columns = {**features, **quantities, **heads, "price": known.state.price, "retrieval_score": found.score}
         valued = parts.valuation.value(columns, surface=request.surface, segment=segment, seed=seed)
-        judged = Judged(found, numbers_of(inputs), heads, quantities, valued)
+        judged = ScoredCandidates(found, numbers_of(inputs), heads, quantities, valued)
         stages.mark("value")
-        occasion = Occasion(request.k, request.time, request.page_merchant_id is not None)
+        occasion = SlateContext(request.k, request.time, request.page_merchant_id is not None)
         judged = judged.only(parts.chooser.shortlist(valued, rows, occasion=occasion))
         chosen = parts.chooser.choose(judged.valued, judged.found.rows, occasion=occasion, seed=seed)
         stages.mark("choose")
@@ -187,7 +193,7 @@ class RankingEngine:
         )
 
 
-def with_items(asked: ModelInputs, known: FeatureSnapshot, shelf: Shelf, rows: np.ndarray) -> ModelInputs:
+def with_items(asked: ModelInputs, known: FeatureSnapshot, shelf: ItemTable, rows: np.ndarray) -> ModelInputs:
     """The model inputs of one request, whose user group is encoded already, and its candidates."""
     return replace(
         asked,

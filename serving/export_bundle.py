@@ -38,7 +38,7 @@ from value_model.rankers.mmoe import MMoE
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedParts:
     """Everything that was learned, ready to be served.
 
     `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`.
@@ -61,7 +61,7 @@ class Trained:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-def export_bundle(trained: Trained, folder: Path) -> Manifest:
+def export_bundle(trained: TrainedParts, folder: Path) -> Manifest:
     """Write the bundle of `trained` as the new folder `folder`.
 
     Raises ExportRefused where SavedModel, ONNX graphs and network differ by more than 1e-5, and BundleError where
@@ -76,7 +76,7 @@ def export_bundle(trained: Trained, folder: Path) -> Manifest:
     return manifest
 
 
-def _write_data(trained: Trained, draft: Path) -> None:
+def _write_data(trained: TrainedParts, draft: Path) -> None:
     tables = {"items": ITEMS, "merchants": MERCHANTS, "users": USERS}
     (draft / "catalogue").mkdir()
     for name, schema in tables.items():
@@ -93,7 +93,7 @@ def _write_data(trained: Trained, draft: Path) -> None:
         (draft / name).write_text(text, encoding="utf-8")
 
 
-def _write_retrieval(trained: Trained, draft: Path) -> None:
+def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
     save_retriever(trained.sources, trained.quotas, blend=trained.blend, folder=draft / "retriever")
     if trained.index is not None:
         save_index(trained.index, draft / "index", item_ids=trained.dataset.items["item_id"].to_pylist())
@@ -102,7 +102,7 @@ def _write_retrieval(trained: Trained, draft: Path) -> None:
         write_graph(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
 
 
-def _write_ranker(trained: Trained, draft: Path) -> None:
+def _write_ranker(trained: TrainedParts, draft: Path) -> None:
     """Network, ONNX graphs and SavedModel; the last two are compared with the first."""
     ranker, folder = trained.ranker, draft / "ranker"
     graphs = Graphs(ranker, trained.calibration)
@@ -116,7 +116,7 @@ def _write_ranker(trained: Trained, draft: Path) -> None:
     refuse_difference(saved, served, twins="SavedModel and ONNX graphs")
 
 
-def _versions(trained: Trained, draft: Path) -> dict[str, str]:
+def _versions(trained: TrainedParts, draft: Path) -> dict[str, str]:
     return {
         "retriever": content_hash(draft / "retriever"),
         "index": content_hash(draft / "index"),
@@ -127,7 +127,7 @@ def _versions(trained: Trained, draft: Path) -> dict[str, str]:
     }
 
 
-def _facts(trained: Trained) -> dict[str, str | int | float]:
+def _facts(trained: TrainedParts) -> dict[str, str | int | float]:
     return {
         "data": trained.dataset.name,
         "currency": trained.dataset.currency,

@@ -15,7 +15,7 @@ from features.snapshot import catalogue_columns, item_numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
+class ItemTable:
     """`row` of each item id; text columns are object arrays [n]; `logged` = the item categories as the log has them."""
 
     row: Mapping[str, int]
@@ -31,7 +31,7 @@ class Shelf:
     logged: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, catalogue: Catalogue, in_stock: pa.ChunkedArray, *, encoder: Encoder) -> Shelf:
+    def of(cls, catalogue: Catalogue, in_stock: pa.ChunkedArray, *, encoder: Encoder) -> ItemTable:
         """From the catalogue and its ITEMS column `in_stock`."""
         columns = catalogue_columns(catalogue, encoder.spec)
         item_id = _texts(catalogue.item_id)

@@ -11,7 +11,7 @@ from features.served import served
 from marketplace.slate import Slate, slates_to_table
 from serving.engine import Parts
 from serving.scorer import Scorer
-from serving.slate_selection import Occasion
+from serving.slate_selection import SlateContext
 from serving.slates import PLACES, SEED, SEGMENT, places
 from value_model.rankers.ranker import composed
 
@@ -43,7 +43,7 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     seed, segment = int(logged.context[SEED] or 0), logged.context.get(SEGMENT)
     columns = parts.valuation.columns(again)
     valued = parts.valuation.value(columns, surface=logged.surface, segment=segment, seed=seed)
-    occasion = Occasion(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
+    occasion = SlateContext(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
     chosen = parts.chooser.choose(valued, rows, occasion=occasion, seed=seed)
     position, propensity = places(chosen, len(logged))
     again = replace(

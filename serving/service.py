@@ -25,7 +25,7 @@ class NotReady(RuntimeError):
 
 
 @dataclass(frozen=True)
-class State:
+class ServiceState:
     """Which bundle serves (None = none), its versions, and why a newer one was refused."""
 
     bundle: str | None = None
@@ -33,7 +33,7 @@ class State:
     problem: str | None = None
 
 
-class Service(Protocol):
+class RankingService(Protocol):
     """Ranks, explains and records."""
 
     def rank(self, request: Request) -> Slate: ...
@@ -59,18 +59,18 @@ class Service(Protocol):
     def currency(self) -> str: ...
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> ServiceState: ...
 
 
-class Services(Protocol):
+class ServiceProvider(Protocol):
     """Gives each request the one service that answers it from beginning to end."""
 
-    def current(self) -> Service:
+    def current(self) -> RankingService:
         """Raises NotReady."""
         ...
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> ServiceState: ...
 
 
 Run = Callable[[Callable[[], None]], None]
@@ -93,29 +93,29 @@ class LiveService:
         self,
         pointer: Path,
         *,
-        build: Callable[[Path], Service],
+        build: Callable[[Path], RankingService],
         every: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         run: Run = in_background,
     ) -> None:
         self._pointer, self._build, self._every, self._clock, self._run = pointer, build, every, clock, run
-        self._serving: tuple[Service, State] | None = None
+        self._serving: tuple[RankingService, ServiceState] | None = None
         self._seen: Path | None = None
         self._problem: str | None = None
         self._looked = -float("inf")
 
-    def current(self) -> Service:
+    def current(self) -> RankingService:
         self._follow()
         if self._serving is None:
             raise NotReady(self._problem or "no bundle is loaded yet")
         return self._serving[0]
 
     @property
-    def state(self) -> State:
+    def state(self) -> ServiceState:
         """The serving bundle's state; looking here follows the pointer too."""
         self._follow()
         if self._serving is None:
-            return State(problem=self._problem)
+            return ServiceState(problem=self._problem)
         return replace(self._serving[1], problem=self._problem)
 
     def _follow(self) -> None:

@@ -13,9 +13,9 @@ from datetime import datetime
 import numpy as np
 
 from serving.config import ServingConfig
-from serving.item_table import Shelf
+from serving.item_table import ItemTable
 from serving.manifest import BundleError
-from serving.valuation import Valued
+from serving.valuation import Values
 from value_model.formula import ValuePolicy
 from value_model.formula.slate_section import SlateSection
 from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
@@ -25,7 +25,7 @@ DAY = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
-class Occasion:
+class SlateContext:
     """What a choice depends on beside the candidates: `k` places; `time` aware; `page_merchant` = a store's own page.
 
     On a store page everything is of one merchant, so that the merchant cap does not apply.
@@ -36,7 +36,7 @@ class Occasion:
     page_merchant: bool = False
 
 
-class Chooser:
+class SlateSelector:
     """The slate policy of one bundle; `joined` float64 [n_items]: when the item's merchant joined, seconds since 1970.
 
     `embeddings` float32 [n_items, d], unit length, or None where the bundle has no index. Raises BundleError where
@@ -47,7 +47,7 @@ class Chooser:
         self,
         policy: ValuePolicy,
         config: ServingConfig,
-        shelf: Shelf,
+        shelf: ItemTable,
         *,
         joined: np.ndarray,
         embeddings: np.ndarray | None = None,
@@ -66,11 +66,11 @@ class Chooser:
                 "Compare merchants or categories, or build an index."
             )
 
-    def policy(self, occasion: Occasion) -> SlatePolicy:
+    def policy(self, occasion: SlateContext) -> SlatePolicy:
         """What fills the slate of `occasion`."""
         return self._on_store_page if occasion.page_merchant else self._policy
 
-    def shortlist(self, valued: Valued, rows: np.ndarray, *, occasion: Occasion) -> np.ndarray:
+    def shortlist(self, valued: Values, rows: np.ndarray, *, occasion: SlateContext) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
         The best by value and shadow price, or every candidate where the formula compares items or the best alone
@@ -83,7 +83,7 @@ class Chooser:
                 return kept
         return np.arange(len(rows))
 
-    def choose(self, valued: Valued, rows: np.ndarray, *, occasion: Occasion, seed: int) -> Chosen:
+    def choose(self, valued: Values, rows: np.ndarray, *, occasion: SlateContext, seed: int) -> Chosen:
         """The policy's choice among the shortlist (catalogue rows), with the random numbers of `seed`."""
         rng, traits = np.random.default_rng(seed), self.traits(rows, time=occasion.time)
         policy, k = self.policy(occasion), occasion.k
@@ -106,7 +106,7 @@ class Chooser:
         age = time.timestamp() - self._joined[rows]
         return (age >= 0) & (age < self._config.newcomer_days * DAY)
 
-    def _enough(self, rows: np.ndarray, occasion: Occasion) -> bool:
+    def _enough(self, rows: np.ndarray, occasion: SlateContext) -> bool:
         """Whether the rules leave k items and the quota of newcomers among `rows`."""
         left = rows
         caps = (None if occasion.page_merchant else self._section.merchant_cap, self._section.category_cap)

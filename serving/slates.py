@@ -10,10 +10,10 @@ import numpy as np
 from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.slate import Slate
-from serving.candidate_generation import Found
-from serving.item_table import Shelf
+from serving.candidate_generation import GeneratedCandidates
+from serving.item_table import ItemTable
 from serving.request import Request, seed_of
-from serving.valuation import Valued, logged_quantities
+from serving.valuation import Values, logged_quantities
 from value_model.slate_policies.slate_policy import Chosen
 
 # Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for,
@@ -22,20 +22,20 @@ SEED, PLACES, CONSIDERED, SEGMENT = "seed", "k", "considered", "segment"
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class ScoredCandidates:
     """n candidates of one request with all that they were judged by."""
 
-    found: Found
+    found: GeneratedCandidates
     numbers: Mapping[Group, np.ndarray]  # float32 [1 or n, numbers of the group]
     heads: Mapping[str, np.ndarray]
     quantities: Mapping[str, np.ndarray]
-    valued: Valued
+    valued: Values
 
-    def only(self, kept: np.ndarray) -> Judged:
+    def only(self, kept: np.ndarray) -> ScoredCandidates:
         """Those at the positions `kept` (increasing)."""
         if len(kept) == len(self.found.rows):
             return self
-        return Judged(
+        return ScoredCandidates(
             self.found.only(kept),
             {group: rows if group is Group.USER else rows[kept] for group, rows in self.numbers.items()},
             {name: values[kept] for name, values in self.heads.items()},
@@ -46,13 +46,13 @@ class Judged:
 
 def build_slate(
     request: Request,
-    judged: Judged,
+    judged: ScoredCandidates,
     known: FeatureSnapshot,
     chosen: Chosen,
     *,
     considered: int,
     segment: str,
-    shelf: Shelf,
+    shelf: ItemTable,
     versions: Mapping[str, str],
     currency: str,
 ) -> Slate:
@@ -116,7 +116,7 @@ def numeric_features(numbers: Mapping[Group, np.ndarray], spec: FeatureSpec) -> 
     return columns
 
 
-def categorical_features(known: FeatureSnapshot, shelf: Shelf, rows: np.ndarray) -> dict[str, np.ndarray]:
+def categorical_features(known: FeatureSnapshot, shelf: ItemTable, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Text by name: length 1 or a history's own (user), or n."""
     history = known.history[0][known.history[0] >= 0]
     columns = {}

@@ -31,7 +31,7 @@ SHADOWED = "formula."  # before a logged quantity that a feature of other conten
 
 
 @dataclass(frozen=True, eq=False)
-class Valued:
+class Values:
     """Values float64 [n], merchant values float64 [n], and the weights as applied.
 
     `ranked` is what a choice goes by: the values and their merchants' shadow prices, float64 [n], or [D, n] under
@@ -44,11 +44,11 @@ class Valued:
     ranked: np.ndarray
     draw: int = 0
 
-    def only(self, kept: np.ndarray) -> Valued:
+    def only(self, kept: np.ndarray) -> Values:
         """Those at the positions `kept`."""
         value = self.value[kept]
         ranked = value if self.ranked is self.value else self.ranked[..., kept]
-        return Valued(value, self.merchant_value[kept], self.weights, ranked, self.draw)
+        return Values(value, self.merchant_value[kept], self.weights, ranked, self.draw)
 
 
 class Valuation:
@@ -92,7 +92,7 @@ class Valuation:
         known = self._merchants.quantities(self._merchant[rows], time=time) | {"margin": self._margin[rows]}
         return {name: known[name].astype(np.float32) for name in self.quantities}
 
-    def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None, seed: int) -> Valued:
+    def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None, seed: int) -> Values:
         """Under the weights of the surface and segment, or the draw of `seed` around them.
 
         A policy without an expression `merchant_value` says nothing of it: 0.
@@ -103,18 +103,18 @@ class Valuation:
         named = evaluate_all(self.policy, columns, weights=weights)
         value, price = named[self.policy.result], columns.get(SHADOW_PRICE)
         ranked = value if price is None else value + price
-        return Valued(value, named.get("merchant_value", np.zeros_like(value)), weights, ranked)
+        return Values(value, named.get("merchant_value", np.zeros_like(value)), weights, ranked)
 
     def _drawn(
         self, columns: Mapping[str, np.ndarray], perturbed: PerturbedWeights, weights: Mapping[str, float], seed: int
-    ) -> Valued:
+    ) -> Values:
         named = evaluate_all(self.policy, columns, weights=perturbed.grid(weights))
         draw = perturbed.draw(np.random.default_rng(seed))
         shape = (perturbed.draws, len(columns["price"]))
         values = np.broadcast_to(named[self.policy.result], shape)
         merchant_value = np.broadcast_to(named.get("merchant_value", 0.0), shape)[draw].copy()
         ranked = values + columns.get(SHADOW_PRICE, 0.0)
-        return Valued(values[draw].copy(), merchant_value, perturbed.weights(weights, draw), ranked, draw)
+        return Values(values[draw].copy(), merchant_value, perturbed.weights(weights, draw), ranked, draw)
 
     def columns(self, slate: Slate) -> dict[str, np.ndarray]:
         """What the formula read, and the shadow prices, from a slate as it was logged."""

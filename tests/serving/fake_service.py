@@ -10,7 +10,7 @@ import pyarrow as pa
 from marketplace.log import DuplicateRequest
 from marketplace.slate import Slate
 from serving.request import Request, UnknownName
-from serving.service import State
+from serving.service import ServiceState
 
 CATALOGUE = tuple(f"item {number}" for number in range(30))
 
@@ -30,8 +30,8 @@ class FakeService:
         return self
 
     @property
-    def state(self) -> State:
-        return State(self.bundle, {"ranker": "r1"})
+    def state(self) -> ServiceState:
+        return ServiceState(self.bundle, {"ranker": "r1"})
 
     def rank(self, request: Request) -> Slate:
         if request.request_id in self.slates:

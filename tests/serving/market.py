@@ -24,7 +24,7 @@ from retrieval.two_tower import TwoTower
 from retrieval.two_tower_source import TwoTowerSource
 from retrieval.user_history import UserHistory
 from serving.config import ServingConfig
-from serving.export_bundle import Trained
+from serving.export_bundle import TrainedParts
 from value_model.formula import default_policy
 from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig
@@ -35,7 +35,7 @@ TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,))
 
 
 @cache
-def trained_market() -> Trained:
+def trained_market() -> TrainedParts:
     rng = np.random.default_rng(3)
     small = replace(SimulatorConfig.small(), requests=400, users=150, items=400, merchants=40)
     dataset = simulate(small, rng).dataset
@@ -54,7 +54,7 @@ def trained_market() -> Trained:
     queries = towers.embed_queries(inputs.user_codes[:50], inputs.user_lists[:50], inputs.user_numbers[:50])
     index = build_index("exact", towers.embed_items(items), queries=queries)
     sources = (TwoTowerSource(index), *_learned(dataset, until))
-    return Trained(
+    return TrainedParts(
         dataset=dataset,
         store=store,
         known_until=until,

@@ -9,7 +9,7 @@ from marketplace.memory_log import MemoryLog
 from serving.answers import slate_answer
 from serving.bundle import build_engine
 from serving.replay import replay
-from serving.slate_selection import Occasion, earliest
+from serving.slate_selection import SlateContext, earliest
 from serving.slates import considered
 from value_model.formula import parse_policy, to_toml
 from value_model.formula.slate_section import (
@@ -36,7 +36,7 @@ def test_a_policys_caps_diversity_and_draws_are_served_with_the_propensities_the
     for number in range(8):
         slate = engine.rank(ask(market, request_id=f"{number}"))
         order = shown(slate)
-        occasion = Occasion(10, slate.time)
+        occasion = SlateContext(10, slate.time)
         traits = engine.parts.chooser.traits(engine.parts.shelf.rows(slate.item_id), time=slate.time)
         policy = engine.parts.chooser.policy(occasion)
         expected = policy.propensity(slate.value, order, k=10, traits=traits)
