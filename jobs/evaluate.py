@@ -14,7 +14,7 @@ from evaluation.report import build_report, write_report
 from features.spec import Group, Kind
 from jobs.data import kept
 from jobs.defaults import policy_of
-from jobs.prepare import Prepared, prepare
+from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from jobs.tables import print_comparison
 from jobs.train_ranker import held_out
@@ -65,14 +65,14 @@ def settled(labels: pa.Table) -> pa.Table:
     return labels
 
 
-def popularity(prepared: Prepared, test: np.ndarray) -> dict[str, np.ndarray]:
+def popularity(prepared: TrainingRows, test: np.ndarray) -> dict[str, np.ndarray]:
     """The baseline that knows nobody: items by their decayed touches before the request."""
     names = [feature.name for feature in prepared.encoder.spec.select(Group.CROSS, Kind.NUMBER)]
     touches = prepared.part(test).inputs.cross_numbers[:, names.index("popularity")]
     return {"value": touches.astype(np.float64)}
 
 
-def facts(run: RunFolder, prepared: Prepared) -> dict[str, str]:
+def facts(run: RunFolder, prepared: TrainingRows) -> dict[str, str]:
     """What the report says of itself."""
     period = prepared.period
     counts = {"training": period.train, "validation": period.validation, "test": period.test}

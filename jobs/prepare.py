@@ -28,7 +28,7 @@ CANDIDATES = "trip_candidates.parquet"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingRows:
     """R requests over N rows, and the period that each request belongs to."""
 
     slates: pa.Table
@@ -56,7 +56,7 @@ class Prepared:
         return np.append(0, np.cumsum(np.diff(self.offsets)[requests]))
 
 
-def prepare(run: RunFolder) -> Prepared:
+def prepare(run: RunFolder) -> TrainingRows:
     """The rows of a run whose retrieval is trained: recorded lists, or candidates as of each trip where there are none.
 
     A recorded data set is closed: what its feedback does not hold did not happen, so every row counts as settled.
@@ -77,10 +77,10 @@ def _periods(slates: pa.Table, run: RunFolder) -> Periods:
     return periods(slates, test_share=run.config.test_share, validation_share=run.config.validation_share)
 
 
-def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> Prepared:
+def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> TrainingRows:
     frame = features_of(dataset, joined.slates, encoder.spec)
     data = _ranking_data(joined, frame, encoder, click=dataset.has_impressions)
-    return Prepared(joined.slates, joined.labels, frame, encoder, data, period)
+    return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period)
 
 
 def _candidates(

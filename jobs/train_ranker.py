@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jobs.prepare import Prepared, prepare
+from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
@@ -40,7 +40,7 @@ def train_ranker(run: RunFolder) -> None:
     keep(run, "lightgbm", trees_calibration(trees.predict(test.inputs)))
 
 
-def _fit_mmoe(run: RunFolder, prepared: Prepared, train: RankingData, held_out: RankingData) -> MMoE:
+def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData) -> MMoE:
     rng = np.random.default_rng(run.config.seed)
     clicks = train.labels.click is not None
     encoder = prepared.encoder
@@ -52,7 +52,7 @@ def _fit_mmoe(run: RunFolder, prepared: Prepared, train: RankingData, held_out: 
     return mmoe
 
 
-def fit_trees(train: RankingData, held_out: RankingData, prepared: Prepared) -> tuple[Trees, Calibration]:
+def fit_trees(train: RankingData, held_out: RankingData, prepared: TrainingRows) -> tuple[Trees, Calibration]:
     """The twin on the same rows and features, calibrated on the same period."""
     trees = Trees.fit(train, spec=prepared.encoder.spec, config=TreesConfig())
     return trees, fit_calibration(trees.predict(held_out.inputs), held_out.labels, held_out.weight)

@@ -41,7 +41,7 @@ RECALL_AT = (20, 100, 500)
 
 
 @dataclass(frozen=True)
-class Asked:
+class RetrievalSample:
     """Requests (rows of Wishes) that ordered something, and their query embeddings float32 [q, d]."""
 
     wishes: LabelledRequests
@@ -105,11 +105,11 @@ def _orders(asked: LabelledRequests, requests: np.ndarray) -> np.ndarray:
     return np.flatnonzero(ordered & requests)
 
 
-def _some(asked: LabelledRequests, queries: np.ndarray, requests: np.ndarray, most: int) -> Asked:
+def _some(asked: LabelledRequests, queries: np.ndarray, requests: np.ndarray, most: int) -> RetrievalSample:
     """Evenly spread over time, at most `most`."""
     ordered = _orders(asked, requests)
     chosen = ordered[np.linspace(0, len(ordered) - 1, min(most, len(ordered))).astype(int)]
-    return Asked(asked, chosen, queries[chosen])
+    return RetrievalSample(asked, chosen, queries[chosen])
 
 
 def _fit_blend(
@@ -122,7 +122,7 @@ def _fit_blend(
     return fit_blend(pools, sample.wanted())
 
 
-def held_out_recall(merged: Retriever, asked: Asked, *, seed: int = 0) -> dict[str, Estimate]:
+def held_out_recall(merged: Retriever, asked: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
     """recall@k = hits / min(k, number wanted), mean over requests that ordered something."""
     hits = np.zeros((len(asked.requests), len(RECALL_AT)))
     for place, (query, wanted) in enumerate(zip(asked.queries(), asked.wanted(), strict=True)):
