@@ -39,7 +39,7 @@ def statistics(rng: np.random.Generator) -> list[Measure]:
     found: dict[str, np.ndarray] = {}
 
     def timeline() -> None:
-        found["ours"] = Timeline(group, time_of).known(asked, now).count
+        found["ours"] = Timeline(group, time_of).before(asked, now).count
 
     def pandas() -> None:
         events = pd.DataFrame({"group": group, "time": time_of})
@@ -71,9 +71,9 @@ def market(rng: np.random.Generator) -> list[Measure]:
     items = encoder.encode_items(catalogue_columns(store.catalogue, spec))
     slates = table_to_slates(data.slates.slice(len(data.slates) - REQUESTS))
     rows = [rng.integers(0, len(store.catalogue), CANDIDATES).astype(np.int32) for _ in slates]
-    store.known(slates[0], rows[0]).inputs(encoder, items)  # warm
+    store.lookup(slates[0], rows[0]).inputs(encoder, items)  # warm
     took = [
-        1e3 * seconds(lambda s=slate, r=own: store.known(s, r).inputs(encoder, items))
+        1e3 * seconds(lambda s=slate, r=own: store.lookup(s, r).inputs(encoder, items))
         for slate, own in zip(slates, rows, strict=True)
     ]
     one = data.slates.slice(len(data.slates) - 1)

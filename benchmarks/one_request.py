@@ -90,7 +90,7 @@ class Noted(CandidateGenerator):
 
 def bare(engine: RankingEngine, whole: InferenceSession, request: Request, rows: np.ndarray) -> dict[str, float]:
     """Seconds of the model call and the index search alone, for the same request and candidates."""
-    inputs = engine.store.known(request, rows).inputs(engine.parts.encoder, engine.parts.shelf.encoded)
+    inputs = engine.store.lookup(request, rows).inputs(engine.parts.encoder, engine.parts.shelf.encoded)
     feed = {given.name: getattr(inputs, given.name) for given in whole.get_inputs()}
     query = engine.parts.finder.embed(inputs)[None]
     calls = {

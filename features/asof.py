@@ -39,7 +39,7 @@ class Timeline:
         self._keys = group_rank * (len(self._times) + 1) + time_rank[by_group]
         self._starts = np.append(np.flatnonzero(np.diff(group_rank, prepend=-1)), len(group))
 
-    def known(self, group: np.ndarray, time: np.ndarray) -> EventRange:
+    def before(self, group: np.ndarray, time: np.ndarray) -> EventRange:
         """The events of `group` strictly before `time`."""
         if len(self._keys) == 0:
             return EventRange(np.zeros(len(group), np.int64), np.zeros(len(group), np.int64))

@@ -75,7 +75,7 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Fe
 def _user(asked: _PastRequests, touches: Touches) -> tuple[np.ndarray, Arrays]:
     """The users' histories [R, HISTORY], and their counts by kind of touch."""
     line = Timeline(touches.user, touches.time)
-    known = line.known(asked.user, asked.time)
+    known = line.before(asked.user, asked.time)
     counts = {f"user_{kind}s": line.sums(known, touches.kind == k) for k, kind in enumerate(TOUCHES)}
     identified = touches.only(touches.item >= 0)
     size = int(identified.item.max(initial=0)) + 1
@@ -83,7 +83,7 @@ def _user(asked: _PastRequests, touches: Touches) -> tuple[np.ndarray, Arrays]:
     items = Timeline(identified.user, identified.time)
     history = last_distinct(
         items,
-        items.known(asked.user, asked.time),
+        items.before(asked.user, asked.time),
         asked.time,
         item=identified.item,
         following=following,
@@ -106,7 +106,7 @@ def _rates(asked: _PastRequests, dataset: Dataset, catalogue: Catalogue, touches
         "orders": (answers.item[answers.kind == 2], answers.time[answers.kind == 2]),
     }
     for name, (item, time) in events.items():
-        known = Timeline(item, time).known(asked.item, row_time)
+        known = Timeline(item, time).before(asked.item, row_time)
         result[name] = np.where(asked.item >= 0, known.count, 0).astype(np.float64)
         result[f"all_{name}"] = np.searchsorted(np.sort(time), asked.time).astype(np.float64)
     return result
@@ -115,7 +115,7 @@ def _rates(asked: _PastRequests, dataset: Dataset, catalogue: Catalogue, touches
 def _popularity(asked: _PastRequests, touches: Touches) -> Arrays:
     line = Timeline(touches.item, touches.time)
     row_time = asked.time[asked.request]
-    known = line.known(asked.item, row_time)
+    known = line.before(asked.item, row_time)
     popularity = line.decayed(known, WEIGHTS[touches.kind], row_time, half_life=HALF_LIFE)
     return {"popularity": np.where(asked.item >= 0, popularity, 0.0)}
 
@@ -125,14 +125,14 @@ def _pairs(asked: _PastRequests, touches: Touches, catalogue: Catalogue) -> Arra
     identified = touches.only(touches.item >= 0)
     user, row_time = asked.user[asked.request], asked.time[asked.request]
     line = Timeline(pair(identified.user, identified.item, size=len(catalogue)), identified.time)
-    known = line.known(pair(user, asked.item, size=len(catalogue)), row_time)
+    known = line.before(pair(user, asked.item, size=len(catalogue)), row_time)
     result: Arrays = {f"pair_{kind}s": line.sums(known, identified.kind == k) for k, kind in enumerate(TOUCHES)}
     result["pair_last"] = line.last(known)
     for name, code in (("category", catalogue.category), ("merchant", catalogue.merchant)):
         size = int(code.max(initial=0)) + 1
         group = Timeline(pair(identified.user, code[identified.item], size=size), identified.time)
         of_row = np.where(asked.item >= 0, code[asked.item], -1)
-        result[f"{name}_touches"] = group.known(pair(user, of_row, size=size), row_time).count.astype(np.float64)
+        result[f"{name}_touches"] = group.before(pair(user, of_row, size=size), row_time).count.astype(np.float64)
     return result
 
 

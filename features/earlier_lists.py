@@ -41,7 +41,7 @@ def past_positions(asked: Lists, past: Lists) -> dict[str, np.ndarray]:
     """float64 [N] each: mean of 1 / position, latest position and hours since, log of price over its past mean."""
     line = Timeline(past.item, past.time[past.of_row])
     now = asked.time[asked.of_row]
-    known = line.known(asked.item, now)
+    known = line.before(asked.item, now)
     listed = (known.count > 0) & (asked.item >= 0)
     count = np.maximum(known.count, 1)
     latest = np.maximum(known.stop - 1, 0)
@@ -59,7 +59,7 @@ def latest_position(asked: Lists, past: Lists, *, asked_key: np.ndarray, past_ke
     size = int(max(asked.item.max(initial=0), past.item.max(initial=0))) + 1
     line = Timeline(pair(past_key[past.of_row], past.item, size=size), past.time[past.of_row])
     wanted = pair(asked_key[asked.of_row], asked.item, size=size)
-    known = line.known(wanted, asked.time[asked.of_row])
+    known = line.before(wanted, asked.time[asked.of_row])
     listed = (known.count > 0) & (wanted >= 0)
     return np.where(listed, _at(past.position[line.order], np.maximum(known.stop - 1, 0)), np.nan)
 

@@ -1,7 +1,7 @@
 """Every derived number, from the counts that were known: one set of formulas for training and for serving.
 
-`features.backfill` fills a `FeatureState` for many requests at once from a data set, `features.store` for one request from
-its online counters; both read the numbers here, so that the two cannot differ.
+`features.backfill` fills a `FeatureState` for many requests at once from a data set, `features.store` for one request
+from its online counters; both read the numbers here, so that the two cannot differ.
 
 Conventions: R requests, N rows; counts are float64; times int64 UTC microseconds, NEVER = has not happened; NaN = not
 known. Days are 86,400 s.

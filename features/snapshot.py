@@ -85,7 +85,7 @@ class FeatureSnapshot:
             request=self.state.request.astype(np.int32),
         )
 
-    def asked(self, encoder: Encoder, items: EncodedItems) -> ModelInputs:
+    def user_inputs(self, encoder: Encoder, items: EncodedItems) -> ModelInputs:
         """The user group alone, encoded: what a query tower reads before there are candidates."""
         codes, lists = self._user_codes(encoder, items)
         return ModelInputs(
@@ -99,7 +99,7 @@ class FeatureSnapshot:
             request=np.zeros(0, np.int32),
         )
 
-    def own(self, name: str) -> str | list[str] | None:
+    def user_value(self, name: str) -> str | list[str] | None:
         """The first request's own category, or words, `name`; None where it is missing or unknown."""
         if isinstance(self.text, RequestText):
             return self.text.plain.get(name)

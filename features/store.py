@@ -1,7 +1,7 @@
 """The online store: what is known of users and items now, and the features of one request from it.
 
-The twin of `features.backfill`: the same formulas read a `FeatureState` that is filled from counters here. The store answers
-for now: it must have been told what happened before the request, and nothing later.
+The twin of `features.backfill`: the same formulas read a `FeatureState` that is filled from counters here. The store
+answers for now: it must have been told what happened before the request, and nothing later.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class FeatureStore(Protocol):
         """int32: catalogue rows of the distinct items the user touched last, newest last."""
         ...
 
-    def known(
+    def lookup(
         self,
         request: RequestContext,
         rows: np.ndarray,
@@ -140,7 +140,7 @@ class MemoryStore:
         history = self._shoppers.get(user_id).history
         return history[history >= 0]
 
-    def known(
+    def lookup(
         self,
         request: RequestContext,
         rows: np.ndarray,

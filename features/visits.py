@@ -28,12 +28,12 @@ class Rows:
 def in_visit(asked: Rows, touches: Rows, *, items: int) -> dict[str, np.ndarray]:
     """float64 [N]: touches of the item in the visit, their share of the visit's, touches since the last of them."""
     item = Timeline(pair(touches.visit, touches.item, size=items), touches.time)
-    own = item.known(pair(asked.visit, asked.item, size=items), asked.time)
+    own = item.before(pair(asked.visit, asked.item, size=items), asked.time)
     visit = Timeline(touches.visit, touches.time)
-    total = visit.known(asked.visit, asked.time)
+    total = visit.before(asked.visit, asked.time)
     last = item.last(own)
     touched = (own.count > 0) & (asked.item >= 0)
-    until = visit.known(asked.visit, np.where(last == NEVER, asked.time, last))
+    until = visit.before(asked.visit, np.where(last == NEVER, asked.time, last))
     count = np.where(touched, own.count, 0).astype(np.float64)
     return {
         "visit_touches": count,
@@ -55,8 +55,8 @@ def co_visits(asked: Rows, touches: Rows, *, history: np.ndarray, items: int) ->
     for column in history.T.astype(np.int64):
         rows = np.flatnonzero((column >= 0) & (column != asked.item) & (asked.item >= 0))
         now, other = asked.time[rows], column[rows]
-        joint = together.known(pair(other, asked.item[rows], size=items), now).count
-        result[rows] += joint / np.sqrt(np.maximum(alone.known(other, now).count, 1))
+        joint = together.before(pair(other, asked.item[rows], size=items), now).count
+        result[rows] += joint / np.sqrt(np.maximum(alone.before(other, now).count, 1))
     return result
 
 

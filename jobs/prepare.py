@@ -17,14 +17,14 @@ from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
 from marketplace.periods import Periods, periods
 from marketplace.slate_columns import flat, shown
-from retrieval.basket_candidates import labelled, sample, trip_candidates
+from retrieval.basket_candidates import basket_candidates, labelled, sample
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from retrieval.labelled_requests import LabelledRequests, features_of, wishes
+from retrieval.labelled_requests import LabelledRequests, features_of, labelled_requests
 from value_model.rankers.batches import take
 from value_model.rankers.ranker import Labels, RankingData
 
-CANDIDATES = "trip_candidates.parquet"
+CANDIDATES = "basket_candidates.parquet"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainingRows:
 
 
 def prepare(run: RunFolder) -> TrainingRows:
-    """The rows of a run whose retrieval is trained: recorded lists, or candidates as of each trip where there are none.
+    """The rows of a run whose retrieval is trained: recorded lists, or candidates as of each basket.
 
     A recorded data set is closed: what its feedback does not hold did not happen, so every row counts as settled.
     """
@@ -66,11 +66,11 @@ def prepare(run: RunFolder) -> TrainingRows:
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         return _prepared(dataset, joined, encoder, _periods(joined.slates, run))
-    asked = wishes(dataset, encoder.spec, segment=segment_of(dataset))
+    asked = labelled_requests(dataset, encoder.spec, segment=segment_of(dataset))
     period = _periods(asked.slates, run)
-    trips = sample(period)
-    joined = labelled(_candidates(run, dataset, asked, trips, encoder), dataset.feedback)
-    return _prepared(dataset, joined, encoder, period.take(trips))
+    baskets = sample(period)
+    joined = labelled(_candidates(run, dataset, asked, baskets, encoder), dataset.feedback)
+    return _prepared(dataset, joined, encoder, period.take(baskets))
 
 
 def _periods(slates: pa.Table, run: RunFolder) -> Periods:
@@ -84,7 +84,7 @@ def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: P
 
 
 def _candidates(
-    run: RunFolder, dataset: Dataset, asked: LabelledRequests, trips: np.ndarray, encoder: Encoder
+    run: RunFolder, dataset: Dataset, asked: LabelledRequests, baskets: np.ndarray, encoder: Encoder
 ) -> pa.Table:
     """Proposed once; training the retrieval again forgets them."""
     from retrieval.two_tower import TwoTower
@@ -95,9 +95,11 @@ def _candidates(
     index, _ = load_index(folder / "index")
     users = encoder.encode(asked.frame)
     towers = TwoTower.load_towers(folder)
-    embeddings = towers.embed_queries(users.user_codes[trips], users.user_lists[trips], users.user_numbers[trips])
+    embeddings = towers.embed_queries(users.user_codes[baskets], users.user_lists[baskets], users.user_numbers[baskets])
     blend = Blend.load(folder / "blend.json")
-    found = trip_candidates(dataset, asked, trips, embeddings, segment=segment_of(dataset), index=index, blend=blend)
+    found = basket_candidates(
+        dataset, asked, baskets, embeddings, segment=segment_of(dataset), index=index, blend=blend
+    )
     pq.write_table(found, folder / CANDIDATES)
     return found
 

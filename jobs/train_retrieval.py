@@ -26,7 +26,7 @@ from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
 from retrieval.interactions import EVENT_WEIGHTS
-from retrieval.labelled_requests import LabelledRequests, wishes
+from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
 from retrieval.source import Query
@@ -59,7 +59,7 @@ def train_retrieval(run: RunFolder) -> None:
     """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders."""
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
-    asked = wishes(dataset, spec_of(dataset), segment=segment_of(dataset))
+    asked = labelled_requests(dataset, spec_of(dataset), segment=segment_of(dataset))
     period = periods(asked.slates, test_share=config.test_share, validation_share=config.validation_share)
     rng = np.random.default_rng(config.seed)
     encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)

@@ -1,4 +1,4 @@
-"""Shopping trips of purchase-only data, as requests: nothing was shown, so nothing is said of what was shown."""
+"""Shopping baskets of purchase-only data, as requests: nothing was shown, so nothing is said of what was shown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from marketplace.splits import microseconds
 NONE = "none"  # a version of what did not exist when the data was recorded
 
 
-def trips(dataset: Dataset) -> pa.Table:
-    """SLATE rows of the shopping trips of a purchase-only data set, with the distinct known items bought, by time.
+def baskets(dataset: Dataset) -> pa.Table:
+    """SLATE rows of the shopping baskets of a purchase-only data set, with the distinct known items bought, by time.
 
     `position` is 0: nothing was shown, and nothing says in which order it was looked at.
     """

@@ -1,8 +1,8 @@
-"""Candidates as of each shopping trip, for data in which no list was recorded.
+"""Candidates as of each shopping basket, for data in which no list was recorded.
 
-For every sampled trip the retriever is asked what it would have proposed then: the counting sources know what came
-before the four weeks that the trip falls into, histories and features what came before the trip. The label is whether
-the shopper then ordered the candidate; orders of items that were not proposed stay unseen: retrieval's recall says how
+For every sampled basket the retriever is asked what it would have proposed then: the counting sources know what came
+before the four weeks that the basket falls into, histories and features what came before the basket. The label is
+whether the shopper then ordered the candidate; orders of items that were not proposed stay unseen: retrieval's recall says how
 many.
 """
 
@@ -28,59 +28,59 @@ from retrieval.retriever import Retriever
 from retrieval.sources import CountingSources, retriever, with_nearest
 
 BLOCK = 28 * 86_400_000_000  # microseconds: how long the counting sources go without an update
-CANDIDATES = 100  # of a trip
-TRAIN, VALIDATION, TEST = 2500, 600, 1000  # sampled trips of each period
-NEWEST = 3  # training trips are sampled from this many times as many newest ones
+CANDIDATES = 100  # of a basket
+TRAIN, VALIDATION, TEST = 2500, 600, 1000  # sampled baskets of each period
+NEWEST = 3  # training baskets are sampled from this many times as many newest ones
 
 
 def sample(period: Periods) -> np.ndarray:
     """Trips (increasing positions) that are asked: evenly spread over each period, in training over the newest."""
     chosen = []
     for requests, most in ((period.train, TRAIN), (period.validation, VALIDATION), (period.test, TEST)):
-        trips = np.flatnonzero(requests)
-        trips = trips[-NEWEST * most :] if requests is period.train else trips
-        chosen.append(trips[np.linspace(0, len(trips) - 1, min(most, len(trips))).astype(int)])
+        baskets = np.flatnonzero(requests)
+        baskets = baskets[-NEWEST * most :] if requests is period.train else baskets
+        chosen.append(baskets[np.linspace(0, len(baskets) - 1, min(most, len(baskets))).astype(int)])
     return np.unique(np.concatenate(chosen))
 
 
-def trip_candidates(
+def basket_candidates(
     dataset: Dataset,
     asked: LabelledRequests,
-    trips: np.ndarray,
+    baskets: np.ndarray,
     embeddings: np.ndarray,
     *,
     segment: str,
     index: BuiltIndex,
     blend: Blend,
 ) -> pa.Table:
-    """SLATE rows of the trips (positions in `asked`) with their candidates at position 0; embeddings float32 [t, d]."""
-    time = microseconds(asked.slates["time"])[trips]
+    """SLATE rows of baskets (positions in `asked`) with their candidates at position 0; embeddings float32 [t, d]."""
+    time = microseconds(asked.slates["time"])[baskets]
     block = time // BLOCK
     counting = CountingSources(dataset, segment=segment)
     found, scores, names, sizes = [], [], [], []
     merged: Retriever | None = None
-    for place, trip in enumerate(tqdm(trips.tolist(), desc="candidates as of each trip", unit="trip")):
+    for place, basket in enumerate(tqdm(baskets.tolist(), desc="candidates as of each basket", unit="basket")):
         if merged is None or block[place] != block[place - 1]:
             counting.advance(int(block[place] * BLOCK))
             merged = retriever(with_nearest(index, counting), blend=blend)
-        proposed = merged.retrieve(asked.query(trip, embeddings[place]), k=CANDIDATES)
+        proposed = merged.retrieve(asked.query(basket, embeddings[place]), k=CANDIDATES)
         found.append(proposed.items)
         scores.append(proposed.score)
         names.append(np.array(proposed.sources, object)[proposed.source])
         sizes.append(len(proposed.items))
-    return _slates(dataset, asked, trips, np.concatenate(found), np.concatenate(scores), np.concatenate(names), sizes)
+    return _slates(dataset, asked, baskets, np.concatenate(found), np.concatenate(scores), np.concatenate(names), sizes)
 
 
 def _slates(
     dataset: Dataset,
     asked: LabelledRequests,
-    trips: np.ndarray,
+    baskets: np.ndarray,
     rows: np.ndarray,
     scores: np.ndarray,
     names: np.ndarray,
     sizes: list[int],
 ) -> pa.Table:
-    taken = asked.slates.take(pa.array(trips))
+    taken = asked.slates.take(pa.array(baskets))
     request = {name: taken[name].combine_chunks() for name in taken.column_names if not _over_items(taken, name)}
     of_items = {name: dataset.items[name].combine_chunks().take(pa.array(rows)) for name in ("item_id", "merchant_id")}
     zeros = np.zeros(len(rows))
@@ -102,13 +102,13 @@ def _over_items(table: pa.Table, name: str) -> bool:
 
 
 def labelled(candidates: pa.Table, feedback: pa.Table) -> Attribution:
-    """The candidates with the orders of their trips: a trip is the request that its orders answer.
+    """The candidates with the orders of their baskets: a basket is the request that its orders answer.
 
     Attribution reads what was shown, so it is told that every candidate was; the slates keep position 0.
     """
     place = feedback.column_names.index("request_id")
-    of_trips = feedback["session_id"].cast(pa.string())
-    answered = feedback.set_column(place, feedback.schema.field("request_id"), of_trips)
+    of_baskets = feedback["session_id"].cast(pa.string())
+    answered = feedback.set_column(place, feedback.schema.field("request_id"), of_baskets)
     joined = attribute(_with_position(candidates, 1), answered)
     return replace(joined, slates=_with_position(joined.slates, 0))
 

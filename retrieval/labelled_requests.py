@@ -1,7 +1,7 @@
 """What shoppers wanted, request by request: what retrieval learns from and is judged on.
 
 Where lists were recorded, a request is a slate and its wishes are the items clicked and ordered. In purchase-only
-data a request is a shopping trip (one session of orders), asked at its first order, and its wishes are what it bought.
+data a request is a basket (one session of orders), made at its first order, and its wishes are what it bought.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from features.catalogue import Catalogue
 from features.served import served
 from features.spec import FeatureFrame, FeatureSpec
 from marketplace.attribution import attribute
-from marketplace.baskets import trips
+from marketplace.baskets import baskets
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import context, flat, item_offsets
 from retrieval.interactions import EVENT_WEIGHTS
@@ -55,7 +55,7 @@ class LabelledRequests:
         )
 
 
-def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequests:
+def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequests:
     """Every request of a data set with what it wanted, and its features as served or else as of its time."""
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
@@ -63,7 +63,7 @@ def wishes(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequ
         click, order = (joined.labels[name].to_numpy().astype(np.float64) for name in ("click", "order"))
         weight = np.maximum(click * EVENT_WEIGHTS["click"], order * EVENT_WEIGHTS["order"])
     else:
-        slates = trips(dataset)
+        slates = baskets(dataset)
         weight = np.ones(item_offsets(slates)[-1])
     catalogue = Catalogue.of(dataset)
     item = catalogue.rows(flat(slates, "item_id"))

@@ -36,7 +36,7 @@ class CountingSources:
     """The sources that learn by counting, and can be advanced: popularity by segment and the shopper's own repeats.
 
     Where lists were recorded, co-visits; where only purchases were, the shopper's categories and what is bought again:
-    a basket of a weekly shopping trip goes together by habit, not by intent. Where requests are grouped by context,
+    what a weekly shop holds goes together by habit, not by intent. Where requests are grouped by context,
     such as a city, also what the group's lists showed: most of what is wanted there was never touched before.
     """
 

@@ -105,5 +105,5 @@ def segment_of(request: Request, known: FeatureSnapshot, *, name: str) -> str:
     """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
     if name in request.context:
         return request.context[name]
-    group = known.own(name)
+    group = known.user_value(name)
     return group if isinstance(group, str) else ""

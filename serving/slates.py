@@ -128,6 +128,6 @@ def categorical_features(known: FeatureSnapshot, shelf: ItemTable, rows: np.ndar
         elif feature.name in HISTORIES:
             columns[feature.name] = shelf.logged[HISTORIES[feature.name]][history]
         else:
-            said = known.own(feature.name)
+            said = known.user_value(feature.name)
             columns[feature.name] = np.array(said if isinstance(said, list) else [said], object)
     return columns

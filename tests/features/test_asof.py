@@ -24,7 +24,7 @@ def test_statistics_agree_with_the_slow_oracle(events, queries):
     group, time, value = columns(events, 3)
     asked, now = columns(queries, 2)
     line = Timeline(group, time)
-    known = line.known(asked, now)
+    known = line.before(asked, now)
     decayed = line.decayed(known, value, now, half_life=HALF_LIFE)
     sums, halves, last = line.sums(known, value), line.sums(known, value / 2), line.last(known)
     for q in range(len(queries)):
@@ -42,7 +42,7 @@ def test_history_is_the_last_distinct_items(events, queries, length):
     asked, now = columns(queries, 2)
     line = Timeline(user, time)
     following = next_times(user * 10 + item, time)
-    found = last_distinct(line, line.known(asked, now), now, item=item, following=following, length=length)
+    found = last_distinct(line, line.before(asked, now), now, item=item, following=following, length=length)
     for q in range(len(queries)):
         touched = [i for u, t, i in zip(user, time, item, strict=True) if u == asked[q] and t < now[q]]
         expected = list(dict.fromkeys(reversed(touched)))[:length][::-1]
@@ -53,6 +53,6 @@ def test_decay_keeps_its_precision_over_a_thousand_half_lives():
     time = np.arange(0, 1000, 100)
     line = Timeline(np.zeros(len(time), np.int64), time)
     popularity = line.decayed(
-        line.known(np.array([0]), np.array([901])), np.ones(len(time)), np.array([901]), half_life=1
+        line.before(np.array([0]), np.array([901])), np.ones(len(time)), np.array([901]), half_life=1
     )
     assert popularity[0] == pytest.approx(0.5 * (1 + 2.0**-100), rel=1e-15)

@@ -43,7 +43,7 @@ def streamed(market, until):
 
 def answer(store, slate):
     rows = store.catalogue.rows(pa.array(slate.item_id, pa.string()))
-    return store.known(slate, rows, price=slate.price)
+    return store.lookup(slate, rows, price=slate.price)
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,7 +107,7 @@ def test_inputs_for_serving_equal_the_encoded_frame(market):
     items = encoder.encode_items(catalogue_columns(store.catalogue, SPEC))
     for slate in table_to_slates(market.slates):
         rows = np.arange(len(store.catalogue), dtype=np.int32)[::-1]
-        known = store.known(slate, rows)
+        known = store.lookup(slate, rows)
         ours, theirs = known.inputs(encoder, items), encoder.encode(known.frame())
         for name in vars(theirs):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
@@ -116,7 +116,7 @@ def test_inputs_for_serving_equal_the_encoded_frame(market):
 def test_logged_rows_keep_the_numbers_of_the_whole_list(market):
     store = MemoryStore.of(market, spec=SPEC)
     slate = table_to_slates(market.slates)[0]
-    known = store.known(slate, np.arange(12, dtype=np.int32))
+    known = store.lookup(slate, np.arange(12, dtype=np.int32))
     keep = np.array([3, 7, 11])
     numeric, categorical = arrays(known.frame(keep))
     whole, _ = arrays(known.frame())

@@ -1,4 +1,4 @@
-"""Purchase-only data: trips become requests, candidates are labelled with what was then bought."""
+"""Purchase-only data: baskets become requests, candidates are labelled with what was then bought."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from marketplace.baskets import trips
+from marketplace.baskets import baskets
 from marketplace.dataset import Dataset
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
 from marketplace.slate_columns import flat
@@ -49,18 +49,18 @@ def shop() -> Dataset:
 
 
 def test_a_trip_is_a_request_with_the_distinct_known_items_it_bought(shop):
-    found = trips(shop)
+    found = baskets(shop)
     assert found["request_id"].to_pylist() == ["a", "b", "c"]
     assert found["user_id"].to_pylist() == ["h2", "h1", "h1"]
     assert [sorted(items) for items in found["item_id"].to_pylist()] == [["bread"], ["bread", "milk"], ["tea"]]
 
 
 def test_nothing_is_said_to_have_been_shown(shop):
-    assert not np.asarray(flat(trips(shop), "position")).any()
+    assert not np.asarray(flat(baskets(shop), "position")).any()
 
 
 def test_candidates_are_labelled_with_the_orders_of_their_trip_and_stay_unshown(shop):
-    joined = labelled(trips(shop).slice(0, 2), shop.feedback)
+    joined = labelled(baskets(shop).slice(0, 2), shop.feedback)
     item = flat(joined.slates, "item_id").to_pylist()
     value = dict(zip(zip(["a", "b", "b"], item, strict=True), joined.labels["order_value"].to_pylist(), strict=True))
     assert value == {("a", "bread"): 3.0, ("b", "bread"): 3.0, ("b", "milk"): 2.0}

@@ -33,9 +33,9 @@ def test_counts_are_those_of_the_data_page(dataset):
 
 
 def test_a_trip_is_one_customers_day(dataset):
-    trips = dataset.feedback.select(["session_id", "user_id", "time"])
-    assert len(trips.group_by(["session_id"]).aggregate([])) == 119_578
-    assert len(trips.group_by(["session_id", "user_id", "time"]).aggregate([])) == 119_578
+    baskets = dataset.feedback.select(["session_id", "user_id", "time"])
+    assert len(baskets.group_by(["session_id"]).aggregate([])) == 119_578
+    assert len(baskets.group_by(["session_id", "user_id", "time"]).aggregate([])) == 119_578
     assert (np.diff(dataset.feedback["time"].cast("int64").to_numpy()) >= 0).all()
 
 

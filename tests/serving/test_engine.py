@@ -117,7 +117,7 @@ def test_candidates_of_the_caller_are_ranked_as_given(engine, market):
 def test_predictions_are_the_rankers_on_features_from_the_store(engine, market):
     request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:30]))
     slate = engine.rank(request)
-    known = market.store.known(request, np.arange(30, dtype=np.int32))
+    known = market.store.lookup(request, np.arange(30, dtype=np.int32))
     expected = market.calibration(market.ranker.predict(market.encoder.encode(known.frame())))
     for head, values in expected.items():
         assert difference(values, slate.predictions[head]) < 1e-6

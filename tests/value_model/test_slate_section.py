@@ -1,4 +1,4 @@
-"""The [slate] section: round trip, mistakes, and the slate policy that it stands for."""
+"""The [slate] section: round basket, mistakes, and the slate policy that it stands for."""
 
 import pytest
 
