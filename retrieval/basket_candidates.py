@@ -2,8 +2,8 @@
 
 For every sampled basket the retriever is asked what it would have proposed then: the counting sources know what came
 before the four weeks that the basket falls into, histories and features what came before the basket. The label is
-whether the shopper then ordered the candidate; orders of items that were not proposed stay unseen: retrieval's recall says how
-many.
+whether the shopper then ordered the candidate; orders of items that were not proposed stay unseen: retrieval's recall
+says how many.
 """
 
 from __future__ import annotations

@@ -133,5 +133,7 @@ class _Determinant:
 
 def _given(column: np.ndarray | None, name: str) -> np.ndarray:
     if column is None:
-        raise ValueError(f"similarity asks for {name}, and the candidates come without it: pass Traits({name}=...).")
+        raise ValueError(
+            f"similarity asks for {name}, but the candidates lack it: pass ItemAttributes({name}=...)."
+        )
     return column

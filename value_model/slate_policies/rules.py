@@ -79,7 +79,9 @@ class RemainingSlots:
 
 def _required(codes: np.ndarray | None, name: str) -> np.ndarray:
     if codes is None:
-        raise ValueError(f"the rules speak of {name}, and the candidates come without it: pass Traits({name}=...).")
+        raise ValueError(
+            f"the rules speak of {name}, but the candidates lack it: pass ItemAttributes({name}=...)."
+        )
     return codes
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "2_tune_the_value.ipynb"
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "2_tune_the_value.ipynb"
 PICTURES = os.environ.get("VALUE_MODEL_PICTURES")  # a folder: where the pictures of the docs are written
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
