@@ -10,13 +10,13 @@ FOLDER = Path(__file__).parent
 NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "serving_bundle"}
 
 
-def main(wanted: list[str]) -> int:
+def main(selected: list[str]) -> int:
     names = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in NOT_BENCHMARKS)
-    unknown = sorted(set(wanted) - set(names))
+    unknown = sorted(set(selected) - set(names))
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(names)}", file=sys.stderr)
         return 2
-    failed = [name for name in wanted or names if subprocess.call([sys.executable, "-m", f"benchmarks.{name}"])]
+    failed = [name for name in selected or names if subprocess.call([sys.executable, "-m", f"benchmarks.{name}"])]
     if failed:
         print("failed: " + ", ".join(failed), file=sys.stderr)
     return len(failed)

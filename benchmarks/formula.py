@@ -69,8 +69,8 @@ def twins(rng: np.random.Generator) -> Measure:
     for name in shipped_policies():
         policy = shipped_policy(name)
         columns = columns_of(policy, rng, (20, 50))
-        expected, found = evaluate(policy, columns), graph_value(policy, columns).numpy()
-        worst = max(worst, float((np.abs(found - expected) / np.maximum(np.abs(expected), 1e-3)).max()))
+        expected, computed = evaluate(policy, columns), graph_value(policy, columns).numpy()
+        worst = max(worst, float((np.abs(computed - expected) / np.maximum(np.abs(expected), 1e-3)).max()))
     return Measure("NumPy and TensorFlow, largest relative difference, all shipped policies", worst, "1", "<= 1e-06")
 
 

@@ -79,14 +79,14 @@ def retriever_measures(rng: np.random.Generator) -> list[Measure]:
     quotas = {source.name: Quota(300) for source in sources}
     user = events.user.indices.to_numpy()
     allowed = rng.random(ROWS) < 0.9
-    asked = [
+    queries = [
         Query(f"user {u}", f"segment {u % 6}", events.item[user == u][-20:], allowed=allowed) for u in range(REPEATS)
     ]
     rows = []
     for name, blend in (("fused ranks", None), ("learned blend", Blend((1.0,) * len(sources)))):
         merged = Retriever(sources, quotas, blend=blend)
-        merged.retrieve(asked[0], k=500)  # what is ranked once is ranked here
-        times = timed(lambda query, merged=merged: merged.retrieve(query, k=500), asked)
+        merged.retrieve(queries[0], k=500)  # what is ranked once is ranked here
+        times = timed(lambda query, merged=merged: merged.retrieve(query, k=500), queries)
         rows += quantiles(f"retriever without an index: 500 candidates, 4 sources, {name}", times)
     return rows
 

@@ -43,9 +43,9 @@ def formula(policy: ValuePolicy) -> str:
     width = max(len(part.name) for part in (*policy.expressions, *policy.weights))
     lines = [f"{part.name:<{width}} = {part.source}" for part in policy.expressions] + [""]
     for weight in policy.weights:
-        own = "".join(f"; {override.key} {override.value:g}" for override in weight.surface)
+        overrides = "".join(f"; {override.key} {override.value:g}" for override in weight.surface)
         unit = "" if weight.unit == "1" else f" {weight.unit}"
-        lines.append(f"{weight.name:<{width}} = {weight.value:g}{unit}{own}")
+        lines.append(f"{weight.name:<{width}} = {weight.value:g}{unit}{overrides}")
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 

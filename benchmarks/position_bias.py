@@ -47,17 +47,17 @@ def worst(examination: np.ndarray, truth: np.ndarray) -> float:
 def on_samples(rng: np.random.Generator) -> list[Measure]:
     position, click, pair, _, _ = sampled(rng, requests=200_000, queries=60)
     data = cells(position, click, pair, depth=DEPTH)
-    found = {
+    curves = {
         "click rate by position": (naive(position, click, depth=DEPTH), None),
         "PBM by EM": (fit_pbm(data, depth=DEPTH).examination, BAR),
         "intervention harvesting": (harvest(data, depth=DEPTH), BAR),
     }
     position, click, _, features, _ = sampled(rng, requests=60_000, queries=60_000)
-    found["regression-EM"] = (fit_regression_em(position, click, features, depth=DEPTH).examination, BAR)
+    curves["regression-EM"] = (fit_regression_em(position, click, features, depth=DEPTH).examination, BAR)
     position, click, _, _, offsets = sampled(rng, requests=200_000, queries=60, noise=1e6)
     estimates = randomised(position, click, offsets, depth=DEPTH, rng=rng, replicates=20)
-    found["randomised lists"] = (np.array([e.value for e in estimates]), BAR)
-    return [Measure(f"sampled clicks: {name}", worst(e, TRUTH), "error", bar) for name, (e, bar) in found.items()]
+    curves["randomised lists"] = (np.array([e.value for e in estimates]), BAR)
+    return [Measure(f"sampled clicks: {name}", worst(e, TRUTH), "error", bar) for name, (e, bar) in curves.items()]
 
 
 def home_feed(market: Simulation) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -88,18 +88,18 @@ def on_the_market(rng: np.random.Generator) -> list[Measure]:
         truth = market.examination(positions=DEPTH)[0]
         position, click, pair, offsets = home_feed(market)
         data = cells(position, click, pair, depth=DEPTH)
-        found = {"click rate by position": naive(position, click, depth=DEPTH)}
+        curves = {"click rate by position": naive(position, click, depth=DEPTH)}
         if temperature == 1.0:
-            found |= {"PBM by EM": fit_pbm(data, depth=DEPTH).examination, "harvesting": harvest(data, depth=DEPTH)}
+            curves |= {"PBM by EM": fit_pbm(data, depth=DEPTH).examination, "harvesting": harvest(data, depth=DEPTH)}
         else:
             estimates = randomised(position, click, offsets, depth=DEPTH, rng=rng, replicates=100)
-            found["randomised"] = np.array([e.value for e in estimates])
+            curves["randomised"] = np.array([e.value for e in estimates])
             covered = np.mean([e.low <= t <= e.high for e, t in zip(estimates[1:], truth[1:], strict=True)])
             measures.append(Measure(f"market, {name}: intervals that cover", float(covered), "share", None))
         bars = {"click rate by position": None}
         measures += [
             Measure(f"market, {name}: {method}", worst(e, truth), "error", bars.get(method, BAR))
-            for method, e in found.items()
+            for method, e in curves.items()
         ]
     return measures
 

@@ -35,10 +35,10 @@ def main() -> None:
     models = {name: held_out(run, name)["ctr"] for name in ("mmoe", "lightgbm")}
     measures = []
     for name, predicted in models.items():
-        found = [auc_and_truth(predicted, clicked, truth, sample) for sample in samples(request)]
+        resampled = [auc_and_truth(predicted, clicked, truth, sample) for sample in samples(request)]
         value = auc_and_truth(predicted, clicked, truth, np.arange(len(request)))
         for place, measure in enumerate(("AUC of observed clicks", "rank correlation with true P(click | examined)")):
-            low, high = np.quantile([pair[place] for pair in found], [0.025, 0.975])
+            low, high = np.quantile([pair[place] for pair in resampled], [0.025, 0.975])
             measures.append(Measure(f"{name}: {measure}", value[place], "", interval=(float(low), float(high))))
     record("position_neutral", measures, data="simulator, demo size, test period", seed=SEED)
 

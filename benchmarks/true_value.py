@@ -48,8 +48,8 @@ def main() -> None:
     worth = truth(simulation, policy_of(simulation.dataset, run.config), requests)
     measures = []
     for name, ranked in rankings.items():
-        found = true_value(simulation, ranked, rng=rng, requests=requests, value=worth)
-        measures += [_measure(f"{name}: {metric}", found[metric], unit) for metric, unit in METRICS.items()]
+        truth = true_value(simulation, ranked, rng=rng, requests=requests, value=worth)
+        measures += [_measure(f"{name}: {metric}", truth[metric], unit) for metric, unit in METRICS.items()]
     for name in ("random", "popularity", "CTR only"):
         gap = true_difference(simulation, rankings["engine"], rankings[name], rng=rng, requests=requests, value=worth)
         for metric in ("gmv_sar", "value"):
@@ -115,8 +115,8 @@ def truth(simulation: Simulation, policy: ValuePolicy, requests: RequestBatch): 
     return worth
 
 
-def _measure(name: str, found, unit: str) -> Measure:  # type: ignore[no-untyped-def]
-    return Measure(name, found.value, unit, interval=(found.low, found.high))
+def _measure(name: str, estimate, unit: str) -> Measure:  # type: ignore[no-untyped-def]
+    return Measure(name, estimate.value, unit, interval=(estimate.low, estimate.high))
 
 
 if __name__ == "__main__":

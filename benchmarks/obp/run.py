@@ -42,7 +42,7 @@ SEVEN = {
 
 
 def values(data):
-    given = {
+    rounds = {
         "reward": data["reward"],
         "action": data["action"],
         "pscore": data["propensity"],
@@ -50,7 +50,7 @@ def values(data):
         "action_dist": data["policy"][:, :, None],
         "estimated_rewards_by_reg_model": data["model"][:, :, None],
     }
-    return {name: float(estimator.estimate_policy_value(**given)) for name, estimator in SEVEN.items()}
+    return {name: float(estimator.estimate_policy_value(**rounds)) for name, estimator in SEVEN.items()}
 
 
 if __name__ == "__main__":
