@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 
 from benchmarks.record import Measure, record, skip
 from evaluation import bootstrap
+from features.interactions import Interactions, interactions
 from marketplace.dataset import Dataset
 from marketplace.datasets.complete_journey import read
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend, fit_blend
 from retrieval.covisits import CoVisits
 from retrieval.exact import top_rows
-from retrieval.interactions import Interactions, interactions
 from retrieval.popularity import Popularity
 from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.retriever import Quota, Retriever

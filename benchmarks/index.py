@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.record import Measure, record
+from features.interactions import Interactions
+from marketplace.splits import DAY_US
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex, build_index
 from retrieval.covisits import CoVisits
 from retrieval.filtered import filtered_search
-from retrieval.interactions import DAY, Interactions
 from retrieval.popularity import Popularity
 from retrieval.retriever import Quota, Retriever
 from retrieval.source import Query
@@ -102,9 +103,9 @@ def shopping(rng: np.random.Generator, *, rows: int) -> Interactions:
         segment=names(user % 6, "segment"),
         session=names(user * 5 + rng.integers(5, size=rows), "session"),
         item=((rng.pareto(1.2, rows) * 500).astype(np.int64) % ROWS).astype(np.int32),
-        time=rng.integers(0, 100 * DAY, size=rows),
+        time=rng.integers(0, 100 * DAY_US, size=rows),
         weight=np.ones(rows, np.float32),
-        until=100 * DAY,
+        until=100 * DAY_US,
     )
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
+from features.interactions import interactions
 from features.store import MemoryStore
 from marketplace.dataset import Dataset
 from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import DEFAULTS
-from retrieval.interactions import interactions
 from retrieval.pairs import item_inputs
 from retrieval.popularity import Popularity
 from retrieval.retriever import Quota

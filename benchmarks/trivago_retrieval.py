@@ -21,6 +21,7 @@ from evaluation import bootstrap
 from features.backfill import known_before
 from features.definitions import standard_spec
 from features.encoder import Encoder
+from features.interactions import impressions, interactions, joined
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec
 from jobs.data import data_root
@@ -35,7 +36,6 @@ from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
 from retrieval.covisits import CoVisits
 from retrieval.decayed import SEPARATOR
-from retrieval.interactions import impressions, interactions, joined
 from retrieval.pairs import item_inputs, pairs
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent

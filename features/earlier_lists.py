@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.asof import Timeline
-from features.formulas import HOUR
 from features.touches import pair
+from marketplace.splits import HOUR_US
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def past_positions(asked: Lists, past: Lists) -> dict[str, np.ndarray]:
     values = {
         "past_inverse_position": line.sums(known, 1 / past.position) / count,
         "past_latest_position": _at(past.position[line.order], latest),
-        "past_hours_since": (now - np.where(listed, line.last(known), now)) / HOUR,
+        "past_hours_since": (now - np.where(listed, line.last(known), now)) / HOUR_US,
         "price_to_past": np.log(asked.price / np.where(listed, line.sums(known, past.price) / count, asked.price)),
     }
     return {name: np.where(listed, value, np.nan) for name, value in values.items()}

@@ -54,7 +54,7 @@ class Encoder:
         for feature in frame.spec.features:
             if feature.kind is not Kind.NUMBER:
                 kept = frame.columns[feature.name].filter(pa.array(chosen if feature.group is Group.USER else rows))
-                counts.setdefault(vocabulary(feature), Counter()).update(_count(kept))
+                counts.setdefault(feature.table, Counter()).update(_count(kept))
         return cls(frame.spec, {name: _frequent(seen, min_count) for name, seen in counts.items()})
 
     @property
@@ -87,7 +87,7 @@ class Encoder:
 
     def code(self, feature: Feature, value: str | None) -> int:
         """The code of one category."""
-        return self._index[vocabulary(feature)].get(value, UNKNOWN) if value else MISSING
+        return self._index[feature.table].get(value, UNKNOWN) if value else MISSING
 
     def row(self, feature: Feature, values: list[str]) -> list[int]:
         """The codes of one list, as `list_codes` gives them."""
@@ -104,7 +104,7 @@ class Encoder:
             return codes[indices.to_numpy(zero_copy_only=False)]
         if len(values) <= 2:  # one request: a dictionary look-up beats a hash table built for it
             return np.array([self.code(feature, value) for value in values.to_pylist()], np.int32)
-        known = pc.index_in(values, self._arrays[vocabulary(feature)])
+        known = pc.index_in(values, self._arrays[feature.table])
         code = pc.add(known.fill_null(UNKNOWN - FIRST), FIRST).to_numpy(zero_copy_only=False).astype(np.int32)
         code[pc.equal(values, "").fill_null(True).to_numpy(zero_copy_only=False)] = MISSING
         return code
@@ -153,11 +153,6 @@ class Encoder:
             vocabulary: {name: code for code, name in enumerate(names, FIRST)}
             for vocabulary, names in self.vocabularies.items()
         }
-
-
-def vocabulary(feature: Feature) -> str:
-    """The vocabulary of a feature: the one it shares, or its own."""
-    return feature.vocabulary or feature.name
 
 
 def _count(column: pa.Array) -> dict[str, int]:

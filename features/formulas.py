@@ -16,9 +16,8 @@ from functools import cached_property
 import numpy as np
 
 from features.asof import NEVER
+from marketplace.splits import DAY_US
 
-DAY = 86_400_000_000  # microseconds
-HOUR = 3_600_000_000
 SMOOTHING = 20.0  # impressions' worth of the market's rate that a new item starts with
 
 
@@ -77,7 +76,7 @@ class FeatureState:
     def since(self, past: np.ndarray, *, rows: bool) -> np.ndarray:
         """Days from `past` to the request; NaN where it never happened."""
         now = self.time[self.request] if rows else self.time
-        return np.where(past == NEVER, np.nan, (now - np.where(past == NEVER, now, past)) / DAY)
+        return np.where(past == NEVER, np.nan, (now - np.where(past == NEVER, now, past)) / DAY_US)
 
     def rank(self, values: np.ndarray) -> np.ndarray:
         """Share of the request's rows that are smaller, in [0, 1); ties share the lowest."""
@@ -118,10 +117,10 @@ def _cycle(time: np.ndarray, period: int) -> np.ndarray:
 Formula = Callable[[FeatureState], np.ndarray]
 
 USER: dict[str, Formula] = {
-    "hour_sin": lambda s: np.sin(_cycle(s.time, DAY)),
-    "hour_cos": lambda s: np.cos(_cycle(s.time, DAY)),
-    "weekday_sin": lambda s: np.sin(_cycle(s.time // DAY, 7)),
-    "weekday_cos": lambda s: np.cos(_cycle(s.time // DAY, 7)),
+    "hour_sin": lambda s: np.sin(_cycle(s.time, DAY_US)),
+    "hour_cos": lambda s: np.cos(_cycle(s.time, DAY_US)),
+    "weekday_sin": lambda s: np.sin(_cycle(s.time // DAY_US, 7)),
+    "weekday_cos": lambda s: np.cos(_cycle(s.time // DAY_US, 7)),
     "user_clicks": lambda s: s.user_clicks,
     "user_carts": lambda s: s.user_carts,
     "user_orders": lambda s: s.user_orders,

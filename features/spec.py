@@ -46,6 +46,11 @@ class Feature:
     length: int = 1  # the longest list kept, for Kind.CATEGORIES
     log_scale: bool = False  # a heavy-tailed non-negative number: the model sees log1p of it
 
+    @property
+    def table(self) -> str:
+        """The vocabulary, and embedding table, of a category: the one it shares, or one of its own name."""
+        return self.vocabulary or self.name
+
 
 @dataclass(frozen=True)
 class FeatureSpec:

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
-from features.formulas import DAY
-from marketplace.splits import microseconds
+from marketplace.splits import DAY_US, microseconds
 
 TOUCHES = ("click", "cart", "order")
 WEIGHTS = np.array([1.0, 2.0, 4.0])  # of a touch in the item's popularity, by kind
-HALF_LIFE = 7.0 * DAY  # of the item's popularity
+HALF_LIFE = 7.0 * DAY_US  # of the item's popularity
 
 
 @dataclass(frozen=True, eq=False)

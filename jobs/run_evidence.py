@@ -20,7 +20,7 @@ from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import flat, item_offsets, predictions, to_numpy
-from marketplace.splits import microseconds
+from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, load_policy
 from value_model.formula.evaluate import pad, slate_mask
@@ -29,7 +29,6 @@ from value_model.formula.slate_section import ExplorationKind, SlateSection
 from value_model.tuning import Evidence, evidence_from_log
 from value_model.tuning.from_log import logged_exposure
 
-DAY = 86_400e6  # microseconds
 RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
 NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
 ASSUMED = "No lists were recorded: a place is taken to be looked at as DCG discounts it."
@@ -63,7 +62,7 @@ def run_evidence(
         raise FileNotFoundError(f"{path} does not exist: evaluate the run first (`value-model evaluate {folder}`).")
     dataset, slates = kept(folder), pq.read_table(path)
     times = microseconds(slates["time"])
-    per_day = len(slates) / max((times.max() - times.min()) / DAY, 1e-9)
+    per_day = len(slates) / max((times.max() - times.min()) / DAY_US, 1e-9)
     asked = policy_of(dataset, run.config if policy is None else replace(run.config, policy=str(policy)))
     slates, ranked_by, left_out = of_one_policy(dataset, slates, served_policies(run), policy_of(dataset, run.config))
     if most is not None and len(slates) > most:

@@ -16,6 +16,7 @@ import numpy as np
 from evaluation import bootstrap
 from evaluation.estimate import Estimate
 from features.encoder import Encoder
+from features.interactions import EVENT_WEIGHTS
 from jobs.data import kept
 from jobs.defaults import segment_of, spec_of
 from jobs.prepare import CANDIDATES
@@ -25,7 +26,6 @@ from marketplace.periods import Periods, periods
 from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.config import RetrievalConfig
-from retrieval.interactions import EVENT_WEIGHTS
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever

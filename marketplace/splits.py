@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SECOND = 1_000_000  # microseconds
+HOUR_US = 3_600 * SECOND
+DAY_US = 24 * HOUR_US
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
+from features.interactions import Interactions
 from retrieval.decayed import DecayedCounts, RankedRows, best_allowed
-from retrieval.interactions import Interactions
 from retrieval.source import Query
 
 TINY = 1e-9  # the share of a group that nobody touched

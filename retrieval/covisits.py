@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from features.interactions import Interactions
+from marketplace.splits import DAY_US
 from retrieval.decayed import RankedRows, best_allowed, log_of_known
-from retrieval.interactions import DAY, Interactions
 from retrieval.source import Query
 
 SIMILARITY_FLOOR = 1e-3
@@ -52,10 +53,10 @@ class CoVisits:
         touched.data[:] = 1  # twice in a session is once: summed above, set to 1 here
         latest = np.full(count, np.iinfo(np.int64).min)
         np.maximum.at(latest, session, events.time[inside])
-        weight = np.exp2(-(events.until - latest) / DAY / self._half_life_days).astype(np.float32)
+        weight = np.exp2(-(events.until - latest) / DAY_US / self._half_life_days).astype(np.float32)
         fresh = touched.T @ sparse.diags(weight) @ touched
         if self._as_of is not None:
-            self._pairs *= np.exp2(-(events.until - self._as_of) / DAY / self._half_life_days)
+            self._pairs *= np.exp2(-(events.until - self._as_of) / DAY_US / self._half_life_days)
         self._pairs = (self._pairs + fresh).tocsr()
         self._as_of = events.until
         self.__dict__.pop("_similar", None)

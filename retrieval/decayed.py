@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
+from marketplace.splits import DAY_US
 from retrieval.exact import top_rows
-from retrieval.interactions import DAY
 from retrieval.source import Query
 
 SEPARATOR = "|"  # between the parts of a segment: "Paris|mobile"
@@ -59,14 +59,14 @@ class DecayedCounts:
         """Age everything to `until` (UTC microseconds) and add interactions [m]; a null key is left out."""
         codes = self._rows(key)
         known = codes >= 0
-        age = (until - time[known]) / DAY
+        age = (until - time[known]) / DAY_US
         values = weight[known] * np.exp2(-age / self.half_life_days)
         shape = (len(self.names), self.counts.shape[1])
         fresh = sparse.csr_matrix((values, (codes[known], item[known])), shape=shape, dtype=np.float64)
         old = self.counts
         old.resize(shape)
         if self.as_of is not None:
-            old *= np.exp2(-(until - self.as_of) / DAY / self.half_life_days)
+            old *= np.exp2(-(until - self.as_of) / DAY_US / self.half_life_days)
         self.counts = (old + fresh).tocsr()
         self.counts.sort_indices()
         self.as_of = until

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from features.backfill import backfill
 from features.catalogue import Catalogue
+from features.interactions import EVENT_WEIGHTS
 from features.served import served
 from features.spec import FeatureFrame, FeatureSpec
 from marketplace.attribution import attribute
 from marketplace.baskets import baskets
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import context, flat, item_offsets
-from retrieval.interactions import EVENT_WEIGHTS
 from retrieval.source import Query
 
 

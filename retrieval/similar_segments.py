@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from features.interactions import Interactions
 from retrieval.decayed import (
     DecayedCounts,
     RankedRows,
@@ -18,7 +19,6 @@ from retrieval.decayed import (
     part_of_each,
     saved_levels,
 )
-from retrieval.interactions import Interactions
 from retrieval.source import Query
 
 SHARE_FLOOR = 1e-6

@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from features.interactions import Interactions, impressions, interactions
 from marketplace.dataset import Dataset
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend, ScoringSource
 from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
-from retrieval.interactions import Interactions, impressions, interactions
 from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
 from retrieval.popularity import Popularity
 from retrieval.repeat_purchase import RepeatPurchase

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from features.encoders import EmbeddingTables, GroupEncoder
 from features.keras2 import keras, tensorflow_recommenders
 from features.keras2 import tensorflow as tf
+from features.layers.groups import GroupEncoder
+from features.layers.tables import EmbeddingTables
 from features.spec import FeatureSpec, Group, Kind
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import ItemInputs

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from features.interactions import Interactions
 from retrieval.decayed import DecayedCounts, RankedRows, first_allowed
-from retrieval.interactions import Interactions
 from retrieval.source import Query
 
 

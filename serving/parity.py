@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features.encoder import vocabulary
 from features.spec import Group, Kind, ModelInputs
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
 from value_model.rankers.mmoe import MMoE
@@ -64,5 +63,5 @@ def _code_limits(ranker: MMoE, name: str) -> np.ndarray:
     """int64 [columns]: how many codes each column of a `_codes` or `_lists` input can take."""
     group, shape = name.split("_")
     features = ranker.spec.select(Group(group), Kind.CATEGORY if shape == "codes" else Kind.CATEGORIES)
-    counts = [max(ranker.sizes[vocabulary(feature)], 2) for feature in features for _ in range(feature.length)]
+    counts = [max(ranker.sizes[feature.table], 2) for feature in features for _ in range(feature.length)]
     return np.array(counts, np.int64)

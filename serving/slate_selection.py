@@ -21,7 +21,7 @@ from value_model.formula.slate_section import SlateSection
 from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
 from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, ItemAttributes, SlatePolicy, best, finite
 
-DAY = 86_400.0  # seconds
+DAY_SECONDS = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class SlateSelector:
 
     def _newcomer(self, rows: np.ndarray, time: datetime) -> np.ndarray:
         age = time.timestamp() - self._joined[rows]
-        return (age >= 0) & (age < self._config.newcomer_days * DAY)
+        return (age >= 0) & (age < self._config.newcomer_days * DAY_SECONDS)
 
     def _enough(self, rows: np.ndarray, occasion: SlateContext) -> bool:
         """Whether the rules leave k items and the quota of newcomers among `rows`."""

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.interactions import Interactions, impressions, interactions, joined
 from marketplace.schema import FEEDBACK, conform
+from marketplace.splits import DAY_US
 from retrieval.affinity import Affinity
 from retrieval.build import build_index
 from retrieval.covisits import CoVisits
-from retrieval.interactions import DAY, Interactions, impressions, interactions, joined
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
 from retrieval.repeat_purchase import RepeatPurchase
@@ -33,9 +34,9 @@ def events(rows: int = 4_000, *, seed: int = 0, since: float = 0, until: float =
         segment=codes(user % 3, "segment"),
         session=codes(user * 20 + rng.integers(20, size=rows), "visit"),
         item=np.minimum(rng.geometric(0.01, rows), N_ITEMS - 1).astype(np.int32),
-        time=(rng.uniform(since, until, rows) * DAY).astype(np.int64),
+        time=(rng.uniform(since, until, rows) * DAY_US).astype(np.int64),
         weight=rng.choice([0.2, 1.0], rows).astype(np.float32),
-        until=int(until * DAY),
+        until=int(until * DAY_US),
     )
 
 
@@ -156,9 +157,9 @@ def few(rows: list[tuple[str, str, str, int, float, float]], *, until: float) ->
     return Interactions(
         *(pa.array(column).dictionary_encode() for column in (user, segment, session)),
         item=np.array(item, np.int32),
-        time=(np.array(day) * DAY).astype(np.int64),
+        time=(np.array(day) * DAY_US).astype(np.int64),
         weight=np.array(weight, np.float32),
-        until=int(until * DAY),
+        until=int(until * DAY_US),
     )
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
+from features.interactions import interactions
 from features.spec import ModelInputs
 from features.store import MemoryStore
 from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
-from retrieval.interactions import interactions
 from retrieval.pairs import item_inputs
 from retrieval.popularity import Popularity
 from retrieval.retriever import Quota

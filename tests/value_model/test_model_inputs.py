@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from ranking_market import SIZES, SPEC
 
-from features.encoders import EmbeddingTables, GroupEncoder, NumberEncoder, distinct_quantiles
+from features.layers.groups import GroupEncoder
+from features.layers.numbers import NumberEncoder, distinct_quantiles
+from features.layers.tables import EmbeddingTables
 from features.spec import Feature, Group, Kind
 
 

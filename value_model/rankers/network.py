@@ -18,9 +18,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features.encoders import EmbeddingTables, GroupEncoder, NumberEncoder
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
+from features.layers.groups import GroupEncoder
+from features.layers.numbers import NumberEncoder
+from features.layers.tables import EmbeddingTables
 from features.spec import FeatureSpec, Group, Kind
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.heads import SIGMA, Logits

@@ -133,7 +133,5 @@ class _Determinant:
 
 def _given(column: np.ndarray | None, name: str) -> np.ndarray:
     if column is None:
-        raise ValueError(
-            f"similarity asks for {name}, but the candidates lack it: pass ItemAttributes({name}=...)."
-        )
+        raise ValueError(f"similarity asks for {name}, but the candidates lack it: pass ItemAttributes({name}=...).")
     return column

@@ -79,9 +79,7 @@ class RemainingSlots:
 
 def _required(codes: np.ndarray | None, name: str) -> np.ndarray:
     if codes is None:
-        raise ValueError(
-            f"the rules speak of {name}, but the candidates lack it: pass ItemAttributes({name}=...)."
-        )
+        raise ValueError(f"the rules speak of {name}, but the candidates lack it: pass ItemAttributes({name}=...).")
     return codes
 
 

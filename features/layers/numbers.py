@@ -1,52 +1,15 @@
-"""Keras layers that turn packed model inputs into dense vectors, shared by the towers and the ranker.
-
-Conventions: B rows; codes int32 [B, categories] and lists int32 [B, sum of lengths] as in `ModelInputs` (0 = padding
-or missing, its vector is zero; 1 = not in the vocabulary); numbers float32 [B, F] with NaN = missing. Every layer
-uses operations that convert to ONNX only.
-"""
+"""Number encoder: standardised values, missing indicators and quantile bins."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
-from features.spec import Feature, FeatureSpec, Group, Kind
+from features.spec import Feature
 
 FAR = 1e9  # where the unused bins of a number with few values begin: no value reaches them
 SPAN = 4.0  # standardised numbers are clipped to this many deviations
-
-
-def vocabulary(feature: Feature) -> str:
-    """The embedding table of a feature: its vocabulary's, or its own."""
-    return feature.vocabulary or feature.name
-
-
-class EmbeddingTables(keras.layers.Layer):
-    """One embedding table a vocabulary, shared by every feature that names it.
-
-    `sizes[vocabulary]` counts codes 0 and 1 too. Rows start as normal(0, 0.05).
-    """
-
-    def __init__(self, spec: FeatureSpec, sizes: Mapping[str, int], *, width: int, rng: np.random.Generator) -> None:
-        super().__init__(name="tables")
-        self.width = width
-        names = dict.fromkeys(vocabulary(feature) for feature in spec.features if feature.kind is not Kind.NUMBER)
-        starts = {name: rng.normal(0, 0.05, (max(sizes[name], 2), width)).astype(np.float32) for name in names}
-        # Keras sees the variables of a dictionary only when it is assigned whole.
-        self._rows = {name: tf.Variable(start, name=f"table_{name}") for name, start in starts.items()}
-
-    def call(self, codes: tf.Tensor, feature: Feature) -> tf.Tensor:
-        """Vectors [..., width] of codes [...]; code 0 gives zeros."""
-        known = tf.cast(tf.not_equal(codes, 0), tf.float32)
-        return tf.gather(self._rows[vocabulary(feature)], codes) * known[..., None]
-
-    def pooled(self, codes: tf.Tensor, feature: Feature) -> tf.Tensor:
-        """Mean vector [B, width] of each list's codes [B, L] that are not padding; zeros for an empty list."""
-        count = tf.reduce_sum(tf.cast(tf.not_equal(codes, 0), tf.float32), axis=1, keepdims=True)
-        return tf.reduce_sum(self(codes, feature), axis=1) / tf.maximum(count, 1.0)
 
 
 class NumberEncoder(keras.layers.Layer):
@@ -109,25 +72,3 @@ def distinct_quantiles(values: np.ndarray, bins: int) -> np.ndarray:
         return distinct
     keep = np.concatenate([[True], np.diff(distinct) > 1e-6 * max(1.0, abs(distinct[-1]))])
     return distinct[keep]
-
-
-class GroupEncoder(keras.layers.Layer):
-    """One group's categories, lists and numbers as a dense vector [B, width]."""
-
-    def __init__(self, spec: FeatureSpec, group: Group, tables: EmbeddingTables, *, bins: int) -> None:
-        super().__init__(name=f"{group.value}_encoder")
-        self._categories = spec.select(group, Kind.CATEGORY)
-        self._lists = spec.select(group, Kind.CATEGORIES)
-        self._tables = tables
-        self.numbers = NumberEncoder(spec.select(group, Kind.NUMBER), bins=bins, name=f"{group.value}_numbers")
-        self.width = tables.width * (len(self._categories) + len(self._lists)) + self.numbers.width
-
-    def call(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        parts = [self._tables(codes[:, column], feature) for column, feature in enumerate(self._categories)]
-        start = 0
-        for feature in self._lists:
-            parts.append(self._tables.pooled(lists[:, start : start + feature.length], feature))
-            start += feature.length
-        if self.numbers.width:
-            parts.append(self.numbers(numbers))
-        return tf.concat(parts, axis=1) if parts else tf.zeros([tf.shape(codes)[0], 0])

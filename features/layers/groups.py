@@ -1,0 +1,31 @@
+"""Group encoder: the dense vector of one group of features."""
+
+from __future__ import annotations
+
+from features.keras2 import keras
+from features.keras2 import tensorflow as tf
+from features.layers.numbers import NumberEncoder
+from features.layers.tables import EmbeddingTables
+from features.spec import FeatureSpec, Group, Kind
+
+
+class GroupEncoder(keras.layers.Layer):
+    """One group's categories, lists and numbers as a dense vector [B, width]."""
+
+    def __init__(self, spec: FeatureSpec, group: Group, tables: EmbeddingTables, *, bins: int) -> None:
+        super().__init__(name=f"{group.value}_encoder")
+        self._categories = spec.select(group, Kind.CATEGORY)
+        self._lists = spec.select(group, Kind.CATEGORIES)
+        self._tables = tables
+        self.numbers = NumberEncoder(spec.select(group, Kind.NUMBER), bins=bins, name=f"{group.value}_numbers")
+        self.width = tables.width * (len(self._categories) + len(self._lists)) + self.numbers.width
+
+    def call(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        parts = [self._tables(codes[:, column], feature) for column, feature in enumerate(self._categories)]
+        start = 0
+        for feature in self._lists:
+            parts.append(self._tables.pooled(lists[:, start : start + feature.length], feature))
+            start += feature.length
+        if self.numbers.width:
+            parts.append(self.numbers(numbers))
+        return tf.concat(parts, axis=1) if parts else tf.zeros([tf.shape(codes)[0], 0])
