@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ranking_market import sigmoid
 
+from features.keras2 import tensorflow as tf
 from value_model.rankers.calibration import (
     Calibration,
     Calibrator,
@@ -18,6 +19,7 @@ from value_model.rankers.calibration import (
     fit_scale,
     log_odds,
 )
+from value_model.rankers.graphs import calibrate
 from value_model.rankers.ranker import Labels
 
 
@@ -30,9 +32,9 @@ def drawn(rng: np.random.Generator, bend, rows: int = 20_000):  # type: ignore[n
 
 def test_platt_finds_the_slope_and_intercept_that_bent_the_odds() -> None:
     predicted, event, _ = drawn(np.random.default_rng(0), lambda z: 0.6 * z - 1, 100_000)
-    found = fit_platt(predicted, event, np.ones_like(event))
-    assert found.slope == pytest.approx(0.6, abs=0.05)
-    assert found.intercept == pytest.approx(-1, abs=0.1)
+    fitted = fit_platt(predicted, event, np.ones_like(event))
+    assert fitted.slope == pytest.approx(0.6, abs=0.05)
+    assert fitted.intercept == pytest.approx(-1, abs=0.1)
 
 
 def test_isotonic_follows_a_bend_that_platt_cannot_and_is_chosen_for_it() -> None:
@@ -44,33 +46,78 @@ def test_isotonic_follows_a_bend_that_platt_cannot_and_is_chosen_for_it() -> Non
 
 
 def test_platt_is_mostly_chosen_where_its_shape_is_the_truth_and_rows_are_few() -> None:
-    chosen = []
+    kinds = []
     for seed in range(10):
         predicted, event, _ = drawn(np.random.default_rng(seed), lambda z: 0.5 * z, 1000)
-        chosen.append(fit_probability(predicted, event, np.ones_like(event)).kind)
-    assert chosen.count("platt") > 5
+        kinds.append(fit_probability(predicted, event, np.ones_like(event)).kind)
+    assert kinds.count("platt") > 5
 
 
 def test_isotonic_is_calibrated_overall_and_never_reverses_a_pair() -> None:
     predicted, event, _ = drawn(np.random.default_rng(2), lambda z: 0.5 * z - 0.5)
-    found = fit_isotonic(predicted, event, np.ones_like(event))
-    calibrated = found(np.sort(predicted))
+    fitted = fit_isotonic(predicted, event, np.ones_like(event))
+    calibrated = fitted(np.sort(predicted))
     assert (np.diff(calibrated) >= 0).all()
     assert calibrated.sum() == pytest.approx(event.sum(), rel=0.02)
-    inside = calibrated[(calibrated > found.y[0]) & (calibrated < found.y[-1])]
+    inside = calibrated[(calibrated > fitted.y[0]) & (calibrated < fitted.y[-1])]
     assert (np.diff(inside) > 0).mean() > 0.99  # plain isotonic regression would tie most of them
 
 
-def test_a_reversing_slope_is_refused() -> None:
-    predicted, event, _ = drawn(np.random.default_rng(3), lambda z: -z - 4)
-    assert fit_platt(predicted, event, np.ones_like(event)).slope == 1
+def test_a_reversing_slope_is_refused_and_the_mean_is_kept_all_the_same() -> None:
+    rng = np.random.default_rng(3)
+    predicted, event, _ = drawn(rng, lambda z: -z - 4)
+    weight = rng.random(len(event)) + 0.5
+    fitted = fit_platt(predicted, event, weight)
+    assert fitted.slope == 1
+    assert (weight * fitted(predicted)).sum() == pytest.approx((weight * event).sum(), rel=1e-6)
+
+
+def edges_and_all(rng: np.random.Generator) -> np.ndarray:
+    """Distinct float32 probabilities, far beyond any that a calibrator was fitted on."""
+    ends = np.geomspace(1e-36, 0.4, 3000)
+    inside = sigmoid(rng.normal(-2, 2, 3000))
+    top = 1 - np.arange(1, 3000, dtype=np.float32) * np.float32(2**-24)
+    return np.unique(np.concatenate([[0.0, 1.0], ends, inside, top]).astype(np.float32))
+
+
+@pytest.mark.parametrize("fit", [fit_platt, fit_isotonic])
+@pytest.mark.parametrize("bend", [lambda z: 0.6 * z - 1, lambda z: -z - 4, lambda z: np.where(z > -2, 1.0, -4.0)])
+def test_ranking_by_a_calibrated_head_is_exactly_the_ranking_by_the_raw_one(fit, bend) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(6)
+    predicted, event, _ = drawn(rng, bend, 4000)
+    raw = edges_and_all(rng)
+    calibrated = fit(predicted, event, np.ones_like(event))(raw)
+    assert (np.diff(calibrated) > 0).all()
+    assert 0 < calibrated[0] < 1e-6
+    assert calibrated[-1] <= 1
+
+
+def test_isotonic_has_no_level_stretch_where_a_rare_block_was_kept_off_zero() -> None:
+    """The lowest block has no event: half an event in few rows is a higher rate than that of the block above."""
+    predicted = np.repeat([0.001, 0.01, 0.2], [2, 1000, 1000])
+    event = np.concatenate([np.zeros(2), np.arange(1000) < 5, np.arange(1000) < 300]).astype(np.float64)
+    fitted = fit_isotonic(predicted, event, np.ones(2002))
+    assert (np.diff(fitted.y) > 0).all()
+    assert (np.diff(fitted(np.linspace(1e-4, 0.999, 5000))) > 0).all()
+
+
+@pytest.mark.parametrize("fit", [fit_platt, fit_isotonic])
+def test_the_exported_graph_is_the_calibrator_and_reverses_no_pair(fit) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(7)
+    predicted, event, _ = drawn(rng, lambda z: 0.6 * z - 1, 4000)
+    fitted, raw = fit(predicted, event, np.ones_like(event)), edges_and_all(rng)
+    exported = calibrate(fitted, tf.constant(raw)).numpy()
+    np.testing.assert_allclose(exported, fitted(raw), rtol=2e-5, atol=1e-30)
+    apart = raw[1:] > raw[:-1] * (1 + 1e-5)  # float32 log odds tell these apart
+    assert (np.diff(exported)[apart & (raw[1:] < 0.5)] > 0).all()
+    assert (np.diff(exported) >= 0).all()
 
 
 def test_scale_makes_totals_agree_also_with_weights() -> None:
     rng = np.random.default_rng(4)
     actual, predicted, weight = np.exp(rng.normal(size=(3, 500)))
-    found = fit_scale(predicted, actual, weight)
-    assert (weight * found(predicted)).sum() == pytest.approx((weight * actual).sum())
+    fitted = fit_scale(predicted, actual, weight)
+    assert (weight * fitted(predicted)).sum() == pytest.approx((weight * actual).sum())
 
 
 def test_cvr_is_calibrated_among_clicks_and_ctcvr_is_composed() -> None:
@@ -81,11 +128,11 @@ def test_cvr_is_calibrated_among_clicks_and_ctcvr_is_composed() -> None:
     value = np.where(order > 0, 30.0, 0.0)
     predictions = {"ctr": ctr, "cvr": cvr, "order_value": np.full(40_000, 20.0)}
     labels = Labels(order=order.astype(np.float32), order_value=value.astype(np.float32), click=click)
-    found = fit_calibration(predictions, labels, np.ones(40_000))(predictions)
-    assert found["ctr"].sum() == pytest.approx(click.sum(), rel=0.02)
-    assert found["ctcvr"].sum() == pytest.approx(order.sum(), rel=0.03)
-    assert found["gmv"].sum() == pytest.approx(value.sum(), rel=0.03)
-    np.testing.assert_allclose(found["ctcvr"], found["ctr"] * found["cvr"])
+    calibrated = fit_calibration(predictions, labels, np.ones(40_000))(predictions)
+    assert calibrated["ctr"].sum() == pytest.approx(click.sum(), rel=0.02)
+    assert calibrated["ctcvr"].sum() == pytest.approx(order.sum(), rel=0.03)
+    assert calibrated["gmv"].sum() == pytest.approx(value.sum(), rel=0.03)
+    np.testing.assert_allclose(calibrated["ctcvr"], calibrated["ctr"] * calibrated["cvr"])
 
 
 def test_rare_events_leave_a_head_as_it_is() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
-from value_model.rankers.calibration import EDGE, Calibration, Calibrator
+from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Calibrator
 from value_model.rankers.heads import predictions
 from value_model.rankers.mmoe import MMoE
 
@@ -66,11 +66,12 @@ def calibrate(calibrator: Calibrator | None, predicted: tf.Tensor) -> tf.Tensor:
         return predicted
     if calibrator.kind == "scale":
         return predicted * calibrator.slope
-    p = tf.clip_by_value(predicted, EDGE, 1 - EDGE)
-    z = tf.math.log(p) - tf.math.log(1 - p)
+    z = tf.math.log(tf.maximum(predicted, LEAST)) - tf.math.log(tf.maximum(1 - predicted, LEAST_LEFT))
     if calibrator.kind == "platt":
         return tf.sigmoid(calibrator.slope * z + calibrator.intercept)
     x, y = np.array(calibrator.x, np.float32), np.array(calibrator.y, np.float32)
     ramps = tf.clip_by_value((z[:, None] - x[:-1]) / np.diff(x), 0.0, 1.0)
     # A product, not a sum along each row: a sum's rounding depends on where in memory the row lies.
-    return y[0] + tf.linalg.matvec(ramps, np.diff(y))
+    rate = y[0] + tf.linalg.matvec(ramps, np.diff(y))
+    beyond = rate * tf.exp(z - tf.clip_by_value(z, x[0], x[-1]))
+    return beyond / (1 - rate + beyond)
