@@ -51,7 +51,7 @@ def checked(ranker: MMoE, graphs: Graphs, *, folder: Path) -> float:
 def write_graph(function: Any, *, path: Path, rewrite: Callable[[ModelProto], object] | None = None) -> None:
     """Convert a tf.function that has its input signature into one ONNX file; `rewrite` changes the graph in place."""
     model, _ = tf2onnx.convert.from_function(
-        function, input_signature=function.input_signature, opset=OPSET, custom_op_handlers={"Log1p": (_log1p, [])}
+        function, input_signature=function.input_signature, opset=OPSET, custom_op_handlers=CONVERSIONS
     )
     if rewrite is not None:
         rewrite(model)
@@ -65,3 +65,11 @@ def _log1p(context: Any, node: Any, name: str, args: list[Any]) -> None:
     context.remove_node(node.name)
     sum_ = context.make_node("Add", [given, one.output[0]])
     context.make_node("Log", [sum_.output[0]], name=node.name, outputs=outputs)
+
+
+def _where(context: Any, node: Any, name: str, args: list[Any]) -> None:
+    """A choice as Where; tf2onnx makes a sum of products with a mask of it, and 0 x infinity is NaN."""
+    node.type = "Where"
+
+
+CONVERSIONS = {"Log1p": (_log1p, []), "SelectV2": (_where, [])}

@@ -147,6 +147,32 @@ def test_a_twin_that_says_nan_is_refused():
         )
 
 
+EXTREMES = np.array([np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, -1.0, 0.0, -0.0], np.float32)
+
+
+def test_inputs_that_are_infinite_missing_or_denormal_are_scored_alike(exported):
+    ranker, folder, _ = exported
+    rng = np.random.default_rng(6)
+    probe = probe_inputs(ranker, rows=400, rng=rng)
+    for numbers in (probe.user_numbers, probe.item_numbers, probe.cross_numbers):
+        extreme = rng.random(numbers.shape) < 0.5
+        numbers[extreme] = rng.choice(EXTREMES, extreme.sum())
+    expected = ranker.predict(probe)
+    for head, values in OnnxScorer(folder).score(probe).items():
+        assert np.isfinite(values).all(), head
+        assert difference(expected[head], values) < 1e-6, head
+
+
+def test_a_choice_leaves_what_it_did_not_choose_out(tmp_path):
+    signature = [tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([None], tf.bool, name="chosen")]
+    function = tf.function(lambda x, chosen: {"y": tf.where(chosen, tf.ones_like(x), x)}, input_signature=signature)
+    write_graph(function, path=tmp_path / "g.onnx")
+    for chosen in (True, False):
+        inputs = {"x": EXTREMES, "chosen": np.full(len(EXTREMES), chosen)}
+        found = session(tmp_path / "g.onnx").run(["y"], inputs)[0]
+        np.testing.assert_array_equal(found, np.where(chosen, np.float32(1), EXTREMES))
+
+
 def test_log1p_converts(tmp_path):
     signature = [tf.TensorSpec([None], tf.float32, name="x")]
     function = tf.function(lambda x: {"y": tf.math.log1p(x)}, input_signature=signature)
