@@ -48,8 +48,8 @@ def main() -> None:
     worth = truth(simulation, policy_of(simulation.dataset, run.config), requests)
     measures = []
     for name, ranked in rankings.items():
-        truth = true_value(simulation, ranked, rng=rng, requests=requests, value=worth)
-        measures += [_measure(f"{name}: {metric}", truth[metric], unit) for metric, unit in METRICS.items()]
+        estimates = true_value(simulation, ranked, rng=rng, requests=requests, value=worth)
+        measures += [_measure(f"{name}: {metric}", estimates[metric], unit) for metric, unit in METRICS.items()]
     for name in ("random", "popularity", "CTR only"):
         gap = true_difference(simulation, rankings["engine"], rankings[name], rng=rng, requests=requests, value=worth)
         for metric in ("gmv_sar", "value"):

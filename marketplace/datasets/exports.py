@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,12 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from marketplace.datasets.mapping import Export
+from marketplace.datasets.times import times
 from marketplace.finding import DataError, Finding
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 WORD_NUMBER = r"(?i)^\s*([+-]?inf(inity)?|nan)\s*$"
-OFFSET = r"(Z|[+-]\d\d:?\d\d)\s*$"
 TRUE, FALSE = ("true", "1", "yes", "y", "t"), ("false", "0", "no", "n", "f")
-TIME = pa.timestamp("us", tz="UTC")
 
 
 def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
@@ -153,7 +151,7 @@ def _converted(
     values: pa.Array, kind: pa.DataType, *, where: str, time_zone: str | None, time_format: str | None
 ) -> tuple[pa.Array, list[Finding]]:
     if pa.types.is_timestamp(kind):
-        return _times(values, where=where, time_zone=time_zone, time_format=time_format)
+        return times(values, where=where, time_zone=time_zone, time_format=time_format)
     if pa.types.is_boolean(kind):
         return _booleans(values, where=where)
     if pa.types.is_string(kind):
@@ -184,62 +182,6 @@ def _booleans(values: pa.Array, *, where: str) -> tuple[pa.Array, list[Finding]]
     bad = _true(pc.and_(pc.invert(known), pc.is_valid(values)))
     found = _report(values, bad, where=where, wanted="true or false", fix=f"Write one of {(*TRUE, *FALSE)}.")
     return pc.if_else(known, yes, None), found
-
-
-def _times(
-    values: pa.Array, *, where: str, time_zone: str | None, time_format: str | None
-) -> tuple[pa.Array, list[Finding]]:
-    if pa.types.is_date(values.type):
-        values = values.cast(pa.timestamp("us"))
-    if not pa.types.is_timestamp(values.type):
-        return _written_times(values.cast(pa.string()), where=where, time_zone=time_zone, time_format=time_format)
-    if values.type.tz is not None:
-        return _whole_microseconds(values, TIME), []
-    return _localise(_whole_microseconds(values, pa.timestamp("us")), where=where, time_zone=time_zone)
-
-
-def _whole_microseconds(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    return values.cast(options=pc.CastOptions(kind, allow_time_truncate=True))
-
-
-def _written_times(
-    values: pa.Array, *, where: str, time_zone: str | None, time_format: str | None
-) -> tuple[pa.Array, list[Finding]]:
-    with_offset = _true(pc.match_substring_regex(values, OFFSET)) & (time_format is None)
-    aware = _parse(pc.if_else(pa.array(with_offset), values, None), TIME, time_format=None)
-    naive = _parse(pc.if_else(pa.array(with_offset), None, values), pa.timestamp("us"), time_format=time_format)
-    bad = _true(pc.is_valid(values)) & ~_true(pc.or_(pc.is_valid(aware), pc.is_valid(naive)))
-    fix = 'Write ISO 8601, such as 2026-01-31T18:30:00+03:00, or set `time_format`, such as "%d/%m/%Y %H:%M".'
-    found = _report(values, bad, where=where, wanted="a time", fix=fix)
-    local, odd = _localise(naive, where=where, time_zone=time_zone)
-    return pc.coalesce(aware, local), [*found, *odd]
-
-
-def _parse(values: pa.Array, kind: pa.DataType, *, time_format: str | None) -> pa.Array:
-    """`values` as times, null where they are none."""
-    if time_format is not None:
-        return pc.strptime(values, format=time_format, unit="us", error_is_null=True).cast(kind)
-    try:
-        return values.cast(kind)
-    except pa.ArrowInvalid:
-        return pa.array([_iso(value) for value in values.to_pylist()], kind)
-
-
-def _iso(value: str | None) -> datetime | None:
-    try:
-        return None if value is None else datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-
-
-def _localise(naive: pa.Array, *, where: str, time_zone: str | None) -> tuple[pa.Array, list[Finding]]:
-    bad = _true(pc.is_valid(naive))
-    if time_zone is not None or not bad.any():
-        zone = time_zone or "UTC"
-        return pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest").cast(TIME), []
-    fix = 'Set time_zone = "Asia/Riyadh" (or yours) in the mapping, or write offsets, such as +03:00.'
-    first = naive[int(np.argmax(bad))]
-    return pa.nulls(len(naive), TIME), [_bad_rows(bad, where, f"times without a time zone: {first}", fix)]
 
 
 def _true(values: pa.Array) -> np.ndarray:
