@@ -72,4 +72,4 @@ def _where(context: Any, node: Any, name: str, args: list[Any]) -> None:
     node.type = "Where"
 
 
-CONVERSIONS = {"Log1p": (_log1p, []), "SelectV2": (_where, [])}
+CONVERSIONS: dict[str, tuple[Any, list[Any]]] = {"Log1p": (_log1p, []), "SelectV2": (_where, [])}
