@@ -16,10 +16,11 @@ from benchmarks.record import Measure, record
 from desk import Desk, Material
 from desk.material import ItemNames
 from desk.notebook.panel import Panel
+from evaluation.bias.examination import examination_of
 from value_model.formula import default_policy
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.tuning import Evidence, predict
-from value_model.tuning.exposure import examination_of, of_plackett_luce
+from value_model.tuning.exposure import of_plackett_luce
 from value_model.tuning.from_log import expected_squares
 
 SEED, REQUESTS, WIDTH, SHOWN, MOVES = 0, 2_000, 50, 10, 40

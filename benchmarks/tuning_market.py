@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evaluation.bias.examination import examination_of
 from marketplace.schema import SURFACES
 from marketplace.simulator import RequestBatch, Simulation, SimulatorConfig, simulate
 from marketplace.simulator.behaviour import Response
@@ -21,7 +22,7 @@ from value_model.formula import ValuePolicy, parse_policy
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.merchant import HALF_LIFE_DAYS
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.exposure import examination_of, of_plackett_luce
+from value_model.tuning.exposure import of_plackett_luce
 from value_model.tuning.from_log import expected_squares
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep

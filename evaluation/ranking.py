@@ -177,8 +177,13 @@ def _relevant_counts(ranked: RankedLists, labels: np.ndarray, rows: np.ndarray) 
     return seen[first] - seen[start], seen[first + ranked.tied[rows]] - seen[first]
 
 
+def discounts(depth: int) -> np.ndarray:
+    """DCG's weight of each place, [depth]: 1 / log2(1 + place)."""
+    return 1 / np.log2(np.arange(depth) + 2.0)
+
+
 def _discount(ranked: RankedLists, k: int | None) -> np.ndarray:
-    return _cumulative(1 / np.log2(np.arange(k or ranked.longest) + 2.0))
+    return _cumulative(discounts(k or ranked.longest))
 
 
 def _cumulative(weight: np.ndarray) -> np.ndarray:

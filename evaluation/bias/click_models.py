@@ -5,7 +5,7 @@ Position-based model: P(click | item shown at k) = examination_k * attraction_it
 segment and item). Only ratios are identified: examination is relative to the first position, examination[0] = 1.
 
 Which to use: `randomised` where lists were shuffled (no model needed); `harvest` where several rankers showed the same
-pairs at different positions; `fit_pbm` where pairs repeat; regression-EM (position_bias_regression) where they do not.
+pairs at different positions; `fit_pbm` where pairs repeat; regression-EM (`regression_em`) where they do not.
 """
 
 from __future__ import annotations
@@ -187,22 +187,3 @@ def with_intervals(
     value = fit(cells(position, click, pair, depth=depth))
     draws = np.array([fit(cells(position, click, pair, depth=depth, weight=row[request])) for row in counts])
     return [bootstrap.Resampled(value[at], draws[:, at], len(offsets) - 1).estimate() for at in range(depth)]
-
-
-def inverse_examination(examination: np.ndarray, position: np.ndarray, *, cap: float = 10.0) -> np.ndarray:
-    """[N] weights 1 / examination of the shown position, at most `cap`, for training a ranker on clicks; 0 unshown.
-
-    Positions below the fitted depth take the last position's weight.
-    """
-    place = np.clip(position, 1, len(examination)) - 1
-    weight = 1 / np.maximum(np.nan_to_num(examination[place], nan=1 / cap), 1 / cap)
-    return np.where(position > 0, weight, 0.0)
-
-
-def examination_ratio(policy: np.ndarray, logging: np.ndarray, examination: np.ndarray) -> np.ndarray:
-    """[N]: expected examination of an item under a policy over that under logging (Li et al. 2018, PBM estimator).
-
-    policy, logging [N, K]: P(item at position). It takes the place of `marginal_ratio` in the slate estimators, and has
-    support wherever the item was shown at all: even deterministic lists can be asked about.
-    """
-    return (policy @ examination) / (logging @ examination)

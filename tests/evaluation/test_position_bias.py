@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from evaluation.bias import click_models as position_bias
-from evaluation.bias.click_models import cells, examination_ratio, fit_pbm, harvest, inverse_examination, randomised
+from evaluation.bias.click_models import cells, fit_pbm, harvest, randomised
+from evaluation.bias.examination import examination_ratio, inverse_examination
 from evaluation.bias.regression_em import Classified, fit_regression_em
 
 DEPTH = 6

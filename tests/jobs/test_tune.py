@@ -11,12 +11,13 @@ from click.testing import CliRunner
 from desk_toy import POLICY, toy
 
 from jobs.cli import METRICS_HELP, cli
-from jobs.run_evidence import NOT_RANDOMISED, RunEvidence
+from jobs.run_evidence import RunEvidence
 from jobs.tune.question import question
 from value_model.formula import Constraint, Of, load_policy, to_toml
 from value_model.formula.metrics import NAMES
 from value_model.policy_checks import check_policy
 from value_model.tuning import By, PredictConfig, predict
+from value_model.tuning.recorded_evidence import NOT_RANDOMISED
 
 HELD = Constraint("ctr", at_least=-0.05, of=Of.RELATIVE, owner="growth", reason="Clicks keep shoppers.")
 CONSTRAINED = replace(POLICY, constraints=(HELD,))

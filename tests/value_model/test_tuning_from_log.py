@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from evaluation.bias.examination import examination_of
 from marketplace.attribution import attribute
 from marketplace.schema import SLATE
 from marketplace.simulator import SimulatorConfig, simulate
@@ -14,7 +15,6 @@ from value_model.formula import parse_policy, to_toml
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import logged_slates
 from value_model.tuning import Estimator, PredictConfig, evidence_from_log, predict
-from value_model.tuning.exposure import examination_of
 from value_model.tuning.from_log import logged_exposure
 
 # The simulator's own utilities are a column, so that its Plackett-Luce log is this policy's.

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from evaluation.bias.examination import examination_of
 from value_model.formula import ValuePolicy, parse_policy
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.tuning import Estimator, Evidence, PolicyScorer
-from value_model.tuning.exposure import examination_of, of_plackett_luce
+from value_model.tuning.exposure import of_plackett_luce
 from value_model.tuning.sweep import Sweep
 
 CURVE = np.arange(1, 6) ** -0.7

@@ -21,21 +21,6 @@ LOWEST_ODDS = -75.0  # against the slate's best: what single precision still hol
 FAINT = 1e-12  # exposure of a candidate that practically never shows: its probability is above 0
 
 
-def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float64 [R, K]: each surface's curve, cut to the `depth` [R] places that the request shows.
-
-    Raises ValueError for a surface without a curve or a curve that is too short.
-    """
-    table = np.zeros((len(surface), int(depth.max(initial=0))))
-    for name in np.unique(surface).tolist():
-        rows = surface == name
-        longest = int(depth[rows].max())
-        if name not in curves or len(curves[name]) < longest:
-            raise ValueError(f"examination of {longest} places of surface {name!r} is wanted; give a curve that long.")
-        table[rows, :longest] = curves[name][:longest]
-    return np.where(np.arange(table.shape[1]) < depth[:, None], table, 0.0)
-
-
 def of_order(top: np.ndarray, examination: np.ndarray, *, width: int) -> np.ndarray:
     """[..., R, n]: exposure of a certain order, top int [..., R, k]."""
     places = min(top.shape[-1], examination.shape[-1])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
 from value_model.formula.evaluate import pad
@@ -17,7 +18,7 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 from value_model.slate_policies.slate_policy import LOWEST
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.exposure import examination_of, of_perturbed, of_plackett_luce, perturbed_propensity
+from value_model.tuning.exposure import of_perturbed, of_plackett_luce, perturbed_propensity
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.estimate import Estimate
+from evaluation.ranking import discounts
 from value_model.formula.evaluate import Columns, Weights, evaluate
 from value_model.formula.explain import Method, explain
 from value_model.formula.value_policy import ValuePolicy
@@ -107,7 +108,7 @@ def _ranking_change(
     full, other = (np.argsort(np.where(present, -v, np.inf), axis=-1, kind="stable")[:, :k] for v in (value, without))
     lowest = np.where(present, value, np.inf).min(axis=-1, keepdims=True, initial=np.inf)
     gain = np.where(present, value - lowest, 0.0)
-    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    discount = discounts(k)
     ideal = (np.take_along_axis(gain, full, axis=-1) * discount).sum(axis=-1)
     reached = (np.take_along_axis(gain, other, axis=-1) * discount).sum(axis=-1)
     in_full, in_other = np.zeros(value.shape, bool), np.zeros(value.shape, bool)

@@ -1,4 +1,4 @@
-"""What is read off a recorded log: examination is recovered, exposures equal those of all orders counted out."""
+"""Exposure read off a recorded log equals that of all orders counted out."""
 
 from itertools import permutations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.recorded import examination_curves, recorded_exposure
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
+from value_model.tuning.recorded_exposure import recorded_exposure
 
 ODDS = np.array([0.3, -0.4, 1.2, 0.0, 0.7])
 LOOKS = np.array([1.0, 0.5, 0.2])
@@ -89,17 +89,3 @@ def test_temperature_divides_the_recorded_value():
     assert recorded_exposure(table, mask, looks, rng=np.random.default_rng(0)) is None
     found = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0), temperature=3.0)
     assert found.sum(axis=1) == pytest.approx(LOOKS.sum())
-
-
-def test_examination_is_recovered_from_clicks():
-    rng = np.random.default_rng(0)
-    truth = {"home": np.arange(1, 9) ** -0.5, "search": np.arange(1, 9) ** -1.2}
-    surface = np.array(["home", "search"] * 10_000)
-    position = np.tile(np.arange(1, 9), (20_000, 1))
-    ctr = rng.beta(2, 10, position.shape)
-    looks = np.array([truth[name] for name in surface])
-    click = (rng.random(ctr.shape) < ctr * looks) * 1.0
-    found = examination_curves(position, click, ctr, surface)
-    for name, curve in truth.items():
-        assert found[name] == pytest.approx(curve, abs=0.04)
-        assert (np.diff(found[name]) <= 0).all()

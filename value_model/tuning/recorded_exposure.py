@@ -1,4 +1,4 @@
-"""What a recorded log tells of itself: how far down shoppers look, and how its ranking spread what it showed.
+"""Exposure under the policy that ranked a recorded log, told from its values and propensities alone.
 
 Arrays are [R, n], 0 where there is no candidate; position is 1-based, 0 = not shown.
 """
@@ -7,60 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from sklearn.isotonic import IsotonicRegression
 
 from marketplace.slate_columns import flat, to_numpy
 from value_model.formula.evaluate import pad
 from value_model.tuning.exposure import of_plackett_luce
-from value_model.tuning.from_log import logged_prices
+from value_model.tuning.from_log import MOST_GAP, logged_prices
 
-PRIOR = 30.0  # expected clicks that a place of a surface needs before its own rate counts for half
-MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
 SAMPLES = 64
 ABSENT = -1e30
-ASSUMED_DEPTH = 10  # places shown where the log has none
-
-
-def examination_curves(
-    position: np.ndarray, click: np.ndarray, expected: np.ndarray, surface: np.ndarray
-) -> dict[str, np.ndarray]:
-    """P(examined) by place relative to the first, per surface: clicks over those expected in the first place.
-
-    `expected` = P(click | examined) by a ranker that knows of no position. Falls with the place (isotonic); places
-    with few expected clicks lean on all surfaces together.
-    """
-    depth = int(position.max(initial=0))
-    everywhere = _falling(*_by_place(position, click, expected, depth))
-    curves = {}
-    for name in np.unique(surface).tolist():
-        rows = surface == name
-        clicks, looks = _by_place(position[rows], click[rows], expected[rows], depth)
-        level = clicks.sum() / max((everywhere * looks).sum(), 1e-12)
-        curve = _falling(clicks + PRIOR * level * everywhere, looks + PRIOR)
-        curves[name] = np.maximum(curve / max(curve[0], 1e-12), 1e-3)
-    return curves
-
-
-def assumed_curves(surface: np.ndarray) -> dict[str, np.ndarray]:
-    """1 / log2(1 + place) for every surface: where no list was recorded, as DCG discounts."""
-    curve = 1 / np.log2(np.arange(2, ASSUMED_DEPTH + 2))
-    return dict.fromkeys(np.unique(surface).tolist(), curve)
-
-
-def _by_place(
-    position: np.ndarray, click: np.ndarray, expected: np.ndarray, depth: int
-) -> tuple[np.ndarray, np.ndarray]:
-    shown = position > 0
-    place = position[shown] - 1
-    return np.bincount(place, click[shown], depth), np.bincount(place, expected[shown], depth)
-
-
-def _falling(clicks: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    rate = clicks / np.maximum(looks, 1e-12)
-    fitted: np.ndarray = IsotonicRegression(increasing=False).fit_transform(
-        np.arange(len(rate)), rate, sample_weight=np.maximum(looks, 1e-12)
-    )
-    return fitted
 
 
 def recorded_exposure(
@@ -126,7 +80,7 @@ def _conditional(
 def _log_weight(order: np.ndarray, odds: np.ndarray, mask: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """float64 [R, 1]: the sum over places of log rest / (rest + U)."""
     rest = np.cumsum(np.exp(np.take_along_axis(odds, order, axis=1))[:, ::-1], axis=1)[:, ::-1]
-    there = np.take_along_axis(mask, order, axis=1)
-    share = np.where(there, rest / np.maximum(rest + missing[:, None], 1e-300), 1.0)
-    found: np.ndarray = np.log(share).sum(axis=1, keepdims=True)
-    return found
+    present = np.take_along_axis(mask, order, axis=1)
+    share = np.where(present, rest / np.maximum(rest + missing[:, None], 1e-300), 1.0)
+    log_weight: np.ndarray = np.log(share).sum(axis=1, keepdims=True)
+    return log_weight

@@ -1,0 +1,93 @@
+"""Examination curve of a surface: P(examined) by place, relative to the first place, estimated or assumed.
+
+Arrays are [K] by place, falling, 1 at the first; impressions have `position`, 1-based, 0 = not shown.
+`evaluation.bias.click_models` fits curves from lists that repeat or were shuffled; here they are read off any log that
+has a ranker's predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+
+from evaluation.ranking import discounts
+
+PRIOR = 30.0  # expected clicks that a place of a surface needs before its own rate counts for half
+ASSUMED_DEPTH = 10  # places shown where the log has none
+
+
+def examination_curves(
+    position: np.ndarray, click: np.ndarray, expected: np.ndarray, surface: np.ndarray
+) -> dict[str, np.ndarray]:
+    """P(examined) by place relative to the first, per surface: clicks over those expected in the first place.
+
+    `expected` = P(click | examined) by a ranker that knows of no position. Falls with the place (isotonic); places
+    with few expected clicks lean on all surfaces together.
+    """
+    depth = int(position.max(initial=0))
+    everywhere = _falling(*_by_place(position, click, expected, depth))
+    curves = {}
+    for name in np.unique(surface).tolist():
+        rows = surface == name
+        clicks, looks = _by_place(position[rows], click[rows], expected[rows], depth)
+        level = clicks.sum() / max((everywhere * looks).sum(), 1e-12)
+        curve = _falling(clicks + PRIOR * level * everywhere, looks + PRIOR)
+        curves[name] = np.maximum(curve / max(curve[0], 1e-12), 1e-3)
+    return curves
+
+
+def assumed_curves(surface: np.ndarray) -> dict[str, np.ndarray]:
+    """1 / log2(1 + place) for every surface: where no list was recorded, as DCG discounts."""
+    return dict.fromkeys(np.unique(surface).tolist(), discounts(ASSUMED_DEPTH))
+
+
+def _by_place(
+    position: np.ndarray, click: np.ndarray, expected: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    shown = position > 0
+    place = position[shown] - 1
+    return np.bincount(place, click[shown], depth), np.bincount(place, expected[shown], depth)
+
+
+def _falling(clicks: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    rate = clicks / np.maximum(looks, 1e-12)
+    fitted: np.ndarray = IsotonicRegression(increasing=False).fit_transform(
+        np.arange(len(rate)), rate, sample_weight=np.maximum(looks, 1e-12)
+    )
+    return fitted
+
+
+def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """float64 [R, K]: each surface's curve, cut to the `depth` [R] places that the request shows.
+
+    Raises ValueError for a surface without a curve or a curve that is too short.
+    """
+    table = np.zeros((len(surface), int(depth.max(initial=0))))
+    for name in np.unique(surface).tolist():
+        rows = surface == name
+        longest = int(depth[rows].max())
+        if name not in curves or len(curves[name]) < longest:
+            raise ValueError(f"examination of {longest} places of surface {name!r} is wanted; give a curve that long.")
+        table[rows, :longest] = curves[name][:longest]
+    return np.where(np.arange(table.shape[1]) < depth[:, None], table, 0.0)
+
+
+def inverse_examination(examination: np.ndarray, position: np.ndarray, *, cap: float = 10.0) -> np.ndarray:
+    """[N] weights 1 / examination of the shown position, at most `cap`, for training a ranker on clicks; 0 unshown.
+
+    Positions below the fitted depth take the last position's weight.
+    """
+    place = np.clip(position, 1, len(examination)) - 1
+    weight = 1 / np.maximum(np.nan_to_num(examination[place], nan=1 / cap), 1 / cap)
+    return np.where(position > 0, weight, 0.0)
+
+
+def examination_ratio(policy: np.ndarray, logging: np.ndarray, examination: np.ndarray) -> np.ndarray:
+    """[N]: expected examination of an item under a policy over that under logging (Li et al. 2018, PBM estimator).
+
+    policy, logging [N, K]: P(item at position). It takes the place of `marginal_ratio` in the slate estimators, and has
+    support wherever the item was shown at all: even deterministic lists can be asked about.
+    """
+    return (policy @ examination) / (logging @ examination)

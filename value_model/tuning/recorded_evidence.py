@@ -1,0 +1,88 @@
+"""Evidence on a recorded log: examination from its clicks, exposure from the policy that ranked it, if that is known.
+
+Places, feedback, values and propensities are those on record; heads and features may be those of another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evaluation.bias.examination import assumed_curves, examination_curves
+from marketplace.slate_columns import flat, item_offsets, predictions, to_numpy
+from value_model.formula.evaluate import pad, slate_mask
+from value_model.formula.logged_slates import logged_slates
+from value_model.formula.slate_section import ExplorationKind, SlateSection
+from value_model.formula.value_policy import ValuePolicy
+from value_model.tuning.evidence import Evidence
+from value_model.tuning.from_log import evidence_from_log, logged_exposure
+from value_model.tuning.recorded_exposure import recorded_exposure
+
+RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
+NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
+ASSUMED = "No lists were recorded: a place is taken to be looked at as DCG discounts it."
+SPREADING = (ExplorationKind.PLACKETT_LUCE, ExplorationKind.PERTURBED_WEIGHTS)  # what gives every item exposure
+
+
+def recorded_evidence(
+    slates: pa.Table,
+    labels: pa.Table,
+    policy: ValuePolicy,
+    *,
+    recorded: pa.Table,
+    ranked_by: ValuePolicy,
+    segment: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[Evidence, str]:
+    """Evidence under `policy`, and a note on what it rests on.
+
+    `recorded` = the same requests as they were logged, which `ranked_by` may have ranked; segment text [R].
+    """
+    mask = slate_mask(item_offsets(slates))
+    surface = to_numpy(slates["surface"].combine_chunks()).astype(str)
+    position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
+    plain = replace(policy, slate=None)  # who ranked the log is told from what is on record, not from `policy`
+    if not position.any():
+        curves = assumed_curves(surface)
+        evidence = evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment)
+        return replace(evidence, examination=np.array([curves[name] for name in surface.tolist()])), ASSUMED
+    click = to_numpy(labels["click"].combine_chunks()).astype(np.float64)
+    curves = examination_curves(
+        position, pad(click, mask), pad(np.nan_to_num(predictions(slates, "ctr")), mask), surface
+    )
+    evidence = evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment)
+    exposure = _exposure(recorded, evidence, ranked_by, rng=rng)
+    return replace(evidence, exposure=exposure), NOT_RANDOMISED if exposure is None else RANDOMISED
+
+
+def _exposure(
+    recorded: pa.Table, evidence: Evidence, ranked_by: ValuePolicy, *, rng: np.random.Generator
+) -> np.ndarray | None:
+    """float64 [R, n]: of the policy that ranked what is on record; None where its design is not known."""
+    section, looks = ranked_by.slate or SlateSection(), evidence.examination
+    if exploration_of(ranked_by) is ExplorationKind.PERTURBED_WEIGHTS:
+        ruled = replace(section, exploration=None) != SlateSection()  # then places follow from more than the weights
+        if not ruled and pc.all(pc.equal(recorded["policy_version"].cast(pa.string()), ranked_by.version)).as_py():
+            inputs = logged_slates(recorded, ranked_by)
+            return logged_exposure(recorded, ranked_by, inputs, looks, evidence.segment, rng=rng)
+    temperature = 1.0  # recorded logs of other engines hold log-odds
+    if section.exploration is not None and exploration_of(ranked_by) is ExplorationKind.PLACKETT_LUCE:
+        temperature = section.exploration.amount
+    return recorded_exposure(recorded, evidence.slates.mask, looks, rng=rng, temperature=temperature)
+
+
+def most_explored(recorded: pa.Table, served: Mapping[str, ValuePolicy]) -> str | None:
+    """Of the policies `served`, by version: the one that spread most of the recorded requests; None where none did."""
+    version = recorded["policy_version"].cast(pa.string())
+    spreading = [v for v, policy in served.items() if exploration_of(policy) in SPREADING]
+    requests = {v: pc.sum(pc.equal(version, v)).as_py() or 0 for v in spreading}
+    most = max(requests, key=lambda v: requests[v], default=None)
+    return most if most is not None and requests[most] else None
+
+
+def exploration_of(policy: ValuePolicy) -> ExplorationKind | None:
+    return None if policy.slate is None or policy.slate.exploration is None else policy.slate.exploration.kind
