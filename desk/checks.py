@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from desk.guardrails import GuardrailResult, GuardrailStatus
 from desk.material import Material
-from value_model.formula import Finding, Severity, ValuePolicy
+from marketplace.finding import Finding, Severity
+from value_model.formula import ValuePolicy
 from value_model.policy_checks import check_policy
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
+
+from marketplace.finding import Finding, errors
 
 
 def check_data(mapping: Path) -> int:
     """Print the findings on the exports that `mapping` names; 1 where one of them is an error."""
     from marketplace.check import check
 
-    return _told(check(mapping, now=datetime.now(UTC)), of=mapping)
+    return _printed(check(mapping, now=datetime.now(UTC)), of=mapping)
 
 
 def check_policy(policy: Path, run: Path | None) -> int:
@@ -34,14 +35,11 @@ def check_policy(policy: Path, run: Path | None) -> int:
             slates = logged_slates(table, load_policy(policy))
         except PolicyError:
             slates = None  # the file's own findings say why it cannot be tried
-    return _told(check_policy_file(policy, slates=slates, calibration=calibration), of=policy)
+    return _printed(check_policy_file(policy, slates=slates, calibration=calibration), of=policy)
 
 
-def _told(findings: Iterable[Any], *, of: Path) -> int:
-    errors, warnings = 0, 0
-    for finding in findings:
-        print(finding)
-        errors += finding.severity == "error"
-        warnings += finding.severity != "error"
-    print(f"{of}: {errors} errors, {warnings} warnings" if errors or warnings else f"{of}: nothing to mend")
-    return int(errors > 0)
+def _printed(findings: Sequence[Finding], *, of: Path) -> int:
+    print(*findings, sep="\n", end="\n" if findings else "")
+    count = len(errors(findings))
+    print(f"{of}: {count} errors, {len(findings) - count} warnings" if findings else f"{of}: nothing to mend")
+    return int(count > 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marketplace.dataset import Dataset
 from marketplace.datasets.own import load_own
-from marketplace.finding import Finding
+from marketplace.finding import Finding, Severity
 from marketplace.integrity import check_dataset
 
 
@@ -17,4 +17,4 @@ def check(data: Dataset | Path | str, *, now: datetime | None = None) -> list[Fi
     `now` is the moment after which no event can lie; None = not checked. Never raises for bad data.
     """
     findings = check_dataset(data, now=now) if isinstance(data, Dataset) else load_own(data, now=now)[1]
-    return sorted(findings, key=lambda finding: finding.severity != "error")
+    return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)

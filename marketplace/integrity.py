@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.dataset import Dataset
-from marketplace.finding import Finding, Source
+from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
 from marketplace.schema import EVENTS, SURFACES
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
 OLDEST = 631_152_000_000_000  # 1990-01-01, UTC microseconds: what lies before is a number in another unit
+WARNING = Severity.WARNING
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
-Severity = Literal["error", "warning"]
 
 
 def check_dataset(
-    dataset: Dataset, *, now: datetime | None = None, sources: Mapping[str, Source] | None = None
+    dataset: Dataset, *, now: datetime | None = None, origins: Mapping[str, TableOrigin] | None = None
 ) -> list[Finding]:
     """Everything odd in `dataset`; `now` is the moment after which no event can lie (None = not checked)."""
-    rules = _IntegrityRules(dataset, sources or {}, now)
+    rules = _IntegrityRules(dataset, origins or {}, now)
     parts = (rules.emptiness(), rules.names(), rules.money(), rules.times(), rules.references(), rules.lists())
     return [finding for part in parts for finding in part if finding is not None]
 
@@ -33,31 +32,31 @@ def check_dataset(
 @dataclass(frozen=True)
 class _IntegrityRules:
     data: Dataset
-    sources: Mapping[str, Source]
+    origins: Mapping[str, TableOrigin]
     now: datetime | None
 
     def emptiness(self) -> Iterator[Finding | None]:
         if len(self.data.items) == 0:
-            yield Finding("error", self._name("items"), None, "there are no items", "Export the catalogue.")
+            yield self._whole("items", "there are no items.", "Export the catalogue.")
         if len(self.data.slates) == 0 and len(self.data.feedback) == 0:
-            what = "there are neither slates nor feedback"
-            yield Finding("error", self.data.name, None, what, "Export what shoppers saw or did.")
+            reason = "there are neither slates nor feedback."
+            yield Finding("emptiness", Where(self.data.name), reason, "Export what shoppers saw or did.")
         elif len(self.data.feedback) == 0:
-            what = "there is no feedback: nothing can be learned from what was shown"
-            yield Finding("error", self._name("feedback"), None, what, "Export clicks and orders.")
+            reason = "there is no feedback: nothing can be learned from what was shown."
+            yield self._whole("feedback", reason, "Export clicks and orders.")
         elif len(self.data.slates) == 0:
-            what = "there are no slates: purchase-only data, the click head is left out"
-            yield Finding("warning", self._name("slates"), None, what, "Log impressions to learn click rates.")
+            reason = "there are no slates: purchase-only data, the click head is left out."
+            yield self._whole("slates", reason, "Log impressions to learn click rates.", severity=WARNING)
 
     def names(self) -> Iterator[Finding | None]:
         keys = {"items": "item_id", "merchants": "merchant_id", "users": "user_id", "slates": "request_id"}
         for table, key in (keys | {"feedback": "feedback_id"}).items():
-            severity: Severity = "warning" if table == "feedback" else "error"
+            severity = WARNING if table == "feedback" else Severity.ERROR
             fix = "The first is used." if table == "feedback" else "Keep one row of each, or give each its own id."
             yield self._rows(table, key, _repeats(self._column(table, key)), "occurs before", fix, severity=severity)
-        for table, key, known in (("slates", "surface", SURFACES), ("feedback", "event", EVENTS)):
-            bad = ~_true(pc.is_in(self._column(table, key), pa.array(known)))
-            yield self._rows(table, key, bad, f"is no {key}", f"Use one of {', '.join(known)}.")
+        for table, key, values in (("slates", "surface", SURFACES), ("feedback", "event", EVENTS)):
+            bad = ~_true(pc.is_in(self._column(table, key), pa.array(values)))
+            yield self._rows(table, key, bad, f"is no {key}", f"Use one of {', '.join(values)}.")
 
     def money(self) -> Iterator[Finding | None]:
         for table, item in (("items", False), ("slates", True)):
@@ -71,7 +70,7 @@ class _IntegrityRules:
         yield self._rows("feedback", "amount", _below_zero(amount), "is negative", fix)
         none = _true(pc.equal(event, "order")) & _true(pc.is_null(amount))
         fix = "Give the order's value; without it the price shown is taken."
-        yield self._rows("feedback", "amount", none, "is empty for an order", fix, severity="warning")
+        yield self._rows("feedback", "amount", none, "is empty for an order", fix, severity=WARNING)
         for table in ("items", "slates", "feedback"):
             bad = _true(pc.not_equal(self._column(table, "currency"), self.data.currency))
             fix = f"Convert the amounts to {self.data.currency}, or make a data set for each currency."
@@ -89,14 +88,14 @@ class _IntegrityRules:
                 fix = "Check the time zone, the order of day and month, and the exporter's clock."
                 yield self._rows(table, "time", times > limit, f"lies after {self.now:%Y-%m-%d %H:%M %Z}", fix)
             fix = "Check the unit: seconds read as microseconds give 1970."
-            yield self._rows(table, "time", times < OLDEST, "lies before 1990", fix, severity="warning")
+            yield self._rows(table, "time", times < OLDEST, "lies before 1990", fix, severity=WARNING)
 
     def references(self) -> Iterator[Finding | None]:
         items, users = self._column("items", "item_id"), self._column("users", "user_id")
         merchants = self._column("merchants", "merchant_id")
         fix = "Add it to the items; what is unknown has no features."
         bad = _absent(self._flat("item_id"), items)
-        yield self._rows("slates", "item_id", bad, "is no known item", fix, severity="warning", of_item=True)
+        yield self._rows("slates", "item_id", bad, "is no known item", fix, severity=WARNING, of_item=True)
         for table, key, among in (
             ("feedback", "item_id", items),
             ("items", "merchant_id", merchants),
@@ -104,35 +103,38 @@ class _IntegrityRules:
             ("feedback", "user_id", users),
         ):
             bad = _absent(self._column(table, key), among)
-            what = f"is no known {key.removesuffix('_id')}"
+            trouble = f"is no known {key.removesuffix('_id')}"
             fix = f"Add it to the {key.removesuffix('_id')}s; what is unknown has no features."
-            yield self._rows(table, key, bad, what, fix, severity="warning")
+            yield self._rows(table, key, bad, trouble, fix, severity=WARNING)
 
     def lists(self) -> Iterator[Finding | None]:
         slates = self.data.slates
         empty = np.diff(item_offsets(slates)) == 0
-        yield self._rows("slates", "item_id", empty, "is an empty list", "Leave the request out.", severity="warning")
+        yield self._rows("slates", "item_id", empty, "is an empty list", "Leave the request out.", severity=WARNING)
         position = self._flat("position").to_numpy(zero_copy_only=False)
         fix = "Positions count from 1; 0 = considered, not shown."
         yield self._rows("slates", "position", position < 0, "is negative", fix, of_item=True)
         place = request_of_rows(slates) * (position.max(initial=0) + 1) + position
         taken = _repeats(pa.array(place)) & (position > 0)
         fix = "Two items cannot stand in one place; is the request_id used for two requests?"
-        yield self._rows("slates", "position", taken, "is taken in this request", fix, severity="warning", of_item=True)
-        wanted = self._column("feedback", "request_id")
-        at = pc.index_in(wanted, value_set=self._column("slates", "request_id"), skip_nulls=True)
-        lost = _true(pc.and_(pc.is_null(at), pc.is_valid(wanted)))
+        yield self._rows("slates", "position", taken, "is taken in this request", fix, severity=WARNING, of_item=True)
+        answered = self._column("feedback", "request_id")
+        at = pc.index_in(answered, value_set=self._column("slates", "request_id"), skip_nulls=True)
+        lost = _true(pc.and_(pc.is_null(at), pc.is_valid(answered)))
         fix = "Export the slates of the same period; the event is counted as an orphan."
-        yield self._rows("feedback", "request_id", lost, "is no known request", fix, severity="warning")
+        yield self._rows("feedback", "request_id", lost, "is no known request", fix, severity=WARNING)
         shown = np.append(self._times("slates"), np.iinfo(np.int64).min)[
             at.fill_null(-1).to_numpy(zero_copy_only=False)
         ]
         early = self._times("feedback") < shown
         fix = "The event is not counted; check both clocks and time zones."
-        yield self._rows("feedback", "time", early, "lies before its slate", fix, severity="warning")
+        yield self._rows("feedback", "time", early, "lies before its slate", fix, severity=WARNING)
 
-    def _name(self, table: str) -> str:
-        return self.sources[table].name if table in self.sources else table
+    def _origin(self, table: str) -> TableOrigin:
+        return self.origins.get(table, TableOrigin(table))
+
+    def _whole(self, table: str, reason: str, fix: str, *, severity: Severity = Severity.ERROR) -> Finding:
+        return Finding("emptiness", Where(self._origin(table).file), reason, fix, severity)
 
     def _column(self, table: str, name: str) -> pa.Array:
         column = getattr(self.data, table)[name].combine_chunks()
@@ -150,21 +152,21 @@ class _IntegrityRules:
         table: str,
         column: str,
         bad: np.ndarray,
-        what: str,
+        trouble: str,
         fix: str,
         *,
-        severity: Severity = "error",
+        severity: Severity = Severity.ERROR,
         of_item: bool = False,
     ) -> Finding | None:
         """The finding for the rows in which `bad` is True, None if there is none."""
         if not bad.any():
             return None
-        source = self.sources.get(table, Source(table))
+        origin = self._origin(table)
         rows = np.flatnonzero(bad)
-        row = int(rows[np.argmin([source.row(index, of_item=of_item) for index in rows[:1000]])])
+        row = int(rows[np.argmin([origin.row(index, of_item=of_item) for index in rows[:1000]])])
         value = (self._flat(column) if of_item else self._column(table, column))[row].as_py()
-        what = f"{value!r} {what}" + (f" ({len(rows)} rows)" if len(rows) > 1 else "")
-        return Finding(severity, f"{source.name}, {column}", source.row(row, of_item=of_item), what, fix)
+        where = Where(origin.file, part=column, row=origin.row(row, of_item=of_item))
+        return Finding("integrity", where, f"{value!r} {trouble}{count_of_rows(len(rows))}.", fix, severity)
 
 
 def _true(values: pa.Array) -> np.ndarray:

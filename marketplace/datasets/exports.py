@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from marketplace.datasets.mapping import Export
 from marketplace.datasets.times import times
-from marketplace.finding import DataError, Finding
+from marketplace.finding import DataError, Finding, Where, of_rows
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 WORD_NUMBER = r"(?i)^\s*([+-]?inf(inity)?|nan)\s*$"
@@ -31,11 +31,11 @@ def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
         path = folder / export.file
         table, findings = _read_parquet(path, export) if path.suffix in (".parquet", ".pq") else _read_csv(path, export)
     except (OSError, pa.ArrowInvalid, UnicodeError, LookupError, csv.Error) as error:
-        raise DataError(
-            [Finding("error", export.file, None, f"cannot be read: {error}", _reading_fix(error))]
-        ) from error
+        reason = f"the file cannot be read: {error}."
+        raise DataError([Finding("file", Where(export.file), reason, _reading_fix(error))]) from error
     if len(table) == 0:
-        raise DataError([Finding("error", export.file, None, "has no rows", "Export it again, or leave it out.")])
+        fix = "Export it again, or leave it out."
+        raise DataError([Finding("file", Where(export.file), "the file has no rows.", fix)])
     return table, findings
 
 
@@ -85,9 +85,10 @@ def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding
     for index, spec in enumerate(table.schema):
         spec.name.encode()  # raises UnicodeError for a header that is not UTF-8
         if pa.types.is_binary(spec.type) or pa.types.is_large_binary(spec.type):
-            column, found = _decode(table[spec.name], where=f"{export.file}, column {spec.name}")
+            where = Where(export.file, part=f"column {spec.name}")
+            column, undecodable = _decode(table[spec.name], where=where)
             table = table.set_column(index, spec.name, column)
-            findings += found
+            findings += undecodable
     return table, findings
 
 
@@ -106,13 +107,13 @@ def _readable(path: Path, encoding: str) -> bool:
 
 def _broken(name: str, rows: list[pacsv.InvalidRow]) -> Finding:
     first = rows[0]
-    row = None if first.number is None else first.number - 1
-    what = f"{len(rows)} rows have another number of columns than the header ({first.expected_columns}); "
-    what += f"the first has {first.actual_columns}: {first.text[:80]!r}"
-    return Finding("error", name, row, what, "Quote values that contain the delimiter, or set `delimiter`.")
+    where = Where(name, row=0 if first.number is None else first.number - 1)
+    reason = f"{len(rows)} rows have another number of columns than the header ({first.expected_columns}); "
+    reason += f"the first has {first.actual_columns}: {first.text[:80]!r}."
+    return Finding("file", where, reason, "Quote values that contain the delimiter, or set `delimiter`.")
 
 
-def _decode(column: pa.ChunkedArray, *, where: str) -> tuple[pa.ChunkedArray, list[Finding]]:
+def _decode(column: pa.ChunkedArray, *, where: Where) -> tuple[pa.ChunkedArray, list[Finding]]:
     try:
         return column.cast(pa.string()), []
     except pa.ArrowInvalid:
@@ -121,7 +122,7 @@ def _decode(column: pa.ChunkedArray, *, where: str) -> tuple[pa.ChunkedArray, li
     bad = np.array([cell is not None and text is None for cell, text in zip(cells, good, strict=True)])
     fix = 'Save the file as UTF-8, or set `encoding`, such as "windows-1256" for Arabic from Excel.'
     received = cells[int(np.argmax(bad))]
-    return pa.chunked_array([pa.array(good, pa.string())]), [_bad_rows(bad, where, f"not UTF-8: {received!r}", fix)]
+    return pa.chunked_array([pa.array(good, pa.string())]), [of_rows(bad, where, f"not UTF-8: {received!r}", fix)]
 
 
 def _utf8(cell: bytes | None) -> str | None:
@@ -132,14 +133,14 @@ def _utf8(cell: bytes | None) -> str | None:
 
 
 def convert(
-    column: pa.ChunkedArray, kind: pa.DataType, *, where: str, time_zone: str | None, time_format: str | None
+    column: pa.ChunkedArray, kind: pa.DataType, *, where: Where, time_zone: str | None, time_format: str | None
 ) -> tuple[pa.Array, list[Finding]]:
     """`column` as `kind` (text, number, bool or time), null where that fails, and what failed."""
     values = column.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_nested(values.type):
-        finding = Finding("error", where, None, f"holds {values.type}", f"Export one plain {kind} a row.")
+        finding = Finding("values", where, f"the column holds {values.type}.", f"Export one plain {kind} a row.")
         return pa.nulls(len(values), kind), [finding]
     try:
         return _converted(values, kind, where=where, time_zone=time_zone, time_format=time_format)
@@ -148,7 +149,7 @@ def convert(
 
 
 def _converted(
-    values: pa.Array, kind: pa.DataType, *, where: str, time_zone: str | None, time_format: str | None
+    values: pa.Array, kind: pa.DataType, *, where: Where, time_zone: str | None, time_format: str | None
 ) -> tuple[pa.Array, list[Finding]]:
     if pa.types.is_timestamp(kind):
         return times(values, where=where, time_zone=time_zone, time_format=time_format)
@@ -159,41 +160,38 @@ def _converted(
     return _numbers(values, kind, where=where)
 
 
-def _wrong_type(values: pa.Array, kind: pa.DataType, where: str, error: Exception) -> Finding:
-    return Finding("error", where, None, f"is {values.type}: {error}", f"Export the column as {kind}.")
+def _wrong_type(values: pa.Array, kind: pa.DataType, where: Where, error: Exception) -> Finding:
+    reason = f"the column is {values.type}: {error}."
+    return Finding("values", where, reason, f"Export the column as {kind}.")
 
 
-def _numbers(values: pa.Array, kind: pa.DataType, *, where: str) -> tuple[pa.Array, list[Finding]]:
+def _numbers(values: pa.Array, kind: pa.DataType, *, where: Where) -> tuple[pa.Array, list[Finding]]:
     if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
         return values.cast(kind), []
     fits = pc.or_(pc.match_substring_regex(values, NUMBER), pc.match_substring_regex(values, WORD_NUMBER))
     bad = _true(pc.invert(fits))
     numbers = pc.if_else(fits, pc.utf8_trim_whitespace(values), None).cast(pa.float64())
     fix = "Write digits 0-9 with a point for decimals and no thousands separator or currency sign."
-    return numbers.cast(kind), _report(values, bad, where=where, wanted="a number", fix=fix)
+    return numbers.cast(kind), _report(values, bad, where=where, expected="a number", fix=fix)
 
 
-def _booleans(values: pa.Array, *, where: str) -> tuple[pa.Array, list[Finding]]:
+def _booleans(values: pa.Array, *, where: Where) -> tuple[pa.Array, list[Finding]]:
     if pa.types.is_boolean(values.type):
         return values, []
     words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
     yes, no = (pc.is_in(words, pa.array(known)) for known in (TRUE, FALSE))
     known = pc.or_(yes, no)
     bad = _true(pc.and_(pc.invert(known), pc.is_valid(values)))
-    found = _report(values, bad, where=where, wanted="true or false", fix=f"Write one of {(*TRUE, *FALSE)}.")
-    return pc.if_else(known, yes, None), found
+    fix = f"Write one of {(*TRUE, *FALSE)}."
+    return pc.if_else(known, yes, None), _report(values, bad, where=where, expected="true or false", fix=fix)
 
 
 def _true(values: pa.Array) -> np.ndarray:
     return values.fill_null(False).to_numpy(zero_copy_only=False)
 
 
-def _report(values: pa.Array, bad: np.ndarray, *, where: str, wanted: str, fix: str) -> list[Finding]:
+def _report(values: pa.Array, bad: np.ndarray, *, where: Where, expected: str, fix: str) -> list[Finding]:
     if not bad.any():
         return []
-    return [_bad_rows(bad, where, f"wanted {wanted}, received {values[int(np.argmax(bad))].as_py()!r}", fix)]
-
-
-def _bad_rows(bad: np.ndarray, where: str, what: str, fix: str) -> Finding:
-    count = int(bad.sum())
-    return Finding("error", where, int(np.argmax(bad)) + 1, what + (f" ({count} rows)" if count > 1 else ""), fix)
+    received = values[int(np.argmax(bad))].as_py()
+    return [of_rows(bad, where, f"wanted {expected}, received {received!r}", fix)]

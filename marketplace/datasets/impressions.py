@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.finding import Finding, Source
+from marketplace.finding import Finding, Severity, TableOrigin, Where
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, conform
 from marketplace.slate_columns import RequestLists, map_of_lists
 
 NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
 
 
-def group(columns: Mapping[str, pa.Array], items: pa.Table, *, name: str) -> tuple[pa.Table, Source, list[Finding]]:
+def group(
+    columns: Mapping[str, pa.Array], items: pa.Table, *, name: str
+) -> tuple[pa.Table, TableOrigin, list[Finding]]:
     """SLATE rows by time of the impressions `columns`, where each row of them came from, and what was odd.
 
     Items of a slate are in order of position; without positions in that of the file, numbered from the top. A missing
@@ -37,7 +39,7 @@ def group(columns: Mapping[str, pa.Array], items: pa.Table, *, name: str) -> tup
         columns["position"] = pa.array(place[np.argsort(order)].astype(np.int32))
     by_item = {key: values.take(pa.array(order)) for key, values in columns.items()}
     table = _slates(by_item, offsets)
-    return table, Source(name, rows=order[starts] + 1, item_rows=order + 1), findings
+    return table, TableOrigin(name, rows=order[starts] + 1, item_rows=order + 1), findings
 
 
 def _from_catalogue(columns: Mapping[str, pa.Array], items: pa.Table) -> dict[str, pa.Array]:
@@ -55,17 +57,17 @@ def _doubtful(columns: Mapping[str, pa.Array], request: np.ndarray, *, name: str
     first = np.zeros(request.max(initial=-1) + 1, np.int64)
     first[request[::-1]] = np.arange(len(request))[::-1]
     cases = {
-        "user_id": ("error", "Give every request an id of its own."),
-        "currency": ("error", "Convert the amounts to one currency."),
-        "time": ("warning", "The earliest is used; write the time of the answer in every row."),
+        "user_id": (Severity.ERROR, "Give every request an id of its own."),
+        "currency": (Severity.ERROR, "Convert the amounts to one currency."),
+        "time": (Severity.WARNING, "The earliest is used; write the time of the answer in every row."),
     }
     for key, (severity, fix) in cases.items():
         values = columns[key].dictionary_encode().indices.to_numpy()
         differs = values != values[first[request]]
         if differs.any():
             row = int(np.argmax(differs))
-            what = f"request_id {columns['request_id'][row].as_py()!r} occurs with two values of {key}"
-            findings.append(Finding("error" if severity == "error" else "warning", name, row + 1, what, fix))
+            reason = f"request_id {columns['request_id'][row].as_py()!r} occurs with two values of {key}."
+            findings.append(Finding("lists", Where(name, row=row + 1), reason, fix, severity))
     return findings
 
 

@@ -6,26 +6,19 @@ to the mapping's folder.
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from marketplace.finding import DataError, Finding
-from marketplace.schema import EVENTS, FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS
+from marketplace.dataset import SCHEMAS
+from marketplace.finding import DataError, FieldError, Finding, nearest
+from marketplace.schema import EVENTS
+from marketplace.toml_model import CurrencyCode, as_model
+from marketplace.toml_text import TomlText
 
-SCHEMAS: dict[str, pa.Schema] = {
-    "items": ITEMS,
-    "merchants": MERCHANTS,
-    "users": USERS,
-    "slates": SLATE,
-    "feedback": FEEDBACK,
-}
 REQUIRED = {
     "items": ("item_id", "merchant_id", "price"),
     "merchants": ("merchant_id",),
@@ -38,7 +31,7 @@ REQUIRED = {
 class Export(BaseModel):
     """One file: our field = its column, and fields that have one value everywhere."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     file: str
     columns: dict[str, str]
@@ -65,10 +58,10 @@ class FeedbackExport(Export):
 class Mapping(BaseModel):
     """The whole mapping file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     name: str
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    currency: CurrencyCode
     time_zone: str | None = None
     items: Export
     merchants: Export | None = None
@@ -82,75 +75,29 @@ class Mapping(BaseModel):
         try:
             return name if name is None else ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError) as error:
-            known = sorted(available_timezones())
-            raise ValueError(f"No such time zone. {suggest(name or '', known, listed=0)}") from error
+            fix = nearest(name or "", sorted(available_timezones()), listed=0) or 'Write such as "Asia/Riyadh".'
+            raise FieldError(f"is {name!r:.40}, which is no time zone", fix) from error
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Mapping:
+        if self.slates is None and self.feedback is None:
+            raise FieldError("names neither [slates] nor [feedback]", "Add what shoppers saw or did.")
+        return self
 
     def export(self, table: str) -> Export | None:
         return getattr(self, table)
 
 
-def read_mapping(path: Path) -> Mapping:
-    """The mapping in file `path`; raises DataError with the file's line and key of every mistake."""
-    try:
-        text = path.read_text("utf-8")
-        mapping = Mapping.model_validate(tomllib.loads(text))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError([_finding(str(path), f"cannot be read: {error}", "Name a text file in UTF-8.")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise DataError([_finding(str(path), f"is not TOML: {error}", "Mend that line.")]) from error
-    except ValidationError as error:
-        raise DataError([_explain(path, text, problem) for problem in error.errors()]) from error
-    findings = [*_names(path, text, mapping), *_events(path, text, mapping)]
-    if mapping.slates is None and mapping.feedback is None:
-        findings.append(_finding(str(path), "names neither [slates] nor [feedback]", "Add what shoppers saw or did."))
+def read_mapping(text: TomlText) -> Mapping:
+    """The mapping that a text holds; raises DataError with the line and key of every mistake."""
+    mapping = as_model(text, Mapping)
+    findings = [*_fields(text, mapping), *_events(text, mapping)]
     if findings:
         raise DataError(findings)
     return mapping
 
 
-def place(path: Path, text: str, keys: tuple[str, ...]) -> str:
-    """As "file line 7 [items.columns] price": where a key stands, or the section in which it is missing."""
-    section, key, found, line_of_section = ".".join(keys[:-1]), keys[-1], "", 1
-    label = f"[{section}] {key}" if section else key
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[([^\]]+)\]", line):
-            found = header[1].strip()
-            line_of_section = number if found in (section, ".".join(keys)) else line_of_section
-        elif found == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
-            return f"{path.name} line {number} {label}"
-    return f"{path.name} line {line_of_section} {label}"
-
-
-def _finding(where: str, what: str, fix: str) -> Finding:
-    return Finding("error", where, None, what, fix)
-
-
-def _explain(path: Path, text: str, problem) -> Finding:
-    keys = tuple(str(key) for key in problem["loc"])
-    where = place(path, text, keys)
-    if problem["type"] == "extra_forbidden":
-        return _finding(where, "is no key of a mapping", _known_keys(keys))
-    if problem["type"] == "missing":
-        return _finding(where, "is missing", f"Add {keys[-1]!r}; docs/own_data.md shows a whole mapping.")
-    return _finding(where, f"received {problem['input']!r}", f"{problem['msg']}.")
-
-
-def _known_keys(keys: tuple[str, ...]) -> str:
-    models: dict[str, type[BaseModel]] = {"slates": ImpressionExport, "feedback": FeedbackExport}
-    model = models.get(keys[0], Export) if keys[1:] else Mapping
-    return suggest(keys[-1], list(model.model_fields))
-
-
-def suggest(word: str, known: list[str], *, listed: int = 60) -> str:
-    """The known word that is close, and the first `listed` known ones."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return (f"Did you mean {close[0]!r}? " if close else "") + (
-        f"Known: {', '.join(known[:listed])}." if listed else ""
-    )
-
-
-def _names(path: Path, text: str, mapping: Mapping) -> list[Finding]:
-    findings = []
+def _fields(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
     for table, schema in SCHEMAS.items():
         export = mapping.export(table)
         if export is None:
@@ -159,22 +106,16 @@ def _names(path: Path, text: str, mapping: Mapping) -> list[Finding]:
         for section in ("columns", "constants"):
             for name in getattr(export, section):
                 if name not in fields:
-                    where = place(path, text, (table, section, name))
-                    findings.append(_finding(where, f"is no field of {table}", suggest(name, fields)))
+                    yield text.finding((table, section, name), f"is no field of {table}", nearest(name, fields))
         for name in REQUIRED[table]:
             if name not in export.columns and name not in export.constants:
-                where = place(path, text, (table, "columns", name))
                 meaning = schema.field(name).metadata[b"meaning"].decode()
-                findings.append(_finding(where, f"is missing: {meaning}", f'Add {name} = "the column of your file".'))
-    return findings
+                fix = f'Add {name} = "the column of your file".'
+                yield text.finding((table, "columns", name), f"is missing: {meaning}", fix)
 
 
-def _events(path: Path, text: str, mapping: Mapping) -> list[Finding]:
+def _events(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
     words = mapping.feedback.events if mapping.feedback else {}
-    return [
-        _finding(
-            place(path, text, ("feedback", "events", theirs)), f"{ours!r} is no event", suggest(ours, list(EVENTS))
-        )
-        for theirs, ours in words.items()
-        if ours not in EVENTS
-    ]
+    for theirs, ours in words.items():
+        if ours not in EVENTS:
+            yield text.finding(("feedback", "events", theirs), f"is {ours!r}, which is no event", nearest(ours, EVENTS))

@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.dataset import Dataset
+from marketplace.dataset import SCHEMAS, Dataset
 from marketplace.datasets.exports import convert, read_export
 from marketplace.datasets.impressions import group
-from marketplace.datasets.mapping import SCHEMAS, Export, Mapping, place, read_mapping, suggest
-from marketplace.finding import DataError, Finding, Source, errors
+from marketplace.datasets.mapping import Export, Mapping, read_mapping
+from marketplace.finding import DataError, Finding, TableOrigin, Where, count_of_rows, errors, nearest
 from marketplace.integrity import check_dataset
 from marketplace.schema import EVENTS, FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
 from marketplace.slate_columns import plain
+from marketplace.toml_text import TomlText, parse_toml
 
 UNKNOWN: dict[str, str | float | bool] = {f.name: "unknown" for f in SLATE if f.name.endswith("_version")}
 DEFAULTS: dict[str, dict[str, str | float | bool]] = {
@@ -39,11 +40,11 @@ OPTIONAL_NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity") 
 class Loading:
     """What has been read so far, and what was odd about it."""
 
-    path: Path
-    text: str
+    folder: Path
+    text: TomlText
     mapping: Mapping
     findings: list[Finding] = field(default_factory=list)
-    sources: dict[str, Source] = field(default_factory=dict)
+    origins: dict[str, TableOrigin] = field(default_factory=dict)
 
 
 def read_own(path: Path | str, *, now: datetime | None = None) -> Dataset:
@@ -59,27 +60,30 @@ def read_own(path: Path | str, *, now: datetime | None = None) -> Dataset:
 
 def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None, list[Finding]]:
     """The data set, None where it cannot be built, and all findings, warnings included."""
-    path = Path(path)
     try:
-        loading = Loading(path, path.read_text("utf-8", errors="replace") if path.is_file() else "", read_mapping(path))
+        text = parse_toml(Path(path).read_bytes(), file=str(path))
+        loading = Loading(Path(path).parent, text, read_mapping(text))
+    except OSError as error:
+        reason = f"the file cannot be read: {error}."
+        return None, [Finding("file", Where(str(path)), reason, "Name a text file in UTF-8.")]
     except DataError as error:
-        return None, error.findings
+        return None, list(error.findings)
     tables = {name: _columns(loading, name) for name in SCHEMAS if loading.mapping.export(name) is not None}
     if errors(loading.findings):
         return None, loading.findings
     dataset = _dataset(loading, tables)
     if errors(loading.findings):
         return None, loading.findings
-    return dataset, [*loading.findings, *check_dataset(dataset, now=now, sources=loading.sources)]
+    return dataset, [*loading.findings, *check_dataset(dataset, now=now, origins=loading.origins)]
 
 
 def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
     """The fields of one export as plain columns, those that it lacks by default or null."""
     export = loading.mapping.export(table)
     assert export is not None
-    loading.sources[table] = Source(export.file)
+    loading.origins[table] = TableOrigin(export.file)
     try:
-        raw, findings = read_export(loading.path.parent, export)
+        raw, findings = read_export(loading.folder, export)
     except DataError as error:
         loading.findings += error.findings
         return {}
@@ -103,7 +107,7 @@ def _column(loading: Loading, table: str, spec: pa.Field, raw: pa.Table) -> pa.A
     if constant is None:
         return None
     cell = str(constant).lower() if isinstance(constant, bool) else str(constant)
-    where = place(loading.path, loading.text, (table, "constants", spec.name))
+    where = loading.text.where(table, "constants", spec.name)
     value, findings = _convert(loading, export, pa.chunked_array([[cell]]), kind, where)
     loading.findings += findings
     return value.take(pa.array(np.zeros(len(raw), np.int64)))
@@ -113,17 +117,16 @@ def _read(loading: Loading, keys: tuple[str, ...], column: str, kind: pa.DataTyp
     export = loading.mapping.export(keys[0])
     assert export is not None
     if column not in raw.column_names:
-        where = place(loading.path, loading.text, keys)
-        what = f"{export.file} has no column {column!r}"
-        loading.findings.append(Finding("error", where, None, what, suggest(column, raw.column_names)))
+        reason = f"names the column {column!r}: {export.file} has no column {column!r}"
+        loading.findings.append(loading.text.finding(keys, reason, nearest(column, raw.column_names)))
         return pa.nulls(len(raw), kind)
-    values, findings = _convert(loading, export, raw[column], kind, f"{export.file}, column {column}")
+    values, findings = _convert(loading, export, raw[column], kind, Where(export.file, part=f"column {column}"))
     loading.findings += findings
     return values
 
 
 def _convert(
-    loading: Loading, export: Export, values: pa.ChunkedArray, kind: pa.DataType, where: str
+    loading: Loading, export: Export, values: pa.ChunkedArray, kind: pa.DataType, where: Where
 ) -> tuple[pa.Array, list[Finding]]:
     zone = loading.mapping.time_zone
     return convert(values, kind, where=where, time_zone=zone, time_format=export.time_format)
@@ -138,9 +141,9 @@ def _filled(loading: Loading, table: str, spec: pa.Field, values: pa.Array) -> p
     if spec.nullable or values.null_count == 0 or errors(loading.findings):
         return values
     rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
-    where = f"{export.file}, column {export.columns[spec.name]}"
-    what = f"{spec.name} is empty" + (f" ({len(rows)} rows)" if len(rows) > 1 else "")
-    loading.findings.append(Finding("error", where, int(rows[0]) + 1, what, "Fill it in, or leave the row out."))
+    where = Where(export.file, part=f"column {export.columns[spec.name]}", row=int(rows[0]) + 1)
+    reason = f"{spec.name} is empty{count_of_rows(len(rows))}."
+    loading.findings.append(Finding("values", where, reason, "Fill it in, or leave the row out."))
     return values
 
 
@@ -163,8 +166,8 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
     feedback = _feedback(loading, tables["feedback"]) if "feedback" in tables else empty(FEEDBACK)
     slates = empty(SLATE)
     if "slates" in tables:
-        slates, source, findings = group(tables["slates"], items, name=loading.sources["slates"].name)
-        loading.sources["slates"] = source
+        slates, origin, findings = group(tables["slates"], items, name=loading.origins["slates"].file)
+        loading.origins["slates"] = origin
         loading.findings += findings
     else:
         notes.append("No impressions: purchase-only data, without a click rate.")
@@ -190,13 +193,13 @@ def _feedback(loading: Loading, columns: dict[str, pa.Array]) -> pa.Table:
     if unknown.any():
         row = int(np.argmax(unknown))
         fix = f"Add it under [feedback.events], such as {words[row].as_py()!r} = one of {', '.join(EVENTS)}."
-        where = f"{export.file}, column {export.columns.get('event', 'event')}"
-        loading.findings.append(Finding("error", where, row + 1, f"{words[row].as_py()!r} is no event", fix))
+        where = Where(export.file, part=f"column {export.columns.get('event', 'event')}", row=row + 1)
+        loading.findings.append(Finding("values", where, f"{words[row].as_py()!r} is no event.", fix))
     detail = columns.get("detail", columns["event"])
     ids = pc.binary_join_element_wise(export.file, pa.array(np.arange(1, len(words) + 1)).cast(pa.string()), ":")
     table = _conform({"feedback_id": ids} | columns | {"event": events, "detail": detail}, FEEDBACK)
     order = np.argsort(table["time"].cast(pa.int64()).to_numpy(), kind="stable")
-    loading.sources["feedback"] = Source(export.file, rows=order + 1)
+    loading.origins["feedback"] = TableOrigin(export.file, rows=order + 1)
     return table.take(pa.array(order))
 
 

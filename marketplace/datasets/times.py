@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.finding import Finding, errors
+from marketplace.finding import Finding, Severity, Where, errors, of_rows
 
 TIME = pa.timestamp("us", tz="UTC")
 NAIVE = pa.timestamp("us")
@@ -33,7 +33,7 @@ ZONE_FIX = 'Set time_zone = "Asia/Riyadh" (or yours) in the mapping, or write of
 
 
 def times(
-    values: pa.Array, *, where: str, time_zone: str | None, time_format: str | None
+    values: pa.Array, *, where: Where, time_zone: str | None, time_format: str | None
 ) -> tuple[pa.Array, list[Finding]]:
     """Moments in UTC, null where a value is none or lies outside 1970-2200; and what was odd about them."""
     if pa.types.is_date(values.type):
@@ -47,8 +47,11 @@ def times(
     text, findings = pc.utf8_trim_whitespace(_plain_text(values)), []
     unit = time_format if time_format in EPOCHS else None
     if time_format is None and (unit := _likely_epoch(values, text)) is not None:
-        what = f"read as {unit.removeprefix('epoch_')} since 1970 in UTC"
-        findings.append(Finding("warning", where, None, what, f'Set time_format = "{unit}" to say so.'))
+        reason, fix = (
+            f"read as {unit.removeprefix('epoch_')} since 1970 in UTC.",
+            f'Set time_format = "{unit}" to say so.',
+        )
+        findings.append(Finding("values", where, reason, fix, Severity.WARNING))
     if unit is not None:
         moments, local = _epoch(text, EPOCHS[unit]), pa.nulls(len(text), NAIVE)
     elif time_format is None:
@@ -60,20 +63,26 @@ def times(
 
 
 def _finished(
-    values: pa.Array, moments: pa.Array, local: pa.Array, findings: list[Finding], *, where: str, time_zone: str | None
+    values: pa.Array,
+    moments: pa.Array,
+    local: pa.Array,
+    findings: list[Finding],
+    *,
+    where: Where,
+    time_zone: str | None,
 ) -> tuple[pa.Array, list[Finding]]:
     """The moments with those that were written as local hours, and a finding for whatever is left out or was moved."""
     unread = _true(pc.is_valid(values)) & ~_true(pc.or_(pc.is_valid(moments), pc.is_valid(local)))
     if unread.any() and not errors(findings):
         received = values[int(np.argmax(unread))].as_py()
-        findings = [_rows("error", unread, where, f"wanted a time, received {received!r}", ISO_FIX)]
+        findings = [of_rows(unread, where, f"wanted a time, received {received!r}", ISO_FIX)]
     zoned, odd = _localised(local, where=where, time_zone=time_zone)
     result = pc.coalesce(moments, zoned)
     micros = result.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     strange = (micros < EARLIEST) | (micros >= LATEST)
     if strange.any():
         what = f"{result[int(np.argmax(strange))].as_py():%Y-%m-%d} lies outside 1970-2200"
-        odd.append(_rows("error", strange, where, what, "Check the unit of the times and `time_format`."))
+        odd.append(of_rows(strange, where, what, "Check the unit of the times and `time_format`."))
         result = pc.if_else(pa.array(strange), pa.scalar(None, TIME), result)
     return result, [*findings, *odd]
 
@@ -152,7 +161,7 @@ def _from_iso(value: str | None) -> datetime | None:
         return None
 
 
-def _formatted(text: pa.Array, time_format: str, *, where: str) -> tuple[pa.Array, pa.Array, list[Finding]]:
+def _formatted(text: pa.Array, time_format: str, *, where: Where) -> tuple[pa.Array, pa.Array, list[Finding]]:
     """By a strptime format: moments where it holds %z, a %Z that is known, or ends in a literal Z; else local times."""
     if "%Z" in time_format:
         return _named_zones(text, time_format, where=where)
@@ -162,7 +171,7 @@ def _formatted(text: pa.Array, time_format: str, *, where: str) -> tuple[pa.Arra
     return parsed.cast(TIME), pa.nulls(len(text), NAIVE), []
 
 
-def _named_zones(text: pa.Array, time_format: str, *, where: str) -> tuple[pa.Array, pa.Array, list[Finding]]:
+def _named_zones(text: pa.Array, time_format: str, *, where: Where) -> tuple[pa.Array, pa.Array, list[Finding]]:
     """A zone's name at the end of each time: UTC, GMT or one of the time zone database; others are ambiguous."""
     stem, names = time_format.replace("%Z", "").rstrip(), pc.extract_regex(text, r"(?P<zone>[A-Za-z][\w+/-]*)$")
     zone = pc.struct_field(names, "zone")
@@ -177,7 +186,7 @@ def _named_zones(text: pa.Array, time_format: str, *, where: str) -> tuple[pa.Ar
         rows = pc.equal(zone, name).fill_null(False)
         if not _is_zone(name):
             what, fix = f"no such time zone: {name!r}", "Write offsets (+03:00) or names such as Asia/Riyadh or UTC."
-            findings.append(_rows("error", _true(rows), where, what, fix))
+            findings.append(of_rows(_true(rows), where, what, fix))
             continue
         zoned, odd = _localised(pc.if_else(rows, local, None), where=where, time_zone=name)
         moments, findings = pc.coalesce(moments, zoned), [*findings, *odd]
@@ -191,16 +200,14 @@ def _is_zone(name: str) -> bool:
         return False
 
 
-def _localised(local: pa.Array, *, where: str, time_zone: str | None) -> tuple[pa.Array, list[Finding]]:
+def _localised(local: pa.Array, *, where: Where, time_zone: str | None) -> tuple[pa.Array, list[Finding]]:
     """Local times as moments of `time_zone`, with what a clock change makes of them."""
     written = _true(pc.is_valid(local))
     if not written.any():
         return pa.nulls(len(local), TIME), []
     if time_zone is None:
         first = local[int(np.argmax(written))]
-        return pa.nulls(len(local), TIME), [
-            _rows("error", written, where, f"times without a time zone: {first}", ZONE_FIX)
-        ]
+        return pa.nulls(len(local), TIME), [of_rows(written, where, f"times without a time zone: {first}", ZONE_FIX)]
     early, late = (
         pc.assume_timezone(local, time_zone, ambiguous=choice, nonexistent="latest")
         for choice in ("earliest", "latest")
@@ -209,7 +216,13 @@ def _localised(local: pa.Array, *, where: str, time_zone: str | None) -> tuple[p
     moved = _true(pc.not_equal(pc.local_timestamp(early), local))
     cases = ((twice, "occur twice", "the earlier is taken"), (moved, "do not exist", "the first moment after is taken"))
     findings = [
-        _rows("warning", rows, where, f"hours that {what} when clocks change in {time_zone}: {choice}", ZONE_FIX)
+        of_rows(
+            rows,
+            where,
+            f"hours that {what} when clocks change in {time_zone}: {choice}",
+            ZONE_FIX,
+            severity=Severity.WARNING,
+        )
         for rows, what, choice in cases
         if rows.any()
     ]
@@ -218,8 +231,3 @@ def _localised(local: pa.Array, *, where: str, time_zone: str | None) -> tuple[p
 
 def _true(values: pa.Array) -> np.ndarray:
     return values.fill_null(False).to_numpy(zero_copy_only=False)
-
-
-def _rows(severity: str, rows: np.ndarray, where: str, what: str, fix: str) -> Finding:
-    count = int(rows.sum())
-    return Finding(severity, where, int(np.argmax(rows)) + 1, what + (f" ({count} rows)" if count > 1 else ""), fix)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from made_slates import few
 from marketplace.attribution import attribute
 from marketplace.check import check
 from marketplace.datasets.own import read_own
-from marketplace.finding import DataError, errors
+from marketplace.finding import DataError, Where, errors
 from marketplace.schema import FEEDBACK, ITEMS, SLATE
 from marketplace.slate import table_to_slates
 
@@ -119,13 +119,21 @@ def test_purchase_only_data_has_no_slates_and_says_so(shop):
 
 
 MAPPING = [
-    ('currency = "SAR" ', 'currency = "riyal" ', ["mapping.toml line 2 currency", "'riyal'"]),
-    ('currency = "SAR" ', 'curency = "SAR" ', ["mapping.toml line 2 curency", "Did you mean 'currency'?"]),
-    ('price = "price"\n', 'prise = "price"\n', ["mapping.toml line 11 [items.columns] prise", "Did you mean 'price'?"]),
-    ('item_id = "sku"\n', "", ["mapping.toml line 8 [items.columns] item_id", "is missing: unique name"]),
-    ('"title"', '"titel"', ["mapping.toml line 12", "products.csv has no column 'titel'", "Did you mean 'title'?"]),
+    ('currency = "SAR" ', 'currency = "riyal" ', ["mapping.toml:2: error: currency", "'riyal'"]),
+    (
+        'currency = "SAR" ',
+        'curency = "SAR" ',
+        ["mapping.toml:2: error: unknown field 'curency'", "Did you mean 'currency'?"],
+    ),
+    (
+        'price = "price"\n',
+        'prise = "price"\n',
+        ["mapping.toml:11: error: items.columns.prise", "Did you mean 'price'?"],
+    ),
+    ('item_id = "sku"\n', "", ["mapping.toml:8: error: items.columns.item_id", "is missing: unique name"]),
+    ('"title"', '"titel"', ["mapping.toml:12: error", "products.csv has no column 'titel'", "Did you mean 'title'?"]),
     ("[items]", "[items", ["is not TOML", "line 5"]),
-    ('purchase = "order"', 'purchase = "ordr"', ["[feedback.events] purchase", "'ordr'", "Did you mean 'order'?"]),
+    ('purchase = "order"', 'purchase = "ordr"', ["feedback.events.purchase", "'ordr'", "Did you mean 'order'?"]),
     ('file = "events.csv"', 'file = "event.csv"', ["event.csv", "cannot be read", "Check the path"]),
     ('surface = "home" ', 'surface = "lobby" ', ["impressions.csv, surface", "'lobby' is no surface"]),
 ]
@@ -213,7 +221,7 @@ def test_times_without_zone_need_one(shop):
 
 def test_an_unknown_time_zone_is_named(shop):
     spoil(shop, "mapping.toml", "Asia/Riyadh", "Asia/Ryadh")
-    assert_found(shop, "error", "mapping.toml line 3", "time_zone", "Asia/Ryadh")
+    assert_found(shop, "error", "mapping.toml:3: error", "time_zone", "Asia/Ryadh")
 
 
 def test_names_that_are_not_utf8_are_named_and_can_be_decoded(shop):
@@ -270,7 +278,7 @@ def test_whatever_is_in_the_files_checking_ends_with_findings(tmp_path, name, ed
         spoiled = spoiled[:cut] + before + after + spoiled[cut + len(after) :]
     (tmp_path / name).write_bytes(spoiled)
     found = check(tmp_path / "mapping.toml", now=NOW)
-    assert all(finding.what and finding.fix and finding.where for finding in found)
+    assert all(finding.reason and finding.fix and finding.where.file for finding in found)
     if errors(found):
         with pytest.raises(DataError):
             read_own(tmp_path / "mapping.toml", now=NOW)
@@ -300,7 +308,7 @@ def test_whatever_type_a_parquet_column_has_checking_ends_with_findings(shop, ki
     pq.write_table(table, shop / "impressions.parquet")
     spoil(shop, "mapping.toml", "impressions.csv", "impressions.parquet")
     for finding in errors(check(shop / "mapping.toml", now=NOW)):
-        assert finding.where.startswith("impressions.parquet")
+        assert finding.where.file.startswith("impressions.parquet")
 
 
 def test_a_missing_mapping_is_said_so(tmp_path):
@@ -314,9 +322,11 @@ def test_data_sets_are_checked_as_well_and_errors_come_first(shop):
     spoiled = replace(data, items=price, users=data.users.slice(1))
     found = check(spoiled, now=NOW)
     assert found[0].severity == "error"
-    assert (found[0].where, found[0].row) == ("items, price", 1)
+    assert found[0].where == Where("items", part="price", row=1)
     assert found[-1].severity == "warning"
     empty = replace(
         data, items=data.items.slice(0, 0), slates=data.slates.slice(0, 0), feedback=data.feedback.slice(0, 0)
     )
-    assert {"there are no items", "there are neither slates nor feedback"} <= {finding.what for finding in check(empty)}
+    assert {"there are no items.", "there are neither slates nor feedback."} <= {
+        finding.reason for finding in check(empty)
+    }

@@ -6,12 +6,15 @@ import pyarrow as pa
 import pytest
 
 from marketplace.datasets.times import times
+from marketplace.finding import Where
 
 NOON = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # noon in Riyadh
 
 
 def read(*values, zone: str | None = "Asia/Riyadh", time_format: str | None = None):
-    moments, findings = times(pa.array(values), where="file, column t", time_zone=zone, time_format=time_format)
+    moments, findings = times(
+        pa.array(values), where=Where("file", part="column t"), time_zone=zone, time_format=time_format
+    )
     return moments.to_pylist(), [str(finding) for finding in findings]
 
 
@@ -51,7 +54,7 @@ def test_a_zone_that_nobody_can_tell_is_refused():
     moments, findings = read("01/03/2026 12:00 AST", time_format="%d/%m/%Y %H:%M %Z")
     assert moments == [None]
     assert len(findings) == 1
-    assert "row 1: no such time zone: 'AST'" in findings[0]
+    assert "row 1: error: no such time zone: 'AST'" in findings[0]
 
 
 @pytest.mark.parametrize("zone", ["Asia/Riyadh", None])
@@ -64,7 +67,7 @@ def test_the_epoch_counts_in_utc(zone, unit, micros):
         assert moments == [NOON]
         assert len(findings) == 1
         assert (
-            f'warning: file, column t: read as {unit[6:]} since 1970 in UTC -> Set time_format = "{unit}"'
+            f'file, column t: warning: read as {unit[6:]} since 1970 in UTC. Fix: Set time_format = "{unit}"'
             in findings[0]
         )
 
@@ -77,7 +80,7 @@ def test_fractions_of_a_second_and_strptimes_own_name_of_the_epoch():
 def test_numbers_that_fit_no_unit_are_no_times():
     moments, findings = read(5, 6)
     assert moments == [None, None]
-    assert "row 1: wanted a time, received 5 (2 rows)" in findings[0]
+    assert "row 1: error: wanted a time, received 5 (2 rows)" in findings[0]
     assert "wanted a time" in read(1e30, time_format="epoch_s")[1][0]
 
 
@@ -102,4 +105,4 @@ def test_years_that_no_shop_has_seen_are_errors():
 def test_local_times_need_a_zone():
     moments, findings = read("2026-03-01T09:00Z", "2026-03-01 12:00", zone=None)
     assert moments == [NOON, None]
-    assert "row 2: times without a time zone" in findings[0]
+    assert "row 2: error: times without a time zone" in findings[0]

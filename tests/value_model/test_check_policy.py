@@ -7,15 +7,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evaluation.estimate import Estimate
+from marketplace.finding import Severity, Where
 from value_model.formula import (
-    Severity,
     default_policy,
     parse_policy,
     shipped_policies,
     shipped_policy,
     to_toml,
 )
-from value_model.formula.findings import Where
 from value_model.formula.intervals import Interval, interval_of, narrowed
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.lowering import lower

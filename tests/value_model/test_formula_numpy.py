@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marketplace.finding import Where
 from value_model.formula import PolicyError, evaluate, evaluate_all, evaluate_rows, parse_policy
-from value_model.formula.findings import Where
 from value_model.formula.parser import parse
 from value_model.formula.tree import text
 

@@ -6,7 +6,7 @@ TOML -> tree (whitelist, no eval) -> NumPy here, TensorFlow in `value_model.form
 from value_model.formula.constraint import Constraint, Of, parse_constraint
 from value_model.formula.currency import in_currency
 from value_model.formula.evaluate import evaluate, evaluate_all, evaluate_rows
-from value_model.formula.findings import Finding, PolicyError, Severity, Where
+from value_model.formula.policy_error import PolicyError
 from value_model.formula.shipped import default_policy, shipped_policies, shipped_policy
 from value_model.formula.toml_reader import load_policy, parse_policy
 from value_model.formula.toml_writer import to_toml
@@ -15,14 +15,11 @@ from value_model.formula.value_policy import Expression, Override, ValuePolicy, 
 __all__ = [
     "Constraint",
     "Expression",
-    "Finding",
     "Of",
     "Override",
     "PolicyError",
-    "Severity",
     "ValuePolicy",
     "Weight",
-    "Where",
     "default_policy",
     "evaluate",
     "evaluate_all",

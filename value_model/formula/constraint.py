@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import NormalDist
 
-from value_model.formula.findings import Where
+from marketplace.finding import Where
 from value_model.formula.metrics import NAMES, closest
 
 _TEXT = re.compile(

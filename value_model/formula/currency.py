@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from value_model.formula.constraint import Constraint, Of
-from value_model.formula.findings import refuse
 from value_model.formula.metrics import STANDARD
+from value_model.formula.policy_error import refuse
 from value_model.formula.quantities import Quantity
 from value_model.formula.slate_section import ExplorationKind, SlateSection
 from value_model.formula.tree import functions

@@ -10,7 +10,8 @@ import ast
 import math
 import warnings
 
-from value_model.formula.findings import PolicyError, Where, refuse
+from marketplace.finding import Where
+from value_model.formula.policy_error import PolicyError, refuse
 from value_model.formula.tree import CALLABLE, Apply, Name, Node, Number
 
 LONGEST = 4000  # characters

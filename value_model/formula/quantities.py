@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-from value_model.formula.findings import Where
+from marketplace.finding import Where
 
 
 class Sign(StrEnum):

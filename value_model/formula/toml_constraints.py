@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from marketplace.toml_text import KeyPath, label
 from value_model.formula.constraint import Constraint, Of
 
 if TYPE_CHECKING:
@@ -18,16 +19,16 @@ def read_constraints(reader: Reader, section: Any) -> tuple[Constraint, ...]:
     if not isinstance(section, list):
         reader.complain(("constraints",), f"constraints is {section!r:.40}.", "Write [[constraints]], once for each.")
         return ()
-    found = (_constraint(reader, ("constraints", str(i)), fields) for i, fields in enumerate(section, start=1))
+    found = (_constraint(reader, ("constraints", i), fields) for i, fields in enumerate(section))
     return tuple(constraint for constraint in found if constraint is not None)
 
 
-def _constraint(reader: Reader, path: tuple[str, ...], section: Any) -> Constraint | None:
+def _constraint(reader: Reader, path: KeyPath, section: Any) -> Constraint | None:
     fields = reader.fields(path, section, _FIELDS, _EXAMPLE)
     sides = [side for side in ("at_least", "at_most") if side in fields]
     if len(sides) != 1:
         got = " and ".join(sides) or "neither"
-        reader.complain(path, f"{'.'.join(path)} has {got} of at_least and at_most.", "Write one of them.")
+        reader.complain(path, f"{label(path)} has {got} of at_least and at_most.", "Write one of them.")
         return None
     confidence = reader.number(path, fields, "confidence", default=0.95)
     if not 0.5 <= confidence < 1:
@@ -44,7 +45,7 @@ def _constraint(reader: Reader, path: tuple[str, ...], section: Any) -> Constrai
     )
 
 
-def _of(reader: Reader, path: tuple[str, ...], fields: dict[str, Any]) -> Of:
+def _of(reader: Reader, path: KeyPath, fields: dict[str, Any]) -> Of:
     value = fields.get("of", "level")
     if value not in list(Of):
         reader.complain((*path, "of"), f"of is {value!r:.40}.", f"Write one of {', '.join(Of)}.")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from value_model.formula.findings import Finding, PolicyError, Where, refuse
+from marketplace.finding import DataError, Finding
+from marketplace.toml_text import KeyPath, TomlText, label, parse_toml
 from value_model.formula.parser import parse
+from value_model.formula.policy_error import PolicyError
 from value_model.formula.quantities import Quantity, Sign
 from value_model.formula.toml_constraints import read_constraints
-from value_model.formula.toml_lines import lines_of
 from value_model.formula.toml_slate import read_slate
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import Expression, Override, ValuePolicy, Weight
@@ -56,44 +55,24 @@ def load_policy(path: Path | str) -> ValuePolicy:
 
 def parse_policy(content: bytes | str, *, file: str = "policy.toml") -> ValuePolicy:
     """The checked policy of a TOML text; raises PolicyError with every finding."""
-    policy = Reader(_text(content, file), file).policy()
-    found = problems(policy)
-    if found:
-        raise PolicyError(found)
-    return policy
-
-
-def _text(content: bytes | str, file: str) -> str:
-    if isinstance(content, str):
-        return content
     try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise refuse("toml", Where(file, line), "the file is not UTF-8.", "Save it as UTF-8.") from error
+        policy = Reader(parse_toml(content, file=file)).policy()
+    except DataError as error:
+        raise PolicyError(error.findings) from error
+    findings = problems(policy)
+    if findings:
+        raise PolicyError(findings)
+    return policy
 
 
 class Reader:
     """Builds the policy, collecting findings where it can go on."""
 
-    def __init__(self, text: str, file: str) -> None:
-        self.file = file
-        self.lines = lines_of(text)
+    def __init__(self, text: TomlText) -> None:
+        self.content, self.where = text.content, text.where
         self.findings: list[Finding] = []
-        try:
-            self.content: dict[str, Any] = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-            match = re.search(r"line (\d+)", str(error))
-            where = Where(file, int(match.group(1)) if match else 0)
-            raise refuse("toml", where, f"the file is not TOML: {error}.", "Mend that line.") from error
 
-    def where(self, *path: str) -> Where:
-        """The line of the key at `path`, or of the nearest table around it."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return Where(self.file, self.lines.get(path, 0))
-
-    def complain(self, path: Iterable[str], reason: str, fix: str, *, rule: str = "fields") -> None:
+    def complain(self, path: KeyPath, reason: str, fix: str, *, rule: str = "fields") -> None:
         self.findings.append(Finding(rule, self.where(*path), reason, fix))
 
     def policy(self) -> ValuePolicy:
@@ -112,7 +91,7 @@ class Reader:
             quantities=tuple(self.quantity(name, fields) for name, fields in self.table("quantities").items()),
             slate=read_slate(self, self.content["slate"]) if "slate" in self.content else None,
             constraints=read_constraints(self, self.content.get("constraints", [])),
-            where=Where(self.file),
+            where=self.where(),
         )
         if self.findings:
             raise PolicyError(self.findings)
@@ -128,34 +107,34 @@ class Reader:
                 self.complain((name, key), f"{key!r} cannot be used in a formula.", "Use letters, digits and _.")
         return table
 
-    def known(self, path: tuple[str, ...], fields: dict[str, Any], allowed: set[str]) -> None:
+    def known(self, path: KeyPath, fields: dict[str, Any], allowed: set[str]) -> None:
         for key in fields.keys() - allowed:
             self.complain((*path, key), f"unknown field {key!r}.", f"Use one of {', '.join(sorted(allowed))}.")
 
-    def text(self, path: tuple[str, ...], fields: dict[str, Any], key: str, *, default: str | None = None) -> str:
+    def text(self, path: KeyPath, fields: dict[str, Any], key: str, *, default: str | None = None) -> str:
         value = fields.get(key, default)
         if not isinstance(value, str) or not value.strip():
             got = "is missing" if key not in fields else f"is {value!r:.40}"
-            self.complain((*path, key), f"{'.'.join((*path, key))} {got}.", f'Write {key} = "..." (a text).')
+            self.complain((*path, key), f"{label((*path, key))} {got}.", f'Write {key} = "..." (a text).')
             return default or "?"
         return value
 
-    def number(self, path: tuple[str, ...], fields: dict[str, Any], key: str, *, default: float | None = None) -> float:
+    def number(self, path: KeyPath, fields: dict[str, Any], key: str, *, default: float | None = None) -> float:
         value = fields.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(_float(value)):
             got = "is missing" if key not in fields else f"is {value!r:.40}"
-            self.complain((*path, key), f"{'.'.join((*path, key))} {got}.", f"Write {key} = a finite number.")
+            self.complain((*path, key), f"{label((*path, key))} {got}.", f"Write {key} = a finite number.")
             return default or 0.0
         return float(value)
 
-    def flag(self, path: tuple[str, ...], fields: dict[str, Any], key: str, *, default: bool) -> bool:
+    def flag(self, path: KeyPath, fields: dict[str, Any], key: str, *, default: bool) -> bool:
         value = fields.get(key, default)
         if not isinstance(value, bool):
-            self.complain((*path, key), f"{'.'.join((*path, key))} is {value!r:.40}.", f"Write {key} = true or false.")
+            self.complain((*path, key), f"{label((*path, key))} is {value!r:.40}.", f"Write {key} = true or false.")
             return default
         return value
 
-    def sign(self, path: tuple[str, ...], fields: dict[str, Any]) -> Sign:
+    def sign(self, path: KeyPath, fields: dict[str, Any]) -> Sign:
         value = fields.get("sign", "any")
         if value not in ("+", "-", "any"):
             self.complain((*path, "sign"), f"sign is {value!r:.40}.", 'Write sign = "+", "-" or "any".')
@@ -200,7 +179,7 @@ class Reader:
             where=self.where(*path, "value"),
         )
 
-    def overrides(self, path: tuple[str, ...], fields: dict[str, Any], key: str) -> tuple[Override, ...]:
+    def overrides(self, path: KeyPath, fields: dict[str, Any], key: str) -> tuple[Override, ...]:
         table = self.fields((*path, key), fields.get(key, {}), None, "home = 0.2")
         found = []
         for name, entry in table.items():
@@ -228,9 +207,9 @@ class Reader:
             where=self.where(*path),
         )
 
-    def fields(self, path: tuple[str, ...], fields: Any, allowed: set[str] | None, example: str) -> dict[str, Any]:
+    def fields(self, path: KeyPath, fields: Any, allowed: set[str] | None, example: str) -> dict[str, Any]:
         if not isinstance(fields, dict):
-            self.complain(path, f"{'.'.join(path)} is {fields!r:.40}.", f"Make it a table with {example}.")
+            self.complain(path, f"{label(path)} is {fields!r:.40}.", f"Make it a table with {example}.")
             return {}
         if allowed is not None:
             self.known(path, fields, allowed)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from value_model.formula.findings import Finding, PolicyError, Where
+from marketplace.finding import Finding, Where
+from value_model.formula.policy_error import PolicyError
 from value_model.formula.tree import COMPARISONS, Apply, Name, Node, Number, text
 from value_model.formula.units import Unit
 

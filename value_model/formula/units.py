@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from value_model.formula.findings import Where, refuse
+from marketplace.finding import Where
+from value_model.formula.policy_error import refuse
 
 PURE = ("1", "probability", "share", "number")
 _TOKEN = re.compile(r"\s*(per\b|[A-Za-z_]+|\*|/|\^|-?\d+(?:\.\d+)?)")

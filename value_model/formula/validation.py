@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from value_model.formula.findings import Finding, PolicyError, Where
+from marketplace.finding import Finding, Where
 from value_model.formula.metrics import NAMES, closest
+from value_model.formula.policy_error import PolicyError
 from value_model.formula.quantities import Quantity, Sign
 from value_model.formula.tree import CALLABLE, names
 from value_model.formula.unit_rules import unit_of

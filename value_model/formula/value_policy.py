@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
+from marketplace.finding import Where
 from value_model.formula.constraint import Constraint
-from value_model.formula.findings import Where
 from value_model.formula.quantities import STANDARD, Quantity, Sign
 from value_model.formula.slate_section import SlateSection
 from value_model.formula.tree import SLATE_FUNCTIONS, Node, functions, names, text

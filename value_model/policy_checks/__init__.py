@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from value_model.formula.findings import Finding, PolicyError, Severity
+from marketplace.finding import Finding, Severity
 from value_model.formula.logged_slates import LoggedSlates
+from value_model.formula.policy_error import PolicyError
 from value_model.formula.toml_reader import load_policy
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import ValuePolicy

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from marketplace.finding import Finding, Severity
 from value_model.formula.evaluate import evaluate
-from value_model.formula.findings import Finding, Severity
 from value_model.formula.quantities import Quantity, Sign
 from value_model.formula.units import Unit, parse_unit
 from value_model.formula.value_policy import ValuePolicy

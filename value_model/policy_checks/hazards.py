@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from value_model.formula.findings import Finding, PolicyError, Severity
+from marketplace.finding import Finding, Severity
 from value_model.formula.intervals import Interval, Known, interval_of, narrowed
+from value_model.formula.policy_error import PolicyError
 from value_model.formula.tree import SLATE_FUNCTIONS, Apply, Name, Node, text
 from value_model.formula.unit_rules import unit_of
 from value_model.formula.units import Unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from value_model.formula.findings import Finding, Severity, Where
+from marketplace.finding import Finding, Severity, Where
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.tree import Node, names, terms
 from value_model.formula.value_policy import ValuePolicy
