@@ -16,7 +16,7 @@ from features.asof import Timeline
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.snapshot import catalogue_columns
+from features.item_columns import catalogue_columns
 from features.store import MemoryStore
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.slate import table_to_slates

@@ -1,60 +1,42 @@
-"""What was known of requests and their rows, ready to be read as a frame, as logged features, or as model inputs."""
+"""Feature snapshot: what was known of requests and rows, read as a frame, as logged features or as model inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from features import formulas
-from features.asof import NEVER
 from features.catalogue import Catalogue
+from features.definitions import FORMULAS
 from features.encoder import EncodedItems, Encoder
-from features.formulas import FeatureState
+from features.item_columns import item_column, item_facts
+from features.request_text import RequestText
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs
+from features.state import FeatureState
 
-FORMULAS = {Group.USER: formulas.USER, Group.ITEM: formulas.ITEM, Group.CROSS: formulas.CROSS}
 HISTORIES = {"history_items": "item_id", "history_categories": "category", "history_merchants": "merchant_id"}
-WORDS = pa.list_(pa.string())
-REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "user_country", "user_segment")
-
-
-class RequestText(Mapping[str, pa.Array]):
-    """The text of a single request: Python values in `plain`, as Arrow arrays of one entry where somebody asks."""
-
-    def __init__(self, plain: Mapping[str, str | list[str] | None]) -> None:
-        self.plain = plain
-
-    def __getitem__(self, name: str) -> pa.Array:
-        value = self.plain[name]
-        return pa.array([value], WORDS if isinstance(value, list) else pa.string())
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.plain)
-
-    def __len__(self) -> int:
-        return len(self.plain)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureSnapshot:
     """R requests over N rows, before anything is encoded.
 
-    `text[name]` are the request's own categories: string [R], or list<string> [R] for `query_tokens`. `history` int32
-    [R, length]: catalogue rows last touched, oldest first, padded with -1 at the end.
+    `text[name]` are the request's own categories: string [R], or list<string> [R] for `query_tokens`.
     """
 
     spec: FeatureSpec
     catalogue: Catalogue
     state: FeatureState
     text: Mapping[str, pa.Array]
-    history: np.ndarray
+
+    @property
+    def history(self) -> np.ndarray:
+        """int32 [R, HISTORY]: catalogue rows touched last, oldest first, padded with -1 at the end."""
+        return self.state["history"]
 
     def frame(self, keep: np.ndarray | None = None) -> FeatureFrame:
         """The raw features, of the rows `keep` (increasing positions) or of all; nothing is recomputed among them."""
@@ -108,17 +90,17 @@ class FeatureSnapshot:
     def _user_codes(self, encoder: Encoder, items: EncodedItems) -> tuple[np.ndarray, np.ndarray]:
         codes, requests = [], len(self.state.time)
         for feature in self.spec.select(Group.USER, Kind.CATEGORY):
-            codes.append(self._own_codes(feature, encoder))
+            codes.append(self._text_codes(feature, encoder))
         lists = [np.zeros((requests, 0), np.int32)]
         for feature in self.spec.select(Group.USER, Kind.CATEGORIES):
             if feature.name in HISTORIES:
                 code = items.of(HISTORIES[feature.name])
                 lists.append(np.where(self.history >= 0, code[self.history], 0)[:, : feature.length])
             else:
-                lists.append(self._own_codes(feature, encoder))
+                lists.append(self._text_codes(feature, encoder))
         return np.stack(codes, axis=1) if codes else lists[0], np.concatenate(lists, axis=1)
 
-    def _own_codes(self, feature: Feature, encoder: Encoder) -> np.ndarray:
+    def _text_codes(self, feature: Feature, encoder: Encoder) -> np.ndarray:
         """int32 [R] or [R, length]; one request's text is looked up word by word, without making Arrow arrays of it."""
         if not isinstance(self.text, RequestText):
             encode = encoder.codes if feature.kind is Kind.CATEGORY else encoder.list_codes
@@ -133,7 +115,7 @@ class FeatureSnapshot:
 
     def _number(self, feature: Feature) -> np.ndarray:
         if feature.name not in self._values:
-            self._values[feature.name] = np.asarray(FORMULAS[feature.group][feature.name](self.state))
+            self._values[feature.name] = np.asarray(FORMULAS[feature.name](self.state))
         return self._values[feature.name]
 
     def _offsets(self, keep: np.ndarray | None) -> np.ndarray:
@@ -157,67 +139,6 @@ class FeatureSnapshot:
         return pa.ListArray.from_arrays(offsets, values.cast(pa.string()))
 
 
-def context_features(spec: FeatureSpec) -> list[str]:
-    """The user categories that are entries of the request's context, under the same name."""
-    return [feature.name for feature in spec.select(Group.USER, Kind.CATEGORY) if feature.name not in REQUEST_TEXT]
-
-
-def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
-    """The state of N rows that the catalogue knows: `item` int32 rows (-1 = not in it), `price` as shown."""
-    known = item >= 0
-    every = bool(known.all())
-
-    def read(values: np.ndarray, missing: float) -> np.ndarray:
-        return values[item] if every else np.where(known, values[item], missing)
-
-    return {
-        "item": item,
-        "price": price,
-        "category": read(catalogue.category, -1),
-        "merchant": read(catalogue.merchant, -1),
-        "category_price": read(catalogue.category_price, np.nan),
-        "launched": read(catalogue.launched, NEVER),
-        "rates": LazyColumns({name: partial(read, rate, np.nan) for name, rate in catalogue.rates.items()}),
-    }
-
-
-class LazyColumns(Mapping[str, np.ndarray]):
-    """Columns that are read when somebody asks: a request whose item numbers are kept never does."""
-
-    def __init__(self, reading: Mapping[str, Callable[[], np.ndarray]]) -> None:
-        self._reading = reading
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._reading[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._reading)
-
-    def __len__(self) -> int:
-        return len(self._reading)
-
-
-def last_facts(history: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
-    """The state of R requests that follows from the item touched last; `history` as in `FeatureSnapshot`."""
-    newest = np.maximum((history >= 0).sum(axis=1) - 1, 0)
-    last = history[np.arange(len(history)), newest]
-    known = last >= 0
-    return {
-        "last_item": last,
-        "last_price": np.where(known, catalogue.price[last], np.nan),
-        "last_category": np.where(known, catalogue.category[last], -1),
-        "last_merchant": np.where(known, catalogue.merchant[last], -1),
-    }
-
-
-def catalogue_columns(catalogue: Catalogue, spec: FeatureSpec) -> dict[str, pa.Array]:
-    """The categorical item features of every catalogue row, for `Encoder.encode_items`."""
-    rows = np.arange(len(catalogue), dtype=np.int32)
-    kinds = (Kind.CATEGORY, Kind.CATEGORIES)
-    names = [feature.name for kind in kinds for feature in spec.select(Group.ITEM, kind)]
-    return {name: item_column(name, catalogue, rows) for name in names}
-
-
 def item_numbers(catalogue: Catalogue, spec: FeatureSpec) -> np.ndarray:
     """float32 [n, item numbers]: the item numbers of every catalogue row, at the catalogue's price."""
     rows = np.arange(len(catalogue), dtype=np.int32)
@@ -225,24 +146,5 @@ def item_numbers(catalogue: Catalogue, spec: FeatureSpec) -> np.ndarray:
     features = spec.select(Group.ITEM, Kind.NUMBER)
     packed = np.empty((len(rows), len(features)), np.float32)
     for column, feature in enumerate(features):
-        packed[:, column] = formulas.ITEM[feature.name](facts)  # type: ignore[arg-type]
+        packed[:, column] = FORMULAS[feature.name](facts)  # type: ignore[arg-type]
     return packed
-
-
-def item_column(name: str, catalogue: Catalogue, rows: np.ndarray) -> pa.Array:
-    """A categorical item feature of catalogue rows, missing for row -1; dictionary, or list<string> for words."""
-    missing = rows < 0
-    if name == "item_id":
-        return _dictionary(rows, catalogue.item_id, missing)
-    if name == "category":
-        return _dictionary(catalogue.category[rows], catalogue.category_names, missing)
-    if name == "merchant_id":
-        return _dictionary(catalogue.merchant[rows], catalogue.merchant_names, missing)
-    if name == "name_tokens":
-        words = catalogue.tokens.take(pa.array(rows, mask=missing))
-        return pc.if_else(pc.is_null(words), pa.scalar([], words.type), words) if missing.any() else words
-    raise KeyError(f"feature {name!r}: no item column of that name; the catalogue gives item_id, category, ...")
-
-
-def _dictionary(codes: np.ndarray, names: pa.Array, missing: np.ndarray) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=missing), names)

@@ -17,6 +17,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+HISTORY = 20  # items
+
 
 class Group(StrEnum):
     """What a feature depends on."""
@@ -52,6 +54,23 @@ class Feature:
         return self.vocabulary or self.name
 
 
+def category(group: Group, name: str, meaning: str, *, vocabulary: str | None = None) -> Feature:
+    return Feature(name, group, Kind.CATEGORY, meaning, vocabulary)
+
+
+def categories(group: Group, name: str, meaning: str, *, vocabulary: str, length: int = HISTORY) -> Feature:
+    return Feature(name, group, Kind.CATEGORIES, meaning, vocabulary, length)
+
+
+def number(group: Group, name: str, meaning: str) -> Feature:
+    return Feature(name, group, Kind.NUMBER, meaning)
+
+
+def count(group: Group, name: str, meaning: str) -> Feature:
+    """A heavy-tailed number: the model sees its log1p."""
+    return Feature(name, group, Kind.NUMBER, meaning, log_scale=True)
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """The ordered features of one model; `version` is the hash of their definitions."""
@@ -76,11 +95,11 @@ class FeatureSpec:
 
     @cached_property
     def _selected(self) -> dict[tuple[Group, Kind], tuple[Feature, ...]]:
-        found: dict[tuple[Group, Kind], tuple[Feature, ...]] = {}
+        selected: dict[tuple[Group, Kind], tuple[Feature, ...]] = {}
         for feature in self.features:
             key = feature.group, feature.kind
-            found[key] = (*found.get(key, ()), feature)
-        return found
+            selected[key] = (*selected.get(key, ()), feature)
+        return selected
 
 
 @dataclass(frozen=True)
@@ -120,10 +139,10 @@ class ModelInputs:
 
     def numbers(self, spec: FeatureSpec, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """float32 [N] each: the numbers of `spec`, or those in `names`; a request's own stand at each of its rows."""
-        found = {}
+        columns = {}
         for group, packed in zip(Group, (self.user_numbers, self.item_numbers, self.cross_numbers), strict=True):
             for column, feature in enumerate(spec.select(group, Kind.NUMBER)):
                 if names is None or feature.name in names:
                     values = packed[:, column]
-                    found[feature.name] = values[self.request] if group is Group.USER else values
-        return found
+                    columns[feature.name] = values[self.request] if group is Group.USER else values
+        return columns

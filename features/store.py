@@ -1,7 +1,7 @@
-"""The online store: what is known of users and items now, and the features of one request from it.
+"""Online store: what is known of users and items now, and the features of one request from it.
 
-The twin of `features.backfill`: the same formulas read a `FeatureState` that is filled from counters here. The store
-answers for now: it must have been told what happened before the request, and nothing later.
+The twin of `features.backfill`: the same formulas read a `FeatureState`, which the same statistics fill from their
+memories here. The store answers for now: what happened before the request must have come in, and nothing later.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue, words
-from features.formulas import FeatureState
-from features.shopper import NOBODY, UserInteractions, UserMemory, remembered
-from features.snapshot import FeatureSnapshot, RequestText, context_features, item_facts, last_facts
+from features.definitions import statistics_of
+from features.item_columns import item_facts
+from features.request_text import RequestText, context_features
+from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec
-from features.touches import HALF_LIFE, TOUCHES, WEIGHTS, Touches
-from marketplace import slate_columns
+from features.state import FeatureState
+from features.statistics.statistic import Columns, EventLog, Visitor
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 
-COUNTERS = ("impressions", "clicks", "orders", "popularity")
-ANSWERS = {"clicks": TOUCHES.index("click"), "orders": TOUCHES.index("order")}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
+NOBODY = Visitor("", None, 0)
 
 
 class RequestContext(Protocol):
-    """What the store reads of a request; `time` is aware."""
+    """Request context: what the store reads of a request; `time` is aware."""
 
     @property
     def time(self) -> datetime: ...
     @property
     def user_id(self) -> str: ...
+    @property
+    def session_id(self) -> str | None: ...
     @property
     def surface(self) -> str: ...
     @property
@@ -54,16 +55,16 @@ class RequestContext(Protocol):
 
 
 class FeatureStore(Protocol):
-    """Remembers feedback and slates, and answers what is known of a request and its candidates."""
+    """Feature store: remembers feedback and slates, and looks up what is known of a request and its candidates."""
 
     catalogue: Catalogue
 
     def update(self, feedback: pa.Table) -> None:
-        """Remember events (FEEDBACK), each once."""
+        """Remember events (FEEDBACK). Every row counts: a repeated delivery must have been dropped, as the log does."""
         ...
 
     def show(self, slates: pa.Table) -> None:
-        """Remember what was shown (SLATE), each slate once."""
+        """Remember what was shown (SLATE). Every slate counts, a repeated one too."""
         ...
 
     def history(self, user_id: str) -> np.ndarray:
@@ -76,11 +77,11 @@ class FeatureStore(Protocol):
         rows: np.ndarray,
         *,
         price: np.ndarray | None = None,
-        asked: FeatureSnapshot | None = None,
+        snapshot: FeatureSnapshot | None = None,
     ) -> FeatureSnapshot:
         """What is known of `request` and candidates (int32 catalogue rows); `price` None = the catalogue's.
 
-        `asked` is the answer for the same request without candidates, which is then not looked up again.
+        `snapshot` is the answer for the same request without candidates, which is then not looked up again.
         """
         ...
 
@@ -94,11 +95,7 @@ class MemoryStore:
         self._context = context_features(spec)
         country, segment = (users[name].cast(pa.string()).to_pylist() for name in ("country", "segment"))
         self._profile = dict(zip(users["user_id"].to_pylist(), zip(country, segment, strict=True), strict=True))
-        self._shoppers = UserMemory()
-        self._touches = 0
-        self._items = {name: np.zeros(len(catalogue)) for name in COUNTERS}
-        self._popular_at = np.zeros(len(catalogue), np.int64)  # when `popularity` was that value
-        self._all = dict.fromkeys(("impressions", *ANSWERS), 0.0)
+        self._statistics = [statistic(catalogue) for statistic in statistics_of(spec)]
 
     @classmethod
     def of(cls, dataset: Dataset, *, spec: FeatureSpec, until: datetime | None = None) -> MemoryStore:
@@ -109,35 +106,20 @@ class MemoryStore:
 
     def prime(self, dataset: Dataset, *, until: datetime | None = None) -> None:
         """Forget everything, and remember what `dataset` recorded strictly before `until`, at once."""
-        fresh = MemoryStore(self.spec, self.catalogue, dataset.users)
-        self.__dict__.update(fresh.__dict__)
-        slates, feedback = before(dataset.slates, until), before(dataset.feedback, until)
-        touches = Touches.of(feedback, self.catalogue)
-        self._shoppers = UserMemory(remembered(touches))
-        self._touches = len(touches.user)
-        self._count(touches)
-        self.show(slates)
+        self.__dict__.update(MemoryStore(self.spec, self.catalogue, dataset.users).__dict__)
+        self.update(before(dataset.feedback, until))
+        self.show(before(dataset.slates, until))
 
     def update(self, feedback: pa.Table) -> None:
-        """Remember events; an event told twice counts twice (the log drops duplicate deliveries)."""
-        touches = Touches.of(feedback, self.catalogue)
-        sequence = self._touches + np.arange(len(touches.user))
-        for code, user_id in enumerate(touches.users.to_pylist()):
-            own = touches.user == code
-            shopper = self._shoppers.get(user_id)
-            more = (touches.item[own], touches.kind[own], touches.time[own], sequence[own])
-            self._shoppers.put(user_id, shopper.with_touches(*more))
-        self._touches += len(sequence)
-        self._count(touches)
+        """See `FeatureStore`."""
+        self._remember(EventLog.of(self.catalogue, feedback=feedback))
 
     def show(self, slates: pa.Table) -> None:
-        """Remember the impressions of slates."""
-        items = self.catalogue.rows(slate_columns.flat(slates, "item_id").filter(pa.array(slate_columns.shown(slates))))
-        np.add.at(self._items["impressions"], items[items >= 0], 1.0)
-        self._all["impressions"] += len(items)
+        """See `FeatureStore`."""
+        self._remember(EventLog.of(self.catalogue, slates=slates))
 
     def history(self, user_id: str) -> np.ndarray:
-        history = self._shoppers.get(user_id).history
+        history = self._of_user(Visitor(user_id, None, 0))["history"][0]
         return history[history >= 0]
 
     def lookup(
@@ -146,57 +128,28 @@ class MemoryStore:
         rows: np.ndarray,
         *,
         price: np.ndarray | None = None,
-        asked: FeatureSnapshot | None = None,
+        snapshot: FeatureSnapshot | None = None,
     ) -> FeatureSnapshot:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
-        shopper = self._shoppers.get(request.user_id)
-        asked = self._asked(request, shopper) if asked is None else asked
+        visitor = Visitor(request.user_id, request.session_id, (request.time - EPOCH) // RESOLUTION)
+        snapshot = self._without_rows(request, visitor) if snapshot is None else snapshot
         if len(rows) == 0:
-            return asked
+            return snapshot
         state = replace(
-            asked.state,
+            snapshot.state,
             offsets=np.array([0, len(rows)]),
             request=np.zeros(len(rows), np.int64),
+            statistics={**snapshot.state.statistics, **self._of_rows(visitor, rows)},
             **item_facts(rows, self.catalogue.price[rows] if price is None else price, self.catalogue),
-            **self._pairs(shopper, rows),
-            **self._counters(rows, int(asked.state.time[0])),
         )
-        return replace(asked, state=state)
-
-    def _asked(self, request: RequestContext, shopper: UserInteractions) -> FeatureSnapshot:
-        """What is known of a request that has no candidates yet."""
-        history = shopper.history[None, :]
-        counts: dict[str, Any] = {f"user_{kind}s": shopper.totals[k : k + 1] for k, kind in enumerate(TOUCHES)}
-        everywhere: dict[str, Any] = {f"all_{name}": np.array([value]) for name, value in self._all.items()}
-        state = FeatureState(
-            offsets=np.zeros(2, np.int64),
-            request=np.zeros(0, np.int64),
-            time=np.array([(request.time - EPOCH) // RESOLUTION]),
-            user_last=np.array([shopper.touched]),
-            **counts,
-            **last_facts(history, self.catalogue),
-            **everywhere,
-            **self._nothing,
-        )
-        return FeatureSnapshot(self.spec, self.catalogue, state, self._said(request), history)
-
-    @cached_property
-    def _nothing(self) -> dict[str, Any]:
-        """The state's columns over no rows."""
-        rows = np.zeros(0, np.int32)
-        return item_facts(rows, np.zeros(0), self.catalogue) | self._pairs(NOBODY, rows) | self._counters(rows, 0)
+        return replace(snapshot, state=state)
 
     def save(self, path: Path) -> None:
         """Write everything remembered to one .npz file."""
-        arrays: dict[str, Any] = {
-            "catalogue": np.array(self._fingerprint()),
-            "arrived": np.array(self._touches),
-            "everywhere": np.array([self._all[name] for name in sorted(self._all)]),
-            "popular_at": self._popular_at,
-        }
-        arrays |= {f"item_{name}": values for name, values in self._items.items()}
-        arrays |= {f"user_{name}": values for name, values in self._shoppers.block().items()}
-        np.savez(path, **arrays)
+        arrays = {"catalogue": np.array(self._fingerprint())}
+        for statistic in self._statistics:
+            arrays |= {f"{statistic.name}.{name}": values for name, values in statistic.saved().items()}
+        np.savez(path, **arrays)  # type: ignore[arg-type]
 
     def restore(self, path: Path) -> None:
         """Remember what was saved, and nothing else.
@@ -206,61 +159,44 @@ class MemoryStore:
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["catalogue"]) != self._fingerprint():
                 raise ValueError(f"{path}: saved over another catalogue; prime the store from the data set instead.")
-            self._touches = int(saved["arrived"])
-            self._all = dict(zip(sorted(self._all), saved["everywhere"].tolist(), strict=True))
-            self._popular_at = saved["popular_at"]
-            self._items = {name: saved[f"item_{name}"] for name in COUNTERS}
-            names = [name for name in saved.files if name.startswith("user_")]
-            self._shoppers = UserMemory({name.removeprefix("user_"): saved[name] for name in names})
+            for statistic in self._statistics:
+                prefix = f"{statistic.name}."
+                names = [name for name in saved.files if name.startswith(prefix)]
+                statistic.restore({name.removeprefix(prefix): saved[name] for name in names})
 
-    def _count(self, touches: Touches) -> None:
-        """Add touches to the items' counters."""
-        n = len(self.catalogue)
-        for name, kind in ANSWERS.items():
-            counted = touches.answers & (touches.kind == kind)
-            self._all[name] += counted.sum()
-            items = touches.item[counted]
-            self._items[name] += np.bincount(items[items >= 0], minlength=n)
-        known = touches.only(touches.item >= 0)
-        if len(known.item) == 0:
-            return
-        line = Timeline(known.item, known.time)
-        added = line.decayed_at_events(WEIGHTS[known.kind], half_life=HALF_LIFE)[line.group_ends]
-        added_at, items = line.time[line.group_ends], np.unique(known.item)
-        before, value = self._popular_at[items], self._items["popularity"][items]
-        now = np.maximum(before, added_at)
-        added = added * np.exp2(-(now - added_at) / HALF_LIFE)
-        self._items["popularity"][items] = value * np.exp2(-(now - before) / HALF_LIFE) + added
-        self._popular_at[items] = now
+    def _remember(self, log: EventLog) -> None:
+        for statistic in self._statistics:
+            statistic.update(log)
 
-    def _counters(self, rows: np.ndarray, time: int) -> dict[str, Any]:
-        unknown = np.flatnonzero(rows < 0)
-        counters = {name: values[rows] for name, values in self._items.items()}
-        for values in counters.values():
-            values[unknown] = 0.0
-        counters["popularity"] *= np.exp2(-(time - self._popular_at[rows]) / HALF_LIFE)
-        return counters
+    def _of_user(self, visitor: Visitor) -> Columns:
+        columns: Columns = {}
+        for statistic in self._statistics:
+            columns |= statistic.of_user(visitor)
+        return columns
 
-    def _pairs(self, shopper: UserInteractions, rows: np.ndarray) -> dict[str, Any]:
-        place, found = shopper.find(rows)
-        counts = np.zeros((len(TOUCHES), len(rows)))
-        counts[:, found] = shopper.counts[place[found]].T
-        last = np.full(len(rows), NEVER)
-        last[found] = shopper.last[place[found]]
-        result: dict[str, Any] = {f"pair_{kind}s": counts[k] for k, kind in enumerate(TOUCHES)}
-        result["pair_last"] = last
-        catalogue, unknown = self.catalogue, np.flatnonzero(rows < 0)
-        groups = {
-            "category": (catalogue.category, len(catalogue.category_names)),
-            "merchant": (catalogue.merchant, len(catalogue.merchant_names)),
-        }
-        for name, (code, size) in groups.items():
-            own = np.bincount(code[shopper.item], shopper.touches, minlength=size)[code[rows]]
-            own[unknown] = 0.0
-            result[f"{name}_touches"] = own
-        return result
+    def _of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
+        columns: Columns = {}
+        for statistic in self._statistics:
+            columns |= statistic.of_rows(visitor, rows)
+        return columns
 
-    def _said(self, request: RequestContext) -> RequestText:
+    def _without_rows(self, request: RequestContext, visitor: Visitor) -> FeatureSnapshot:
+        """What is known of a request that has no candidates yet."""
+        state = FeatureState(
+            offsets=np.zeros(2, np.int64),
+            request=np.zeros(0, np.int64),
+            time=np.array([visitor.time]),
+            statistics=self._empty_columns | self._of_user(visitor),
+            **item_facts(np.zeros(0, np.int32), np.zeros(0), self.catalogue),
+        )
+        return FeatureSnapshot(self.spec, self.catalogue, state, self._text(request))
+
+    @cached_property
+    def _empty_columns(self) -> Columns:
+        """The statistics' columns of no rows."""
+        return self._of_rows(NOBODY, np.zeros(0, np.int32))
+
+    def _text(self, request: RequestContext) -> RequestText:
         country, segment = self._profile.get(request.user_id, (None, None))
         plain: dict[str, str | list[str] | None] = {
             "user_id": request.user_id,

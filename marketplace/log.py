@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
 from marketplace.slate import Slate
 
-SHOWN = ("item_id", "position")  # the columns of a slate that say what was shown
+SHOWN = ("time", "session_id", "item_id", "position")  # the columns of a slate that say what was shown
 
 
 class DuplicateRequest(ValueError):

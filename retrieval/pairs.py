@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 
 from features.catalogue import Catalogue
 from features.encoder import Encoder
-from features.formulas import ITEM
-from features.snapshot import catalogue_columns, item_facts
-from features.spec import Group, Kind, ModelInputs
+from features.item_columns import catalogue_columns
+from features.snapshot import item_numbers
+from features.spec import ModelInputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +57,7 @@ class Pairs:
 def item_inputs(catalogue: Catalogue, encoder: Encoder) -> ItemInputs:
     """The whole catalogue, once; prices are the catalogue's."""
     items = encoder.encode_items(catalogue_columns(catalogue, encoder.spec))
-    rows = np.arange(len(catalogue), dtype=np.int32)
-    facts = SimpleNamespace(**item_facts(rows, catalogue.price, catalogue))
-    columns = [ITEM[feature.name](facts) for feature in encoder.spec.select(Group.ITEM, Kind.NUMBER)]  # type: ignore[arg-type]
-    numbers = np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(rows), 0), np.float32)
-    return ItemInputs(items.codes, items.lists, numbers)
+    return ItemInputs(items.codes, items.lists, item_numbers(catalogue, encoder.spec))
 
 
 def pairs(inputs: ModelInputs, *, item: np.ndarray, weight: np.ndarray) -> Pairs:

@@ -106,7 +106,7 @@ class RankingEngine:
         segment = segment_of(request, asker, name=self.parts.config.segment)
         stages.mark("store_user")
         found = self._candidates(request, asked, segment, stages)
-        known = self.store.lookup(request, found.rows, price=shelf.price[found.rows], asked=asker)
+        known = self.store.lookup(request, found.rows, price=shelf.price[found.rows], snapshot=asker)
         stages.mark("store_items")
         inputs = with_items(asked, known, shelf, found.rows)
         stages.mark("encode")

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-import numpy as np
 import pyarrow as pa
 
 from features.store import FeatureStore
 from marketplace.log import SHOWN, Log
+from marketplace.schema import SLATE
 from marketplace.slate import Slate
 from serving.pacing import READ, Pacing
 
@@ -73,7 +73,11 @@ class Follower:
 
 
 def shown_table(slates: list[Slate]) -> pa.Table:
-    """The columns that `FeatureStore.show` reads, of the shown items of all `slates` in one row."""
-    items = np.concatenate([slate.item_id[slate.position > 0] for slate in slates])
-    position = pa.array([np.ones(len(items), np.int32)], pa.list_(pa.int32()))
-    return pa.table({"item_id": pa.array([items], pa.list_(pa.string())), "position": position})
+    """The columns SHOWN, which `FeatureStore.show` reads."""
+    columns = {
+        "time": pa.array([slate.time for slate in slates], SLATE.field("time").type),
+        "session_id": pa.array([slate.session_id for slate in slates], pa.string()),
+        "item_id": pa.array([slate.item_id for slate in slates], pa.list_(pa.string())),
+        "position": pa.array([slate.position for slate in slates], pa.list_(pa.int32())),
+    }
+    return pa.table({name: columns[name] for name in SHOWN})

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
 from features.encoder import EncodedItems, Encoder
-from features.snapshot import catalogue_columns, item_numbers
+from features.item_columns import catalogue_columns
+from features.snapshot import item_numbers
 
 
 @dataclass(frozen=True, eq=False)

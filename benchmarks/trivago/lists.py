@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from benchmarks.record import skip
 from features.backfill import backfill
-from features.definitions import count, number, standard_spec
+from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.spec import FeatureFrame, FeatureSpec, Group
+from features.spec import FeatureFrame, FeatureSpec, Group, count, number
 from jobs.data import data_root
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset

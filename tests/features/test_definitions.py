@@ -8,18 +8,17 @@ from frames import select_requests
 
 from features.backfill import backfill
 from features.catalogue import words
-from features.definitions import standard_spec
-from features.formulas import rank_in_list
+from features.definitions import DEFINITIONS, FORMULAS, standard_spec
 from features.page import PAGE, with_table
-from features.snapshot import FORMULAS
 from features.spec import FeatureSpec, Kind
+from features.state import rank_in_list
 
 EVERYTHING = standard_spec(against_list=True)
 
 
 def test_every_number_has_a_formula_and_every_formula_a_feature():
-    for group, formulas in FORMULAS.items():
-        assert {feature.name for feature in EVERYTHING.select(group, Kind.NUMBER)} == set(formulas)
+    assert {row.feature.name for row in DEFINITIONS if row.feature.kind is Kind.NUMBER} == set(FORMULAS)
+    assert len({row.feature.name for row in DEFINITIONS}) == len(DEFINITIONS)
 
 
 def test_the_version_follows_the_definitions():

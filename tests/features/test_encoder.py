@@ -8,9 +8,9 @@ from feature_market import random_market
 from frames import select_inputs, select_requests
 
 from features.backfill import backfill
-from features.definitions import categories, category, number, standard_spec
+from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.spec import FeatureFrame, FeatureSpec, Group
+from features.spec import FeatureFrame, FeatureSpec, Group, categories, category, number
 
 SPEC = FeatureSpec(
     (

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
+from features.item_columns import catalogue_columns
 from features.served import arrays
-from features.snapshot import catalogue_columns
 from features.store import MemoryStore, before
 from marketplace.slate import table_to_slates
 

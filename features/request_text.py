@@ -1,0 +1,53 @@
+"""The categories of requests as text: user, surface, page, words of the query, entries of the context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.catalogue import tokenise
+from features.spec import FeatureSpec, Group, Kind
+from marketplace import slate_columns
+
+WORDS = pa.list_(pa.string())
+REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "user_country", "user_segment")
+
+
+class RequestText(Mapping[str, pa.Array]):
+    """Categories of a single request: Python values in `plain`, each an Arrow array of one entry when looked up."""
+
+    def __init__(self, plain: Mapping[str, str | list[str] | None]) -> None:
+        self.plain = plain
+
+    def __getitem__(self, name: str) -> pa.Array:
+        value = self.plain[name]
+        return pa.array([value], WORDS if isinstance(value, list) else pa.string())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+
+def request_text(slates: pa.Table, *, users: pa.Table, spec: FeatureSpec) -> dict[str, pa.Array]:
+    """Categories of SLATE rows by feature name, string [R], list<string> [R] for `query_tokens`; `users`: USERS."""
+    row = pc.index_in(slates["user_id"].cast(pa.string()), users["user_id"].combine_chunks())
+    direct = {
+        "user_id": slates["user_id"],
+        "surface": slates["surface"],
+        "page_merchant": slates["page_merchant_id"],
+        "page_item": slates["page_item_id"],
+        "user_country": users["country"].take(row),
+        "user_segment": users["segment"].take(row),
+    }
+    text = {name: column.cast(pa.string()).combine_chunks() for name, column in direct.items()}
+    text["query_tokens"] = tokenise(slates["query"].combine_chunks())
+    return text | {name: slate_columns.context(slates, name) for name in context_features(spec)}
+
+
+def context_features(spec: FeatureSpec) -> list[str]:
+    """The user categories that are entries of the request's context, under the same name."""
+    return [feature.name for feature in spec.select(Group.USER, Kind.CATEGORY) if feature.name not in REQUEST_TEXT]

@@ -1,0 +1,104 @@
+"""Feature state: what was known of requests and their rows; and what a derived feature is, a formula over it.
+
+Conventions: R requests, N rows; times int64 UTC microseconds, NEVER = has not happened; NaN = not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from features.asof import NEVER
+from features.spec import Feature
+from marketplace.splits import DAY_US
+
+TIE_BITS = 30  # of a mantissa: values of a list that agree in so many are ties
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureState:
+    """R requests and their N rows; `state[column]` reads a statistic's column (`features.statistics`), [R] or [N].
+
+    One state serves training, many requests at once, and serving, one request: the formulas cannot differ.
+    """
+
+    offsets: np.ndarray  # int64 [R + 1]
+    request: np.ndarray  # int64 [N]
+    time: np.ndarray  # int64 [R]
+    item: np.ndarray  # int32 [N], catalogue row, -1 = not in the catalogue
+    price: np.ndarray  # float64 [N], as shown, currency
+    category: np.ndarray  # int32 [N], code, -1 = unknown
+    merchant: np.ndarray  # int32 [N], code, -1 = unknown
+    category_price: np.ndarray  # float64 [N], mean catalogue price of the category
+    launched: np.ndarray  # int64 [N]
+    rates: Mapping[str, np.ndarray]  # the merchant's, float [N] each
+    statistics: Mapping[str, np.ndarray]
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.statistics[column]
+
+    @property
+    def row_time(self) -> np.ndarray:
+        """int64 [N]: the time of each row's request."""
+        return self.time[self.request]
+
+    def rank(self, values: np.ndarray) -> np.ndarray:
+        """Share of the request's rows that are smaller, in [0, 1); ties, in TIE_BITS, share the lowest."""
+        mantissa, exponent = np.frexp(values)
+        return rank_in_list(np.ldexp(np.round(np.ldexp(mantissa, TIE_BITS)), exponent - TIE_BITS), self.offsets)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """float64 [R]: mean of the request's rows; 0 without rows."""
+        total = np.bincount(self.request, values, minlength=len(self.time))
+        return total / np.maximum(np.diff(self.offsets), 1)
+
+
+Formula = Callable[[FeatureState], np.ndarray]
+
+
+class Part(StrEnum):
+    """When a feature is in a spec (`features.definitions.standard_spec`)."""
+
+    ALWAYS = "always"
+    TEXT = "text"  # where names and queries are words
+    IMPRESSIONS = "impressions"  # where lists were recorded
+    AGAINST_LIST = "against_list"  # where a caller's whole list is ranked
+    EXTRA = "extra"  # where it is named
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A feature, and the formula of its number ([R] of the user group, [N] of the others; None = a category)."""
+
+    feature: Feature
+    formula: Formula | None = None
+    part: Part = Part.ALWAYS
+
+
+def rank_in_list(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """float64 [N]: number of smaller values in the same request, over its number of rows; NaN stays NaN."""
+    length = np.diff(offsets)
+    request = np.repeat(np.arange(len(length)), length)
+    order = np.lexsort((values, request))
+    ordered = values[order]
+    new = np.ones(len(values), bool)
+    new[1:] = (ordered[1:] != ordered[:-1]) | (request[1:] != request[:-1])
+    first = np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))
+    rank = np.empty(len(values))
+    rank[order] = (first - offsets[request]) / np.maximum(length, 1)[request]
+    return np.where(np.isnan(values), np.nan, rank)
+
+
+def log_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """log(above / below); NaN where either is missing or not positive."""
+    valid = (above > 0) & (below > 0)
+    ratio = np.where(valid, above, 1.0) / np.where(valid, below, 1.0)
+    return np.where(valid, np.log(ratio), np.nan)
+
+
+def days(past: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Days from `past` to `now`; NaN where it never happened."""
+    return np.where(past == NEVER, np.nan, (now - np.where(past == NEVER, now, past)) / DAY_US)

@@ -1,0 +1,16 @@
+"""Statistics: what is counted and remembered of items and users; one file a statistic, one row here.
+
+A new count of events is a row of `counts.COUNTS` alone. Order is that of the features in a spec.
+"""
+
+from __future__ import annotations
+
+from features.statistics.counts import Counts
+from features.statistics.popularity import DecayedPopularity
+from features.statistics.statistic import Statistic
+from features.statistics.user_counts import UserCounts
+from features.statistics.user_items import UserItems
+
+ITEM_STATISTICS: tuple[type[Statistic], ...] = (DecayedPopularity, Counts)
+USER_STATISTICS: tuple[type[Statistic], ...] = (UserCounts, UserItems)
+STATISTICS = (*ITEM_STATISTICS, *USER_STATISTICS)

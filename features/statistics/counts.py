@@ -1,0 +1,140 @@
+"""Counts of events by item, or by another code of the catalogue such as the merchant: a counted statistic is a row.
+
+A row gives two columns: `<name>` [N], the events of the row's item or code so far, and `all_<name>` [R], those of the
+whole market, events about unknown items included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.asof import Timeline
+from features.catalogue import Catalogue
+from features.interactions import KINDS
+from features.spec import Group, count, number
+from features.state import Definition, FeatureState, Part
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
+
+SMOOTHING = 20.0  # impressions' worth of the market's rate that a new item starts with
+Events = Callable[[EventLog], tuple[np.ndarray, np.ndarray]]  # catalogue rows int32 and times int64 of events
+
+
+def impressions(log: EventLog) -> tuple[np.ndarray, np.ndarray]:
+    return log.impressions.item, log.impressions.time[log.impressions.list]
+
+
+def interactions(kind: str, *, answers: bool) -> Events:
+    """Events of one kind; with `answers` those alone that belong to a slate."""
+
+    def events(log: EventLog) -> tuple[np.ndarray, np.ndarray]:
+        rows = log.interactions.kind == KINDS.index(kind)
+        rows &= log.interactions.answers | (not answers)
+        return log.interactions.item[rows], log.interactions.time[rows]
+
+    return events
+
+
+def smoothed_rate(state: FeatureState, events: str) -> np.ndarray:
+    """(events + s x market rate) / (impressions + s), s = SMOOTHING; float64 [N]."""
+    market = state[f"all_{events}"] / np.maximum(state["all_impressions"], 1.0)
+    return (state[events] + SMOOTHING * market[state.request]) / (state["impressions"] + SMOOTHING)
+
+
+def item(catalogue: Catalogue) -> np.ndarray:
+    return np.arange(len(catalogue), dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Count:
+    """A counted statistic: which events, by which code of an item (int [n items]), and the features that read it."""
+
+    name: str
+    events: Events
+    definitions: tuple[Definition, ...]
+    code: Callable[[Catalogue], np.ndarray] = item
+
+
+COUNTS = (
+    Count(
+        "impressions",
+        impressions,
+        (
+            Definition(
+                count(Group.CROSS, "impressions", "times the item was shown so far"),
+                lambda s: s["impressions"],
+                Part.IMPRESSIONS,
+            ),
+        ),
+    ),
+    Count(
+        "clicks",
+        interactions("click", answers=True),
+        (
+            Definition(
+                number(Group.CROSS, "ctr_smoothed", "clicks per impression so far, drawn towards the market's"),
+                lambda s: smoothed_rate(s, "clicks"),
+                Part.IMPRESSIONS,
+            ),
+        ),
+    ),
+    Count(
+        "orders",
+        interactions("order", answers=True),
+        (
+            Definition(
+                number(Group.CROSS, "order_rate_smoothed", "orders per impression so far, drawn towards the market's"),
+                lambda s: smoothed_rate(s, "orders"),
+                Part.IMPRESSIONS,
+            ),
+        ),
+    ),
+)
+
+
+class Counts:
+    """Every row of COUNTS, counted at once and one by one."""
+
+    name = "counts"
+    definitions: tuple[Definition, ...] = tuple(definition for row in COUNTS for definition in row.definitions)
+    optional = False
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._code = {row.name: row.code(catalogue) for row in COUNTS}
+        self._count = {name: np.zeros(int(code.max(initial=-1)) + 1) for name, code in self._code.items()}
+        self._total = dict.fromkeys(self._code, 0.0)
+
+    def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
+        columns: Columns = {}
+        for row in COUNTS:
+            items, time = row.events(log)
+            code = np.append(self._code[row.name], -1)  # row -1 reads the last
+            known = Timeline(code[items], time).before(code[requests.item], requests.row_time)
+            columns[row.name] = requests.known(known.count)
+            columns[f"all_{row.name}"] = np.searchsorted(np.sort(time), requests.time).astype(np.float64)
+        return columns
+
+    def update(self, log: EventLog) -> None:
+        for row in COUNTS:
+            items, _ = row.events(log)
+            np.add.at(self._count[row.name], self._code[row.name][items[items >= 0]], 1.0)
+            self._total[row.name] += len(items)
+
+    def of_user(self, visitor: Visitor) -> Columns:
+        return {f"all_{name}": np.array([total]) for name, total in self._total.items()}
+
+    def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
+        unknown = np.flatnonzero(rows < 0)
+        columns = {name: self._count[name][code[rows]] for name, code in self._code.items()}
+        for values in columns.values():
+            values[unknown] = 0.0
+        return columns
+
+    def saved(self) -> Mapping[str, np.ndarray]:
+        return self._count | {f"all_{name}": np.array(total) for name, total in self._total.items()}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        self._count = {name: saved[name] for name in self._count}
+        self._total = {name: float(saved[f"all_{name}"]) for name in self._total}

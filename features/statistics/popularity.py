@@ -1,0 +1,68 @@
+"""Decayed popularity of an item: sum over its interactions of weight x 2^-(age / HALF_LIFE).
+
+Weights are POPULARITY_WEIGHTS, in clicks. Online a value is kept with the time at which it held, so that ageing costs
+one power at each read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from features.asof import Timeline
+from features.catalogue import Catalogue
+from features.spec import Group, count
+from features.state import Definition
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
+from marketplace.splits import DAY_US
+
+HALF_LIFE = 7.0 * DAY_US
+
+
+class DecayedPopularity:
+    """Column `popularity` [N]."""
+
+    name = "popularity"
+    definitions: tuple[Definition, ...] = (
+        Definition(
+            count(Group.CROSS, "popularity", "touches of the item, weighted and decayed"), lambda s: s["popularity"]
+        ),
+    )
+    optional = False
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._value = np.zeros(len(catalogue))
+        self._at = np.zeros(len(catalogue), np.int64)
+
+    def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
+        events, now = log.interactions, requests.row_time
+        line = Timeline(events.item, events.time)
+        known = line.before(requests.item, now)
+        return {"popularity": requests.known(line.decayed(known, events.weight, now, half_life=HALF_LIFE))}
+
+    def update(self, log: EventLog) -> None:
+        events = log.interactions.select(log.interactions.item >= 0)
+        if len(events) == 0:
+            return
+        line = Timeline(events.item, events.time)
+        more = line.decayed_at_events(events.weight, half_life=HALF_LIFE)[line.group_ends]
+        more_at, items = line.time[line.group_ends], np.unique(events.item)
+        now = np.maximum(self._at[items], more_at)
+        aged = self._value[items] * np.exp2(-(now - self._at[items]) / HALF_LIFE)
+        self._value[items] = aged + more * np.exp2(-(now - more_at) / HALF_LIFE)
+        self._at[items] = now
+
+    def of_user(self, visitor: Visitor) -> Columns:
+        return {}
+
+    def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
+        value = self._value[rows] * np.exp2(-(visitor.time - self._at[rows]) / HALF_LIFE)
+        value[np.flatnonzero(rows < 0)] = 0.0
+        return {"popularity": value}
+
+    def saved(self) -> Mapping[str, np.ndarray]:
+        return {"value": self._value, "at": self._at}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        self._value, self._at = saved["value"], saved["at"]

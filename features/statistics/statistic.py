@@ -1,0 +1,147 @@
+"""Statistic: a count, sum or memory of past events, in the batch form that trains and the online form that serves.
+
+Conventions: R requests own N rows; a column is [R] or [N], float64 unless said; times int64 UTC microseconds. Known at
+a request is what happened strictly before its time. `item` are int32 catalogue rows, -1 = not in the catalogue, of
+which nothing is known (counts are 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.catalogue import Catalogue
+from features.interactions import Interactions, coded, interactions_of
+from features.state import Definition
+from marketplace import slate_columns
+from marketplace.schema import FEEDBACK, SLATE
+from marketplace.splits import microseconds
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Impressions:
+    """P lists with M items shown: `session` (codes in `sessions`, -1 = unknown) and `time` of each list; its items.
+
+    `list` int64 [M] numbers the lists, `item` int32 [M], `position` float64 [M], 1 = first.
+    """
+
+    sessions: pa.Array
+    session: np.ndarray
+    time: np.ndarray
+    list: np.ndarray
+    item: np.ndarray
+    position: np.ndarray
+
+    @classmethod
+    def of(cls, slates: pa.Table, catalogue: Catalogue) -> Impressions:
+        """What SLATE rows showed."""
+        session = coded(slates["session_id"], np.arange(len(slates)))
+        shown = slate_columns.shown(slates)
+        return cls(
+            sessions=session.dictionary,
+            session=session.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
+            time=microseconds(slates["time"]),
+            list=slate_columns.request_of_rows(slates)[shown],
+            item=catalogue.rows(slate_columns.flat(slates, "item_id").filter(pa.array(shown))),
+            position=slate_columns.to_numpy(slate_columns.flat(slates, "position"))[shown].astype(np.float64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EventLog:
+    """What happened: interactions (clicks, carts, orders) and impressions."""
+
+    interactions: Interactions
+    impressions: Impressions
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, *, feedback: pa.Table | None = None, slates: pa.Table | None = None) -> EventLog:
+        """The events of FEEDBACK and SLATE rows; None = none."""
+        return cls(
+            interactions_of(FEEDBACK.empty_table() if feedback is None else feedback, catalogue),
+            Impressions.of(SLATE.empty_table() if slates is None else slates, catalogue),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RequestRows:
+    """R past requests: `time` int64, `user_id` and `session_id` string [R]; N rows: `request` int64, `item` int32."""
+
+    time: np.ndarray
+    user_id: pa.Array
+    session_id: pa.Array
+    request: np.ndarray
+    item: np.ndarray
+
+    @cached_property
+    def row_time(self) -> np.ndarray:
+        return self.time[self.request]
+
+    def known(self, values: np.ndarray) -> np.ndarray:
+        """float64 [N]: `values` of rows, 0 where the item is not in the catalogue."""
+        return np.where(self.item >= 0, values, 0).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The sender of one request: user, visit (None = unknown) and time in UTC microseconds."""
+
+    user_id: str
+    session_id: str | None
+    time: int
+
+
+class Statistic(Protocol):
+    """One statistic over a catalogue: its columns as of past requests, and its memory of a stream of events.
+
+    Law: columns of `as_of` equal those of `of_user` and `of_rows` after the earlier events came in by `update`, in any
+    order of rows whose times differ; every row counts, so that duplicate deliveries must be dropped before.
+    """
+
+    name: str  # of its part of a saved store
+    definitions: tuple[Definition, ...]  # the features that read it
+    optional: bool  # computed only where the spec has one of these features
+
+    def __init__(self, catalogue: Catalogue) -> None: ...
+
+    def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
+        """Batch form: the columns of all requests and rows."""
+        ...
+
+    def update(self, log: EventLog) -> None:
+        """Online form: remember events."""
+        ...
+
+    def of_user(self, visitor: Visitor) -> Columns:
+        """Online form: the [R] columns of one request."""
+        ...
+
+    def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
+        """Online form: the [N] columns of one request's candidates (int32 catalogue rows)."""
+        ...
+
+    def saved(self) -> Mapping[str, np.ndarray]:
+        """All that is remembered, as arrays that `np.savez` takes."""
+        ...
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Remember what was saved, and nothing else."""
+        ...
+
+
+def codes(names: pa.Array, dictionary: pa.Array) -> np.ndarray:
+    """int64: place of each name in the dictionary, -1 where it does not stand in it."""
+    return pc.index_in(names, dictionary.cast(pa.string())).fill_null(-1).to_numpy().astype(np.int64)
+
+
+def pair(first: np.ndarray, second: np.ndarray, *, size: int) -> np.ndarray:
+    """int64 code of (first, second of `size`); -1 where either is unknown."""
+    return np.where((first >= 0) & (second >= 0), first * np.int64(size) + second, -1)

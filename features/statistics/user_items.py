@@ -1,0 +1,156 @@
+"""A user and an item: the user's last items, and interactions with each item, its category and its merchant.
+
+Columns [N]: `pair_<kind>s`, `pair_last` (int64), `category_touches`, `merchant_touches`. Columns [R]: `history` int32
+[R, HISTORY], catalogue rows of the distinct items touched last, oldest first, padded with -1 at the end; of its newest
+`last_item` int32 (-1 = none), `last_price` (NaN = none), `last_category` and `last_merchant` int32 codes (-1 = none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from features.asof import NEVER, Timeline
+from features.catalogue import Catalogue
+from features.history import last_distinct, next_times
+from features.interactions import KINDS
+from features.spec import HISTORY, Group, categories, count, number
+from features.state import Definition, Part, days, log_ratio
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, codes, pair
+from features.statistics.user_memory import UserMemory, block_of
+
+
+class UserItems:
+    """Online: a `UserMemory`."""
+
+    name = "user_items"
+    definitions: tuple[Definition, ...] = (
+        Definition(
+            categories(Group.USER, "history_items", "last distinct items touched, newest last", vocabulary="item")
+        ),
+        Definition(categories(Group.USER, "history_categories", "their categories", vocabulary="category")),
+        Definition(
+            count(Group.USER, "user_last_price", "catalogue price of the last touched item, currency"),
+            lambda s: s["last_price"],
+        ),
+        Definition(
+            count(Group.CROSS, "pair_clicks", "this user's clicks on the item so far"),
+            lambda s: s["pair_clicks"],
+            Part.IMPRESSIONS,
+        ),
+        Definition(
+            count(Group.CROSS, "pair_carts", "this user's cart events of the item so far"), lambda s: s["pair_carts"]
+        ),
+        Definition(
+            count(Group.CROSS, "pair_orders", "this user's orders of the item so far"), lambda s: s["pair_orders"]
+        ),
+        Definition(
+            count(Group.CROSS, "pair_days_since", "days since this user touched the item"),
+            lambda s: days(s["pair_last"], s.row_time),
+        ),
+        Definition(
+            number(Group.CROSS, "is_last_touched", "1 = the item this user touched last"),
+            lambda s: (s.item == s["last_item"][s.request]) & (s.item >= 0),
+        ),
+        Definition(
+            number(Group.CROSS, "same_category_as_last", "1 = of the category touched last"),
+            lambda s: (s.category == s["last_category"][s.request]) & (s.category >= 0),
+        ),
+        Definition(
+            number(Group.CROSS, "same_merchant_as_last", "1 = of the merchant touched last"),
+            lambda s: (s.merchant == s["last_merchant"][s.request]) & (s.merchant >= 0),
+        ),
+        Definition(
+            number(Group.CROSS, "price_to_last", "log of price over the last touched item's"),
+            lambda s: log_ratio(s.price, s["last_price"][s.request]),
+        ),
+        Definition(
+            count(Group.CROSS, "category_touches", "this user's touches in the category so far"),
+            lambda s: s["category_touches"],
+        ),
+        Definition(
+            count(Group.CROSS, "merchant_touches", "this user's touches of the merchant so far"),
+            lambda s: s["merchant_touches"],
+        ),
+    )
+    optional = False
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._codes = {
+            "category": (catalogue.category, len(catalogue.category_names)),
+            "merchant": (catalogue.merchant, len(catalogue.merchant_names)),
+        }
+        self._users = UserMemory()
+        self._arrived = 0
+
+    def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
+        events, size = log.interactions.select(log.interactions.item >= 0), len(self._catalogue)
+        user = codes(requests.user_id, events.user.dictionary)
+        row_user, now, item = user[requests.request], requests.row_time, requests.item
+        by_item = pair(events.users, events.item, size=size)
+        line = Timeline(by_item, events.time)
+        known = line.before(pair(row_user, item, size=size), now)
+        columns = {f"pair_{kind}s": line.sums(known, events.kind == k) for k, kind in enumerate(KINDS)}
+        columns["pair_last"] = line.last(known)
+        for name, (code, groups) in self._codes.items():
+            group = Timeline(pair(events.users, code[events.item], size=groups), events.time)
+            of_row = np.where(item >= 0, code[item], -1)
+            columns[f"{name}_touches"] = group.before(pair(row_user, of_row, size=groups), now).count.astype(np.float64)
+        line = Timeline(events.users, events.time)
+        following = next_times(by_item, events.time)
+        history = last_distinct(
+            line, line.before(user, requests.time), requests.time, item=events.item, following=following, length=HISTORY
+        )
+        return columns | {"history": history} | self._last(history)
+
+    def update(self, log: EventLog) -> None:
+        """In one block where nobody is remembered yet, else user by user."""
+        events = log.interactions
+        sequence = self._arrived + np.arange(len(events))
+        self._arrived += len(events)
+        if len(self._users) == 0:
+            self._users = UserMemory(block_of(events))
+            return
+        for user in np.unique(events.users):
+            rows = np.flatnonzero((events.users == user) & (events.item >= 0))
+            name = events.user.dictionary[int(user)].as_py()
+            more = events.item[rows], events.kind[rows], events.time[rows], sequence[rows]
+            self._users.put(name, self._users.get(name).plus(*more))
+
+    def of_user(self, visitor: Visitor) -> Columns:
+        history = self._users.get(visitor.user_id).history[None, :]
+        return {"history": history} | self._last(history)
+
+    def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
+        user = self._users.get(visitor.user_id)
+        place, among = user.find(rows)
+        counts, last = np.zeros((len(KINDS), len(rows))), np.full(len(rows), NEVER)
+        counts[:, among] = user.counts[place[among]].T
+        last[among] = user.last[place[among]]
+        columns = {f"pair_{kind}s": counts[k] for k, kind in enumerate(KINDS)} | {"pair_last": last}
+        unknown = np.flatnonzero(rows < 0)
+        for name, (code, groups) in self._codes.items():
+            events = np.bincount(code[user.item], user.events, minlength=groups)[code[rows]]
+            events[unknown] = 0.0
+            columns[f"{name}_touches"] = events
+        return columns
+
+    def saved(self) -> Mapping[str, np.ndarray]:
+        return self._users.block() | {"arrived": np.array(self._arrived)}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        self._users = UserMemory({name: values for name, values in saved.items() if name != "arrived"})
+        self._arrived = int(saved["arrived"])
+
+    def _last(self, history: np.ndarray) -> Columns:
+        newest = np.maximum((history >= 0).sum(axis=1) - 1, 0)
+        last = history[np.arange(len(history)), newest]
+        known, catalogue = last >= 0, self._catalogue
+        return {
+            "last_item": last,
+            "last_price": np.where(known, catalogue.price[last], np.nan),
+            "last_category": np.where(known, catalogue.category[last], -1),
+            "last_merchant": np.where(known, catalogue.merchant[last], -1),
+        }
