@@ -65,9 +65,7 @@ def _unknown_fields(text: TomlText, path: KeyPath, value: Any, node: JsonSchema,
 
 def _finding(text: TomlText, problem: Any, schema: JsonSchema) -> Finding:
     path, kind, cause = problem["loc"], problem["type"], problem.get("ctx", {}).get("error")
-    if path[-1:] == (_KEY,):
-        fix = _at(schema, path[:-2]).get("propertyNames", {}).get("fix", "Choose another name.")
-        return text.finding(path[:-1], f"cannot be named {path[-2]!r}", fix)
+    path = path[:-1] if path[-1:] == (_KEY,) else path
     path = path if kind == "missing" else _written(text, path)
     if isinstance(cause, FieldError):
         return text.finding(path, cause.reason, cause.fix, key=cause.key)

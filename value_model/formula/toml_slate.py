@@ -17,13 +17,13 @@ from value_model.formula.slate_section import (
 )
 
 if TYPE_CHECKING:
-    from value_model.formula.toml_reader import Reader
+    from value_model.formula.toml_section import TomlSection
 
 _PARTS = ("merchant", "category", "embedding")
 _SLATE = ("slate",)
 
 
-def read_slate(reader: Reader, section: Any) -> SlateSection:
+def read_slate(reader: TomlSection, section: Any) -> SlateSection:
     """The section; mistakes go to the reader's findings."""
     fields = reader.fields(_SLATE, section, {field.name for field in fields_of(SlateSection)}, "")
     return SlateSection(
@@ -36,7 +36,7 @@ def read_slate(reader: Reader, section: Any) -> SlateSection:
     )
 
 
-def _count(reader: Reader, fields: dict[str, Any], key: str, *, least: int) -> int | None:
+def _count(reader: TomlSection, fields: dict[str, Any], key: str, *, least: int) -> int | None:
     value = fields.get(key)
     if value is None:
         return None
@@ -46,7 +46,7 @@ def _count(reader: Reader, fields: dict[str, Any], key: str, *, least: int) -> i
     return value
 
 
-def _diversity(reader: Reader, section: Any) -> DiversitySection | None:
+def _diversity(reader: TomlSection, section: Any) -> DiversitySection | None:
     if section is None:
         return None
     path = (*_SLATE, "diversity")
@@ -61,7 +61,7 @@ def _diversity(reader: Reader, section: Any) -> DiversitySection | None:
     return DiversitySection(DiversityKind(kind), strength, merchant, category, embedding)
 
 
-def _exploration(reader: Reader, section: Any) -> ExplorationSection | None:
+def _exploration(reader: TomlSection, section: Any) -> ExplorationSection | None:
     if section is None:
         return None
     path = (*_SLATE, "exploration")
@@ -77,7 +77,9 @@ def _exploration(reader: Reader, section: Any) -> ExplorationSection | None:
     return ExplorationSection(kind, amount, _weights(reader, path, fields, kind))
 
 
-def _weights(reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kind: ExplorationKind) -> tuple[str, ...]:
+def _weights(
+    reader: TomlSection, path: tuple[str, ...], fields: dict[str, Any], kind: ExplorationKind
+) -> tuple[str, ...]:
     listed = fields.get("weights", [])
     known = reader.content.get("weights", {})
     perturbed = kind is ExplorationKind.PERTURBED_WEIGHTS
@@ -93,7 +95,7 @@ def _weights(reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kind
     return tuple(listed)
 
 
-def _exposure(reader: Reader, section: Any) -> ExposureSection | None:
+def _exposure(reader: TomlSection, section: Any) -> ExposureSection | None:
     if section is None:
         return None
     path = (*_SLATE, "exposure")
@@ -115,7 +117,7 @@ def _exposure(reader: Reader, section: Any) -> ExposureSection | None:
 
 
 def _kind(
-    reader: Reader, path: tuple[str, ...], fields: dict[str, Any], kinds: type[DiversityKind | ExplorationKind]
+    reader: TomlSection, path: tuple[str, ...], fields: dict[str, Any], kinds: type[DiversityKind | ExplorationKind]
 ) -> str:
     kind = fields.get("kind")
     if kind not in list(kinds):
