@@ -21,6 +21,7 @@ from evaluation import bootstrap
 from features.interactions import Interactions, interactions
 from marketplace.dataset import Dataset
 from marketplace.datasets.complete_journey import read
+from marketplace.keys import rows_of
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend, fit_blend
 from retrieval.covisits import CoVisits
@@ -87,7 +88,7 @@ class Shop:
         known[past.item] = True
         keep = known[future.item]
         names = past.user.dictionary
-        place = pc.index_in(future.user.cast(pa.string()), names).fill_null(-1).to_numpy()
+        place = rows_of(future.user, names)
         keep &= place >= 0
         bought = np.unique(np.stack([place[keep], future.item[keep]]), axis=1)
         user = past.user.indices.to_numpy()

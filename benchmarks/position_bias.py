@@ -71,11 +71,8 @@ def home_feed(market: Simulation) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     names = pc.binary_join_element_wise(pc.take(slates["request_id"].combine_chunks(), request), item, " ")
     clicked = pc.binary_join_element_wise(clicks["request_id"], clicks["item_id"].cast("string"), " ")
     click = pc.is_in(names, value_set=clicked.combine_chunks()).to_numpy(zero_copy_only=False).astype(float)
-    users = market.dataset.users
-    segment = pc.take(users["segment"].cast("string"), pc.index_in(slates["user_id"].cast("string"), users["user_id"]))
-    pair = (
-        pc.binary_join_element_wise(pc.take(segment.combine_chunks(), request), item, " ").dictionary_encode().indices
-    )
+    segment = market.dataset.of_users(slates["user_id"], "segment").cast("string")
+    pair = pc.binary_join_element_wise(pc.take(segment, request), item, " ").dictionary_encode().indices
     return flat(slates, "position").to_numpy(), click, pair.to_numpy(), item_offsets(slates)
 
 

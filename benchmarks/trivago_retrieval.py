@@ -28,6 +28,7 @@ from jobs.data import data_root
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.datasets.trivago import read_trivago
+from marketplace.keys import values_of
 from marketplace.slate_columns import context, flat, request_of_rows, to_numpy
 from marketplace.splits import TimeSplit, microseconds, split
 from retrieval.affinity import Affinity
@@ -96,11 +97,9 @@ class Market:
     def feedback_segments(self) -> pa.Array:
         """[feedback]: that of the answered slate, else the session's first without its filters."""
         slates, feedback = self.slates, self.dataset.feedback
-        of_request = pc.index_in(feedback["request_id"].combine_chunks(), slates["request_id"].combine_chunks())
-        sessions = slates["session_id"].cast(pa.string()).combine_chunks()
-        of_session = pc.index_in(feedback["session_id"].cast(pa.string()).combine_chunks(), sessions)
         plain = pc.replace_substring_regex(self.segments, r"[^|]*$", "")
-        return pc.coalesce(self.segments.take(of_request), plain.take(of_session))
+        of_request = values_of(feedback["request_id"], slates["request_id"], self.segments)
+        return pc.coalesce(of_request, values_of(feedback["session_id"], slates["session_id"], plain))
 
     def candidates(self, cut: int) -> np.ndarray:
         """Bool [n_items]: in a list of a view before `cut`."""

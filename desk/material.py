@@ -47,8 +47,7 @@ def named(slates: pa.Table, dataset: Dataset) -> ItemNames:
     mask = slate_mask(item_offsets(slates))
     items, merchants = (flat(slates, name).cast(pa.string()).dictionary_encode() for name in ("item_id", "merchant_id"))
     ids = items.dictionary
-    row = pc.index_in(ids, dataset.items["item_id"].cast(pa.string()).combine_chunks())
-    titles = pc.coalesce(dataset.items["name"].combine_chunks().cast(pa.string()).take(row), ids)
+    titles = pc.coalesce(dataset.of_items(ids, "name").cast(pa.string()), ids)
     item, merchant = (
         pad(to_numpy(column.indices.fill_null(0)).astype(np.int64), mask) for column in (items, merchants)
     )

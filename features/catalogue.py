@@ -10,9 +10,9 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from marketplace.dataset import Dataset
+from marketplace.keys import one_array, rows_of
 from marketplace.splits import microseconds
 
 WORD = re.compile(r"[^\W_]+")
@@ -45,19 +45,19 @@ class Catalogue:
         items = dataset.items
         category, category_names = _codes(items["category"])
         merchant, merchant_names = _codes(items["merchant_id"])
-        row = _rows(merchant_names, _array(dataset.merchants["merchant_id"]))
+        row = rows_of(merchant_names, dataset.merchants["merchant_id"])
         rates = {name: _looked_up(dataset.merchants[name], row)[merchant] for name in RATES}
         return cls(
-            item_id=_array(items["item_id"]),
+            item_id=one_array(items["item_id"]),
             category=category,
             merchant=merchant,
             category_names=category_names,
             merchant_names=merchant_names,
-            price=_array(items["price"]).to_numpy(),
-            margin=_array(items["margin"]).to_numpy(zero_copy_only=False),
+            price=one_array(items["price"]).to_numpy(),
+            margin=one_array(items["margin"]).to_numpy(zero_copy_only=False),
             launched=microseconds(items["available_from"]),
             rates=rates,
-            names=_array(items["name"]),
+            names=one_array(items["name"]),
         )
 
     def __len__(self) -> int:
@@ -65,17 +65,9 @@ class Catalogue:
 
     def rows(self, item_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """int32 rows of the items, -1 where unknown."""
-        ids = _array(item_ids)
-        if pa.types.is_dictionary(ids.type):
-            found = self._found(ids.dictionary.cast(pa.string()))
-            return found[ids.indices.to_numpy(zero_copy_only=False)] if len(ids) else np.zeros(0, np.int32)
-        return self._found(ids.cast(pa.string()))
-
-    def _found(self, ids: pa.Array) -> np.ndarray:
-        """Arrow hashes the whole catalogue at each call; a few ids are looked up in a table that is kept."""
-        if len(ids) > FEW:
-            return _rows(ids, self.item_id)
-        return np.fromiter((self.row.get(name, -1) for name in ids.to_pylist()), np.int32, len(ids))
+        if len(item_ids) > FEW:  # Arrow hashes the whole catalogue at each call; a few go through a table that is kept
+            return rows_of(item_ids, self.item_id).astype(np.int32)
+        return np.fromiter((self.row.get(name, -1) for name in item_ids.to_pylist()), np.int32, len(item_ids))
 
     @cached_property
     def row(self) -> dict[str, int]:
@@ -112,19 +104,11 @@ def words(text: str | None) -> list[str]:
     return WORD.findall(plain)
 
 
-def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    coded = _array(column).cast(pa.string()).dictionary_encode()
+    coded = one_array(column).cast(pa.string()).dictionary_encode()
     return coded.indices.to_numpy().astype(np.int32), coded.dictionary
 
 
-def _rows(values: pa.Array, known: pa.Array) -> np.ndarray:
-    return pc.index_in(values, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-
-
 def _looked_up(column: pa.ChunkedArray, row: np.ndarray) -> np.ndarray:
-    values = np.append(_array(column).to_numpy(), np.nan)  # row -1 reads the last
+    values = np.append(one_array(column).to_numpy(), np.nan)  # row -1 reads the last
     return values[row].astype(np.float32)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
+from marketplace.keys import one_array, rows_of
 from marketplace.slate_columns import flat, request_of_rows, to_numpy
 from marketplace.splits import microseconds
 
@@ -75,7 +75,7 @@ def interactions(
 
     `segment` [rows of feedback] groups shoppers for popularity; None = one group.
     """
-    time, item = microseconds(feedback["time"]), _position(feedback["item_id"], item_ids)
+    time, item = microseconds(feedback["time"]), rows_of(feedback["item_id"], item_ids)
     rows = (item >= 0) & (time < until)
     if since is not None:
         rows &= time >= since
@@ -101,7 +101,7 @@ def _weighted(
     weights: Mapping[str, float],
 ) -> Interactions:
     """The events of bool `rows` that have a weight, at catalogue rows `item`."""
-    kind = _position(feedback["event"], pa.array(list(weights), pa.string()))
+    kind = rows_of(feedback["event"], pa.array(list(weights), pa.string()))
     positions = np.flatnonzero(rows & (kind >= 0))
     return Interactions(
         user=coded(feedback["user_id"], positions),
@@ -133,7 +133,7 @@ def impressions(
     time = microseconds(slates["time"])
     period = (time < until) & (time >= (time.min(initial=0) if since is None else since))
     request = request_of_rows(slates)
-    item, position = _position(pa.chunked_array([flat(slates, "item_id")]), item_ids), flat(slates, "position")
+    item, position = rows_of(flat(slates, "item_id"), item_ids), flat(slates, "position")
     rows = np.flatnonzero(period[request] & (item >= 0) & (to_numpy(position) > 0))
     requests = request[rows]
     return Interactions(
@@ -168,18 +168,7 @@ def one_group(rows: int) -> pa.DictionaryArray:
 
 def coded(values: pa.Array | pa.ChunkedArray, rows: np.ndarray) -> pa.DictionaryArray:
     """Those rows of a string column, dictionary-encoded; the dictionary may hold more than occurs."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.unify_dictionaries() if pa.types.is_dictionary(values.type) else values
-        values = values.combine_chunks()
+    values = one_array(values)
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     return values.take(pa.array(rows))
-
-
-def _position(values: pa.ChunkedArray, among: pa.Array) -> np.ndarray:
-    """Row in `among` of each value, -1 where absent."""
-    values = coded(values, np.arange(len(values)))
-    among = among.combine_chunks() if isinstance(among, pa.ChunkedArray) else among
-    place = pc.index_in(values.dictionary, among.cast(pa.string())).fill_null(-1).to_numpy()
-    codes = values.indices.fill_null(-1).to_numpy()
-    return np.where(codes >= 0, np.append(place, -1)[codes], -1)

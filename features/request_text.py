@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.catalogue import tokenise
 from features.spec import FeatureSpec, Group, Kind
 from marketplace import slate_columns
+from marketplace.keys import one_array, values_of
 
 WORDS = pa.list_(pa.string())
 REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "user_country", "user_segment")
@@ -34,16 +34,15 @@ class RequestText(Mapping[str, pa.Array]):
 
 def request_text(slates: pa.Table, *, users: pa.Table, spec: FeatureSpec) -> dict[str, pa.Array]:
     """Categories of SLATE rows by feature name, string [R], list<string> [R] for `query_tokens`; `users`: USERS."""
-    row = pc.index_in(slates["user_id"].cast(pa.string()), users["user_id"].combine_chunks())
     direct = {
         "user_id": slates["user_id"],
         "surface": slates["surface"],
         "page_merchant": slates["page_merchant_id"],
         "page_item": slates["page_item_id"],
-        "user_country": users["country"].take(row),
-        "user_segment": users["segment"].take(row),
+        "user_country": values_of(slates["user_id"], users["user_id"], users["country"]),
+        "user_segment": values_of(slates["user_id"], users["user_id"], users["segment"]),
     }
-    text = {name: column.cast(pa.string()).combine_chunks() for name, column in direct.items()}
+    text = {name: one_array(column).cast(pa.string()) for name, column in direct.items()}
     text["query_tokens"] = tokenise(slates["query"].combine_chunks())
     return text | {name: slate_columns.context(slates, name) for name in context_features(spec)}
 

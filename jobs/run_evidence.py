@@ -18,6 +18,7 @@ from jobs.defaults import policy_of, segment_of
 from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
+from marketplace.keys import rows_of
 from marketplace.slate_columns import item_offsets
 from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
@@ -105,8 +106,7 @@ def as_recorded(dataset: Dataset, slates: pa.Table) -> pa.Table:
     """The same requests as they were logged; purchase-only data logged none."""
     if not dataset.has_impressions:
         return slates
-    row = pc.index_in(slates["request_id"].combine_chunks(), dataset.slates["request_id"].combine_chunks())
-    return dataset.slates.take(row)
+    return dataset.slates.take(rows_of(slates["request_id"], dataset.slates["request_id"]))
 
 
 def evidence_of(

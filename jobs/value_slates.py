@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.defaults import segment_of
 from marketplace.dataset import Dataset
@@ -61,8 +60,7 @@ def value_slates(
 
 def _margins(dataset: Dataset, item_ids: pa.Array) -> np.ndarray:
     """float64 [N]: of the catalogue; NaN where it is not known."""
-    row = pc.index_in(item_ids.cast(pa.string()), dataset.items["item_id"].combine_chunks())
-    return dataset.items["margin"].combine_chunks().take(row).to_numpy(zero_copy_only=False)
+    return dataset.of_items(item_ids, "margin").to_numpy(zero_copy_only=False)
 
 
 def _map(columns: Mapping[str, np.ndarray], offsets: np.ndarray, values: pa.DataType) -> pa.MapArray:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace.keys import rows_of
 from marketplace.schema import EVENTS, SchemaError
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 
@@ -140,8 +141,8 @@ def _money_checks(
 ) -> tuple[np.ndarray, dict[str, int]]:
     money = _codes(feedback["event"], EVENTS) >= EVENTS.index("order")
     currencies = pc.unique(feedback["currency"].cast(pa.string()).drop_null())
-    of_slate = np.append(_coded(slates["currency"], currencies), -1)
-    stated = _coded(feedback["currency"], currencies)
+    of_slate = np.append(rows_of(slates["currency"], currencies), -1)
+    stated = rows_of(feedback["currency"], currencies)
     other = (stated >= 0) & (stated != of_slate[np.append(request_of_rows(slates), -1)[row]])
     reasons = {"bad_amount": money & ~(np.isfinite(amount) & (amount >= 0)), "other_currency": money & other}
     for name, against in reasons.items():
@@ -185,27 +186,14 @@ def _flag(rows: np.ndarray, size: int) -> np.ndarray:
 
 def _rows_of(slates: pa.Table, feedback: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Per event the slate it names and its row in the flat items; -1 = none."""
-    request = _lookup(feedback["request_id"], slates["request_id"])
+    request = rows_of(feedback["request_id"], slates["request_id"])
     items = pc.unique(flat(slates, "item_id").dictionary)
-    item = _coded(feedback["item_id"], items)
+    item = rows_of(feedback["item_id"], items)
     places = np.flatnonzero(shown(slates))
-    keys = (request_of_rows(slates) * len(items) + _coded(flat(slates, "item_id"), items))[places]
+    keys = (request_of_rows(slates) * len(items) + rows_of(flat(slates, "item_id"), items))[places]
     wanted = np.where((request >= 0) & (item >= 0), request * len(items) + item, -1)
-    found = _lookup(pa.array(wanted), pa.array(keys))
+    found = rows_of(pa.array(wanted), pa.array(keys))
     return request, np.where(found >= 0, np.append(places, -1)[found], -1)
-
-
-def _lookup(values: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """int64: the first place of each value in `among`; -1 where it is missing or null."""
-    places = pc.index_in(values, value_set=among, skip_nulls=True)
-    return to_numpy(places.fill_null(-1)).astype(np.int64)
-
-
-def _coded(column: pa.Array | pa.ChunkedArray, among: pa.Array) -> np.ndarray:
-    """`_lookup` of a dictionary-encoded column, by its dictionary."""
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    codes = np.append(_lookup(column.dictionary, among), -1)
-    return codes[to_numpy(column.indices.fill_null(-1))]
 
 
 def _repeats(feedback: pa.Table, known: np.ndarray) -> np.ndarray:
@@ -214,12 +202,12 @@ def _repeats(feedback: pa.Table, known: np.ndarray) -> np.ndarray:
     rows = rows[np.argsort(_times(feedback)[rows], kind="stable")]
     ids = feedback["feedback_id"].take(pa.array(rows))
     repeats = np.zeros(len(feedback), bool)
-    repeats[rows] = _lookup(ids, ids) != np.arange(len(rows))
+    repeats[rows] = rows_of(ids, ids) != np.arange(len(rows))
     return repeats
 
 
 def _refuse_repeats(slates: pa.Table) -> None:
-    first = _lookup(slates["request_id"], slates["request_id"])
+    first = rows_of(slates["request_id"], slates["request_id"])
     if (first != np.arange(len(slates))).any():
         row = int(np.argmax(first != np.arange(len(slates))))
         raise SchemaError(
@@ -229,7 +217,7 @@ def _refuse_repeats(slates: pa.Table) -> None:
 
 
 def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
-    codes = _coded(column, pa.array(names))
+    codes = rows_of(column, pa.array(names))
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise SchemaError(f"feedback row {row}: event {column[row].as_py()!r} is none of {names}.")

@@ -19,7 +19,7 @@ def baskets(dataset: Dataset) -> pa.Table:
     `position` is 0: nothing was shown, and nothing says in which order it was looked at.
     """
     ordered = pc.equal(dataset.feedback["event"].cast(pa.string()), "order")
-    known = pc.is_in(dataset.feedback["item_id"].cast(pa.string()), dataset.items["item_id"].combine_chunks())
+    known = pa.array(dataset.item_rows(dataset.feedback["item_id"]) >= 0)
     orders = dataset.feedback.filter(pc.and_(ordered, known))
     session = orders["session_id"].cast(pa.string()).combine_chunks().dictionary_encode()
     time = microseconds(orders["time"])
@@ -49,9 +49,6 @@ def _slates(
     request_id: pa.Array,
 ) -> pa.Table:
     item_id = orders["item_id"].cast(pa.string()).combine_chunks().take(pa.array(rows))
-    row = pc.index_in(item_id, dataset.items["item_id"].cast(pa.string()).combine_chunks())
-    merchant = dataset.items["merchant_id"].combine_chunks().take(row)
-    price = dataset.items["price"].combine_chunks().take(row)
     request = {
         "request_id": request_id,
         "time": pa.array(time, pa.timestamp("us", tz="UTC")),
@@ -63,8 +60,8 @@ def _slates(
     n = len(rows)
     item = {
         "item_id": item_id,
-        "merchant_id": merchant,
-        "price": price,
+        "merchant_id": dataset.of_items(item_id, "merchant_id"),
+        "price": dataset.of_items(item_id, "price"),
         "source": _constant(NONE, n),
         "retrieval_score": pa.array(np.zeros(n, np.float32)),
         "merchant_value": pa.array(np.zeros(n)),

@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from marketplace.keys import Column, rows_of, values_of
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform
 
 SCHEMAS = {"items": ITEMS, "merchants": MERCHANTS, "users": USERS, "slates": SLATE, "feedback": FEEDBACK}
@@ -36,6 +38,18 @@ class Dataset:
     def has_impressions(self) -> bool:
         """Whether lists were recorded; without them a click rate has no meaning."""
         return len(self.slates) > 0
+
+    def item_rows(self, item_ids: Column) -> np.ndarray:
+        """int32 [m]: rows of `items`; -1 for an item that the catalogue does not hold."""
+        return rows_of(item_ids, self.items["item_id"]).astype(np.int32)
+
+    def of_items(self, item_ids: Column, column: str) -> pa.Array:
+        """[m]: a column of `items` for each id; null for an item that the catalogue does not hold."""
+        return values_of(item_ids, self.items["item_id"], self.items[column])
+
+    def of_users(self, user_ids: Column, column: str) -> pa.Array:
+        """[m]: a column of `users` for each id; null for a user that the data set does not describe."""
+        return values_of(user_ids, self.users["user_id"], self.users[column])
 
     def save(self, folder: Path) -> None:
         """Write the tables as Parquet files, and the rest as dataset.json."""

@@ -81,23 +81,15 @@ def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> Featur
 def segment_of_requests(dataset: Dataset, slates: pa.Table, name: str) -> np.ndarray:
     """str [R]: the group of each request's shopper: user_segment, user_country, or an entry of the context."""
     if name.startswith("user_"):
-        return _of_users(dataset, slates["user_id"], name.removeprefix("user_"))
+        return _text(dataset.of_users(slates["user_id"], name.removeprefix("user_")))
     return _text(context(slates, name))
 
 
 def segment_of_feedback(dataset: Dataset, name: str) -> pa.Array:
     """[rows of feedback]: the same group for each event; the item's category stands in for an entry of the context."""
     if name.startswith("user_"):
-        return pa.array(_of_users(dataset, dataset.feedback["user_id"], name.removeprefix("user_")))
-    row = pc.index_in(
-        dataset.feedback["item_id"].cast(pa.string()), dataset.items["item_id"].cast(pa.string()).combine_chunks()
-    )
-    return pa.array(_text(dataset.items["category"].combine_chunks().take(row.combine_chunks())))
-
-
-def _of_users(dataset: Dataset, users: pa.ChunkedArray, column: str) -> np.ndarray:
-    row = pc.index_in(users.cast(pa.string()), dataset.users["user_id"].cast(pa.string()).combine_chunks())
-    return _text(dataset.users[column].combine_chunks().take(row.combine_chunks()))
+        return pa.array(_text(dataset.of_users(dataset.feedback["user_id"], name.removeprefix("user_"))))
+    return pa.array(_text(dataset.of_items(dataset.feedback["item_id"], "category")))
 
 
 def _text(values: pa.Array) -> np.ndarray:

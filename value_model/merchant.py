@@ -11,7 +11,8 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from marketplace.keys import rows_of
 
 HALF_LIFE_DAYS = 30.0
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
@@ -37,8 +38,8 @@ class MerchantTable:
 
     def codes(self, merchant_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """int64 [n]: the row of every merchant; the last row for the unknown."""
-        found = pc.index_in(merchant_ids.cast(pa.string()), value_set=self.ids)
-        return found.fill_null(len(self.ids)).to_numpy(zero_copy_only=False).astype(np.int64)
+        rows = rows_of(merchant_ids, self.ids)
+        return np.where(rows < 0, len(self.ids), rows)
 
     def quantities(
         self, codes: np.ndarray, *, time: datetime, half_life_days: float = HALF_LIFE_DAYS

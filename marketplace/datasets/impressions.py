@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from marketplace.finding import Finding, Severity, TableOrigin, Where
+from marketplace.keys import values_of
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, conform
 from marketplace.slate_columns import RequestLists, map_of_lists
 
@@ -43,9 +43,8 @@ def group(
 
 
 def _from_catalogue(columns: Mapping[str, pa.Array], items: pa.Table) -> dict[str, pa.Array]:
-    at = pc.index_in(columns["item_id"], value_set=items["item_id"].combine_chunks())
     return {
-        key: items[key].combine_chunks().take(at).cast(kind).fill_null(fill)
+        key: values_of(columns["item_id"], items["item_id"], items[key]).cast(kind).fill_null(fill)
         for key, kind, fill in (("price", pa.float64(), np.nan), ("merchant_id", pa.string(), "unknown"))
         if key not in columns
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from marketplace.keys import rows_of
 from marketplace.schema import EVENTS, FEEDBACK, REQUEST_FIELDS, SLATE, SURFACES, conform
 from marketplace.simulator import words
 from marketplace.simulator.candidates import SOURCES
@@ -147,5 +147,4 @@ def feedback_table(
 
 def item_rows(ids: pa.Array | pa.ChunkedArray, count: int) -> np.ndarray:
     """Catalogue rows int32 of item ids; -1 for an id that the market does not know or null."""
-    rows = pc.index_in(ids.cast(pa.string()), value_set=item_names(count))
-    return pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return rows_of(ids, item_names(count)).astype(np.int32)
