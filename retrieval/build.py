@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from retrieval.config import DEFAULTS, RetrievalConfig
-from retrieval.exact import ExactIndex
+from retrieval.exact import ROUNDING, ExactIndex
 from retrieval.index import CandidateIndex
 
 
@@ -70,7 +71,7 @@ def _faiss(embeddings: np.ndarray, config: RetrievalConfig) -> WideningIndex:
     return FaissIndex.build(embeddings, config=config)
 
 
-# Each loads its system only when it is asked for.
+# Each loads its system only when it is built.
 BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], WideningIndex]] = {
     "exact": _exact,
     "scann": _scann,
@@ -78,10 +79,19 @@ BUILDERS: dict[str, Callable[[np.ndarray, RetrievalConfig], WideningIndex]] = {
 }
 
 
-def recall(found: np.ndarray, exact: np.ndarray) -> float:
-    """Share of each row of `exact` [q, k] that is in the same row of `found` [q, k]; -1 is an empty slot."""
-    offset = np.arange(len(exact))[:, None] * (int(max(exact.max(), found.max())) + 1)
-    return float(np.isin(exact + offset, (found + offset)[found >= 0]).mean())
+def recall(rows: np.ndarray, exact: np.ndarray, *, embeddings: np.ndarray, queries: np.ndarray) -> float:
+    """Recall@k of `rows` [q, k] against exact search's `exact` [q, k]; -1 is an empty slot.
+
+    A row counts when its inner product reaches that of the k-th exact row: rows that tie for the last place are as
+    good as the one that exact search took.
+    """
+    last = np.vecdot(embeddings[exact[:, -1]], queries)
+    longest = np.sqrt(np.vecdot(embeddings, embeddings).max() * np.vecdot(queries, queries))
+    reached = [
+        np.count_nonzero(np.vecdot(embeddings[row[row >= 0]], query) >= least)
+        for row, query, least in zip(rows, queries, last - ROUNDING * longest, strict=True)
+    ]
+    return float(np.mean(reached) / exact.shape[1])
 
 
 def build_index(
@@ -104,12 +114,13 @@ def build_index(
     k = min(config.gate_k, rows)
     exact, _ = ExactIndex(embeddings).search(queries, k=k)
     index = BUILDERS[kind](embeddings, config)
-    found = recall(index.search(queries, k=k)[0], exact)
+    measure = partial(recall, exact=exact, embeddings=embeddings, queries=queries)
+    share = measure(index.search(queries, k=k)[0])
     widened = 0
-    while found < config.gate and widened < config.widen_most:
+    while share < config.gate and widened < config.widen_most:
         index, widened = index.wider(), widened + 1
-        found = recall(index.search(queries, k=k)[0], exact)
-    report = IndexReport(kind, rows, dimensions, k, len(queries), found, config.gate, widened)
+        share = measure(index.search(queries, k=k)[0])
+    report = IndexReport(kind, rows, dimensions, k, len(queries), share, config.gate, widened)
     if report.recall < report.gate:
         raise RecallBelowGate(_refusal(report, config))
     return BuiltIndex(index, embeddings, report)

@@ -32,17 +32,17 @@ def filtered_search(
     count = len(embeddings) if allowed is None else int(np.count_nonzero(allowed))
     if allowed is not None and count <= config.exact_filter_below:
         return _scored(embeddings, query, k=k, allowed=allowed, exclude=exclude)
-    wanted = k if allowed is None else math.ceil(k * config.overfetch * len(embeddings) / count)
-    rows, products = (found[0] for found in index.search(query[None], k=wanted + len(exclude)))
+    most = k if allowed is None else math.ceil(k * config.overfetch * len(embeddings) / count)
+    rows, products = (column[0] for column in index.search(query[None], k=most + len(exclude)))
     keep = rows >= 0
     if allowed is not None:
         keep &= allowed[rows]
     if len(exclude):
         keep &= ~np.isin(rows, exclude, kind="table")
-    found = np.flatnonzero(keep)[:k]
-    if len(found) < min(k, count - len(exclude)):
+    first = np.flatnonzero(keep)[:k]
+    if len(first) < min(k, count - len(exclude)):
         return _scored(embeddings, query, k=k, allowed=allowed, exclude=exclude)
-    return rows[found], products[found]
+    return rows[first], products[first]
 
 
 def _scored(
@@ -51,6 +51,6 @@ def _scored(
     mask = np.ones(len(embeddings), bool) if allowed is None else allowed.copy()
     mask[exclude] = False
     rows = np.flatnonzero(mask).astype(np.int32)
-    products = embeddings[rows] @ query
+    products = np.vecdot(embeddings[rows], query)
     best = top_rows(products[None], k=k)[0]
     return rows[best], products[best]

@@ -12,7 +12,10 @@ class CandidateIndex(Protocol):
     """Maximum inner product search over the catalogue's embeddings."""
 
     def search(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows int32 [q, k], inner products float32 [q, k]), best first, for queries float32 [q, d]."""
+        """(rows int32 [q, k], inner products float32 [q, k]), best first, for queries float32 [q, d].
+
+        Exact search orders equal products by row; an approximate index may order them otherwise.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -82,8 +82,8 @@ class ScannIndex:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         # Longer lists need a smaller multiple of k: at k = 100 x m, the factor shrinks by sqrt(m).
         reorder = min(self._rows, round(self._reorder_factor * k / math.sqrt(max(1.0, k / LONG_LIST))))
-        found, products = self._searcher.search_batched(queries, k, reorder, self._leaves_to_search)
-        return _padded(found, products, k=k)
+        rows, products = self._searcher.search_batched(queries, k, reorder, self._leaves_to_search)
+        return _padded(rows, products, k=k)
 
     def save(self, folder: Path) -> None:
         """ScaNN's own files with relative paths, and the search settings beside them."""
@@ -103,12 +103,12 @@ class ScannIndex:
         return cls(_scann().load_searcher(str(folder / "scann"), assets_backcompat_shim=False), **settings)
 
 
-def _padded(found: np.ndarray, products: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _padded(answer: np.ndarray, products: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Width k, with row -1 and product -inf in the slots that were not filled (ScaNN marks them NaN)."""
-    rows = np.full((len(found), k), -1, np.int32)
-    scores = np.full((len(found), k), -np.inf, np.float32)
-    width = min(k, found.shape[1])
+    rows = np.full((len(answer), k), -1, np.int32)
+    scores = np.full((len(answer), k), -np.inf, np.float32)
+    width = min(k, answer.shape[1])
     real = ~np.isnan(products[:, :width])
-    rows[:, :width] = np.where(real, found[:, :width].astype(np.int64), -1)
+    rows[:, :width] = np.where(real, answer[:, :width].astype(np.int64), -1)
     scores[:, :width] = np.where(real, products[:, :width], -np.inf)
     return rows, scores

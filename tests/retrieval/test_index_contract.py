@@ -1,4 +1,4 @@
-"""What every CandidateIndex promises, asked of each implementation."""
+"""What every CandidateIndex promises, held against each implementation."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def test_one_query_gives_what_a_batch_gives(built):
 def test_finds_what_an_obvious_search_finds(built):
     queries = catalogue(32, seed=4)
     oracle = np.argsort(-(queries @ built.embeddings.T), axis=1, kind="stable")[:, :100]
-    found, _ = built.index.search(queries, k=100)
-    measured = np.mean([len(set(a) & set(b)) / 100 for a, b in zip(found, oracle, strict=True)])
+    answer, _ = built.index.search(queries, k=100)
+    measured = np.mean([len(set(a) & set(b)) / 100 for a, b in zip(answer, oracle, strict=True)])
     assert measured >= CONFIG.gate
-    assert recall(found, oracle) == pytest.approx(measured)
+    assert recall(answer, oracle, embeddings=built.embeddings, queries=queries) == pytest.approx(measured)
 
 
 def test_more_than_there_are_gives_all_of_them_at_most_once(built):
     rows, _ = built.index.search(catalogue(2, seed=5), k=10**6)
     assert rows.shape == (2, len(built.embeddings))
-    found = rows[0][rows[0] >= 0]
-    assert len(set(found)) == len(found)
+    filled = rows[0][rows[0] >= 0]
+    assert len(set(filled)) == len(filled)
 
 
 def test_a_saved_index_can_be_moved_and_answers_the_same(built, tmp_path):
@@ -87,11 +87,11 @@ def test_a_filter_lets_nothing_else_through_and_fills_k_where_k_are_allowed(buil
     exclude = rng.choice(rows, 20, replace=False).astype(np.int32)
     possible = np.setdiff1d(np.flatnonzero(allowed), exclude)
     for query in catalogue(10, seed=8):
-        found, products = filtered_search(
+        answer, products = filtered_search(
             built.index, built.embeddings, query, k=40, allowed=allowed, exclude=exclude, config=CONFIG
         )
-        assert set(found) <= set(possible)
-        assert len(set(found)) == len(found) == min(40, len(possible))
+        assert set(answer) <= set(possible)
+        assert len(set(answer)) == len(answer) == min(40, len(possible))
         assert (np.diff(products) <= 1e-5).all()
 
 
@@ -100,7 +100,7 @@ def test_a_filter_against_the_query_is_still_filled(built):
     query = catalogue(1, seed=9)[0]
     products = built.embeddings @ query
     allowed = products < np.median(products)
-    found, _ = filtered_search(
+    answer, _ = filtered_search(
         built.index,
         built.embeddings,
         query,
@@ -110,15 +110,15 @@ def test_a_filter_against_the_query_is_still_filled(built):
         config=replace(CONFIG, exact_filter_below=0),
     )
     best = np.flatnonzero(allowed)[np.argsort(-products[allowed], kind="stable")[:25]]
-    assert set(found) == set(best)
+    assert set(answer) == set(best)
 
 
 def test_exclusion_without_a_filter(built):
     query = catalogue(1, seed=10)[0]
     first = built.index.search(query[None], k=30)[0][0]
-    found, _ = filtered_search(built.index, built.embeddings, query, k=30, allowed=None, exclude=first, config=CONFIG)
-    assert len(found) == 30
-    assert not set(found) & set(first)
+    answer, _ = filtered_search(built.index, built.embeddings, query, k=30, allowed=None, exclude=first, config=CONFIG)
+    assert len(answer) == 30
+    assert not set(answer) & set(first)
 
 
 def test_a_build_below_its_gate_is_refused_with_the_reason_and_the_fix():
@@ -144,6 +144,38 @@ def test_a_build_below_its_gate_searches_more_before_it_is_refused(kind, tmp_pat
 def test_exact_search_passes_any_gate():
     built = build_index("exact", catalogue(3_000), queries=catalogue(16, seed=1), config=replace(CONFIG, gate=1.0))
     assert built.report.recall == 1.0
+
+
+def twins(rows: int, *, distinct: int) -> np.ndarray:
+    """A catalogue of few distinct embeddings, as cold items of few categories have."""
+    return catalogue(distinct, seed=11)[np.random.default_rng(11).integers(distinct, size=rows)]
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize("distinct", [1, 3])
+def test_search_of_every_row_passes_the_highest_gate_where_products_tie(kind, distinct):
+    strict = replace(CONFIG, gate=1.0, widen_most=0)
+    assert build_index(kind, twins(400, distinct=distinct), queries=catalogue(64), config=strict).report.recall == 1
+
+
+def test_a_row_that_misses_the_last_place_does_not_count():
+    embeddings, query = np.array([[3.0], [2.0], [2.0], [1.0]], np.float32), np.ones((1, 1), np.float32)
+    answers = {(0, 2): 1.0, (2, 1): 1.0, (0, 3): 0.5, (3, -1): 0.0}
+    for rows, share in answers.items():
+        assert recall(np.array([rows]), np.array([[0, 1]]), embeddings=embeddings, queries=query) == share
+
+
+@pytest.mark.parametrize("rows", [5, 101, 1001])
+def test_exact_search_orders_equal_embeddings_by_row_for_one_query_as_for_many(rows):
+    embeddings, queries = twins(rows, distinct=3), catalogue(65, seed=12)
+    index, k = build_index("exact", embeddings, queries=queries).index, min(rows, 60)
+    many, _ = index.search(queries, k=k)
+    for query, answer in zip(queries, many, strict=True):
+        oracle = np.lexsort((np.arange(rows), -np.array([row.astype(float) @ query for row in embeddings])))[:k]
+        np.testing.assert_array_equal(answer, oracle)
+        np.testing.assert_array_equal(index.search(query[None], k=k)[0][0], oracle)
+        every, none = np.ones(rows, bool), np.empty(0, np.int32)
+        np.testing.assert_array_equal(filtered_search(index, embeddings, query, k=k, allowed=every, exclude=none)[0], oracle)
 
 
 @pytest.mark.parametrize(
