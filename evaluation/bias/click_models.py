@@ -2,7 +2,9 @@
 
 Position-based model: P(click | item shown at k) = examination_k * attraction_item. N impressions have `position`
 (1-based; others stay out), `click` 0/1 and `pair`, a number 0..P-1 of what attraction belongs to (query and item; user
-segment and item). Only ratios are identified: examination is relative to the first position, examination[0] = 1.
+segment and item). Only ratios are identified: examination is relative to the first position, examination[0] = 1. What
+was never shown is NaN: a position without impressions, a pair without impressions, and every position where the first
+has no impressions or no clicks to be relative to.
 
 Which to use: `randomised` where lists were shuffled (no model needed); `harvest` where several rankers showed the same
 pairs at different positions; `fit_pbm` where pairs repeat; regression-EM (`regression_em`) where they do not.
@@ -75,8 +77,14 @@ def fit_pbm(data: Cells, *, depth: int, iterations: int = 2000, tolerance: float
         missed = (data.shown - data.clicked) / np.maximum(1 - e * a, TINY)
         examination = _total(data.place, data.clicked + missed * e * (1 - a), depth) / np.maximum(looks, TINY)
         attraction = _total(data.pair, data.clicked + missed * a * (1 - e), pairs) / np.maximum(views, TINY)
-    first = max(examination[0], TINY)
-    return PositionBias(examination / first, attraction * first, np.array(history))
+    attraction[views == 0] = np.nan
+    return PositionBias(relative(examination, looks), attraction * examination[0], np.array(history))
+
+
+def relative(examination: np.ndarray, impressions: np.ndarray) -> np.ndarray:
+    """[K]: examination / examination of the first position; NaN without impressions, or without examination there."""
+    shown = np.where(impressions > 0, examination, np.nan)
+    return shown / shown[0] if shown[0] > 0 else np.full(len(shown), np.nan)
 
 
 def _likelihood(data: Cells, chance: np.ndarray) -> float:
@@ -94,7 +102,8 @@ def harvest(data: Cells, *, depth: int) -> np.ndarray:
     For positions k, m the pairs shown at both, each with the weight n_k n_m / (n_k + n_m) of its impressions n there,
     have total weight s and click rates at k that sum to c_k: the same mix of items at either position. With r_km their
     mean attraction, maximise sum_{k != m} c_k log(p_k r_km) + (s - c_k) log(1 - p_k r_km). (The paper weighs all pairs
-    alike; rarely shown ones then carry the noise.) NaN where no chain of shared pairs links a position to the first.
+    alike; rarely shown ones then carry the noise.) NaN also where no chain of shared pairs links a position to the
+    first.
     """
     shared, rate = _swaps(data, depth)
     k, m = np.nonzero(shared)
@@ -112,13 +121,13 @@ def harvest(data: Cells, *, depth: int) -> np.ndarray:
         gradient = np.concatenate([_total(k, slope * (1 - p), depth), _total(link, slope * (1 - r), links)])
         return -value / both.sum(), -gradient / both.sum()
 
+    looks = _total(data.place, data.shown, depth)
     if not links:
-        return np.where(np.arange(depth) == 0, 1.0, np.nan)
-    found = minimize(
+        return np.where((np.arange(depth) == 0) & (looks > 0), 1.0, np.nan)
+    fitted = minimize(
         loss, np.zeros(depth + links), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-13}
     )
-    examination = expit(found.x[:depth])
-    return np.where(_linked(shared), examination / examination[0], np.nan)
+    return np.where(_linked(shared), relative(expit(fitted.x[:depth]), looks), np.nan)
 
 
 def _swaps(data: Cells, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -166,7 +175,7 @@ def randomised(
     counts = bootstrap.resample(len(table), rng, replicates=replicates)
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = [t[:, depth:] / t[:, :depth] for t in (table.sum(axis=0)[None], bootstrap.totals(table, counts))]
-        value, draws = (rate / rate[:, :1] for rate in rates)
+        value, draws = (rate / np.where(rate[:, :1] > 0, rate[:, :1], np.nan) for rate in rates)
     return [bootstrap.Resampled(value[0, at], draws[:, at], len(table)).estimate() for at in range(depth)]
 
 

@@ -77,7 +77,7 @@ def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, 
 def inverse_examination(examination: np.ndarray, position: np.ndarray, *, cap: float = 10.0) -> np.ndarray:
     """[N] weights 1 / examination of the shown position, at most `cap`, for training a ranker on clicks; 0 unshown.
 
-    Positions below the fitted depth take the last position's weight.
+    Positions below the fitted depth take the last position's weight; where examination is NaN the weight is `cap`.
     """
     place = np.clip(position, 1, len(examination)) - 1
     weight = 1 / np.maximum(np.nan_to_num(examination[place], nan=1 / cap), 1 / cap)
@@ -88,6 +88,10 @@ def examination_ratio(policy: np.ndarray, logging: np.ndarray, examination: np.n
     """[N]: expected examination of an item under a policy over that under logging (Li et al. 2018, PBM estimator).
 
     policy, logging [N, K]: P(item at position). It takes the place of `marginal_ratio` in the slate estimators, and has
-    support wherever the item was shown at all: even deterministic lists can be asked about.
+    support wherever the item was shown at all: deterministic lists answer too. NaN where either puts an item at a
+    position whose examination is NaN.
     """
-    return (policy @ examination) / (logging @ examination)
+    unknown = np.isnan(examination)
+    filled = np.where(unknown, 0.0, examination)
+    ratio = (policy @ filled) / (logging @ filled)
+    return np.where(((policy + logging)[:, unknown] > 0).any(axis=1), np.nan, ratio)

@@ -43,8 +43,8 @@ def plackett_luce(logits: np.ndarray, position: np.ndarray, offsets: np.ndarray,
     for at in range(depth - 1, -1, -1):
         here = np.where(present[:, at], shown[:, at], -np.inf)
         remaining = np.logaddexp(remaining, here)
-        there = present[:, at]
-        result[there, at] = np.exp(here[there] - remaining[there])
+        filled = present[:, at]
+        result[filled, at] = np.exp(here[filled] - remaining[filled])
     return result
 
 

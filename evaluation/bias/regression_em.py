@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import expit
 
-from evaluation.bias.click_models import TINY, PositionBias
+from evaluation.bias.click_models import TINY, PositionBias, relative
 
 
 class Regression(Protocol):
@@ -82,7 +82,8 @@ def fit_regression_em(
     if ((position < 1) | (position > depth)).any():
         raise ValueError(f"position: every impression must lie in 1 .. {depth}; leave the others out.")
     model, place = regression or Logistic(), position - 1
-    looks = np.maximum(np.bincount(place, minlength=depth), 1)
+    impressions = np.bincount(place, minlength=depth)
+    looks = np.maximum(impressions, 1)
     examination = np.bincount(place, click, minlength=depth) / looks
     examination = examination / max(examination.max(), TINY) * 0.9
     attraction = np.full(len(click), min(2 * click.mean(), 0.5))
@@ -97,5 +98,4 @@ def fit_regression_em(
         examination = np.bincount(place, examined, minlength=depth) / looks
         model.fit(features, attracted)
         attraction = model.predict(features)
-    first = max(examination[0], TINY)
-    return PositionBias(examination / first, attraction * first, np.array(history))
+    return PositionBias(relative(examination, impressions), attraction * examination[0], np.array(history))

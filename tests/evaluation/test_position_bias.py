@@ -50,10 +50,10 @@ def test_examination_is_recovered_within_five_percent_where_click_rates_mislead(
 @pytest.mark.parametrize(("requests", "error"), [(8000, 0.12), pytest.param(40_000, 0.05, marks=pytest.mark.slow)])
 def test_regression_em_recovers_examination_without_repeated_pairs(requests, error):
     position, click, features, _ = sample(np.random.default_rng(1), requests=requests, queries=requests, features=True)
-    found = fit_regression_em(position, click, features, depth=DEPTH)
+    fitted = fit_regression_em(position, click, features, depth=DEPTH)
     assert worst(naive(position, click)) > 0.2
-    assert worst(found.examination) < error
-    assert (np.diff(found.log_likelihood) > -1e-8).all()
+    assert worst(fitted.examination) < error
+    assert (np.diff(fitted.log_likelihood) > -1e-8).all()
 
 
 def test_regression_em_takes_a_scikit_learn_classifier():
@@ -67,9 +67,9 @@ def test_regression_em_takes_a_scikit_learn_classifier():
 def test_randomised_lists_need_no_model_and_their_intervals_cover():
     rng = np.random.default_rng(2)
     position, click, _, offsets = sample(rng, requests=60_000, noise=1e6)
-    found = randomised(position, click, offsets, depth=DEPTH, rng=rng)
-    assert worst(np.array([e.value for e in found])) < 0.05
-    assert sum(e.low <= t <= e.high for e, t in zip(found, TRUTH, strict=True)) >= 5
+    examination = randomised(position, click, offsets, depth=DEPTH, rng=rng)
+    assert worst(np.array([e.value for e in examination])) < 0.05
+    assert sum(e.low <= t <= e.high for e, t in zip(examination, TRUTH, strict=True)) >= 5
 
 
 def test_unequal_shuffles_are_set_right_by_their_propensities():
@@ -80,9 +80,9 @@ def test_unequal_shuffles_are_set_right_by_their_propensities():
     click = (rng.random((requests, 2)) < TRUTH[:2] * attraction[shown]).astype(float).ravel()
     chance = np.repeat(np.where(swapped, 0.2, 0.8), 2)
     position, offsets = np.tile([1, 2], requests), np.arange(0, 2 * requests + 1, 2)
-    found = randomised(position, click, offsets, depth=2, rng=rng, propensity=chance)
+    examination = randomised(position, click, offsets, depth=2, rng=rng, propensity=chance)
     assert naive(position, click)[1] < 0.5
-    assert found[1].value == pytest.approx(TRUTH[1], rel=0.05)
+    assert examination[1].value == pytest.approx(TRUTH[1], rel=0.05)
 
 
 def test_likelihood_never_falls_and_true_parameters_are_not_beaten_by_much():
@@ -92,21 +92,21 @@ def test_likelihood_never_falls_and_true_parameters_are_not_beaten_by_much():
 
 def test_positions_that_no_swap_links_are_not_guessed():
     data = cells(np.array([1, 2, 3, 4]), np.ones(4), np.array([0, 0, 1, 1]), depth=4)
-    found = harvest(data, depth=4)
-    assert found[0] == 1
-    assert np.isfinite(found[1])
-    assert np.isnan(found[2:]).all()
+    examination = harvest(data, depth=4)
+    assert examination[0] == 1
+    assert np.isfinite(examination[1])
+    assert np.isnan(examination[2:]).all()
 
 
 def test_refitted_intervals_cover_and_tighten():
     rng, covered, widths = np.random.default_rng(5), [], {2000: [], 20_000: []}
     for requests in (*[2000] * 5, 20_000):
         position, click, pair, offsets = sample(rng, requests=requests, queries=10)
-        found = position_bias.with_intervals(
+        examination = position_bias.with_intervals(
             lambda data: harvest(data, depth=DEPTH), position, click, pair, offsets, depth=DEPTH, rng=rng, replicates=15
         )
-        widths[requests].append(found[3].high - found[3].low)
-        covered += [e.low <= t <= e.high for e, t in zip(found[1:], TRUTH[1:], strict=True)]
+        widths[requests].append(examination[3].high - examination[3].low)
+        covered += [e.low <= t <= e.high for e, t in zip(examination[1:], TRUTH[1:], strict=True)]
     assert np.mean(covered) > 0.75  # 30 correlated intervals
     assert np.mean(widths[20_000]) < np.mean(widths[2000]) / 2
 
@@ -118,6 +118,42 @@ def test_weights_undo_the_bias_of_clicks():
     by_place = np.bincount(position - 1, weight * click) / np.bincount(position - 1)
     np.testing.assert_allclose(by_place / by_place[0], 1, atol=0.05)
     np.testing.assert_array_equal(inverse_examination(TRUTH, np.array([0, 1, 99]), cap=3), [0, 1, 3])
+
+
+def fits(position, click, pair, *, depth):
+    """Examination by every model, and its attraction where it has one, of lists of one item."""
+    data, rng = cells(position, click, pair, depth=depth), np.random.default_rng(0)
+    shuffled = randomised(position, click, np.arange(len(click) + 1), depth=depth, rng=rng, replicates=20)
+    return {
+        "pbm": fit_pbm(data, depth=depth).examination,
+        "harvest": harvest(data, depth=depth),
+        "regression": fit_regression_em(position, click, np.ones((len(click), 1)), depth=depth).examination,
+        "randomised": np.array([estimate.value for estimate in shuffled]),
+    }
+
+
+def test_a_position_that_was_never_shown_is_not_a_position_that_nobody_looks_at():
+    rng = np.random.default_rng(9)
+    position, pair = rng.choice([1, 2, 4], 4000), rng.choice([0, 1, 3], 4000)
+    click = (rng.random(4000) < 0.4 / position).astype(float)
+    for name, examination in fits(position, click, pair, depth=5).items():
+        np.testing.assert_array_equal(np.isnan(examination), [False, False, True, False, True], err_msg=name)
+    np.testing.assert_array_equal(
+        np.isnan(fit_pbm(cells(position, click, pair, depth=5), depth=5).attraction), [False, False, True, False]
+    )
+
+
+def test_without_a_first_position_nothing_is_relative_to_it():
+    rng = np.random.default_rng(10)
+    position, pair = rng.choice([2, 3], 2000), rng.integers(3, size=2000)
+    for name, examination in fits(position, rng.integers(2, size=2000) * 1.0, pair, depth=3).items():
+        assert np.isnan(examination).all(), name
+
+
+def test_a_ratio_is_unknown_only_for_items_at_an_unknown_position():
+    examination = np.array([1.0, 0.5, np.nan])
+    policy, logging = np.array([[0.5, 0.5, 0.0], [0.5, 0.0, 0.5]]), np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(examination_ratio(policy, logging, examination), [0.75, np.nan])
 
 
 def test_deterministic_lists_can_be_asked_about_another_order():

@@ -175,7 +175,9 @@ def test_exact_search_orders_equal_embeddings_by_row_for_one_query_as_for_many(r
         np.testing.assert_array_equal(answer, oracle)
         np.testing.assert_array_equal(index.search(query[None], k=k)[0][0], oracle)
         every, none = np.ones(rows, bool), np.empty(0, np.int32)
-        np.testing.assert_array_equal(filtered_search(index, embeddings, query, k=k, allowed=every, exclude=none)[0], oracle)
+        np.testing.assert_array_equal(
+            filtered_search(index, embeddings, query, k=k, allowed=every, exclude=none)[0], oracle
+        )
 
 
 @pytest.mark.parametrize(
