@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.record import Measure, record
 from value_model.slate_policies.diversity import DPP, MMR, Similarity
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import Rules
+from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices
 from value_model.slate_policies.slate_policy import Greedy, ItemAttributes, SlatePolicy
@@ -24,23 +24,25 @@ ROUNDS, REPEATS = 8, 200
 
 
 def candidates(rng: np.random.Generator) -> tuple[np.ndarray, ItemAttributes]:
-    """Values in SAR per impression with merchants' shadow prices, and the traits, of one request's candidates."""
+    """Values in SAR per impression with merchants' shadow prices, and the attributes, of one request's candidates."""
     vectors = rng.normal(size=(CANDIDATES, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    traits = ItemAttributes(
-        merchant=rng.integers(0, MERCHANTS, CANDIDATES),
-        category=rng.integers(0, CATEGORIES, CANDIDATES),
-        newcomer=rng.random(CANDIDATES) < 0.1,
-        embedding=vectors,
+    attributes = ItemAttributes(
+        {
+            "merchant": rng.integers(0, MERCHANTS, CANDIDATES),
+            "category": rng.integers(0, CATEGORIES, CANDIDATES),
+            "newcomer": rng.random(CANDIDATES) < 0.1,
+            "embedding": vectors,
+        }
     )
     prices = ShadowPrices(np.full(MERCHANTS, 0.5 / MERCHANTS), rate=0.01, most=0.05)
     prices.observe(rng.integers(0, MERCHANTS, PLACES))
-    return rng.lognormal(-4, 1, CANDIDATES) + prices.worth(traits.merchant), traits
+    return rng.lognormal(-4, 1, CANDIDATES) + prices.worth(attributes["merchant"]), attributes
 
 
 def policies(rng: np.random.Generator) -> dict[str, tuple[SlatePolicy, str | None]]:
     """Each policy with its bar."""
-    rules = Rules(merchant_cap=2, category_cap=6, newcomers=6)
+    rules = (MerchantCap(2), CategoryCap(6), Newcomers(6))
     similarity = Similarity(merchant=0.4, category=0.3, embedding=0.3)
     drawn = PlackettLuce(0.005)
     mmr, dpp = MMR(0.01, similarity), DPP(0.01, similarity)
@@ -66,12 +68,12 @@ def milliseconds(call: Callable[[], object]) -> np.ndarray:
 
 def main() -> None:
     rng = np.random.default_rng(SEED)
-    value, traits = candidates(rng)
+    value, attributes = candidates(rng)
     chosen = policies(rng)
     rounds: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
     for _ in range(ROUNDS):  # in turns, so that a busy moment of the machine does not fall on one policy alone
         for name, (policy, _) in chosen.items():
-            rounds[name].append(milliseconds(partial(policy.choose, value, k=PLACES, rng=rng, traits=traits)))
+            rounds[name].append(milliseconds(partial(policy.choose, value, k=PLACES, rng=rng, attributes=attributes)))
     measures = []
     for name, (_, bar) in chosen.items():
         medians = [float(np.median(times)) for times in rounds[name]]

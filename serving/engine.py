@@ -176,9 +176,9 @@ class RankingEngine:
         valued = parts.valuation.value(columns, surface=request.surface, segment=segment, seed=seed)
         judged = ScoredCandidates(found, numbers_of(inputs), heads, quantities, valued)
         stages.mark("value")
-        occasion = SlateContext(request.k, request.time, request.page_merchant_id is not None)
-        judged = judged.only(parts.chooser.shortlist(valued, rows, occasion=occasion))
-        chosen = parts.chooser.choose(judged.valued, judged.found.rows, occasion=occasion, seed=seed)
+        context = SlateContext(request.k, request.time, request.page_merchant_id is not None)
+        judged = judged.only(parts.chooser.shortlist(valued, rows, context=context))
+        chosen = parts.chooser.choose(judged.valued, judged.found.rows, context=context, seed=seed)
         stages.mark("choose")
         return build_slate(
             request,

@@ -16,8 +16,7 @@ from marketplace.log import SHOWN
 from marketplace.slate_columns import flat, item_offsets, shown, to_numpy
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
-from value_model.formula.slate_section import ExposureSection
-from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
+from value_model.slate_policies.shadow_prices import ExposurePromises, ShadowPrices, merit_share
 
 READ = (*SHOWN, "merchant_id", "value", "page_merchant_id", "policy_version")  # columns of a slate
 
@@ -25,7 +24,7 @@ READ = (*SHOWN, "merchant_id", "value", "page_merchant_id", "policy_version")  #
 class Pacing:
     """The shadow prices of one policy, whose slates are logged with `version`, over the merchants of one catalogue."""
 
-    def __init__(self, section: ExposureSection, shelf: ItemTable, *, version: str) -> None:
+    def __init__(self, section: ExposurePromises, shelf: ItemTable, *, version: str) -> None:
         """Raises BundleError for a guarantee to a merchant who sells nothing in the catalogue."""
         self._version, self._fair, self._shelf = version, section.fair, shelf
         if unknown := [name for name, _ in section.guaranteed if name not in shelf.merchant_code]:

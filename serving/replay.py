@@ -43,8 +43,8 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     seed, segment = int(logged.context[SEED] or 0), logged.context.get(SEGMENT)
     columns = parts.valuation.columns(again)
     valued = parts.valuation.value(columns, surface=logged.surface, segment=segment, seed=seed)
-    occasion = SlateContext(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
-    chosen = parts.chooser.choose(valued, rows, occasion=occasion, seed=seed)
+    context = SlateContext(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
+    chosen = parts.chooser.choose(valued, rows, context=context, seed=seed)
     position, propensity = places(chosen, len(logged))
     again = replace(
         again,

@@ -7,7 +7,8 @@ perturbed weights), the merchants' shadow prices and the rules alone, never from
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -17,105 +18,95 @@ from serving.item_table import ItemTable
 from serving.manifest import BundleError
 from serving.valuation import Values
 from value_model.formula import ValuePolicy
-from value_model.formula.slate_section import SlateSection
-from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, ItemAttributes, SlatePolicy, best, finite
+from value_model.slate_policies.slate_policy import ItemAttributes, SlateChoice, SlatePolicy, best, finite
+from value_model.slate_policies.slate_rule import enough
+from value_model.slate_policies.slate_section import SlateSection
 
 DAY_SECONDS = 86_400.0  # seconds
+NEWCOMER = "newcomer"  # the one item attribute that depends on the time
 
 
 @dataclass(frozen=True)
 class SlateContext:
-    """What a choice depends on beside the candidates: `k` places; `time` aware; `page_merchant` = a store's own page.
-
-    On a store page everything is of one merchant, so that the merchant cap does not apply.
-    """
+    """What a choice depends on beside the candidates: `k` places; `time` aware; `store_page` = a merchant's own."""
 
     k: int
     time: datetime
-    page_merchant: bool = False
+    store_page: bool = False
 
 
 class SlateSelector:
     """The slate policy of one bundle; `joined` float64 [n_items]: when the item's merchant joined, seconds since 1970.
 
     `embeddings` float32 [n_items, d], unit length, or None where the bundle has no index. Raises BundleError where
-    the policy asks for what the bundle cannot give.
+    the policy reads what the bundle cannot tell of its items.
     """
 
     def __init__(
         self,
         policy: ValuePolicy,
         config: ServingConfig,
-        shelf: ItemTable,
+        items: ItemTable,
         *,
         joined: np.ndarray,
         embeddings: np.ndarray | None = None,
     ) -> None:
         self._section = policy.slate or SlateSection()
-        self._shelf, self._joined, self._embeddings, self._config = shelf, joined, embeddings, config
+        self._config, self._joined = config, joined
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
-        self._alike = self._section.diversity is not None and self._section.diversity.embedding > 0
-        self._ruled = replace(self._section, exploration=None, exposure=None) != SlateSection()
-        self._perturbed = perturbed_weights(policy)
-        self._policy = slate_policy(policy)
-        self._on_store_page = slate_policy(replace(policy, slate=replace(self._section, merchant_cap=None)))
-        if self._alike and embeddings is None:
-            raise BundleError(
-                f"value policy {policy.name!r} compares embeddings, and the bundle has no index. "
-                "Compare merchants or categories, or build an index."
-            )
+        self._policies = {page: self._section.policy(store_page=page) for page in (False, True)}
+        self._columns: dict[str, np.ndarray] = {"merchant": items.merchant, "category": items.category}
+        if embeddings is not None:
+            self._columns["embedding"] = embeddings
+        for name in self._section.reads:
+            if name not in (NEWCOMER, *self._columns):
+                raise BundleError(
+                    f"value policy {policy.name!r} reads {name} of items, which the bundle does not hold; it has "
+                    f"{', '.join((NEWCOMER, *self._columns))}. Compare embeddings only where there is an index."
+                )
 
-    def policy(self, occasion: SlateContext) -> SlatePolicy:
-        """What fills the slate of `occasion`."""
-        return self._on_store_page if occasion.page_merchant else self._policy
+    def policy(self, context: SlateContext) -> SlatePolicy:
+        """What fills the slate."""
+        return self._policies[context.store_page]
 
-    def shortlist(self, valued: Values, rows: np.ndarray, *, occasion: SlateContext) -> np.ndarray:
+    def shortlist(self, values: Values, rows: np.ndarray, *, context: SlateContext) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
         The best by value and shadow price, or every candidate where the formula compares items or the best alone
         cannot fill the slate under its rules.
         """
-        most = max(self._config.shortlist, 2 * occasion.k)
+        most = max(self._config.shortlist, 2 * context.k)
         if len(rows) > most and not self._everything:
-            kept = leaders(valued.ranked, most)
-            if self._enough(rows[kept], occasion):
+            kept = leaders(values.ranked, most)
+            if self._enough(rows[kept], context):
                 return kept
         return np.arange(len(rows))
 
-    def choose(self, valued: Values, rows: np.ndarray, *, occasion: SlateContext, seed: int) -> Chosen:
+    def choose(self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int) -> SlateChoice:
         """The policy's choice among the shortlist (catalogue rows), with the random numbers of `seed`."""
-        rng, traits = np.random.default_rng(seed), self.traits(rows, time=occasion.time)
-        policy, k = self.policy(occasion), occasion.k
-        if self._perturbed is None:
-            return policy.choose(valued.ranked, k=k, rng=rng, traits=traits)
-        return self._perturbed.choose(valued.ranked, k=k, draw=valued.draw, slate=policy, traits=traits, rng=rng)
+        rng, attributes = np.random.default_rng(seed), self.attributes(rows, time=context.time)
+        policy, perturbed, k = self.policy(context), self._section.perturbed_weights, context.k
+        if perturbed is None:
+            return policy.choose(values.ranked, k=k, rng=rng, attributes=attributes)
+        return perturbed.choose(values.ranked, k=k, draw=values.draw, slate=policy, attributes=attributes, rng=rng)
 
-    def traits(self, rows: np.ndarray, *, time: datetime) -> ItemAttributes:
-        """What the policy may look at beside the value, as far as it does."""
-        if not self._ruled:
-            return NO_TRAITS
+    def attributes(self, rows: np.ndarray, *, time: datetime) -> ItemAttributes:
+        """What the policy reads of items beside the value."""
+        return self._attributes(self._section.reads, rows, time)
+
+    def _attributes(self, names: Iterable[str], rows: np.ndarray, time: datetime) -> ItemAttributes:
         return ItemAttributes(
-            merchant=self._shelf.merchant[rows],
-            category=self._shelf.category[rows],
-            newcomer=self._newcomer(rows, time) if self._section.newcomers else None,
-            embedding=self._embeddings[rows] if self._alike and self._embeddings is not None else None,
+            {name: self._newcomer(rows, time) if name == NEWCOMER else self._columns[name][rows] for name in names}
         )
 
     def _newcomer(self, rows: np.ndarray, time: datetime) -> np.ndarray:
         age = time.timestamp() - self._joined[rows]
         return (age >= 0) & (age < self._config.newcomer_days * DAY_SECONDS)
 
-    def _enough(self, rows: np.ndarray, occasion: SlateContext) -> bool:
-        """Whether the rules leave k items and the quota of newcomers among `rows`."""
-        left = rows
-        caps = (None if occasion.page_merchant else self._section.merchant_cap, self._section.category_cap)
-        for code, cap in zip((self._shelf.merchant, self._shelf.category), caps, strict=True):
-            left = left if cap is None else left[earliest(code[left], cap)]
-        if len(left) < occasion.k:
-            return False
-        quota = min(self._section.newcomers, occasion.k)
-        return not quota or int(self._newcomer(left, occasion.time).sum()) >= quota
+    def _enough(self, rows: np.ndarray, context: SlateContext) -> bool:
+        rules = self._section.rules_for(store_page=context.store_page)
+        names = {name for rule in rules for name in rule.reads}
+        return enough(rules, self._attributes(names, rows, context.time), n=len(rows), k=context.k)
 
 
 def leaders(ranked: np.ndarray, most: int) -> np.ndarray:
@@ -125,13 +116,3 @@ def leaders(ranked: np.ndarray, most: int) -> np.ndarray:
     ranked = finite(ranked)
     lowest = np.partition(ranked, -most, axis=1)[:, -most, None]
     return np.flatnonzero((ranked >= lowest).any(axis=0))
-
-
-def earliest(code: np.ndarray, most: int) -> np.ndarray:
-    """bool [n]: the first `most` of every code."""
-    order = np.argsort(code, kind="stable")
-    ordered = code[order]
-    start = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(code) else order
-    place = np.empty(len(code), np.int64)
-    place[order] = np.arange(len(code)) - np.repeat(start, np.diff(np.append(start, len(code))))
-    return place < most

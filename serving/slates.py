@@ -14,7 +14,7 @@ from serving.candidate_generation import GeneratedCandidates
 from serving.item_table import ItemTable
 from serving.request import Request, seed_of
 from serving.valuation import Values, logged_quantities
-from value_model.slate_policies.slate_policy import Chosen
+from value_model.slate_policies.slate_policy import SlateChoice
 
 # Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for,
 # how many candidates were scored, of which the slate keeps the shortlist, and the group whose weights applied.
@@ -48,7 +48,7 @@ def build_slate(
     request: Request,
     judged: ScoredCandidates,
     known: FeatureSnapshot,
-    chosen: Chosen,
+    chosen: SlateChoice,
     *,
     considered: int,
     segment: str,
@@ -94,7 +94,7 @@ def considered(slate: Slate) -> int:
     return int(slate.context.get(CONSIDERED) or len(slate))
 
 
-def places(chosen: Chosen, n: int) -> tuple[np.ndarray, np.ndarray]:
+def places(chosen: SlateChoice, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Position int32 [n] (0 = not shown) and propensity float64 [n] (NaN = not shown) of a choice among n."""
     position, propensity = np.zeros(n, np.int32), np.full(n, np.nan)
     position[chosen.order] = np.arange(1, len(chosen.order) + 1)

@@ -20,7 +20,6 @@ from serving.manifest import BundleError
 from value_model.formula import ValuePolicy, evaluate_all
 from value_model.formula.explain import explain
 from value_model.merchant import RATES, MerchantTable
-from value_model.slate_policies.from_policy import perturbed_weights
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
@@ -73,7 +72,7 @@ class Valuation:
         self._known = {*COMPOSED, *OWN_COLUMNS, *QUANTITIES, *numbers}
         self.exposure = None if policy.slate is None else policy.slate.exposure
         self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
-        self._perturbed = perturbed_weights(policy)
+        self._perturbed = None if policy.slate is None else policy.slate.perturbed_weights
 
     def check(self, heads: tuple[str, ...]) -> None:
         """Raise BundleError where the formula reads something that is neither predicted nor known."""

@@ -16,6 +16,7 @@ from marketplace.slate_columns import flat, item_offsets
 from value_model.formula import default_policy, evaluate, parse_policy, to_toml
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import logged_slates
+from value_model.slate_policies.rules import MerchantCap
 from value_model.tuning.scoring import request_weights
 
 pytestmark = pytest.mark.xdist_group("run")
@@ -91,7 +92,7 @@ def test_perturbed_weights_are_recognised_and_all_draws_counted(perturbed):
 
 def test_rules_and_other_policies_are_not_taken_for_the_design(perturbed):
     dataset, slates, _ = perturbed
-    ruled = replace(POLICY, slate=replace(POLICY.slate, merchant_cap=2))
+    ruled = replace(POLICY, slate=replace(POLICY.slate, rules=(MerchantCap(2),)))
     versioned = with_column(slates, "policy_version", pa.array([ruled.version] * len(slates)).dictionary_encode())
     assert exposure(replace(dataset, slates=versioned), versioned, ruled)[0].exposure is None
     evidence, note = exposure(dataset, slates, ruled)

@@ -22,22 +22,17 @@ from serving.stages import STAGES
 from serving.tensorflow_scorer import TensorFlowScorer
 from value_model.formula import evaluate, parse_policy, shipped_policy, to_toml
 from value_model.formula.logged_slates import logged_slates
-from value_model.formula.slate_section import (
-    DiversityKind,
-    DiversitySection,
-    ExplorationKind,
-    ExplorationSection,
-    SlateSection,
-)
+from value_model.slate_policies.diversity import MMR, Similarity
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers
+from value_model.slate_policies.slate_section import SlateSection
 
 ALL_SURFACES = ("home", "search", "store_page", "product_page")
-DRAWN = SlateSection(exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05))
+DRAWN = SlateSection(exploration=PlackettLuce(0.05))
 RULED = SlateSection(
-    merchant_cap=2,
-    category_cap=3,
-    newcomers=2,
-    diversity=DiversitySection(DiversityKind.MMR, 0.05, merchant=0.25, category=0.25, embedding=0.5),
-    exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05),
+    rules=(MerchantCap(2), CategoryCap(3), Newcomers(2)),
+    diversity=MMR(0.05, Similarity(merchant=0.25, category=0.25, embedding=0.5)),
+    exploration=PlackettLuce(0.05),
 )
 
 
@@ -187,7 +182,7 @@ def test_a_replay_notices_what_was_changed(engine, market):
 
 
 def test_the_same_request_and_seed_draw_the_same_slate(bundle, market):
-    drawing = with_slate(bundle, replace(DRAWN, exploration=ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.5)))
+    drawing = with_slate(bundle, replace(DRAWN, exploration=PlackettLuce(0.5)))
 
     def shown(seed):
         slate = build_engine(drawing, log=MemoryLog()).rank(ask(market, seed=seed))

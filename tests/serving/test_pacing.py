@@ -14,12 +14,13 @@ from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine
 from serving.manifest import BundleError
 from serving.replay import replay
-from value_model.formula.slate_section import ExplorationKind, ExplorationSection, ExposureSection, SlateSection
 from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.shadow_prices import ExposurePromises
 from value_model.slate_policies.slate_policy import finite
+from value_model.slate_policies.slate_section import SlateSection
 from value_model.tuning import evidence_from_log
 
-LUCE = ExplorationSection(ExplorationKind.PLACKETT_LUCE, 0.05)
+LUCE = PlackettLuce(0.05)
 
 
 def engine_of(bundle, section, *, log=None):
@@ -57,7 +58,7 @@ def neglected(bundle, market):
 
 
 def test_a_guaranteed_share_is_reached_that_greedy_ranking_misses(bundle, market, neglected):
-    promise = ExposureSection(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
+    promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     engine = engine_of(bundle, SlateSection(exposure=promise))
     slates = [engine.rank(request) for request in requests(market, 250)]
     assert share(slates[:5], neglected) < 0.05
@@ -73,7 +74,7 @@ def test_a_guaranteed_share_is_reached_that_greedy_ranking_misses(bundle, market
 
 
 def test_a_promise_stops_at_the_highest_price(bundle, market, neglected):
-    promise = ExposureSection(rate=0.1, highest_price=0.1, guaranteed=((neglected, 0.5),))
+    promise = ExposurePromises(rate=0.1, highest_price=0.1, guaranteed=((neglected, 0.5),))
     engine = engine_of(bundle, SlateSection(exposure=promise))
     slates = [engine.rank(request) for request in requests(market, 20)]
     assert prices(engine)[neglected] == np.float32(0.1)
@@ -95,13 +96,13 @@ def test_fair_exposure_comes_nearer_to_merit(bundle, market):
         ]
         return np.maximum(0.8 * np.array(merit) - given, 0).sum()
 
-    fair = SlateSection(exposure=ExposureSection(rate=0.1, highest_price=1.0, fair=0.8))
+    fair = SlateSection(exposure=ExposurePromises(rate=0.1, highest_price=1.0, fair=0.8))
     assert shortfall(fair) < 0.4 * shortfall(None)
 
 
 def test_two_workers_agree_on_prices_and_one_that_starts_again_has_them(bundle, market, neglected, tmp_path):
     path = tmp_path / "log.sqlite"
-    promise = ExposureSection(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),), fair=0.5)
+    promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),), fair=0.5)
     section = SlateSection(exposure=promise)
     workers = [engine_of(bundle, section, log=SqliteLog(path)) for _ in range(2)]
     for number, request in enumerate(requests(market, 60)):
@@ -133,7 +134,7 @@ def by_hand(slates, promise, merchants):
 def test_store_pages_and_other_policies_slates_teach_nothing(bundle, market, neglected):
     log = MemoryLog()
     others = [engine_of(bundle, None, log=log).rank(request) for request in requests(market, 5)]
-    promise = ExposureSection(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
+    promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     section = SlateSection(exposure=promise)
     own = replace(bundle.manifest, versions={**bundle.manifest.versions, "policy": "paced"})
     engine = engine_of(replace(bundle, manifest=own), section, log=log)
@@ -150,7 +151,7 @@ def test_store_pages_and_other_policies_slates_teach_nothing(bundle, market, neg
 
 def test_prices_and_draws_together_keep_exact_propensities(bundle, market, neglected):
     """Prices are fixed before the draw: anyone can recompute the propensities, replay the slate, and learn from it."""
-    promise = ExposureSection(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
+    promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     engine = engine_of(bundle, SlateSection(exploration=LUCE, exposure=promise))
     for request in requests(market, 60):
         engine.rank(request)
@@ -170,6 +171,6 @@ def test_prices_and_draws_together_keep_exact_propensities(bundle, market, negle
 
 
 def test_a_guarantee_to_nobody_is_refused(bundle):
-    promise = ExposureSection(rate=0.1, highest_price=1.0, guaranteed=(("m0001", 0.1), ("gone", 0.1)))
+    promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=(("m0001", 0.1), ("gone", 0.1)))
     with pytest.raises(BundleError, match=r"guarantees exposure to \['gone'\]"):
         engine_of(bundle, SlateSection(exposure=promise))

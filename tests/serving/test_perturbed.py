@@ -17,14 +17,15 @@ from marketplace.slate_columns import context, to_numpy
 from serving.bundle import build_engine
 from serving.replay import replay
 from value_model.formula import Override, evaluate
-from value_model.formula.slate_section import ExplorationKind, ExplorationSection, ExposureSection, SlateSection
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.shadow_prices import ExposurePromises
+from value_model.slate_policies.slate_section import SlateSection
 from value_model.tuning import evidence_from_log
 
 NAMES, SIGMA = ("w_click", "w_order", "w_merchant"), 0.8
-PERTURBED = SlateSection(exploration=ExplorationSection(ExplorationKind.PERTURBED_WEIGHTS, SIGMA, NAMES))
+PERTURBED = SlateSection(exploration=PerturbedWeights(SIGMA, NAMES))
 CAPPED = replace(RULED, exploration=PERTURBED.exploration)
-PACED = replace(PERTURBED, exposure=ExposureSection(rate=0.05, highest_price=0.5, fair=0.9))
+PACED = replace(PERTURBED, exposure=ExposurePromises(rate=0.05, highest_price=0.5, fair=0.9))
 CURVES = {surface: 0.9 ** np.arange(10) for surface in ALL_SURFACES}
 
 
@@ -144,7 +145,7 @@ def test_the_log_of_the_service_is_evidence(bundle, market, section):
     expected = (evidence.exposure > 0).sum(axis=1)
     error = credit.sum(axis=1).std() / np.sqrt(300)
     assert (credit.sum(axis=1) - expected).mean() == pytest.approx(0.0, abs=4 * error)
-    other = replace(bundle.policy, slate=replace(section, exploration=replace(section.exploration, amount=0.5)))
+    other = replace(bundle.policy, slate=replace(section, exploration=replace(section.exploration, sigma=0.5)))
     with pytest.raises(ValueError, match="is no draw around"):
         evidence_from_log(joined.slates, joined.labels, other, examination=CURVES, rng=rng, segment=segment)
 

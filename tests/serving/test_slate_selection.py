@@ -9,15 +9,14 @@ from marketplace.memory_log import MemoryLog
 from serving.answers import slate_answer
 from serving.bundle import build_engine
 from serving.replay import replay
-from serving.slate_selection import SlateContext, earliest
+from serving.slate_selection import SlateContext
 from serving.slates import considered
 from value_model.formula import parse_policy, to_toml
-from value_model.formula.slate_section import (
-    DiversityKind,
-    ExplorationKind,
-    ExplorationSection,
-    SlateSection,
-)
+from value_model.slate_policies.diversity import DPP, MMR
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
+from value_model.slate_policies.limits import earliest
+from value_model.slate_policies.rules import MerchantCap, Newcomers
+from value_model.slate_policies.slate_section import SlateSection
 
 
 def shown(slate):
@@ -28,22 +27,22 @@ def engine_of(bundle, section, *, shortlist=100):
     return build_engine(with_slate(bundle, section, shortlist=shortlist), log=MemoryLog())
 
 
-@pytest.mark.parametrize("kind", list(DiversityKind))
+@pytest.mark.parametrize("kind", [MMR, DPP])
 def test_a_policys_caps_diversity_and_draws_are_served_with_the_propensities_they_have(bundle, market, kind):
-    section = replace(RULED, diversity=replace(RULED.diversity, kind=kind))
+    section = replace(RULED, diversity=kind(RULED.diversity.strength, RULED.diversity.similarity))
     engine = engine_of(bundle, section)
     seen = set()
     for number in range(8):
         slate = engine.rank(ask(market, request_id=f"{number}"))
         order = shown(slate)
-        occasion = SlateContext(10, slate.time)
-        traits = engine.parts.chooser.traits(engine.parts.shelf.rows(slate.item_id), time=slate.time)
-        policy = engine.parts.chooser.policy(occasion)
-        expected = policy.propensity(slate.value, order, k=10, traits=traits)
+        context = SlateContext(10, slate.time)
+        attributes = engine.parts.chooser.attributes(engine.parts.shelf.rows(slate.item_id), time=slate.time)
+        policy = engine.parts.chooser.policy(context)
+        expected = policy.propensity(slate.value, order, k=10, attributes=attributes)
         assert slate.propensity[order] == pytest.approx(expected, rel=1e-9)
         assert (slate.propensity[order] < 1).any()
-        assert np.bincount(traits.merchant[order]).max() <= 2
-        assert np.bincount(traits.category[order]).max() <= 3
+        assert np.bincount(attributes["merchant"][order]).max() <= 2
+        assert np.bincount(attributes["category"][order]).max() <= 3
         seen.add(tuple(slate.item_id[order]))
     assert len(seen) > 1
 
@@ -57,10 +56,10 @@ def test_a_quota_of_newcomers_counts_merchants_who_joined_lately(bundle, market)
 
     plain = engine_of(bundle, None).rank(ask(market))
     at_hand = int(newcomers(plain).sum())
-    wanted = int(newcomers(plain)[shown(plain)].sum()) + 1
-    assert at_hand >= wanted, "the market has too few newcomers for this test"
-    slate = engine_of(bundle, SlateSection(newcomers=wanted)).rank(ask(market))
-    assert newcomers(slate)[shown(slate)].sum() == wanted
+    least = int(newcomers(plain)[shown(plain)].sum()) + 1
+    assert at_hand >= least, "the market has too few newcomers for this test"
+    slate = engine_of(bundle, SlateSection((Newcomers(least),))).rank(ask(market))
+    assert newcomers(slate)[shown(slate)].sum() == least
 
 
 def test_the_shortlist_holds_the_best_values_and_the_answer_says_how_many_were_scored(bundle, market):
@@ -82,12 +81,12 @@ def test_the_shortlist_is_at_least_twice_as_long_as_the_slate(bundle, market):
 
 
 def test_rules_that_the_best_alone_cannot_keep_look_at_every_candidate(bundle, market):
-    caps = SlateSection(merchant_cap=1)
+    caps = SlateSection((MerchantCap(1),))
     slate = engine_of(bundle, caps, shortlist=20).rank(ask(market))
     merchants = slate.merchant_id[shown(slate)]
     assert len(set(merchants)) == len(merchants) == 10
     assert len(slate) in (20, 60)
-    impossible = engine_of(bundle, SlateSection(newcomers=10, merchant_cap=1), shortlist=20).rank(ask(market))
+    impossible = engine_of(bundle, SlateSection((MerchantCap(1), Newcomers(10))), shortlist=20).rank(ask(market))
     assert len(impossible) == 60
 
 
@@ -102,14 +101,14 @@ def test_a_formula_that_compares_items_keeps_every_candidate(bundle, market):
 
 
 def test_a_merchant_cap_does_not_empty_a_store_page(bundle, market):
-    with_cap = engine_of(bundle, SlateSection(merchant_cap=2)).rank(ask(market, "store_page"))
+    with_cap = engine_of(bundle, SlateSection((MerchantCap(2),))).rank(ask(market, "store_page"))
     without = engine_of(bundle, None).rank(ask(market, "store_page"))
     assert shown(with_cap).tolist() == shown(without).tolist()
     assert len(shown(with_cap)) > 2
 
 
 def test_a_draw_outside_the_shortlist_never_happens(bundle, market):
-    wide = replace(DRAWN, exploration=ExplorationSection(ExplorationKind.EPSILON, 1.0))
+    wide = replace(DRAWN, exploration=EpsilonGreedy(1.0))
     engine = engine_of(bundle, wide, shortlist=20)
     slates = [engine.rank(ask(market, request_id=f"{number}", k=1)) for number in range(60)]
     assert all(slate.propensity[shown(slate)] == pytest.approx(1 / 20) for slate in slates)

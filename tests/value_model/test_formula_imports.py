@@ -10,7 +10,7 @@ MODULES = (
     "value_model.merchant",
     "value_model.slate_policies.slate_policy",
     "value_model.policy_checks",
-    "value_model.slate_policies.from_policy",
+    "value_model.slate_policies.slate_section",
     "value_model.formula.weights_in_money",
 )
 

@@ -13,7 +13,7 @@ from value_model.slate_policies.diversity import DPP, MMR, Similarity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import Rules
+from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
 from value_model.slate_policies.slate_policy import Greedy, ItemAttributes, SlatePolicy
@@ -21,20 +21,22 @@ from value_model.slate_policies.slate_policy import Greedy, ItemAttributes, Slat
 BY_MERCHANT = Similarity(merchant=1.0)
 
 
-def traits_of(rng: np.random.Generator, n: int) -> ItemAttributes:
+def attributes_of(rng: np.random.Generator, n: int) -> ItemAttributes:
     vectors = rng.normal(size=(n, 8)).astype(np.float32)
     merchant = rng.integers(0, max(n // 3, 1), n)
     return ItemAttributes(
-        merchant=merchant,
-        category=rng.integers(0, 4, n),
-        newcomer=merchant % 3 == 0,
-        embedding=vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        {
+            "merchant": merchant,
+            "category": rng.integers(0, 4, n),
+            "newcomer": merchant % 3 == 0,
+            "embedding": vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        }
     )
 
 
 def every_policy() -> list[SlatePolicy]:
     similarity = Similarity(merchant=0.5, category=0.2, embedding=0.3)
-    rules = Rules(merchant_cap=2, category_cap=4, newcomers=2)
+    rules = (MerchantCap(2), CategoryCap(4), Newcomers(2))
     picks = (Greedy(), PlackettLuce(0.3), EpsilonGreedy(0.2))
     mixed = [SequentialSlate(p, rules, d) for p in picks for d in (None, MMR(0.5, similarity), DPP(0.2, similarity))]
     return [*picks, *mixed]
@@ -44,7 +46,7 @@ def every_policy() -> list[SlatePolicy]:
 def test_every_policy_keeps_the_contract(policy: SlatePolicy) -> None:
     rng = np.random.default_rng(0)
     for n, k in ((0, 3), (1, 3), (5, 5), (40, 10), (40, 0)):
-        chosen = policy.choose(rng.normal(size=n), k=k, rng=rng, traits=traits_of(rng, n))
+        chosen = policy.choose(rng.normal(size=n), k=k, rng=rng, attributes=attributes_of(rng, n))
         assert len(chosen.order) == len(chosen.propensity) <= min(n, k)
         assert len(set(chosen.order.tolist())) == len(chosen.order)
         assert ((chosen.propensity > 0) & (chosen.propensity <= 1)).all()
@@ -55,9 +57,9 @@ def test_every_policy_keeps_the_contract(policy: SlatePolicy) -> None:
     [
         EpsilonGreedy(0.3),
         PlackettLuce(0.5),
-        SequentialSlate(PlackettLuce(0.5), Rules(merchant_cap=1)),
-        SequentialSlate(PlackettLuce(0.5), Rules(newcomers=1)),
-        SequentialSlate(EpsilonGreedy(0.5), Rules(merchant_cap=1), MMR(0.4, Similarity(category=1.0))),
+        SequentialSlate(PlackettLuce(0.5), (MerchantCap(1),)),
+        SequentialSlate(PlackettLuce(0.5), (Newcomers(1),)),
+        SequentialSlate(EpsilonGreedy(0.5), (MerchantCap(1),), MMR(0.4, Similarity(category=1.0))),
         SequentialSlate(PlackettLuce(0.5), diversity=DPP(0.3, Similarity(embedding=1.0))),
     ],
     ids=repr,
@@ -66,16 +68,18 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
     """Every slate comes up as often as the product of its logged propensities says, and those sum to 1."""
     rng = np.random.default_rng(5)
     values, draws = np.array([0.5, 0.4, 0.1, 0.0]), 12_000
-    traits = ItemAttributes(
-        merchant=np.array([0, 0, 1, 2]),
-        category=np.array([0, 1, 0, 1]),
-        newcomer=np.array([False, False, False, True]),
-        embedding=np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]], np.float32),
+    attributes = ItemAttributes(
+        {
+            "merchant": np.array([0, 0, 1, 2]),
+            "category": np.array([0, 1, 0, 1]),
+            "newcomer": np.array([False, False, False, True]),
+            "embedding": np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]], np.float32),
+        }
     )
     counts: Counter[tuple[int, ...]] = Counter()
     said: dict[tuple[int, ...], float] = {}
     for _ in range(draws):
-        chosen = policy.choose(values, k=2, rng=rng, traits=traits)
+        chosen = policy.choose(values, k=2, rng=rng, attributes=attributes)
         slate = tuple(chosen.order.tolist())
         counts[slate] += 1
         assert said.setdefault(slate, chosen.propensity.prod()) == pytest.approx(chosen.propensity.prod())
@@ -88,23 +92,25 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
 @pytest.mark.parametrize("policy", every_policy(), ids=repr)
 def test_the_propensities_of_all_slates_sum_to_one_and_are_those_that_choose_logs(policy: SlatePolicy) -> None:
     rng = np.random.default_rng(3)
-    traits, values = traits_of(rng, 6), rng.normal(size=6) / 3
+    attributes, values = attributes_of(rng, 6), rng.normal(size=6) / 3
     total = 0.0
     for slate in itertools.permutations(range(6), 3):
-        total += policy.propensity(values, np.array(slate), traits=traits).prod()
-    shorter = any(len(policy.choose(values, k=3, rng=rng, traits=traits).order) < 3 for _ in range(50))
+        total += policy.propensity(values, np.array(slate), attributes=attributes).prod()
+    shorter = any(len(policy.choose(values, k=3, rng=rng, attributes=attributes).order) < 3 for _ in range(50))
     assert total == pytest.approx(1.0, abs=1e-9) or shorter
     for _ in range(20):
-        chosen = policy.choose(values, k=3, rng=rng, traits=traits)
-        np.testing.assert_allclose(policy.propensity(values, chosen.order, k=3, traits=traits), chosen.propensity)
+        chosen = policy.choose(values, k=3, rng=rng, attributes=attributes)
+        np.testing.assert_allclose(
+            policy.propensity(values, chosen.order, k=3, attributes=attributes), chosen.propensity
+        )
 
 
 def test_an_impossible_slate_has_no_probability() -> None:
     values = np.array([3.0, 2.0, 1.0])
     assert Greedy().propensity(values, np.array([0, 2])).tolist() == [1.0, 0.0]
-    one_each = SequentialSlate(PlackettLuce(1.0), Rules(merchant_cap=1))
-    traits = ItemAttributes(merchant=np.array([0, 0, 1]))
-    assert one_each.propensity(values, np.array([0, 1]), traits=traits)[1] == 0.0
+    one_each = SequentialSlate(PlackettLuce(1.0), (MerchantCap(1),))
+    attributes = ItemAttributes({"merchant": np.array([0, 0, 1])})
+    assert one_each.propensity(values, np.array([0, 1]), attributes=attributes)[1] == 0.0
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 5), st.integers(0, 6))
@@ -113,19 +119,21 @@ def test_caps_are_never_broken_and_the_quota_is_met_where_it_can_be(
     seed: int, merchant_cap: int, category_cap: int, newcomers: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    traits = traits_of(rng, 30)
-    free = Rules(merchant_cap=merchant_cap, newcomers=newcomers)
-    for rules in (free, Rules(merchant_cap, category_cap, newcomers)):
+    attributes = attributes_of(rng, 30)
+    free = (MerchantCap(merchant_cap), Newcomers(newcomers))
+    for rules in (free, (*free, CategoryCap(category_cap))):
         order = (
-            SequentialSlate(PlackettLuce(1.0), rules).choose(rng.normal(size=30), k=10, rng=rng, traits=traits).order
+            SequentialSlate(PlackettLuce(1.0), rules)
+            .choose(rng.normal(size=30), k=10, rng=rng, attributes=attributes)
+            .order
         )
-        assert np.bincount(traits.merchant[order]).max() <= merchant_cap
-        if rules.category_cap:
-            assert np.bincount(traits.category[order]).max() <= category_cap
+        assert np.bincount(attributes["merchant"][order]).max() <= merchant_cap
+        if rules != free:
+            assert np.bincount(attributes["category"][order]).max() <= category_cap
         else:
-            per_merchant = np.bincount(traits.merchant[traits.newcomer], minlength=1)
+            per_merchant = np.bincount(attributes["merchant"][attributes["newcomer"]], minlength=1)
             can = int(np.minimum(per_merchant, merchant_cap).sum())
-            assert traits.newcomer[order].sum() >= min(newcomers, can, len(order))
+            assert attributes["newcomer"][order].sum() >= min(newcomers, can, len(order))
 
 
 def test_without_rules_the_sequential_slate_is_greedy() -> None:
@@ -159,23 +167,25 @@ def oracle(values: np.ndarray, kernel: np.ndarray, k: int, diversity: MMR | DPP)
 def test_diversity_agrees_with_the_slow_oracle(kind: type, strength: float) -> None:
     rng = np.random.default_rng(7)
     similarity = Similarity(merchant=0.2, category=0.3, embedding=0.5)
-    traits, values = traits_of(rng, 25), rng.normal(size=25)
-    rows = similarity.rows(traits, n=25)
+    attributes, values = attributes_of(rng, 25), rng.normal(size=25)
+    rows = similarity.rows(attributes, n=25)
     kernel = np.stack([rows(i) for i in range(25)]).astype(float)
     np.testing.assert_allclose(np.diag(kernel), 1.0, atol=1e-6)
     diversity = kind(strength, similarity)
-    order = SequentialSlate(diversity=diversity).choose(values, k=8, rng=rng, traits=traits).order
+    order = SequentialSlate(diversity=diversity).choose(values, k=8, rng=rng, attributes=attributes).order
     assert order.tolist() == oracle(values, kernel, 8, diversity)
 
 
 @pytest.mark.parametrize("kind", [MMR, DPP])
 def test_more_strength_shows_more_merchants(kind: type) -> None:
     rng = np.random.default_rng(8)
-    traits, values = traits_of(rng, 60), rng.normal(size=60)
+    attributes, values = attributes_of(rng, 60), rng.normal(size=60)
 
     def merchants(strength: float) -> int:
         slate = SequentialSlate(diversity=kind(strength, BY_MERCHANT))
-        return len(set(traits.merchant[slate.choose(values, k=12, rng=rng, traits=traits).order].tolist()))
+        return len(
+            set(attributes["merchant"][slate.choose(values, k=12, rng=rng, attributes=attributes).order].tolist())
+        )
 
     assert merchants(0.0) < merchants(1.0) <= merchants(5.0) == 12
 
@@ -247,17 +257,17 @@ def test_perturbed_weights_are_counted_exactly() -> None:
     assert {perturbed.draw(rng) for _ in range(200)} == set(range(8))
 
 
-@pytest.mark.parametrize("slate", [PlackettLuce(0.4), SequentialSlate(rules=Rules(merchant_cap=1))], ids=repr)
+@pytest.mark.parametrize("slate", [PlackettLuce(0.4), SequentialSlate(rules=(MerchantCap(1),))], ids=repr)
 def test_perturbed_weights_over_any_slate_policy_are_exact(slate: SlatePolicy) -> None:
     """Frequencies over draws of the weights and of the slate agree with the logged propensities."""
     rng = np.random.default_rng(14)
     perturbed = PerturbedWeights(0.5, ("a", "b"))
     values = rng.normal(size=(4, 4)) / 2
-    traits, draws = ItemAttributes(merchant=np.array([0, 0, 1, 2])), 8000
+    attributes, draws = ItemAttributes({"merchant": np.array([0, 0, 1, 2])}), 8000
     counts: Counter[tuple[int, ...]] = Counter()
     said: dict[tuple[int, ...], float] = {}
     for _ in range(draws):
-        chosen = perturbed.choose(values, k=2, draw=perturbed.draw(rng), slate=slate, traits=traits, rng=rng)
+        chosen = perturbed.choose(values, k=2, draw=perturbed.draw(rng), slate=slate, attributes=attributes, rng=rng)
         counts[tuple(chosen.order.tolist())] += 1
         said[tuple(chosen.order.tolist())] = chosen.propensity.prod()
     assert sum(said.values()) == pytest.approx(1.0, abs=0.01)
@@ -269,14 +279,14 @@ def test_perturbed_weights_over_any_slate_policy_are_exact(slate: SlatePolicy) -
 def test_mistakes_are_named() -> None:
     rng = np.random.default_rng(0)
     for build, message in (
-        (lambda: Rules(merchant_cap=0), "a cap is 1 or more"),
-        (lambda: Rules(newcomers=-1), "0 or more"),
+        (lambda: MerchantCap(0), "1 or more"),
+        (lambda: Newcomers(-1), "0 or more"),
         (lambda: Similarity(merchant=0.5), "sum to 1"),
         (lambda: EpsilonGreedy(1.5), "probability"),
         (lambda: PerturbedWeights(0.0, ("a",)), "above 0"),
         (lambda: PerturbedWeights(0.1, ("a", "a")), "different"),
         (lambda: ShadowPrices(np.array([0.7, 0.7]), rate=1, most=1), "at most 1"),
-        (lambda: SequentialSlate(rules=Rules(merchant_cap=1)).choose(np.ones(3), k=1, rng=rng), "ItemAttributes"),
+        (lambda: SequentialSlate(rules=(MerchantCap(1),)).choose(np.ones(3), k=1, rng=rng), "ItemAttributes"),
         (lambda: SequentialSlate(diversity=MMR(1, BY_MERCHANT)).choose(np.ones(3), k=1, rng=rng), "ItemAttributes"),
         (lambda: PerturbedWeights(0.1, ("a",)).choose(np.ones((3, 2)), k=1, draw=0), "2 draws"),
     ):
@@ -286,13 +296,13 @@ def test_mistakes_are_named() -> None:
 
 def test_permutations_of_candidates_change_nothing_but_names() -> None:
     rng = np.random.default_rng(13)
-    traits, values = traits_of(rng, 30), rng.normal(size=30)
+    attributes, values = attributes_of(rng, 30), rng.normal(size=30)
     shuffle = rng.permutation(30)
-    moved = ItemAttributes(
-        *(getattr(traits, name)[shuffle] for name in ("merchant", "category", "newcomer", "embedding"))
-    )
-    for diversity, rules in itertools.product((None, MMR(0.5, BY_MERCHANT)), (Rules(), Rules(2, 5, 3))):
+    moved = ItemAttributes({name: column[shuffle] for name, column in attributes.columns.items()})
+    for diversity, rules in itertools.product(
+        (None, MMR(0.5, BY_MERCHANT)), ((), (MerchantCap(2), CategoryCap(5), Newcomers(3)))
+    ):
         policy = SequentialSlate(rules=rules, diversity=diversity)
-        here = policy.choose(values, k=10, rng=rng, traits=traits).order
-        there = policy.choose(values[shuffle], k=10, rng=rng, traits=moved).order
+        here = policy.choose(values, k=10, rng=rng, attributes=attributes).order
+        there = policy.choose(values[shuffle], k=10, rng=rng, attributes=moved).order
         np.testing.assert_array_equal(shuffle[there], here)

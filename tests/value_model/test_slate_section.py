@@ -5,12 +5,12 @@ import pytest
 from value_model.formula import PolicyError, default_policy, in_currency, parse_policy, to_toml
 from value_model.slate_policies.diversity import MMR, Similarity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
-from value_model.slate_policies.from_policy import perturbed_weights, slate_policy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import Rules
+from value_model.slate_policies.rules import MerchantCap, Newcomers
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.slate_policy import Greedy
+from value_model.slate_policies.slate_section import SlateSection
 
 FULL = """
 [slate]
@@ -43,24 +43,24 @@ def test_the_section_survives_the_round_trip_and_counts_for_the_version() -> Non
 
 def test_the_section_becomes_the_policy_that_it_describes() -> None:
     likeness = Similarity(merchant=0.6, category=0.4)
-    expected = SequentialSlate(PlackettLuce(0.002), Rules(merchant_cap=2, newcomers=3), MMR(0.01, likeness))
-    assert slate_policy(with_slate(FULL)) == expected
-    assert slate_policy(default_policy()) == Greedy()
-    assert slate_policy(with_slate('[slate]\nexploration = { kind = "epsilon", epsilon = 0.1 }')) == EpsilonGreedy(0.1)
+    expected = SequentialSlate(PlackettLuce(0.002), (MerchantCap(2), Newcomers(3)), MMR(0.01, likeness))
+    assert with_slate(FULL).slate.policy() == expected
+    assert SlateSection().policy() == Greedy()
+    assert with_slate('[slate]\nexploration = { kind = "epsilon", epsilon = 0.1 }').slate.policy() == EpsilonGreedy(0.1)
     section = '[slate]\nexploration = { kind = "perturbed_weights", sigma = 0.1, weights = ["w_click"] }'
-    assert perturbed_weights(with_slate(section)) == PerturbedWeights(0.1, ("w_click",))
-    assert slate_policy(with_slate(section)) == Greedy()
-    assert perturbed_weights(default_policy()) is None
+    assert with_slate(section).slate.perturbed_weights == PerturbedWeights(0.1, ("w_click",))
+    assert with_slate(section).slate.policy() == Greedy()
+    assert with_slate(FULL).slate.perturbed_weights is None
 
 
 def test_amounts_in_the_values_unit_follow_the_currency() -> None:
     converted = in_currency(with_slate(FULL), "USD", rate=0.267)
-    assert converted.slate.exploration.amount == pytest.approx(0.002 * 0.267)
+    assert converted.slate.exploration.temperature == pytest.approx(0.002 * 0.267)
     assert converted.slate.diversity.strength == pytest.approx(0.01 * 0.267)
     assert converted.slate.exposure.rate == pytest.approx(0.001 * 0.267)
     assert converted.slate.exposure.highest_price == pytest.approx(0.02 * 0.267)
     assert converted.slate.exposure.guaranteed == with_slate(FULL).slate.exposure.guaranteed
-    assert converted.slate.merchant_cap == 2
+    assert converted.slate.rules == (MerchantCap(2), Newcomers(3))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_amounts_in_the_values_unit_follow_the_currency() -> None:
 def test_mistakes_in_the_section_are_named(old: str, new: str, reason: str) -> None:
     assert old in FULL
     if not reason:
-        assert with_slate(FULL.replace(old, new)).slate.exploration.amount == 0.002
+        assert with_slate(FULL.replace(old, new)).slate.exploration == EpsilonGreedy(0.002)
         return
     with pytest.raises(PolicyError) as caught:
         with_slate(FULL.replace(old, new))

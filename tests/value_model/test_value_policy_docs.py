@@ -7,7 +7,7 @@ from value_model.formula import parse_policy, shipped_policies
 from value_model.formula.quantities import STANDARD
 from value_model.formula.tree import CALLABLE
 from value_model.policy_checks import check_policy
-from value_model.slate_policies.from_policy import slate_policy
+from value_model.slate_policies.rules import MerchantCap
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "value_policy.md").read_text()
@@ -34,4 +34,4 @@ def test_the_example_file_is_valid() -> None:
     assert example is not None
     policy = parse_policy(example.group(1))
     assert check_policy(policy) == []
-    assert slate_policy(policy).rules.merchant_cap == 3
+    assert MerchantCap(3) in policy.slate.rules

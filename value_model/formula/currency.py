@@ -8,7 +8,6 @@ from value_model.formula.constraint import Constraint, Of
 from value_model.formula.metrics import STANDARD
 from value_model.formula.policy_error import refuse
 from value_model.formula.quantities import Quantity
-from value_model.formula.slate_section import ExplorationKind, SlateSection
 from value_model.formula.tree import functions
 from value_model.formula.units import Unit, parse_unit
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
@@ -36,7 +35,7 @@ def in_currency(policy: ValuePolicy, currency: str, *, rate: float) -> ValuePoli
         unit=_renamed(policy.unit, old, currency),
         weights=tuple(_weight(w, factor(units[w.name]), old, currency) for w in policy.weights),
         quantities=tuple(_quantity(q, factor(units[q.name]), old, currency) for q in policy.quantities),
-        slate=None if policy.slate is None else _slate(policy.slate, factor(result)),
+        slate=None if policy.slate is None else policy.slate.scaled(factor(result)),
         constraints=tuple(_constraint(c, rate) for c in policy.constraints),
     )
 
@@ -72,15 +71,3 @@ def _constraint(constraint: Constraint, rate: float) -> Constraint:
     if not money or constraint.of is Of.RELATIVE:
         return constraint
     return constraint.moved_to(constraint.bound * rate)
-
-
-def _slate(section: SlateSection, factor: float) -> SlateSection:
-    """Diversity's strength, a temperature and prices are in the value's unit."""
-    diversity, explored, exposure = section.diversity, section.exploration, section.exposure
-    if diversity is not None:
-        diversity = replace(diversity, strength=diversity.strength * factor)
-    if explored is not None and explored.kind is ExplorationKind.PLACKETT_LUCE:
-        explored = replace(explored, amount=explored.amount * factor)
-    if exposure is not None:
-        exposure = replace(exposure, rate=exposure.rate * factor, highest_price=exposure.highest_price * factor)
-    return replace(section, diversity=diversity, exploration=explored, exposure=exposure)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from value_model.formula.constraint import Constraint
 from value_model.formula.quantities import Quantity
-from value_model.formula.slate_section import AMOUNT, DiversitySection, ExposureSection, SlateSection
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
+from value_model.slate_policies.slate_section import SlateSection
 
 
 def to_toml(policy: ValuePolicy) -> str:
@@ -84,26 +86,26 @@ def _constraint(constraint: Constraint) -> Iterator[str]:
 
 def _slate(section: SlateSection) -> Iterator[str]:
     yield "\n[slate]"
-    for name in ("merchant_cap", "category_cap"):
-        if getattr(section, name) is not None:
-            yield f"{name} = {getattr(section, name)}"
-    yield f"newcomers = {section.newcomers}"
-    if section.diversity is not None:
-        numbers = _numbers(section.diversity, "strength", "merchant", "category", "embedding")
-        yield f'diversity = {{ kind = "{section.diversity.kind}", {numbers} }}'
-    if section.exploration is not None:
-        explored = section.exploration
-        listed = ", ".join(f'"{name}"' for name in explored.weights)
-        weights = f", weights = [{listed}]" if explored.weights else ""
-        yield f'exploration = {{ kind = "{explored.kind}", {AMOUNT[explored.kind]} = {explored.amount!r}{weights} }}'
-    if section.exposure is not None:
-        shares = ", ".join(f"{_text(name)} = {_number(share)}" for name, share in section.exposure.guaranteed)
-        numbers = _numbers(section.exposure, "fair", "rate", "highest_price")
-        yield f"exposure = {{ guaranteed = {{ {shares} }}, {numbers} }}"
+    for key, entry in section.to_toml().items():
+        yield f"{key} = {_entry(entry)}"
 
 
-def _numbers(section: DiversitySection | ExposureSection, *names: str) -> str:
-    return ", ".join(f"{name} = {_number(getattr(section, name))}" for name in names)
+def _entry(entry: Any) -> str:
+    """A whole number, number, text, list or inline table."""
+    match entry:
+        case dict():
+            return f"{{ {', '.join(f'{_key(key)} = {_entry(part)}' for key, part in entry.items())} }}"
+        case list():
+            return f"[{', '.join(map(_entry, entry))}]"
+        case str():
+            return _text(entry)
+        case int():
+            return str(entry)
+    return _number(entry)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
 
 
 def _text(text: str) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from marketplace.finding import Where
 from value_model.formula.constraint import Constraint
 from value_model.formula.quantities import STANDARD, Quantity, Sign
-from value_model.formula.slate_section import SlateSection
 from value_model.formula.tree import SLATE_FUNCTIONS, Node, functions, names, text
 from value_model.formula.units import Unit, parse_unit
+from value_model.slate_policies.slate_section import SlateSection
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ValuePolicy:
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def _canonical(self) -> dict[str, object]:
-        slate = {} if self.slate is None else {"slate": asdict(self.slate)}
+        slate = {} if self.slate is None else {"slate": self.slate.canonical()}
         held = sorted([c.subject, c.bound, c.confidence, c.owner, c.reason] for c in self.constraints)
         constraints = {"constraints": held} if held else {}
         return (

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -28,17 +28,19 @@ class Similarity:
         if min(parts) < 0 or abs(sum(parts) - 1.0) > 1e-9:
             raise ValueError(f"similarity parts are {parts}; they must be 0 or more and sum to 1.")
 
-    def rows(self, traits: ItemAttributes, *, n: int) -> Callable[[int], np.ndarray]:
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The item attributes that count."""
+        return tuple(name for name, weight in asdict(self).items() if weight)
+
+    def rows(self, attributes: ItemAttributes, *, n: int) -> Callable[[int], np.ndarray]:
         """The function from an item to its similarity with all, float32 [n]."""
         codes = [
-            (np.float32(weight), _given(column, name))
-            for weight, column, name in (
-                (self.merchant, traits.merchant, "merchant"),
-                (self.category, traits.category, "category"),
-            )
+            (np.float32(weight), attributes[name])
+            for name, weight in (("merchant", self.merchant), ("category", self.category))
             if weight
         ]
-        vectors = _given(traits.embedding, "embedding") if self.embedding else None
+        vectors = attributes["embedding"] if self.embedding else None
         share = np.float32(self.embedding)
 
         def row(item: int) -> np.ndarray:
@@ -59,9 +61,21 @@ class Adjustment(Protocol):
 
 
 class Diversity(Protocol):
-    """A way to prefer slates whose items differ."""
+    """A way to prefer slates whose items differ: a table of [slate] with its `kind`."""
 
-    def begin(self, traits: ItemAttributes, *, n: int, k: int) -> Adjustment: ...
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+
+    def to_toml(self) -> dict[str, Any]: ...
+
+    def scaled(self, factor: float) -> Diversity:
+        """The same where one unit of value is called `factor`."""
+        ...
+
+    def begin(self, attributes: ItemAttributes, *, n: int, k: int) -> Adjustment: ...
 
 
 @dataclass(frozen=True)
@@ -70,9 +84,20 @@ class MMR:
 
     strength: float
     similarity: Similarity
+    kind: ClassVar[str] = "mmr"
 
-    def begin(self, traits: ItemAttributes, *, n: int, k: int) -> Adjustment:
-        return _Marginal(-self.strength, self.similarity.rows(traits, n=n), n)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.similarity.reads
+
+    def to_toml(self) -> dict[str, Any]:
+        return _table(self)
+
+    def scaled(self, factor: float) -> MMR:
+        return replace(self, strength=self.strength * factor)
+
+    def begin(self, attributes: ItemAttributes, *, n: int, k: int) -> Adjustment:
+        return _Marginal(-self.strength, self.similarity.rows(attributes, n=n), n)
 
 
 class _Marginal:
@@ -104,9 +129,20 @@ class DPP:
     strength: float
     similarity: Similarity
     floor: float = 1e-6
+    kind: ClassVar[str] = "dpp"
 
-    def begin(self, traits: ItemAttributes, *, n: int, k: int) -> Adjustment:
-        return _Determinant(self, self.similarity.rows(traits, n=n), n, k)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.similarity.reads
+
+    def to_toml(self) -> dict[str, Any]:
+        return _table(self)
+
+    def scaled(self, factor: float) -> DPP:
+        return replace(self, strength=self.strength * factor)
+
+    def begin(self, attributes: ItemAttributes, *, n: int, k: int) -> Adjustment:
+        return _Determinant(self, self.similarity.rows(attributes, n=n), n, k)
 
 
 class _Determinant:
@@ -131,7 +167,8 @@ class _Determinant:
         self.worth *= self._dpp.strength
 
 
-def _given(column: np.ndarray | None, name: str) -> np.ndarray:
-    if column is None:
-        raise ValueError(f"similarity asks for {name}, but the candidates lack it: pass ItemAttributes({name}=...).")
-    return column
+def _table(diversity: MMR | DPP) -> dict[str, Any]:
+    return {"kind": diversity.kind, "strength": diversity.strength, **asdict(diversity.similarity)}
+
+
+DIVERSITIES = {diversity.kind: diversity for diversity in (MMR, DPP)}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from value_model.formula.slate_section import MOST_PERTURBED
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, ItemAttributes, SlatePolicy
+from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, Greedy, ItemAttributes, SlateChoice, SlatePolicy
 
 GREEDY = Greedy()
+MOST_PERTURBED = 10  # weights: 1024 draws, each of which is ranked to count the exact propensities
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,22 @@ class PerturbedWeights:
 
     sigma: float
     names: tuple[str, ...]
+    kind: ClassVar[str] = "perturbed_weights"
+    amount: ClassVar[str] = "sigma"
+    most: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma <= 2:
+        if not 0 < self.sigma <= self.most:
             raise ValueError(f"sigma is {self.sigma}; write a number above 0 and at most 2.")
         if not 0 < len(set(self.names)) == len(self.names) <= MOST_PERTURBED:
             raise ValueError(f"names are {self.names}; write 1 to {MOST_PERTURBED} different weights.")
+
+    def to_toml(self) -> dict[str, Any]:
+        return {"kind": self.kind, self.amount: self.sigma, "weights": list(self.names)}
+
+    def scaled(self, factor: float) -> PerturbedWeights:
+        """A factor has no unit."""
+        return self
 
     @property
     def draws(self) -> int:
@@ -58,9 +69,9 @@ class PerturbedWeights:
         k: int,
         draw: int,
         slate: SlatePolicy = GREEDY,
-        traits: ItemAttributes = NO_TRAITS,
+        attributes: ItemAttributes = NO_ATTRIBUTES,
         rng: np.random.Generator | None = None,
-    ) -> Chosen:
+    ) -> SlateChoice:
         """The slate of one draw, from values [draws, n] under every draw; `slate` fills it.
 
         propensity[j] = P(order[: j + 1]) / P(order[: j]), each the mean over draws of the product of `slate`'s own
@@ -69,7 +80,7 @@ class PerturbedWeights:
         if len(values) != self.draws:
             raise ValueError(f"values have {len(values)} rows; {self.draws} draws were expected: evaluate the grid.")
         rng = np.random.default_rng(0) if rng is None else rng
-        order = slate.choose(values[draw], k=k, rng=rng, traits=traits).order
-        prefixes = [np.cumprod(slate.propensity(row, order, k=k, traits=traits)) for row in values]
+        order = slate.choose(values[draw], k=k, rng=rng, attributes=attributes).order
+        prefixes = [np.cumprod(slate.propensity(row, order, k=k, attributes=attributes)) for row in values]
         likely = np.concatenate([[1.0], np.mean(prefixes, axis=0)])
-        return Chosen(order, likely[1:] / likely[:-1])
+        return SlateChoice(order, likely[1:] / likely[:-1])

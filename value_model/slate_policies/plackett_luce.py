@@ -5,11 +5,13 @@ Sources: Plackett 1975; sampled by Gumbel top-k (Yellott 1977; Kool et al. 2019,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, ItemAttributes, best, finite
+from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, ItemAttributes, SlateChoice, best, finite
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,30 @@ class PlackettLuce:
     """
 
     temperature: float
+    kind: ClassVar[str] = "plackett_luce"
+    amount: ClassVar[str] = "temperature"
+    most: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0, in the value's unit. Use Greedy.")
 
+    def to_toml(self) -> dict[str, Any]:
+        return {"kind": self.kind, self.amount: self.temperature}
+
+    def scaled(self, factor: float) -> PlackettLuce:
+        """The same where one unit of value is called `factor`."""
+        return PlackettLuce(self.temperature * factor)
+
     def choose(
-        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
-    ) -> Chosen:
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, attributes: ItemAttributes = NO_ATTRIBUTES
+    ) -> SlateChoice:
         utility = finite(value) / self.temperature
         order = best(utility + rng.gumbel(size=len(utility)), k)
-        return Chosen(order, list_propensity(utility, order))
+        return SlateChoice(order, list_propensity(utility, order))
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, attributes: ItemAttributes = NO_ATTRIBUTES
     ) -> np.ndarray:
         return list_propensity(finite(value) / self.temperature, order)
 

@@ -1,91 +1,104 @@
-"""What a slate must respect: caps per merchant and category, and a quota of newcomers."""
+"""The rules that a slate can be asked to respect. A new one is a class here, and its row in RULES."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from value_model.slate_policies.limits import AtLeast, AtMost
 from value_model.slate_policies.slate_policy import ItemAttributes
+from value_model.slate_policies.slate_rule import Limit, SlateRule
 
 
 @dataclass(frozen=True)
-class Rules:
-    """At most `merchant_cap` items a merchant, `category_cap` a category; at least `newcomers` of new merchants.
+class MerchantCap:
+    """At most so many items of one merchant; not on a store's own page, where everything is."""
 
-    Caps are hard: a slate ends early rather than break one. The quota is met as far as the candidates and
-    the merchant cap allow; a category cap may stand in its way.
-    """
-
-    merchant_cap: int | None = None
-    category_cap: int | None = None
-    newcomers: int = 0
+    most: int
+    key: ClassVar[str] = "merchant_cap"
+    example: ClassVar[str] = "merchant_cap = 2"
+    on_store_page: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ("merchant",)
 
     def __post_init__(self) -> None:
-        for name in ("merchant_cap", "category_cap"):
-            cap = getattr(self, name)
-            if cap is not None and cap < 1:
-                raise ValueError(f"{name} is {cap}; a cap is 1 or more, or None.")
-        if self.newcomers < 0:
-            raise ValueError(f"newcomers is {self.newcomers}; a quota is 0 or more.")
+        whole_number(self.most, least=1)
+
+    @classmethod
+    def from_toml(cls, entry: Any) -> MerchantCap:
+        return cls(entry)
+
+    def to_toml(self) -> int:
+        return self.most
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        return [AtMost(attributes["merchant"], self.most)]
 
 
-class RemainingSlots:
-    """What the rules still leave room for while a slate is filled: `worth` float64 [n] becomes -inf where not."""
+@dataclass(frozen=True)
+class CategoryCap:
+    """At most so many items of one category."""
 
-    def __init__(self, worth: np.ndarray, rules: Rules, traits: ItemAttributes, *, k: int) -> None:
-        self.worth = worth.copy()
-        self._left = k
-        self._open = len(worth)
-        self._caps: list[tuple[np.ndarray, dict[int, int], int]] = []
-        if rules.merchant_cap is not None:
-            self._caps.append((_required(traits.merchant, "merchant"), {}, rules.merchant_cap))
-        if rules.category_cap is not None:
-            self._caps.append((_required(traits.category, "category"), {}, rules.category_cap))
-        self._owed = 0
-        if rules.newcomers:
-            self._newcomer = _required(traits.newcomer, "newcomer")
-            self._owed = min(rules.newcomers, _obtainable(self._newcomer, traits.merchant, rules.merchant_cap))
-            self._old = np.where(self._newcomer, 0.0, -np.inf)
+    most: int
+    key: ClassVar[str] = "category_cap"
+    example: ClassVar[str] = "category_cap = 3"
+    on_store_page: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("category",)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether no item may take the next place."""
-        return self._open == 0
+    def __post_init__(self) -> None:
+        whole_number(self.most, least=1)
 
-    def worth_now(self) -> np.ndarray:
-        """`worth`, without the old merchants where only newcomers can still meet the quota."""
-        if self._owed and self._owed >= self._left:
-            newcomers = self.worth + self._old
-            if newcomers.max() > -np.inf:
-                return newcomers
-        return self.worth
+    @classmethod
+    def from_toml(cls, entry: Any) -> CategoryCap:
+        return cls(entry)
 
-    def take(self, row: int) -> None:
-        """Item `row` takes the next place."""
-        self.worth[row] = -np.inf
-        self._open -= 1
-        self._left -= 1
-        if self._owed and self._newcomer[row]:
-            self._owed -= 1
-        for codes, counts, cap in self._caps:
-            code = codes[row]
-            counts[code] = counts.get(code, 0) + 1
-            if counts[code] == cap:
-                closing = np.flatnonzero((codes == code) & (self.worth > -np.inf))
-                self.worth[closing] = -np.inf
-                self._open -= len(closing)
+    def to_toml(self) -> int:
+        return self.most
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        return [AtMost(attributes["category"], self.most)]
 
 
-def _required(codes: np.ndarray | None, name: str) -> np.ndarray:
-    if codes is None:
-        raise ValueError(f"the rules speak of {name}, but the candidates lack it: pass ItemAttributes({name}=...).")
-    return codes
+@dataclass(frozen=True)
+class Newcomers:
+    """At least so many items of merchants who joined lately, as far as candidates and the merchant cap allow.
+
+    Other caps may stand in the way. A merchant cap keeps newcomers' items from one another alone, so that how many it
+    lets in is known from the start.
+    """
+
+    least: int
+    key: ClassVar[str] = "newcomers"
+    example: ClassVar[str] = "newcomers = 2"
+    on_store_page: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("newcomer",)
+
+    def __post_init__(self) -> None:
+        whole_number(self.least, least=0)
+
+    @classmethod
+    def from_toml(cls, entry: Any) -> Newcomers | None:
+        rule = cls(entry)
+        return rule if rule.least else None
+
+    def to_toml(self) -> int:
+        return self.least
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        newcomer = attributes["newcomer"]
+        reachable = np.flatnonzero(newcomer)
+        for cap in (rule for rule in rules if isinstance(rule, MerchantCap)):
+            reachable = AtMost(attributes["merchant"], cap.most).together(reachable, k=len(newcomer))
+        return [AtLeast(newcomer, self.least, reachable=len(reachable))]
 
 
-def _obtainable(newcomer: np.ndarray, merchant: np.ndarray | None, cap: int | None) -> int:
-    """How many newcomers' items the merchant cap lets in."""
-    if merchant is None or cap is None:
-        return int(newcomer.sum())
-    _, counts = np.unique(merchant[newcomer], return_counts=True)
-    return int(np.minimum(counts, cap).sum())
+def whole_number(number: Any, *, least: int) -> None:
+    """Raises ValueError with what to write instead."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ValueError(f"Write a whole number, {least} or more.")
+
+
+# In the order in which they are written and applied: caps before quotas, which count what the caps leave.
+RULES: tuple[type[SlateRule], ...] = (MerchantCap, CategoryCap, Newcomers)

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from value_model.slate_policies.diversity import Diversity
-from value_model.slate_policies.rules import RemainingSlots, Rules
-from value_model.slate_policies.slate_policy import NO_TRAITS, Chosen, Greedy, ItemAttributes, finite
+from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, Greedy, ItemAttributes, SlateChoice, finite
+from value_model.slate_policies.slate_rule import RemainingSlots, SlateRule
 
 
 class Pick(Protocol):
@@ -29,7 +29,6 @@ class Pick(Protocol):
 
 
 GREEDY = Greedy()
-NO_RULES = Rules()
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,26 @@ class SequentialSlate:
     """The policy of all constraints; each part may be left out."""
 
     pick: Pick = GREEDY
-    rules: Rules = NO_RULES
+    rules: tuple[SlateRule, ...] = ()
     diversity: Diversity | None = None
 
     def choose(
-        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
-    ) -> Chosen:
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, attributes: ItemAttributes = NO_ATTRIBUTES
+    ) -> SlateChoice:
         k = min(k, len(value))
-        filling = _Filling(self, value, traits, k=k)
+        filling = _Filling(self, value, attributes, k=k)
         order, propensity = np.empty(k, np.int64), np.empty(k)
         for place in range(k):
             if filling.exhausted:
-                return Chosen(order[:place].copy(), propensity[:place].copy())
+                return SlateChoice(order[:place].copy(), propensity[:place].copy())
             order[place], propensity[place] = self.pick.pick(filling.score(), rng)
             filling.take(int(order[place]))
-        return Chosen(order, propensity)
+        return SlateChoice(order, propensity)
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, attributes: ItemAttributes = NO_ATTRIBUTES
     ) -> np.ndarray:
-        filling = _Filling(self, value, traits, k=len(order) if k is None else min(k, len(value)))
+        filling = _Filling(self, value, attributes, k=len(order) if k is None else min(k, len(value)))
         propensity = np.zeros(len(order))
         for place, row in enumerate(order.tolist()):
             if filling.exhausted:
@@ -71,24 +70,24 @@ class SequentialSlate:
 class _Filling:
     """One slate under way."""
 
-    def __init__(self, policy: SequentialSlate, value: np.ndarray, traits: ItemAttributes, *, k: int) -> None:
-        self._room = RemainingSlots(finite(value), policy.rules, traits, k=k)
+    def __init__(self, policy: SequentialSlate, value: np.ndarray, attributes: ItemAttributes, *, k: int) -> None:
+        self._slots = RemainingSlots(finite(value), policy.rules, attributes, k=k)
         self._diversity = None
         if policy.diversity is not None:
-            self._diversity = policy.diversity.begin(traits, n=len(value), k=k)
+            self._diversity = policy.diversity.begin(attributes, n=len(value), k=k)
         self._left = k
 
     @property
     def exhausted(self) -> bool:
-        return self._room.exhausted
+        return self._slots.exhausted
 
     def score(self) -> np.ndarray:
         """float64 [n]: what each item scores for the next place; -inf where it may not take it."""
-        worth = self._room.worth_now()
+        worth = self._slots.worth_now()
         return worth if self._diversity is None else worth + self._diversity.worth
 
     def take(self, row: int) -> None:
-        self._room.take(row)
+        self._slots.take(row)
         self._left -= 1
         if self._diversity is not None and self._left > 0:
             self._diversity.take(row)

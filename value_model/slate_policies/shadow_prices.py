@@ -7,9 +7,34 @@ subgradient ascent (Balseiro, Lu and Mirrokni 2020). The price is what one more 
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
 import numpy as np
 
 SHADOW_PRICE = "shadow_price"  # the numeric entry of a slate that holds the prices of its items' merchants
+
+
+@dataclass(frozen=True)
+class ExposurePromises:
+    """What merchants are promised of the places shown, kept by prices that are added to their items' values.
+
+    `guaranteed` (merchant id, least share); `fair`: each merchant's least share relative to its share of the merit at
+    hand, 0 = none. `rate`: how far a price moves after a slate, per share that was missed; `highest_price`: beyond it a
+    promise is broken rather than the page ruined. Both in the value's unit.
+    """
+
+    rate: float
+    highest_price: float
+    guaranteed: tuple[tuple[str, float], ...] = ()
+    fair: float = 0.0
+
+    def to_toml(self) -> dict[str, Any]:
+        return {**asdict(self), "guaranteed": dict(self.guaranteed)}
+
+    def scaled(self, factor: float) -> ExposurePromises:
+        """The same where one unit of value is called `factor`."""
+        return replace(self, rate=self.rate * factor, highest_price=self.highest_price * factor)
 
 
 class ShadowPrices:
@@ -45,8 +70,8 @@ class ShadowPrices:
         if weight.sum() <= 0:
             return
         received = np.bincount(merchant, weights=weight, minlength=len(self.price)) / weight.sum()
-        wanted = self.target if target is None else target
-        np.clip(self.price + self._rate * (wanted - received), 0.0, self._most, out=self.price)
+        target = self.target if target is None else target
+        np.clip(self.price + self._rate * (target - received), 0.0, self._most, out=self.price)
 
 
 def merit_share(value: np.ndarray, merchant: np.ndarray, *, merchants: int, k: int, slack: float = 0.2) -> np.ndarray:

@@ -2,19 +2,20 @@
 
 A policy turns the values of n candidates into an ordered choice of k and says with which probability each was
 placed: propensity[j] = P(item j here | the items above it, the policy and what it knew). The probability of the whole
-slate is their product. Values that are not finite rank last. Codes are integers; equal code = same merchant/category.
+slate is their product. Values that are not finite rank last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SlateChoice:
     """`order` int64 [k]: rows of the candidates, first place first; `propensity` float64 [k] in (0, 1]."""
 
     order: np.ndarray
@@ -23,31 +24,34 @@ class Chosen:
 
 @dataclass(frozen=True)
 class ItemAttributes:
-    """What a policy may look at beside the value, each over the n candidates or None.
+    """What a policy may look at beside the value: columns over the n candidates, by name.
 
-    merchant and category int [n]; newcomer bool [n]: the merchant is new; embedding float32 [n, d], unit length.
+    Codes int [n] of merchant, category and whatever else the catalogue tells of its items, below 0 = not known;
+    newcomer bool [n]: the merchant is new; embedding float32 [n, d], unit length.
     """
 
-    merchant: np.ndarray | None = None
-    category: np.ndarray | None = None
-    newcomer: np.ndarray | None = None
-    embedding: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.columns:
+            raise ValueError(f"the policy reads {name}, which the candidates lack: pass ItemAttributes with {name!r}.")
+        return self.columns[name]
 
 
-NO_TRAITS = ItemAttributes()
+NO_ATTRIBUTES = ItemAttributes()
 
 
 class SlatePolicy(Protocol):
     """Chooses at most k of n candidates."""
 
     def choose(
-        self, value: np.ndarray, *, k: int, rng: np.random.Generator, traits: ItemAttributes = NO_TRAITS
-    ) -> Chosen:
+        self, value: np.ndarray, *, k: int, rng: np.random.Generator, attributes: ItemAttributes = NO_ATTRIBUTES
+    ) -> SlateChoice:
         """The choice for values float64 [n]; shorter than k only where n or the constraints leave no more."""
         ...
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, attributes: ItemAttributes = NO_ATTRIBUTES
     ) -> np.ndarray:
         """float64 [len(order)]: P(order[j] | order[:j]) had this policy filled k places (default: those of `order`).
 
@@ -83,13 +87,18 @@ class Greedy:
     """The k highest values; nothing is random, so every propensity is 1."""
 
     def choose(
-        self, value: np.ndarray, *, k: int, rng: np.random.Generator | None = None, traits: ItemAttributes = NO_TRAITS
-    ) -> Chosen:
+        self,
+        value: np.ndarray,
+        *,
+        k: int,
+        rng: np.random.Generator | None = None,
+        attributes: ItemAttributes = NO_ATTRIBUTES,
+    ) -> SlateChoice:
         order = best(finite(value), k)
-        return Chosen(order, np.ones(len(order)))
+        return SlateChoice(order, np.ones(len(order)))
 
     def propensity(
-        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, traits: ItemAttributes = NO_TRAITS
+        self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, attributes: ItemAttributes = NO_ATTRIBUTES
     ) -> np.ndarray:
         same = best(finite(value), len(order)) == order
         return np.logical_and.accumulate(same).astype(np.float64)

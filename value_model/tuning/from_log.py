@@ -12,8 +12,8 @@ from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
-from value_model.formula.slate_section import ExplorationKind
 from value_model.formula.value_policy import ValuePolicy
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 from value_model.slate_policies.slate_policy import LOWEST
@@ -113,17 +113,16 @@ def logged_exposure(
 ) -> np.ndarray | None:
     """[R, n]: of the policy's exploration; None where it has none that spreads exposure."""
     exploration = None if policy.slate is None else policy.slate.exploration
-    if exploration is None or exploration.kind is ExplorationKind.EPSILON:
+    if exploration is None or isinstance(exploration, EpsilonGreedy):
         return None
-    if exploration.kind is ExplorationKind.PERTURBED_WEIGHTS:
-        design = PerturbedWeights(exploration.amount, exploration.weights)
+    if isinstance(exploration, PerturbedWeights):
         centre = request_weights(policy, inputs.surface, segment)
-        _check_draws(slates, design, centre)
+        _check_draws(slates, exploration, centre)
         sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(logged_prices(slates), inputs.mask))
         order = _shown_order(slates, inputs.mask, examination.shape[1])
-        _check(slates, perturbed_propensity(sweep, centre, design, order), of="the draws' rankings")
-        return of_perturbed(sweep, centre, design, examination)
-    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.amount
+        _check(slates, perturbed_propensity(sweep, centre, exploration, order), of="the draws' rankings")
+        return of_perturbed(sweep, centre, exploration, examination)
+    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
     position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
     _check(slates, plackett_luce(logits, position, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability

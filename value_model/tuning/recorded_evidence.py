@@ -16,8 +16,10 @@ from evaluation.bias.examination import assumed_curves, examination_curves
 from marketplace.slate_columns import flat, item_offsets, predictions, to_numpy
 from value_model.formula.evaluate import pad, slate_mask
 from value_model.formula.logged_slates import logged_slates
-from value_model.formula.slate_section import ExplorationKind, SlateSection
 from value_model.formula.value_policy import ValuePolicy
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.slate_section import Exploration, SlateSection
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.from_log import evidence_from_log, logged_exposure
 from value_model.tuning.recorded_exposure import recorded_exposure
@@ -25,7 +27,7 @@ from value_model.tuning.recorded_exposure import recorded_exposure
 RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
 NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
 ASSUMED = "No lists were recorded: a place is taken to be looked at as DCG discounts it."
-SPREADING = (ExplorationKind.PLACKETT_LUCE, ExplorationKind.PERTURBED_WEIGHTS)  # what gives every item exposure
+SPREADING = (PlackettLuce, PerturbedWeights)  # what gives every item exposure
 
 
 def recorded_evidence(
@@ -63,26 +65,27 @@ def _exposure(
     recorded: pa.Table, evidence: Evidence, ranked_by: ValuePolicy, *, rng: np.random.Generator
 ) -> np.ndarray | None:
     """float64 [R, n]: of the policy that ranked what is on record; None where its design is not known."""
-    section, looks = ranked_by.slate or SlateSection(), evidence.examination
-    if exploration_of(ranked_by) is ExplorationKind.PERTURBED_WEIGHTS:
-        ruled = replace(section, exploration=None) != SlateSection()  # then places follow from more than the weights
+    exploration, looks = exploration_of(ranked_by), evidence.examination
+    if isinstance(exploration, PerturbedWeights):
+        # Under rules, diversity or promises, places follow from more than the weights.
+        ruled = replace(ranked_by.slate or SlateSection(), exploration=None) != SlateSection()
         if not ruled and pc.all(pc.equal(recorded["policy_version"].cast(pa.string()), ranked_by.version)).as_py():
             inputs = logged_slates(recorded, ranked_by)
             return logged_exposure(recorded, ranked_by, inputs, looks, evidence.segment, rng=rng)
     temperature = 1.0  # recorded logs of other engines hold log-odds
-    if section.exploration is not None and exploration_of(ranked_by) is ExplorationKind.PLACKETT_LUCE:
-        temperature = section.exploration.amount
+    if isinstance(exploration, PlackettLuce):
+        temperature = exploration.temperature
     return recorded_exposure(recorded, evidence.slates.mask, looks, rng=rng, temperature=temperature)
 
 
 def most_explored(recorded: pa.Table, served: Mapping[str, ValuePolicy]) -> str | None:
     """Of the policies `served`, by version: the one that spread most of the recorded requests; None where none did."""
     version = recorded["policy_version"].cast(pa.string())
-    spreading = [v for v, policy in served.items() if exploration_of(policy) in SPREADING]
+    spreading = [v for v, policy in served.items() if isinstance(exploration_of(policy), SPREADING)]
     requests = {v: pc.sum(pc.equal(version, v)).as_py() or 0 for v in spreading}
     most = max(requests, key=lambda v: requests[v], default=None)
     return most if most is not None and requests[most] else None
 
 
-def exploration_of(policy: ValuePolicy) -> ExplorationKind | None:
-    return None if policy.slate is None or policy.slate.exploration is None else policy.slate.exploration.kind
+def exploration_of(policy: ValuePolicy) -> Exploration | None:
+    return None if policy.slate is None else policy.slate.exploration

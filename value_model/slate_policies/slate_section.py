@@ -1,0 +1,86 @@
+"""The policy file's [slate] section: rules, diversity, exploration, promises, and the slate policy of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from value_model.slate_policies.diversity import Diversity
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.sequential import SequentialSlate
+from value_model.slate_policies.shadow_prices import ExposurePromises
+from value_model.slate_policies.slate_policy import Greedy, SlatePolicy
+from value_model.slate_policies.slate_rule import SlateRule
+
+Exploration = PlackettLuce | EpsilonGreedy | PerturbedWeights
+EXPLORATIONS: dict[str, type[Exploration]] = {
+    exploration.kind: exploration for exploration in (PlackettLuce, EpsilonGreedy, PerturbedWeights)
+}
+# What a version has always counted, also where a section leaves it out.
+ABSENT = {
+    "merchant_cap": None,
+    "category_cap": None,
+    "newcomers": 0,
+    "diversity": None,
+    "exploration": None,
+    "exposure": None,
+}
+
+
+@dataclass(frozen=True)
+class SlateSection:
+    """Rules in the order of RULES, none twice; diversity, exploration and exposure where there are any."""
+
+    rules: tuple[SlateRule, ...] = ()
+    diversity: Diversity | None = None
+    exploration: Exploration | None = None
+    exposure: ExposurePromises | None = None
+
+    @property
+    def perturbed_weights(self) -> PerturbedWeights | None:
+        """The experiment on the weights, if there is one."""
+        return self.exploration if isinstance(self.exploration, PerturbedWeights) else None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The item attributes that rules and diversity need."""
+        names = [name for rule in self.rules for name in rule.reads]
+        return tuple(dict.fromkeys([*names, *(self.diversity.reads if self.diversity else ())]))
+
+    def rules_for(self, *, store_page: bool) -> tuple[SlateRule, ...]:
+        """Those that hold on such a page."""
+        return tuple(rule for rule in self.rules if rule.on_store_page or not store_page)
+
+    def policy(self, *, store_page: bool = False) -> SlatePolicy:
+        """What fills slates, or those of merchants' own pages; values hold perturbed weights and shadow prices."""
+        drawn = self.exploration
+        pick = Greedy() if drawn is None or isinstance(drawn, PerturbedWeights) else drawn
+        rules = self.rules_for(store_page=store_page)
+        return SequentialSlate(pick, rules, self.diversity) if rules or self.diversity else pick
+
+    def scaled(self, factor: float) -> SlateSection:
+        """The same where one unit of value is called `factor`: rules count items and stay."""
+        parts = {name: part.scaled(factor) for name, part in self._parts.items()}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def to_toml(self) -> dict[str, Any]:
+        """The section's entries, in order."""
+        entries = {rule.key: rule.to_toml() for rule in self.rules}
+        return entries | {name: part.to_toml() for name, part in self._parts.items()}
+
+    def canonical(self) -> dict[str, Any]:
+        """What a policy's version hashes: the entries, and those that are absent."""
+        content = ABSENT | self.to_toml()
+        if (drawn := self.exploration) is not None:
+            weights = drawn.names if isinstance(drawn, PerturbedWeights) else ()
+            content["exploration"] = {"kind": drawn.kind, "amount": getattr(drawn, drawn.amount), "weights": weights}
+        if self.exposure is not None:
+            content["exposure"] = asdict(self.exposure)
+        return content
+
+    @property
+    def _parts(self) -> dict[str, Diversity | Exploration | ExposurePromises]:
+        parts = {"diversity": self.diversity, "exploration": self.exploration, "exposure": self.exposure}
+        return {name: part for name, part in parts.items() if part is not None}
