@@ -16,7 +16,7 @@ NEVER = np.iinfo(np.int64).min  # the time of what has not happened
 
 @dataclass(frozen=True)
 class EventRange:
-    """The known events of each query: positions start..stop (exclusive) in the timeline's order; int64 [Q] each."""
+    """The events of each query: positions start..stop (exclusive) in the timeline's order; int64 [Q] each."""
 
     start: np.ndarray
     stop: np.ndarray
@@ -48,6 +48,10 @@ class Timeline:
         start = self._starts[rank]
         stop = np.where(self._groups[rank] == group, np.searchsorted(self._keys, key), start)
         return EventRange(start, stop)
+
+    def within(self, group: np.ndarray, time: np.ndarray, *, span: int) -> EventRange:
+        """The events of `group` in [time - span, time)."""
+        return EventRange(self.before(group, time - span).stop, self.before(group, time).stop)
 
     def sums(self, windows: EventRange, values: np.ndarray) -> np.ndarray:
         """float64 [Q]: sum of the known events' values ([E], in the order given to the timeline).

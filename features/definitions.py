@@ -1,8 +1,8 @@
 """The features of any market: which rows of `features.derived` and of the statistics are in a spec.
 
-Features that compare a row with its list (price rank, popularity rank) are left out by default: training lists are
-the items shown, serving lists are the hundreds of candidates retrieved, and a rank among 20 is not a rank among 500.
-They belong to rankers of a caller's own list (`/v1/rank`), whose training and serving lists are of one kind.
+Features of a list (price rank, where earlier lists put the item, what the visit touched) are left out by default:
+training lists are the items shown, serving lists are the hundreds of candidates retrieved, and a rank among 20 is not
+a rank among 500. They belong to rankers of a caller's own list (`/v1/rank`), whose lists are of one kind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from features import derived
 from features.spec import Feature, FeatureSpec, Group, Kind, category
 from features.state import Definition, Formula, Part
-from features.statistics import ITEM_STATISTICS, STATISTICS, USER_STATISTICS, Statistic
+from features.statistics import ITEM_STATISTICS, LIST_STATISTICS, STATISTICS, USER_STATISTICS, Statistic
 
 CONTEXT = ("country", "city", "device")
 GROUPS, KINDS = tuple(Group), (Kind.CATEGORY, Kind.CATEGORIES, Kind.NUMBER)  # the order in a spec
@@ -22,7 +22,14 @@ def _of(statistics: Iterable[type[Statistic]]) -> tuple[Definition, ...]:
     return tuple(definition for statistic in statistics for definition in statistic.definitions)
 
 
-DEFINITIONS = (*derived.REQUEST, *_of(ITEM_STATISTICS), *derived.ITEM, *_of(USER_STATISTICS), *derived.LIST)
+DEFINITIONS = (
+    *derived.REQUEST,
+    *_of(ITEM_STATISTICS),
+    *derived.ITEM,
+    *_of(USER_STATISTICS),
+    *derived.LIST,
+    *_of(LIST_STATISTICS),
+)
 FORMULAS: dict[str, Formula] = {row.feature.name: row.formula for row in DEFINITIONS if row.formula is not None}
 
 

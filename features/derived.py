@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from features.spec import Group, categories, category, count, number
-from features.state import Definition, Part, days, log_ratio
+from features.state import Definition, FeatureState, Part, days, log_ratio
 from marketplace.splits import DAY_US
 
 TOKENS = 12  # words of a name
 QUERY_TOKENS = 8
+LEAST_PRICE = 0.01  # currency: a price of nothing has no logarithm
 
 
 def _cycle(time: np.ndarray, period: int) -> np.ndarray:
@@ -71,6 +72,24 @@ ITEM = (
     Definition(count(Group.CROSS, "age_days", "days since launch"), lambda s: days(s.launched, s.row_time)),
 )
 
+
+def _log_price(state: FeatureState) -> np.ndarray:
+    return np.log(np.maximum(state.price, LEAST_PRICE))
+
+
+def _price_spread(state: FeatureState) -> np.ndarray:
+    """float64 [R]: standard deviation of log price in the list."""
+    log_price = _log_price(state)
+    return np.sqrt(state.mean((log_price - state.mean(log_price)[state.request]) ** 2))
+
+
+def _least(state: FeatureState, values: np.ndarray) -> np.ndarray:
+    """float64 [R]: the least of the request's rows; infinite without rows."""
+    least = np.full(len(state.time), np.inf)
+    np.minimum.at(least, state.request, values)
+    return least
+
+
 LIST = (
     Definition(
         number(Group.CROSS, "price_rank", "share of the list that is cheaper"),
@@ -85,6 +104,26 @@ LIST = (
     Definition(
         number(Group.CROSS, "popularity_rank", "share of the list that is less popular"),
         lambda s: s.rank(s["popularity"]),
+        Part.AGAINST_LIST,
+    ),
+    Definition(
+        number(Group.USER, "list_length", "items in the list"),
+        lambda s: np.diff(s.offsets),
+        Part.AGAINST_LIST,
+    ),
+    Definition(
+        number(Group.USER, "list_price", "mean log of price in the list"),
+        lambda s: s.mean(_log_price(s)),
+        Part.AGAINST_LIST,
+    ),
+    Definition(
+        number(Group.USER, "list_spread", "standard deviation of log price in the list"),
+        _price_spread,
+        Part.AGAINST_LIST,
+    ),
+    Definition(
+        number(Group.CROSS, "price_to_least", "log of price over the list's lowest"),
+        lambda s: log_ratio(s.price, _least(s, s.price)[s.request]),
         Part.AGAINST_LIST,
     ),
 )

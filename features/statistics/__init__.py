@@ -6,11 +6,14 @@ A new count of events is a row of `counts.COUNTS` alone. Order is that of the fe
 from __future__ import annotations
 
 from features.statistics.counts import Counts
+from features.statistics.earlier_lists import EarlierLists
 from features.statistics.popularity import DecayedPopularity
 from features.statistics.statistic import Statistic
 from features.statistics.user_counts import UserCounts
 from features.statistics.user_items import UserItems
+from features.statistics.visit_items import VisitItems
 
 ITEM_STATISTICS: tuple[type[Statistic], ...] = (DecayedPopularity, Counts)
 USER_STATISTICS: tuple[type[Statistic], ...] = (UserCounts, UserItems)
-STATISTICS = (*ITEM_STATISTICS, *USER_STATISTICS)
+LIST_STATISTICS: tuple[type[Statistic], ...] = (VisitItems, EarlierLists)
+STATISTICS = (*ITEM_STATISTICS, *USER_STATISTICS, *LIST_STATISTICS)

@@ -27,6 +27,11 @@ def _names(prefix: str, numbers: np.ndarray) -> list[str]:
     return [f"{prefix}{number}" for number in numbers]
 
 
+def _visits(users: list[str]) -> pa.Array:
+    """One visit a user; that of the first is not known."""
+    return pa.array([None if user == "u0" else f"visit of {user}" for user in users], pa.string())
+
+
 def _items() -> pa.Table:
     n = np.arange(ITEMS_KNOWN)
     launch = pa.array(np.where(n % 3, START - n * DAY, 0), mask=n % 3 == 0).cast(pa.timestamp("us", tz="UTC"))
@@ -82,6 +87,7 @@ def _slates(rng: np.random.Generator, requests: int, days: int) -> tuple[pa.Tabl
         "position": listed(rng.integers(0, 3, n).astype(np.int32), pa.int32()),
         "source": listed(["s"] * n, pa.string()),
     }
+    columns["session_id"] = _visits(columns["user_id"])
     columns |= {name: ["v"] * requests for name in SLATE.names if name.endswith("_version")}
     columns["weights"] = pa.array([[]] * requests, SLATE.field("weights").type)
     for name in ("numeric", "categorical", "predictions"):
@@ -103,4 +109,5 @@ def _feedback(rng: np.random.Generator, events: int, days: int, request_ids: lis
         "user_id": _names("u", rng.integers(0, PEOPLE, events)),
         "item_id": _names("i", rng.integers(0, ITEMS_ALL, events)),
     }
+    columns["session_id"] = _visits(columns["user_id"])
     return conform(pa.table(columns), FEEDBACK, where="test")

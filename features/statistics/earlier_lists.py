@@ -1,0 +1,129 @@
+"""Where earlier lists put an item: in all of them, and in those of the same visit (within VISIT before the request).
+
+Columns [N]: `listed` earlier lists with the item, `listed_positions` the sum of its positions in them (1 = first),
+`visit_position` its position in the visit's latest list with it (NaN = none). Columns [R]: `all_listed`,
+`all_listed_positions` of all items; `visit_lists` of the visit; `visit_began` int64, time of the first (NEVER = none).
+The order of the list that is to be ranked is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from features.asof import NEVER, Timeline
+from features.catalogue import Catalogue
+from features.spec import Group, count, number
+from features.state import Definition, FeatureState, Part, days
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, codes, pair
+from features.statistics.visit_memory import VISIT, VisitMemory
+
+DAY_SECONDS = 86_400.0
+
+
+def mean_position(state: FeatureState) -> np.ndarray:
+    """(sum of positions + market's mean) / (lists + 1): an item that was never listed has the market's mean."""
+    market = state["all_listed_positions"] / np.maximum(state["all_listed"], 1)
+    return (state["listed_positions"] + market[state.request]) / (state["listed"] + 1)
+
+
+class EarlierLists:
+    """Online: sums by item, the visits' lists and the positions in them."""
+
+    name = "earlier_lists"
+    definitions: tuple[Definition, ...] = (
+        Definition(
+            count(Group.USER, "visit_lists", "lists of this visit so far"),
+            lambda s: s["visit_lists"],
+            Part.AGAINST_LIST,
+        ),
+        Definition(
+            count(Group.USER, "visit_seconds", "since the visit's first list"),
+            lambda s: np.nan_to_num(days(s["visit_began"], s.time)) * DAY_SECONDS,
+            Part.AGAINST_LIST,
+        ),
+        Definition(
+            number(Group.CROSS, "visit_position", "position in the visit's latest list with the item"),
+            lambda s: s["visit_position"],
+            Part.AGAINST_LIST,
+        ),
+        Definition(
+            number(Group.CROSS, "earlier_position", "mean position in all earlier lists, drawn towards the market's"),
+            mean_position,
+            Part.AGAINST_LIST,
+        ),
+    )
+    optional = True
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._listed, self._positions, self._all = np.zeros(len(catalogue)), np.zeros(len(catalogue)), np.zeros(2)
+        self._lists = VisitMemory({"time": np.int64})
+        self._rows = VisitMemory({"time": np.int64, "item": np.int32, "position": np.float64})
+
+    def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
+        shown, size = log.impressions, len(self._listed)
+        time, now = shown.time[shown.list], requests.row_time
+        visit = codes(requests.session_id, shown.sessions)
+        by_item = Timeline(shown.item, time)
+        known = by_item.before(requests.item, now)
+        order = np.argsort(time, kind="stable")
+        place = np.searchsorted(time[order], requests.time)
+        lists = Timeline(shown.session, shown.time)
+        earlier = lists.within(visit, requests.time, span=VISIT)
+        visited = (earlier.count > 0) & (visit >= 0)
+        by_visit = Timeline(pair(shown.session[shown.list], shown.item, size=size), time)
+        again = by_visit.within(pair(visit[requests.request], requests.item, size=size), now, span=VISIT)
+        among = (again.count > 0) & (requests.item >= 0) & (visit[requests.request] >= 0)
+        position = np.append(shown.position[by_visit.order], np.nan)
+        return {
+            "listed": requests.known(known.count),
+            "listed_positions": requests.known(by_item.sums(known, shown.position.astype(np.int64))),
+            "all_listed": place.astype(np.float64),
+            "all_listed_positions": np.append(0.0, np.cumsum(shown.position[order]))[place],
+            "visit_lists": np.where(visited, earlier.count, 0).astype(np.float64),
+            "visit_began": np.where(visited, np.append(lists.time, NEVER)[earlier.start], NEVER),
+            "visit_position": np.where(among, position[np.where(among, again.stop - 1, -1)], np.nan),
+        }
+
+    def update(self, log: EventLog) -> None:
+        shown = log.impressions
+        known = shown.item >= 0
+        np.add.at(self._listed, shown.item[known], 1.0)
+        np.add.at(self._positions, shown.item[known], shown.position[known])
+        self._all = self._all + np.array([len(shown.item), shown.position.sum()])
+        self._lists.add(shown.sessions, shown.session, {"time": shown.time})
+        rows = {"time": shown.time[shown.list], "item": shown.item, "position": shown.position}
+        self._rows.add(shown.sessions, shown.session[shown.list], rows)
+
+    def of_user(self, visitor: Visitor) -> Columns:
+        lists = self._lists.get(visitor.session_id, now=visitor.time)["time"]
+        return {
+            "all_listed": self._all[:1],
+            "all_listed_positions": self._all[1:],
+            "visit_lists": np.array([float(len(lists))]),
+            "visit_began": np.array([lists[0] if len(lists) else NEVER]),
+        }
+
+    def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
+        visit, unknown = self._rows.get(visitor.session_id, now=visitor.time), np.flatnonzero(rows < 0)
+        listed, positions, latest = self._listed[rows], self._positions[rows], np.full(len(rows), np.nan)
+        listed[unknown] = positions[unknown] = 0.0
+        order = np.argsort(visit["item"], kind="stable")
+        item = visit["item"][order]
+        place = np.searchsorted(item, rows, side="right") - 1  # the latest of each item
+        among = (place >= 0) & (rows >= 0)
+        among[among] = item[place[among]] == rows[among]
+        latest[among] = visit["position"][order][place[among]]
+        return {"listed": listed, "listed_positions": positions, "visit_position": latest}
+
+    def saved(self) -> Mapping[str, np.ndarray]:
+        memories = {"lists": self._lists.saved(), "rows": self._rows.saved()}
+        columns = {f"{name}.{key}": values for name, saved in memories.items() for key, values in saved.items()}
+        return columns | {"listed": self._listed, "positions": self._positions, "all": self._all}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        self._listed, self._positions, self._all = saved["listed"], saved["positions"], saved["all"]
+        for name, memory in (("lists", self._lists), ("rows", self._rows)):
+            prefix = f"{name}."
+            memory.restore({key.removeprefix(prefix): v for key, v in saved.items() if key.startswith(prefix)})
