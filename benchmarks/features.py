@@ -34,25 +34,25 @@ def seconds(work: Callable[[], object]) -> float:
 
 def statistics(rng: np.random.Generator) -> list[Measure]:
     """Counts of 5 M events as of 1 M moments, by timeline and by pandas; they must agree."""
-    group, asked = rng.integers(0, GROUPS, EVENTS), rng.integers(0, GROUPS, QUERIES)
+    group, groups = rng.integers(0, GROUPS, EVENTS), rng.integers(0, GROUPS, QUERIES)
     time_of, now = np.sort(rng.integers(0, 10**13, EVENTS)), np.sort(rng.integers(0, 10**13, QUERIES))
-    found: dict[str, np.ndarray] = {}
+    counts: dict[str, np.ndarray] = {}
 
     def timeline() -> None:
-        found["ours"] = Timeline(group, time_of).before(asked, now).count
+        counts["ours"] = Timeline(group, time_of).before(groups, now).count
 
     def pandas() -> None:
         events = pd.DataFrame({"group": group, "time": time_of})
         events["count"] = events.groupby("group").cumcount() + 1
-        queries = pd.DataFrame({"group": asked, "time": now})
+        queries = pd.DataFrame({"group": groups, "time": now})
         joined = pd.merge_asof(queries, events, on="time", by="group", allow_exact_matches=False)
-        found["theirs"] = joined["count"].fillna(0).to_numpy()
+        counts["theirs"] = joined["count"].fillna(0).to_numpy()
 
     measures = [
         Measure("as-of counts, 5 M events x 1 M moments: timeline", seconds(timeline), "s", "<= 10"),
         Measure("as-of counts, 5 M events x 1 M moments: pandas merge_asof", seconds(pandas), "s"),
     ]
-    differ = int((found["ours"] != found["theirs"]).sum())
+    differ = int((counts["ours"] != counts["theirs"]).sum())
     return [*measures, Measure("moments at which the two differ", differ, "moments", "<= 0")]
 
 
@@ -73,8 +73,8 @@ def market(rng: np.random.Generator) -> list[Measure]:
     rows = [rng.integers(0, len(store.catalogue), CANDIDATES).astype(np.int32) for _ in slates]
     store.lookup(slates[0], rows[0]).inputs(encoder, items)  # warm
     took = [
-        1e3 * seconds(lambda s=slate, r=own: store.lookup(s, r).inputs(encoder, items))
-        for slate, own in zip(slates, rows, strict=True)
+        1e3 * seconds(lambda s=slate, r=candidates: store.lookup(s, r).inputs(encoder, items))
+        for slate, candidates in zip(slates, rows, strict=True)
     ]
     one = data.slates.slice(len(data.slates) - 1)
     return [

@@ -64,13 +64,13 @@ def front(heads: Columns, data: RankingData, rng: np.random.Generator) -> dict[s
     columns = {name: pad(head[shuffled], mask) for name, head in heads.items()}
     credits = np.stack([pad(reward[shuffled], mask) for reward in rewards(data)], axis=2)
     looks = np.broadcast_to(1 / np.log2(np.arange(PLACES) + 2), (len(mask), PLACES))
-    found, levels = [], []
+    policies, levels = [], []
     for policy in POLICIES:
         weights = tried(policy, rng)
         sweep = Sweep(policy, columns, mask=mask)
         levels.append(sweep.credit(weights, examination=looks, credits=credits).mean(axis=1))
-        found += [policy.with_weights({n: w[i] for n, w in weights.items()}) for i in range(TRIED)]
-    return {label(found[i]): found[i] for i in np.flatnonzero(nondominated(np.concatenate(levels)))}
+        policies += [policy.with_weights({n: w[i] for n, w in weights.items()}) for i in range(TRIED)]
+    return {label(policies[i]): policies[i] for i in np.flatnonzero(nondominated(np.concatenate(levels)))}
 
 
 def label(policy: ValuePolicy) -> str:
@@ -108,10 +108,10 @@ def compared(heads: str, picks: Mapping[str, str], figures: Judged, *, bar: str 
     """The picks' differences from the single objectives, and the verdicts."""
     rows, verdicts = [], []
     for single, point in picks.items():
-        found = [d.estimate() for d in against(figures, point, single)]
-        rows += levels(f"{heads}, front - {single} alone", found)
+        differences = [d.estimate() for d in against(figures, point, single)]
+        rows += levels(f"{heads}, front - {single} alone", differences)
         name = f"{heads}: {single} alone is dominated by {point}"
-        verdicts.append(Measure(name, float(dominates(found)), "1 = yes", bar))
+        verdicts.append(Measure(name, float(dominates(differences)), "1 = yes", bar))
     return rows + verdicts
 
 
@@ -120,9 +120,9 @@ def dominates(differences: Sequence[Estimate], *, no_figure_lower: bool = False)
     return nothing_lost and any(d.low > 0 for d in differences)
 
 
-def tally(name: str, found: Sequence[tuple[Judged, Mapping[str, str]]]) -> list[Measure]:
+def tally(name: str, pairs: Sequence[tuple[Judged, Mapping[str, str]]]) -> list[Measure]:
     """How many of the comparisons of one or several sets of heads are won."""
-    every = [[d.estimate() for d in against(f, p, single)] for f, picks in found for single, p in picks.items()]
+    every = [[d.estimate() for d in against(f, p, single)] for f, picks in pairs for single, p in picks.items()]
     strict = sum(dominates(differences, no_figure_lower=True) for differences in every)
     unit = f"of {len(every)}"
     return [
@@ -131,10 +131,10 @@ def tally(name: str, found: Sequence[tuple[Judged, Mapping[str, str]]]) -> list[
     ]
 
 
-def levels(name: str, found: Sequence[Estimate]) -> list[Measure]:
+def levels(name: str, estimates: Sequence[Estimate]) -> list[Measure]:
     return [
         Measure(f"{name}: {reward}", e.value, unit, None, (e.low, e.high))
-        for (reward, unit), e in zip(REWARDS.items(), found, strict=True)
+        for (reward, unit), e in zip(REWARDS.items(), estimates, strict=True)
     ]
 
 
@@ -143,18 +143,18 @@ def frontier(heads: Heads, data: Lists) -> tuple[Judged, dict[str, str], list[st
     later, test = heads(data.validation), heads(data.test)
     points = front(later, data.validation, np.random.default_rng(SEED))
     before, after = (
-        judged({p: evaluate(policy, found) for p, policy in points.items()} | {s: found[s] for s in SINGLE}, rows)
-        for found, rows in ((later, data.validation), (test, data.test))
+        judged({p: evaluate(policy, columns) for p, policy in points.items()} | {s: columns[s] for s in SINGLE}, rows)
+        for columns, rows in ((later, data.validation), (test, data.test))
     )
     picks = {s: max(points, key=lambda point, s=s: least_sure(against(before, point, s))) for s in SINGLE}
     return after, picks, list(points)
 
 
-def draw(found: Judged, picks: Mapping[str, str], points: Sequence[str]) -> None:
+def draw(figures: Judged, picks: Mapping[str, str], points: Sequence[str]) -> None:
     """The front on the test views, and the picks' differences (without price alone, which is far behind)."""
 
     def spot(name: str) -> plots.Point:
-        click, order, value = (level.estimate() for level in found[name])
+        click, order, value = (level.estimate() for level in figures[name])
         return click, value, order
 
     beaten = {f"{single} alone": (spot(single), spot(point)) for single, point in picks.items()}
@@ -163,7 +163,7 @@ def draw(found: Judged, picks: Mapping[str, str], points: Sequence[str]) -> None
     shares = {
         f"{single} alone": {
             reward: percent(d.estimate(), of=level.value)
-            for reward, d, level in zip(REWARDS, against(found, point, single), found[single], strict=True)
+            for reward, d, level in zip(REWARDS, against(figures, point, single), figures[single], strict=True)
         }
         for single, point in picks.items()
         if single != "order_value"
@@ -189,8 +189,8 @@ def main() -> None:
     draw(mmoe, picks, points)
     shown = judged({"position shown": -data.test.position}, data.test)
     measures = []
-    for name, found in {**shown, **{f"MMoE, {single} alone": mmoe[single] for single in SINGLE}}.items():
-        measures += levels(name, [level.estimate() for level in found])
+    for name, figures in {**shown, **{f"MMoE, {single} alone": mmoe[single] for single in SINGLE}}.items():
+        measures += levels(name, [level.estimate() for level in figures])
     measures += compared("MMoE", picks, mmoe, bar=">= 1")
     measures += tally(f"MMoE, {len(SEEDS)} trainings", [network[:2] for network in networks])
     measures += compared("LightGBM", twin_picks, twin, bar=None) + tally("LightGBM", [(twin, twin_picks)])

@@ -22,5 +22,5 @@ if __name__ == "__main__":
     data = lists("next_clickout", benchmark=NAME, shown=True)
     network = replace(NETWORK, position_factors=4)
     heads = mmoe_heads(data, shown=True, network=network, training=TRAINING, seed=SEED)
-    found = measures(compare(data, heads(data.test), seed=SEED), BARS, prefix="")
-    record(NAME, found, data="trivago next clickout, last 20 % of impressions", seed=SEED)
+    rows = measures(compare(data, heads(data.test), seed=SEED), BARS, prefix="")
+    record(NAME, rows, data="trivago next clickout, last 20 % of impressions", seed=SEED)

@@ -136,7 +136,7 @@ class Cases:
     """Requests of a period with an order, as queries, and what each ordered."""
 
     queries: list[Query]
-    wanted: list[np.ndarray]
+    ordered: list[np.ndarray]
 
 
 def main() -> None:
@@ -150,7 +150,7 @@ def main() -> None:
     early, early_towers = learned(market, cut=inner.cut)
     fitting = cases(market, validation, cut=inner.cut, towers=early_towers)
     pools = [retriever(early).pool(query) for query in fitting.queries]
-    blend = fit_blend(pools, fitting.wanted)
+    blend = fit_blend(pools, fitting.ordered)
     print("blend: " + ", ".join(f"{s.name} {w:.2f}" for s, w in zip(early, blend.weights, strict=True)))
     print_validation(market, early, fitting)
     sources, towers = learned(market, cut=outer.cut)
@@ -182,11 +182,11 @@ def learned(market: Market, *, cut: int) -> tuple[list[CandidateSource], np.ndar
     """Every source as of `cut`, and the query embeddings of all requests."""
     items, n = market.dataset.items["item_id"], len(market.dataset.items)
     slates = market.slates
-    wanted = interactions(
+    events = interactions(
         market.dataset.feedback, item_ids=items, until=cut, segment=market.feedback_segments, weights=EVENTS
     )
     shown = impressions(slates, item_ids=items, until=cut, segment=market.segments, weight=1.0, discount=0.0)
-    both = joined(wanted, impressions(slates, item_ids=items, until=cut, segment=market.segments, weight=0.3))
+    both = joined(events, impressions(slates, item_ids=items, until=cut, segment=market.segments, weight=0.3))
     popularity = [
         Popularity(n, half_life_days=30, prior=0.5, levels=levels, name=name)
         for name, levels in (("popularity", (CITY,)), ("country", (COUNTRY,)), ("filters", (CITY, FILTERS)))
@@ -199,8 +199,8 @@ def learned(market: Market, *, cut: int) -> tuple[list[CandidateSource], np.ndar
         source.update(both)
     plain.update(shown)
     related.update(shown)
-    repeats.update(wanted)
-    covisits.update(joined(wanted, shown))
+    repeats.update(events)
+    covisits.update(joined(events, shown))
     nearest, embeddings = towers_as_of(market, cut)
     return [*popularity, plain, repeats, Recent(n), related, affinity, covisits, nearest], embeddings
 
@@ -228,12 +228,12 @@ def towers_as_of(market: Market, cut: int) -> tuple[TwoTowerSource, np.ndarray]:
     items = item_inputs(market.known.catalogue, encoder)
     inputs = encoder.encode(frame)
     faint = SHOWN / np.sqrt(to_numpy(flat(market.slates, "position")))
-    wanted = pairs(inputs, item=market.item, weight=market.weight)
+    positives = pairs(inputs, item=market.item, weight=market.weight)
     shown = pairs(inputs, item=market.item, weight=np.maximum(market.weight, faint))
     towers = TwoTower(encoder.spec, encoder.sizes, config=CONFIG, rng=rng)
-    train, held_out = shown.select((before & ~late)[shown.request]), wanted.select(late[wanted.request])
+    train, held_out = shown.select((before & ~late)[shown.request]), positives.select(late[positives.request])
     fit(towers, train, held_out, items, rng=rng)
-    queries = towers.embed_queries(wanted.user_codes, wanted.user_lists, wanted.user_numbers)
+    queries = towers.embed_queries(positives.user_codes, positives.user_lists, positives.user_numbers)
     return TwoTowerSource(build_index("exact", towers.embed_items(items), queries=queries[:16])), queries
 
 
@@ -241,7 +241,7 @@ def cases(market: Market, period: np.ndarray, *, cut: int, towers: np.ndarray) -
     known, segments = market.candidates(cut), market.segments.to_pylist()
     users = market.slates["user_id"].to_pylist()
     offsets = market.known.state.offsets
-    queries, wanted = [], []
+    queries, positives = [], []
     for request in np.flatnonzero(period).tolist():
         rows = slice(offsets[request], offsets[request + 1])
         ordered = market.item[rows][market.weight[rows] >= EVENTS["order"]]
@@ -251,8 +251,8 @@ def cases(market: Market, period: np.ndarray, *, cut: int, towers: np.ndarray) -
         allowed[market.touched_before[request]] = True
         history = history[history >= 0]
         queries.append(Query(users[request], segments[request], history, towers[request], allowed))
-        wanted.append(ordered)
-    return Cases(queries, wanted)
+        positives.append(ordered)
+    return Cases(queries, positives)
 
 
 def retriever(sources: list[CandidateSource], blend: Blend | None = None) -> Retriever:
@@ -267,18 +267,18 @@ def retriever(sources: list[CandidateSource], blend: Blend | None = None) -> Ret
 def hits(merged: Retriever, test: Cases) -> np.ndarray:
     """[requests, len(AT) + 1]: ordered items found at each k, and ordered items."""
     table = np.zeros((len(test.queries), len(AT) + 1))
-    for row, query, wanted in zip(table, test.queries, test.wanted, strict=True):
-        found = merged.retrieve(query, k=max(AT)).items
-        row[:] = [*(np.isin(wanted, found[:k]).sum() for k in AT), len(wanted)]
+    for row, query, ordered in zip(table, test.queries, test.ordered, strict=True):
+        items = merged.retrieve(query, k=max(AT)).items
+        row[:] = [*(np.isin(ordered, items[:k]).sum() for k in AT), len(ordered)]
     return table
 
 
 def print_validation(market: Market, sources: list[CandidateSource], fitting: Cases) -> None:
     """Merged recall on validation requests that the blend was not fitted on."""
-    odd, even = (Cases(fitting.queries[start::2], fitting.wanted[start::2]) for start in (1, 0))
-    blend = fit_blend([retriever(sources).pool(query) for query in odd.queries], odd.wanted)
-    found = hits(retriever(sources, blend), even).sum(axis=0)
-    print("validation, other half: " + ", ".join(f"recall@{k} {found[i] / found[-1]:.3f}" for i, k in enumerate(AT)))
+    odd, even = (Cases(fitting.queries[start::2], fitting.ordered[start::2]) for start in (1, 0))
+    blend = fit_blend([retriever(sources).pool(query) for query in odd.queries], odd.ordered)
+    total = hits(retriever(sources, blend), even).sum(axis=0)
+    print("validation, other half: " + ", ".join(f"recall@{k} {total[i] / total[-1]:.3f}" for i, k in enumerate(AT)))
 
 
 def measures(sources: list[CandidateSource], blend: Blend, test: Cases, market: Market) -> list[Measure]:
@@ -296,8 +296,8 @@ def measures(sources: list[CandidateSource], blend: Blend, test: Cases, market: 
             bar = ">= 0.49" if (name, k) == ("merged sources", 100) else None
             value = float(table[:, column].sum() / table[:, -1].sum())
             rows.append(Measure(f"recall@{k}, {name}", value, "share of orders", bar, (float(low), float(high))))
-    reachable = [query.allowed[wanted].sum() for query, wanted in zip(test.queries, test.wanted, strict=True)]  # type: ignore[index]
-    ceiling = sum(reachable) / sum(len(wanted) for wanted in test.wanted)
+    reachable = [query.allowed[ordered].sum() for query, ordered in zip(test.queries, test.ordered, strict=True)]  # type: ignore[index]
+    ceiling = sum(reachable) / sum(len(ordered) for ordered in test.ordered)
     return [*rows, Measure("ceiling: ordered items that are candidates at all", float(ceiling), "share of orders")]
 
 

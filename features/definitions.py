@@ -53,8 +53,8 @@ def standard_spec(
     parts = {Part.ALWAYS: True, Part.TEXT: text, Part.IMPRESSIONS: impressions, Part.AGAINST_LIST: against_list}
     chosen = [row.feature for row in DEFINITIONS if parts.get(row.part, row.feature.name in extra)]
     entries = [category(Group.USER, name, f"{name} of the request's context") for name in context]
-    place = next(i for i, feature in enumerate(chosen) if feature.name == "page_merchant")
-    return FeatureSpec(tuple(sorted([*chosen[:place], *entries, *chosen[place:]], key=_place)))
+    at = next(i for i, feature in enumerate(chosen) if feature.name == "page_merchant")
+    return FeatureSpec(tuple(sorted([*chosen[:at], *entries, *chosen[at:]], key=place)))
 
 
 def statistics_of(spec: FeatureSpec) -> tuple[type[Statistic], ...]:
@@ -63,5 +63,6 @@ def statistics_of(spec: FeatureSpec) -> tuple[type[Statistic], ...]:
     return tuple(row for row in STATISTICS if not row.optional or any(d.feature.name in names for d in row.definitions))
 
 
-def _place(feature: Feature) -> tuple[int, int]:
+def place(feature: Feature) -> tuple[int, int]:
+    """The order of features in a spec: by group, then kind, then as defined."""
     return GROUPS.index(feature.group), KINDS.index(feature.kind)

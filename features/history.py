@@ -35,9 +35,9 @@ def last_distinct(
     while len(active):
         here = place[active]
         latest = following[here] >= time[active]
-        found = active[latest]
-        newest_first[found, filled[found]] = item[here[latest]]
-        filled[found] += 1
+        queries = active[latest]
+        newest_first[queries, filled[queries]] = item[here[latest]]
+        filled[queries] += 1
         place[active] = here - 1
         active = active[(filled[active] < length) & (here - 1 >= windows.start[active])]
     column = filled[:, None] - 1 - np.arange(length)

@@ -1,23 +1,29 @@
-"""Writes the table of standard features into docs/features.md: `python -m features.page`; a test finds it stale."""
+"""Feature table: `python -m features.page` writes it into docs/features.md; a test finds it stale.
+
+The page holds the features of defaults; those that a run has to name (Part.EXTRA) are printed.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from features.definitions import standard_spec
-from features.spec import Feature, FeatureSpec, Kind
+from features.definitions import DEFINITIONS, place
+from features.spec import Feature, Kind
+from features.state import Definition, Part
 
 PAGE = Path(__file__).parent.parent / "docs" / "features.md"
 BLOCK = re.compile(r"(<!-- features:begin -->\n).*?(<!-- features:end -->)", re.DOTALL)
 
 
-def table(spec: FeatureSpec) -> str:
-    """A Markdown table: name, group, kind and meaning."""
-    rows = [
-        f"| `{feature.name}` | {feature.group} | {_kind(feature)} | {feature.meaning} |" for feature in spec.features
+def table(rows: Iterable[Definition]) -> str:
+    """A Markdown table: name, group, kind, when it is in a spec, and meaning."""
+    lines = [
+        f"| `{row.feature.name}` | {row.feature.group} | {_kind(row.feature)} | {row.part} | {row.feature.meaning} |"
+        for row in sorted(rows, key=lambda row: place(row.feature))
     ]
-    return "\n".join(["| feature | group | kind | meaning |", "|---|---|---|---|", *rows, ""])
+    return "\n".join(["| feature | group | kind | part | meaning |", "|---|---|---|---|---|", *lines, ""])
 
 
 def _kind(feature: Feature) -> str:
@@ -29,8 +35,10 @@ def _kind(feature: Feature) -> str:
 
 def with_table(text: str) -> str:
     """The page's text with the table as the definitions have it now."""
-    return BLOCK.sub(lambda block: f"{block[1]}{table(standard_spec(against_list=True))}{block[2]}", text)
+    rows = table(row for row in DEFINITIONS if row.part is not Part.EXTRA)
+    return BLOCK.sub(lambda block: f"{block[1]}{rows}{block[2]}", text)
 
 
 if __name__ == "__main__":
     PAGE.write_text(with_table(PAGE.read_text()))
+    print(table(row for row in DEFINITIONS if row.part is Part.EXTRA))

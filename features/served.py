@@ -77,12 +77,12 @@ def _read(feature: Feature, logged: RequestLists | None, offsets: np.ndarray) ->
         )
     if feature.kind is Kind.CATEGORIES and feature.group is Group.USER:
         return pa.ListArray.from_arrays(pa.array(logged.offsets, pa.int32()), logged.values)
-    wanted = np.ones(requests, np.int64) if feature.group is Group.USER else np.diff(offsets)
-    wrong = np.flatnonzero(logged.lengths != wanted)
+    lengths = np.ones(requests, np.int64) if feature.group is Group.USER else np.diff(offsets)
+    wrong = np.flatnonzero(logged.lengths != lengths)
     if len(wrong):
         r = wrong[0]
         raise NotServed(
-            f"feature {feature.name!r}: request {r} logged {logged.lengths[r]} values, its slate needs {wanted[r]}."
+            f"feature {feature.name!r}: request {r} logged {logged.lengths[r]} values, its slate needs {lengths[r]}."
         )
     if feature.kind is Kind.CATEGORIES:
         words = pc.split_pattern(logged.values, " ")

@@ -66,12 +66,12 @@ def compare(lists: Lists, mmoe: Mapping[str, np.ndarray], *, seed: int) -> Compa
     return compare_rankers(models, lists.test.labels, lists.offsets, baseline="LightGBM", rng=rng)
 
 
-def measures(found: Comparison, bars: Sequence[Bar], *, prefix: str) -> list[Measure]:
+def measures(comparison: Comparison, bars: Sequence[Bar], *, prefix: str) -> list[Measure]:
     """The MMoE against its bars, its twin beside it."""
     rows = []
     for bar in bars:
         for model in ("MMoE", "LightGBM"):
-            estimate = found.metrics[model][bar.metric]
+            estimate = comparison.metrics[model][bar.metric]
             name = f"{prefix}{bar.name}, {model}"
             limit = bar.bar if model == "MMoE" else None
             rows.append(Measure(name, estimate.value, "", limit, (estimate.low, estimate.high)))

@@ -22,13 +22,13 @@ def columns(rows, width):
 @given(st.lists(EVENT, max_size=40), st.lists(QUERY, min_size=1, max_size=10))
 def test_statistics_agree_with_the_slow_oracle(events, queries):
     group, time, value = columns(events, 3)
-    asked, now = columns(queries, 2)
+    groups, now = columns(queries, 2)
     line = Timeline(group, time)
-    known = line.before(asked, now)
+    known = line.before(groups, now)
     decayed = line.decayed(known, value, now, half_life=HALF_LIFE)
     sums, halves, last = line.sums(known, value), line.sums(known, value / 2), line.last(known)
     for q in range(len(queries)):
-        mine = [(t, v) for g, t, v in events if g == asked[q] and t < now[q]]
+        mine = [(t, v) for g, t, v in events if g == groups[q] and t < now[q]]
         assert known.count[q] == len(mine)
         assert sums[q] == sum(v for _, v in mine)
         assert halves[q] == sum(v / 2 for _, v in mine)
@@ -39,14 +39,14 @@ def test_statistics_agree_with_the_slow_oracle(events, queries):
 @given(st.lists(EVENT, max_size=40), st.lists(QUERY, min_size=1, max_size=10), st.integers(1, 5))
 def test_history_is_the_last_distinct_items(events, queries, length):
     user, time, item = columns(sorted(events, key=lambda event: event[1]), 3)
-    asked, now = columns(queries, 2)
+    groups, now = columns(queries, 2)
     line = Timeline(user, time)
     following = next_times(user * 10 + item, time)
-    found = last_distinct(line, line.before(asked, now), now, item=item, following=following, length=length)
+    histories = last_distinct(line, line.before(groups, now), now, item=item, following=following, length=length)
     for q in range(len(queries)):
-        touched = [i for u, t, i in zip(user, time, item, strict=True) if u == asked[q] and t < now[q]]
+        touched = [i for u, t, i in zip(user, time, item, strict=True) if u == groups[q] and t < now[q]]
         expected = list(dict.fromkeys(reversed(touched)))[:length][::-1]
-        assert found[q].tolist() == expected + [-1] * (length - len(expected))
+        assert histories[q].tolist() == expected + [-1] * (length - len(expected))
 
 
 def test_decay_keeps_its_precision_over_a_thousand_half_lives():

@@ -39,8 +39,8 @@ def test_serving_lists_are_not_compared_with_training_lists():
 def test_what_happens_after_a_request_changes_nothing(market):
     frame = backfill(market, market.slates, spec=EVERYTHING)
     cut = market.slates["time"][5].as_py()
-    told = [time < cut for time in market.feedback["time"].to_pylist()]
-    past = type(market)(**(vars(market) | {"feedback": market.feedback.filter(np.array(told))}))
+    earlier_events = [time < cut for time in market.feedback["time"].to_pylist()]
+    past = type(market)(**(vars(market) | {"feedback": market.feedback.filter(np.array(earlier_events))}))
     earlier = backfill(past, market.slates.slice(0, 6), spec=EVERYTHING)
     first_six = select_requests(frame, np.arange(len(market.slates)) < 6)
     for name, column in first_six.columns.items():

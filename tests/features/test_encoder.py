@@ -26,10 +26,10 @@ def frame(city, history, items):
     columns = {
         "city": pa.array(city, pa.string()),
         "history": pa.array(history, pa.list_(pa.string())),
-        "item_id": pa.array([item for own in items for item in own], pa.string()).dictionary_encode(),
+        "item_id": pa.array([item for row in items for item in row], pa.string()).dictionary_encode(),
         "distance": pa.array(np.arange(sum(map(len, items)), dtype=np.float32)),
     }
-    return FeatureFrame(SPEC, np.append(0, np.cumsum([len(own) for own in items])), columns)
+    return FeatureFrame(SPEC, np.append(0, np.cumsum([len(row) for row in items])), columns)
 
 
 DATA = frame(["x", "", None, "y"], [["a", "b", "c"], [], None, ["z"]], [["a", "b"], ["a"], [None], ["new", "a"]])
