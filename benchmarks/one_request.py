@@ -51,7 +51,7 @@ def main() -> None:
 def measured(folder: Path, home: Path) -> list[Measure]:
     bundle = load_bundle(folder)
     built = build_engine(bundle, log=SqliteLog(home / "log.sqlite"))
-    noted = Noted(built.parts.finder)
+    noted = Noted(built.parts.candidate_generator)
     parts = replace(built.parts, finder=noted)
     engine = RankingEngine(parts, store=built.store, log=built.log, clock=time.process_time)
     whole = session(folder.with_name("whole.onnx"))
@@ -66,8 +66,8 @@ def measured(folder: Path, home: Path) -> list[Measure]:
             user_id=users[rng.integers(len(users))],
             context={"country": "SA", "device": "app"},
         )
-        _, spent = timed(lambda request=request: engine.rank(request), name="whole engine")
-        row = {f"stage {stage}, cpu": value for stage, value in engine.seconds.items()}
+        ranking, spent = timed(lambda request=request: engine.rank(request), name="whole engine")
+        row = {f"stage {stage}, cpu": value for stage, value in ranking.seconds.items()}
         row |= spent | bare(engine, whole, request, noted.rows)
         if number >= WARM:
             for name, value in row.items():
@@ -90,13 +90,13 @@ class Noted(CandidateGenerator):
 
 def bare(engine: RankingEngine, whole: InferenceSession, request: Request, rows: np.ndarray) -> dict[str, float]:
     """Seconds of the model call and the index search alone, for the same request and candidates."""
-    inputs = engine.store.lookup(request, rows).inputs(engine.parts.encoder, engine.parts.shelf.encoded)
+    inputs = engine.store.lookup(request, rows).inputs(engine.parts.encoder, engine.parts.item_table.encoded)
     feed = {given.name: getattr(inputs, given.name) for given in whole.get_inputs()}
-    query = engine.parts.finder.embed(inputs)[None]
+    query = engine.parts.candidate_generator.embed(inputs)[None]
     calls = {
         "bare model, whole graph": lambda: whole.run(None, feed),
         "bare model, item parts kept": lambda: engine.parts.scorer.score(inputs, items=rows),
-        "bare index search": lambda: engine.parts.finder.index.search(query, k=len(rows)),
+        "bare index search": lambda: engine.parts.candidate_generator.index.search(query, k=len(rows)),
     }
     return {clock: value for name, call in calls.items() for clock, value in timed(call, name=name)[1].items()}
 

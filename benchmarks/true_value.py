@@ -67,7 +67,7 @@ def answers(
     rankings: dict[str, list[np.ndarray]] = {"random": [], "popularity": [], "CTR only": [], "engine": []}
     kept = []
     for place, row in enumerate(tqdm(table.to_pylist(), desc="requests", unit="request")):
-        slate = engine.rank(_request(row))
+        slate = engine.rank(_request(row)).slate
         if len(slate) == 0:
             continue
         kept.append(place)

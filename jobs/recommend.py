@@ -19,17 +19,17 @@ def recommend(folder: Path, *, user: str | None, surface: str, k: int) -> None:
     """Print the slate that the bundle of run `folder` would answer at the end of its data; nothing is logged."""
     bundle = load_bundle(folder / "bundle" if (folder / "bundle").exists() else folder)
     engine = build_engine(bundle, log=MemoryLog())
-    asked = RecommendRequest(**question(bundle, user=user, surface=surface, k=k))
-    request = asked.to_request(request_id=uuid.uuid4().hex, now=known_until(bundle))
-    slate = engine.rank(request)
-    answer = slate_answer(slate, contributions=engine.explain(slate))
+    payload = RecommendRequest(**question(bundle, user=user, surface=surface, k=k))
+    request = payload.to_request(request_id=uuid.uuid4().hex, now=known_until(bundle))
+    ranking = engine.rank(request)
+    answer = slate_answer(ranking, contributions=engine.explain(ranking.slate))
     print_answer(answer, names=names(bundle.catalogue))
 
 
 def question(bundle: ModelBundle, *, user: str | None, surface: str, k: int) -> dict[str, Any]:
     """A request of `surface` at the end of the bundle's data, by `user` or the first shopper of its user table."""
     catalogue = bundle.catalogue
-    asked: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "surface": surface,
         "user_id": user or catalogue.users["user_id"][0].as_py(),
         "time": known_until(bundle),
@@ -39,10 +39,10 @@ def question(bundle: ModelBundle, *, user: str | None, surface: str, k: int) -> 
     page = {"store_page": ("page_merchant_id", "merchant_id"), "product_page": ("page_item_id", "item_id")}
     if surface in page:
         name, column = page[surface]
-        asked[name] = catalogue.items[column][0].as_py()
+        fields[name] = catalogue.items[column][0].as_py()
     if surface == "search":
-        asked["query"] = (catalogue.items["name"][0].as_py() or "").split(" ")[0] or "a"
-    return asked
+        fields["query"] = (catalogue.items["name"][0].as_py() or "").split(" ")[0] or "a"
+    return fields
 
 
 def known_until(bundle: ModelBundle) -> datetime:

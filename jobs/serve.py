@@ -51,7 +51,8 @@ def running(folder: Path, *, log: Path, port: int | None = None) -> Iterator[str
 
 
 def command(host: str, port: int, workers: int) -> list[str]:
-    return [sys.executable, "-m", "gunicorn", "serving.wsgi:app", "--bind", f"{host}:{port}", "--workers", str(workers)]
+    gunicorn = [sys.executable, "-m", "gunicorn", "serving.wsgi:create()"]
+    return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 
 def environment(folder: Path, log: Path, metrics: str) -> Mapping[str, str]:

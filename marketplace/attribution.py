@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.keys import rows_of
-from marketplace.schema import EVENTS, SchemaError
+from marketplace.schema import EVENT_CODE, EVENTS, SchemaError
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 
 LABELS = pa.schema(
@@ -103,7 +103,7 @@ def attribute(
     age = np.repeat(now - _times(slates), np.diff(item_offsets(slates)))
     labels |= {"mature": age >= limits[:4].max(), "return_mature": age >= limits.max()}
     counts |= {"used": int(keep.sum()), "priced_as_shown": int((priced & keep).sum())}
-    counts["without_order"] = int((~labels["order"][row[keep]] & (event == 4)).sum())
+    counts["without_order"] = int((~labels["order"][row[keep]] & (event == EVENT_CODE["return"])).sum())
     return Attribution(slates, pa.table(labels).select(LABELS.names).cast(LABELS), AttributionCounts(**counts))
 
 
@@ -139,7 +139,7 @@ def _money_checks(
     keep: np.ndarray,
     counts: dict[str, int],
 ) -> tuple[np.ndarray, dict[str, int]]:
-    money = _codes(feedback["event"], EVENTS) >= EVENTS.index("order")
+    money = _codes(feedback["event"], EVENTS) >= EVENT_CODE["order"]
     currencies = pc.unique(feedback["currency"].cast(pa.string()).drop_null())
     of_slate = np.append(rows_of(slates["currency"], currencies), -1)
     stated = rows_of(feedback["currency"], currencies)
@@ -153,7 +153,7 @@ def _money_checks(
 def _amounts(slates: pa.Table, feedback: pa.Table, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per event its amount, the price shown where an order or return names none, and where that was so."""
     missing = to_numpy(feedback["amount"].is_null())
-    missing &= _codes(feedback["event"], EVENTS) >= EVENTS.index("order")
+    missing &= _codes(feedback["event"], EVENTS) >= EVENT_CODE["order"]
     price = np.append(to_numpy(flat(slates, "price")), np.nan)[row]
     return np.where(missing, price, to_numpy(feedback["amount"].fill_null(0.0))), missing
 
@@ -166,15 +166,19 @@ def _labels(
     seen, click, cart, order, returned = (_flag(row[event == code], size) for code in range(len(EVENTS)))
     click |= cart | order
     returned &= order
-    refunds = np.bincount(row[event == 4], weights=amount[event == 4], minlength=size)
+
+    def total(name: str) -> np.ndarray:
+        counted = event == EVENT_CODE[name]
+        return np.bincount(row[counted], weights=amount[counted], minlength=size)
+
     return {
         "seen": on_page if assume_seen else seen | click,
         "click": click,
         "cart": cart,
         "order": order,
         "returned": returned,
-        "order_value": np.bincount(row[event == 3], weights=amount[event == 3], minlength=size),
-        "refunded": np.where(returned, refunds, 0.0),
+        "order_value": total("order"),
+        "refunded": np.where(returned, total("return"), 0.0),
     }
 
 
@@ -225,7 +229,7 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _any_impressions(feedback: pa.Table, now: int) -> bool:
-    return bool(((_codes(feedback["event"], EVENTS) == 0) & (_times(feedback) < now)).any())
+    return bool(((_codes(feedback["event"], EVENTS) == EVENT_CODE["impression"]) & (_times(feedback) < now)).any())
 
 
 def _times(table: pa.Table) -> np.ndarray:

@@ -13,6 +13,16 @@ SCHEMA_VERSION = 1
 
 SURFACES = ("home", "search", "store_page", "product_page")
 EVENTS = ("impression", "click", "cart", "order", "return")
+EVENT_CODE = {event: code for code, event in enumerate(EVENTS)}
+
+# Reserved entries of a slate's `context`, which the service adds: the seed of the random draws, the places to fill,
+# how many candidates were scored (the slate keeps the shortlist), and the group whose weights applied.
+SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY = "seed", "k", "considered", "segment"
+
+# Reserved entries of `numeric`: the shadow prices of the items' merchants, and the prefix of a quantity that the
+# formula read under the name of a feature with other content.
+SHADOW_PRICE = "shadow_price"
+FORMULA_PREFIX = "formula."
 
 ID = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")
@@ -39,7 +49,8 @@ REQUEST_FIELDS = (
     _field(
         "context",
         pa.map_(pa.string(), pa.string()),
-        "what else was known of the request: country, device, city; the service adds seed, k, considered and segment",
+        "what else was known of the request: country, device, city; the service adds "
+        f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY} and {SEGMENT_KEY}",
     ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiment that the request took part in", nullable=True),
@@ -59,7 +70,7 @@ REQUEST_FIELDS = (
         "numeric",
         pa.map_(pa.string(), pa.list_(pa.float32())),
         "numeric features as served: length 1 (request) or n (item, cross); beside them the merchant quantities that "
-        "the formula read, and shadow_price: what a promise of exposure added to the values",
+        f"the formula read, and {SHADOW_PRICE}: what a promise of exposure added to the values",
     ),
     _field(
         "categorical",

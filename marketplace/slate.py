@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace import slate_columns
-from marketplace.schema import SLATE, SchemaError
-from marketplace.slate_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
+from marketplace.record_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
+from marketplace.schema import CONSIDERED_KEY, PLACES_KEY, SEED_KEY, SEGMENT_KEY, SLATE, SchemaError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +78,26 @@ class Slate:
             raise SchemaError(
                 f"slate {self.request_id!r}: {len(self.item_id)} items, but these have other lengths: {wrong}"
             )
+
+    @property
+    def seed(self) -> int:
+        """Of the answer's random draws; 0 where the slate does not name it."""
+        return int(self.context.get(SEED_KEY) or 0)
+
+    @property
+    def places(self) -> int:
+        """How many items were to be shown; 0 where the slate does not name it."""
+        return int(self.context.get(PLACES_KEY) or 0)
+
+    @property
+    def considered(self) -> int:
+        """How many candidates were scored; all that the slate holds, where it does not name it."""
+        return int(self.context.get(CONSIDERED_KEY) or len(self))
+
+    @property
+    def segment(self) -> str | None:
+        """The group whose weights applied."""
+        return self.context.get(SEGMENT_KEY)
 
     def __len__(self) -> int:
         return len(self.item_id)

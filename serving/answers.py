@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import Slate
 from serving.payloads import FeedbackRequest
-from serving.slates import considered
+from serving.service import Ranking
 
 VERSIONS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
 FEEDBACK_COLUMNS = (
@@ -27,13 +27,9 @@ FEEDBACK_COLUMNS = (
 )
 
 
-def slate_answer(
-    slate: Slate, *, unknown: Sequence[str] = (), contributions: Mapping[str, np.ndarray] | None
-) -> dict[str, Any]:
-    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson.
-
-    `unknown`: the caller's candidates that the catalogue does not hold.
-    """
+def slate_answer(ranking: Ranking, *, contributions: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
+    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson."""
+    slate = ranking.slate
     shown = np.flatnonzero(slate.position > 0)
     shown = shown[np.argsort(slate.position[shown], kind="stable")]
     return {
@@ -41,8 +37,8 @@ def slate_answer(
         "time": slate.time,
         "surface": slate.surface,
         "currency": slate.currency,
-        "considered": considered(slate),
-        "unknown_candidates": list(unknown),
+        "considered": slate.considered,
+        "unknown_candidates": list(ranking.unknown_candidates),
         "versions": {name: getattr(slate, f"{name}_version") for name in VERSIONS},
         "items": _items(slate, shown, contributions),
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any, TypeVar
 
 import orjson
@@ -20,7 +20,6 @@ from serving.metrics import Metrics
 from serving.openapi import document
 from serving.request import UnknownName
 from serving.service import NotReady, ServiceProvider
-from serving.slates import considered
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
 Payload = TypeVar("Payload", bound=payloads.Strict)
@@ -54,16 +53,15 @@ def create_app(
 
 
 def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
-    def answer(asked: payloads.RecommendRequest | payloads.RankRequest) -> Response:
+    def answer(payload: payloads.RecommendRequest | payloads.RankRequest) -> Response:
         now = clock()
-        _refuse_future("time", asked.time, now)
+        _refuse_future("time", payload.time, now)
+        services.follow()
         service = services.current()
-        wanted = asked.to_request(request_id=uuid.uuid4().hex, now=now)
-        slate = service.rank(wanted)
-        counts.observe_stages(service.seconds)
-        counts.candidates.inc(considered(slate))
-        terms = service.explain(slate) if asked.explain else None
-        return _json(answers.slate_answer(slate, unknown=service.unknown(wanted), contributions=terms))
+        ranking = service.rank(payload.to_request(request_id=uuid.uuid4().hex, now=now))
+        counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered)
+        terms = service.explain(ranking.slate) if payload.explain else None
+        return _json(answers.slate_answer(ranking, contributions=terms))
 
     @app.post("/v1/recommend")
     def recommend() -> Response:
@@ -77,12 +75,16 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
 def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
     @app.post("/v1/feedback")
     def feedback() -> Response:
-        batch, now, service = _parse(payloads.FeedbackRequest), clock(), services.current()
+        batch, now = _parse(payloads.FeedbackRequest), clock()
+        services.follow()
+        service = services.current()
         for row, event in enumerate(batch.events):
             _refuse_future(f"events.{row}.time", event.time, now)
             if event.currency is not None and event.currency != service.currency:
-                told = f"this market's amounts are in {service.currency}; {event.currency} was received. Convert first."
-                raise BadRequest(f"events.{row}.currency", told)
+                message = (
+                    f"this market's amounts are in {service.currency}; {event.currency} was received. Convert first."
+                )
+                raise BadRequest(f"events.{row}.currency", message)
         accepted, duplicates = service.record(answers.feedback_table(batch))
         counts.feedback.labels("accepted").inc(accepted)
         counts.feedback.labels("duplicate").inc(duplicates)
@@ -98,17 +100,19 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> N
 
     @app.get("/readyz")
     def readyz() -> Response:
+        services.follow()
         state = services.state
-        told = payloads.Readiness(
+        readiness = payloads.Readiness(
             ready=state.bundle is not None,
             bundle=state.bundle,
             versions=dict(state.versions),
             reload_problem=state.problem,
         )
-        return _json(told.model_dump(), status=200 if told.ready else 503)
+        return _json(readiness.model_dump(), status=200 if readiness.ready else 503)
 
     @app.get("/metrics")
     def metrics() -> Response:
+        services.follow()
         state = services.state
         counts.ready.set(state.bundle is not None)
         counts.stale.set(state.problem is not None)
@@ -122,13 +126,13 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> N
 def _add_accounting(app: Flask, counts: Metrics) -> None:
     @app.before_request
     def start() -> None:
-        g.started = time.perf_counter()
+        g.started = perf_counter()
 
     @app.after_request
     def count(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "unknown"
         counts.answers.labels(route, str(response.status_code)).inc()
-        counts.seconds.labels(route).observe(time.perf_counter() - g.started)
+        counts.seconds.labels(route).observe(perf_counter() - g.started)
         return response
 
 
@@ -159,9 +163,9 @@ def _refuse_invalid(error: ValidationError) -> Response:
     return _refusal(400, "the request is malformed", *problems)
 
 
-def _refuse_future(field: str, given: datetime | None, now: datetime) -> None:
-    if given is not None and given > now + FUTURE:
-        raise BadRequest(field, f"{given.isoformat()} lies in the future; it is {now.isoformat()} here")
+def _refuse_future(field: str, time: datetime | None, now: datetime) -> None:
+    if time is not None and time > now + FUTURE:
+        raise BadRequest(field, f"{time.isoformat()} lies in the future; it is {now.isoformat()} here")
 
 
 def _parse(model: type[Payload]) -> Payload:
@@ -175,8 +179,8 @@ def _parse(model: type[Payload]) -> Payload:
 
 
 def _refusal(status: int, error: str, *problems: tuple[str, str]) -> Response:
-    told = [{"field": field, "message": message} for field, message in problems]
-    return _json({"error": error, "problems": told}, status=status)
+    reasons = [{"field": field, "message": message} for field, message in problems]
+    return _json({"error": error, "problems": reasons}, status=status)
 
 
 def _json(content: Any, *, status: int = 200) -> Response:

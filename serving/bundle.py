@@ -97,7 +97,7 @@ def build_engine(
     Raises BundleError where the parts do not belong together.
     """
     catalogue = Catalogue.of(bundle.catalogue) if store is None else store.catalogue
-    shelf = ItemTable.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
+    item_table = ItemTable.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
     scorer = scorer or _scorer(bundle)
     merchants = MerchantTable.from_table(bundle.catalogue.merchants)
     merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
@@ -105,7 +105,7 @@ def build_engine(
         bundle.policy, merchants, merchant=merchant, margin=catalogue.margin, spec=bundle.encoder.spec
     )
     valuation.check(scorer.heads)
-    index = _index(bundle, shelf)
+    index = _index(bundle, item_table)
     parts = Parts(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
@@ -113,14 +113,14 @@ def build_engine(
         known_until=datetime.fromisoformat(str(bundle.manifest.facts["known_until"])),
         config=bundle.config,
         encoder=bundle.encoder,
-        shelf=shelf,
-        finder=_finder(bundle, shelf, index),
+        item_table=item_table,
+        candidate_generator=_candidate_generator(bundle, item_table, index),
         scorer=scorer,
         valuation=valuation,
-        chooser=SlateSelector(
+        slate_selector=SlateSelector(
             bundle.policy,
             bundle.config,
-            shelf,
+            item_table,
             joined=merchants.joined[merchant],
             embeddings=None if index is None else index.embeddings,
         ),
@@ -161,31 +161,31 @@ def _scorer(bundle: ModelBundle) -> OnnxScorer:
     return scorer
 
 
-def _index(bundle: ModelBundle, shelf: ItemTable) -> BuiltIndex | None:
+def _index(bundle: ModelBundle, item_table: ItemTable) -> BuiltIndex | None:
     if not (bundle.folder / "index").exists():
         return None
     index, item_ids = load_index(bundle.folder / "index")
-    _check_index(index, item_ids, shelf)
+    _check_index(index, item_ids, item_table)
     return index
 
 
-def _finder(bundle: ModelBundle, shelf: ItemTable, index: BuiltIndex | None) -> CandidateGenerator:
+def _candidate_generator(bundle: ModelBundle, item_table: ItemTable, index: BuiltIndex | None) -> CandidateGenerator:
     folder, tower = bundle.folder / "retriever", None
     if (folder / "query_tower.onnx").exists() and index is not None:
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
     try:
-        retriever = load_retriever(folder, index=index, n_items=len(shelf))
+        retriever = load_retriever(folder, index=index, n_items=len(item_table))
     except UnknownSource as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
-    return CandidateGenerator(retriever, shelf, tower=tower, index=None if index is None else index.index)
+    return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
 
 
-def _check_index(index: BuiltIndex, item_ids: list[str], shelf: ItemTable) -> None:
-    agree(len(shelf), index.report.rows, what="rows of catalogue and index", fix=AGAIN)
-    if not np.array_equal(np.array(item_ids, object), shelf.item_id):
-        row = next(row for row, name in enumerate(shelf.item_id) if name != item_ids[row])
-        agree(shelf.item_id[row], item_ids[row], what=f"item of row {row} in catalogue and index", fix=AGAIN)
+def _check_index(index: BuiltIndex, item_ids: list[str], item_table: ItemTable) -> None:
+    agree(len(item_table), index.report.rows, what="rows of catalogue and index", fix=AGAIN)
+    if not np.array_equal(np.array(item_ids, object), item_table.item_id):
+        row = next(row for row, name in enumerate(item_table.item_id) if name != item_ids[row])
+        agree(item_table.item_id[row], item_ids[row], what=f"item of row {row} in catalogue and index", fix=AGAIN)
 
 
 def _store(bundle: ModelBundle, catalogue: Catalogue) -> MemoryStore:

@@ -28,15 +28,14 @@ from serving.config import ServingConfig
 from serving.following import Follower
 from serving.item_table import ItemTable
 from serving.pacing import Pacing
-from serving.request import Request, seed_of
+from serving.request import Request
 from serving.scorer import Scorer
-from serving.service import ServiceState
+from serving.service import Ranking, ServiceState
+from serving.slate_builder import ScoredCandidates, build_slate, numbers_of
 from serving.slate_selection import SlateContext, SlateSelector
-from serving.slates import ScoredCandidates, build_slate, numbers_of
 from serving.stages import Stages
 from serving.valuation import Valuation
 from value_model.rankers.ranker import composed
-from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
 NO_ROWS = np.empty(0, np.int32)
 
@@ -45,7 +44,7 @@ NO_ROWS = np.empty(0, np.int32)
 class Parts:
     """What an engine is made of.
 
-    `versions` has the six names of `serving.answers.VERSIONS`; a bundle's own store knows what happened before
+    `versions` has the six names of `serving.answers.VERSIONS`; a bundle's store knows what happened before
     `known_until`, and the log tells the rest.
     """
 
@@ -55,15 +54,15 @@ class Parts:
     known_until: datetime
     config: ServingConfig
     encoder: Encoder
-    shelf: ItemTable
-    finder: CandidateGenerator
+    item_table: ItemTable
+    candidate_generator: CandidateGenerator
     scorer: Scorer
     valuation: Valuation
-    chooser: SlateSelector
+    slate_selector: SlateSelector
 
 
 class RankingEngine:
-    """Answers requests with logged slates; follows `serving.service.RankingService`, and is its own `Services`.
+    """Answers requests with logged slates: a `RankingService`, and the `ServiceProvider` of its one bundle.
 
     `clock` measures the stages, in seconds.
     """
@@ -73,12 +72,14 @@ class RankingEngine:
     ) -> None:
         self.parts, self.store, self.log, self._clock = parts, store, log, clock
         exposure = parts.valuation.exposure
-        self.pacing = None if exposure is None else Pacing(exposure, parts.shelf, version=parts.versions["policy"])
+        self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._follower = Follower(
             log, store, since=parts.known_until, every=parts.config.follow_seconds, pacing=self.pacing
         )
         self._follower.follow()
-        self.seconds: Mapping[str, float] = {}
+
+    def follow(self) -> None:
+        """Nothing to follow: an engine serves its bundle for good."""
 
     def current(self) -> RankingEngine:
         return self
@@ -91,36 +92,32 @@ class RankingEngine:
     def currency(self) -> str:
         return self.parts.currency
 
-    def rank(self, request: Request) -> Slate:
+    def rank(self, request: Request) -> Ranking:
         """The slate of `request`, after it is on record.
 
         Raises UnknownName for a page or candidates that the catalogue does not hold, and
         `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
         """
-        stages, shelf = Stages(self._clock), self.parts.shelf
-        check_names(request, shelf)
+        stages, parts, item_table = Stages(self._clock), self.parts, self.parts.item_table
+        check_names(request, item_table)
         self._follower.follow()
         stages.mark("follow")
-        asker = self.store.lookup(request, NO_ROWS)
-        asked = asker.user_inputs(self.parts.encoder, shelf.encoded)
-        segment = segment_of(request, asker, name=self.parts.config.segment)
+        user = self.store.lookup(request, NO_ROWS)
+        user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
+        segment = segment_of(request, user, name=parts.config.segment)
         stages.mark("store_user")
-        found = self._candidates(request, asked, segment, stages)
-        known = self.store.lookup(request, found.rows, price=shelf.price[found.rows], snapshot=asker)
+        candidates = self._candidates(request, user_inputs, segment, stages)
+        rows = candidates.rows
+        snapshot = self.store.lookup(request, rows, price=item_table.price[rows], snapshot=user)
         stages.mark("store_items")
-        inputs = with_items(asked, known, shelf, found.rows)
+        inputs = with_items(user_inputs, snapshot, item_table, rows)
         stages.mark("encode")
-        slate = self._slate(request, found, known, inputs, segment, stages)
+        slate = self._slate(request, candidates, snapshot, inputs, segment, stages)
         stages.mark("slate")
         self.log.append(slate)
         self._follower.logged(slate)
         stages.mark("log")
-        self.seconds = stages.seconds
-        return slate
-
-    def unknown(self, request: Request) -> list[str]:
-        """The request's own candidates that the catalogue does not hold."""
-        return [name for name in request.candidates or () if name not in self.parts.shelf.row]
+        return Ranking(slate, stages.seconds, self._unknown(request))
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
@@ -132,13 +129,19 @@ class RankingEngine:
         self._follower.follow(at_once=True)
         return receipt.accepted, receipt.duplicates
 
-    def _candidates(self, request: Request, asked: ModelInputs, segment: str, stages: Stages) -> GeneratedCandidates:
+    def _unknown(self, request: Request) -> tuple[str, ...]:
+        """The caller's candidates that the catalogue does not hold."""
+        return tuple(name for name in request.candidates or () if name not in self.parts.item_table.row)
+
+    def _candidates(
+        self, request: Request, user_inputs: ModelInputs, segment: str, stages: Stages
+    ) -> GeneratedCandidates:
         """The caller's candidates, or the retriever's."""
         if request.candidates is not None:
-            return given(request, self.parts.shelf)
-        embedding = self.parts.finder.embed(asked)
+            return given(request, self.parts.item_table)
+        embedding = self.parts.candidate_generator.embed(user_inputs)
         stages.mark("embed")
-        found = self.parts.finder.find(
+        candidates = self.parts.candidate_generator.find(
             request,
             history=self._history(request),
             segment=segment,
@@ -146,60 +149,66 @@ class RankingEngine:
             k=self.parts.config.candidates,
         )
         stages.mark("retrieve")
-        return found
+        return candidates
 
     def _history(self, request: Request) -> np.ndarray:
         """What the shopper touched, newest last; the item of a product page counts as touched now."""
         history = self.store.history(request.user_id)
         if request.page_item_id is None:
             return history
-        page = self.parts.shelf.row[request.page_item_id]
+        page = self.parts.item_table.row[request.page_item_id]
         return np.append(history[history != page], np.int32(page))
 
     def _slate(
         self,
         request: Request,
-        found: GeneratedCandidates,
-        known: FeatureSnapshot,
+        candidates: GeneratedCandidates,
+        snapshot: FeatureSnapshot,
         inputs: ModelInputs,
         segment: str,
         stages: Stages,
     ) -> Slate:
-        parts, rows, seed = self.parts, found.rows, seed_of(request)
+        parts, rows, seed = self.parts, candidates.rows, request.draw_seed
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
-        quantities = parts.valuation.quantities_of(rows, time=request.time)
-        if self.pacing is not None:
-            quantities[SHADOW_PRICE] = self.pacing.price(rows)
-        features = inputs.numbers(parts.encoder.spec, parts.valuation.features) if parts.valuation.features else {}
-        columns = {**features, **quantities, **heads, "price": known.state.price, "retrieval_score": found.score}
-        valued = parts.valuation.value(columns, surface=request.surface, segment=segment, seed=seed)
-        judged = ScoredCandidates(found, numbers_of(inputs), heads, quantities, valued)
+        values = parts.valuation.value_candidates(
+            {**heads, "price": snapshot.state.price, "retrieval_score": candidates.score},
+            inputs,
+            rows,
+            time=request.time,
+            surface=request.surface,
+            segment=segment,
+            seed=seed,
+            shadow_price=None if self.pacing is None else self.pacing.price(rows),
+        )
         stages.mark("value")
         context = SlateContext(request.k, request.time, request.page_merchant_id is not None)
-        judged = judged.only(parts.chooser.shortlist(valued, rows, context=context))
-        chosen = parts.chooser.choose(judged.valued, judged.found.rows, context=context, seed=seed)
+        scored = ScoredCandidates(candidates, numbers_of(inputs), heads, values)
+        shortlist = scored.only(parts.slate_selector.shortlist(values, rows, context=context))
+        chosen = parts.slate_selector.choose(shortlist.values, shortlist.candidates.rows, context=context, seed=seed)
         stages.mark("choose")
         return build_slate(
             request,
-            judged,
-            known,
+            shortlist,
+            snapshot,
             chosen,
             considered=len(rows),
             segment=segment,
-            shelf=parts.shelf,
+            item_table=parts.item_table,
             versions=parts.versions,
             currency=parts.currency,
         )
 
 
-def with_items(asked: ModelInputs, known: FeatureSnapshot, shelf: ItemTable, rows: np.ndarray) -> ModelInputs:
+def with_items(
+    user_inputs: ModelInputs, snapshot: FeatureSnapshot, item_table: ItemTable, rows: np.ndarray
+) -> ModelInputs:
     """The model inputs of one request, whose user group is encoded already, and its candidates."""
     return replace(
-        asked,
-        item_codes=shelf.encoded.codes[rows],
-        item_lists=shelf.encoded.lists[rows],
-        item_numbers=shelf.numbers[rows],
-        cross_numbers=known.numbers(Group.CROSS),
+        user_inputs,
+        item_codes=item_table.encoded.codes[rows],
+        item_lists=item_table.encoded.lists[rows],
+        item_numbers=item_table.numbers[rows],
+        cross_numbers=snapshot.numbers(Group.CROSS),
         request=np.zeros(len(rows), np.int32),
     )

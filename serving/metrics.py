@@ -29,7 +29,9 @@ class Metrics:
         self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="mostrecent", **mine)
         self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="mostrecent", **mine)
 
-    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+    def observe_ranking(self, seconds: Mapping[str, float], *, candidates: int) -> None:
+        """One ranking: its seconds per stage, and how many candidates were scored."""
+        self.candidates.inc(candidates)
         for stage, value in seconds.items():
             self.stages.labels(stage).observe(value)
 

@@ -24,27 +24,27 @@ READ = (*SHOWN, "merchant_id", "value", "page_merchant_id", "policy_version")  #
 class Pacing:
     """The shadow prices of one policy, whose slates are logged with `version`, over the merchants of one catalogue."""
 
-    def __init__(self, section: ExposurePromises, shelf: ItemTable, *, version: str) -> None:
+    def __init__(self, section: ExposurePromises, item_table: ItemTable, *, version: str) -> None:
         """Raises BundleError for a guarantee to a merchant who sells nothing in the catalogue."""
-        self._version, self._fair, self._shelf = version, section.fair, shelf
-        if unknown := [name for name, _ in section.guaranteed if name not in shelf.merchant_code]:
+        self._version, self._fair, self._item_table = version, section.fair, item_table
+        if unknown := [name for name, _ in section.guaranteed if name not in item_table.merchant_code]:
             raise BundleError(
                 f"the value policy guarantees exposure to {unknown}, who sell nothing in the catalogue. "
                 "Correct the merchant ids under slate.exposure, or take them out."
             )
-        target = np.zeros(len(shelf.merchant_code) + 1)  # the last stands for merchants of other catalogues
+        target = np.zeros(len(item_table.merchant_code) + 1)  # the last stands for merchants of other catalogues
         for name, share in section.guaranteed:
-            target[shelf.merchant_code[name]] = share
+            target[item_table.merchant_code[name]] = share
         self._prices = ShadowPrices(target, rate=section.rate, most=section.highest_price)
 
     def price(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n]: what is added now to the values of catalogue rows."""
-        return self._prices.worth(self._shelf.merchant[rows]).astype(np.float32)
+        return self._prices.worth(self._item_table.merchant[rows]).astype(np.float32)
 
     def learn(self, slates: pa.Table) -> None:
         """From this policy's slates (columns READ, in order of arrival); store pages, of one merchant, do not count."""
-        own = pc.and_(pc.equal(slates["policy_version"], self._version), pc.is_null(slates["page_merchant_id"]))
-        slates = slates.filter(own)
+        counted = pc.and_(pc.equal(slates["policy_version"], self._version), pc.is_null(slates["page_merchant_id"]))
+        slates = slates.filter(counted)
         merchant, value, on_page = self._codes(slates), to_numpy(flat(slates, "value")), shown(slates)
         for start, stop in pairwise(item_offsets(slates).tolist()):
             self._observe(merchant[start:stop], value[start:stop], on_page[start:stop])
@@ -60,5 +60,7 @@ class Pacing:
         """int32 [N]: the merchants of all items."""
         names = flat(slates, "merchant_id").cast(pa.dictionary(pa.int32(), pa.string()))
         last = len(self._prices.target) - 1
-        code = np.array([self._shelf.merchant_code.get(name, last) for name in names.dictionary.to_pylist()], np.int32)
+        code = np.array(
+            [self._item_table.merchant_code.get(name, last) for name in names.dictionary.to_pylist()], np.int32
+        )
         return code[names.indices.to_numpy(zero_copy_only=False)]

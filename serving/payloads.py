@@ -34,7 +34,7 @@ class Strict(BaseModel):
 
 
 class AnyRequest(Strict):
-    """What every ranking request says."""
+    """Ranking request: what both routes take."""
 
     surface: Surface = Field(description="where the list is shown")
     user_id: Identifier = Field(description="the shopper")
@@ -55,12 +55,12 @@ class AnyRequest(Strict):
 
     @model_validator(mode="after")
     def _page_matches_surface(self) -> Self:
-        wanted = {"search": "query", "store_page": "page_merchant_id", "product_page": "page_item_id"}.get(self.surface)
+        needed = {"search": "query", "store_page": "page_merchant_id", "product_page": "page_item_id"}.get(self.surface)
         for name in ("query", "page_merchant_id", "page_item_id"):
-            given = getattr(self, name) is not None
-            if given and name != wanted:
+            present = getattr(self, name) is not None
+            if present and name != needed:
                 raise ValueError(f"{name} does not belong to surface {self.surface!r}; leave it out")
-            if name == wanted and not given:
+            if name == needed and not present:
                 raise ValueError(f"surface {self.surface!r} needs {name}")
         return self
 

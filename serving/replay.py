@@ -11,8 +11,8 @@ from features.served import served
 from marketplace.slate import Slate, slates_to_table
 from serving.engine import Parts
 from serving.scorer import Scorer
+from serving.slate_builder import places
 from serving.slate_selection import SlateContext
-from serving.slates import PLACES, SEED, SEGMENT, places
 from value_model.rankers.ranker import composed
 
 
@@ -38,19 +38,18 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     Raises NotReplayable where the slate names other versions than the bundle.
     """
     _check_versions(parts, logged)
-    rows = parts.shelf.rows(logged.item_id)
+    rows = parts.item_table.rows(logged.item_id)
     again = _predicted(parts, logged, scorer or parts.scorer)
-    seed, segment = int(logged.context[SEED] or 0), logged.context.get(SEGMENT)
     columns = parts.valuation.columns(again)
-    valued = parts.valuation.value(columns, surface=logged.surface, segment=segment, seed=seed)
-    context = SlateContext(int(logged.context[PLACES] or 0), logged.time, logged.page_merchant_id is not None)
-    chosen = parts.chooser.choose(valued, rows, context=context, seed=seed)
+    values = parts.valuation.value(columns, surface=logged.surface, segment=logged.segment, seed=logged.seed)
+    context = SlateContext(logged.places, logged.time, logged.page_merchant_id is not None)
+    chosen = parts.slate_selector.choose(values, rows, context=context, seed=logged.seed)
     position, propensity = places(chosen, len(logged))
     again = replace(
         again,
-        value=valued.value,
-        merchant_value=valued.merchant_value,
-        weights=valued.weights,
+        value=values.value,
+        merchant_value=values.merchant_value,
+        weights=values.weights,
         position=position,
         propensity=propensity,
     )
@@ -63,20 +62,20 @@ def _predicted(parts: Parts, logged: Slate, scorer: Scorer) -> Slate:
 
 
 def _check_versions(parts: Parts, logged: Slate) -> None:
-    for part, own in parts.versions.items():
-        theirs = getattr(logged, f"{part}_version")
-        if theirs != own:
+    for part, version in parts.versions.items():
+        answered_by = getattr(logged, f"{part}_version")
+        if answered_by != version:
             raise NotReplayable(
-                f"slate {logged.request_id!r} was answered by {part} {theirs}, this bundle holds {own}. "
+                f"slate {logged.request_id!r} was answered by {part} {answered_by}, this bundle holds {version}. "
                 "Load the bundle that answered it."
             )
 
 
 def _differences(logged: Slate, again: Slate) -> list[str]:
     def columns(slate: Slate) -> Mapping[str, np.ndarray]:
-        own = {name: getattr(slate, name) for name in ("merchant_value", "value", "position", "propensity")}
-        own |= {f"predictions.{head}": values for head, values in slate.predictions.items()}
-        return own | {f"weights.{name}": np.array(weight) for name, weight in slate.weights.items()}
+        compared = {name: getattr(slate, name) for name in ("merchant_value", "value", "position", "propensity")}
+        compared |= {f"predictions.{head}": values for head, values in slate.predictions.items()}
+        return compared | {f"weights.{name}": np.array(weight) for name, weight in slate.weights.items()}
 
     before, now = columns(logged), columns(again)
     return [name for name in before if not np.array_equal(before[name], now[name], equal_nan=True)]

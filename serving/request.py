@@ -1,4 +1,4 @@
-"""What the engine is asked: one request, checked where it entered (`serving.payloads`)."""
+"""Ranking request: what the engine answers, checked where it entered (`serving.payloads`)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Request:
     exclude: tuple[str, ...] = ()
     seed: int | None = None
 
-
-def seed_of(request: Request) -> int:
-    """The request's own seed, or 63 bits of the hash of its id."""
-    if request.seed is not None:
-        return request.seed
-    return int.from_bytes(hashlib.sha256(request.request_id.encode()).digest()[:8], "big") >> 1
+    @property
+    def draw_seed(self) -> int:
+        """`seed`, or 63 bits of the hash of the request id."""
+        if self.seed is not None:
+            return self.seed
+        return int.from_bytes(hashlib.sha256(self.request_id.encode()).digest()[:8], "big") >> 1
 
 
 class UnknownName(LookupError):

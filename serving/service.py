@@ -1,4 +1,4 @@
-"""What the HTTP layer needs of an engine, and the engine that follows the newest good bundle."""
+"""Ranking service: what the HTTP layer needs of an engine, and the engine that follows the newest good bundle."""
 
 from __future__ import annotations
 
@@ -33,14 +33,19 @@ class ServiceState:
     problem: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """One answer: the slate on record, seconds per stage, and the caller's candidates that the catalogue lacks."""
+
+    slate: Slate
+    seconds: Mapping[str, float]
+    unknown_candidates: tuple[str, ...] = ()
+
+
 class RankingService(Protocol):
     """Ranks, explains and records."""
 
-    def rank(self, request: Request) -> Slate: ...
-
-    def unknown(self, request: Request) -> list[str]:
-        """The request's own candidates that the catalogue does not hold."""
-        ...
+    def rank(self, request: Request) -> Ranking: ...
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
@@ -48,11 +53,6 @@ class RankingService(Protocol):
 
     def record(self, feedback: pa.Table) -> tuple[int, int]:
         """(accepted, duplicates) of a FEEDBACK table, after it is on record."""
-        ...
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """Seconds per stage of the last ranking."""
         ...
 
     @property
@@ -64,6 +64,10 @@ class RankingService(Protocol):
 
 class ServiceProvider(Protocol):
     """Gives each request the one service that answers it from beginning to end."""
+
+    def follow(self) -> None:
+        """Look whether another bundle is to serve; called before a request or a probe is answered."""
+        ...
 
     def current(self) -> RankingService:
         """Raises NotReady."""
@@ -82,11 +86,11 @@ def in_background(task: Callable[[], None]) -> None:
 
 
 class LiveService:
-    """Services from the newest good bundle: a bad one is reported, and the last good one goes on serving.
+    """The `ServiceProvider` of the newest good bundle: a bad one is reported, and the last good one goes on serving.
 
-    `pointer` is a symbolic link to a bundle folder, or the folder itself; it is looked at no more often than every
-    `every` seconds, when a request or a probe comes. `build` loads and checks a bundle, or raises BundleError. The
-    first bundle is waited for; later ones are loaded by `run` beside the requests, and take over between two of them.
+    `pointer` is a symbolic link to a bundle folder, or the folder itself; `follow` looks at it no more often than every
+    `every` seconds. `build` loads and checks a bundle, or raises BundleError. The first bundle is waited for; later
+    ones are loaded by `run` beside the requests, and take over between two of them.
     """
 
     def __init__(
@@ -105,21 +109,19 @@ class LiveService:
         self._looked = -float("inf")
 
     def current(self) -> RankingService:
-        self._follow()
         if self._serving is None:
             raise NotReady(self._problem or "no bundle is loaded yet")
         return self._serving[0]
 
     @property
     def state(self) -> ServiceState:
-        """The serving bundle's state; looking here follows the pointer too."""
-        self._follow()
+        """The serving bundle's, with the reason why a newer one was refused."""
         if self._serving is None:
             return ServiceState(problem=self._problem)
         return replace(self._serving[1], problem=self._problem)
 
-    def _follow(self) -> None:
-        """Load what the pointer names when that changed."""
+    def follow(self) -> None:
+        """Load what the pointer names, where that changed."""
         now = self._clock()
         if now - self._looked < self._every:
             return
@@ -135,10 +137,10 @@ class LiveService:
 
     def _load(self, target: Path) -> None:
         try:
-            engine = self._build(target)
+            service = self._build(target)
         except Exception as error:  # whatever is wrong with a new bundle, the last good one must go on serving
             self._problem = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
             logger.error("bundle %s refused", target, exc_info=not isinstance(error, BundleError))
             return
-        self._serving, self._problem = (engine, engine.state), None
+        self._serving, self._problem = (service, service.state), None
         logger.info("serving bundle %s", target)

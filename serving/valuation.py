@@ -9,24 +9,23 @@ computes from the very same numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 
-from features.spec import FeatureSpec, Kind
+from features.spec import FeatureSpec, Kind, ModelInputs
+from marketplace.schema import FORMULA_PREFIX, SHADOW_PRICE
 from marketplace.slate import Slate
 from serving.manifest import BundleError
 from value_model.formula import ValuePolicy, evaluate_all
 from value_model.formula.explain import explain
 from value_model.merchant import RATES, MerchantTable
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
-from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 
 QUANTITIES = (*RATES, "newness", "merchant", "margin")  # known of an item or its merchant, without a model
-OWN_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
+SLATE_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
 COMPOSED = ("ctcvr", "gmv")
-SHADOWED = "formula."  # before a logged quantity that a feature of other content shares its name with
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +41,14 @@ class Values:
     weights: Mapping[str, float]
     ranked: np.ndarray
     draw: int = 0
+    quantities: Mapping[str, np.ndarray] = field(default_factory=dict)  # float32 [n]: what is logged beside features
 
     def only(self, kept: np.ndarray) -> Values:
         """Those at the positions `kept`."""
         value = self.value[kept]
         ranked = value if self.ranked is self.value else self.ranked[..., kept]
-        return Values(value, self.merchant_value[kept], self.weights, ranked, self.draw)
+        quantities = {name: column[kept] for name, column in self.quantities.items()}
+        return Values(value, self.merchant_value[kept], self.weights, ranked, self.draw, quantities)
 
 
 class Valuation:
@@ -66,10 +67,11 @@ class Valuation:
         spec: FeatureSpec,
     ) -> None:
         self.policy, self._merchants, self._merchant, self._margin = policy, merchants, merchant, margin
+        self._spec = spec
         self.quantities = tuple(name for name in policy.inputs if name in QUANTITIES)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
-        self.features = frozenset(numbers.intersection(policy.inputs) - {*QUANTITIES, *OWN_COLUMNS})
-        self._known = {*COMPOSED, *OWN_COLUMNS, *QUANTITIES, *numbers}
+        self.features = frozenset(numbers.intersection(policy.inputs) - {*QUANTITIES, *SLATE_COLUMNS})
+        self._known = {*COMPOSED, *SLATE_COLUMNS, *QUANTITIES, *numbers}
         self.exposure = None if policy.slate is None else policy.slate.exposure
         self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
         self._perturbed = None if policy.slate is None else policy.slate.perturbed_weights
@@ -83,6 +85,29 @@ class Valuation:
                 f"no numeric feature of it; there are {sorted(supplied)}. Choose another policy, as `purchases` where "
                 "no clicks are recorded."
             )
+
+    def value_candidates(
+        self,
+        columns: Mapping[str, np.ndarray],
+        inputs: ModelInputs,
+        rows: np.ndarray,
+        *,
+        time: datetime,
+        surface: str,
+        segment: str,
+        seed: int,
+        shadow_price: np.ndarray | None = None,
+    ) -> Values:
+        """Of n candidates: heads and slate columns, model inputs, and catalogue rows int32 [n].
+
+        `shadow_price` float32 [n] are the merchants' at `time`, None = the policy promises no exposure.
+        """
+        quantities = self.quantities_of(rows, time=time)
+        if shadow_price is not None:
+            quantities[SHADOW_PRICE] = shadow_price
+        features = inputs.numbers(self._spec, self.features) if self.features else {}
+        values = self.value({**features, **quantities, **columns}, surface=surface, segment=segment, seed=seed)
+        return replace(values, quantities=quantities)
 
     def quantities_of(self, rows: np.ndarray, *, time: datetime) -> dict[str, np.ndarray]:
         """float32 [n]: the quantities that the formula reads, of catalogue rows at `time`."""
@@ -117,25 +142,14 @@ class Valuation:
 
     def columns(self, slate: Slate) -> dict[str, np.ndarray]:
         """What the formula read, and the shadow prices, from a slate as it was logged."""
-        numeric = {name: slate.numeric.get(SHADOWED + name, slate.numeric.get(name)) for name in self._logged}
+        numeric = {name: slate.numeric.get(FORMULA_PREFIX + name, slate.numeric.get(name)) for name in self._logged}
         if missing := [name for name, values in numeric.items() if values is None]:
             raise ValueError(f"slate {slate.request_id!r} does not hold {missing}, which the policy reads.")
-        own = {name: getattr(slate, name) for name in OWN_COLUMNS}
-        return {**slate.predictions, **own, **numeric}  # type: ignore[dict-item]
+        columns = {name: getattr(slate, name) for name in SLATE_COLUMNS}
+        return {**slate.predictions, **columns, **numeric}  # type: ignore[dict-item]
 
     def explain(self, slate: Slate) -> dict[str, np.ndarray]:
         """Value per term, float64 [n] each, from the slate as it was logged; the terms sum to its values."""
-        told = explain(self.policy, self.columns(slate), weights=slate.weights)
-        terms = dict(zip(told.labels, told.contributions, strict=True))
-        return terms if not told.baseline.any() else {"baseline": told.baseline, **terms}
-
-
-def logged_quantities(quantities: Mapping[str, np.ndarray], numeric: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The quantities as entries of the log beside the features `numeric`, without saying the same twice."""
-    entries = {}
-    for name, values in quantities.items():
-        if name not in numeric:
-            entries[name] = values
-        elif not np.array_equal(numeric[name], values):
-            entries[SHADOWED + name] = values
-    return entries
+        explanation = explain(self.policy, self.columns(slate), weights=slate.weights)
+        terms = dict(zip(explanation.labels, explanation.contributions, strict=True))
+        return terms if not explanation.baseline.any() else {"baseline": explanation.baseline, **terms}

@@ -1,6 +1,6 @@
-"""The gunicorn entry, configured by the environment:
+"""The gunicorn factory, configured by the environment:
 
-gunicorn serving.wsgi:app --workers 2 --bind 127.0.0.1:8080
+gunicorn 'serving.wsgi:create()' --workers 2 --bind 127.0.0.1:8080
 
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
@@ -29,8 +29,8 @@ class NotConfigured(RuntimeError):
     """The environment lacks a setting, or holds one that cannot be used."""
 
 
-def make_app(environment: Mapping[str, str]) -> Any:
-    """The service of one worker; a bundle that cannot be loaded is told by /readyz, and the next one is waited for."""
+def create(environment: Mapping[str, str] = os.environ) -> Any:
+    """The WSGI application of one worker: where a bundle cannot be loaded /readyz says why, and the next is awaited."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
@@ -41,7 +41,7 @@ def make_app(environment: Mapping[str, str]) -> Any:
         return build_engine(load_bundle(folder), log=log)
 
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
-    services.state  # noqa: B018  (loads the bundle now, so that the first request need not wait)
+    services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
     return create_app(services)
 
@@ -57,11 +57,3 @@ def _seconds(environment: Mapping[str, str], name: str, default: str) -> float:
         return float(environment.get(name, default))
     except ValueError:
         raise NotConfigured(f"{name} is {environment[name]!r}; give a number of seconds.") from None
-
-
-def __getattr__(name: str) -> Any:
-    """`app`, made when gunicorn asks for it: importing this module needs no environment."""
-    if name != "app":
-        raise AttributeError(name)
-    globals()["app"] = made = make_app(os.environ)
-    return made

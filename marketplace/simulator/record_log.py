@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.keys import rows_of
-from marketplace.schema import EVENTS, FEEDBACK, REQUEST_FIELDS, SLATE, SURFACES, conform
+from marketplace.schema import EVENT_CODE, EVENTS, FEEDBACK, REQUEST_FIELDS, SLATE, SURFACES, conform
 from marketplace.simulator import words
 from marketplace.simulator.candidates import SOURCES
 from marketplace.simulator.columns import coded, constant, empty_map, full_map, lists, names, times
@@ -126,8 +126,8 @@ def feedback_table(
     order = np.argsort(day, kind="stable")
     rows, columns, kind, day = rows[order], columns[order], kind[order], day[order]
     amount = events.value[rows, columns]
-    paid = kind >= EVENTS.index("order")
-    detail = np.where(kind == EVENTS.index("return"), np.where(events.refused[rows, columns], 0, 1), -1)
+    paid = kind >= EVENT_CODE["order"]
+    detail = np.where(kind == EVENT_CODE["return"], np.where(events.refused[rows, columns], 0, 1), -1)
     table = pa.table(
         {
             "feedback_id": names(f"{prefix}f", len(rows), digits=9),

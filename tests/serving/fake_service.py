@@ -10,7 +10,7 @@ import pyarrow as pa
 from marketplace.log import DuplicateRequest
 from marketplace.slate import Slate
 from serving.request import Request, UnknownName
-from serving.service import ServiceState
+from serving.service import Ranking, ServiceState
 
 CATALOGUE = tuple(f"item {number}" for number in range(30))
 
@@ -23,8 +23,10 @@ class FakeService:
     def __init__(self, bundle: str | None = "b1") -> None:
         self.slates: dict[str, Slate] = {}
         self.feedback: dict[str, dict] = {}
-        self.seconds: Mapping[str, float] = {"scorer": 0.001}
         self.bundle = bundle
+
+    def follow(self) -> None:
+        """One service for good."""
 
     def current(self) -> FakeService:
         return self
@@ -33,7 +35,7 @@ class FakeService:
     def state(self) -> ServiceState:
         return ServiceState(self.bundle, {"ranker": "r1"})
 
-    def rank(self, request: Request) -> Slate:
+    def rank(self, request: Request) -> Ranking:
         if request.request_id in self.slates:
             raise DuplicateRequest(request.request_id)
         if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
@@ -41,10 +43,8 @@ class FakeService:
         items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE]
         slate = fake_slate(request, items)
         self.slates[request.request_id] = slate
-        return slate
-
-    def unknown(self, request: Request) -> list[str]:
-        return [name for name in request.candidates or () if name not in CATALOGUE]
+        unknown = tuple(name for name in request.candidates or () if name not in CATALOGUE)
+        return Ranking(slate, {"scorer": 0.001}, unknown)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         return {"clicks": slate.value - 1.0, "merchant": np.ones(len(slate))}

@@ -66,7 +66,8 @@ def ask(market, surface="home", **changes):
 
 @pytest.mark.parametrize("surface", ALL_SURFACES)
 def test_every_surface_is_answered_and_logged(engine, market, surface):
-    slate = engine.rank(ask(market, surface))
+    ranking = engine.rank(ask(market, surface))
+    slate = ranking.slate
     assert engine.log.slate(slate.request_id) == slate
     shown = slate.position > 0
     assert sorted(slate.position[shown]) == list(range(1, shown.sum() + 1))
@@ -74,11 +75,11 @@ def test_every_surface_is_answered_and_logged(engine, market, surface):
     assert len(set(slate.item_id)) == len(slate) <= 60
     assert np.ptp(slate.value) > 0
     assert set(slate.predictions) == {"ctr", "cvr", "ctcvr", "order_value", "gmv"}
-    assert set(engine.seconds) == set(STAGES)
+    assert set(ranking.seconds) == set(STAGES)
 
 
 def test_greedy_shows_the_highest_values_in_order(engine, market):
-    slate = engine.rank(ask(market))
+    slate = engine.rank(ask(market)).slate
     best = np.argsort(-slate.value, kind="stable")[:10]
     assert slate.position[best].tolist() == list(range(1, 11))
     assert (slate.propensity[best] == 1).all()
@@ -87,31 +88,31 @@ def test_greedy_shows_the_highest_values_in_order(engine, market):
 
 def test_a_store_page_shows_its_merchant_alone(engine, market):
     request = ask(market, "store_page")
-    assert set(engine.rank(request).merchant_id) == {request.page_merchant_id}
+    assert set(engine.rank(request).slate.merchant_id) == {request.page_merchant_id}
 
 
 def test_what_is_out_of_stock_excluded_or_on_the_page_is_not_proposed(engine, market):
     stock = dict(
         zip(market.dataset.items["item_id"].to_pylist(), market.dataset.items["in_stock"].to_pylist(), strict=True)
     )
-    first = engine.rank(ask(market, "product_page"))
+    first = engine.rank(ask(market, "product_page")).slate
     assert all(stock[item] for item in first.item_id)
     banned = tuple(first.item_id[:5])
-    again = engine.rank(ask(market, "product_page", request_id="r2", exclude=banned))
+    again = engine.rank(ask(market, "product_page", request_id="r2", exclude=banned)).slate
     assert not set(banned) & set(again.item_id)
     assert ask(market, "product_page").page_item_id not in set(first.item_id)
 
 
 def test_candidates_of_the_caller_are_ranked_as_given(engine, market):
     items = market.dataset.items["item_id"].to_pylist()[20:5:-1]
-    slate = engine.rank(ask(market, candidates=(*items, "nobody's")))
+    slate = engine.rank(ask(market, candidates=(*items, "nobody's"))).slate
     assert slate.item_id.tolist() == items
     assert set(slate.source) == {"caller"}
 
 
 def test_predictions_are_the_rankers_on_features_from_the_store(engine, market):
     request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:30]))
-    slate = engine.rank(request)
+    slate = engine.rank(request).slate
     known = market.store.lookup(request, np.arange(30, dtype=np.int32))
     expected = market.calibration(market.ranker.predict(market.encoder.encode(known.frame())))
     for head, values in expected.items():
@@ -119,7 +120,7 @@ def test_predictions_are_the_rankers_on_features_from_the_store(engine, market):
 
 
 def test_values_are_the_hand_arithmetic_of_the_default_formula(engine, market):
-    slate = engine.rank(ask(market))
+    slate = engine.rank(ask(market)).slate
     p, w = slate.predictions, slate.weights
     merchants = {row["merchant_id"]: row for row in market.dataset.merchants.to_pylist()}
     for row in (0, 7, 31):
@@ -142,14 +143,14 @@ def test_values_are_the_hand_arithmetic_of_the_default_formula(engine, market):
 
 
 def test_contributions_sum_to_the_value_to_the_last_bit(engine, market):
-    slate = engine.rank(ask(market))
+    slate = engine.rank(ask(market)).slate
     terms = engine.explain(slate)
     assert len(terms) == 4
     assert np.array_equal(sum(terms.values()), slate.value)
 
 
 def test_a_surface_has_its_own_weights(engine, market):
-    home, page = engine.rank(ask(market)), engine.rank(ask(market, "store_page"))
+    home, page = engine.rank(ask(market)).slate, engine.rank(ask(market, "store_page")).slate
     assert home.weights["w_merchant"] == 1.0
     assert page.weights["w_merchant"] == 0.0
 
@@ -171,7 +172,7 @@ def test_a_replay_of_a_logged_slate_gives_the_same_bits(bundle, market, surface,
 
 
 def test_a_replay_notices_what_was_changed(engine, market):
-    slate = engine.rank(ask(market))
+    slate = engine.rank(ask(market)).slate
     ctr = slate.predictions["ctr"].copy()
     ctr[3] += 1e-9
     assert replay(engine.parts, replace(slate, predictions={**slate.predictions, "ctr": ctr})).differs == (
@@ -185,7 +186,7 @@ def test_the_same_request_and_seed_draw_the_same_slate(bundle, market):
     drawing = with_slate(bundle, replace(DRAWN, exploration=PlackettLuce(0.5)))
 
     def shown(seed):
-        slate = build_engine(drawing, log=MemoryLog()).rank(ask(market, seed=seed))
+        slate = build_engine(drawing, log=MemoryLog()).rank(ask(market, seed=seed)).slate
         return slate.item_id[np.argsort(slate.position)[-10:]].tolist()
 
     assert shown(1) == shown(1)
@@ -196,7 +197,7 @@ def test_the_savedmodel_values_the_logged_features_as_the_answer_did(bundle, eng
     """Flask answers what the engine logs; TF-Serving gets the features as logged through signature `value`."""
     signature = tf.saved_model.load(str(bundle.savedmodel)).signatures["value"]
     for surface in ALL_SURFACES:
-        slate = engine.rank(ask(market, surface))
+        slate = engine.rank(ask(market, surface)).slate
         inputs = market.encoder.encode(served(slates_to_table([slate]), market.encoder.spec))
         columns = {name: engine.parts.valuation.columns(slate)[name] for name in quantities(bundle.policy)}
         call = value_call(inputs, columns, surface=surface)
@@ -223,7 +224,7 @@ missing = 999
 """
     policy = parse_policy(text)
     exploring = build_engine(replace(bundle, policy=policy), log=MemoryLog())
-    slate = exploring.rank(ask(market))
+    slate = exploring.rank(ask(market)).slate
     seen, orders = slate.numeric["impressions"].astype(float), float(slate.numeric["user_orders"][0])
     assert np.isnan(slate.numeric["pair_days_since"]).any()
     bonus = np.sqrt(np.log1p(seen.sum()) / (1 + seen)) / (1 + orders)
@@ -243,8 +244,8 @@ def test_a_formula_reads_the_margin_of_the_catalogue(bundle, market):
     policy = parse_policy(to_toml(bundle.policy).replace("w_gmv * gmv", "w_gmv * gmv * margin"))
     paid = replace(bundle, policy=policy, catalogue=replace(bundle.catalogue, items=known))
     engine = build_engine(paid, log=MemoryLog())
-    slate = engine.rank(ask(market))
-    row = [engine.parts.shelf.row[name] for name in slate.item_id]
+    slate = engine.rank(ask(market)).slate
+    row = [engine.parts.item_table.row[name] for name in slate.item_id]
     np.testing.assert_array_equal(slate.numeric["margin"], margins[row].astype(np.float32))
     off = bundle.policy.weights_for(surface="home")
     expected = (
@@ -258,7 +259,7 @@ def test_a_formula_reads_the_margin_of_the_catalogue(bundle, market):
 
 def test_the_tensorflow_scorer_ranks_alike(bundle, engine, market):
     twin = build_engine(bundle, log=MemoryLog(), scorer=TensorFlowScorer(bundle.savedmodel))
-    a, b = engine.rank(ask(market)), twin.rank(ask(market))
+    a, b = engine.rank(ask(market)).slate, twin.rank(ask(market)).slate
     assert difference(a.value, b.value) < 1e-6
 
 
@@ -278,13 +279,13 @@ def test_unknown_pages_and_candidates_are_refused(engine, market):
 
 
 def test_a_stranger_is_answered_too(engine, market):
-    slate = engine.rank(ask(market, user_id="never seen", context={}))
+    slate = engine.rank(ask(market, user_id="never seen", context={})).slate
     assert (slate.position > 0).sum() == 10
 
 
 def test_nothing_left_to_show_is_an_empty_slate(engine, market):
     everything = tuple(market.dataset.items["item_id"].to_pylist())
-    slate = engine.rank(ask(market, exclude=everything))
+    slate = engine.rank(ask(market, exclude=everything)).slate
     assert len(slate) == 0
     assert engine.log.slate(slate.request_id) == slate
 
@@ -302,7 +303,7 @@ def test_feedback_reaches_the_store_once(engine, market):
     assert engine.record(click) == (0, 1)
     assert engine.store.history("newcomer").tolist() == [9]
     later = market.known_until + timedelta(minutes=1)
-    slate = engine.rank(ask(market, user_id="newcomer", time=later, candidates=(item,)))
+    slate = engine.rank(ask(market, user_id="newcomer", time=later, candidates=(item,))).slate
     assert slate.numeric["pair_clicks"].tolist() == [1.0]
 
 
@@ -310,20 +311,20 @@ def test_a_service_that_starts_again_knows_what_its_log_holds(bundle, market, tm
     item = market.dataset.items["item_id"][9].as_py()
     first = build_engine(bundle, log=SqliteLog(tmp_path / "log.sqlite"))
     first.record(feedback(market, item))
-    top = first.rank(ask(market))
+    top = first.rank(ask(market)).slate
     again = build_engine(bundle, log=SqliteLog(tmp_path / "log.sqlite"))
     assert again.store.history("newcomer").tolist() == [9]
     shown = top.item_id[top.position == 1][0]
     before = top.numeric["impressions"][top.position == 1][0]
-    assert again.rank(ask(market, request_id="r2", candidates=(shown,))).numeric["impressions"][0] == before + 1
+    assert again.rank(ask(market, request_id="r2", candidates=(shown,))).slate.numeric["impressions"][0] == before + 1
 
 
 def test_what_was_shown_counts_as_an_impression(bundle, market):
     engine = build_engine(replace(bundle, config=replace(bundle.config, follow_seconds=0.0)), log=MemoryLog())
-    first = engine.rank(ask(market))
+    first = engine.rank(ask(market)).slate
     top = first.item_id[first.position == 1][0]
     before = first.numeric["impressions"][first.item_id == top][0]
-    second = engine.rank(ask(market, request_id="r2", candidates=(top,)))
+    second = engine.rank(ask(market, request_id="r2", candidates=(top,))).slate
     assert second.numeric["impressions"][0] == before + 1
 
 
@@ -331,4 +332,4 @@ def test_the_store_of_the_bundle_is_the_one_that_was_exported(bundle, engine, ma
     request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:20]))
     primed = MemoryStore.of(market.dataset, spec=market.encoder.spec, until=market.known_until)
     twin = build_engine(bundle, log=MemoryLog(), store=primed)
-    assert engine.rank(request) == twin.rank(request)
+    assert engine.rank(request).slate == twin.rank(request).slate

@@ -29,7 +29,7 @@ def world(tmp_path):
     def point(name, *, after=3.0, load=True):
         point_current(tmp_path / "current", tmp_path / name)
         now[0] += after
-        live.state  # noqa: B018  (a probe makes the service look at the pointer)
+        live.follow()
         if load:
             for task in waiting:
                 task()
@@ -111,9 +111,11 @@ def test_by_default_a_thread_loads(tmp_path):
     (tmp_path / "two").mkdir()
     point_current(tmp_path / "current", tmp_path / "one")
     live = LiveService(tmp_path / "current", build=lambda folder: FakeService(folder.name), every=0.0)
+    live.follow()
     assert live.state.bundle == "one"
     point_current(tmp_path / "current", tmp_path / "two")
     deadline = time.monotonic() + 10
     while live.state.bundle != "two" and time.monotonic() < deadline:
+        live.follow()
         time.sleep(0.01)
     assert live.state.bundle == "two"

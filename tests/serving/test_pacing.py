@@ -44,7 +44,7 @@ def share(slates, merchant):
 
 def prices(engine):
     """By merchant id."""
-    shelf = engine.parts.shelf
+    shelf = engine.parts.item_table
     return dict(zip(shelf.merchant_id, engine.pacing.price(np.arange(len(shelf))).tolist(), strict=True))
 
 
@@ -52,7 +52,7 @@ def prices(engine):
 def neglected(bundle, market):
     """A merchant who is at hand in most slates and whom greedy ranking hardly shows."""
     engine = engine_of(bundle, None)
-    slates = [engine.rank(request) for request in requests(market, 60)]
+    slates = [engine.rank(request).slate for request in requests(market, 60)]
     at_hand = {name: np.mean([name in slate.merchant_id for slate in slates]) for name in set(slates[0].merchant_id)}
     return next(name for name in sorted(at_hand) if at_hand[name] > 0.9 and share(slates, name) < 0.01)
 
@@ -60,7 +60,7 @@ def neglected(bundle, market):
 def test_a_guaranteed_share_is_reached_that_greedy_ranking_misses(bundle, market, neglected):
     promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     engine = engine_of(bundle, SlateSection(exposure=promise))
-    slates = [engine.rank(request) for request in requests(market, 250)]
+    slates = [engine.rank(request).slate for request in requests(market, 250)]
     assert share(slates[:5], neglected) < 0.05
     assert share(slates[100:], neglected) == pytest.approx(0.1, abs=0.01)
     last = slates[-1]
@@ -76,7 +76,7 @@ def test_a_guaranteed_share_is_reached_that_greedy_ranking_misses(bundle, market
 def test_a_promise_stops_at_the_highest_price(bundle, market, neglected):
     promise = ExposurePromises(rate=0.1, highest_price=0.1, guaranteed=((neglected, 0.5),))
     engine = engine_of(bundle, SlateSection(exposure=promise))
-    slates = [engine.rank(request) for request in requests(market, 20)]
+    slates = [engine.rank(request).slate for request in requests(market, 20)]
     assert prices(engine)[neglected] == np.float32(0.1)
     assert share(slates[10:], neglected) < 0.25
 
@@ -86,7 +86,7 @@ def test_fair_exposure_comes_nearer_to_merit(bundle, market):
 
     def shortfall(section):
         engine = engine_of(bundle, section)
-        slates = [engine.rank(request) for request in requests(market, 250)][100:]
+        slates = [engine.rank(request).slate for request in requests(market, 250)][100:]
         merchants = sorted(set(market.dataset.merchants["merchant_id"].to_pylist()))
         given = np.array([share(slates, name) for name in merchants])
         weights = [np.maximum(slate.value, 0) / np.maximum(slate.value, 0).sum() for slate in slates]
@@ -133,7 +133,7 @@ def by_hand(slates, promise, merchants):
 
 def test_store_pages_and_other_policies_slates_teach_nothing(bundle, market, neglected):
     log = MemoryLog()
-    others = [engine_of(bundle, None, log=log).rank(request) for request in requests(market, 5)]
+    others = [engine_of(bundle, None, log=log).rank(request).slate for request in requests(market, 5)]
     promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     section = SlateSection(exposure=promise)
     own = replace(bundle.manifest, versions={**bundle.manifest.versions, "policy": "paced"})

@@ -40,10 +40,10 @@ def shown(slate):
 
 
 def test_the_weights_logged_are_the_draws_and_values_are_theirs(bundle, market):
-    engine, plain = engine_of(bundle, PERTURBED), engine_of(bundle, None).rank(ask(market))
+    engine, plain = engine_of(bundle, PERTURBED), engine_of(bundle, None).rank(ask(market)).slate
     design, seen = PerturbedWeights(SIGMA, NAMES), set()
     for seed in range(40):
-        slate = engine.rank(ask(market, request_id=f"{seed}", seed=seed))
+        slate = engine.rank(ask(market, request_id=f"{seed}", seed=seed)).slate
         factor = {name: slate.weights[name] / plain.weights[name] for name in slate.weights}
         assert {name for name, by in factor.items() if by != 1} == set(NAMES)
         assert all(by == pytest.approx(np.exp(SIGMA * round(np.log(by)))) for by in factor.values())
@@ -62,7 +62,7 @@ def test_slates_are_shown_as_often_as_their_propensities_say(bundle, market, sec
     engine, draws = engine_of(bundle, section), 400
     counts, said = Counter(), {}
     for seed in range(draws):
-        slate = engine.rank(ask(market, request_id=f"{seed}", seed=seed, k=8))
+        slate = engine.rank(ask(market, request_id=f"{seed}", seed=seed, k=8)).slate
         order = shown(slate)
         for places in range(1, 9):
             above = tuple(slate.item_id[order[:places]])
@@ -81,7 +81,7 @@ def test_the_shortlist_is_the_same_whatever_is_drawn(bundle, market):
     held, best = set(), set()
     for seed in range(60):
         request = ask(market, request_id=f"{seed}", seed=seed, k=5)
-        a, b = short.rank(request), whole.rank(request)
+        a, b = short.rank(request).slate, whole.rank(request).slate
         held.add(tuple(a.item_id))
         best |= set(b.item_id[np.argsort(-b.value)[:10]])
         assert a.item_id[shown(a)].tolist() == b.item_id[shown(b)].tolist()
@@ -112,7 +112,7 @@ def test_a_segments_own_weights_are_drawn_around_and_replayed(bundle, market):
     weights = [replace(w, segment=overrides) if w.name == "w_click" else w for w in bundle.policy.weights]
     engine = engine_of(replace(bundle, policy=replace(bundle.policy, weights=tuple(weights))), PERTURBED)
     users = list(dict.fromkeys(market.dataset.feedback["user_id"].to_pylist()))[:12]
-    slates = [engine.rank(ask(market, request_id=user, user_id=user)) for user in users]
+    slates = [engine.rank(ask(market, request_id=user, user_id=user)).slate for user in users]
     assert len({slate.context["segment"] for slate in slates}) > 1
     for slate in slates:
         centre = next(override.value for override in overrides if override.key == slate.context["segment"])
@@ -129,7 +129,7 @@ def test_the_log_of_the_service_is_evidence(bundle, market, section):
     for number in range(300):
         surface, user = ALL_SURFACES[number % 4], users[rng.integers(len(users))]
         time = market.known_until + timedelta(seconds=number)
-        slate = engine.rank(ask(market, surface, request_id=f"{number}", user_id=user, time=time))
+        slate = engine.rank(ask(market, surface, request_id=f"{number}", user_id=user, time=time)).slate
         engine.record(answers(slate, rng))
     slates = engine.log.slates()
     joined = attribute(slates, engine.log.feedback())

@@ -10,7 +10,6 @@ from serving.answers import slate_answer
 from serving.bundle import build_engine
 from serving.replay import replay
 from serving.slate_selection import SlateContext
-from serving.slates import considered
 from value_model.formula import parse_policy, to_toml
 from value_model.slate_policies.diversity import DPP, MMR
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
@@ -33,11 +32,13 @@ def test_a_policys_caps_diversity_and_draws_are_served_with_the_propensities_the
     engine = engine_of(bundle, section)
     seen = set()
     for number in range(8):
-        slate = engine.rank(ask(market, request_id=f"{number}"))
+        slate = engine.rank(ask(market, request_id=f"{number}")).slate
         order = shown(slate)
         context = SlateContext(10, slate.time)
-        attributes = engine.parts.chooser.attributes(engine.parts.shelf.rows(slate.item_id), time=slate.time)
-        policy = engine.parts.chooser.policy(context)
+        attributes = engine.parts.slate_selector.attributes(
+            engine.parts.item_table.rows(slate.item_id), time=slate.time
+        )
+        policy = engine.parts.slate_selector.policy(context)
         expected = policy.propensity(slate.value, order, k=10, attributes=attributes)
         assert slate.propensity[order] == pytest.approx(expected, rel=1e-9)
         assert (slate.propensity[order] < 1).any()
@@ -54,39 +55,40 @@ def test_a_quota_of_newcomers_counts_merchants_who_joined_lately(bundle, market)
         ages = [slate.time - (joined[name] or slate.time - timedelta(days=999)) for name in slate.merchant_id]
         return np.array([timedelta(0) <= age < timedelta(days=90) for age in ages])
 
-    plain = engine_of(bundle, None).rank(ask(market))
+    plain = engine_of(bundle, None).rank(ask(market)).slate
     at_hand = int(newcomers(plain).sum())
     least = int(newcomers(plain)[shown(plain)].sum()) + 1
     assert at_hand >= least, "the market has too few newcomers for this test"
-    slate = engine_of(bundle, SlateSection((Newcomers(least),))).rank(ask(market))
+    slate = engine_of(bundle, SlateSection((Newcomers(least),))).rank(ask(market)).slate
     assert newcomers(slate)[shown(slate)].sum() == least
 
 
 def test_the_shortlist_holds_the_best_values_and_the_answer_says_how_many_were_scored(bundle, market):
-    whole = engine_of(bundle, None).rank(ask(market))
-    slate = engine_of(bundle, None, shortlist=25).rank(ask(market))
+    whole = engine_of(bundle, None).rank(ask(market)).slate
+    ranking = engine_of(bundle, None, shortlist=25).rank(ask(market))
+    slate = ranking.slate
     best = np.sort(np.argsort(-whole.value, kind="stable")[:25])
     assert len(slate) == 25
     assert slate.item_id.tolist() == whole.item_id[best].tolist()
     assert np.array_equal(slate.value, whole.value[best])
     assert slate.item_id[shown(slate)].tolist() == whole.item_id[shown(whole)].tolist()
-    assert considered(slate) == considered(whole) == len(whole) == 60
-    answer = slate_answer(slate, contributions=None)
+    assert slate.considered == whole.considered == len(whole) == 60
+    answer = slate_answer(ranking, contributions=None)
     assert answer["considered"] == 60
     assert len(answer["items"]) == 10
 
 
 def test_the_shortlist_is_at_least_twice_as_long_as_the_slate(bundle, market):
-    assert len(engine_of(bundle, None, shortlist=1).rank(ask(market, k=12))) == 24
+    assert len(engine_of(bundle, None, shortlist=1).rank(ask(market, k=12)).slate) == 24
 
 
 def test_rules_that_the_best_alone_cannot_keep_look_at_every_candidate(bundle, market):
     caps = SlateSection((MerchantCap(1),))
-    slate = engine_of(bundle, caps, shortlist=20).rank(ask(market))
+    slate = engine_of(bundle, caps, shortlist=20).rank(ask(market)).slate
     merchants = slate.merchant_id[shown(slate)]
     assert len(set(merchants)) == len(merchants) == 10
     assert len(slate) in (20, 60)
-    impossible = engine_of(bundle, SlateSection((MerchantCap(1), Newcomers(10))), shortlist=20).rank(ask(market))
+    impossible = engine_of(bundle, SlateSection((MerchantCap(1), Newcomers(10))), shortlist=20).rank(ask(market)).slate
     assert len(impossible) == 60
 
 
@@ -94,15 +96,15 @@ def test_a_formula_that_compares_items_keeps_every_candidate(bundle, market):
     text = to_toml(bundle.policy).replace("w_gmv * gmv", "w_gmv * (gmv - slate_mean(gmv))")
     relative = replace(bundle, policy=parse_policy(text))
     engine = engine_of(relative, DRAWN, shortlist=20)
-    slate = engine.rank(ask(market))
+    slate = engine.rank(ask(market)).slate
     assert relative.policy.slate_relative
     assert len(slate) == 60
     assert replay(engine.parts, slate).same
 
 
 def test_a_merchant_cap_does_not_empty_a_store_page(bundle, market):
-    with_cap = engine_of(bundle, SlateSection((MerchantCap(2),))).rank(ask(market, "store_page"))
-    without = engine_of(bundle, None).rank(ask(market, "store_page"))
+    with_cap = engine_of(bundle, SlateSection((MerchantCap(2),))).rank(ask(market, "store_page")).slate
+    without = engine_of(bundle, None).rank(ask(market, "store_page")).slate
     assert shown(with_cap).tolist() == shown(without).tolist()
     assert len(shown(with_cap)) > 2
 
@@ -110,7 +112,7 @@ def test_a_merchant_cap_does_not_empty_a_store_page(bundle, market):
 def test_a_draw_outside_the_shortlist_never_happens(bundle, market):
     wide = replace(DRAWN, exploration=EpsilonGreedy(1.0))
     engine = engine_of(bundle, wide, shortlist=20)
-    slates = [engine.rank(ask(market, request_id=f"{number}", k=1)) for number in range(60)]
+    slates = [engine.rank(ask(market, request_id=f"{number}", k=1)).slate for number in range(60)]
     assert all(slate.propensity[shown(slate)] == pytest.approx(1 / 20) for slate in slates)
     assert len({slate.item_id[shown(slate)][0] for slate in slates}) > 10
 

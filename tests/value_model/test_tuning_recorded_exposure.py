@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from value_model.slate_policies.shadow_prices import SHADOW_PRICE
+from marketplace.schema import SHADOW_PRICE
 from value_model.tuning.recorded_exposure import recorded_exposure
 
 ODDS = np.array([0.3, -0.4, 1.2, 0.0, 0.7])

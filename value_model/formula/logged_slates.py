@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from marketplace.schema import FORMULA_PREFIX
 from marketplace.slate_columns import RequestLists, flat, item_offsets, lists, numeric_features, to_numpy
 from value_model.formula.evaluate import Columns, pad, slate_mask
 from value_model.formula.value_policy import ValuePolicy
 
 OWN = ("price", "retrieval_score", "merchant_value")  # a slate's own columns
-SHADOWED = "formula."  # before a logged quantity whose name a model feature of other content bears
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarra
     found, logged = np.full(counts.sum(), np.nan), np.zeros(counts.sum(), bool)
     for source in (
         lists(slates, "predictions", name),
-        numeric_features(slates, SHADOWED + name),
+        numeric_features(slates, FORMULA_PREFIX + name),
         numeric_features(slates, name),
     ):
         if not logged.all():

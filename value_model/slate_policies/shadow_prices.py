@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-SHADOW_PRICE = "shadow_price"  # the numeric entry of a slate that holds the prices of its items' merchants
-
 
 @dataclass(frozen=True)
 class ExposurePromises:

@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
+from marketplace.schema import SHADOW_PRICE
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
 from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
-from value_model.slate_policies.shadow_prices import SHADOW_PRICE
 from value_model.slate_policies.slate_policy import LOWEST
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.exposure import of_perturbed, of_plackett_luce, perturbed_propensity

@@ -1,4 +1,4 @@
-"""A ranked request as the slate that is answered and logged: the shortlist, with all that it was judged by."""
+"""Slate builder: a ranked request as the slate that is answered and logged, the shortlist with all its evidence."""
 
 from __future__ import annotations
 
@@ -9,58 +9,53 @@ import numpy as np
 
 from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
+from marketplace.schema import CONSIDERED_KEY, FORMULA_PREFIX, PLACES_KEY, SEED_KEY, SEGMENT_KEY
 from marketplace.slate import Slate
 from serving.candidate_generation import GeneratedCandidates
 from serving.item_table import ItemTable
-from serving.request import Request, seed_of
-from serving.valuation import Values, logged_quantities
+from serving.request import Request
+from serving.valuation import Values
 from value_model.slate_policies.slate_policy import SlateChoice
-
-# Entries of a slate's context that the service adds: the seed of its random draws, the places that were asked for,
-# how many candidates were scored, of which the slate keeps the shortlist, and the group whose weights applied.
-SEED, PLACES, CONSIDERED, SEGMENT = "seed", "k", "considered", "segment"
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredCandidates:
-    """n candidates of one request with all that they were judged by."""
+    """n candidates of one request, with model inputs, heads float64 [n] and values."""
 
-    found: GeneratedCandidates
+    candidates: GeneratedCandidates
     numbers: Mapping[Group, np.ndarray]  # float32 [1 or n, numbers of the group]
     heads: Mapping[str, np.ndarray]
-    quantities: Mapping[str, np.ndarray]
-    valued: Values
+    values: Values
 
     def only(self, kept: np.ndarray) -> ScoredCandidates:
         """Those at the positions `kept` (increasing)."""
-        if len(kept) == len(self.found.rows):
+        if len(kept) == len(self.candidates.rows):
             return self
         return ScoredCandidates(
-            self.found.only(kept),
+            self.candidates.only(kept),
             {group: rows if group is Group.USER else rows[kept] for group, rows in self.numbers.items()},
             {name: values[kept] for name, values in self.heads.items()},
-            {name: values[kept] for name, values in self.quantities.items()},
-            self.valued.only(kept),
+            self.values.only(kept),
         )
 
 
 def build_slate(
     request: Request,
-    judged: ScoredCandidates,
-    known: FeatureSnapshot,
+    scored: ScoredCandidates,
+    snapshot: FeatureSnapshot,
     chosen: SlateChoice,
     *,
     considered: int,
     segment: str,
-    shelf: ItemTable,
+    item_table: ItemTable,
     versions: Mapping[str, str],
     currency: str,
 ) -> Slate:
-    """The shortlist in the order in which it was found; `position` and `propensity` say what was shown."""
-    found, valued, rows = judged.found, judged.valued, judged.found.rows
-    numeric = numeric_features(judged.numbers, known.spec)
+    """The shortlist in the order of retrieval; `position` and `propensity` are those of the items `chosen`."""
+    candidates, values, rows = scored.candidates, scored.values, scored.candidates.rows
+    numeric = numeric_features(scored.numbers, snapshot.spec)
     position, propensity = places(chosen, len(rows))
-    told = {SEED: str(seed_of(request)), PLACES: str(request.k), CONSIDERED: str(considered), SEGMENT: segment}
+    reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
     return Slate(
         request_id=request.request_id,
         time=request.time,
@@ -70,28 +65,23 @@ def build_slate(
         query=request.query,
         page_merchant_id=request.page_merchant_id,
         page_item_id=request.page_item_id,
-        context={**request.context, **told},
+        context={**request.context, **{name: str(entry) for name, entry in reserved.items()}},
         currency=currency,
-        item_id=shelf.item_id[rows],
-        merchant_id=shelf.merchant_id[rows],
-        price=shelf.price[rows],
-        source=found.source_name,
-        retrieval_score=found.score,
-        merchant_value=valued.merchant_value,
-        value=valued.value,
-        weights=valued.weights,
+        item_id=item_table.item_id[rows],
+        merchant_id=item_table.merchant_id[rows],
+        price=item_table.price[rows],
+        source=candidates.source_name,
+        retrieval_score=candidates.score,
+        merchant_value=values.merchant_value,
+        value=values.value,
+        weights=values.weights,
         position=position,
         propensity=propensity,
-        predictions=judged.heads,
-        numeric={**numeric, **logged_quantities(judged.quantities, numeric)},
-        categorical=categorical_features(known, shelf, rows),
+        predictions=scored.heads,
+        numeric={**numeric, **logged_quantities(values.quantities, numeric)},
+        categorical=categorical_features(snapshot, item_table, rows),
         **{f"{part}_version": version for part, version in versions.items()},  # type: ignore[arg-type]
     )
-
-
-def considered(slate: Slate) -> int:
-    """How many candidates were scored for a slate; all that it holds, where it does not say."""
-    return int(slate.context.get(CONSIDERED) or len(slate))
 
 
 def places(chosen: SlateChoice, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,18 +106,29 @@ def numeric_features(numbers: Mapping[Group, np.ndarray], spec: FeatureSpec) -> 
     return columns
 
 
-def categorical_features(known: FeatureSnapshot, shelf: ItemTable, rows: np.ndarray) -> dict[str, np.ndarray]:
+def categorical_features(snapshot: FeatureSnapshot, item_table: ItemTable, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Text by name: length 1 or a history's own (user), or n."""
-    history = known.history[0][known.history[0] >= 0]
+    history = snapshot.history[0][snapshot.history[0] >= 0]
     columns = {}
-    for feature in known.spec.features:
+    for feature in snapshot.spec.features:
         if feature.kind is Kind.NUMBER:
             continue
         if feature.group is Group.ITEM:
-            columns[feature.name] = shelf.logged[feature.name][rows]
+            columns[feature.name] = item_table.logged[feature.name][rows]
         elif feature.name in HISTORIES:
-            columns[feature.name] = shelf.logged[HISTORIES[feature.name]][history]
+            columns[feature.name] = item_table.logged[HISTORIES[feature.name]][history]
         else:
-            said = known.user_value(feature.name)
-            columns[feature.name] = np.array(said if isinstance(said, list) else [said], object)
+            value = snapshot.user_value(feature.name)
+            columns[feature.name] = np.array(value if isinstance(value, list) else [value], object)
     return columns
+
+
+def logged_quantities(quantities: Mapping[str, np.ndarray], numeric: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The quantities as entries of the log beside the features `numeric`, each once."""
+    entries = {}
+    for name, values in quantities.items():
+        if name not in numeric:
+            entries[name] = values
+        elif not np.array_equal(numeric[name], values):
+            entries[FORMULA_PREFIX + name] = values
+    return entries
