@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
+from marketplace.datasets.readers import READERS
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 DATA_HELP = (
-    "simulated, trivago, complete-journey, ta-feng, online-retail, a mapping file (.toml, docs/own_data.md), or the "
-    "log of a service (.sqlite)"
+    f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service (.sqlite)"
 )
 METRICS_HELP = "ctr, cvr, orders, gmv, commission, newcomer_exposure or merchant_quality"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RunConfig:
-    """`data`: simulated, trivago, complete-journey, ta-feng, online-retail, the path of a mapping file (TOML), or of a
-    service's log (SQLite, beside the bundle that served it).
+    """`data`: simulated, the name of a reader (marketplace.datasets.readers), the path of a mapping file (TOML), or of
+    a service's log (SQLite, beside the bundle that served it).
 
     `size` of the simulated market: small, demo or large. `index`: scann, faiss or exact. Shares are of time.
     """

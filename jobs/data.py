@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset, load_dataset
+from marketplace.datasets.readers import READERS
 
 if TYPE_CHECKING:
     from marketplace.simulator import Simulation
@@ -25,34 +26,20 @@ def data_root() -> Path:
 
 def get(config: RunConfig) -> Dataset:
     """The data set that `config.data` names; FileNotFoundError says where a real one was looked for."""
-    match config.data:
-        case "simulated":
-            return market(config.size, seed=config.seed).dataset
-        case "trivago":
-            from marketplace.datasets.trivago import read_trivago
-
-            return read_trivago(_existing("trivago/trivago_val_100k.parquet"))
-        case "complete-journey":
-            from marketplace.datasets.complete_journey import read
-
-            return read()
-        case "ta-feng":
-            from marketplace.datasets.ta_feng import read_ta_feng
-
-            return read_ta_feng()
-        case "online-retail":
-            from marketplace.datasets.online_retail import read_online_retail
-
-            return read_online_retail(_existing("online_retail/online_retail.parquet"))
-        case log if log.endswith(".sqlite"):
-            return logged(Path(log))
-        case mapping if mapping.endswith(".toml"):
+    if config.data == "simulated":
+        return market(config.size, seed=config.seed).dataset
+    if config.data in READERS:
+        return READERS[config.data].read(data_root())
+    match Path(config.data).suffix:
+        case ".sqlite":
+            return logged(Path(config.data))
+        case ".toml":
             from marketplace.datasets.own import read_own
 
-            return read_own(Path(mapping))
+            return read_own(Path(config.data))
     raise ValueError(
-        f"--data {config.data!r} is unknown. Choose simulated, trivago, complete-journey, ta-feng, online-retail, "
-        "a mapping file that ends in .toml (docs/own_data.md), or a service's log that ends in .sqlite."
+        f"--data {config.data!r} is unknown. Choose simulated, {', '.join(READERS)}, a mapping file that ends in .toml "
+        "(docs/own_data.md), or a service's log that ends in .sqlite."
     )
 
 
@@ -77,13 +64,6 @@ def logged(path: Path) -> Dataset:
             f"{path} holds {len(dataset.slates)} slates; a run needs {FEWEST_SLATES} or more to learn from."
         )
     return dataset
-
-
-def _existing(name: str) -> Path:
-    path = data_root() / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist. Put the file there, or name its folder in VALUE_MODEL_DATA.")
-    return path
 
 
 def market(size: str, *, seed: int) -> Simulation:

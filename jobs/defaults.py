@@ -1,4 +1,4 @@
-"""What suits each data set: its features, the grouping of its shoppers, and the value policy it is served with."""
+"""What suits each data set: its features, and the value policy it is served with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from value_model.formula import ValuePolicy, default_policy, load_policy, shippe
 
 
 def spec_of(dataset: Dataset) -> FeatureSpec:
-    """The standard features; a hotel list is also compared within itself, since it is ranked as a whole list."""
-    if dataset.name.startswith("trivago"):
-        return standard_spec(context=("city", "device", "platform"), text=False, against_list=True)
-    return standard_spec(impressions=dataset.has_impressions)
-
-
-def segment_of(dataset: Dataset) -> str:
-    """What groups shoppers for popularity: user_segment, user_country, or an entry of the context."""
-    return "city" if dataset.name.startswith("trivago") else "user_segment"
+    """The standard features that the data has."""
+    return standard_spec(
+        context=dataset.context_features,
+        impressions=dataset.has_impressions,
+        text=dataset.has_text,
+        against_list=dataset.whole_lists,
+    )
 
 
 def policy_of(dataset: Dataset, config: RunConfig) -> ValuePolicy:

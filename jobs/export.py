@@ -16,7 +16,7 @@ from pathlib import Path
 from features.encoder import Encoder
 from features.store import MemoryStore
 from jobs.data import kept
-from jobs.defaults import policy_of, segment_of
+from jobs.defaults import policy_of
 from jobs.run_folder import RunFolder
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
@@ -39,7 +39,7 @@ def export(run: RunFolder) -> None:
     until = last_moment(dataset) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     index, _ = load_index(run.path / "retrieval" / "index")
-    sources = with_nearest(index, CountingSources(dataset, segment=segment_of(dataset)).advance(until))
+    sources = with_nearest(index, CountingSources(dataset, segment=dataset.segment).advance(until))
     known_until = EPOCH + timedelta(microseconds=until)
     trained = TrainedParts(
         dataset=dataset,
@@ -54,7 +54,7 @@ def export(run: RunFolder) -> None:
         blend=Blend.load(run.path / "retrieval" / "blend.json"),
         towers=TwoTower.load_towers(run.path / "retrieval"),
         index=index,
-        config=ServingConfig(segment=segment_of(dataset)),
+        config=ServingConfig(segment=dataset.segment),
         metrics=metrics(run),
     )
     folder = next_bundle(run)

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.data import kept
-from jobs.defaults import segment_of
 from jobs.run_folder import RunFolder
 from marketplace.attribution import Attribution, attribute
 from marketplace.dataset import Dataset
@@ -66,7 +65,7 @@ def prepare(run: RunFolder) -> TrainingRows:
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         return _prepared(dataset, joined, encoder, _periods(joined.slates, run))
-    asked = labelled_requests(dataset, encoder.spec, segment=segment_of(dataset))
+    asked = labelled_requests(dataset, encoder.spec, segment=dataset.segment)
     period = _periods(asked.slates, run)
     baskets = sample(period)
     joined = labelled(_candidates(run, dataset, asked, baskets, encoder), dataset.feedback)
@@ -97,9 +96,7 @@ def _candidates(
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[baskets], users.user_lists[baskets], users.user_numbers[baskets])
     blend = Blend.load(folder / "blend.json")
-    found = basket_candidates(
-        dataset, asked, baskets, embeddings, segment=segment_of(dataset), index=index, blend=blend
-    )
+    found = basket_candidates(dataset, asked, baskets, embeddings, segment=dataset.segment, index=index, blend=blend)
     pq.write_table(found, folder / CANDIDATES)
     return found
 

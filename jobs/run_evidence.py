@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.data import kept
-from jobs.defaults import policy_of, segment_of
+from jobs.defaults import policy_of
 from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
@@ -119,6 +119,6 @@ def evidence_of(
     rng: np.random.Generator,
 ) -> tuple[Evidence, str]:
     """`recorded_evidence` of a data set's requests."""
-    segment = segment_of_requests(dataset, slates, segment_of(dataset)).astype(str)
+    segment = segment_of_requests(dataset, slates, dataset.segment).astype(str)
     recorded = as_recorded(dataset, slates)
     return recorded_evidence(slates, labels, policy, recorded=recorded, ranked_by=ranked_by, segment=segment, rng=rng)

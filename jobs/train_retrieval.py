@@ -18,7 +18,7 @@ from evaluation.estimate import Estimate
 from features.encoder import Encoder
 from features.interactions import EVENT_WEIGHTS
 from jobs.data import kept
-from jobs.defaults import segment_of, spec_of
+from jobs.defaults import spec_of
 from jobs.prepare import CANDIDATES
 from jobs.run_folder import RunFolder
 from marketplace.dataset import Dataset
@@ -59,7 +59,7 @@ def train_retrieval(run: RunFolder) -> None:
     """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders."""
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
-    asked = labelled_requests(dataset, spec_of(dataset), segment=segment_of(dataset))
+    asked = labelled_requests(dataset, spec_of(dataset), segment=dataset.segment)
     period = periods(asked.slates, test_share=config.test_share, validation_share=config.validation_share)
     rng = np.random.default_rng(config.seed)
     encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)
@@ -73,7 +73,7 @@ def train_retrieval(run: RunFolder) -> None:
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
     blend = _fit_blend(dataset, asked, queries, period, index)
     blend.save(folder / "blend.json")
-    counting = CountingSources(dataset, segment=segment_of(dataset)).advance(period.test_from)
+    counting = CountingSources(dataset, segment=dataset.segment).advance(period.test_from)
     merged = retriever(with_nearest(index, counting), blend=blend)
     recall = held_out_recall(merged, _some(asked, queries, period.test, TEST_QUERIES))
     (folder / "recall.json").write_text(json.dumps({name: asdict(found) for name, found in recall.items()}, indent=1))
@@ -115,7 +115,7 @@ def _some(asked: LabelledRequests, queries: np.ndarray, requests: np.ndarray, mo
 def _fit_blend(
     dataset: Dataset, asked: LabelledRequests, queries: np.ndarray, period: Periods, index: BuiltIndex
 ) -> Blend:
-    early = CountingSources(dataset, segment=segment_of(dataset)).advance(period.validation_from)
+    early = CountingSources(dataset, segment=dataset.segment).advance(period.validation_from)
     unblended = retriever(with_nearest(index, early), blend=None)
     sample = _some(asked, queries, period.validation, BLEND_QUERIES)
     pools = [unblended.pool(query, k=max(RECALL_AT)) for query in sample.queries()]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from jobs.defaults import segment_of
 from marketplace.dataset import Dataset
 from marketplace.schema import SLATE
 from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists
@@ -39,7 +38,7 @@ def value_slates(
     numeric = {**features, **quantities, "margin": _margins(dataset, flat(slates, "item_id"))}
     columns = {**numeric, **heads, "price": flat(slates, "price").to_numpy()}
     surface = slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)
-    weights = request_weights(policy, surface, segment_of_requests(dataset, slates, segment_of(dataset)))
+    weights = request_weights(policy, surface, segment_of_requests(dataset, slates, dataset.segment))
     value = evaluate_rows(policy, columns, offsets, weights=weights)
     by_row = {name: weight[request] for name, weight in weights.items()}
     named = {} if policy.slate_relative else evaluate_all(policy, columns, weights=by_row)

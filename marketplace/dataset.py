@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,10 @@ class Dataset:
     `slates` (SLATE; sorted by time) are the lists that were shown: none in purchase-only data, where `feedback`
     holds orders without a request. `feedback` (FEEDBACK; sorted by time) is the one stream of everything that
     shoppers did, whether or not it answers a slate. `currency` is that of every amount.
+
+    What suits the data: `segment` groups shoppers (user_segment, user_country, or an entry of the slates' context);
+    `context_features` are the entries of the context to learn from; `has_text`: names and queries are worth reading;
+    `whole_lists`: what is shown is ranked as a whole list, so that items are compared within it.
     """
 
     name: str
@@ -33,6 +38,10 @@ class Dataset:
     slates: pa.Table
     feedback: pa.Table
     notes: tuple[str, ...] = ()
+    segment: str = "user_segment"
+    context_features: tuple[str, ...] = ("country", "city", "device")
+    has_text: bool = True
+    whole_lists: bool = False
 
     @property
     def has_impressions(self) -> bool:
@@ -56,7 +65,7 @@ class Dataset:
         folder.mkdir(parents=True, exist_ok=True)
         for table in SCHEMAS:
             pq.write_table(getattr(self, table), folder / f"{table}.parquet", compression="zstd")
-        about = {"name": self.name, "currency": self.currency, "notes": list(self.notes)}
+        about = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in SCHEMAS}
         (folder / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -67,4 +76,5 @@ def load_dataset(folder: Path) -> Dataset:
         name: conform(pq.read_table(folder / f"{name}.parquet"), schema, where=str(folder / f"{name}.parquet"))
         for name, schema in SCHEMAS.items()
     }
-    return Dataset(**tables, name=about["name"], currency=about["currency"], notes=tuple(about["notes"]))
+    rest: dict[str, Any] = {key: tuple(cell) if isinstance(cell, list) else cell for key, cell in about.items()}
+    return Dataset(**tables, **rest)

