@@ -39,8 +39,9 @@ def cli() -> None:
 @click.option("--seed", default=7, show_default=True)
 @click.option("--index", type=click.Choice(["scann", "faiss", "exact"]), default="scann", show_default=True)
 @click.option("--policy", default="default", show_default=True, help="a shipped value policy, or a policy file")
+@click.option("--feature", multiple=True, help="a feature beside the standard ones; may be repeated")
 @click.option("--out", type=FOLDER, default=Path("runs/latest"), show_default=True, help="a new or interrupted run")
-def run(data: str, size: str, seed: int, index: str, policy: str, out: Path) -> None:
+def run(data: str, size: str, seed: int, index: str, policy: str, feature: tuple[str, ...], out: Path) -> None:
     """Do everything: data, retrieval, ranker, calibration, evaluation, export.
 
     A run that was interrupted goes on where it stopped when it is asked for again with the same options.
@@ -48,7 +49,8 @@ def run(data: str, size: str, seed: int, index: str, policy: str, out: Path) -> 
     from jobs.config import RunConfig
     from jobs.run import run_all
 
-    run_all(RunConfig(data=data, size=size, seed=seed, index=index, policy=policy), out)
+    features = ",".join(feature)
+    run_all(RunConfig(data=data, size=size, seed=seed, index=index, policy=policy, features=features), out)
 
 
 @cli.command()

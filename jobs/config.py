@@ -23,3 +23,4 @@ class RunConfig:
     retrieval_pairs: int = 150_000  # the newest pairs of request and wish that the towers learn from
     ranker_epochs: int = 20
     policy: str = "default"  # a shipped value policy, or the path of one
+    features: str = ""  # features beside the standard ones (`standard_spec(extra=...)`), separated by commas

@@ -11,13 +11,17 @@ from marketplace.dataset import Dataset
 from value_model.formula import ValuePolicy, default_policy, load_policy, shipped_policy
 
 
-def spec_of(dataset: Dataset) -> FeatureSpec:
-    """The standard features that the data has."""
+def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
+    """The standard features that the data has, and those that the run names.
+
+    Raises ValueError for a feature that is none of those that can be named.
+    """
     return standard_spec(
         context=dataset.context_features,
         impressions=dataset.has_impressions,
         text=dataset.has_text,
         against_list=dataset.whole_lists,
+        extra=tuple(filter(None, config.features.split(","))),
     )
 
 

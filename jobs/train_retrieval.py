@@ -59,7 +59,7 @@ def train_retrieval(run: RunFolder) -> None:
     """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders."""
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
-    asked = labelled_requests(dataset, spec_of(dataset), segment=dataset.segment)
+    asked = labelled_requests(dataset, spec_of(dataset, config), segment=dataset.segment)
     period = periods(asked.slates, test_share=config.test_share, validation_share=config.validation_share)
     rng = np.random.default_rng(config.seed)
     encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)
