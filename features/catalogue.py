@@ -90,7 +90,7 @@ class Catalogue:
 def tokenise(texts: pa.Array) -> pa.Array:
     """list<string>: the `words` of each text; empty for a missing one."""
     split = [words(text) for text in texts.to_pylist()]
-    offsets = np.append(0, np.cumsum([len(found) for found in split])).astype(np.int32)
+    offsets = np.append(0, np.cumsum([len(row) for row in split])).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(list(chain.from_iterable(split)), pa.string()))
 
 
