@@ -39,6 +39,11 @@ class SideBySide:
     after: tuple[PlacedItem, ...]
 
     @property
+    def longest(self) -> float:
+        """The largest sum of an item's terms without their signs: the length of its bars."""
+        return max((sum(map(abs, item.terms)) for item in (*self.before, *self.after)), default=0.0) or 1.0
+
+    @property
     def moved(self) -> int:
         """Items of the new list that stand elsewhere than before."""
         return sum(item.climbed != 0 for item in self.after)

@@ -9,7 +9,6 @@ import ipywidgets as widgets
 
 from desk import pages
 from desk.desk import Desk, DeskView
-from desk.markup import note, page
 from desk.notebook.controls import Guardrails, Sliders, button
 from desk.notebook.saving import Saving
 from desk.notebook.searching import Searching
@@ -60,7 +59,7 @@ class Panel:
             f"{policy.version}."
         )
         formula = " · ".join(f"{e.name} = {e.source}" for e in policy.expressions)
-        self.head.value = page(note(" ".join((about, *material.notes))), note(formula))
+        self.head.value = pages.messages(" ".join((about, *material.notes)), formula)
         self.show(self.desk.view())
 
     def _tabs(self) -> widgets.Tab:

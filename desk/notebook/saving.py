@@ -10,7 +10,6 @@ import ipywidgets as widgets
 
 from desk import pages
 from desk.desk import Desk, SavedVersion
-from desk.markup import note, page
 from desk.notebook.controls import button
 
 DESPITE = "save although a guardrail is expected to break"
@@ -72,13 +71,13 @@ class Saving:
         try:
             saved = act()
         except (ValueError, OSError) as error:
-            self.answer.value = page(note(str(error), kind="bad"))
+            self.answer.value = pages.messages(str(error), kind="bad")
             return
         entry = saved.entry
         folder = self._desk.versions.folder
         file = Path(folder.parent.name, folder.name, entry.file)
-        said = f"Version {entry.number} ({entry.version}) is in force; its file is {file}."
-        self.answer.value = page(note(said, kind="good")) + pages.difference(saved.diff)
+        message = f"Version {entry.number} ({entry.version}) is in force; its file is {file}."
+        self.answer.value = pages.messages(message, kind="good") + pages.difference(saved.diff)
         self.reason.value, self.despite.value = "", False
         self._done()
 

@@ -9,7 +9,6 @@ import ipywidgets as widgets
 from desk import pages
 from desk.desk import Desk, DeskView
 from desk.exploration import WEIGHTINGS, Exploration
-from desk.markup import note, page
 from desk.notebook.controls import button
 from desk.notebook.front_figure import clear, draw, front_figure, mark
 from desk.outcomes import OBJECTIVES
@@ -42,7 +41,7 @@ class Searching:
         self.best.disabled = explored is None or not explored.tuned.promised
         if explored is None:
             clear(self.figure)
-            self.prices.value = page(note(f"Nothing was searched yet: {scope.title}."))
+            self.prices.value = pages.messages(f"Nothing was searched yet: {scope.title}.")
         else:
             draw(self.figure, explored)
             self.prices.value = pages.prices(explored, currency=self._desk.draft.currency)
@@ -55,11 +54,11 @@ class Searching:
 
     def _search(self, _: object) -> None:
         self.search.disabled, self.progress.value, self.progress.layout.visibility = True, 0, "visible"
-        self.prices.value = page(note(f"Searching: {self._desk.scope.title} ..."))
+        self.prices.value = pages.messages(f"Searching: {self._desk.scope.title} ...")
         try:
             self._found[self._desk.scope] = self._desk.explore((self.across.value, self.up.value), told=self._told)
         except ValueError as error:
-            self.prices.value = page(note(str(error), kind="bad"))
+            self.prices.value = pages.messages(str(error), kind="bad")
         else:
             self.show()
         self.search.disabled, self.progress.layout.visibility = False, "hidden"

@@ -1,0 +1,85 @@
+"""Versions of a policy: what is written is read back, numbers count on, nothing is overwritten."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from desk_toy import POLICY
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from desk.versions import HISTORY, ChangeNote, VersionOrigin, Versions, diff
+from value_model.formula import Override, shipped
+
+NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+
+
+def note(origin=VersionOrigin.SAVED, owner="Noura", reason="Try.", **others):
+    return ChangeNote(origin, owner, reason, **others)
+
+
+@settings(max_examples=25)
+@given(owner=TEXT, reason=TEXT, noted=st.lists(TEXT, max_size=3), predicted=st.dictionaries(TEXT, TEXT, max_size=3))
+def test_a_record_is_read_back_as_it_was_written(tmp_path_factory, owner, reason, noted, predicted):
+    versions = Versions(tmp_path_factory.mktemp("versions") / "policies")
+    written = versions.add(
+        POLICY, note(owner=owner, reason=reason, noted=tuple(noted), predicted=predicted), now=NOW
+    )
+    assert versions.entries() == (written,)
+    assert (written.owner, written.reason, written.noted, written.predicted) == (owner, reason, tuple(noted), predicted)
+
+
+@pytest.mark.parametrize("origin", list(VersionOrigin))
+def test_every_origin_is_read_back(tmp_path, origin):
+    versions = Versions(tmp_path / "policies")
+    versions.add(POLICY, note(origin), now=NOW)
+    assert versions.entries()[0].kind is origin
+
+
+def policies():
+    overridden = replace(POLICY.weight["w_new"], surface=(Override("search", 0.2),), segment=(Override("new", 0.3, 40),))
+    weights = tuple(overridden if w.name == "w_new" else w for w in POLICY.weights)
+    return [POLICY, POLICY.with_weights({"w_new": 0.0123456789}), replace(POLICY, weights=weights)]
+
+
+def test_policies_are_read_back_number_by_number(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    for i, policy in enumerate(policies()):
+        entry = versions.add(policy, note(), now=NOW + timedelta(days=i))
+        assert (entry.number, entry.file, entry.version) == (i + 1, f"{i + 1:04d}.toml", policy.version)
+        assert versions.latest() == policy
+    assert [versions.policy(i + 1) for i in range(3)] == policies()
+    assert [entry.at[:10] for entry in versions.entries()] == ["2025-03-01", "2025-03-02", "2025-03-03"]
+
+
+def test_before_the_first_version_there_is_nothing_and_no_folder(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    assert (versions.entries(), versions.latest(), versions.folder.exists()) == ((), None, False)
+    with pytest.raises(ValueError, match="there is no version 1"):
+        versions.policy(1)
+
+
+def test_a_number_that_somebody_else_took_meanwhile_is_not_overwritten(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    versions.add(POLICY, note(), now=NOW)
+    (versions.folder / "0002.toml").write_text("theirs")
+    with pytest.raises(FileExistsError):
+        versions.add(POLICY, note(), now=NOW)
+    assert (versions.folder / "0002.toml").read_text() == "theirs"
+    assert len(versions.entries()) == 1
+
+
+def test_the_history_is_only_added_to(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    versions.add(POLICY, note(), now=NOW)
+    before = (versions.folder / HISTORY).read_bytes()
+    versions.add(POLICY, note(VersionOrigin.ROLLED_BACK), now=NOW)
+    assert (versions.folder / HISTORY).read_bytes().startswith(before)
+
+
+def test_a_diff_is_empty_only_between_equals():
+    first, second, _ = policies()
+    assert diff(first, first) == ""
+    assert "-value = 0.05" in diff(first, second)
+    assert "+value = 0.0123456789" in diff(first, second)
