@@ -16,10 +16,10 @@ import numpy as np
 from benchmarks.record import Measure, record
 from benchmarks.tuning_market import Market
 from value_model.tuning import (
+    BoundKind,
     Constraint,
     Estimator,
     Goal,
-    Of,
     OnlineTuner,
     PolicyScorer,
     SearchConfig,
@@ -32,7 +32,7 @@ from value_model.tuning.tune import explore
 
 SEEDS, BATCH, FRESH, ARMS, FACTOR, TRIALS = range(5), 3_000, 6_000, 97, 8.0, 128
 MARGIN = -0.03
-GOAL = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=Of.RELATIVE),))
+GOAL = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=BoundKind.RELATIVE),))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Run:
 def best(truth: PolicyScorer) -> tuple[float, float]:
     """(GMV of the best weights that the truth allows, of today's)."""
     config = TuneConfig(search=SearchConfig(trials=TRIALS, objective_z=0.0))
-    goal = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=Of.RELATIVE, confidence=0.5),))
+    goal = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=BoundKind.RELATIVE, confidence=0.5),))
     _, scores = explore(truth, goal, tuple(w.name for w in truth.policy.weights), config=config, seed=0)
     held = slack(goal.constraints[0], scores["ctr"], z=0) >= 0
     return float(scores["gmv"].level[held].max()), float(scores["gmv"].level[0])

@@ -17,15 +17,15 @@ from tqdm import tqdm
 from benchmarks.record import Measure, record
 from benchmarks.tuning_market import Market
 from value_model.tuning import (
+    BoundKind,
     Constraint,
     Estimator,
     Evidence,
     Goal,
-    Of,
     PolicyScorer,
     SearchConfig,
     TuneConfig,
-    Tuned,
+    TuningResult,
     tune,
 )
 from value_model.tuning.constraint import slack
@@ -36,7 +36,7 @@ TRIALS, TRUE_TRIALS = 240, 240
 GOAL = Goal(
     "gmv",
     (
-        Constraint("ctr", at_least=-0.03, of=Of.RELATIVE),
+        Constraint("ctr", at_least=-0.03, of=BoundKind.RELATIVE),
         Constraint("newcomer_exposure", at_least=0.08),
     ),
 )
@@ -67,7 +67,7 @@ def one_market(seed: int) -> Outcome:
     return against_truth(tuned, market, market.truth(FRESH, rng))
 
 
-def against_truth(tuned: Tuned, market: Market, fresh: Evidence) -> Outcome:
+def against_truth(tuned: TuningResult, market: Market, fresh: Evidence) -> Outcome:
     truth = PolicyScorer(fresh, market.policy, estimator=Estimator.DIRECT)
     scores = truth.scores({name: np.array([w]) for name, w in tuned.weights.items()})
     promised, change = tuned.prediction["gmv"].difference, float(scores["gmv"].change[0])
@@ -86,19 +86,19 @@ def mean(values: Sequence[float]) -> float:
 
 def main() -> None:
     with ProcessPoolExecutor() as pool:
-        found = list(tqdm(pool.map(one_market, SEEDS), total=len(SEEDS), desc="markets"))
-    kept = [outcome for outcome in found if outcome.promised]
+        outcomes = list(tqdm(pool.map(one_market, SEEDS), total=len(SEEDS), desc="markets"))
+    kept = [outcome for outcome in outcomes if outcome.promised]
     reached, least = mean([o.share_of_best for o in kept]), min(o.share_of_best for o in kept)
     measures = [
-        Measure("markets where weights were promised", len(kept) / len(found), "share"),
+        Measure("markets where weights were promised", len(kept) / len(outcomes), "share"),
         Measure("GMV of the chosen over the best: mean", reached, "ratio", ">= 0.95"),
         Measure("GMV of the chosen over the best: least", least, "ratio"),
         Measure("every constraint truly held", mean([all(o.held) for o in kept]), "share", ">= 0.95"),
         Measure("true GMV gained over today's weights: mean", mean([o.gain for o in kept]), "relative"),
         Measure("promised interval of GMV's change holds the truth", mean([o.covered for o in kept]), "share"),
-        Measure("GMV over the best, today's where refused: mean", mean([o.share_of_best for o in found]), "ratio"),
+        Measure("GMV over the best, today's where refused: mean", mean([o.share_of_best for o in outcomes]), "ratio"),
     ]
-    data = f"simulated markets, {len(found)} seeds, {LOGGED} logged requests each"
+    data = f"simulated markets, {len(outcomes)} seeds, {LOGGED} logged requests each"
     record("tuning_choice", measures, data=data, seed=0)
 
 

@@ -128,17 +128,17 @@ class Market:
         kept = np.where(events.refused | events.returned, 0.0, events.value)
         commission = kept * self._commission(ranked)
         outcomes = {"click": events.click, "order": events.order, "gmv": events.value, "commission": commission}
-        found = {}
+        brought = {}
         for name, outcome in outcomes.items():
-            found[name] = np.zeros(items.shape)
-            np.put_along_axis(found[name], order, outcome.astype(np.float64), axis=1)
-        return found
+            brought[name] = np.zeros(items.shape)
+            np.put_along_axis(brought[name], order, outcome.astype(np.float64), axis=1)
+        return brought
 
     def _requests(self, count: int, rng: np.random.Generator) -> tuple[RequestBatch, np.ndarray]:
         requests = self.simulation.draw_requests(rng, count=count)
         items = self.simulation.draw_candidates(requests, rng)
-        there = (items >= 0).sum(axis=1) > 1
-        return requests.take(there), items[there]
+        several = (items >= 0).sum(axis=1) > 1
+        return requests.take(several), items[several]
 
     def _commission(self, items: np.ndarray) -> np.ndarray:
         market = self.simulation.market

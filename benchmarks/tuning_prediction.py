@@ -41,8 +41,8 @@ def one_market(seed: int) -> tuple[np.ndarray, np.ndarray]:
         proposed = {name: float(w[i]) for name, w in weightings.items()}
         answer = predict(log, market.policy, proposed, rng=rng, estimator=estimator, config=PredictConfig())
         for m, name in enumerate(METRICS):
-            found = answer[name].difference
-            answers[e, m, i] = found.value, found.low, found.high
+            difference = answer[name].difference
+            answers[e, m, i] = difference.value, difference.low, difference.high
     return answers, np.stack([truth[name].change for name in METRICS])
 
 
@@ -79,8 +79,8 @@ def ratio(name: str, dr: np.ndarray, ips: np.ndarray) -> list[Measure]:
 
 def main() -> None:
     with ProcessPoolExecutor() as pool:
-        found = list(tqdm(pool.map(one_market, SEEDS), total=len(SEEDS), desc="markets"))
-    answers, truth = (np.stack(part) for part in zip(*found, strict=True))
+        markets = list(tqdm(pool.map(one_market, SEEDS), total=len(SEEDS), desc="markets"))
+    answers, truth = (np.stack(part) for part in zip(*markets, strict=True))
     measures, error = [], {}
     for (e, estimator), (m, name) in product(enumerate(ESTIMATORS), enumerate(METRICS)):
         measures += of_one(name, estimator, answers[:, e, m], truth[:, m])

@@ -22,11 +22,11 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """`new` findings come with the draft, `standing` ones are there already; `guarded` are the guardrails."""
+    """`new` findings come with the draft, `standing` ones are there already; `guardrails` are the guardrails."""
 
     new: tuple[Finding, ...]
     standing: tuple[Finding, ...]
-    guarded: tuple[GuardrailResult, ...]
+    guardrails: tuple[GuardrailResult, ...]
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -34,13 +34,13 @@ class CheckReport:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        return tuple(row.reason for row in self.guarded if row.light is GuardrailStatus.RED)
+        return tuple(row.reason for row in self.guardrails if row.status is GuardrailStatus.RED)
 
     @property
     def noted(self) -> tuple[str, ...]:
         """What an owner who saves nevertheless has seen."""
         warned = (str(finding) for finding in self.new if finding.severity is not Severity.ERROR)
-        unproven = (row.reason for row in self.guarded if row.light is GuardrailStatus.AMBER)
+        unproven = (row.reason for row in self.guardrails if row.status is GuardrailStatus.AMBER)
         return (*warned, *unproven, *self.broken)
 
     def refuse(self, *, despite: bool) -> None:
@@ -50,8 +50,8 @@ class CheckReport:
             raise RefusedError("not saved: " + "; ".join(why))
 
 
-def checked(
-    material: Material, today: ValuePolicy, draft: ValuePolicy, guarded: Sequence[GuardrailResult]
+def check_report(
+    material: Material, today: ValuePolicy, draft: ValuePolicy, guardrails: Sequence[GuardrailResult]
 ) -> CheckReport:
     """Both policies under every check, on the requests of the desk."""
     before, after = (
@@ -60,4 +60,4 @@ def checked(
     )
     known = {(finding.rule, finding.reason) for finding in before}
     new = tuple(f for f in after if (f.rule, f.reason) not in known)
-    return CheckReport(new, tuple(f for f in after if (f.rule, f.reason) in known), tuple(guarded))
+    return CheckReport(new, tuple(f for f in after if (f.rule, f.reason) in known), tuple(guardrails))

@@ -8,13 +8,13 @@ from datetime import datetime
 
 import numpy as np
 
-from desk.checks import CheckReport, RefusedError, checked
+from desk.checks import CheckReport, RefusedError, check_report
 from desk.exploration import Exploration, explore
-from desk.guardrails import GuardrailResult, guardrails_of, lights
+from desk.guardrails import GuardrailResult, guardrail_results, guardrails_of
 from desk.material import Material
 from desk.outcomes import PolicyOutcomes, config_of
 from desk.scope import EVERYWHERE, Scope, scopes
-from desk.side_by_side import RankChanges, SideBySide, moved, side_by_side
+from desk.side_by_side import RankChanges, SideBySide, rank_changes, side_by_side
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
 from value_model.formula import ValuePolicy
 from value_model.formula.value_policy import Weight
@@ -34,8 +34,8 @@ class DeskView:
     weights: Mapping[str, float]
     today: Mapping[str, float]
     prediction: Prediction
-    guarded: tuple[GuardrailResult, ...]
-    moved: RankChanges
+    guardrails: tuple[GuardrailResult, ...]
+    rank_changes: RankChanges
     slates: tuple[SideBySide, ...]
     money: Mapping[str, str]
 
@@ -44,7 +44,7 @@ class DeskView:
 class SavedVersion:
     """A version that was written, and what changed in the file."""
 
-    entry: VersionRecord
+    record: VersionRecord
     diff: str
 
 
@@ -122,15 +122,17 @@ class Desk:
         outcomes = self._of(self.scope)
         top = outcomes.top if self.draft is self.policy else outcomes.order(self.draft)
         prediction = outcomes.prediction(self.draft, top)
-        part = {"surface": None, "segment": None} | ({self.scope.by.value: self.scope.key} if self.scope.by else {})
+        part = {"surface": None, "segment": None} | (
+            {self.scope.dimension.value: self.scope.key} if self.scope.dimension else {}
+        )
         return DeskView(
             scope=self.scope,
             requests=len(outcomes.evidence),
             weights=self.scope.weights(self.draft),
             today=self.scope.weights(self.policy),
             prediction=prediction,
-            guarded=lights(prediction, self.guardrails),
-            moved=moved(outcomes.top, top, outcomes.evidence.shown),
+            guardrails=guardrail_results(prediction, self.guardrails),
+            rank_changes=rank_changes(outcomes.top, top, outcomes.evidence.shown),
             slates=side_by_side(self.material, self.policy, self.draft, self._requests(), most=self.places),
             money=weights_in_money(self.draft, **part),
         )
@@ -147,31 +149,31 @@ class Desk:
     def _of(self, scope: Scope) -> PolicyOutcomes:
         if scope not in self._outcomes:
             evidence = self.material.evidence
-            part = evidence if scope.by is None else evidence.take(scope.rows(evidence))
+            part = evidence if scope.dimension is None else evidence.take(scope.rows(evidence))
             self._outcomes[scope] = PolicyOutcomes(part, self.policy, config=self.config, seed=self._seed)
         return self._outcomes[scope]
 
     def explore(
-        self, metrics: tuple[str, str] | None = None, *, told: Callable[[int], None] | None = None
+        self, metrics: tuple[str, str] | None = None, *, progress: Callable[[int], None] | None = None
     ) -> Exploration:
         """Search, front and shadow prices around the draft in the present scope; takes seconds.
 
-        `told` is called with the number of weightings tried since. Raises ValueError where there is nothing to search.
+        `progress` is called with the number of weightings tried since. Raises ValueError where nothing can be searched.
         """
         objective = self._of(EVERYWHERE).objective
         if objective is None:
             raise ValueError("the requests hold no prediction of clicks, orders or sales: nothing to search for.")
-        wanted = metrics or (next(m for m in self.metrics if m != objective.name), objective.name)
+        metrics = metrics or (next(m for m in self.metrics if m != objective.name), objective.name)
         held = tuple(c for c in self.guardrails if c.metric in self.metrics)
         return explore(
             self._of(self.scope).evidence,
             self.draft,
             self.scope,
-            metrics=wanted,
+            metrics=metrics,
             guardrails=held,
             config=self.config,
             seed=self._seed,
-            told=told,
+            progress=progress,
         )
 
     def load(self, explored: Exploration, point: int | None = None) -> DeskView:
@@ -195,7 +197,7 @@ class Desk:
         """Every check of the draft, judged over all requests."""
         outcomes = self._of(EVERYWHERE)
         prediction = outcomes.prediction(self.draft, outcomes.order(self.draft))
-        return checked(self.material, self.policy, self.draft, lights(prediction, self.guardrails))
+        return check_report(self.material, self.policy, self.draft, guardrail_results(prediction, self.guardrails))
 
     def save(self, owner: str, reason: str, *, now: datetime, despite: bool = False) -> SavedVersion:
         """Write the draft as a new version, which is then in force; what moved bears the new owner and reason.
@@ -207,10 +209,10 @@ class Desk:
             raise RefusedError("not saved: a version needs an owner and a reason.")
         if self.draft.version == self.policy.version:
             raise RefusedError("not saved: nothing was changed.")
-        found = self.check()
-        found.refuse(despite=despite)
+        report = self.check()
+        report.refuse(despite=despite)
         return self._write(
-            self._signed(owner, reason), ChangeNote(VersionOrigin.SAVED, owner, reason, found.noted), now=now
+            self._signed(owner, reason), ChangeNote(VersionOrigin.SAVED, owner, reason, report.noted), now=now
         )
 
     def rollback(self, number: int, owner: str, reason: str, *, now: datetime) -> SavedVersion:
@@ -231,17 +233,17 @@ class Desk:
         )
         return replace(self.draft, weights=changed, constraints=held)
 
-    def _write(self, policy: ValuePolicy, story: ChangeNote, *, now: datetime) -> SavedVersion:
+    def _write(self, policy: ValuePolicy, note: ChangeNote, *, now: datetime) -> SavedVersion:
         if not self.versions.entries():
-            found = ChangeNote(VersionOrigin.FOUND, self.policy.owner, self.policy.reason)
-            self.versions.add(self.policy, found, now=now)
+            initial = ChangeNote(VersionOrigin.FOUND, self.policy.owner, self.policy.reason)
+            self.versions.add(self.policy, initial, now=now)
         changed = diff(self.policy, policy, names=(self.policy.version, policy.version))
-        entry = self.versions.add(policy, replace(story, predicted=self._predicted(policy)), now=now)
+        record = self.versions.add(policy, replace(note, predicted=self._predicted(policy)), now=now)
         self._put_in_force(policy)
-        return SavedVersion(entry, changed)
+        return SavedVersion(record, changed)
 
     def _predicted(self, policy: ValuePolicy) -> dict[str, str]:
         """The relative change of every metric, as it was predicted when the version was written."""
         outcomes = self._of(EVERYWHERE)
-        found = outcomes.prediction(policy, outcomes.order(policy))
-        return {name: str(change.relative) for name, change in found.changes.items()}
+        prediction = outcomes.prediction(policy, outcomes.order(policy))
+        return {name: str(change.relative) for name, change in prediction.changes.items()}

@@ -19,7 +19,7 @@ from value_model.tuning import (
     SearchConfig,
     ShadowPrice,
     TuneConfig,
-    Tuned,
+    TuningResult,
     pareto_front,
     shadow_prices,
     tune,
@@ -38,7 +38,7 @@ class Exploration:
 
     scope: Scope
     requests: int
-    tuned: Tuned
+    tuned: TuningResult
     front: Front
     prices: tuple[ShadowPrice, ...]
 
@@ -49,8 +49,8 @@ class Exploration:
         """
         if point is None and not self.tuned.promised:
             raise ValueError(f"no better weights can be promised for {self.scope.title}; choose a point of the front.")
-        found = self.tuned.weights if point is None else {n: w[point] for n, w in self.front.weights.items()}
-        return {name: float(f"{weight:.4g}") for name, weight in found.items()}
+        weights = self.tuned.weights if point is None else {n: w[point] for n, w in self.front.weights.items()}
+        return {name: float(f"{weight:.4g}") for name, weight in weights.items()}
 
 
 def explore(
@@ -62,29 +62,30 @@ def explore(
     guardrails: Sequence[Constraint],
     config: PredictConfig,
     seed: int,
-    told: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Exploration:
     """Maximise metrics[1] within the guardrails on the `scope`'s own requests, then the front of both `metrics`.
 
-    The scope's weights move, all other overrides stay in force; the objective's own guardrail is no constraint. `told`
-    is called with the number of weightings tried since. Raises ValueError for unknown metrics and too few requests.
+    The scope's weights move, all other overrides stay in force; the objective's own guardrail is no constraint.
+    `progress` is called with the number of weightings tried since. Raises ValueError for unknown metrics and too few
+    requests.
     """
     if len(evidence) < FEWEST:
         raise ValueError(
             f"{scope.title} has {len(evidence)} requests here; a search needs {FEWEST}, one half to find and one to "
             "judge. Search everywhere, or bring more requests."
         )
-    there = scope.alone(draft)
+    alone = scope.alone(draft)
     goal = Goal(metrics[1], tuple(c for c in guardrails if c.metric != metrics[1]))
-    names = tuple(w.name for w in there.weights if w.term and w.high > 0)
-    tuning = TuneConfig(search=SearchConfig(trials=TRIALS, batch=BATCH, told=told), predict=config)
-    found = tune(evidence, there, goal, names=names, today=draft, seed=seed, config=tuning)
+    names = tuple(w.name for w in alone.weights if w.term and w.high > 0)
+    tuning = TuneConfig(search=SearchConfig(trials=TRIALS, batch=BATCH, progress=progress), predict=config)
+    tuned = tune(evidence, alone, goal, names=names, today=draft, seed=seed, config=tuning)
     searcher, fresh = (
-        PolicyScorer(part, there, estimator=found.estimator, metrics=config.metrics, today=draft)
-        for part in (found.searched, found.judged)
+        PolicyScorer(part, alone, estimator=tuned.estimator, metrics=config.metrics, today=draft)
+        for part in (tuned.searched, tuned.judged)
     )
     rng = np.random.default_rng([seed, 2])
     front = pareto_front(
-        searcher, metrics, found.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE, told=told
+        searcher, metrics, tuned.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE, progress=progress
     )
-    return Exploration(scope, len(evidence), found, front, tuple(shadow_prices(found, rng=rng, front=front)))
+    return Exploration(scope, len(evidence), tuned, front, tuple(shadow_prices(tuned, rng=rng, front=front)))

@@ -24,7 +24,7 @@ class GuardrailResult:
     """One guardrail and how it fares."""
 
     constraint: Constraint
-    light: GuardrailStatus
+    status: GuardrailStatus
     reason: str
 
 
@@ -33,7 +33,7 @@ def guardrails_of(policy: ValuePolicy) -> tuple[Constraint, ...]:
     return policy.constraints or default_policy().constraints
 
 
-def lights(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[GuardrailResult, ...]:
+def guardrail_results(prediction: Prediction, guardrails: Sequence[Constraint]) -> tuple[GuardrailResult, ...]:
     """Of every guardrail whose metric is known; without a promise nothing is green."""
     return tuple(_light(prediction, c) for c in guardrails if c.metric in prediction.changes)
 

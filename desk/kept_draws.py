@@ -49,7 +49,7 @@ class KeptDraws:
         terms = [self._terms(value, moved) for _, _, *pair in parts for value, moved in pair]
         stacked = np.column_stack([np.nan_to_num(t.correction) for t in terms]).astype(np.float32)
         draws = (self._drawn @ stacked / self._sizes[:, None]).astype(np.float64)
-        found = {}
+        changes = {}
         for i, (metric, (old, proposed, *_)) in enumerate(zip(metrics, parts, strict=True)):
             floor = expected_errors[metric.name] / max(float(new[metric.denominator].sum()), 1e-12)
             floors = (floor, floor / abs(old[0]) if old[0] else 0.0)
@@ -58,8 +58,8 @@ class KeptDraws:
                 for j in (2 * i, 2 * i + 1)
             ]
             levels = (asymptotic(self._terms(*part), level=self._config.level) for part in (old, proposed))
-            found[metric.name] = Change(metric, *levels, *pair)
-        return found
+            changes[metric.name] = Change(metric, *levels, *pair)
+        return changes
 
     def _terms(self, value: float, moved: np.ndarray) -> Terms:
         correction = np.bincount(self._unit, value + moved, minlength=self._units)

@@ -35,14 +35,14 @@ class Material:
     name: str
     policy: ValuePolicy
     evidence: Evidence
-    named: ItemNames
+    names: ItemNames
     versions: Path
     calibration: HeadCalibration | None = None
     requests_per_day: float | None = None
     notes: tuple[str, ...] = ()
 
 
-def named(slates: pa.Table, dataset: Dataset) -> ItemNames:
+def item_names(slates: pa.Table, dataset: Dataset) -> ItemNames:
     """Items by their name where the catalogue has one, else by their id."""
     mask = slate_mask(item_offsets(slates))
     items, merchants = (flat(slates, name).cast(pa.string()).dictionary_encode() for name in ("item_id", "merchant_id"))

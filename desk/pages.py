@@ -10,7 +10,7 @@ from desk.exploration import Exploration
 from desk.guardrails import GuardrailStatus
 from desk.markup import figure, percent, render
 from desk.versions import VersionRecord
-from value_model.tuning import Constraint, Of, ShadowPrice
+from value_model.tuning import BoundKind, Constraint, ShadowPrice
 from value_model.tuning.influence import Influence
 
 
@@ -26,7 +26,7 @@ def slates(view: DeskView, *, unit: str) -> str:
 
 def outlook(view: DeskView, *, currency: str) -> str:
     """Predicted metrics with intervals and the guardrails' lights; what is not promised stands first."""
-    worst_last = sorted(view.guarded, key=lambda row: list(GuardrailStatus).index(row.light))
+    worst_last = sorted(view.guardrails, key=lambda row: list(GuardrailStatus).index(row.status))
     worst = {row.constraint.metric: row for row in worst_last}
     return render("outlook", view=view, currency=currency, worst=worst)
 
@@ -57,9 +57,9 @@ def _price(price: ShadowPrice, currency: str) -> tuple[str, str, str]:
 
 
 def _guardrail(constraint: Constraint) -> str:
-    bound = f"{100 * constraint.bound:g} %" if constraint.of is Of.RELATIVE else f"{constraint.bound:g}"
+    bound = f"{100 * constraint.bound:g} %" if constraint.of is BoundKind.RELATIVE else f"{constraint.bound:g}"
     word = "at least" if constraint.sign > 0 else "at most"
-    changes = "" if constraint.of is Of.LEVEL else "change "
+    changes = "" if constraint.of is BoundKind.LEVEL else "change "
     return f"{constraint.metric}: {changes}{word} {bound}"
 
 

@@ -14,19 +14,19 @@ from value_model.tuning.scoring import request_weights
 
 @dataclass(frozen=True)
 class PlacedItem:
-    """An item of one list; `was` is its place in the other list, counted from 1."""
+    """An item of one list; `other_place` is its place in the other list, counted from 1."""
 
     item: str
     merchant: str
     place: int
-    was: int
+    other_place: int
     value: float
     terms: tuple[float, ...]
 
     @property
     def climbed(self) -> int:
         """Places won (negative = lost)."""
-        return self.was - self.place
+        return self.other_place - self.place
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def side_by_side(
     depth = np.minimum(material.evidence.shown[requests], most)
     return tuple(
         SideBySide(
-            str(material.named.titles[request]),
+            str(material.names.titles[request]),
             parts[0].labels,
             *(
                 _list(
@@ -92,13 +92,13 @@ def _list(
     place: np.ndarray,
     other: np.ndarray,
 ) -> tuple[PlacedItem, ...]:
-    names = material.named
+    names = material.names
     return tuple(
         PlacedItem(
             item=str(names.items[names.item[request, i]]),
             merchant=str(names.merchants[names.merchant[request, i]]),
             place=int(place[i]),
-            was=int(other[i]),
+            other_place=int(other[i]),
             value=float(part.value[row, i]),
             terms=tuple(part.contributions[:, row, i].tolist()),
         )
@@ -114,7 +114,7 @@ class RankChanges:
     places: float
 
 
-def moved(before: np.ndarray, after: np.ndarray, shown: np.ndarray) -> RankChanges:
+def rank_changes(before: np.ndarray, after: np.ndarray, shown: np.ndarray) -> RankChanges:
     """Of two orders int [R, k], of which `shown` [R] places count."""
     counted = np.arange(before.shape[1]) < shown[:, None]
     differs = (before != after) & counted

@@ -78,7 +78,7 @@ class Versions:
         entries = self.entries()
         return self.policy(entries[-1].number) if entries else None
 
-    def add(self, policy: ValuePolicy, story: ChangeNote, *, now: datetime) -> VersionRecord:
+    def add(self, policy: ValuePolicy, note: ChangeNote, *, now: datetime) -> VersionRecord:
         """Write the file, check that it reads back as the same version, then the line in the history.
 
         Raises FileExistsError where somebody else saved a version with this number meanwhile.
@@ -87,7 +87,7 @@ class Versions:
         entries = self.entries()
         number = entries[-1].number + 1 if entries else 1
         entry = VersionRecord(
-            number, policy.version, f"{number:04d}.toml", at=now.isoformat(timespec="seconds"), **vars(story)
+            number, policy.version, f"{number:04d}.toml", at=now.isoformat(timespec="seconds"), **vars(note)
         )
         path = self.folder / entry.file
         with path.open("x", encoding="utf-8") as file:

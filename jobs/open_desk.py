@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from desk.desk import Desk
-from desk.material import Material, named
+from desk.material import Material, item_names
 from jobs.run_evidence import run_evidence
 from value_model.policy_checks import logged_calibration
 
@@ -20,7 +20,7 @@ MOST_REQUESTS = 2_000  # on the desk: what can be ranked again between two movem
 def open_desk(*, environment: Mapping[str, str] = os.environ, demo: Path = Path("../runs/notebook")) -> Desk:
     """The desk of the run that $VALUE_MODEL_RUN names; without it of `demo`, made when missing (about a minute)."""
     if run := environment.get(VARIABLE):
-        return Desk(material_of_run(found(Path(run))))
+        return Desk(material_of_run(located(Path(run))))
     if not (demo / "evaluation" / "slates.parquet").exists():
         from jobs.config import RunConfig
         from jobs.run import run_all
@@ -34,19 +34,19 @@ def material_of_run(folder: Path, *, seed: int = 0, most: int = MOST_REQUESTS) -
 
     Raises what `run_evidence` raises.
     """
-    found = run_evidence(folder, rng=np.random.default_rng(seed), most=most)
+    run = run_evidence(folder, rng=np.random.default_rng(seed), most=most)
     return Material(
-        name=f"{folder.name} ({found.dataset.name})",
-        policy=found.policy,
-        evidence=found.evidence,
-        named=named(found.slates, found.dataset),
+        name=f"{folder.name} ({run.dataset.name})",
+        policy=run.policy,
+        evidence=run.evidence,
+        names=item_names(run.slates, run.dataset),
         versions=folder / "policies",
-        calibration=logged_calibration(found.slates, found.labels) if found.dataset.has_impressions else None,
-        requests_per_day=found.requests_per_day,
-        notes=found.notes,
+        calibration=logged_calibration(run.slates, run.labels) if run.dataset.has_impressions else None,
+        requests_per_day=run.requests_per_day,
+        notes=run.notes,
     )
 
 
-def found(folder: Path) -> Path:
+def located(folder: Path) -> Path:
     """Where a relative path leads from here or, where no run is, from the folder above: a notebook runs in its own."""
     return folder if (folder / "run.json").exists() else Path("..") / folder

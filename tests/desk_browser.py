@@ -32,9 +32,9 @@ def served(command: Sequence[str], environment: Mapping[str, str], *, log: Path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with log.open("w") as said:
+    with log.open("w") as output:
         server = subprocess.Popen(
-            [*command, f"--port={port}"], env=os.environ | dict(environment), stdout=said, stderr=said
+            [*command, f"--port={port}"], env=os.environ | dict(environment), stdout=output, stderr=output
         )
     address = f"http://127.0.0.1:{port}/"
     try:
@@ -97,14 +97,14 @@ class Looking:
     def html(self, css):
         return self.one(css).get_attribute("innerHTML")
 
-    def until(self, found):
+    def until(self, condition):
         """What it answers once it is true; elements that are drawn anew meanwhile are looked for again."""
         from selenium.common.exceptions import StaleElementReferenceException
 
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
-                if answer := found():
+                if answer := condition():
                     return answer
             except StaleElementReferenceException:
                 pass

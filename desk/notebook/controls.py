@@ -53,8 +53,8 @@ class Sliders:
             changed = view.weights[name] != view.today[name]
             slider.style.handle_color = "#e0a100" if changed else None
             self._restore[name].disabled = not changed
-            own = view.scope.decides(self._desk.draft, name)
-            self._follow[name].layout.visibility = "visible" if own else "hidden"
+            decided = view.scope.decides(self._desk.draft, name)
+            self._follow[name].layout.visibility = "visible" if decided else "hidden"
         self._quiet = False
 
     def _slider(self, name: str) -> widgets.FloatSlider:
@@ -70,7 +70,7 @@ class Sliders:
             layout=widgets.Layout(width="360px"),
         )
         slider.add_class(f"desk-{name}")
-        slider.observe(lambda change: self._told(name, change["new"]), names="value")
+        slider.observe(lambda change: self._on_value(name, change["new"]), names="value")
         return slider
 
     def _row(self, name: str) -> widgets.HBox:
@@ -81,7 +81,7 @@ class Sliders:
         label.layout.width = "165px"
         return widgets.HBox([self.slider[name], label, self._restore[name], self._follow[name]])
 
-    def _told(self, name: str, value: float) -> None:
+    def _on_value(self, name: str, value: float) -> None:
         step, now = self.slider[name].step, self._desk.scope.weights(self._desk.draft)[name]
         # A browser rounds what it is shown to the slider's grid and sends that back: nobody moved anything.
         if not self._quiet and abs(value - now) > 0.501 * step:
@@ -115,10 +115,10 @@ class Guardrails:
 
     def _text(self, subject: str) -> widgets.FloatText:
         text = widgets.FloatText(value=self._now()[subject], step=0.005, layout=widgets.Layout(width="90px"))
-        text.observe(lambda change: self._told(subject, change["new"]), names="value")
+        text.observe(lambda change: self._on_value(subject, change["new"]), names="value")
         return text
 
-    def _told(self, subject: str, bound: float) -> None:
+    def _on_value(self, subject: str, bound: float) -> None:
         if bound != self._now()[subject]:
             self._moved(self._desk.guard(subject, bound))
 

@@ -10,8 +10,8 @@ import ipywidgets as widgets
 from desk import pages
 from desk.desk import Desk, DeskView
 from desk.notebook.controls import Guardrails, Sliders, button
-from desk.notebook.saving import Saving
-from desk.notebook.searching import Searching
+from desk.notebook.front_search import FrontSearch
+from desk.notebook.version_form import VersionForm
 
 
 def _clock() -> datetime:
@@ -25,8 +25,8 @@ class Panel:
         self.desk, self._scopes = desk, desk.scopes
         self.weights = Sliders(desk, self.show)
         self.guardrails = Guardrails(desk, self.show)
-        self.saving = Saving(desk, clock=clock, done=self._renew)
-        self.searching = Searching(desk, loaded=self.show)
+        self.version_form = VersionForm(desk, clock=clock, done=self._renew)
+        self.front_search = FrontSearch(desk, loaded=self.show)
         self.outlook, self.slates, self.money, self.influence, self.head = (widgets.HTML() for _ in range(5))
         self.outlook.layout.flex = "1 1 640px"
         for name in ("outlook", "slates", "influence", "head"):
@@ -50,7 +50,7 @@ class Panel:
         owners = {w.name: (w.owner, w.reason) for w in self.desk.draft.weights}
         self.money.value = pages.money(view, owners)
         self.influence.value = ""  # was another draft's
-        self.saving.show()
+        self.version_form.show()
 
     def _renew(self) -> None:
         policy, material = self.desk.policy, self.desk.material
@@ -78,7 +78,7 @@ class Panel:
         view = self.desk.look(self._scopes[number])
         for i, box in enumerate(self.tabs.children):
             box.children = (self._body,) if i == number else ()
-        self.searching.show()
+        self.front_search.show()
         self.show(view)
 
     def _turn(self, _: object) -> None:
@@ -88,8 +88,8 @@ class Panel:
         self.measure = button("Measure the influence", "desk-measure", self._measure)
         worth = widgets.VBox([self.money, self.measure, self.influence])
         parts = {
-            "Save as a new version, history, rollback": self.saving.box,
-            "Pareto front and shadow prices": self.searching.box,
+            "Save as a new version, history, rollback": self.version_form.box,
+            "Pareto front and shadow prices": self.front_search.box,
             "Guardrails": self.guardrails.box,
             "What the weights say in money, and how much each decides": worth,
         }

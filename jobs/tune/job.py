@@ -10,10 +10,10 @@ import numpy as np
 
 from jobs.run_evidence import RunEvidence, run_evidence
 from jobs.tables import print_section
-from jobs.tune.answer import Answer, answer, signed
-from jobs.tune.question import SEED, Question, question
-from jobs.tune.report import to_html
+from jobs.tune.page import to_html
+from jobs.tune.request import SEED, TuneRequest, tune_request
 from jobs.tune.sections import sections, verdict
+from jobs.tune.tuning_report import TuningReport, signed, tuning_report
 from value_model.formula import to_toml
 
 STUDY, PAGE, POLICY = "study.db", "report.html", "policy.toml"
@@ -33,57 +33,64 @@ def tune(
 ) -> int:
     """0 where weights are promised, 1 where nothing can be; the policy in force is left alone either way.
 
-    Raises what `run_evidence` and `question` raise.
+    Raises what `run_evidence` and `tune_request` raise.
     """
-    found = run_evidence(folder, rng=np.random.default_rng(SEED), policy=policy)
-    asked = question(
-        found.evidence, found.policy, maximise=maximise, hold=hold, weights=weights, front=front, by=by, trials=trials
+    run = run_evidence(folder, rng=np.random.default_rng(SEED), policy=policy)
+    request = tune_request(
+        run.evidence,
+        run.policy,
+        maximise=maximise,
+        hold=hold,
+        weights=weights,
+        front=front,
+        by=by,
+        trials=trials,
     )
     out = out or folder / "tuning"
     out.mkdir(parents=True, exist_ok=True)
-    answered = answer(
-        found.evidence,
-        found.policy,
-        asked,
-        requests_per_day=found.requests_per_day,
+    report = tuning_report(
+        run.evidence,
+        run.policy,
+        request,
+        requests_per_day=run.requests_per_day,
         storage=out / STUDY,
-        progress=sys.stderr.isatty(),
+        bar=sys.stderr.isatty(),
     )
-    _write(answered, found, folder, out)
-    _print(answered, found, folder, out)
-    return 0 if answered.tuned.promised else 1
+    _write(report, run, folder, out)
+    _print(report, run, folder, out)
+    return 0 if report.tuned.promised else 1
 
 
-def _write(answered: Answer, found: RunEvidence, folder: Path, out: Path) -> None:
+def _write(report: TuningReport, run: RunEvidence, folder: Path, out: Path) -> None:
     """The page, and the proposed policy; one of an earlier question is removed where this one has no promise."""
-    goal, requests = answered.question.goal, f"{len(found.evidence):,} requests of {folder.name}"
-    title = f"Weights of {found.policy.name} for {goal.maximise}"
-    page = to_html(answered, title=title, facts=_facts(answered.question, found, folder), notes=found.notes)
+    goal, requests = report.request.goal, f"{len(run.evidence):,} requests of {folder.name}"
+    title = f"Weights of {run.policy.name} for {goal.maximise}"
+    page = to_html(report, title=title, facts=_facts(report.request, run, folder), notes=run.notes)
     (out / PAGE).write_text(page, encoding="utf-8")
     (out / POLICY).unlink(missing_ok=True)
-    if answered.tuned.promised:
-        proposed = signed(answered.tuned.policy, found.policy, why=f"Tuned to maximise {goal.maximise} on {requests}")
+    if report.tuned.promised:
+        proposed = signed(report.tuned.policy, run.policy, why=f"Tuned to maximise {goal.maximise} on {requests}")
         (out / POLICY).write_text(to_toml(proposed), encoding="utf-8")
 
 
-def _print(answered: Answer, found: RunEvidence, folder: Path, out: Path) -> None:
-    for line in (*found.notes, *verdict(answered)):
+def _print(report: TuningReport, run: RunEvidence, folder: Path, out: Path) -> None:
+    for line in (*run.notes, *verdict(report)):
         print(f"   {line}")
-    for section in sections(answered):
-        print_section(section.head, section.rows, title=section.title, caption=section.said)
+    for section in sections(report):
+        print_section(section.head, section.rows, title=section.title, caption=section.caption)
     print(f"   report: {out / PAGE}")
-    if answered.tuned.promised:
+    if report.tuned.promised:
         print(f"   proposed: {out / POLICY}; go on with `value-model check-policy {out / POLICY} --run {folder}`")
 
 
-def _facts(asked: Question, found: RunEvidence, folder: Path) -> dict[str, str]:
-    goal = asked.goal
+def _facts(request: TuneRequest, run: RunEvidence, folder: Path) -> dict[str, str]:
+    goal = request.goal
     return {
         "run": folder.name,
-        "policy": f"{found.policy.name}, version {found.policy.version}",
-        "requests": f"{len(found.evidence):,} held out, {found.requests_per_day:,.0f} a day",
+        "policy": f"{run.policy.name}, version {run.policy.version}",
+        "requests": f"{len(run.evidence):,} held out, {run.requests_per_day:,.0f} a day",
         "maximise": goal.maximise,
         "hold": "; ".join(map(str, goal.constraints)) or "nothing",
-        "weights": ", ".join(asked.names) + (f", by {asked.by}" if asked.by else ""),
-        "trials": str(asked.trials),
+        "weights": ", ".join(request.names) + (f", by {request.by}" if request.by else ""),
+        "trials": str(request.trials),
     }

@@ -10,7 +10,7 @@ import numpy as np
 
 from desk.guardrails import GuardrailResult, GuardrailStatus
 from evaluation.estimate import Estimate
-from jobs.tune.answer import Answer
+from jobs.tune.tuning_report import TuningReport
 from value_model.formula import ValuePolicy, Weight
 from value_model.formula.weights_in_money import weights_in_money
 from value_model.tuning import Estimator, Metric
@@ -25,57 +25,57 @@ POINTS = 12  # of the front, in its table
 
 @dataclass(frozen=True)
 class Section:
-    """A table under a title; `said` explains how to read it."""
+    """A table under a title; `caption` explains how to read it."""
 
     title: str
-    said: str
+    caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
-def verdict(answer: Answer) -> tuple[str, ...]:
+def verdict(report: TuningReport) -> tuple[str, ...]:
     """What is promised, or why nothing is and what would tell; the first line is the verdict."""
-    tuned, goal = answer.tuned, answer.question.goal
+    tuned, goal = report.tuned, report.request.goal
     if not tuned.promised:
         test = tuned.verdict.experiment
-        told = "There is nothing to try." if test is None else f"The experiment that would tell: {test}."
-        return ("Nothing is promised.", *(f"{problem}." for problem in tuned.problems), told)
+        last = "There is nothing to try." if test is None else f"The experiment that would tell: {test}."
+        return ("Nothing is promised.", *(f"{problem}." for problem in tuned.problems), last)
     gain = tuned.prediction[goal.maximise].relative
     held = "; ".join(map(str, goal.constraints)) or "nothing else was held"
     lines = [
         f"Promised: {held}.",
         f"Expected of {goal.maximise}: {percent(gain)}, on {len(tuned.judged):,} requests that the search never saw.",
     ]
-    if broken := [str(row.constraint) for row in _unasked(answer) if row.light is GuardrailStatus.RED]:
+    if broken := [str(row.constraint) for row in _not_held(report) if row.status is GuardrailStatus.RED]:
         lines.append(f"Expected to break, in the policy file but not asked for here: {'; '.join(broken)}.")
     if gain.low <= 0:
         lines.append(f"That {goal.maximise} grows is not proven: an experiment would tell.")
     return tuple(lines)
 
 
-def _unasked(answer: Answer) -> tuple[GuardrailResult, ...]:
-    return tuple(row for row in answer.guarded if row.constraint not in answer.question.goal.constraints)
+def _not_held(report: TuningReport) -> tuple[GuardrailResult, ...]:
+    return tuple(row for row in report.guardrails if row.constraint not in report.request.goal.constraints)
 
 
-def sections(answer: Answer) -> tuple[Section, ...]:
+def sections(report: TuningReport) -> tuple[Section, ...]:
     """All that belongs to the answer, in the order in which it is asked for; parts without rows are left out."""
     parts = (
-        _weights(answer),
-        _experiment(answer),
-        _changes(answer),
-        _constraints(answer),
-        _prices(answer),
-        _sensitivities(answer),
-        _influences(answer),
-        _front(answer),
+        _weights(report),
+        _experiment(report),
+        _changes(report),
+        _constraints(report),
+        _prices(report),
+        _sensitivities(report),
+        _influences(report),
+        _front(report),
     )
     return tuple(part for part in parts if part.rows)
 
 
-def _weights(answer: Answer) -> Section:
-    today, proposed = answer.tuned.today, answer.proposed or answer.tuned.today
+def _weights(report: TuningReport) -> Section:
+    today, proposed = report.tuned.today, report.proposed or report.tuned.today
     rows = (row for weight in today.weights for row in _rows_of(weight, proposed.weight[weight.name], proposed))
-    title = "Weights" if answer.tuned.promised else "Weights that the log cannot promise"
+    title = "Weights" if report.tuned.promised else "Weights that the log cannot promise"
     head = ("weight", "where", "unit", "bounds", "today", "proposed", "x", "the proposed one in money")
     return Section(title, "Overrides shrink towards the global weight by their evidence.", head, tuple(rows))
 
@@ -96,16 +96,16 @@ def _moved(old: float | None, new: float) -> tuple[str, str, str]:
     return f"{old:.4g}", f"{new:.4g}", "" if old == new else f"{new / old:.3g}" if old else ""
 
 
-def _experiment(answer: Answer) -> Section:
-    test = answer.tuned.verdict.experiment
+def _experiment(report: TuningReport) -> Section:
+    test = report.tuned.verdict.experiment
     arms = () if test is None else test.arms
     rows = tuple((name, *(f"{arm[name]:.4g}" for arm in arms)) for name in (arms[0] if arms else ()))
-    said = "" if test is None else f"{test}."
-    return Section("Arms of the experiment", said, ("weight", "today", "half way", "proposed"), rows)
+    caption = "" if test is None else f"{test}."
+    return Section("Arms of the experiment", caption, ("weight", "today", "half way", "proposed"), rows)
 
 
-def _changes(answer: Answer) -> Section:
-    tuned = answer.tuned
+def _changes(report: TuningReport) -> Section:
+    tuned = report.tuned
     rows = tuple(
         (
             change.metric.name,
@@ -117,45 +117,47 @@ def _changes(answer: Answer) -> Section:
         )
         for change in tuned.prediction.changes.values()
     )
-    said = f"95 % intervals, differences paired, on {len(tuned.judged):,} requests. {ESTIMATORS[tuned.estimator]}."
-    return Section("Predicted changes", said, ("metric", "unit", "today", "proposed", "difference", "relative"), rows)
+    caption = f"95 % intervals, differences paired, on {len(tuned.judged):,} requests. {ESTIMATORS[tuned.estimator]}."
+    return Section(
+        "Predicted changes", caption, ("metric", "unit", "today", "proposed", "difference", "relative"), rows
+    )
 
 
-def _constraints(answer: Answer) -> Section:
-    unasked = _unasked(answer)
+def _constraints(report: TuningReport) -> Section:
+    unheld = _not_held(report)
     rows = tuple(
         (
-            row.light.upper(),
+            row.status.upper(),
             row.reason,
-            "only in the file" if row in unasked else "yes",
+            "only in the file" if row in unheld else "yes",
             row.constraint.owner,
             row.constraint.reason,
         )
-        for row in answer.guarded
+        for row in report.guardrails
     )
-    said = "Green: proven at its confidence. Amber: expected, not proven. Red: expected to break."
-    return Section("Constraints", said, ("light", "constraint", "held", "owner", "why"), rows)
+    caption = "Green: proven at its confidence. Amber: expected, not proven. Red: expected to break."
+    return Section("Constraints", caption, ("light", "constraint", "held", "owner", "why"), rows)
 
 
-def _prices(answer: Answer) -> Section:
-    currency = answer.tuned.today.currency
-    rows = tuple((str(price).replace("currency", currency),) for price in answer.prices)
-    said = "Shadow prices: slopes as the search found them, their size on requests that it never saw."
-    return Section("What constraints cost", said, ("price",), rows)
+def _prices(report: TuningReport) -> Section:
+    currency = report.tuned.today.currency
+    rows = tuple((str(price).replace("currency", currency),) for price in report.prices)
+    caption = "Shadow prices: slopes as the search found them, their size on requests that it never saw."
+    return Section("What constraints cost", caption, ("price",), rows)
 
 
-def _sensitivities(answer: Answer) -> Section:
-    objective = answer.question.goal.maximise
+def _sensitivities(report: TuningReport) -> Section:
+    objective = report.request.goal.maximise
     rows = tuple(
         (part.weight, percent(part.per_tenth[objective]), f"x {part.harmless[0]:.3g} .. {part.harmless[1]:.3g}")
-        for part in answer.sensitivities
+        for part in report.sensitivities
     )
     head = ("weight", f"{objective}, 10 % more of it", f"may move before {objective} loses 1 %")
-    return Section("Sensitivity", "Of each weight, all others as in the table of weights.", head, rows)
+    return Section("Sensitivity", "BoundKind each weight, all others as in the table of weights.", head, rows)
 
 
-def _influences(answer: Answer) -> Section:
-    before, after = answer.influences[answer.tuned.today.version], list(answer.influences.values())[-1]
+def _influences(report: TuningReport) -> Section:
+    before, after = report.influences[report.tuned.today.version], list(report.influences.values())[-1]
     rows = tuple(
         (
             new.label,
@@ -168,35 +170,35 @@ def _influences(answer: Answer) -> Section:
         )
         for old, new in zip(before, after, strict=True)
     )
-    said = "What happens to the ranking without the term; share = of the spread of values within slates."
+    caption = "What happens to the ranking without the term; share = of the spread of values within slates."
     parts = ("NDCG gap", "items displaced", "share")
     head = ("term", *(f"{part}, {when}" for part in parts for when in ("today", "proposed")))
-    return Section("Influence of each term", said, head, rows)
+    return Section("Influence of each term", caption, head, rows)
 
 
-def _front(answer: Answer) -> Section:
-    front = answer.front
+def _front(report: TuningReport) -> Section:
+    front = report.front
     count = len(front.scores[front.metrics[0]].level)
     points = np.unique(np.linspace(0, count - 1, min(POINTS, count)).round().astype(int)).tolist()
     rows = tuple(
         (
-            *(percent(front_point(answer, name, point)) for name in front.metrics),
+            *(percent(front_point(report, name, point)) for name in front.metrics),
             *(f"{column[point]:.4g}" for column in front.weights.values()),
         )
         for point in points
     )
-    said = (
+    caption = (
         f"{len(points)} of {count} weightings that none beats in all of {', '.join(front.metrics)}: grown on one half "
         "of the shoppers, judged on the other, against today."
     )
-    return Section("Pareto front", said, (*front.metrics, *front.weights), rows)
+    return Section("Pareto front", caption, (*front.metrics, *front.weights), rows)
 
 
-def front_point(answer: Answer, metric: str, point: int) -> Estimate:
+def front_point(report: TuningReport, metric: str, point: int) -> Estimate:
     """The relative change of one point, with its normal 95 % interval."""
-    score = answer.front.scores[metric]
+    score = report.front.scores[metric]
     value, half = float(score.relative[point]), 1.96 * float(score.relative_error[point])
-    return Estimate(value, value - half, value + half, len(answer.tuned.judged))
+    return Estimate(value, value - half, value + half, len(report.tuned.judged))
 
 
 def percent(share: Estimate) -> str:

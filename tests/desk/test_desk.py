@@ -12,11 +12,11 @@ from desk.guardrails import GuardrailStatus
 from evaluation.estimate import Estimate
 from value_model.formula import load_policy
 from value_model.formula.value_policy import Override
-from value_model.tuning import By, Constraint, Estimator, Of, PredictConfig, predict
+from value_model.tuning import BoundKind, Constraint, Dimension, Estimator, PredictConfig, predict
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 CONFIG = PredictConfig(objective="ctr")
-SEARCH = Scope(By.SURFACE, "search")
+SEARCH = Scope(Dimension.SURFACE, "search")
 
 
 @pytest.fixture
@@ -25,23 +25,23 @@ def desk(tmp_path):
 
 
 def light(view, metric):
-    return next(row.light for row in view.guarded if row.constraint.metric == metric)
+    return next(row.status for row in view.guardrails if row.constraint.metric == metric)
 
 
 def test_nothing_moved_changes_nothing(desk):
     view = desk.view()
-    assert (view.moved.first, view.moved.places) == (0, 0)
+    assert (view.rank_changes.first, view.rank_changes.places) == (0, 0)
     assert all(change.difference.low == change.difference.high == 0 for change in view.prediction.changes.values())
-    assert {row.light for row in view.guarded} == {GuardrailStatus.GREEN}
+    assert {row.status for row in view.guardrails} == {GuardrailStatus.GREEN}
     assert all(slate.before == slate.after for slate in view.slates)
 
 
 @pytest.mark.parametrize("weights", [{"w_new": 0.2}, {"w_new": 0.0}, {"w_click": 3.0, "w_new": 0.01}])
 def test_the_prediction_is_that_of_predict(desk, weights):
     view = desk.move(weights)
-    wanted = predict(desk.material.evidence, POLICY, weights, rng=np.random.default_rng(1), config=CONFIG)
-    assert view.prediction.estimator is wanted.estimator is Estimator.DR
-    for name, change in wanted.changes.items():
+    expected = predict(desk.material.evidence, POLICY, weights, rng=np.random.default_rng(1), config=CONFIG)
+    assert view.prediction.estimator is expected.estimator is Estimator.DR
+    for name, change in expected.changes.items():
         for part in ("now", "proposed", "difference", "relative"):
             ours, theirs = getattr(view.prediction[name], part), getattr(change, part)
             assert ours.value == pytest.approx(theirs.value, rel=1e-10, abs=1e-12)
@@ -50,16 +50,18 @@ def test_the_prediction_is_that_of_predict(desk, weights):
 
 def test_requests_are_ranked_again_as_by_hand(desk):
     view = desk.move({"w_click": 2.0, "w_new": 0.3})
-    columns, items = desk.material.evidence.slates.columns, desk.material.named.items
+    columns, items = desk.material.evidence.slates.columns, desk.material.names.items
     assert view.slates[0].labels == ("ctr", "newness")
     for slate in view.slates:
-        row = next(r for r in range(600) if slate.after[0].item in items[desk.material.named.item[r]])
-        for weights, found in (((1.0, 0.05), slate.before), ((2.0, 0.3), slate.after)):
+        row = next(r for r in range(600) if slate.after[0].item in items[desk.material.names.item[r]])
+        for weights, placed_items in (((1.0, 0.05), slate.before), ((2.0, 0.3), slate.after)):
             value = weights[0] * columns["ctr"][row] + weights[1] * columns["newness"][row]
             order = np.argsort(-value, kind="stable")
-            assert [placed.item for placed in found] == items[desk.material.named.item[row]][order][:SHOWN].tolist()
-            assert [placed.value for placed in found] == pytest.approx(value[order][:SHOWN], rel=1e-12)
-            assert [sum(placed.terms) for placed in found] == [placed.value for placed in found]
+            assert [placed.item for placed in placed_items] == items[desk.material.names.item[row]][order][
+                :SHOWN
+            ].tolist()
+            assert [placed.value for placed in placed_items] == pytest.approx(value[order][:SHOWN], rel=1e-12)
+            assert [sum(placed.terms) for placed in placed_items] == [placed.value for placed in placed_items]
 
 
 def test_an_item_that_climbs_says_so(desk):
@@ -68,7 +70,7 @@ def test_an_item_that_climbs_says_so(desk):
     assert max(climbed) > 0
     for slate in slates:
         was = {item.item: item.place for item in slate.before}
-        assert all(item.was == was[item.item] for item in slate.after if item.item in was)
+        assert all(item.other_place == was[item.item] for item in slate.after if item.item in was)
         assert slate.moved == sum(was.get(item.item) != item.place for item in slate.after)
 
 
@@ -78,7 +80,7 @@ def test_more_weight_on_newcomers_shows_more_of_them_and_costs_clicks(desk):
     assert view.prediction["ctr"].difference.high < 0
     assert light(view, "ctr") is GuardrailStatus.RED
     assert light(view, "newcomer_exposure") is GuardrailStatus.GREEN
-    assert view.moved.first > 0.1
+    assert view.rank_changes.first > 0.1
 
 
 def test_a_log_that_was_not_randomised_promises_nothing(tmp_path):
@@ -90,7 +92,7 @@ def test_a_log_that_was_not_randomised_promises_nothing(tmp_path):
     assert view.prediction.estimator is Estimator.DIRECT
     assert "not randomised" in view.prediction.problems[0]
     assert view.prediction.experiment.requests_per_arm > 0
-    assert GuardrailStatus.GREEN not in {row.light for row in view.guarded}
+    assert GuardrailStatus.GREEN not in {row.status for row in view.guardrails}
 
 
 def test_a_surface_moves_alone(desk):
@@ -98,19 +100,19 @@ def test_a_surface_moves_alone(desk):
     view = desk.move({"w_new": 1.0})
     assert view.weights == {"w_click": 1.0, "w_new": 1.0}
     assert desk.draft.weight["w_new"].surface == (Override("search", 1.0),)
-    assert view.moved.places > 0
-    assert desk.look(Scope(By.SURFACE, "home")).moved.places == 0
+    assert view.rank_changes.places > 0
+    assert desk.look(Scope(Dimension.SURFACE, "home")).rank_changes.places == 0
     everywhere = desk.look(EVERYWHERE)
     assert everywhere.weights["w_new"] == 0.05
-    assert 0 < everywhere.moved.places < view.moved.places
+    assert 0 < everywhere.rank_changes.places < view.rank_changes.places
     desk.look(SEARCH)
-    assert desk.follow("w_new").moved.places == 0
+    assert desk.follow("w_new").rank_changes.places == 0
     assert desk.draft == POLICY
 
 
 def test_tabs_are_everywhere_each_surface_and_each_segment(desk):
     assert [str(scope) for scope in desk.scopes] == ["everywhere", "home", "search", "loyal", "new"]
-    view = desk.look(Scope(By.SEGMENT, "new"))
+    view = desk.look(Scope(Dimension.SEGMENT, "new"))
     assert view.prediction["ctr"].now.n == 300
 
 
@@ -126,66 +128,75 @@ def test_unknown_weights_are_refused(desk):
 
 
 def test_a_point_of_the_front_can_be_loaded(desk):
-    found = desk.explore(("newcomer_exposure", "ctr"))
-    assert found.front.metrics == ("newcomer_exposure", "ctr")
-    last = len(found.front.scores["ctr"].level) - 1
-    view = desk.load(found, last)
-    assert {name: view.weights[name] for name in found.weights(last)} == found.weights(last)
-    fewest = desk.load(found, 0).prediction["newcomer_exposure"].proposed.value
+    explored = desk.explore(("newcomer_exposure", "ctr"))
+    assert explored.front.metrics == ("newcomer_exposure", "ctr")
+    last = len(explored.front.scores["ctr"].level) - 1
+    view = desk.load(explored, last)
+    assert {name: view.weights[name] for name in explored.weights(last)} == explored.weights(last)
+    fewest = desk.load(explored, 0).prediction["newcomer_exposure"].proposed.value
     assert view.prediction["newcomer_exposure"].proposed.value > fewest
 
 
 def with_overrides(desk):
     """A draft with a value of its own on each surface and for each segment."""
-    for scope, value in ((SEARCH, 0.4), (Scope(By.SURFACE, "home"), 0.1), (Scope(By.SEGMENT, "loyal"), 0.2)):
+    for scope, value in (
+        (SEARCH, 0.4),
+        (Scope(Dimension.SURFACE, "home"), 0.1),
+        (Scope(Dimension.SEGMENT, "loyal"), 0.2),
+    ):
         desk.look(scope)
         desk.move({"w_new": value})
 
 
-@pytest.mark.parametrize("scope", [EVERYWHERE, SEARCH, Scope(By.SEGMENT, "new")], ids=str)
+@pytest.mark.parametrize("scope", [EVERYWHERE, SEARCH, Scope(Dimension.SEGMENT, "new")], ids=str)
 def test_a_front_is_of_its_tab_and_promises_what_loading_it_brings(desk, scope):
     """Every point and the start, against serving the drafts themselves on the half that the search did not see."""
     with_overrides(desk)
     desk.look(scope)
     before = desk.draft
-    found = desk.explore(("newcomer_exposure", "ctr"))
+    explored = desk.explore(("newcomer_exposure", "ctr"))
     rows = scope.rows(desk.material.evidence)
-    assert (found.scope, found.requests) == (scope, rows.sum())
-    assert len(found.tuned.searched) + len(found.tuned.judged) == rows.sum()
-    points = range(len(found.front.scores["ctr"].level))
+    assert (explored.scope, explored.requests) == (scope, rows.sum())
+    assert len(explored.tuned.searched) + len(explored.tuned.judged) == rows.sum()
+    points = range(len(explored.front.scores["ctr"].level))
     assert len(points) > 2
     for point in points:
         desk.draft = before
         desk.look(EVERYWHERE)
-        desk.load(found, point)
-        told = predict(
-            found.tuned.judged, before, desk.draft, rng=np.random.default_rng(0), estimator=Estimator.DR, config=CONFIG
+        desk.load(explored, point)
+        predicted = predict(
+            explored.tuned.judged,
+            before,
+            desk.draft,
+            rng=np.random.default_rng(0),
+            estimator=Estimator.DR,
+            config=CONFIG,
         )
-        for metric in found.front.metrics:
-            score = found.front.scores[metric]
-            assert score.level[point] == pytest.approx(told[metric].proposed.value, rel=5e-3)
-            assert score.level[point] - score.change[point] == pytest.approx(told[metric].now.value, rel=1e-9)
+        for metric in explored.front.metrics:
+            score = explored.front.scores[metric]
+            assert score.level[point] == pytest.approx(predicted[metric].proposed.value, rel=5e-3)
+            assert score.level[point] - score.change[point] == pytest.approx(predicted[metric].now.value, rel=1e-9)
 
 
 def test_loading_moves_the_weights_of_the_front_s_scope_alone(desk):
     with_overrides(desk)
     desk.look(SEARCH)
-    before, found = desk.draft, desk.explore(("newcomer_exposure", "ctr"))
-    desk.look(Scope(By.SURFACE, "home"))
-    view = desk.load(found, 0)
+    before, explored = desk.draft, desk.explore(("newcomer_exposure", "ctr"))
+    desk.look(Scope(Dimension.SURFACE, "home"))
+    view = desk.load(explored, 0)
     assert view.scope == desk.scope == SEARCH
-    assert view.weights == pytest.approx(found.weights(0))
-    for scope in (EVERYWHERE, Scope(By.SURFACE, "home"), Scope(By.SEGMENT, "loyal")):
+    assert view.weights == pytest.approx(explored.weights(0))
+    for scope in (EVERYWHERE, Scope(Dimension.SURFACE, "home"), Scope(Dimension.SEGMENT, "loyal")):
         assert scope.weights(desk.draft) == scope.weights(before)
 
 
 def test_the_best_weights_within_the_guardrails_can_be_loaded(tmp_path):
     desk = Desk(toy(tmp_path, requests=2000))
     before = desk.move({"w_new": 0.3}).prediction["ctr"].proposed.value
-    found = desk.explore(("newcomer_exposure", "ctr"))
-    assert found.tuned.promised
-    view = desk.load(found)
-    assert {name: view.weights[name] for name in found.weights()} == found.weights()
+    explored = desk.explore(("newcomer_exposure", "ctr"))
+    assert explored.tuned.promised
+    view = desk.load(explored)
+    assert {name: view.weights[name] for name in explored.weights()} == explored.weights()
     assert view.prediction["ctr"].proposed.value > before
 
 
@@ -195,10 +206,10 @@ def test_a_tab_with_too_few_requests_is_not_searched(tmp_path):
     with pytest.raises(ValueError, match="surface search has 40 requests here; a search needs 60"):
         desk.explore(("newcomer_exposure", "ctr"))
     desk.look(EVERYWHERE)
-    found = desk.explore(("newcomer_exposure", "ctr"))
-    assert found.requests == 80
+    explored = desk.explore(("newcomer_exposure", "ctr"))
+    assert explored.requests == 80
     with pytest.raises(ValueError, match="no better weights can be promised for everywhere"):
-        desk.load(found)
+        desk.load(explored)
 
 
 def test_a_weight_that_is_off_decides_nothing(desk):
@@ -225,8 +236,8 @@ def test_a_binding_guardrail_has_a_price(tmp_path):
 def test_saving_writes_a_file_that_loads_and_is_in_force(desk, tmp_path):
     desk.move({"w_new": 0.06})
     saved = desk.save("Noura", "More newcomers for Ramadan.", now=NOW)
-    kept = load_policy(tmp_path / "policies" / saved.entry.file)
-    assert (kept.version, kept.weight["w_new"].value) == (saved.entry.version, 0.06)
+    kept = load_policy(tmp_path / "policies" / saved.record.file)
+    assert (kept.version, kept.weight["w_new"].value) == (saved.record.version, 0.06)
     assert (kept.weight["w_new"].owner, kept.weight["w_new"].reason) == ("Noura", "More newcomers for Ramadan.")
     assert kept.weight["w_click"] == POLICY.weight["w_click"]
     assert "-value = 0.05\n+value = 0.06" in saved.diff
@@ -235,7 +246,7 @@ def test_saving_writes_a_file_that_loads_and_is_in_force(desk, tmp_path):
     assert desk.history()[1].at == "2025-03-01T12:00:00+00:00"
     assert set(desk.history()[1].predicted) == set(desk.metrics)
     assert desk.policy == desk.draft == kept
-    assert desk.view().moved.places == 0
+    assert desk.view().rank_changes.places == 0
     assert Desk(desk.material).policy == kept
 
 
@@ -244,7 +255,7 @@ def test_rolling_back_is_a_new_line_with_the_old_content(desk):
     desk.move({"w_new": 0.06})
     desk.save("Noura", "Try.", now=NOW)
     back = desk.rollback(1, "Noura", "It did not help.", now=NOW)
-    assert back.entry.version == before.version
+    assert back.record.version == before.version
     assert desk.policy == before
     assert [e.kind for e in desk.history()] == ["found", "saved", "rolled back"]
     assert load_policy(desk.versions.folder / "0003.toml") == before
@@ -285,9 +296,9 @@ def test_a_head_that_was_off_before_blocks_nobody(tmp_path):
     off = {"home": {"ctr": Estimate(1.5, 1.4, 1.6, 300)}, "search": {}}
     desk = Desk(toy(tmp_path, calibration=off))
     desk.move({"w_new": 0.06})
-    found = desk.check()
-    assert [finding.rule for finding in found.standing if finding.severity == "error"] == ["calibration"]
-    assert found.errors == ()
+    explored = desk.check()
+    assert [finding.rule for finding in explored.standing if finding.severity == "error"] == ["calibration"]
+    assert explored.errors == ()
     desk.save("Noura", "reason", now=NOW)
 
 
@@ -307,14 +318,14 @@ def test_the_curve_sums_to_what_is_examined(desk):
 def test_guardrails_are_the_policys_and_a_moved_bound_is_saved_with_the_version(tmp_path):
     material = toy(tmp_path)
     assert {c.metric for c in Desk(material).guardrails} >= {"ctr", "gmv"}  # the file has none: the standard ones
-    held = (Constraint("ctr", at_least=-0.02, of=Of.RELATIVE, owner="growth", reason="Clicks."),)
+    held = (Constraint("ctr", at_least=-0.02, of=BoundKind.RELATIVE, owner="growth", reason="Clicks."),)
     desk = Desk(replace(material, policy=replace(material.policy, constraints=held)))
     assert desk.guardrails == held
     desk.move({"w_new": 0.06})
     saved = desk.save("Noura", "More newcomers.", now=NOW)
-    assert load_policy(tmp_path / "policies" / saved.entry.file).constraints == held
+    assert load_policy(tmp_path / "policies" / saved.record.file).constraints == held
     desk.guard("ctr, relative change at least", -0.03)
     assert "-at_least = -0.02\n+at_least = -0.03" in desk.diff
     saved = desk.save("Noura", "Clicks may fall further.", now=NOW)
-    (kept,) = load_policy(tmp_path / "policies" / saved.entry.file).constraints
+    (kept,) = load_policy(tmp_path / "policies" / saved.record.file).constraints
     assert (kept.bound, kept.owner, kept.reason) == (-0.03, "Noura", "Clicks may fall further.")

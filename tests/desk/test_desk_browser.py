@@ -18,19 +18,19 @@ def looking(browser, copied_run, tmp_path_factory):
     log = tmp_path_factory.mktemp("voila") / "log"
     with served(command, {"VALUE_MODEL_RUN": str(copied_run)}, log=log) as address:
         browser.get(address)
-        found = Looking(browser)
-        found.one(".desk-slates .pair")
-        found.one(".desk-w_click .noUi-handle")
-        yield found
+        looking = Looking(browser)
+        looking.one(".desk-slates .pair")
+        looking.one(".desk-w_click .noUi-handle")
+        yield looking
 
 
 def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, copied_run):
     weight = looking.readout("w_click")
     dragged_and_saved(looking, copied_run, ("tuning_desk", "tuning_saved"))
-    kept, found = (load_policy(copied_run / "policies" / name) for name in ("0002.toml", "0001.toml"))
+    kept, before = (load_policy(copied_run / "policies" / name) for name in ("0002.toml", "0001.toml"))
     assert kept.weight["w_click"].value > weight
     assert kept.weight["w_click"].owner == "Noura"
-    assert [name for name in found.weight if kept.weight[name] != found.weight[name]] == ["w_click"]
+    assert [name for name in before.weight if kept.weight[name] != before.weight[name]] == ["w_click"]
     chosen = "return arguments[0].selectedOptions[0].text"
     assert looking.driver.execute_script(chosen, looking.all(".desk-more select")[0]).startswith("2:")
     assert Desk(material_of_run(copied_run, most=200)).policy == kept

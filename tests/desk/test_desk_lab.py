@@ -30,13 +30,13 @@ def looking(browser, copied_run, tmp_path_factory):
     environment = {"VALUE_MODEL_RUN": str(copied_run), "JUPYTER_CONFIG_DIR": str(home / "config")}
     with served(command, environment, log=home / "log") as address:
         browser.get(f"{address}lab/tree/{NOTEBOOK.name}")
-        found = Looking(browser)
-        found.one(".jp-Notebook .jp-CodeCell")
-        found.named(".lm-MenuBar-item", "Run").click()
-        found.named(".lm-Menu-item", "Run All Cells").click()
-        found.one(".desk-slates .pair")
-        found.one(".desk-w_click .noUi-handle")
-        yield found
+        looking = Looking(browser)
+        looking.one(".jp-Notebook .jp-CodeCell")
+        looking.named(".lm-MenuBar-item", "Run").click()
+        looking.named(".lm-Menu-item", "Run All Cells").click()
+        looking.one(".desk-slates .pair")
+        looking.one(".desk-w_click .noUi-handle")
+        yield looking
 
 
 def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, copied_run):
@@ -50,6 +50,6 @@ def test_a_point_of_the_front_is_clicked_and_loaded(looking):
 
 def test_the_page_made_no_error_of_its_own_and_asked_nobody_else(looking):
     assert looking.errors() == []
-    asked = looking.driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
-    assert len(asked) > 10
-    assert [name for name in asked if not name.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []
+    addresses = looking.driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert len(addresses) > 10
+    assert [name for name in addresses if not name.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []

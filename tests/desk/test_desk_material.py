@@ -36,17 +36,17 @@ def test_examination_is_near_the_markets_own(material):
     truth = simulation.examination(positions=10)
     for surface in material.evidence.slates.surfaces:
         rows = material.evidence.slates.surface == surface
-        found = material.evidence.examination[rows].max(axis=0)[:10]
-        wanted = truth[names.index(surface)] / truth[names.index(surface)][0]
-        assert np.abs(found - wanted)[found > 0].mean() < 0.2
+        fitted = material.evidence.examination[rows].max(axis=0)[:10]
+        expected = truth[names.index(surface)] / truth[names.index(surface)][0]
+        assert np.abs(fitted - expected)[fitted > 0].mean() < 0.2
 
 
 def test_names_are_those_of_the_slates(material, run_folder):
     slates = pq.read_table(run_folder / "evaluation" / "slates.parquet")
-    row = [r.split(" · ")[-1] for r in material.named.titles].index(slates["request_id"][0].as_py())
+    row = [r.split(" · ")[-1] for r in material.names.titles].index(slates["request_id"][0].as_py())
     titles = dict(zip(*(kept(run_folder).items[c].to_pylist() for c in ("item_id", "name")), strict=True))
-    wanted = [titles[item] for item in slates["item_id"][0].as_py()]
-    assert material.named.items[material.named.item[row]][: len(wanted)].tolist() == wanted
+    expected = [titles[item] for item in slates["item_id"][0].as_py()]
+    assert material.names.items[material.names.item[row]][: len(expected)].tolist() == expected
 
 
 def test_without_recorded_lists_the_heads_speak_alone(material, run_folder):
@@ -64,7 +64,7 @@ def test_without_recorded_lists_the_heads_speak_alone(material, run_folder):
     view = desk.move({"w_click": 0.9})
     assert view.prediction.estimator is Estimator.DIRECT
     assert view.prediction["ctr"].proposed.value > view.prediction["ctr"].now.value
-    assert view.moved.places > 0
+    assert view.rank_changes.places > 0
 
 
 def test_a_relative_run_is_found_from_where_the_server_started_and_from_the_notebooks_folder(

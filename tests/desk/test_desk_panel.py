@@ -67,7 +67,7 @@ def test_other_requests_are_turned_to(panel):
 
 
 def test_a_point_of_the_front_is_loaded(panel):
-    searching = panel.searching
+    searching = panel.front_search
     searching.across.value = "newcomer_exposure"
     searching.search.click()
     points = searching.figure.data[0]
@@ -80,7 +80,7 @@ def test_a_point_of_the_front_is_loaded(panel):
 
 
 def test_a_front_stays_in_its_own_tab(panel):
-    searching = panel.searching
+    searching = panel.front_search
     searching.across.value = "newcomer_exposure"
     searching.search.click()
     everywhere = tuple(searching.figure.data[0].x)
@@ -105,9 +105,9 @@ def test_a_front_stays_in_its_own_tab(panel):
 def test_a_search_that_cannot_be_says_why(tmp_path):
     panel = Panel(Desk(toy(tmp_path, requests=80)))
     panel.tabs.selected_index = 1
-    panel.searching.search.click()
-    assert "a search needs 60" in panel.searching.prices.value
-    assert not panel.searching.search.disabled
+    panel.front_search.search.click()
+    assert "a search needs 60" in panel.front_search.prices.value
+    assert not panel.front_search.search.disabled
 
 
 def test_the_influence_is_that_of_the_draft_it_was_measured_on(panel):
@@ -125,7 +125,7 @@ def test_a_guardrail_can_be_moved(panel):
 
 
 def test_a_version_is_checked_saved_and_rolled_back(panel):
-    saving = panel.saving
+    saving = panel.version_form
     panel.sliders["w_new"].value = 0.06
     assert "+value = 0.06" in saving.changes.value
     saving.check.click()

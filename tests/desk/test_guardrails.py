@@ -3,16 +3,16 @@
 import pytest
 from desk_toy import POLICY, toy
 
-from desk.guardrails import GuardrailStatus, guardrails_of, lights
+from desk.guardrails import GuardrailStatus, guardrail_results, guardrails_of
 from evaluation.counterfactual.intervals import PolicyEstimate
 from value_model.formula import default_policy
 from value_model.formula.metrics import STANDARD
-from value_model.tuning import Change, Constraint, Estimator, Of, Prediction
+from value_model.tuning import BoundKind, Change, Constraint, Estimator, Prediction
 from value_model.tuning.trust import Trust
 
 CTR = next(metric for metric in STANDARD if metric.name == "ctr")
-FLOOR = Constraint("ctr", at_least=-0.02, of=Of.RELATIVE)
-CEILING = Constraint("ctr", at_most=0.02, of=Of.RELATIVE)
+FLOOR = Constraint("ctr", at_least=-0.02, of=BoundKind.RELATIVE)
+CEILING = Constraint("ctr", at_most=0.02, of=BoundKind.RELATIVE)
 
 
 def prediction(low, value, high, *, problems=()):
@@ -37,26 +37,26 @@ def prediction(low, value, high, *, problems=()):
 def test_every_status_is_reached_from_either_side(change, problems, status, words, side):
     guardrail = FLOOR if side > 0 else CEILING
     low, value, high = sorted(side * x for x in change)
-    (result,) = lights(prediction(low, value, high, problems=problems), [guardrail])
+    (result,) = guardrail_results(prediction(low, value, high, problems=problems), [guardrail])
     assert result.status is status
     assert result.reason == f"{words}: {guardrail}"
 
 
 def test_the_bound_itself_is_no_break():
-    (result,) = lights(prediction(-0.02, -0.02, -0.02), [FLOOR])
+    (result,) = guardrail_results(prediction(-0.02, -0.02, -0.02), [FLOOR])
     assert result.status is GuardrailStatus.GREEN
 
 
 def test_more_confidence_never_turns_a_light_greener():
     order = list(GuardrailStatus)
     for low in (-0.05, -0.03, -0.021, -0.01):
-        held = [Constraint("ctr", at_least=-0.02, of=Of.RELATIVE, confidence=c) for c in (0.6, 0.8, 0.95, 0.99)]
-        reached = [order.index(result.status) for result in lights(prediction(low, 0.0, 0.02), held)]
+        held = [Constraint("ctr", at_least=-0.02, of=BoundKind.RELATIVE, confidence=c) for c in (0.6, 0.8, 0.95, 0.99)]
+        reached = [order.index(result.status) for result in guardrail_results(prediction(low, 0.0, 0.02), held)]
         assert reached == sorted(reached)
 
 
 def test_a_metric_that_the_log_does_not_know_has_no_light():
-    assert lights(prediction(0, 0, 0), [Constraint("gmv", at_least=1.0)]) == ()
+    assert guardrail_results(prediction(0, 0, 0), [Constraint("gmv", at_least=1.0)]) == ()
 
 
 def test_guardrails_are_the_files_or_the_shipped_ones(tmp_path):

@@ -13,7 +13,7 @@ from desk import Desk, pages
 from desk.guardrails import GuardrailResult, GuardrailStatus
 from desk.markup import TEMPLATES, figure, percent
 from value_model.formula import Finding, Severity
-from value_model.tuning import Constraint, Of
+from value_model.tuning import BoundKind, Constraint
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 NASTY = "<script>\"'&"
@@ -48,12 +48,12 @@ def nasty_desk(tmp_path):
     """Whatever a person or a catalogue can name bears markup."""
     material = toy(tmp_path)
     names = replace(
-        material.named,
-        items=np.full(len(material.named.items), NASTY),
-        merchants=np.full(len(material.named.merchants), NASTY),
-        titles=np.full(len(material.named.titles), NASTY, object),
+        material.names,
+        items=np.full(len(material.names.items), NASTY),
+        merchants=np.full(len(material.names.merchants), NASTY),
+        titles=np.full(len(material.names.titles), NASTY, object),
     )
-    held = (Constraint("ctr", at_least=-0.01, of=Of.RELATIVE, owner=NASTY, reason=NASTY),)
+    held = (Constraint("ctr", at_least=-0.01, of=BoundKind.RELATIVE, owner=NASTY, reason=NASTY),)
     weights = tuple(replace(w, owner=NASTY, reason=NASTY) for w in material.policy.weights)
     desk = Desk(replace(material, named=names, policy=replace(material.policy, weights=weights, constraints=held)))
     desk.move({"w_new": 0.06})
@@ -66,12 +66,12 @@ def every_page(desk):
     view = desk.view()
     view = replace(view, slates=tuple(replace(slate, labels=(NASTY, NASTY)) for slate in view.slates))
     red = GuardrailResult(Constraint("ctr", at_least=0.0), GuardrailStatus.RED, NASTY)
-    report = replace(desk.check(), new=(Finding(Severity.ERROR, NASTY, NASTY, NASTY),), guarded=(red,))
+    report = replace(desk.check(), new=(Finding(Severity.ERROR, NASTY, NASTY, NASTY),), guardrails=(red,))
     owners = {w.name: (w.owner, w.reason) for w in desk.draft.weights}
     influences = [replace(one, label=NASTY) for one in desk.influence()]
     return {
         "slates": pages.slates(view, unit=NASTY),
-        "outlook": pages.outlook(replace(view, guarded=(red,)), currency=NASTY),
+        "outlook": pages.outlook(replace(view, guardrails=(red,)), currency=NASTY),
         "money": pages.money(replace(view, money=dict.fromkeys(view.weights, NASTY)), owners),
         "influence": pages.influence(influences, places=4),
         "checks": pages.checks(report),

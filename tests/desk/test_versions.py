@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desk.versions import HISTORY, ChangeNote, VersionOrigin, Versions, diff
-from value_model.formula import Override, shipped
+from value_model.formula import Override
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
@@ -23,9 +23,7 @@ def note(origin=VersionOrigin.SAVED, owner="Noura", reason="Try.", **others):
 @given(owner=TEXT, reason=TEXT, noted=st.lists(TEXT, max_size=3), predicted=st.dictionaries(TEXT, TEXT, max_size=3))
 def test_a_record_is_read_back_as_it_was_written(tmp_path_factory, owner, reason, noted, predicted):
     versions = Versions(tmp_path_factory.mktemp("versions") / "policies")
-    written = versions.add(
-        POLICY, note(owner=owner, reason=reason, noted=tuple(noted), predicted=predicted), now=NOW
-    )
+    written = versions.add(POLICY, note(owner=owner, reason=reason, noted=tuple(noted), predicted=predicted), now=NOW)
     assert versions.entries() == (written,)
     assert (written.owner, written.reason, written.noted, written.predicted) == (owner, reason, tuple(noted), predicted)
 
@@ -38,7 +36,9 @@ def test_every_origin_is_read_back(tmp_path, origin):
 
 
 def policies():
-    overridden = replace(POLICY.weight["w_new"], surface=(Override("search", 0.2),), segment=(Override("new", 0.3, 40),))
+    overridden = replace(
+        POLICY.weight["w_new"], surface=(Override("search", 0.2),), segment=(Override("new", 0.3, 40),)
+    )
     weights = tuple(overridden if w.name == "w_new" else w for w in POLICY.weights)
     return [POLICY, POLICY.with_weights({"w_new": 0.0123456789}), replace(POLICY, weights=weights)]
 

@@ -45,11 +45,11 @@ def propensities(inputs, centre, place):
         drawn = ranked(inputs, centre | {n: centre[n] * np.exp(SIGMA * s) for n, s in zip(VARIED, signs, strict=True)})
         for k in agree:
             agree[k] += ((drawn == place) | ~shown | (place > k)).all(axis=1)
-    found = np.full(place.shape, np.nan)
+    propensity = np.full(place.shape, np.nan)
     for k in range(1, SHOWN + 1):
         here = shown & (place == k)
-        found[here] = np.broadcast_to((agree[k] / agree[k - 1])[:, None], place.shape)[here]
-    return found
+        propensity[here] = np.broadcast_to((agree[k] / agree[k - 1])[:, None], place.shape)[here]
+    return propensity
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def perturbed(run_folder):
 
 
 def exposure(dataset, slates, ranked_by):
-    found, labels = labelled(dataset, slates)
-    return evidence_of(dataset, found, labels, default_policy(), ranked_by=ranked_by, rng=np.random.default_rng(1))
+    joined, labels = labelled(dataset, slates)
+    return evidence_of(dataset, joined, labels, default_policy(), ranked_by=ranked_by, rng=np.random.default_rng(1))
 
 
 def test_perturbed_weights_are_recognised_and_all_draws_counted(perturbed):
@@ -80,14 +80,14 @@ def test_perturbed_weights_are_recognised_and_all_draws_counted(perturbed):
     evidence, note = exposure(dataset, slates, POLICY)
     assert "was randomised" in note
     curve = np.column_stack([evidence.examination, np.zeros(len(evidence))])
-    wanted = np.zeros(evidence.slates.mask.shape)
+    expected = np.zeros(evidence.slates.mask.shape)
     for a in (-1, 1):
         for b in (-1, 1):
             drawn = centre | {n: centre[n] * np.exp(SIGMA * s) for n, s in zip(VARIED, (a, b), strict=True)}
             place = np.minimum(ranked(evidence.slates, drawn), curve.shape[1])
-            wanted += np.where(evidence.slates.mask, np.take_along_axis(curve, place - 1, axis=1), 0.0) / 4
-    np.testing.assert_allclose(evidence.exposure, wanted, atol=1e-12)
-    assert ((wanted > 0) & (evidence.position == 0)).any()
+            expected += np.where(evidence.slates.mask, np.take_along_axis(curve, place - 1, axis=1), 0.0) / 4
+    np.testing.assert_allclose(evidence.exposure, expected, atol=1e-12)
+    assert ((expected > 0) & (evidence.position == 0)).any()
 
 
 def test_rules_and_other_policies_are_not_taken_for_the_design(perturbed):
@@ -102,16 +102,16 @@ def test_rules_and_other_policies_are_not_taken_for_the_design(perturbed):
 
 def test_of_several_served_policies_the_one_that_explored_most_is_kept(perturbed):
     dataset, slates, _ = perturbed
-    own, other, greedy = default_policy(), replace(POLICY, name="other"), default_policy(currency="USD")
+    in_force, other, greedy = default_policy(), replace(POLICY, name="other"), default_policy(currency="USD")
     versions = [[greedy, other, POLICY, POLICY][i % 4].version for i in range(len(slates))]
     mixed = with_column(slates, "policy_version", pa.array(versions).dictionary_encode())
     served = {policy.version: policy for policy in (greedy, other, POLICY)}
-    found, ranked_by, notes = of_one_policy(replace(dataset, slates=mixed), mixed, served, own)
+    kept_slates, ranked_by, notes = of_one_policy(replace(dataset, slates=mixed), mixed, served, in_force)
     assert ranked_by == POLICY
-    assert len(found) == versions.count(POLICY.version)
-    assert notes == (f"{len(slates) - len(found):,} requests that other policies ranked are left out.",)
-    assert of_one_policy(dataset, slates, {}, own)[1:] == (own, ())
-    assert of_one_policy(dataset, slates, {greedy.version: greedy}, own)[1:] == (own, ())
+    assert len(kept_slates) == versions.count(POLICY.version)
+    assert notes == (f"{len(slates) - len(kept_slates):,} requests that other policies ranked are left out.",)
+    assert of_one_policy(dataset, slates, {}, in_force)[1:] == (in_force, ())
+    assert of_one_policy(dataset, slates, {greedy.version: greedy}, in_force)[1:] == (in_force, ())
 
 
 def test_positions_are_those_of_the_log(perturbed):

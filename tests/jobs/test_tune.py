@@ -12,14 +12,14 @@ from desk_toy import POLICY, toy
 
 from jobs.cli import METRICS_HELP, cli
 from jobs.run_evidence import RunEvidence
-from jobs.tune.question import question
-from value_model.formula import Constraint, Of, load_policy, to_toml
+from jobs.tune.request import tune_request
+from value_model.formula import BoundKind, Constraint, load_policy, to_toml
 from value_model.formula.metrics import NAMES
 from value_model.policy_checks import check_policy
-from value_model.tuning import By, PredictConfig, predict
+from value_model.tuning import Dimension, PredictConfig, predict
 from value_model.tuning.recorded_evidence import NOT_RANDOMISED
 
-HELD = Constraint("ctr", at_least=-0.05, of=Of.RELATIVE, owner="growth", reason="Clicks keep shoppers.")
+HELD = Constraint("ctr", at_least=-0.05, of=BoundKind.RELATIVE, owner="growth", reason="Clicks keep shoppers.")
 CONSTRAINED = replace(POLICY, constraints=(HELD,))
 
 
@@ -27,9 +27,9 @@ CONSTRAINED = replace(POLICY, constraints=(HELD,))
 def log(tmp_path, monkeypatch):
     """What `tune` finds in the run: a randomised log of a tiny market, whose policy holds clicks."""
     evidence = toy(tmp_path, requests=2400).evidence
-    found = RunEvidence(None, CONSTRAINED, None, None, evidence, 1e4, ("A note.",))
-    monkeypatch.setattr("jobs.tune.job.run_evidence", lambda folder, **_: found)
-    return found
+    run = RunEvidence(None, CONSTRAINED, None, None, evidence, 1e4, ("A note.",))
+    monkeypatch.setattr("jobs.tune.job.run_evidence", lambda folder, **_: run)
+    return run
 
 
 def ask(tmp_path, *options):
@@ -79,8 +79,8 @@ def test_a_refusal_says_why_proposes_the_experiment_and_leaves_no_policy_behind(
     monkeypatch.setattr("jobs.tune.job.run_evidence", lambda folder, **_: blind)
     result = ask(tmp_path, "--maximise", "newcomer_exposure", "--trials", "32")
     assert result.exit_code == 1
-    for told in ("Nothing is promised.", "the log was not randomised", "The experiment that would tell: 3 arms of"):
-        assert told in result.output
+    for words in ("Nothing is promised.", "the log was not randomised", "The experiment that would tell: 3 arms of"):
+        assert words in result.output
     assert "days at today's traffic" in result.output
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Arms of the experiment" in page
@@ -103,17 +103,21 @@ def test_weights_of_each_surface_are_overrides_of_the_file(log, tmp_path):
 
 def test_questions_are_read_from_the_options(log):
     evidence = log.evidence
-    asked = question(evidence, CONSTRAINED, maximise="newcomer_exposure")
-    assert (asked.goal.constraints, asked.names, asked.by) == ((HELD,), ("w_click", "w_new"), None)
-    assert asked.front == ("ctr", "newcomer_exposure")
+    request = tune_request(evidence, CONSTRAINED, maximise="newcomer_exposure")
+    assert (request.goal.constraints, request.names, request.by) == ((HELD,), ("w_click", "w_new"), None)
+    assert request.front == ("ctr", "newcomer_exposure")
     hold = ["newcomer_exposure >= 0.1"]
-    own = question(evidence, CONSTRAINED, maximise="ctr", hold=hold, weights="w_new,", by="segment")
-    assert (own.names, own.by, own.front) == (("w_new",), By.SEGMENT, ("newcomer_exposure", "ctr"))
-    assert own.goal.constraints == (Constraint("newcomer_exposure", at_least=0.1),)
+    segmented = tune_request(evidence, CONSTRAINED, maximise="ctr", hold=hold, weights="w_new,", by="segment")
+    assert (segmented.names, segmented.by, segmented.front) == (
+        ("w_new",),
+        Dimension.SEGMENT,
+        ("newcomer_exposure", "ctr"),
+    )
+    assert segmented.goal.constraints == (Constraint("newcomer_exposure", at_least=0.1),)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "words"),
     [
         ({"maximise": "gmv"}, "the log tells nothing of 'gmv'; it tells of ctr, newcomer_exposure"),
         ({"hold": ["cvr >= -1%"]}, "nothing of 'cvr'"),
@@ -124,9 +128,9 @@ def test_questions_are_read_from_the_options(log):
         ({"trials": 0}, "trials is 0"),
     ],
 )
-def test_what_cannot_be_asked_is_told(log, options, told):
-    with pytest.raises(ValueError, match=told):
-        question(log.evidence, CONSTRAINED, **({"maximise": "ctr"} | options))
+def test_what_cannot_be_asked_is_told(log, options, words):
+    with pytest.raises(ValueError, match=words):
+        tune_request(log.evidence, CONSTRAINED, **({"maximise": "ctr"} | options))
 
 
 def test_help_names_every_metric():

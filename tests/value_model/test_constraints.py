@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from value_model.formula import (
+    BoundKind,
     Constraint,
-    Of,
     PolicyError,
     default_policy,
     in_currency,
@@ -40,9 +40,15 @@ def test_the_section_is_read_with_owners_and_survives_the_round_trip():
     policy = parse_policy(PLAIN + HELD)
     ctr, gmv = policy.constraints
     assert ctr == Constraint(
-        "ctr", at_least=-0.01, of=Of.RELATIVE, owner='growth "team"', reason="Clicks keep shoppers."
+        "ctr", at_least=-0.01, of=BoundKind.RELATIVE, owner='growth "team"', reason="Clicks keep shoppers."
     )
-    assert (gmv.side, gmv.bound, gmv.of, gmv.confidence, gmv.owner) == ("at_most", 5, Of.CHANGE, 0.9, policy.owner)
+    assert (gmv.side, gmv.bound, gmv.of, gmv.confidence, gmv.owner) == (
+        "at_most",
+        5,
+        BoundKind.CHANGE,
+        0.9,
+        policy.owner,
+    )
     assert (ctr.where.line, gmv.where.line) == (LINE + 1, LINE + 8)
     assert parse_policy(to_toml(policy)) == policy
     assert parse_policy(to_toml(policy)).version == policy.version
@@ -99,11 +105,11 @@ def test_shipped_policies_constrain_what_their_data_can_tell():
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("ctr >= -1%", Constraint("ctr", at_least=-0.01, of=Of.RELATIVE)),
-        ("  gmv>=+2.5%  at 90% ", Constraint("gmv", at_least=0.025, of=Of.RELATIVE, confidence=0.9)),
-        ("orders >= 0%", Constraint("orders", at_least=0.0, of=Of.RELATIVE)),
+        ("ctr >= -1%", Constraint("ctr", at_least=-0.01, of=BoundKind.RELATIVE)),
+        ("  gmv>=+2.5%  at 90% ", Constraint("gmv", at_least=0.025, of=BoundKind.RELATIVE, confidence=0.9)),
+        ("orders >= 0%", Constraint("orders", at_least=0.0, of=BoundKind.RELATIVE)),
         ("newcomer_exposure >= 0.08", Constraint("newcomer_exposure", at_least=0.08)),
-        ("gmv >= -5 change", Constraint("gmv", at_least=-5.0, of=Of.CHANGE)),
+        ("gmv >= -5 change", Constraint("gmv", at_least=-5.0, of=BoundKind.CHANGE)),
         ("cvr <= 2e-3 at 99.5%", Constraint("cvr", at_most=0.002, confidence=0.995)),
     ],
 )

@@ -141,10 +141,10 @@ def test_perturbed_weights_are_checked_against_the_logged_draws_and_propensities
     inputs = logged_slates(slates, policy)
     looks = examination_of(inputs.surface, np.minimum(4, inputs.mask.sum(axis=1)), curves)
     segment = np.full(len(slates), "")
-    found = logged_exposure(slates, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+    exposure = logged_exposure(slates, policy, inputs, looks, segment, rng=np.random.default_rng(4))
     # One weight alone scales all values: every draw ranks alike, and four places are looked at.
-    assert found is not None
-    assert ((found > 0).sum(axis=1) == np.minimum(4, inputs.mask.sum(axis=1))).all()
+    assert exposure is not None
+    assert ((exposure > 0).sum(axis=1) == np.minimum(4, inputs.mask.sum(axis=1))).all()
     other = _one_weight(slates, np.full(len(slates), 1.1))
     with pytest.raises(ValueError, match="is no draw around 1"):
         logged_exposure(other, policy, inputs, looks, segment, rng=np.random.default_rng(4))
@@ -164,9 +164,9 @@ def test_shadow_prices_took_part_in_the_choice(logged) -> None:
     inputs = logged_slates(paced, policy)
     looks = examination_of(inputs.surface, np.minimum(4, inputs.mask.sum(axis=1)), curves)
     segment = np.full(len(paced), "")
-    found = logged_exposure(paced, policy, inputs, looks, segment, rng=np.random.default_rng(4))
+    exposure = logged_exposure(paced, policy, inputs, looks, segment, rng=np.random.default_rng(4))
     place = pad(flat(paced, "position").to_numpy(), inputs.mask)
-    np.testing.assert_array_equal(found > 0, (place > 0) & (place <= 4))
+    np.testing.assert_array_equal(exposure > 0, (place > 0) & (place <= 4))
 
 
 def test_a_greedy_log_has_no_exposure(logged) -> None:

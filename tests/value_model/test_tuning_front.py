@@ -5,10 +5,10 @@ import pytest
 from tuning_toy import POLICY, market, served, true_scores
 
 from value_model.tuning import (
+    BoundKind,
     Constraint,
     Estimator,
     Goal,
-    Of,
     OnlineConfig,
     OnlineTuner,
     PolicyScorer,
@@ -18,7 +18,7 @@ from value_model.tuning import (
 )
 from value_model.tuning.front import envelope, mixture, nondominated, shadow_price
 
-CTR = Constraint("ctr", at_least=-0.02, of=Of.RELATIVE)
+CTR = Constraint("ctr", at_least=-0.02, of=BoundKind.RELATIVE)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,10 @@ def grid(truth):
 
 def test_nobody_beats_a_member_of_the_front_and_somebody_every_other() -> None:
     levels = np.random.default_rng(1).normal(size=(60, 3)).round(1)
-    found = nondominated(levels)
+    member = nondominated(levels)
     for i in range(60):
         beaten = any((levels[j] >= levels[i]).all() and (levels[j] > levels[i]).any() for j in range(60))
-        assert found[i] == (not beaten)
+        assert member[i] == (not beaten)
 
 
 def test_a_grown_front_is_no_worse_than_a_grid(truth, grid) -> None:
@@ -71,14 +71,14 @@ def test_a_tighter_bound_never_costs_less_and_a_slack_one_nothing(truth, grid) -
     prices = []
     for bound in (free - 0.1, free + 0.02, free + 0.06, free + 0.1, free + 0.14):
         constraint = Constraint("newcomer_exposure", at_least=bound)
-        found = shadow_price(truth, weights, scores, "gmv", constraint, (), rng=np.random.default_rng(4))
-        assert found is not None
-        prices.append(found.price.value)
-        assert found.price.low <= found.price.value <= found.price.high
+        priced = shadow_price(truth, weights, scores, "gmv", constraint, (), rng=np.random.default_rng(4))
+        assert priced is not None
+        prices.append(priced.price.value)
+        assert priced.price.low <= priced.price.value <= priced.price.high
     assert prices[0] == 0
     assert prices == sorted(prices)
     assert prices[-1] > prices[1] > 0
-    assert "one more point of newcomer_exposure costs" in str(found)
+    assert "one more point of newcomer_exposure costs" in str(priced)
     out_of_reach = Constraint("newcomer_exposure", at_least=0.95)
     assert shadow_price(truth, weights, scores, "gmv", out_of_reach, (), rng=np.random.default_rng(4)) is None
 
@@ -95,20 +95,20 @@ def test_the_price_is_what_the_objective_truly_loses(truth, grid) -> None:
         return sum(share * levels["gmv"][point] for point, share in shares.items())
 
     constraint = Constraint("newcomer_exposure", at_least=low)
-    found = shadow_price(truth, weights, scores, "gmv", constraint, (), rng=np.random.default_rng(5), step=0.02)
-    assert found is not None
-    assert found.price.value == pytest.approx((reached(low) - reached(low + 0.02)) / 0.02, rel=1e-6)
+    priced = shadow_price(truth, weights, scores, "gmv", constraint, (), rng=np.random.default_rng(5), step=0.02)
+    assert priced is not None
+    assert priced.price.value == pytest.approx((reached(low) - reached(low + 0.02)) / 0.02, rel=1e-6)
 
 
 def test_sensitivity_has_the_sign_that_the_weight_has(truth) -> None:
     policy = POLICY.with_weights({"w_new": 0.1})
-    found = {
+    by_weight = {
         s.weight: s
         for s in sensitivities(truth.evidence, policy, ("w_new", "w_gmv"), objective="gmv", estimator=Estimator.DIRECT)
     }
-    assert found["w_new"].per_tenth["newcomer_exposure"].low > 0
-    assert found["w_new"].per_tenth["gmv"].value < 0 < found["w_gmv"].per_tenth["gmv"].value
-    low, high = found["w_new"].harmless
+    assert by_weight["w_new"].per_tenth["newcomer_exposure"].low > 0
+    assert by_weight["w_new"].per_tenth["gmv"].value < 0 < by_weight["w_gmv"].per_tenth["gmv"].value
+    low, high = by_weight["w_new"].harmless
     assert low <= 1 <= high
 
 
@@ -139,8 +139,8 @@ def test_the_online_tuner_finds_a_good_arm_and_never_serves_one_that_breaks_the_
     assert true["gmv"].level[tuner.leader()] >= 0.97 * true["gmv"].level[allowed].max()
     assert true["gmv"].level[tuner.leader()] > true["gmv"].level[0]
     assert 0 <= tuner.value_remaining() < 0.2
-    found = tuner.estimate("ctr", 0)
-    assert found.low <= true["ctr"].level[0] <= found.high
+    level = tuner.estimate("ctr", 0)
+    assert level.low <= true["ctr"].level[0] <= level.high
     assert tuner.tuned().weight["w_gmv"].value == arms["w_gmv"][tuner.leader()]
 
 

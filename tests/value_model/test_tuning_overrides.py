@@ -7,7 +7,7 @@ import pytest
 from tuning_toy import POLICY, market, served
 
 from value_model.formula.value_policy import Override
-from value_model.tuning import By, Estimator, Goal, PolicyScorer, SearchConfig, TuneConfig, tune
+from value_model.tuning import Dimension, Estimator, Goal, PolicyScorer, SearchConfig, TuneConfig, tune
 from value_model.tuning.overrides import as_applied
 from value_model.tuning.predict import exposure_under, request_sums
 
@@ -35,48 +35,48 @@ def sums_of(policy, evidence):
 def test_overrides_stay_in_force_when_global_weights_are_scored(log) -> None:
     scorer = PolicyScorer(log, OVERRIDDEN, estimator=Estimator.DR)
     weightings = {"w_gmv": np.array([0.002, 0.05, 0.3]), "w_new": np.array([0.01, 0.0, 2.0])}
-    found = scorer.sums(scorer.complete(weightings))
+    sums = scorer.sums(scorer.complete(weightings))
     for i in range(3):
         served_so = OVERRIDDEN.with_weights({name: column[i] for name, column in weightings.items()})
-        np.testing.assert_allclose(found[i], sums_of(served_so, log), rtol=1e-9)
+        np.testing.assert_allclose(sums[i], sums_of(served_so, log), rtol=1e-9)
 
 
 def test_changes_are_against_todays_policy(log) -> None:
     scorer = PolicyScorer(log, POLICY, estimator=Estimator.DR, today=OVERRIDDEN)
     scores = scorer.scores({"w_gmv": np.array([POLICY.weight["w_gmv"].value])})["ctr"]
     click, shown = scorer.names.index("click"), scorer.names.index("shown")
-    today, there = (sums_of(policy, log).sum(axis=0) for policy in (OVERRIDDEN, POLICY))
-    assert scores.level[0] == pytest.approx(there[click] / there[shown], rel=1e-9)
-    assert scores.change[0] == pytest.approx(there[click] / there[shown] - today[click] / today[shown], rel=1e-6)
+    today, other = (sums_of(policy, log).sum(axis=0) for policy in (OVERRIDDEN, POLICY))
+    assert scores.level[0] == pytest.approx(other[click] / other[shown], rel=1e-9)
+    assert scores.change[0] == pytest.approx(other[click] / other[shown] - today[click] / today[shown], rel=1e-6)
 
 
 @pytest.mark.parametrize("surface", ["search", "home"])
 def test_a_surface_as_applied_has_its_weights_and_the_segments_overrides(surface) -> None:
-    there = as_applied(OVERRIDDEN, By.SURFACE, surface)
+    applied = as_applied(OVERRIDDEN, Dimension.SURFACE, surface)
     for segment in ("new", "loyal"):
-        wanted = OVERRIDDEN.weights_for(surface=surface, segment=segment)
-        assert there.weights_for(surface=surface, segment=segment) == pytest.approx(wanted)
-    assert there.with_weights({"w_gmv": 0.2}).weights_for(surface=surface)["w_gmv"] == 0.2
+        expected = OVERRIDDEN.weights_for(surface=surface, segment=segment)
+        assert applied.weights_for(surface=surface, segment=segment) == pytest.approx(expected)
+    assert applied.with_weights({"w_gmv": 0.2}).weights_for(surface=surface)["w_gmv"] == 0.2
 
 
 def test_a_segment_as_applied_has_one_weight_for_all_surfaces() -> None:
-    there = as_applied(OVERRIDDEN, By.SEGMENT, "new").with_weights({"w_gmv": 0.2})
+    applied = as_applied(OVERRIDDEN, Dimension.SEGMENT, "new").with_weights({"w_gmv": 0.2})
     for surface in ("search", "home"):
-        assert there.weights_for(surface=surface, segment="new")["w_gmv"] == 0.2
-        assert there.weights_for(surface=surface, segment="new")["w_new"] == pytest.approx((0.01 + 1.0) / 2)
+        assert applied.weights_for(surface=surface, segment="new")["w_gmv"] == 0.2
+        assert applied.weights_for(surface=surface, segment="new")["w_new"] == pytest.approx((0.01 + 1.0) / 2)
 
 
 def test_a_search_starts_from_one_policy_and_is_judged_against_another(log) -> None:
-    there = as_applied(OVERRIDDEN, By.SEGMENT, "new")
+    applied = as_applied(OVERRIDDEN, Dimension.SEGMENT, "new")
     mine = log.take(log.segment == "new")
-    told: list[int] = []
-    config = TuneConfig(search=SearchConfig(trials=40, told=told.append))
-    tuned = tune(mine, there, Goal("ctr"), today=OVERRIDDEN, config=config)
-    assert told == [16, 16, 8]
-    assert (tuned.start, tuned.today) == (there, OVERRIDDEN)
+    batches: list[int] = []
+    config = TuneConfig(search=SearchConfig(trials=40, batches=batches.append))
+    tuned = tune(mine, applied, Goal("ctr"), today=OVERRIDDEN, config=config)
+    assert batches == [16, 16, 8]
+    assert (tuned.start, tuned.today) == (applied, OVERRIDDEN)
     first = tuned.scores["ctr"].level[0] - tuned.scores["ctr"].change[0]
     sums = sums_of(OVERRIDDEN, tuned.searched).sum(axis=0)
-    names = PolicyScorer(mine, there, estimator=Estimator.DR).names
+    names = PolicyScorer(mine, applied, estimator=Estimator.DR).names
     assert first == pytest.approx(sums[names.index("click")] / sums[names.index("shown")], rel=1e-9)
     assert tuned.prediction["ctr"].now.value == pytest.approx(
         np.divide(*sums_of(OVERRIDDEN, tuned.judged).sum(axis=0)[[names.index("click"), names.index("shown")]])

@@ -21,19 +21,19 @@ def many_logs(estimator: Estimator, *, logs: int = 30):
     rng = np.random.default_rng(5)
     truth = market(rng, requests=300, wrong=0.6)
     config = PredictConfig(intervals=replace(PredictConfig().intervals, skewed=np.inf))
-    found = [
+    estimates = [
         predict(served(truth, POLICY, rng), POLICY, OTHER, rng=rng, estimator=estimator, config=config)["ctr"]
         for _ in range(logs)
     ]
-    return np.array([c.difference.value for c in found]), truth_of(truth, "ctr")
+    return np.array([c.difference.value for c in estimates]), truth_of(truth, "ctr")
 
 
 def test_ips_and_dr_hit_the_truth_on_average_though_the_heads_are_wrong() -> None:
     for estimator in (Estimator.IPS, Estimator.DR):
-        found, truth = many_logs(estimator)
-        assert abs(found.mean() - truth) < 4 * found.std() / np.sqrt(len(found))
+        estimates, truth = many_logs(estimator)
+        assert abs(estimates.mean() - truth) < 4 * estimates.std() / np.sqrt(len(estimates))
     opinion, truth = many_logs(Estimator.DIRECT, logs=1)
-    assert abs(opinion[0] - truth) > 4 * found.std() / np.sqrt(len(found))  # which the heads alone would fail
+    assert abs(opinion[0] - truth) > 4 * estimates.std() / np.sqrt(len(estimates))  # which the heads alone would fail
 
 
 def test_good_heads_make_dr_surer_than_ips() -> None:

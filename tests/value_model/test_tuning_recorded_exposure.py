@@ -27,11 +27,11 @@ def slates(values, positions, propensities, *, prices=()):
 def drawn(odds, order):
     """Propensities of the items in `order`, among all of `odds`."""
     left = list(range(len(odds)))
-    found = []
+    propensities = []
     for item in order:
-        found.append(np.exp(odds[item]) / np.exp(odds[left]).sum())
+        propensities.append(np.exp(odds[item]) / np.exp(odds[left]).sum())
         left.remove(item)
-    return np.array(found)
+    return np.array(propensities)
 
 
 def by_counting(odds, shown):
@@ -49,9 +49,9 @@ def by_counting(odds, shown):
 def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
     table = slates([ODDS[list(shown)]] * 400, [[1, 2, 3]] * 400, [drawn(ODDS, shown)] * 400)
     mask = np.ones((400, 3), bool)
-    found = recorded_exposure(table, mask, np.tile(LOOKS, (400, 1)), rng=np.random.default_rng(0))
-    assert found.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
-    assert found.sum(axis=1) == pytest.approx(LOOKS.sum())
+    exposure = recorded_exposure(table, mask, np.tile(LOOKS, (400, 1)), rng=np.random.default_rng(0))
+    assert exposure.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
+    assert exposure.sum(axis=1) == pytest.approx(LOOKS.sum())
 
 
 def test_a_whole_slate_on_record_is_plain_plackett_luce():
@@ -59,12 +59,12 @@ def test_a_whole_slate_on_record_is_plain_plackett_luce():
     position, propensity = np.zeros(5, int), np.full(5, np.nan)
     position[list(order)], propensity[list(order)] = (1, 2, 3), drawn(ODDS, order)
     table = slates([ODDS] * 200, [position] * 200, [propensity] * 200)
-    found = recorded_exposure(table, np.ones((200, 5), bool), np.tile(LOOKS, (200, 1)), rng=np.random.default_rng(0))
+    exposure = recorded_exposure(table, np.ones((200, 5), bool), np.tile(LOOKS, (200, 1)), rng=np.random.default_rng(0))
     chance = {o: drawn(ODDS, o).prod() for o in permutations(range(5), 3)}
-    wanted = np.zeros(5)
+    expected = np.zeros(5)
     for o, p in chance.items():
-        wanted[list(o)] += p * LOOKS
-    assert found.mean(axis=0) == pytest.approx(wanted, rel=0.02)
+        expected[list(o)] += p * LOOKS
+    assert exposure.mean(axis=0) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("propensity", [[0.2, 0.5, 0.9], [np.nan] * 3, [1.0, 1.0, 1.0]])
@@ -78,8 +78,8 @@ def test_shadow_prices_are_part_of_what_was_drawn_by():
     shown, prices = (2, 0, 4), np.array([0.5, 0.0, 0.25])
     table = slates([ODDS[list(shown)] - prices] * 400, [[1, 2, 3]] * 400, [drawn(ODDS, shown)] * 400, prices=prices)
     mask, looks = np.ones((400, 3), bool), np.tile(LOOKS, (400, 1))
-    found = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0))
-    assert found.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
+    exposure = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0))
+    assert exposure.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
 
 
 def test_temperature_divides_the_recorded_value():
@@ -87,5 +87,5 @@ def test_temperature_divides_the_recorded_value():
     table = slates([3 * ODDS[list(shown)]] * 50, [[1, 2, 3]] * 50, [drawn(ODDS, shown)] * 50)
     mask, looks = np.ones((50, 3), bool), np.tile(LOOKS, (50, 1))
     assert recorded_exposure(table, mask, looks, rng=np.random.default_rng(0)) is None
-    found = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0), temperature=3.0)
-    assert found.sum(axis=1) == pytest.approx(LOOKS.sum())
+    exposure = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0), temperature=3.0)
+    assert exposure.sum(axis=1) == pytest.approx(LOOKS.sum())

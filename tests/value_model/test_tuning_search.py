@@ -8,24 +8,24 @@ from tuning_toy import POLICY, market, served, true_scores
 
 from value_model.formula.value_policy import Override
 from value_model.tuning import (
-    By,
+    BoundKind,
     Constraint,
+    Dimension,
     Estimator,
     Goal,
-    Of,
     PolicyScorer,
     SearchConfig,
     TuneConfig,
     equal_contribution,
     predict,
     tune,
-    tune_by,
+    tune_overrides,
 )
 from value_model.tuning.constraint import slack
 from value_model.tuning.search import Search, ranges
 from value_model.tuning.tune import judge, shortlist
 
-CTR = Constraint("ctr", at_least=-0.05, of=Of.RELATIVE)
+CTR = Constraint("ctr", at_least=-0.05, of=BoundKind.RELATIVE)
 NEW = Constraint("newcomer_exposure", at_least=0.25)
 QUICK = TuneConfig(search=SearchConfig(trials=64))
 
@@ -72,7 +72,7 @@ def test_the_promise_is_made_on_requests_that_the_search_did_not_see(log) -> Non
 def test_searching_noise_promises_nothing(log) -> None:
     """Where weights do not matter the search half still has a luckiest weighting; the judging half knows better."""
     idle = replace(POLICY, weights=tuple(replace(w, low=w.value * 0.999, high=w.value * 1.001) for w in POLICY.weights))
-    tuned = tune(log, idle, Goal("gmv", (Constraint("gmv", at_least=0.01, of=Of.RELATIVE),)), config=QUICK)
+    tuned = tune(log, idle, Goal("gmv", (Constraint("gmv", at_least=0.01, of=BoundKind.RELATIVE),)), config=QUICK)
     assert not tuned.promised
     assert tuned.policy == idle
 
@@ -95,7 +95,7 @@ def test_a_log_without_randomness_is_tuned_but_promised_nothing(log) -> None:
 def test_what_is_not_proven_comes_with_the_experiment_that_would_tell() -> None:
     rng = np.random.default_rng(6)
     small = served(market(rng, requests=700, wrong=0.3), POLICY, rng)
-    strict = Constraint("ctr", at_least=0.0, of=Of.RELATIVE)
+    strict = Constraint("ctr", at_least=0.0, of=BoundKind.RELATIVE)
     other = POLICY.with_weights({"w_gmv": 0.05})
     verdict = judge(small, POLICY, Goal("gmv", (strict,)), [other], estimator=Estimator.DR, seed=0, config=QUICK)
     assert verdict.policy is POLICY
@@ -174,7 +174,7 @@ def test_surfaces_that_want_different_weights_get_them() -> None:
     truth = market(rng, requests=8000, misled="home")
     log, goal = served(truth, POLICY, rng, temperature=0.2), Goal("gmv")
     config = TuneConfig(search=SearchConfig(trials=32))
-    tuned = tune_by(log, POLICY, goal, by=By.SURFACE, config=config)
+    tuned = tune_overrides(log, POLICY, goal, dimension=Dimension.SURFACE, config=config)
     applied = {name: tuned.policy.weights_for(surface=name) for name in ("home", "search")}
     assert applied["search"]["w_gmv"] / applied["search"]["w_click"] > 2 * (
         applied["home"]["w_gmv"] / applied["home"]["w_click"]
@@ -193,13 +193,16 @@ def test_a_weighting_is_scored_as_the_policy_that_would_serve_it() -> None:
     rng = np.random.default_rng(9)
     evidence = served(market(rng, requests=400), POLICY, rng)
     evidence = replace(evidence, segment=np.where(np.arange(400) % 3 == 0, "new", "old"))
-    own = {"surface": (Override("search", 0.01, 800), Override("home", 0.0)), "segment": (Override("new", 0.004, 500),)}
-    weights = tuple(replace(w, **own) if w.name == "w_gmv" else w for w in POLICY.weights)
+    overrides = {
+        "surface": (Override("search", 0.01, 800), Override("home", 0.0)),
+        "segment": (Override("new", 0.004, 500),),
+    }
+    weights = tuple(replace(w, **overrides) if w.name == "w_gmv" else w for w in POLICY.weights)
     policy = replace(POLICY, weights=weights)
     scorer = PolicyScorer(evidence, policy, estimator=Estimator.DR)
-    found = scorer.scores({"w_gmv": np.array([0.002, 0.05]), "w_new": np.array([0.01, 0.3])})
-    assert found["gmv"].change[0] == 0  # today's
+    scores = scorer.scores({"w_gmv": np.array([0.002, 0.05]), "w_new": np.array([0.01, 0.3])})
+    assert scores["gmv"].change[0] == 0  # today's
     tried = policy.with_weights({"w_gmv": 0.05, "w_new": 0.3})
-    wanted = predict(evidence, policy, tried, rng=rng, estimator=Estimator.DR)
-    for name, change in wanted.changes.items():
-        assert found[name].change[1] == pytest.approx(change.difference.value, rel=1e-9, abs=1e-12)
+    expected = predict(evidence, policy, tried, rng=rng, estimator=Estimator.DR)
+    for name, change in expected.changes.items():
+        assert scores[name].change[1] == pytest.approx(change.difference.value, rel=1e-9, abs=1e-12)

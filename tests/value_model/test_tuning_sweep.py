@@ -38,9 +38,9 @@ def test_the_top_is_that_of_a_stable_sort(name: str) -> None:
         worth = np.where(mask & np.isfinite(value), value, -np.inf)
         shown = np.arange(7) < mask.sum(axis=1)[:, None]
         # Compared by value: where two differ by rounding only, both orders are right.
-        found = np.take_along_axis(worth, top[i].astype(int), axis=1)
+        ranked = np.take_along_axis(worth, top[i].astype(int), axis=1)
         expected = -np.sort(-worth, axis=1)[:, :7]
-        np.testing.assert_allclose(found[shown], expected[shown], rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(ranked[shown], expected[shown], rtol=1e-11, atol=1e-13)
 
 
 def test_products_of_powers_are_ranked_by_their_logarithm_where_it_exists() -> None:
@@ -93,14 +93,14 @@ def test_credit_is_examination_times_who_stands_there() -> None:
     weights = weightings(POLICY, rng)
     sweep = Sweep(POLICY, truth.slates.columns, mask=truth.slates.mask)
     credits = rng.normal(size=(30, 12, 2))
-    found = sweep.credit(weights, examination=truth.examination, credits=credits)
+    credited = sweep.credit(weights, examination=truth.examination, credits=credits)
     top = sweep.top(weights, k=5)
     expected = np.zeros((9, 30, 2))
     for w in range(9):
         for r in range(30):
             for place in range(5):
                 expected[w, r] += truth.examination[r, place] * credits[r, top[w, r, place]]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(credited, expected, atol=1e-12)
 
 
 def test_plackett_luce_exposure_is_that_of_many_draws() -> None:
@@ -111,11 +111,11 @@ def test_plackett_luce_exposure_is_that_of_many_draws() -> None:
     examination[3:, 2:] = 0
     drawn = np.argsort(-(utility + rng.gumbel(size=(20_000, 6, 9))), axis=2)[:, :, :4]
     expected = of_order(drawn, examination, width=9).mean(axis=0)
-    found = of_plackett_luce(utility, examination, rng=rng, samples=4000)
-    np.testing.assert_allclose(found.probability, expected, atol=0.02)
-    np.testing.assert_allclose(found.probability.sum(axis=1), examination.sum(axis=1), rtol=1e-6)
-    assert (found.probability[:, 7:] == 0).all()
-    assert (found.probability[:, :7] > 0).all()
+    exposure = of_plackett_luce(utility, examination, rng=rng, samples=4000)
+    np.testing.assert_allclose(exposure.probability, expected, atol=0.02)
+    np.testing.assert_allclose(exposure.probability.sum(axis=1), examination.sum(axis=1), rtol=1e-6)
+    assert (exposure.probability[:, 7:] == 0).all()
+    assert (exposure.probability[:, :7] > 0).all()
 
 
 def test_exposure_under_perturbed_weights_is_the_mean_of_all_draws() -> None:
@@ -123,9 +123,9 @@ def test_exposure_under_perturbed_weights_is_the_mean_of_all_draws() -> None:
     sweep = Sweep(POLICY, truth.slates.columns, mask=truth.slates.mask)
     design = PerturbedWeights(0.5, ("w_click", "w_gmv"))
     centre = POLICY.weights_for()
-    found = of_perturbed(sweep, {n: np.full(20, w) for n, w in centre.items()}, design, truth.examination)
+    exposure = of_perturbed(sweep, {n: np.full(20, w) for n, w in centre.items()}, design, truth.examination)
     expected = 0
     for draw in range(4):
         weights = {n: np.array([w]) for n, w in design.weights(centre, draw).items()}
         expected = expected + of_order(sweep.top(weights, k=5)[0], truth.examination, width=12) / 4
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(exposure, expected, atol=1e-12)

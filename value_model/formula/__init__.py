@@ -3,7 +3,7 @@
 TOML -> tree (whitelist, no eval) -> NumPy here, TensorFlow in `value_model.formula_graph`; weights are inputs in both.
 """
 
-from value_model.formula.constraint import Constraint, Of, parse_constraint
+from value_model.formula.constraint import BoundKind, Constraint, parse_constraint
 from value_model.formula.currency import in_currency
 from value_model.formula.evaluate import evaluate, evaluate_all, evaluate_rows
 from value_model.formula.policy_error import PolicyError
@@ -13,9 +13,9 @@ from value_model.formula.toml_writer import to_toml
 from value_model.formula.value_policy import Expression, Override, ValuePolicy, Weight
 
 __all__ = [
+    "BoundKind",
     "Constraint",
     "Expression",
-    "Of",
     "Override",
     "PolicyError",
     "ValuePolicy",

@@ -21,7 +21,7 @@ GRAMMAR = (
 )
 
 
-class Of(StrEnum):
+class BoundKind(StrEnum):
     """What a bound is about."""
 
     LEVEL = "level"
@@ -33,14 +33,14 @@ class Of(StrEnum):
 class Constraint:
     """`metric` is at least / at most the bound with one-sided `confidence`.
 
-    Constraint("ctr", at_least=-0.01, of=Of.RELATIVE) = CTR loses at most 1 %;
+    Constraint("ctr", at_least=-0.01, of=BoundKind.RELATIVE) = CTR loses at most 1 %;
     Constraint("newcomer_exposure", at_least=0.08) = newcomers get 8 % of what is examined.
     """
 
     metric: str
     at_least: float | None = None
     at_most: float | None = None
-    of: Of = Of.LEVEL
+    of: BoundKind = BoundKind.LEVEL
     confidence: float = 0.95
     owner: str = ""
     reason: str = ""
@@ -78,11 +78,13 @@ class Constraint:
     @property
     def subject(self) -> str:
         """What is bounded: no two constraints of a policy share it."""
-        of = "" if self.of is Of.LEVEL else f", {self.of} change" if self.of is Of.RELATIVE else ", change"
+        of = (
+            "" if self.of is BoundKind.LEVEL else f", {self.of} change" if self.of is BoundKind.RELATIVE else ", change"
+        )
         return f"{self.metric}{of} {self.side.replace('_', ' ')}"
 
     def __str__(self) -> str:
-        what = {Of.LEVEL: "", Of.CHANGE: "change of ", Of.RELATIVE: "relative change of "}[self.of]
+        what = {BoundKind.LEVEL: "", BoundKind.CHANGE: "change of ", BoundKind.RELATIVE: "relative change of "}[self.of]
         word = "at least" if self.sign > 0 else "at most"
         return f"{what}{self.metric} {word} {self.bound:g} at {self.confidence:.0%}"
 
@@ -106,6 +108,6 @@ def parse_constraint(text: str) -> Constraint:
         metric,
         at_least=limit if found["side"] == ">=" else None,
         at_most=limit if found["side"] == "<=" else None,
-        of=Of.RELATIVE if percent else Of.CHANGE if found["change"] else Of.LEVEL,
+        of=BoundKind.RELATIVE if percent else BoundKind.CHANGE if found["change"] else BoundKind.LEVEL,
         confidence=float(found["confidence"] or 95) / 100,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from value_model.formula.constraint import Constraint, Of
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.formula.metrics import STANDARD
 from value_model.formula.policy_error import refuse
 from value_model.formula.quantities import Quantity
@@ -68,6 +68,6 @@ def _quantity(quantity: Quantity, factor: float, old: str, new: str) -> Quantity
 def _constraint(constraint: Constraint, rate: float) -> Constraint:
     """Levels and changes of money are in the currency."""
     money = any(metric.money for metric in STANDARD if metric.name == constraint.metric)
-    if not money or constraint.of is Of.RELATIVE:
+    if not money or constraint.of is BoundKind.RELATIVE:
         return constraint
     return constraint.moved_to(constraint.bound * rate)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from marketplace.finding import FieldError
 from marketplace.toml_model import CurrencyCode, Fix
-from value_model.formula.constraint import Of
+from value_model.formula.constraint import BoundKind
 from value_model.formula.quantities import Sign
 
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -74,7 +74,7 @@ class ConstraintTable(BaseModel):
     metric: Text
     at_least: Number | None = None
     at_most: Number | None = None
-    of: Of = Of.LEVEL
+    of: BoundKind = BoundKind.LEVEL
     confidence: Annotated[float, Field(ge=0.5, lt=1), Fix("Write 0.5 to below 1.")] = 0.95
     owner: Text | None = None
     reason: Text

@@ -4,32 +4,32 @@ An `Evidence` (from `evidence_from_log`) answers `predict` and `tune`; `pareto_f
 `sensitivities` explain what was found; `OnlineTuner` tunes while serving.
 """
 
-from value_model.formula.constraint import Constraint, Of
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.from_log import evidence_from_log
 from value_model.tuning.front import Front, ShadowPrice, pareto_front, shadow_prices
 from value_model.tuning.metrics import STANDARD, Change, Metric
 from value_model.tuning.online import OnlineConfig, OnlineTuner, spread_arms
-from value_model.tuning.overrides import By, tune_by
+from value_model.tuning.overrides import Dimension, tune_overrides
 from value_model.tuning.predict import PredictConfig, Prediction, predict
 from value_model.tuning.scoring import PolicyScorer
 from value_model.tuning.search import SearchConfig, equal_contribution
 from value_model.tuning.sensitivity import Sensitivity, sensitivities
 from value_model.tuning.sweep import Sweep
-from value_model.tuning.tune import Goal, TuneConfig, Tuned, Verdict, tune
+from value_model.tuning.tune import Goal, TuneConfig, TuningResult, Verdict, tune
 
 __all__ = [
     "STANDARD",
-    "By",
+    "BoundKind",
     "Change",
     "Constraint",
+    "Dimension",
     "Estimator",
     "Evidence",
     "Front",
     "Goal",
     "Metric",
-    "Of",
     "OnlineConfig",
     "OnlineTuner",
     "PolicyScorer",
@@ -40,7 +40,7 @@ __all__ = [
     "ShadowPrice",
     "Sweep",
     "TuneConfig",
-    "Tuned",
+    "TuningResult",
     "Verdict",
     "equal_contribution",
     "evidence_from_log",
@@ -50,5 +50,5 @@ __all__ = [
     "shadow_prices",
     "spread_arms",
     "tune",
-    "tune_by",
+    "tune_overrides",
 ]

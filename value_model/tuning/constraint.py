@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 
 from evaluation.counterfactual.intervals import PolicyEstimate
-from value_model.formula.constraint import Constraint, Of
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.tuning.metrics import Change
 from value_model.tuning.scoring import Score
 
@@ -20,7 +20,9 @@ def slack(constraint: Constraint, score: Score, *, z: float | None = None) -> np
 
 def bounded(constraint: Constraint, change: Change) -> PolicyEstimate:
     """What the constraint bounds."""
-    return {Of.LEVEL: change.proposed, Of.CHANGE: change.difference, Of.RELATIVE: change.relative}[constraint.of]
+    return {BoundKind.LEVEL: change.proposed, BoundKind.CHANGE: change.difference, BoundKind.RELATIVE: change.relative}[
+        constraint.of
+    ]
 
 
 def holds(constraint: Constraint, change: Change) -> bool:

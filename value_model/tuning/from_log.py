@@ -92,14 +92,14 @@ def expected_squares(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 
 def _traits(slates: pa.Table, mask: np.ndarray) -> dict[str, np.ndarray]:
-    found = {}
+    traits = {}
     for trait, name in (("newcomer", "newness"), ("quality", "quality")):
         logged = numeric_features(slates, name)
         if len(logged.values) == mask.sum():
-            found[trait] = pad(to_numpy(logged.values).astype(np.float64), mask)
-    if "newcomer" in found:
-        found["newcomer"] = (found["newcomer"] >= NEWCOMER).astype(np.float64)
-    return found
+            traits[trait] = pad(to_numpy(logged.values).astype(np.float64), mask)
+    if "newcomer" in traits:
+        traits["newcomer"] = (traits["newcomer"] >= NEWCOMER).astype(np.float64)
+    return traits
 
 
 def logged_exposure(

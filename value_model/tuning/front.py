@@ -16,11 +16,11 @@ import numpy as np
 from evaluation.counterfactual.intervals import IntervalConfig, interval
 from evaluation.counterfactual.terms import Terms
 from evaluation.estimate import Estimate
-from value_model.formula.constraint import Constraint, Of
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.tuning.constraint import slack
 from value_model.tuning.metrics import ratio
 from value_model.tuning.scoring import PolicyScorer, Score, Scores
-from value_model.tuning.tune import Tuned
+from value_model.tuning.tune import TuningResult
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def pareto_front(
     generations: int = 6,
     size: int = 96,
     step: float = 0.3,
-    told: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Front:
     """Grow the front of `metrics` (more is better) from the weightings `tried`; `fresh` = what judges its points.
 
-    `told` is called after every generation with its number of weightings.
+    `progress` is called after every generation with its number of weightings.
     """
     names = tuple(tried)
     pool = np.column_stack([tried[name] for name in names])
@@ -57,10 +57,10 @@ def pareto_front(
         parents = pool[rng.choice(best, (2, size))]
         steps = np.exp(rng.normal(0, step, (size, len(names))))
         children = np.clip(np.sqrt(parents[0] * parents[1]) * steps, *np.transpose(limits))
-        found = _levels(scorer.scores(dict(zip(names, children.T, strict=True))), metrics)
-        pool, levels = np.concatenate([pool, children]), np.concatenate([levels, found])
-        if told is not None:
-            told(size)
+        children_levels = _levels(scorer.scores(dict(zip(names, children.T, strict=True))), metrics)
+        pool, levels = np.concatenate([pool, children]), np.concatenate([levels, children_levels])
+        if progress is not None:
+            progress(size)
     best = np.flatnonzero(nondominated(levels))
     best = best[np.argsort(levels[best, 0])]
     weights = dict(zip(names, pool[best].T, strict=True))
@@ -98,7 +98,7 @@ class ShadowPrice:
 
 
 def shadow_prices(
-    tuned: Tuned, *, rng: np.random.Generator, step: float = 0.01, front: Front | None = None
+    tuned: TuningResult, *, rng: np.random.Generator, step: float = 0.01, front: Front | None = None
 ) -> list[ShadowPrice]:
     """What each constraint costs where it stands; those that no weighting tried can tighten by `step` are left out.
 
@@ -110,11 +110,11 @@ def shadow_prices(
     )
     weights = {n: np.concatenate([w, front.weights[n]]) if front else w for n, w in tuned.tried.items()}
     scores = searcher.scores(weights) if front else tuned.scores
-    found = (
+    prices = (
         shadow_price(fresh, weights, scores, tuned.goal.maximise, c, tuned.goal.constraints, rng=rng, step=step)
         for c in tuned.goal.constraints
     )
-    return [price for price in found if price is not None]
+    return [price for price in prices if price is not None]
 
 
 def shadow_price(
@@ -147,8 +147,8 @@ def shadow_price(
 
 def value_of(score: Score, constraint: Constraint) -> np.ndarray:
     """[W]: what the constraint bounds."""
-    found: np.ndarray = getattr(score, constraint.of.value)
-    return found
+    bounded: np.ndarray = getattr(score, constraint.of.value)
+    return bounded
 
 
 def envelope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -199,7 +199,7 @@ def _slope(
     signs = np.array([tight.get(p, 0.0) - loose.get(p, 0.0) for p in points])
     (gained, moved_gain), (paid, moved_pay) = (
         _combined(fresh, sums, signs, name, of)
-        for name, of in ((constraint.metric, constraint.of), (objective, Of.LEVEL))
+        for name, of in ((constraint.metric, constraint.of), (objective, BoundKind.LEVEL))
     )
     gained, moved_gain = constraint.sign * gained, constraint.sign * moved_gain
     price = -paid / gained
@@ -208,13 +208,15 @@ def _slope(
     return interval(Terms(price + moved).by_unit(by, int(by.max()) + 1), rng=rng, config=IntervalConfig(replicates=400))
 
 
-def _combined(fresh: PolicyScorer, sums: np.ndarray, signs: np.ndarray, name: str, of: Of) -> tuple[float, np.ndarray]:
+def _combined(
+    fresh: PolicyScorer, sums: np.ndarray, signs: np.ndarray, name: str, of: BoundKind
+) -> tuple[float, np.ndarray]:
     """Signed sum over weightings of a metric's value and influence; relative = in shares of today's level."""
     metric = {m.name: m for m in fresh.metrics}[name]
     parts = [ratio(metric, dict(zip(fresh.names, row.T, strict=True))) for row in sums]
     value = float(sum(s * v for s, (v, _) in zip(signs, parts, strict=True)))
     moved = np.sum([s * m for s, (_, m) in zip(signs, parts, strict=True)], axis=0)
-    if of is not Of.RELATIVE:
+    if of is not BoundKind.RELATIVE:
         return value, moved
     now, moved_now = ratio(metric, dict(zip(fresh.names, fresh.now.T, strict=True)))
     return value / now, (moved - value / now * moved_now) / now

@@ -76,11 +76,11 @@ def _influence(
     mask: np.ndarray | None,
 ) -> tuple[Influence, ...]:
     present = np.ones(value.shape, bool) if mask is None else mask
-    found = []
+    influences = []
     for label, other, share in zip(labels, without, _shares(moved, present).tolist(), strict=True):
         gap, displaced = _ranking_change(value, other, present, k)
-        found.append(Influence(label, mean_estimate(gap), mean_estimate(displaced), share))
-    return tuple(found)
+        influences.append(Influence(label, mean_estimate(gap), mean_estimate(displaced), share))
+    return tuple(influences)
 
 
 def mean_estimate(values: np.ndarray) -> Estimate:

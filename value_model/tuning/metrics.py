@@ -18,8 +18,8 @@ __all__ = ["STANDARD", "Change", "Metric", "change", "known_metrics", "ratio"]
 
 def known_metrics(metrics: Sequence[Metric], names: Sequence[str]) -> tuple[Metric, ...]:
     """Those whose sums exist."""
-    there = {*names, REQUEST, SHOWN}
-    return tuple(m for m in metrics if m.numerator in there and m.denominator in there)
+    known = {*names, REQUEST, SHOWN}
+    return tuple(m for m in metrics if m.numerator in known and m.denominator in known)
 
 
 def ratio(metric: Metric, sums: Mapping[str, np.ndarray]) -> tuple[float, np.ndarray]:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from evaluation.estimate import Estimate
-from value_model.formula.constraint import Constraint, Of
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
@@ -113,8 +113,8 @@ class OnlineTuner:
     def value_remaining(self) -> float:
         """What staying with the leader may still give away: 95 % quantile over replicates, share of its objective."""
         goals = np.where(self.allowed(), self._metric(self.goal.maximise)[:-1], -np.inf)
-        own = goals[:, self.leader()]
-        return float(np.quantile((goals.max(axis=1) - own) / own, 0.95))
+        leading = goals[:, self.leader()]
+        return float(np.quantile((goals.max(axis=1) - leading) / leading, 0.95))
 
     def estimate(self, metric: str, arm: int) -> Estimate:
         """The arm's level and the replicates' 95 % interval."""
@@ -133,11 +133,13 @@ class OnlineTuner:
         metric = {m.name: m for m in self.config.metrics}[name]
         above, below = (self._names.index(n) for n in (metric.numerator, metric.denominator))
         with np.errstate(invalid="ignore", divide="ignore"):
-            found: np.ndarray = self._total[:, :, above] / self._total[:, :, below]
-        return found
+            metrics: np.ndarray = self._total[:, :, above] / self._total[:, :, below]
+        return metrics
 
     def _bounded(self, constraint: Constraint) -> np.ndarray:
         """[B + 1, A]: what the constraint bounds, against today's arm of the same replicate."""
         level = self._metric(constraint.metric)
         now = level[:, :1]
-        return {Of.LEVEL: level, Of.CHANGE: level - now, Of.RELATIVE: level / now - 1}[constraint.of]
+        return {BoundKind.LEVEL: level, BoundKind.CHANGE: level - now, BoundKind.RELATIVE: level / now - 1}[
+            constraint.of
+        ]

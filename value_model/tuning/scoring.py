@@ -61,9 +61,9 @@ class PolicyScorer:
 
     def sums(self, weightings: Weightings) -> np.ndarray:
         """float64 [W, R, C]: what each request's ranking brings, in the order of `names`."""
-        found = self.sweep.credit(weightings, examination=self.evidence.examination, credits=self._credits)
+        credited = self.sweep.credit(weightings, examination=self.evidence.examination, credits=self._credits)
         fixed = np.column_stack([self.evidence.shown, np.ones(len(self.evidence))])
-        return np.concatenate([found, np.broadcast_to(fixed, (*found.shape[:2], 2))], axis=2)
+        return np.concatenate([credited, np.broadcast_to(fixed, (*credited.shape[:2], 2))], axis=2)
 
     def complete(self, weightings: Weightings) -> dict[str, np.ndarray]:
         """Every weight as its requests have it, from global weights [W]: those that are left out stay as they are.

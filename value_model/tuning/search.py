@@ -37,8 +37,8 @@ class SearchConfig:
     objective_z: float = 0.5  # standard errors taken off the objective: a lead must be sure, not lucky
     storage: str | None = None
     study: str = "weights"
-    progress: bool = False
-    told: Callable[[int], None] | None = None  # called after every batch with its number of trials
+    bar: bool = False  # drawn on the screen
+    progress: Callable[[int], None] | None = None  # called after every batch with its number of trials
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,15 @@ class Search:
             for start in starts:
                 self.study.enqueue_trial(self._within(start))
         self._rng = np.random.default_rng([int(self._rng.integers(2**32)), done])
-        with tqdm(total=self._config.trials, initial=done, disable=not self._config.progress, desc="weights") as bar:
+        with tqdm(total=self._config.trials, initial=done, disable=not self._config.bar, desc="weights") as bar:
             while (left := self._config.trials - done) > 0:
-                told = self._batch(
+                tried = self._batch(
                     min(self._config.batch, left), polishing=done > (1 - self._config.polish) * self._config.trials
                 )
-                done += told
-                bar.update(told)
-                if self._config.told is not None:
-                    self._config.told(told)
+                done += tried
+                bar.update(tried)
+                if self._config.progress is not None:
+                    self._config.progress(tried)
         return {name: np.array([trial.params[name] for trial in self.done]) for name in self._where.names}
 
     def _batch(self, size: int, *, polishing: bool) -> int:

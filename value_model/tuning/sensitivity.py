@@ -41,12 +41,12 @@ def sensitivities(
     """Of every weight in `names`, all others as they are; intervals are normal, over requests."""
     scorer = PolicyScorer(evidence, policy, estimator=estimator)
     factors = np.concatenate([FACTORS, [1 / NUDGE, NUDGE]])
-    found = []
+    result = []
     for name in names:
         scores = scorer.scores({name: policy.weight[name].value * factors})
         nudged = {metric: _per_tenth(score, len(evidence)) for metric, score in scores.items()}
-        found.append(Sensitivity(name, nudged, _harmless(scores[objective].relative[: len(FACTORS)], tolerance)))
-    return found
+        result.append(Sensitivity(name, nudged, _harmless(scores[objective].relative[: len(FACTORS)], tolerance)))
+    return result
 
 
 def _per_tenth(score: Score, n: int) -> Estimate:

@@ -62,13 +62,13 @@ class Sweep:
         """int16 [W, R, min(k, n)]: columns of the best, best first; absent candidates come last."""
         count, (rows, width) = _count(weightings), self.mask.shape
         k = min(k, width)
-        found = np.empty((count, rows, k), np.int16)
+        top = np.empty((count, rows, k), np.int16)
 
         def fill(weights: slice, requests: slice) -> None:
-            found[weights, requests] = _best(self._scores(weightings, weights, requests), k)
+            top[weights, requests] = _best(self._scores(weightings, weights, requests), k)
 
         self._each(fill, count, rows)
-        return found
+        return top
 
     def values(self, weightings: Weightings) -> np.ndarray:
         """float64 [W, R, n]: all values at once, for few weightings; LOWEST where absent or not finite."""
@@ -81,16 +81,16 @@ class Sweep:
         count, (rows, width) = _count(weightings), self.mask.shape
         depth, kinds = min(examination.shape[1], width), credits.shape[2]
         flat = np.ascontiguousarray(credits).reshape(rows * width, kinds)
-        found = np.empty((count, rows, kinds))
+        credited = np.empty((count, rows, kinds))
 
         def fill(weights: slice, requests: slice) -> None:
             best = _best(self._scores(weightings, weights, requests), depth).astype(np.int64)
             best += (np.arange(requests.start, requests.stop) * width)[:, None]
             looks = examination[requests, None, :depth]
-            found[weights, requests] = np.matmul(looks, flat.take(best, axis=0))[..., 0, :]
+            credited[weights, requests] = np.matmul(looks, flat.take(best, axis=0))[..., 0, :]
 
         self._each(fill, count, rows)
-        return found
+        return credited
 
     def _scores(self, weightings: Weightings, weights: slice, requests: slice) -> np.ndarray:
         """float64 [W', R', n]: what ranks as the values do; LOWEST where absent or not finite."""

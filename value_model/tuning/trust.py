@@ -45,25 +45,25 @@ def trust(
     unsupported = float(exposure[rare].sum() / exposure.sum())
     ratio = np.divide(exposure, evidence.exposure, out=np.zeros_like(exposure), where=~rare)
     weight = (evidence.looked * ratio).sum(axis=1) / np.maximum(exposure.sum(axis=1), 1e-12)
-    found = weight_diagnostics(weight)
+    diagnostics = weight_diagnostics(weight)
     problems = []
-    if found.effective < config.fewest_requests:
-        problems.append(f"only {found.effective:.0f} effective requests (wanted: {config.fewest_requests:.0f})")
+    if diagnostics.effective < config.fewest_requests:
+        problems.append(f"only {diagnostics.effective:.0f} effective requests (wanted: {config.fewest_requests:.0f})")
     if events < config.fewest_events:
         problems.append(f"only {events:.0f} requests with an outcome {outcome!r} (wanted: {config.fewest_events:.0f})")
     if unsupported > config.most_unsupported:
         problems.append(f"{unsupported:.1%} of the proposed exposure goes to items that were hardly ever shown")
-    return Trust(tuple(problems), found, unsupported)
+    return Trust(tuple(problems), diagnostics, unsupported)
 
 
 def out_of_bounds(policy: ValuePolicy) -> list[str]:
     """Weights, also of overrides, that their owners do not allow."""
-    found = []
+    problems = []
     for weight in policy.weights:
         values = {"": weight.value} | {f" on {o.key}": o.value for o in (*weight.surface, *weight.segment)}
-        found += [
+        problems += [
             f"{weight.name}{where} is {value:g}; its owner allows {weight.low:g} to {weight.high:g}"
             for where, value in values.items()
             if not weight.low <= value <= weight.high
         ]
-    return found
+    return problems

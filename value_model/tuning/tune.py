@@ -57,7 +57,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """A verdict, and what led to it: all weightings `tried` [T] of `start` with their `scores` on the search half."""
 
     goal: Goal
@@ -101,7 +101,7 @@ def tune(
     estimator: Estimator | None = None,
     seed: int = 0,
     config: TuneConfig | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search `names` (None = every weight that is a term) and judge; same seed and storage = same split, resumed.
 
     The policy's global weights are searched, its overrides stay in force; changes are against `today`, None = `policy`.
@@ -117,7 +117,7 @@ def tune(
     tried, scores = explore(scorer, goal, names, config=config, seed=seed)
     finalists = [policy.with_weights(weights) for weights in shortlist(scorer, tried, scores, goal, config)]
     verdict = judge(judged, today, goal, finalists, estimator=using, seed=seed, config=config)
-    return Tuned(goal, policy, today, verdict, tried, scores, searched, judged, using)
+    return TuningResult(goal, policy, today, verdict, tried, scores, searched, judged, using)
 
 
 def explore(
@@ -141,8 +141,8 @@ def explore(
 def check_goal(evidence: Evidence, policy: ValuePolicy, goal: Goal, names: Sequence[str], config: TuneConfig) -> None:
     """Raises ValueError for metrics and weights that do not exist, and for an empty log."""
     known = [m.name for m in config.predict.metrics]
-    asked = [goal.maximise, *(c.metric for c in goal.constraints)]
-    if unknown := [name for name in asked if name not in known]:
+    metrics = [goal.maximise, *(c.metric for c in goal.constraints)]
+    if unknown := [name for name in metrics if name not in known]:
         raise ValueError(f"goal speaks of {unknown}; metrics are {known}: add a Metric to PredictConfig.metrics.")
     if unknown := [name for name in names if name not in policy.weight]:
         raise ValueError(f"names hold {unknown}; policy {policy.name!r} has the weights {sorted(policy.weight)}.")
@@ -165,9 +165,9 @@ def shortlist(
     rows = [int(np.where(safe >= z, gain, -np.inf).argmax()) for z in config.safety if (gain[safe >= z] > least).any()]
     if not rows:
         return []
-    found = {name: column[rows] for name, column in tried.items()}
-    on_the_way = {name: _stops(scorer.policy.weight[name].value, column[0]) for name, column in found.items()}
-    finalists = {name: np.concatenate([on_the_way[name], column]) for name, column in found.items()}
+    safest = {name: column[rows] for name, column in tried.items()}
+    on_the_way = {name: _stops(scorer.policy.weight[name].value, column[0]) for name, column in safest.items()}
+    finalists = {name: np.concatenate([on_the_way[name], column]) for name, column in safest.items()}
     scores = scorer.scores(finalists)
     gain, safe = robust(scores[goal.maximise], z=config.search.objective_z), safety(scores, goal)
     chosen: list[int] = []
@@ -179,19 +179,19 @@ def shortlist(
 
 def safety(scores: Scores, goal: Goal) -> np.ndarray:
     """[W]: standard errors between the nearest constraint's bound and the weighting; inf without constraints."""
-    found = np.full(len(scores[goal.maximise].level), np.inf)
+    nearest = np.full(len(scores[goal.maximise].level), np.inf)
     for constraint in goal.constraints:
         left, with_one = (slack(constraint, scores[constraint.metric], z=z) for z in (0.0, 1.0))
-        found = np.minimum(found, left / np.maximum(left - with_one, 1e-300))
-    return found
+        nearest = np.minimum(nearest, left / np.maximum(left - with_one, 1e-300))
+    return nearest
 
 
-def _stops(today: float, there: float) -> np.ndarray:
+def _stops(today: float, proposed: float) -> np.ndarray:
     """A quarter, half and three quarters of the way: by ratio where both are positive."""
     share = np.array([0.25, 0.5, 0.75])
-    if today > 0 and there > 0:
-        return today ** (1 - share) * there**share
-    return (1 - share) * today + share * there
+    if today > 0 and proposed > 0:
+        return today ** (1 - share) * proposed**share
+    return (1 - share) * today + share * proposed
 
 
 def judge(

@@ -9,38 +9,38 @@ from typing import TYPE_CHECKING
 from evaluation import plots
 from evaluation.estimate import Estimate
 from evaluation.report import svg, template
-from jobs.tune.answer import Answer
 from jobs.tune.sections import front_point, sections, verdict
+from jobs.tune.tuning_report import TuningReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def to_html(answer: Answer, *, title: str, facts: Mapping[str, str], notes: Sequence[str]) -> str:
+def to_html(report: TuningReport, *, title: str, facts: Mapping[str, str], notes: Sequence[str]) -> str:
     """The page as text: the verdict first, then every section, then the front."""
     return template(Path(__file__).parent / "report.html.jinja").render(
         title=title,
         facts=facts,
         notes=notes,
-        promised=answer.tuned.promised,
-        verdict=verdict(answer),
-        sections=sections(answer),
-        pictures=[(caption, svg(figure)) for caption, figure in _pictures(answer)],
+        promised=report.tuned.promised,
+        verdict=verdict(report),
+        sections=sections(report),
+        pictures=[(caption, svg(figure)) for caption, figure in _pictures(report)],
     )
 
 
-def _pictures(answer: Answer) -> list[tuple[str, Figure]]:
+def _pictures(report: TuningReport) -> list[tuple[str, Figure]]:
     """The front's last metric, the objective unless another was asked for, against each of the others."""
-    *across, up = answer.front.metrics
-    return [(f"{up} against {name}", _picture(answer, name, up)) for name in across]
+    *across, up = report.front.metrics
+    return [(f"{up} against {name}", _picture(report, name, up)) for name in across]
 
 
-def _picture(answer: Answer, across: str, up: str) -> Figure:
-    points = range(len(answer.front.scores[up].level))
-    x, y = ([_percent(front_point(answer, name, point)) for point in points] for name in (across, up))
-    changes = answer.tuned.prediction
+def _picture(report: TuningReport, across: str, up: str) -> Figure:
+    points = range(len(report.front.scores[up].level))
+    x, y = ([_percent(front_point(report, name, point)) for point in points] for name in (across, up))
+    changes = report.tuned.prediction
     proposed = tuple(100 * changes[name].relative.value for name in (across, up))
-    marked = {"today": (0.0, 0.0)} | ({"proposed": (proposed[0], proposed[1])} if answer.proposed else {})
+    marked = {"today": (0.0, 0.0)} | ({"proposed": (proposed[0], proposed[1])} if report.proposed else {})
     labels = (f"change of {across}, %", f"change of {up}, %")
     return plots.trade_off(x, y, labels=labels, marked=marked)
 

@@ -15,12 +15,12 @@ from desk.outcomes import OBJECTIVES
 from desk.scope import Scope
 
 
-class Searching:
+class FrontSearch:
     """One front a scope, seen while its tab is open; `loaded` is called with the view when a point is in the draft."""
 
     def __init__(self, desk: Desk, *, loaded: Callable[[DeskView], None]) -> None:
         self._desk, self._loaded = desk, loaded
-        self._found: dict[Scope, Exploration] = {}
+        self._explored: dict[Scope, Exploration] = {}
         self.across, self.up = self._metric("across", other=True), self._metric("up (goal)", other=False)
         self.search = button("", "desk-search", self._search, width="230px")
         self.progress = widgets.IntProgress(max=WEIGHTINGS, layout=widgets.Layout(visibility="hidden"))
@@ -36,7 +36,7 @@ class Searching:
     def show(self) -> None:
         """What was found in the desk's present scope."""
         scope = self._desk.scope
-        explored = self._found.get(scope)
+        explored = self._explored.get(scope)
         self.search.description = f"Search: {scope.title}"
         self.best.disabled = explored is None or not explored.tuned.promised
         if explored is None:
@@ -56,18 +56,20 @@ class Searching:
         self.search.disabled, self.progress.value, self.progress.layout.visibility = True, 0, "visible"
         self.prices.value = pages.messages(f"Searching: {self._desk.scope.title} ...")
         try:
-            self._found[self._desk.scope] = self._desk.explore((self.across.value, self.up.value), told=self._told)
+            self._explored[self._desk.scope] = self._desk.explore(
+                (self.across.value, self.up.value), progress=self._advance
+            )
         except ValueError as error:
             self.prices.value = pages.messages(str(error), kind="bad")
         else:
             self.show()
         self.search.disabled, self.progress.layout.visibility = False, "hidden"
 
-    def _told(self, tried: int) -> None:
+    def _advance(self, tried: int) -> None:
         self.progress.value += tried
 
     def _load(self, point: int | None) -> None:
-        explored = self._found.get(self._desk.scope)
+        explored = self._explored.get(self._desk.scope)
         if explored is not None:
             self._loaded(self._desk.load(explored, point))
             mark(self.figure, point)

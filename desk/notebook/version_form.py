@@ -16,7 +16,7 @@ DESPITE = "save although a guardrail is expected to break"
 NONE = (("no version yet", 0),)
 
 
-class Saving:
+class VersionForm:
     """Asks who and why; `done` is called when another policy is in force."""
 
     def __init__(self, desk: Desk, *, clock: Callable[[], datetime], done: Callable[[], None]) -> None:
@@ -73,7 +73,7 @@ class Saving:
         except (ValueError, OSError) as error:
             self.answer.value = pages.messages(str(error), kind="bad")
             return
-        entry = saved.entry
+        entry = saved.record
         folder = self._desk.versions.folder
         file = Path(folder.parent.name, folder.name, entry.file)
         message = f"Version {entry.number} ({entry.version}) is in force; its file is {file}."

@@ -1,4 +1,4 @@
-"""The answer to a question: weights with their promise or refusal, and all that explains them."""
+"""The answer to a request: weights with their promise or refusal, and all that explains them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from desk.guardrails import GuardrailResult, lights
-from jobs.tune.question import SEED, Question
+from desk.guardrails import GuardrailResult, guardrail_results
+from jobs.tune.request import SEED, TuneRequest
 from value_model.formula import ValuePolicy
 from value_model.tuning import (
     Evidence,
@@ -20,70 +20,70 @@ from value_model.tuning import (
     Sensitivity,
     ShadowPrice,
     TuneConfig,
-    Tuned,
+    TuningResult,
     pareto_front,
     sensitivities,
     shadow_prices,
     tune,
-    tune_by,
+    tune_overrides,
 )
 from value_model.tuning.influence import Influence, influence
 from value_model.tuning.scoring import request_weights
 
 
 @dataclass(frozen=True)
-class Answer:
+class TuningReport:
     """`proposed` = the weights that are promised, or else those that an experiment should try (None: there are none).
 
-    `guarded`: the question's constraints, then others of the policy file, under `proposed`. `influences` by policy
+    `guardrails`: the question's constraints, then others of the policy file, under `proposed`. `influences` by policy
     version, on requests that were not searched.
     """
 
-    question: Question
-    tuned: Tuned
+    request: TuneRequest
+    tuned: TuningResult
     proposed: ValuePolicy | None
-    guarded: tuple[GuardrailResult, ...]
+    guardrails: tuple[GuardrailResult, ...]
     prices: tuple[ShadowPrice, ...]
     sensitivities: tuple[Sensitivity, ...]
     influences: Mapping[str, tuple[Influence, ...]]
     front: Front
 
 
-def answer(
+def tuning_report(
     evidence: Evidence,
     policy: ValuePolicy,
-    question: Question,
+    request: TuneRequest,
     *,
     requests_per_day: float | None,
     storage: Path,
-    progress: bool,
-) -> Answer:
+    bar: bool,
+) -> TuningReport:
     """Search, judge and explain; trials are kept in `storage` (SQLite), where the same question goes on."""
     config = TuneConfig(
         search=SearchConfig(
-            trials=question.trials,
+            trials=request.trials,
             storage=f"sqlite:///{storage}",
-            study=question.study(evidence, policy),
-            progress=progress,
+            study=request.study(evidence, policy),
+            bar=bar,
         ),
         predict=PredictConfig(requests_per_day=requests_per_day),
     )
-    goal, names = question.goal, question.names
-    unasked = [c for c in policy.constraints if str(c) not in map(str, goal.constraints)]
-    if question.by is None:
+    goal, names = request.goal, request.names
+    others = [c for c in policy.constraints if str(c) not in map(str, goal.constraints)]
+    if request.by is None:
         tuned = tune(evidence, policy, goal, names=names, seed=SEED, config=config)
     else:
-        tuned = tune_by(evidence, policy, goal, by=question.by, names=names, seed=SEED, config=config)
+        tuned = tune_overrides(evidence, policy, goal, dimension=request.by, names=names, seed=SEED, config=config)
     proposed = _proposed(tuned)
     explained = proposed or policy
     rng = np.random.default_rng([SEED, 2])
     searched, fresh = (PolicyScorer(part, policy, estimator=tuned.estimator) for part in (tuned.searched, tuned.judged))
-    front = pareto_front(searched, question.front, tuned.tried, rng=rng, fresh=fresh)
-    return Answer(
-        question=question,
+    front = pareto_front(searched, request.front, tuned.tried, rng=rng, fresh=fresh)
+    return TuningReport(
+        request=request,
         tuned=tuned,
         proposed=proposed,
-        guarded=lights(tuned.prediction, (*goal.constraints, *unasked)),
+        guardrails=guardrail_results(tuned.prediction, (*goal.constraints, *others)),
         prices=tuple(p for p in shadow_prices(tuned, rng=rng, front=front) if p.constraint.metric != goal.maximise),
         sensitivities=tuple(
             sensitivities(tuned.judged, explained, names, objective=goal.maximise, estimator=tuned.estimator)
@@ -93,7 +93,7 @@ def answer(
     )
 
 
-def _proposed(tuned: Tuned) -> ValuePolicy | None:
+def _proposed(tuned: TuningResult) -> ValuePolicy | None:
     if tuned.promised:
         return tuned.policy
     test = tuned.verdict.experiment

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from value_model.formula import Constraint, ValuePolicy, parse_constraint
 from value_model.formula.metrics import STANDARD
-from value_model.tuning import By, Evidence, Goal
+from value_model.tuning import Dimension, Evidence, Goal
 from value_model.tuning.credits import credit_names
 from value_model.tuning.metrics import known_metrics
 
@@ -16,30 +16,30 @@ SEED = 0  # of the split and the search: the same question has the same answer
 
 
 @dataclass(frozen=True)
-class Question:
+class TuneRequest:
     """`names` are the weights that are searched; `front` the metrics whose trade-off is drawn, the objective last."""
 
     goal: Goal
     names: tuple[str, ...]
     front: tuple[str, ...]
-    by: By | None = None
+    by: Dimension | None = None
     trials: int = 240
 
     def study(self, evidence: Evidence, policy: ValuePolicy) -> str:
         """The search's name: the same for the same question of the same log, so that it goes on."""
         constraints = sorted(f"{c.subject} {c.bound!r} {c.confidence!r}" for c in self.goal.constraints)
-        asked = [self.goal.maximise, *constraints, *sorted(self.names), self.by or "", policy.version]
-        digest = hashlib.sha256("\n".join(asked).encode())
+        words = [self.goal.maximise, *constraints, *sorted(self.names), self.by or "", policy.version]
+        digest = hashlib.sha256("\n".join(words).encode())
         parts = (evidence.slates.columns, evidence.feedback, evidence.predicted, evidence.traits)
-        told = [column for part in parts for column in part.values()]
-        for column in (evidence.position, evidence.examination, *told):
+        columns = [column for part in parts for column in part.values()]
+        for column in (evidence.position, evidence.examination, *columns):
             digest.update(column.tobytes())
         if evidence.exposure is not None:
             digest.update(evidence.exposure.tobytes())
         return f"{self.goal.maximise} {digest.hexdigest()[:12]}"
 
 
-def question(
+def tune_request(
     evidence: Evidence,
     policy: ValuePolicy,
     *,
@@ -49,7 +49,7 @@ def question(
     front: str = "",
     by: str | None = None,
     trials: int = 240,
-) -> Question:
+) -> TuneRequest:
     """From the command's options: `hold` lines replace the policy's constraints; names are separated by commas.
 
     Raises ValueError for metrics that the log does not tell, and for weights that the policy does not have or whose
@@ -69,7 +69,7 @@ def question(
         raise ValueError(f"weights {unknown} cannot be searched; policy {policy.name!r} has {', '.join(searchable)}.")
     if trials < 1:
         raise ValueError(f"trials is {trials}; write 1 or more.")
-    return Question(Goal(maximise, constraints), names, drawn, None if by is None else By(by), trials)
+    return TuneRequest(Goal(maximise, constraints), names, drawn, None if by is None else Dimension(by), trials)
 
 
 def _listed(text: str) -> tuple[str, ...]:
