@@ -37,7 +37,7 @@ def test_every_origin_is_read_back(tmp_path, origin):
 
 def policies():
     overridden = replace(
-        POLICY.weight["w_new"], surface=(Override("search", 0.2),), segment=(Override("new", 0.3, 40),)
+        POLICY.weight["w_new"], surface=(Override("search", 0.2),), segment=(Override("new", 0.3, 40.0),)
     )
     weights = tuple(overridden if w.name == "w_new" else w for w in POLICY.weights)
     return [POLICY, POLICY.with_weights({"w_new": 0.0123456789}), replace(POLICY, weights=weights)]

@@ -107,7 +107,7 @@ def with_overrides(
     """The policy with these weights and their evidence, in place of its overrides of the same keys and weights."""
     weights = []
     for weight in policy.weights:
-        fresh = tuple(Override(k, w[weight.name], n) for k, (w, n) in tuned.items() if weight.name in w)
+        fresh = tuple(Override(k, w[weight.name], float(n)) for k, (w, n) in tuned.items() if weight.name in w)
         keys = {override.key for override in fresh}
         old = tuple(o for o in getattr(weight, dimension.value) if o.key not in keys)
         both = tuple(sorted((*old, *fresh), key=lambda override: override.key))
