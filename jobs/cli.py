@@ -225,6 +225,34 @@ def tune(
     sys.exit(answer)
 
 
+@cli.command("evaluate-policy")
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("policy", type=FILE)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the figures here"
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="the page  [default: policy_evaluation.html beside SOURCE]"
+)
+def evaluate_policy(source: Path, policy: Path, json_file: Path | None, out: Path | None) -> None:
+    """Say what a POLICY file would have brought on the requests of SOURCE, a run's folder or a service's log (.sqlite).
+
+    No model runs again: logged slates are ranked under it. Every metric with its level as it happened, under the policy
+    in force and under POLICY, the paired difference, and intervals; everywhere and by surface. Diagnostics say whether
+    the log can answer at all.
+
+    \b
+    Examples:
+      value-model evaluate-policy runs/first mine.toml
+      value-model evaluate-policy runs/first/log.sqlite mine.toml --json figures.json
+
+    Exits with 2 for a policy that cannot be read; the policy in force is left alone.
+    """
+    from jobs.evaluate_policy import evaluate as job
+
+    sys.exit(job(source, policy, out=out, json_file=json_file))
+
+
 def main() -> None:
     """Entry point: errors that a user can mend are one line; VALUE_MODEL_DEBUG=1 shows the stack."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on devices that are not there

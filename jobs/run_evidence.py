@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.data import kept
+from jobs.data import kept, logged
 from jobs.defaults import policy_of
 from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
@@ -54,8 +54,7 @@ def run_evidence(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: evaluate the run first (`value-model evaluate {folder}`).")
     dataset, slates = kept(folder), pq.read_table(path)
-    times = microseconds(slates["time"])
-    per_day = len(slates) / max((times.max() - times.min()) / DAY_US, 1e-9)
+    per_day = requests_per_day(slates)
     in_force = policy_of(dataset, run.config)
     judged = in_force if policy is None else policy_of(dataset, replace(run.config, policy=str(policy)))
     slates, ranked_by, left_out = of_one_policy(dataset, slates, served_policies(run), in_force)
@@ -66,12 +65,30 @@ def run_evidence(
     return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out))
 
 
+def log_evidence(log: Path, *, rng: np.random.Generator) -> RunEvidence:
+    """The requests of a service's log, as its models predicted them, under the policy of the bundle beside it."""
+    dataset = logged(log)
+    in_force = load_policy(log.parent / "bundle" / "policy.toml")
+    slates, ranked_by, left_out = of_one_policy(dataset, dataset.slates, bundle_policies(log.parent), in_force)
+    per_day = requests_per_day(slates)
+    slates, labels = labelled(dataset, slates)
+    evidence, note = evidence_of(dataset, slates, labels, in_force, ranked_by=ranked_by, rng=rng)
+    return RunEvidence(dataset, in_force, slates, labels, evidence, per_day, (note, *left_out))
+
+
+def requests_per_day(slates: pa.Table) -> float:
+    times = microseconds(slates["time"])
+    return len(slates) / max((times.max() - times.min()) / DAY_US, 1e-9)
+
+
 def served_policies(run: RunFolder) -> dict[str, ValuePolicy]:
     """By version: the policies of all bundles beside a service's log; none where the run has other data."""
-    if not run.config.data.endswith(".sqlite"):
-        return {}
-    beside = Path(run.config.data).parent
-    files = sorted({*beside.glob("bundles/*/policy.toml"), *beside.glob("bundle/policy.toml")})
+    return bundle_policies(Path(run.config.data).parent) if run.config.data.endswith(".sqlite") else {}
+
+
+def bundle_policies(folder: Path) -> dict[str, ValuePolicy]:
+    """By version: the policies of all bundles in a folder."""
+    files = sorted({*folder.glob("bundles/*/policy.toml"), *folder.glob("bundle/policy.toml")})
     return {policy.version: policy for policy in map(load_policy, files)}
 
 

@@ -109,7 +109,7 @@ def _changes(report: TuningReport) -> Section:
     rows = tuple(
         (
             change.metric.name,
-            _unit(change.metric, tuned.today),
+            unit_text(change.metric, tuned.today),
             str(change.now),
             str(change.proposed),
             str(change.difference),
@@ -208,5 +208,5 @@ def percent(share: Estimate) -> str:
     return f"{100 * share.value:+.2f} % [{100 * share.low:+.2f}, {100 * share.high:+.2f}]"
 
 
-def _unit(metric: Metric, policy: ValuePolicy) -> str:
+def unit_text(metric: Metric, policy: ValuePolicy) -> str:
     return "share" if metric.unit == "1" else metric.unit.replace("currency", policy.currency)

@@ -18,7 +18,7 @@ from marketplace.sqlite_log import SqliteLog
 from retrieval.labelled_requests import features_of
 from serving.bundle import build_engine, load_bundle
 from serving.request import Request
-from value_model.formula import default_policy, to_toml
+from value_model.formula import default_policy, load_policy, to_toml
 from value_model.tuning import evidence_from_log
 
 pytestmark = pytest.mark.xdist_group("run")
@@ -127,3 +127,19 @@ def test_a_log_with_too_little_is_refused(run_folder):
     SqliteLog(path).close()
     with pytest.raises(ValueError, match="holds 0 slates; a run needs 100 or more"):
         logged(path)
+
+
+def test_a_policy_is_judged_on_the_log_itself(explored, log_path, tmp_path):
+    """Exposure is that of the policy that served it, read off the propensities."""
+    policy = load_policy(explored / "bundle" / "policy.toml")
+    (tmp_path / "mine.toml").write_text(to_toml(policy.with_weights({"w_click": 1.0})))
+    options = ["--json", str(tmp_path / "figures.json"), "--out", str(tmp_path / "page.html")]
+    result = CliRunner().invoke(cli, ["evaluate-policy", str(log_path), str(tmp_path / "mine.toml"), *options])
+    assert result.exit_code == 0, result.output
+    judged = json.loads((tmp_path / "figures.json").read_text())
+    assert judged["in_force"]["version"] == policy.version
+    assert judged["parts"]["everywhere"]["requests"] == REQUESTS
+    assert judged["diagnostics"]["randomised"]
+    assert judged["diagnostics"]["mean weight"]["low"] < 1.2
+    clicks = judged["parts"]["everywhere"]["metrics"]["ctr"]
+    assert clicks["proposed"]["value"] != clicks["in_force"]["value"]

@@ -23,11 +23,16 @@ class TrustConfig:
 
 @dataclass(frozen=True)
 class Trust:
-    """`problems` is empty where the log can answer; `weights` None = the log was not randomised."""
+    """`problems` is empty where the log can answer; `weights` None = the log was not randomised.
+
+    unsupported: share of the exposure that logging hardly ever gives. clipped: share of the weight that is lost because
+    a logging exposure below LEAST_EXPOSURE counts as that.
+    """
 
     problems: tuple[str, ...]
     weights: WeightDiagnostics | None = None
     unsupported: float = 0.0
+    clipped: float = 0.0
 
 
 def trust(
@@ -53,7 +58,16 @@ def trust(
         problems.append(f"only {events:.0f} requests with an outcome {outcome!r} (wanted: {config.fewest_events:.0f})")
     if unsupported > config.most_unsupported:
         problems.append(f"{unsupported:.1%} of the proposed exposure goes to items that were hardly ever shown")
-    return Trust(tuple(problems), diagnostics, unsupported)
+    return Trust(tuple(problems), diagnostics, unsupported, _clipped(evidence, exposure, least))
+
+
+def _clipped(evidence: Evidence, exposure: np.ndarray, least: float) -> float:
+    """1 - sum e E / max(L, least) / sum e E / L over shown items."""
+    assert evidence.exposure is not None
+    shown = evidence.position > 0
+    weight = (evidence.looked * exposure)[shown]
+    whole = (weight / evidence.exposure[shown]).sum()
+    return float(1 - (weight / np.maximum(evidence.exposure[shown], least)).sum() / whole) if whole > 0 else 0.0
 
 
 def out_of_bounds(policy: ValuePolicy) -> list[str]:
