@@ -14,12 +14,10 @@ from value_model.tuning.credits import REQUEST, SHOWN, credit_names, credits, ex
 from value_model.tuning.experiment import Experiment
 from value_model.tuning.exposure import of_order
 from value_model.tuning.influence import Influence, influence_of_weights
-from value_model.tuning.metrics import Metric, known_metrics
+from value_model.tuning.metrics import OBJECTIVES, Metric, known_metrics
 from value_model.tuning.predict import choose_estimator, experiment_for
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.trust import out_of_bounds, trust
-
-OBJECTIVES = ("gmv", "orders", "ctr")  # the first that the evidence knows
 
 
 class PolicyOutcomes:

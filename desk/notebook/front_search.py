@@ -11,8 +11,8 @@ from desk.desk import Desk, DeskView
 from desk.exploration import WEIGHTINGS, Exploration
 from desk.notebook.controls import button
 from desk.notebook.front_figure import clear, draw, front_figure, mark
-from desk.outcomes import OBJECTIVES
 from desk.scope import Scope
+from value_model.tuning.metrics import OBJECTIVES
 
 
 class FrontSearch:

@@ -13,7 +13,9 @@ from evaluation.counterfactual.terms import Terms
 from value_model.formula.metrics import STANDARD, Metric
 from value_model.tuning.credits import REQUEST, SHOWN
 
-__all__ = ["STANDARD", "Change", "Metric", "change", "known_metrics", "ratio"]
+__all__ = ["OBJECTIVES", "STANDARD", "Change", "Metric", "change", "known_metrics", "ratio"]
+
+OBJECTIVES = ("gmv", "orders", "ctr")  # what a ranking is mainly judged by: the first that the log tells of
 
 
 def known_metrics(metrics: Sequence[Metric], names: Sequence[str]) -> tuple[Metric, ...]:

@@ -12,11 +12,10 @@ from evaluation.counterfactual.terms import Terms
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.credits import EXAMINED, REQUEST, SHOWN, Estimator
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.metrics import Metric, known_metrics, ratio
+from value_model.tuning.metrics import OBJECTIVES, Metric, known_metrics, ratio
 from value_model.tuning.predict import PredictConfig, Prediction, predict
 
 EVERYWHERE = "everywhere"
-OBJECTIVES = ("gmv", "orders", "ctr")  # the first that the log tells of
 
 
 @dataclass(frozen=True)
