@@ -35,7 +35,7 @@ def button(
 
 
 class Sliders:
-    """The weights of the desk's present scope; every move is told to `moved`."""
+    """The weights of the desk's present scope; `moved` is called with the view after every move."""
 
     def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved, self._quiet = desk, moved, False
@@ -93,7 +93,7 @@ class Sliders:
 
 
 class Guardrails:
-    """The bounds of the draft's guardrails whose metrics are known; every move is told to `moved`."""
+    """The bounds of the draft's guardrails whose metrics are known; `moved` is called after every move."""
 
     def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved = desk, moved

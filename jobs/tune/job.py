@@ -62,7 +62,7 @@ def tune(
 
 
 def _write(report: TuningReport, run: RunEvidence, folder: Path, out: Path) -> None:
-    """The page, and the proposed policy; one of an earlier question is removed where this one has no promise."""
+    """The page, and the proposed policy; one of an earlier request is removed where this one has no promise."""
     goal, requests = report.request.goal, f"{len(run.evidence):,} requests of {folder.name}"
     title = f"Weights of {run.policy.name} for {goal.maximise}"
     page = to_html(report, title=title, facts=_facts(report.request, run, folder), notes=run.notes)

@@ -1,4 +1,4 @@
-"""The answer as one HTML page that opens offline."""
+"""Tuning report as one HTML page that opens offline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to_html(report: TuningReport, *, title: str, facts: Mapping[str, str], notes
 
 
 def _pictures(report: TuningReport) -> list[tuple[str, Figure]]:
-    """The front's last metric, the objective unless another was asked for, against each of the others."""
+    """The front's last metric, the objective unless another was named, against each of the others."""
     *across, up = report.front.metrics
     return [(f"{up} against {name}", _picture(report, name, up)) for name in across]
 

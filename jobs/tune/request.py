@@ -1,4 +1,4 @@
-"""What `tune` is asked, checked against what the log can tell."""
+"""Tuning request: objective, constraints and weights of the command line, checked against what the log can tell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from value_model.tuning import Dimension, Evidence, Goal
 from value_model.tuning.credits import credit_names
 from value_model.tuning.metrics import known_metrics
 
-SEED = 0  # of the split and the search: the same question has the same answer
+SEED = 0  # of the split and the search: the same request has the same result
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TuneRequest:
     trials: int = 240
 
     def study(self, evidence: Evidence, policy: ValuePolicy) -> str:
-        """The search's name: the same for the same question of the same log, so that it goes on."""
+        """The search's name: the same for the same request of the same log, so that it goes on."""
         constraints = sorted(f"{c.subject} {c.bound!r} {c.confidence!r}" for c in self.goal.constraints)
         words = [self.goal.maximise, *constraints, *sorted(self.names), self.by or "", policy.version]
         digest = hashlib.sha256("\n".join(words).encode())

@@ -1,4 +1,4 @@
-"""The answer in words and tables, for the screen and the page alike."""
+"""Tuning report in words and tables, for the screen and the page alike."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _not_held(report: TuningReport) -> tuple[GuardrailResult, ...]:
 
 
 def sections(report: TuningReport) -> tuple[Section, ...]:
-    """All that belongs to the answer, in the order in which it is asked for; parts without rows are left out."""
+    """Every table, in the order in which it is read; parts without rows are left out."""
     parts = (
         _weights(report),
         _experiment(report),

@@ -1,4 +1,4 @@
-"""The answer to a request: weights with their promise or refusal, and all that explains them."""
+"""Tuning report: proposed weights with their promise or refusal, and all that explains them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from value_model.tuning.scoring import request_weights
 class TuningReport:
     """`proposed` = the weights that are promised, or else those that an experiment should try (None: there are none).
 
-    `guardrails`: the question's constraints, then others of the policy file, under `proposed`. `influences` by policy
+    `guardrails`: the request's constraints, then others of the policy file, under `proposed`. `influences` by policy
     version, on requests that were not searched.
     """
 
@@ -58,7 +58,7 @@ def tuning_report(
     storage: Path,
     bar: bool,
 ) -> TuningReport:
-    """Search, judge and explain; trials are kept in `storage` (SQLite), where the same question goes on."""
+    """Search, judge and explain; trials are kept in `storage` (SQLite), where the same request goes on."""
     config = TuneConfig(
         search=SearchConfig(
             trials=request.trials,
