@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marketplace.dataset import Dataset
 from marketplace.keys import one_array, rows_of
@@ -38,6 +39,7 @@ class Catalogue:
     launched: np.ndarray
     rates: dict[str, np.ndarray]
     names: pa.Array  # string [n]
+    attributes: dict[str, np.ndarray]  # int32 codes [n] of what else is known of the items, by name; -1 = not known
 
     @classmethod
     def of(cls, dataset: Dataset) -> Catalogue:
@@ -58,6 +60,7 @@ class Catalogue:
             launched=microseconds(items["available_from"]),
             rates=rates,
             names=one_array(items["name"]),
+            attributes=_attribute_codes(one_array(items["attributes"])),
         )
 
     def __len__(self) -> int:
@@ -107,6 +110,18 @@ def words(text: str | None) -> list[str]:
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     coded = one_array(column).cast(pa.string()).dictionary_encode()
     return coded.indices.to_numpy().astype(np.int32), coded.dictionary
+
+
+def _attribute_codes(maps: pa.MapArray) -> dict[str, np.ndarray]:
+    offsets = maps.offsets.to_numpy()
+    row = np.repeat(np.arange(len(maps)), np.diff(offsets))
+    names, values = (part.slice(offsets[0], len(row)) for part in (maps.keys, maps.items))
+    codes = {}
+    for name in sorted(names.unique().to_pylist()):
+        kept = pc.and_(pc.equal(names, name), values.is_valid())
+        codes[name] = np.full(len(maps), -1, np.int32)
+        codes[name][row[kept.to_numpy(zero_copy_only=False)]] = _codes(values.filter(kept))[0]
+    return codes
 
 
 def _looked_up(column: pa.ChunkedArray, row: np.ndarray) -> np.ndarray:

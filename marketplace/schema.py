@@ -125,6 +125,12 @@ ITEMS = _schema(
     _field("in_stock", pa.bool_(), "can be ordered"),
     _field("available_from", TIME, "launch; null = always was", nullable=True),
     _field("margin", pa.float64(), "share of the price left after the item's cost; null = not known", nullable=True),
+    _field(
+        "attributes",
+        pa.map_(pa.string(), pa.string()),
+        "what else is known of the item, by name, such as its brand: rules of a slate may count it",
+        nullable=True,
+    ),
 )
 
 MERCHANTS = _schema(

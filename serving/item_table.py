@@ -25,6 +25,7 @@ class ItemTable:
     merchant: np.ndarray  # int32 codes
     merchant_code: Mapping[str, int]
     category: np.ndarray  # int32 codes
+    attributes: Mapping[str, np.ndarray]  # int32 codes of these two and all others of the catalogue; -1 = not known
     price: np.ndarray  # float64, currency
     in_stock: np.ndarray  # bool
     encoded: EncodedItems
@@ -45,6 +46,7 @@ class ItemTable:
             merchant=catalogue.merchant,
             merchant_code={name: code for code, name in enumerate(catalogue.merchant_names.to_pylist())},
             category=catalogue.category,
+            attributes={**catalogue.attributes, "merchant": catalogue.merchant, "category": catalogue.category},
             price=np.asarray(catalogue.price, np.float64),
             in_stock=in_stock.to_numpy(),
             encoded=encoder.encode_items(columns),

@@ -55,7 +55,7 @@ class SlateSelector:
         self._config, self._joined = config, joined
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
         self._policies = {page: self._section.policy(store_page=page) for page in (False, True)}
-        self._columns: dict[str, np.ndarray] = {"merchant": items.merchant, "category": items.category}
+        self._columns = dict(items.attributes)
         if embeddings is not None:
             self._columns["embedding"] = embeddings
         for name in self._section.reads:

@@ -95,8 +95,13 @@ def _named(by_item: Mapping[str, pa.Array], section: str) -> dict[str, pa.Array]
 
 def _context(by_item: Mapping[str, pa.Array], starts: pa.Array) -> pa.Array:
     columns = {key: values.take(starts) for key, values in _named(by_item, "context").items()}
-    requests, width = len(starts), len(columns)
-    order = np.arange(requests * width).reshape(width, requests).T.ravel()
+    return text_map(columns, rows=len(starts))
+
+
+def text_map(columns: Mapping[str, pa.Array], *, rows: int) -> pa.Array:
+    """map<string, string> [rows] of text columns by name."""
+    width = len(columns)
+    order = np.arange(rows * width).reshape(width, rows).T.ravel()
     values = pa.concat_arrays(list(columns.values()) or [pa.array([], pa.string())]).take(pa.array(order))
-    offsets = pa.array(np.arange(requests + 1, dtype=np.int32) * width)
-    return pa.MapArray.from_arrays(offsets, pa.array(list(columns) * requests, pa.string()), values)
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
+    return pa.MapArray.from_arrays(offsets, pa.array(list(columns) * rows, pa.string()), values)

@@ -41,6 +41,12 @@ class Export(BaseModel):
     time_format: str | None = None  # as strptime; None = ISO 8601
 
 
+class ItemExport(Export):
+    """One row an item; `attributes` keeps further columns by name, such as its brand."""
+
+    attributes: dict[str, str] = {}
+
+
 class ImpressionExport(Export):
     """One row an impression; rows of one request_id make a slate. Extra columns can be kept by name."""
 
@@ -63,7 +69,7 @@ class Mapping(BaseModel):
     name: str
     currency: CurrencyCode
     time_zone: str | None = None
-    items: Export
+    items: ItemExport
     merchants: Export | None = None
     users: Export | None = None
     slates: ImpressionExport | None = None

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from marketplace.dataset import SCHEMAS, Dataset
 from marketplace.datasets.exports import convert, read_export
-from marketplace.datasets.impressions import group
+from marketplace.datasets.impressions import group, text_map
 from marketplace.datasets.mapping import Export, Mapping, read_mapping
 from marketplace.finding import DataError, Finding, TableOrigin, Where, count_of_rows, errors, nearest
 from marketplace.integrity import check_dataset
@@ -91,6 +91,8 @@ def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
     columns = {f.name: _column(loading, table, f, raw) for f in SCHEMAS[table] if not pa.types.is_map(f.type)}
     if table == "slates":
         columns |= _kept(loading, raw)
+    if table == "items":
+        columns["attributes"] = _item_attributes(loading, raw)
     return {name: column for name, column in columns.items() if column is not None}
 
 
@@ -145,6 +147,14 @@ def _filled(loading: Loading, table: str, spec: pa.Field, values: pa.Array) -> p
     reason = f"{spec.name} is empty{count_of_rows(len(rows))}."
     loading.findings.append(Finding("values", where, reason, "Fill it in, or leave the row out."))
     return values
+
+
+def _item_attributes(loading: Loading, raw: pa.Table) -> pa.Array:
+    columns = {
+        name: _read(loading, ("items", "attributes", name), column, pa.string(), raw)
+        for name, column in loading.mapping.items.attributes.items()
+    }
+    return text_map(columns, rows=len(raw))
 
 
 def _kept(loading: Loading, raw: pa.Table) -> dict[str, pa.Array]:

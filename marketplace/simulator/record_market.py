@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from marketplace.schema import ITEMS, MERCHANTS, USERS, conform
 from marketplace.simulator import words
-from marketplace.simulator.columns import coded, constant, names, times
+from marketplace.simulator.columns import coded, constant, full_map, names, times
 from marketplace.simulator.config import CURRENCY, SimulatorConfig
 from marketplace.simulator.market import Market
 from marketplace.simulator.shoppers import Shoppers
@@ -38,6 +38,7 @@ def items_table(market: Market) -> pa.Table:
             "currency": constant(CURRENCY, config.items),
             "in_stock": pa.array(items.in_stock),
             "available_from": times(config.start, items.available),
+            "attributes": full_map({"brand": coded(items.brand, tuple(english for english, _ in words.BRANDS))}),
         }
     )
     return conform(table, ITEMS, where="simulated items")

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_slates import few
 
+from features.catalogue import Catalogue
 from marketplace.attribution import attribute
 from marketplace.check import check
+from marketplace.dataset import load_dataset
 from marketplace.datasets.own import read_own
 from marketplace.finding import DataError, Where, errors
 from marketplace.schema import FEEDBACK, ITEMS, SLATE
@@ -50,6 +52,27 @@ def assert_found(shop: Path, *parts: str) -> None:
     """One of the findings holds all `parts`."""
     found = findings(shop)
     assert any(all(part in line for part in parts) for line in found), found
+
+
+def test_further_columns_of_items_are_kept_by_name(shop, tmp_path):
+    spoil(
+        shop, "mapping.toml", "[merchants] ", '[items.attributes]\nlabel = "category"\nword = "title"\n\n[merchants] '
+    )
+    data = read_own(shop / "mapping.toml", now=NOW)
+    assert dict(data.items["attributes"][1].as_py()) == {"label": "electronics", "word": "Phone, 128 GB"}
+    data.save(tmp_path / "saved")
+    assert load_dataset(tmp_path / "saved").items.equals(data.items)
+    catalogue = Catalogue.of(data)
+    assert {name: codes.tolist() for name, codes in catalogue.attributes.items()} == {"label": [0, 1], "word": [0, 1]}
+    some = data.items.set_column(
+        data.items.column_names.index("attributes"),
+        ITEMS.field("attributes"),
+        pa.array([None, [("label", None), ("word", "x")]], ITEMS.field("attributes").type),
+    )
+    codes = Catalogue.of(replace(data, items=some.slice(0))).attributes
+    assert {name: codes[name].tolist() for name in codes} == {"label": [-1, -1], "word": [-1, 0]}
+    spoil(shop, "mapping.toml", 'label = "category"', 'label = "colour"')
+    assert_found(shop, "products.csv has no column 'colour'")
 
 
 def test_the_pages_example_is_read_as_written(shop):
