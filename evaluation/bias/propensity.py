@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, softmax
 
+from marketplace.plackett_luce import conditionals, draw
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -38,14 +40,8 @@ def plackett_luce(logits: np.ndarray, position: np.ndarray, offsets: np.ndarray,
     """
     shown = by_position(logits, position, offsets, depth=depth)
     present = ~np.isnan(shown)
-    remaining = _log_sum(np.where((position > 0) & (position <= depth), -np.inf, logits), offsets)
-    result = np.full(shown.shape, np.nan)
-    for at in range(depth - 1, -1, -1):
-        here = np.where(present[:, at], shown[:, at], -np.inf)
-        remaining = np.logaddexp(remaining, here)
-        filled = present[:, at]
-        result[filled, at] = np.exp(here[filled] - remaining[filled])
-    return result
+    others = _log_sum(np.where((position > 0) & (position <= depth), -np.inf, logits), offsets)
+    return np.where(present, conditionals(np.where(present, shown, -np.inf), others), np.nan)
 
 
 def _log_sum(logits: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -65,8 +61,7 @@ def slate_probability(conditional: np.ndarray) -> np.ndarray:
 
 def plackett_luce_sample(logits: np.ndarray, *, depth: int, rng: np.random.Generator, samples: int) -> np.ndarray:
     """int [samples, depth]: slates of one request's items, by Gumbel perturbation (Yellott 1977)."""
-    perturbed = logits + rng.gumbel(size=(samples, len(logits)))
-    return np.argsort(-perturbed, axis=1)[:, :depth]
+    return draw(np.broadcast_to(logits, (samples, len(logits))), rng)[:, :depth]
 
 
 def plackett_luce_marginals(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marketplace.simulator import plackett_luce
+from marketplace import plackett_luce
 from marketplace.simulator.candidates import Proposals
 from marketplace.simulator.config import SimulatorConfig
 from marketplace.simulator.market import Market

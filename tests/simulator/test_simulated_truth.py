@@ -5,8 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from logged import events_at, logged_lists
 
+from marketplace import plackett_luce
 from marketplace.schema import EVENTS
-from marketplace.simulator import expected_outcomes, logging_policy, plackett_luce, true_value
+from marketplace.simulator import expected_outcomes, logging_policy, true_value
 from marketplace.simulator.behaviour import EXTRA_UNITS, Response
 from marketplace.simulator.events import draw_events, order_values
 from marketplace.simulator.examination import seen_curve

@@ -1,6 +1,6 @@
 """Plackett-Luce: items are drawn without replacement, each place with odds exp(value / temperature).
 
-Sources: Plackett 1975; sampled by Gumbel top-k (Yellott 1977; Kool et al. 2019, Stochastic Beams).
+Source of the top-k draw: Kool et al. 2019, Stochastic Beams.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from marketplace.plackett_luce import conditionals
 from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, ItemAttributes, SlateChoice, best, finite
 
 
@@ -76,6 +77,4 @@ def list_propensity(utility: np.ndarray, order: np.ndarray) -> np.ndarray:
     others = np.delete(utility, order)
     top = others.max(initial=-np.inf)
     rest = top + np.log(np.exp(others - top).sum()) if len(others) else -np.inf
-    # Summed in logs from the last place up: neither a subtraction nor an underflow can spoil peaked odds.
-    left = np.logaddexp.accumulate(np.append(rest, chosen[::-1]))[:0:-1]
-    return np.exp(chosen - left)
+    return conditionals(chosen, rest)

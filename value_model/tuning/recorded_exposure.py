@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from marketplace.plackett_luce import draw, remaining
 from marketplace.slate_columns import flat, to_numpy
 from value_model.formula.evaluate import pad
 from value_model.tuning.exposure import of_plackett_luce
@@ -50,7 +51,7 @@ def _missing_odds(odds: np.ndarray, position: np.ndarray, propensity: np.ndarray
     chosen = np.exp(np.take_along_axis(odds, order, axis=1))
     p = np.take_along_axis(propensity, order, axis=1)
     shown = np.take_along_axis(position, order, axis=1) > 0
-    rest = np.cumsum(chosen[:, ::-1], axis=1)[:, ::-1]
+    rest = np.exp(remaining(np.take_along_axis(odds, order, axis=1)))
     if not (p[shown] > 0).all():
         return None
     total = chosen / np.where(shown, p, 1.0)
@@ -68,7 +69,7 @@ def _conditional(
     # Against the order by value, whose weight is about the largest: products of small shares stay in range.
     largest = _log_weight(np.argsort(-odds, axis=1), odds, mask, missing)
     for _ in range(SAMPLES):
-        order = np.argsort(-(odds + rng.gumbel(size=odds.shape)), axis=1)
+        order = draw(odds, rng)
         weight = np.exp(_log_weight(order, odds, mask, missing) - largest)
         looks = np.zeros(odds.shape)
         np.put_along_axis(looks, order[:, :depth], examination[:, :depth], axis=1)
@@ -79,7 +80,7 @@ def _conditional(
 
 def _log_weight(order: np.ndarray, odds: np.ndarray, mask: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """float64 [R, 1]: the sum over places of log rest / (rest + U)."""
-    rest = np.cumsum(np.exp(np.take_along_axis(odds, order, axis=1))[:, ::-1], axis=1)[:, ::-1]
+    rest = np.exp(remaining(np.take_along_axis(odds, order, axis=1)))
     present = np.take_along_axis(mask, order, axis=1)
     share = np.where(present, rest / np.maximum(rest + missing[:, None], 1e-300), 1.0)
     log_weight: np.ndarray = np.log(share).sum(axis=1, keepdims=True)
