@@ -22,7 +22,7 @@ from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from retrieval.sources import CountingSources, quotas, with_nearest
+from retrieval.sources import RunSources
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle
@@ -39,7 +39,7 @@ def export(run: RunFolder) -> None:
     until = last_moment(dataset) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     index, _ = load_index(run.path / "retrieval" / "index")
-    sources = with_nearest(index, CountingSources(dataset, segment=dataset.segment).advance(until))
+    run_sources = RunSources(dataset, segment=dataset.segment, index=index).advance(until)
     known_until = EPOCH + timedelta(microseconds=until)
     trained = TrainedParts(
         dataset=dataset,
@@ -49,8 +49,8 @@ def export(run: RunFolder) -> None:
         ranker=MMoE.load(run.path / "ranker" / "mmoe"),
         calibration=Calibration.load(run.path / "ranker" / "calibration.json"),
         policy=policy_of(dataset, run.config),
-        sources=sources,
-        quotas=quotas(sources),
+        sources=run_sources.sources,
+        quotas=run_sources.quotas,
         blend=Blend.load(run.path / "retrieval" / "blend.json"),
         towers=TwoTower.load_towers(run.path / "retrieval"),
         index=index,

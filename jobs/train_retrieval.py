@@ -1,6 +1,6 @@
-"""Train what proposes candidates: the two towers, their index, the counting sources, and the blend of them all.
+"""Train what proposes candidates: the two towers, their index, the candidate sources, and the blend of them all.
 
-Every part is judged on a later time than it learned from: the towers stop early on the validation period's wishes,
+Every part is judged on a later time than it learned from: the towers stop early on the validation period's positives,
 the blend is fitted there on sources that know only what came before it, and the test period is seen by nothing.
 """
 
@@ -30,7 +30,7 @@ from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
 from retrieval.source import Query
-from retrieval.sources import CountingSources, retriever, with_nearest
+from retrieval.sources import RunSources
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
 
@@ -42,93 +42,88 @@ RECALL_AT = (20, 100, 500)
 
 @dataclass(frozen=True)
 class RetrievalSample:
-    """Requests (rows of Wishes) that ordered something, and their query embeddings float32 [q, d]."""
+    """Requests (positions among the labelled) that ordered something, and their query embeddings float32 [q, d]."""
 
-    wishes: LabelledRequests
+    labelled: LabelledRequests
     requests: np.ndarray
     embeddings: np.ndarray
 
     def queries(self) -> Iterable[Query]:
-        return (self.wishes.query(r, e) for r, e in zip(self.requests.tolist(), self.embeddings, strict=True))
+        return (self.labelled.query(r, e) for r, e in zip(self.requests.tolist(), self.embeddings, strict=True))
 
-    def wanted(self) -> list[np.ndarray]:
-        return [self.wishes.wanted(request) for request in self.requests.tolist()]
+    def positives(self) -> list[np.ndarray]:
+        return [self.labelled.positives(request) for request in self.requests.tolist()]
 
 
 def train_retrieval(run: RunFolder) -> None:
     """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders."""
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
-    asked = labelled_requests(dataset, spec_of(dataset, config), segment=dataset.segment)
-    period = periods(asked.slates, test_share=config.test_share, validation_share=config.validation_share)
+    labelled = labelled_requests(dataset, spec_of(dataset, config), segment=dataset.segment)
+    period = periods(labelled.slates, test_share=config.test_share, validation_share=config.validation_share)
     rng = np.random.default_rng(config.seed)
-    encoder = Encoder.fit(asked.frame, requests=period.train, min_count=MIN_COUNT)
+    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=MIN_COUNT)
     (folder / "encoder.json").write_text(encoder.to_json())
-    items = item_inputs(asked.catalogue, encoder)
-    wanted = pairs(encoder.encode(asked.frame), item=asked.item, weight=asked.weight)
-    towers = _fit_towers(run, encoder, wanted, items, period, rng)
-    queries = _embed(towers, wanted, np.arange(len(asked.slates)))
-    index = build_index(config.index, towers.embed_items(items), queries=queries[_orders(asked, period.validation)])
+    items = item_inputs(labelled.catalogue, encoder)
+    positives = pairs(encoder.encode(labelled.frame), item=labelled.item, weight=labelled.weight)
+    towers = _fit_towers(run, encoder, positives, items, period, rng)
+    queries = towers.embed_queries(positives.user_codes, positives.user_lists, positives.user_numbers)
+    with_order = queries[_with_order(labelled, period.validation)]
+    index = build_index(config.index, towers.embed_items(items), queries=with_order)
     save_index(index, folder / "index", item_ids=dataset.items["item_id"].to_pylist())
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
-    blend = _fit_blend(dataset, asked, queries, period, index)
+    blend = _fit_blend(dataset, index, period, _sample(labelled, queries, period.validation, most=BLEND_QUERIES))
     blend.save(folder / "blend.json")
-    counting = CountingSources(dataset, segment=dataset.segment).advance(period.test_from)
-    merged = retriever(with_nearest(index, counting), blend=blend)
-    recall = held_out_recall(merged, _some(asked, queries, period.test, TEST_QUERIES))
-    (folder / "recall.json").write_text(json.dumps({name: asdict(found) for name, found in recall.items()}, indent=1))
-    print("   held-out orders, merged sources: " + ", ".join(f"{name} {found}" for name, found in recall.items()))
+    sources = RunSources(dataset, segment=dataset.segment, index=index).advance(period.test_from)
+    test = _sample(labelled, queries, period.test, most=TEST_QUERIES)
+    recall = held_out_recall(sources.retriever(blend=blend), test)
+    (folder / "recall.json").write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
+    print("   held-out orders, merged sources: " + ", ".join(f"{name} {share}" for name, share in recall.items()))
 
 
 def _fit_towers(
-    run: RunFolder, encoder: Encoder, wanted: Pairs, items: ItemInputs, period: Periods, rng: np.random.Generator
+    run: RunFolder, encoder: Encoder, positives: Pairs, items: ItemInputs, period: Periods, rng: np.random.Generator
 ) -> TwoTower:
     config = replace(RetrievalConfig(), epochs=run.config.retrieval_epochs)
     towers = TwoTower(encoder.spec, encoder.sizes, config=config, rng=rng)
-    train = np.flatnonzero(period.train[wanted.request])[-run.config.retrieval_pairs :]
-    held_out = wanted.select(period.validation[wanted.request])
+    train = np.flatnonzero(period.train[positives.request])[-run.config.retrieval_pairs :]
+    held_out = positives.select(period.validation[positives.request])
     checkpoint = run.part("retrieval") / "checkpoint"
-    fit(towers, wanted.select(train), held_out, items, rng=rng, checkpoint=checkpoint)
+    fit(towers, positives.select(train), held_out, items, rng=rng, checkpoint=checkpoint)
     towers.save_towers(run.part("retrieval"))
     shutil.rmtree(checkpoint)  # it resumes an interrupted fit; one that is asked for again starts anew
     return towers
 
 
-def _embed(towers: TwoTower, wanted: Pairs, requests: np.ndarray) -> np.ndarray:
-    return towers.embed_queries(wanted.user_codes[requests], wanted.user_lists[requests], wanted.user_numbers[requests])
-
-
-def _orders(asked: LabelledRequests, requests: np.ndarray) -> np.ndarray:
+def _with_order(labelled: LabelledRequests, requests: np.ndarray) -> np.ndarray:
     """The requests (positions) among `requests` (bool [R]) that ordered something."""
     ordered = np.zeros(len(requests), bool)
-    ordered[asked.frame.request[(asked.weight >= EVENT_WEIGHTS["order"]) & (asked.item >= 0)]] = True
+    ordered[labelled.frame.request[(labelled.weight >= EVENT_WEIGHTS["order"]) & (labelled.item >= 0)]] = True
     return np.flatnonzero(ordered & requests)
 
 
-def _some(asked: LabelledRequests, queries: np.ndarray, requests: np.ndarray, most: int) -> RetrievalSample:
+def _sample(labelled: LabelledRequests, queries: np.ndarray, requests: np.ndarray, *, most: int) -> RetrievalSample:
     """Evenly spread over time, at most `most`."""
-    ordered = _orders(asked, requests)
+    ordered = _with_order(labelled, requests)
     chosen = ordered[np.linspace(0, len(ordered) - 1, min(most, len(ordered))).astype(int)]
-    return RetrievalSample(asked, chosen, queries[chosen])
+    return RetrievalSample(labelled, chosen, queries[chosen])
 
 
-def _fit_blend(
-    dataset: Dataset, asked: LabelledRequests, queries: np.ndarray, period: Periods, index: BuiltIndex
-) -> Blend:
-    early = CountingSources(dataset, segment=dataset.segment).advance(period.validation_from)
-    unblended = retriever(with_nearest(index, early), blend=None)
-    sample = _some(asked, queries, period.validation, BLEND_QUERIES)
+def _fit_blend(dataset: Dataset, index: BuiltIndex, period: Periods, sample: RetrievalSample) -> Blend:
+    """On sources that know only what came before the sample's period."""
+    early = RunSources(dataset, segment=dataset.segment, index=index).advance(period.validation_from)
+    unblended = early.retriever(blend=None)
     pools = [unblended.pool(query, k=max(RECALL_AT)) for query in sample.queries()]
-    return fit_blend(pools, sample.wanted())
+    return fit_blend(pools, sample.positives())
 
 
-def held_out_recall(merged: Retriever, asked: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
-    """recall@k = hits / min(k, number wanted), mean over requests that ordered something."""
-    hits = np.zeros((len(asked.requests), len(RECALL_AT)))
-    for place, (query, wanted) in enumerate(zip(asked.queries(), asked.wanted(), strict=True)):
-        found = merged.retrieve(query, k=max(RECALL_AT)).items
+def held_out_recall(retriever: Retriever, sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
+    """recall@k = hits / min(k, number of positives), mean over requests that ordered something."""
+    hits = np.zeros((len(sample.requests), len(RECALL_AT)))
+    for place, (query, positives) in enumerate(zip(sample.queries(), sample.positives(), strict=True)):
+        items = retriever.retrieve(query, k=max(RECALL_AT)).items
         for column, k in enumerate(RECALL_AT):
-            hits[place, column] = np.isin(wanted, found[:k]).sum() / min(k, len(wanted))
+            hits[place, column] = np.isin(positives, items[:k]).sum() / min(k, len(positives))
     counts = bootstrap.resample(len(hits), np.random.default_rng(seed))
     means = bootstrap.means(hits, counts)
     return {f"recall@{k}": mean.estimate() for k, mean in zip(RECALL_AT, means, strict=True)}

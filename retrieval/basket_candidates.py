@@ -1,6 +1,6 @@
 """Candidates as of each shopping basket, for data in which no list was recorded.
 
-For every sampled basket the retriever is asked what it would have proposed then: the counting sources know what came
+For every sampled basket the retriever says what it would have proposed then: the counting sources know what came
 before the four weeks that the basket falls into, histories and features what came before the basket. The label is
 whether the shopper then ordered the candidate; orders of items that were not proposed stay unseen: retrieval's recall
 says how many.
@@ -20,21 +20,20 @@ from marketplace.dataset import Dataset
 from marketplace.periods import Periods
 from marketplace.schema import SLATE
 from marketplace.slate_columns import item_offsets
-from marketplace.splits import microseconds
+from marketplace.splits import DAY_US, microseconds
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
 from retrieval.labelled_requests import LabelledRequests
-from retrieval.retriever import Retriever
-from retrieval.sources import CountingSources, retriever, with_nearest
+from retrieval.sources import RunSources
 
-BLOCK = 28 * 86_400_000_000  # microseconds: how long the counting sources go without an update
+BLOCK = 28 * DAY_US  # how long the counting sources go without an update
 CANDIDATES = 100  # of a basket
 TRAIN, VALIDATION, TEST = 2500, 600, 1000  # sampled baskets of each period
 NEWEST = 3  # training baskets are sampled from this many times as many newest ones
 
 
 def sample(period: Periods) -> np.ndarray:
-    """Trips (increasing positions) that are asked: evenly spread over each period, in training over the newest."""
+    """Sampled baskets (increasing positions): evenly spread over each period, in training over the newest."""
     chosen = []
     for requests, most in ((period.train, TRAIN), (period.validation, VALIDATION), (period.test, TEST)):
         baskets = np.flatnonzero(requests)
@@ -45,7 +44,7 @@ def sample(period: Periods) -> np.ndarray:
 
 def basket_candidates(
     dataset: Dataset,
-    asked: LabelledRequests,
+    requests: LabelledRequests,
     baskets: np.ndarray,
     embeddings: np.ndarray,
     *,
@@ -53,34 +52,35 @@ def basket_candidates(
     index: BuiltIndex,
     blend: Blend,
 ) -> pa.Table:
-    """SLATE rows of baskets (positions in `asked`) with their candidates at position 0; embeddings float32 [t, d]."""
-    time = microseconds(asked.slates["time"])[baskets]
+    """SLATE rows of baskets (positions in `requests`), their candidates at position 0; embeddings float32 [t, d]."""
+    time = microseconds(requests.slates["time"])[baskets]
     block = time // BLOCK
-    counting = CountingSources(dataset, segment=segment)
-    found, scores, names, sizes = [], [], [], []
-    merged: Retriever | None = None
+    sources = RunSources(dataset, segment=segment, index=index)
+    retriever = sources.retriever(blend=blend)
+    rows, scores, names, sizes = [], [], [], []
     for place, basket in enumerate(tqdm(baskets.tolist(), desc="candidates as of each basket", unit="basket")):
-        if merged is None or block[place] != block[place - 1]:
-            counting.advance(int(block[place] * BLOCK))
-            merged = retriever(with_nearest(index, counting), blend=blend)
-        proposed = merged.retrieve(asked.query(basket, embeddings[place]), k=CANDIDATES)
-        found.append(proposed.items)
+        if place == 0 or block[place] != block[place - 1]:
+            sources.advance(int(block[place] * BLOCK))
+        proposed = retriever.retrieve(requests.query(basket, embeddings[place]), k=CANDIDATES)
+        rows.append(proposed.items)
         scores.append(proposed.score)
         names.append(np.array(proposed.sources, object)[proposed.source])
         sizes.append(len(proposed.items))
-    return _slates(dataset, asked, baskets, np.concatenate(found), np.concatenate(scores), np.concatenate(names), sizes)
+    return _slates(
+        dataset, requests, baskets, np.concatenate(rows), np.concatenate(scores), np.concatenate(names), sizes
+    )
 
 
 def _slates(
     dataset: Dataset,
-    asked: LabelledRequests,
+    requests: LabelledRequests,
     baskets: np.ndarray,
     rows: np.ndarray,
     scores: np.ndarray,
     names: np.ndarray,
     sizes: list[int],
 ) -> pa.Table:
-    taken = asked.slates.take(pa.array(baskets))
+    taken = requests.slates.take(pa.array(baskets))
     request = {name: taken[name].combine_chunks() for name in taken.column_names if not _over_items(taken, name)}
     of_items = {name: dataset.items[name].combine_chunks().take(pa.array(rows)) for name in ("item_id", "merchant_id")}
     zeros = np.zeros(len(rows))

@@ -76,18 +76,18 @@ class Blend:
         return cls(tuple(json.loads(path.read_text())))
 
 
-def fit_blend(pools: Sequence[MergedCandidates], wanted: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
-    """Logistic regression, of weights >= 0, of "was wanted" on the sources' scores.
+def fit_blend(pools: Sequence[MergedCandidates], positives: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
+    """Logistic regression, of weights >= 0, of "is a positive" on the sources' scores.
 
-    `pools` as `Retriever.pool` gives them, `wanted`: catalogue rows, one array a pool. The requests must be later than
-    what the sources learned, and earlier than what the blend is judged on. A source may speak for an item and not
+    `pools` as `Retriever.pool` gives them, `positives`: catalogue rows, one array a pool. The requests must be later
+    than what the sources learned, and earlier than what the blend is judged on. A source may speak for an item and not
     against it: sources overlap, and a negative weight would only undo another's. `ridge` is the L2 penalty on the
     weights of standardised scores, in rows.
     """
     if any(one.scores is None for one in pools):
         raise ValueError("a blend needs sources that can score any item; leave it out to fuse ranks")
     features = np.concatenate([one.scores for one in pools if one.scores is not None]).astype(np.float64)
-    label = np.concatenate([np.isin(one.items, rows) for one, rows in zip(pools, wanted, strict=True)])
+    label = np.concatenate([np.isin(one.items, rows) for one, rows in zip(pools, positives, strict=True)])
     if label.all() or not label.any():
         raise ValueError(f"{int(label.sum())} of {len(label)} pooled candidates are wanted; a blend needs both kinds")
     scale = features.std(axis=0)

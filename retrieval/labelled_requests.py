@@ -21,13 +21,14 @@ from marketplace.attribution import attribute
 from marketplace.baskets import baskets
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import context, flat, item_offsets
+from marketplace.splits import microseconds
 from retrieval.source import Query
 
 
 @dataclass(frozen=True)
 class LabelledRequests:
-    """R requests over N rows: `item` int32 [N] catalogue rows (-1 = unknown), `weight` float64 [N] in orders (0 = not
-    wanted), `segment` str [R] the shopper's group."""
+    """R requests over N rows: `item` int32 [N] catalogue rows (-1 = unknown), `weight` float64 [N] in orders (0 = no
+    positive), `segment` str [R] the shopper's group."""
 
     slates: pa.Table
     frame: FeatureFrame
@@ -36,7 +37,7 @@ class LabelledRequests:
     weight: np.ndarray
     segment: np.ndarray
 
-    def wanted(self, request: int) -> np.ndarray:
+    def positives(self, request: int) -> np.ndarray:
         """int32: catalogue rows ordered in one request."""
         rows = slice(*self.frame.offsets[request : request + 2])
         return self.item[rows][(self.weight[rows] >= EVENT_WEIGHTS["order"]) & (self.item[rows] >= 0)]
@@ -52,6 +53,7 @@ class LabelledRequests:
             history=history[history >= 0],
             embedding=embedding,
             allowed=None if code is None else self.catalogue.merchant == code,
+            time=int(microseconds(self.slates["time"].slice(request, 1))[0]),
         )
 
 

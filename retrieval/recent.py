@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
 from retrieval.decayed import first_allowed
@@ -27,6 +30,14 @@ class Recent:
         latest, back = self._latest(query)
         places[latest] = back
         return -np.log1p(places[items])
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "settings.json").write_text(json.dumps({"n_items": self._n_items}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Recent:
+        return cls(**json.loads((folder / "settings.json").read_text()))
 
     @staticmethod
     def _latest(query: Query) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,8 @@ class Query:
 
     `embedding` float32 [d] is the query tower's output, or None where no tower is loaded. `allowed` bool
     [n_items] is what may be shown (in stock, of the page's merchant, in the filters); None = everything.
-    `exclude` int32: rows that must not be proposed. `history` int32: rows the user touched, newest last.
+    `exclude` int32: rows that must not be proposed. `history` int32: rows the user touched, newest last. `time` is
+    UTC microseconds, 0 where only sources that do not look at it are asked.
     """
 
     user_id: str
@@ -23,6 +25,7 @@ class Query:
     embedding: np.ndarray | None = None
     allowed: np.ndarray | None = None
     exclude: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    time: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,9 @@ class CandidateSource(Protocol):
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k allowed items, best first, as (rows int32 [m], scores float32 [m])."""
         ...
+
+
+class SavedSource(CandidateSource, Protocol):
+    """A source that can be written, and read back by its class method `load`."""
+
+    def save(self, folder: Path) -> None: ...

@@ -175,7 +175,7 @@ def _candidate_generator(bundle: ModelBundle, item_table: ItemTable, index: Buil
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
     try:
-        retriever = load_retriever(folder, index=index, n_items=len(item_table))
+        retriever = load_retriever(folder, index=index)
     except UnknownSource as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
     return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)

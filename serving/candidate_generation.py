@@ -69,6 +69,7 @@ class CandidateGenerator:
             embedding=embedding,
             allowed=self._allowed(request),
             exclude=self._excluded(request),
+            time=round(request.time.timestamp() * 1e6),
         )
         found = self._retriever.retrieve(query, k=k)
         return GeneratedCandidates(found.items, found.source, found.score, found.sources)

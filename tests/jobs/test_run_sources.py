@@ -4,23 +4,28 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from marketplace.schema import TIME
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.splits import microseconds
 from retrieval.labelled_requests import segment_of_requests
 from retrieval.source import Query
-from retrieval.sources import CountingSources
+from retrieval.sources import RunSources
 
 
 @pytest.fixture(scope="module")
 def dataset():
     small = replace(SimulatorConfig.small(), requests=300, users=80, items=200, merchants=20)
-    return simulate(small, np.random.default_rng(5)).dataset
+    simulated = simulate(small, np.random.default_rng(5)).dataset
+    items = simulated.items.drop_columns("available_from")  # launch times bring a source of their own
+    undated = items.append_column("available_from", pa.nulls(len(items), TIME)).select(simulated.items.column_names)
+    return replace(simulated, items=undated.cast(simulated.items.schema))
 
 
 def names(dataset, segment):
-    return [source.name for source in CountingSources(dataset, segment=segment).sources]
+    return [source.name for source in RunSources(dataset, segment=segment, index=None).sources]
 
 
 def test_what_was_recorded_decides_which_sources_there_are(dataset):
@@ -33,7 +38,7 @@ def test_what_was_recorded_decides_which_sources_there_are(dataset):
 def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
     time, city = microseconds(dataset.slates["time"]), segment_of_requests(dataset, dataset.slates, "city")
     cut = int(np.median(time))
-    shown = CountingSources(dataset, segment="city").advance(int(time[60])).advance(cut).sources[-1]
+    shown = RunSources(dataset, segment="city", index=None).advance(int(time[60])).advance(cut).sources[-1]
     rows = dict(zip(dataset.items["item_id"].to_pylist(), range(len(dataset.items)), strict=True))
     seen = Counter()
     name = Counter(city[time < cut].tolist()).most_common(1)[0][0]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from features.interactions import Interactions, impressions, interactions, joined
 from marketplace.schema import FEEDBACK, conform
 from marketplace.splits import DAY_US
 from retrieval.affinity import Affinity
-from retrieval.build import build_index
 from retrieval.covisits import CoVisits
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
 from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.similar_segments import SimilarSegments
 from retrieval.source import Query
-from retrieval.two_tower_source import TwoTowerSource
 from retrieval.user_history import UserHistory
 
 N_ITEMS = 400
@@ -25,130 +22,9 @@ NOBODY = np.empty(0, np.int32)
 GROUP = (np.arange(N_ITEMS) // 40).astype(np.int32)
 
 
-def events(rows: int = 4_000, *, seed: int = 0, since: float = 0, until: float = 30) -> Interactions:
-    """Random interactions of 30 users in 3 segments; times in days; popular items have low rows."""
-    rng = np.random.default_rng(seed)
-    user = rng.integers(30, size=rows)
-    return Interactions(
-        user=codes(user, "user"),
-        segment=codes(user % 3, "segment"),
-        session=codes(user * 20 + rng.integers(20, size=rows), "visit"),
-        item=np.minimum(rng.geometric(0.01, rows), N_ITEMS - 1).astype(np.int32),
-        time=(rng.uniform(since, until, rows) * DAY_US).astype(np.int64),
-        weight=rng.choice([0.2, 1.0], rows).astype(np.float32),
-        until=int(until * DAY_US),
-    )
-
-
-def codes(values: np.ndarray, prefix: str) -> pa.DictionaryArray:
-    names = pa.array([f"{prefix} {value}" for value in range(int(values.max()) + 1)])
-    return pa.DictionaryArray.from_arrays(values.astype(np.int32), names)
-
-
 def query(**changes) -> Query:
     history = np.array([5, 3, 130, 7], np.int32)
     return Query(**({"user_id": "user 4", "segment": "segment 1", "history": history} | changes))
-
-
-def learned():
-    embeddings = np.random.default_rng(1).normal(size=(N_ITEMS, 8)).astype(np.float32)
-    sources = [
-        Popularity(N_ITEMS),
-        UserHistory(N_ITEMS),
-        CoVisits(N_ITEMS),
-        Affinity(GROUP),
-        SimilarSegments(N_ITEMS),
-        RepeatPurchase(N_ITEMS),
-    ]
-    for source in sources:
-        source.update(events())
-    return [*sources, Recent(N_ITEMS), TwoTowerSource(build_index("exact", embeddings, queries=embeddings[:4]))]
-
-
-@pytest.mark.parametrize("source", learned(), ids=lambda source: source.name)
-class TestEverySource:
-    """The promises of CandidateSource."""
-
-    def test_distinct_best_first_and_at_most_k(self, source):
-        items, scores = source.propose(query(embedding=np.ones(8, np.float32)), k=20)
-        assert 0 < len(items) <= 20
-        assert len(set(items)) == len(items) == len(scores)
-        assert (np.diff(scores) <= 0).all()
-        assert items.dtype == np.int32
-        assert scores.dtype == np.float32
-
-    def test_only_allowed_and_not_excluded(self, source):
-        free = query(embedding=np.ones(8, np.float32))
-        first, _ = source.propose(free, k=20)
-        allowed = np.arange(N_ITEMS) % 2 == 0
-        narrowed = query(embedding=free.embedding, allowed=allowed, exclude=first[:5])
-        items, _ = source.propose(narrowed, k=20)
-        assert allowed[items].all()
-        assert not set(items) & set(first[:5])
-        # What both queries may show keeps its order.
-        kept = [item for item in first if allowed[item] and item not in first[:5]]
-        assert list(items[: len(kept)]) == kept
-
-    def test_nothing_allowed_nothing_proposed(self, source):
-        items, _ = source.propose(query(embedding=np.ones(8, np.float32), allowed=np.zeros(N_ITEMS, bool)), k=20)
-        assert len(items) == 0
-
-    def test_what_it_proposes_it_also_scores_best_of_all_items(self, source):
-        """Affinity scores the group's lift alone, and an own item of a low rebuy rate ranks below a stranger's."""
-        ask = query(embedding=np.ones(8, np.float32))
-        items, scores = source.propose(ask, k=10)
-        everything = source.score(ask, np.arange(N_ITEMS))
-        if source.name == "affinity":
-            assert everything[items].min() >= np.median(everything)
-            return
-        np.testing.assert_allclose(everything[items], scores, rtol=1e-4, atol=1e-5)
-        if source.name == "rebuys":
-            return
-        assert np.sort(everything)[-len(items) :].min() == pytest.approx(scores.min(), rel=1e-4, abs=1e-5)
-
-    def test_the_same_question_gets_the_same_answer(self, source):
-        ask = query(embedding=np.ones(8, np.float32))
-        for one, other in zip(source.propose(ask, k=50), source.propose(ask, k=50), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    "make", [Popularity, UserHistory, RepeatPurchase, CoVisits, lambda n: Affinity(GROUP), SimilarSegments]
-)
-class TestEveryState:
-    """What is learned in parts is what is learned at once, and survives a save."""
-
-    def test_updates_add_up_and_load_gives_what_was_saved(self, make, tmp_path):
-        early, late = events(2_000, until=15), events(2_000, seed=1, since=15)
-        parts, whole = make(N_ITEMS), make(N_ITEMS)
-        parts.update(early)
-        parts.update(late)
-        whole.update(together(early, late))
-        parts.save(tmp_path / "state")
-        loaded = type(parts).load(tmp_path / "state")
-        wanted = whole.propose(query(), k=30)
-        np.testing.assert_allclose(parts.propose(query(), k=30)[1], wanted[1], rtol=1e-4)
-        for one, other in zip(loaded.propose(query(), k=30), parts.propose(query(), k=30), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-def together(early: Interactions, late: Interactions) -> Interactions:
-    """Both as one; the sessions of the two do not continue each other."""
-    early_sessions = pa.array([f"early {name}" for name in early.session.cast(pa.string()).to_pylist()])
-    joined = {
-        name: pa.concat_arrays([getattr(early, name).cast(pa.string()), getattr(late, name).cast(pa.string())])
-        for name in ("user", "segment")
-    }
-    session = pa.concat_arrays([early_sessions, late.session.cast(pa.string())])
-    return Interactions(
-        user=joined["user"].dictionary_encode(),
-        segment=joined["segment"].dictionary_encode(),
-        session=session.dictionary_encode(),
-        item=np.concatenate([early.item, late.item]),
-        time=np.concatenate([early.time, late.time]),
-        weight=np.concatenate([early.weight, late.weight]),
-        until=late.until,
-    )
 
 
 def few(rows: list[tuple[str, str, str, int, float, float]], *, until: float) -> Interactions:
