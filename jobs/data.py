@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset, load_dataset
@@ -62,6 +64,16 @@ def logged(path: Path) -> Dataset:
     if len(dataset.slates) < FEWEST_SLATES:
         raise ValueError(
             f"{path} holds {len(dataset.slates)} slates; a run needs {FEWEST_SLATES} or more to learn from."
+        )
+    return dataset
+
+
+def learnable(dataset: Dataset) -> Dataset:
+    """The data set itself; ValueError where nothing was ordered, so that neither sources nor rankers can be judged."""
+    if not pc.any(pc.equal(dataset.feedback["event"].cast(pa.string()), "order")).as_py():
+        raise ValueError(
+            f"{dataset.name} records no orders, and a run learns from orders: P(order | click), order values, and what "
+            "retrieval should recall. Its slates and clicks serve evaluation.counterfactual (docs/counterfactual.md)."
         )
     return dataset
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jobs.config import RunConfig
-from jobs.data import describe, get
+from jobs.data import describe, get, learnable
 from jobs.run_folder import RunFolder
 
 Stage = Callable[[RunFolder], None]
@@ -16,10 +16,10 @@ Stage = Callable[[RunFolder], None]
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
     dataset = get(run.config)
-    dataset.save(run.part("data"))
     print("   " + describe(dataset))
     for note in dataset.notes:
         print("   " + note)
+    learnable(dataset).save(run.part("data"))
 
 
 def retrieval(run: RunFolder) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from marketplace.schema import MERCHANTS, conform
+from marketplace.schema import MERCHANTS, SchemaError, conform
 
+Lines = TypeVar("Lines", bound=Sized)
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 
 
@@ -23,6 +26,13 @@ def merchants(names: Sequence[str] | pa.Array | pa.ChunkedArray, *, country: str
     """MERCHANTS of data that records nothing of them: commission and all rates are 0."""
     unknown = dict.fromkeys(RATES, 0.0)
     return table(MERCHANTS, {"merchant_id": names, "country": country} | unknown, rows=len(names), where=where)
+
+
+def with_rows(lines: Lines, path: Path) -> Lines:
+    """The lines themselves; raises SchemaError where the file holds none."""
+    if len(lines) == 0:
+        raise SchemaError(f"{path} has no rows: export or fetch it again.")
+    return lines
 
 
 def identifiers(numbers: pa.ChunkedArray) -> pa.DictionaryArray:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from marketplace.dataset import Dataset
-from marketplace.datasets.columns import identifiers, merchants, table
+from marketplace.datasets.columns import identifiers, merchants, table, with_rows
 from marketplace.keys import values_of
 from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, empty
 
@@ -37,7 +37,8 @@ NOTES = (
 def read(folder: Path | None = None) -> Dataset:
     """All purchases as orders, of all products; `folder` holds the Parquet files, None = the installed package's."""
     folder = folder or _package_folder()
-    lines = pq.read_table(folder / "transactions.parquet").sort_by(
+    path = folder / "transactions.parquet"
+    lines = with_rows(pq.read_table(path), path).sort_by(
         [("transaction_timestamp", "ascending"), ("basket_id", "ascending"), ("product_id", "ascending")]
     )
     products = pq.read_table(folder / "products.parquet")

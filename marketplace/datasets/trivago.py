@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marketplace.dataset import Dataset
-from marketplace.datasets.columns import merchants, table
+from marketplace.datasets.columns import merchants, table, with_rows
 from marketplace.schema import FEEDBACK, ITEMS, SLATE, USERS
 
 Protocol = Literal["as_served", "next_clickout"]
@@ -90,7 +90,7 @@ def _read_actions(path: Path) -> pd.DataFrame:
     missing = set(COLUMNS) - set(pq.read_schema(path).names)
     if missing:
         raise ValueError(f"{path}: columns {sorted(missing)} are missing; a trivago log has {COLUMNS}.")
-    actions = pd.read_parquet(path, columns=list(COLUMNS))
+    actions = with_rows(pd.read_parquet(path, columns=list(COLUMNS)), path)
     key = ["user_id", "session_id", "step"]
     actions = actions.sort_values(key, kind="stable").drop_duplicates(key).reset_index(drop=True)
     visit = actions.groupby(["user_id", "session_id"], sort=False)
