@@ -44,4 +44,5 @@ READERS = {
     "online-retail": Reader(
         "online_retail:read_online_retail", "online_retail/online_retail.parquet", "UCI, CC BY 4.0"
     ),
+    "open-bandit": Reader("open_bandit:read_open_bandit", "open_bandit/random/all", "ZOZO, CC BY 4.0"),
 }

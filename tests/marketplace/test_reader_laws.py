@@ -18,6 +18,7 @@ from marketplace.check import check
 from marketplace.dataset import SCHEMAS, Dataset, load_dataset
 from marketplace.datasets import complete_journey
 from marketplace.datasets.online_retail import read_online_retail
+from marketplace.datasets.open_bandit import read_open_bandit
 from marketplace.datasets.own import read_own
 from marketplace.datasets.readers import READERS
 from marketplace.datasets.trivago import read_trivago
@@ -59,6 +60,9 @@ CASES = {
         "transactions.parquet",
         ("products.parquet", "demographics.parquet"),
         True,
+    ),
+    "open-bandit": Case(
+        read_open_bandit, lambda: DATA / "open_bandit" / "random" / "all", "all.csv.gz", ("item_context.csv",)
     ),
     "own": Case(
         read_own,
