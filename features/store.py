@@ -31,6 +31,7 @@ from marketplace.splits import microseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
 NOBODY = Visitor("", None, 0)
+PRIME = "prime the store from the data set instead."
 
 
 class RequestContext(Protocol):
@@ -154,15 +155,20 @@ class MemoryStore:
     def restore(self, path: Path) -> None:
         """Remember what was saved, and nothing else.
 
-        Raises ValueError where it was saved over another catalogue.
+        Raises ValueError where it was saved over another catalogue, or without a statistic that the spec needs.
         """
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["catalogue"]) != self._fingerprint():
-                raise ValueError(f"{path}: saved over another catalogue; prime the store from the data set instead.")
+                raise ValueError(f"{path}: saved over another catalogue; {PRIME}")
             for statistic in self._statistics:
                 prefix = f"{statistic.name}."
-                names = [name for name in saved.files if name.startswith(prefix)]
-                statistic.restore({name.removeprefix(prefix): saved[name] for name in names})
+                arrays = {name.removeprefix(prefix): saved[name] for name in saved.files if name.startswith(prefix)}
+                try:
+                    statistic.restore(arrays)
+                except KeyError as missing:
+                    raise ValueError(
+                        f"{path}: saved before {prefix}{missing.args[0]} was remembered; {PRIME}"
+                    ) from None
 
     def _remember(self, log: EventLog) -> None:
         for statistic in self._statistics:

@@ -81,6 +81,13 @@ def test_a_file_of_another_catalogue_is_refused(market, tmp_path):
         fewer.restore(tmp_path / "store.npz")
 
 
+def test_a_file_without_a_statistic_is_refused(market, tmp_path):
+    MemoryStore.of(market, spec=standard_spec()).save(tmp_path / "store.npz")
+    lists = MemoryStore.of(market, spec=SPEC)
+    with pytest.raises(ValueError, match="saved before visit_items"):
+        lists.restore(tmp_path / "store.npz")
+
+
 def test_late_feedback_counts_as_if_it_had_come_in_time(market):
     now = market.feedback["time"][-1].as_py() + timedelta(days=1)
     in_time, late = (
