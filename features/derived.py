@@ -43,6 +43,11 @@ REQUEST = (
         number(Group.USER, "weekday_cos", "day of the week (UTC), cosine"),
         lambda s: np.cos(_cycle(s.time // DAY_US, 7)),
     ),
+    Definition(
+        number(Group.USER, "user_order_share", "orders over clicks, carts and orders so far; 0 without any"),
+        lambda s: s["user_orders"] / np.maximum(s["user_clicks"] + s["user_carts"] + s["user_orders"], 1),
+        Part.EXTRA,
+    ),
 )
 
 ITEM = (

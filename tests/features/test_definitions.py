@@ -66,3 +66,11 @@ def test_ranks_in_a_list_share_the_lowest_and_keep_missing():
 )
 def test_words_of_a_name(text, expected):
     assert words(text) == expected
+
+
+def test_a_users_share_of_orders_is_chosen_by_name(market):
+    frame = backfill(market, market.slates, spec=standard_spec(extra=("user_order_share",)))
+    events = {name: frame.columns[f"user_{name}s"].to_numpy() for name in ("click", "cart", "order")}
+    share = frame.columns["user_order_share"].to_numpy()
+    assert share == pytest.approx(events["order"] / np.maximum(sum(events.values()), 1))
+    assert 0 < share.max() <= 1
