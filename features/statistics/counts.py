@@ -91,6 +91,11 @@ COUNTS = (
             ),
         ),
     ),
+    Count(
+        "carts",
+        interactions("cart", answers=False),
+        (Definition(count(Group.CROSS, "carts", "cart events of the item so far"), lambda s: s["carts"], Part.EXTRA),),
+    ),
 )
 
 

@@ -130,3 +130,16 @@ def test_logged_rows_keep_the_numbers_of_the_whole_list(market):
     np.testing.assert_array_equal(numeric["price_rank"], whole["price_rank"][keep])
     assert categorical["item_id"].tolist() == ["i3", "i7", "i11"]
     assert len(numeric["user_clicks"]) == 1
+
+
+def test_carts_of_items_are_served_as_backfilled(market):
+    spec = standard_spec(extra=("carts",))
+    frame = backfill(market, market.slates, spec=spec)
+    last = len(market.slates) - 1
+    slate = table_to_slates(market.slates)[last]
+    served = answer(MemoryStore.of(market, spec=spec, until=slate.time), slate).frame()
+    assert_same(served, select_requests(frame, np.arange(last + 1) == last))
+    events = market.feedback.select(["event", "item_id", "time"]).to_pylist()
+    carts = [e["item_id"] for e in events if e["event"] == "cart" and e["time"] < slate.time]
+    known = set(market.items["item_id"].to_pylist())
+    assert served.columns["carts"].to_pylist() == [carts.count(item) * (item in known) for item in slate.item_id]
