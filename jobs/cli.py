@@ -145,6 +145,21 @@ def join_feedback(log: Path, out: Path) -> None:
     job(log, out=out)
 
 
+@cli.command()
+@click.argument("log", type=FILE)
+@click.option("--run", "home", type=FOLDER, default=None, help="the run of the bundles  [default: LOG's folder]")
+@click.option("--json", "out", type=click.Path(path_type=Path), default=None, help="also write the report here")
+def replay(log: Path, home: Path | None, out: Path | None) -> None:
+    """Answer the slates of a service's LOG again through the bundles that served them, and compare its features.
+
+    A slate must replay to the same bits. The skew table compares features as logged with what the bundle's feature
+    store would have known. Exits with 1 where a slate did not replay.
+    """
+    from jobs.replay import replay_log
+
+    sys.exit(replay_log(log, home=home, out=out))
+
+
 @cli.command("check-data")
 @click.argument("mapping", type=FILE)
 def check_data(mapping: Path) -> None:

@@ -24,6 +24,8 @@ SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY = "seed", "k", "considered", "
 SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
 
+VERSION_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # of what answered a slate
+
 ID = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from marketplace import slate_columns
 from marketplace.record_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
-from marketplace.schema import CONSIDERED_KEY, PLACES_KEY, SEED_KEY, SEGMENT_KEY, SLATE, SchemaError
+from marketplace.schema import CONSIDERED_KEY, PLACES_KEY, SEED_KEY, SEGMENT_KEY, SLATE, VERSION_PARTS, SchemaError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +78,11 @@ class Slate:
             raise SchemaError(
                 f"slate {self.request_id!r}: {len(self.item_id)} items, but these have other lengths: {wrong}"
             )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Content hash of each part that answered the request, by `schema.VERSION_PARTS`."""
+        return {part: getattr(self, f"{part}_version") for part in VERSION_PARTS}
 
     @property
     def seed(self) -> int:

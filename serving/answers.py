@@ -13,7 +13,6 @@ from marketplace.slate import Slate
 from serving.payloads import FeedbackRequest
 from serving.service import Ranking
 
-VERSIONS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
 FEEDBACK_COLUMNS = (
     "feedback_id",
     "request_id",
@@ -39,7 +38,7 @@ def slate_answer(ranking: Ranking, *, contributions: Mapping[str, np.ndarray] | 
         "currency": slate.currency,
         "considered": slate.considered,
         "unknown_candidates": list(ranking.unknown_candidates),
-        "versions": {name: getattr(slate, f"{name}_version") for name in VERSIONS},
+        "versions": slate.versions,
         "items": _items(slate, shown, contributions),
     }
 

@@ -44,7 +44,7 @@ NO_ROWS = np.empty(0, np.int32)
 class Parts:
     """What an engine is made of.
 
-    `versions` has the six names of `serving.answers.VERSIONS`; a bundle's store knows what happened before
+    `versions` has the names of `marketplace.schema.VERSION_PARTS`; a bundle's store knows what happened before
     `known_until`, and the log tells the rest.
     """
 

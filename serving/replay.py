@@ -62,8 +62,8 @@ def _predicted(parts: Parts, logged: Slate, scorer: Scorer) -> Slate:
 
 
 def _check_versions(parts: Parts, logged: Slate) -> None:
-    for part, version in parts.versions.items():
-        answered_by = getattr(logged, f"{part}_version")
+    for part, answered_by in logged.versions.items():
+        version = parts.versions[part]
         if answered_by != version:
             raise NotReplayable(
                 f"slate {logged.request_id!r} was answered by {part} {answered_by}, this bundle holds {version}. "

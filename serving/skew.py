@@ -1,0 +1,130 @@
+"""Training-serving skew: features as a slate logged them against the same features computed again from the log.
+
+A value is compared once: a number or category of the request or of one item; a list counts as one value. It is
+`missing` where the log holds none and the store has one, `extra` the other way round, and `mismatched` where both have
+one and they differ. NaN, None, an empty text and an empty list are no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from features.served import arrays
+from features.spec import Feature, Group, Kind
+from features.store import FeatureStore
+from marketplace.slate import Slate
+from marketplace.splits import microseconds
+
+
+@dataclass(frozen=True)
+class FeatureSkew:
+    """Counts of one feature's compared values; those of other slates add up with `+`.
+
+    `difference` is the sum of |logged - recomputed| over mismatched numbers, `largest` the greatest of them, both in
+    the feature's unit; 0 for text.
+    """
+
+    values: int = 0
+    mismatched: int = 0
+    missing: int = 0
+    extra: int = 0
+    difference: float = 0.0
+    largest: float = 0.0
+
+    def __add__(self, other: FeatureSkew) -> FeatureSkew:
+        return FeatureSkew(
+            self.values + other.values,
+            self.mismatched + other.mismatched,
+            self.missing + other.missing,
+            self.extra + other.extra,
+            self.difference + other.difference,
+            max(self.largest, other.largest),
+        )
+
+    @property
+    def share(self) -> float:
+        """Of the values, how many are mismatched, missing or extra."""
+        return (self.mismatched + self.missing + self.extra) / max(self.values, 1)
+
+    @property
+    def mean_difference(self) -> float:
+        """Mean |logged - recomputed| of the mismatched numbers."""
+        return self.difference / self.mismatched if self.mismatched else 0.0
+
+
+def skew_of(
+    slates: Iterable[Slate], store: FeatureStore, *, feedback: pa.Table, shown: pa.Table
+) -> dict[str, FeatureSkew]:
+    """By feature, of slates in order of time.
+
+    `feedback` (FEEDBACK) and `shown` (SLATE), in order of time, are what the log holds since the store's own end: a
+    slate's features are computed from what happened strictly before it. The store has learned from them afterwards.
+    """
+    events, impressions = _Timed(feedback, store.update), _Timed(shown, store.show)
+    skew: dict[str, FeatureSkew] = {}
+    for slate in slates:
+        time = pa.scalar(slate.time, pa.timestamp("us", tz="UTC")).value
+        events.learn_before(time)
+        impressions.learn_before(time)
+        for name, part in slate_skew(slate, store).items():
+            skew[name] = skew.get(name, FeatureSkew()) + part
+    return skew
+
+
+class _Timed:
+    """Rows in order of time, which `learn` takes as time goes on."""
+
+    def __init__(self, rows: pa.Table, learn: Callable[[pa.Table], None]) -> None:
+        self._rows, self._learn, self._times, self._row = rows, learn, microseconds(rows["time"]), 0
+
+    def learn_before(self, time: int) -> None:
+        stop = int(np.searchsorted(self._times, time))
+        if stop > self._row:
+            self._learn(self._rows.slice(self._row, stop - self._row))
+            self._row = stop
+
+
+def slate_skew(slate: Slate, store: FeatureStore) -> dict[str, FeatureSkew]:
+    """By feature, of one slate against what `store` knows now."""
+    rows = store.catalogue.rows(pa.array(slate.item_id, pa.string()))
+    frame = store.lookup(slate, rows, price=slate.price).frame()
+    numeric, categorical = arrays(frame)
+    logged, recomputed = {**slate.categorical, **slate.numeric}, {**categorical, **numeric}
+    return {
+        feature.name: compared(
+            feature, logged.get(feature.name, recomputed[feature.name][:0]), recomputed[feature.name]
+        )
+        for feature in frame.spec.features
+    }
+
+
+def compared(feature: Feature, logged: np.ndarray, recomputed: np.ndarray) -> FeatureSkew:
+    """Of one feature's arrays in a slate; a logged array of another length is missing, value by value."""
+    if feature.kind is Kind.CATEGORIES and feature.group is Group.USER:
+        logged, recomputed = (np.array([" ".join(map(str, cells))], object) for cells in (logged, recomputed))
+    if len(logged) != len(recomputed):
+        logged = np.full(len(recomputed), np.nan if feature.kind is Kind.NUMBER else None, recomputed.dtype)
+    has, had = _present(logged), _present(recomputed)
+    both = has & had
+    wrong = both & (logged != recomputed)
+    size = np.zeros(0)
+    if feature.kind is Kind.NUMBER:
+        size = np.abs(logged[wrong].astype(np.float64) - recomputed[wrong].astype(np.float64))
+    return FeatureSkew(
+        values=int((has | had).sum()),
+        mismatched=int(wrong.sum()),
+        missing=int((had & ~has).sum()),
+        extra=int((has & ~had).sum()),
+        difference=float(size.sum()),
+        largest=float(size.max(initial=0.0)),
+    )
+
+
+def _present(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "f":
+        return ~np.isnan(values)
+    return np.array([value is not None and value != "" for value in values], bool)
