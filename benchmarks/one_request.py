@@ -27,6 +27,7 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from benchmarks.record import Measure, record
+from features.spec import ModelInputs
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
 from serving.candidate_generation import CandidateGenerator, GeneratedCandidates
@@ -76,16 +77,18 @@ def measured(folder: Path, home: Path) -> list[Measure]:
 
 
 class Noted(CandidateGenerator):
-    """A finder that remembers which candidates it found last."""
+    """A candidate generator that keeps the rows of its last candidates."""
 
-    def __init__(self, finder: CandidateGenerator) -> None:
-        self.__dict__.update(finder.__dict__)
-        self.rows = np.empty(0, np.int32)
+    def __init__(self, inner: CandidateGenerator) -> None:
+        self._inner, self.index, self.rows = inner, inner.index, np.empty(0, np.int32)
 
-    def find(self, *args: Any, **settings: Any) -> GeneratedCandidates:
-        found = super().find(*args, **settings)
-        self.rows = found.rows
-        return found
+    def embed(self, user_inputs: ModelInputs) -> np.ndarray | None:
+        return self._inner.embed(user_inputs)
+
+    def generate(self, *args: Any, **settings: Any) -> GeneratedCandidates:
+        candidates = self._inner.generate(*args, **settings)
+        self.rows = candidates.rows
+        return candidates
 
 
 def bare(engine: RankingEngine, whole: InferenceSession, request: Request, rows: np.ndarray) -> dict[str, float]:

@@ -90,9 +90,8 @@ def main(folder: Path) -> None:
     visits, files = traced.visits(), traced.files()
     for file, depth in files.items():
         print(f"{'  ' * depth}{file}" + (f"  x {visits[file]}" if visits.get(file, 0) > 1 else ""))
-    print(
-        f"{len(files)} files; by the line itself {len(visits)}; more than once: {[f for f, n in visits.items() if n > 1]}"
-    )
+    repeated = [file for file, count in visits.items() if count > 1]
+    print(f"{len(files)} files, {len(visits)} entered by the line itself; by it more than once: {repeated}")
 
 
 if __name__ == "__main__":

@@ -125,10 +125,12 @@ def print_replay(report: ReplayReport, *, title: str) -> None:
         print(f"   {count:,} slates without their bundle: {names}")
     skew = sorted(report.skew.items(), key=lambda row: -row[1].share)
     rows = [_row(name, part) for name, part in skew if part.share]
-    if report.skew:
-        head = ("feature", "values", "mismatched", "missing", "extra", "mean |difference|", "largest")
-        caption = f"{len(report.skew) - len(rows)} of {len(report.skew)} features are the same in every value"
-        print_section(head, rows, title="features as logged against the feature store", caption=caption)
+    caption = f"{len(report.skew) - len(rows)} of {len(report.skew)} features are the same in every value"
+    if not rows:
+        print(f"   {caption}")
+        return
+    head = ("feature", "values", "mismatched", "missing", "extra", "mean |difference|", "largest")
+    print_section(head, rows, title="features as logged against the feature store", caption=caption)
 
 
 def _row(name: str, part: FeatureSkew) -> tuple[str, ...]:

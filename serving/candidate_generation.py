@@ -7,13 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from features.snapshot import FeatureSnapshot
 from features.spec import ModelInputs
 from retrieval.index import CandidateIndex
 from retrieval.retriever import Retriever
 from retrieval.source import Query
 from serving.item_table import ItemTable
 from serving.request import Request, UnknownName
+from serving.stages import Stages
 
 CALLER = "caller"
 
@@ -46,65 +46,87 @@ class GeneratedCandidates:
 
 
 class CandidateGenerator:
-    """Candidates from the retriever; `tower` None = no source asks for an embedding."""
+    """Candidates of a request: the caller's, or the retriever's; `tower` None = no source reads an embedding."""
 
     def __init__(
-        self, retriever: Retriever, shelf: ItemTable, *, tower: QueryTower | None, index: CandidateIndex | None = None
+        self,
+        retriever: Retriever,
+        item_table: ItemTable,
+        *,
+        tower: QueryTower | None,
+        index: CandidateIndex | None = None,
     ) -> None:
         """`index` is the one that the retriever searches."""
-        self._retriever, self._shelf, self._tower, self.index = retriever, shelf, tower, index
-        self._everything = bool(shelf.in_stock.all())
+        self._retriever, self._item_table, self._tower, self.index = retriever, item_table, tower, index
+        self._everything = bool(item_table.in_stock.all())
 
-    def embed(self, inputs: ModelInputs) -> np.ndarray | None:
-        return None if self._tower is None else self._tower.embed(inputs)
+    def generate(
+        self, request: Request, user_inputs: ModelInputs, *, history: np.ndarray, segment: str, k: int, stages: Stages
+    ) -> GeneratedCandidates:
+        """The caller's candidates that the catalogue holds, or at most k of the retriever's.
+
+        `history` int32: catalogue rows of what the user touched last, newest last. Raises UnknownName for a page that
+        the catalogue does not hold, and where it holds none of the caller's candidates.
+        """
+        self._check_page(request)
+        if request.candidates is not None:
+            return self._of_caller(request.candidates)
+        embedding = self.embed(user_inputs)
+        stages.mark("embed")
+        candidates = self.find(request, history=history, segment=segment, embedding=embedding, k=k)
+        stages.mark("retrieve")
+        return candidates
+
+    def embed(self, user_inputs: ModelInputs) -> np.ndarray | None:
+        """float32 [d]: the request's place in the items' space."""
+        return None if self._tower is None else self._tower.embed(user_inputs)
 
     def find(
         self, request: Request, *, history: np.ndarray, segment: str, embedding: np.ndarray | None, k: int
     ) -> GeneratedCandidates:
-        """At most k candidates in stock; on a store page its merchant's alone."""
+        """At most k candidates in stock; on a store page its merchant's alone.
+
+        The item of a product page counts as touched now, and is not proposed.
+        """
         query = Query(
             user_id=request.user_id,
             segment=segment,
-            history=history,
+            history=self._with_page(request, history),
             embedding=embedding,
             allowed=self._allowed(request),
             exclude=self._excluded(request),
             time=round(request.time.timestamp() * 1e6),
         )
-        found = self._retriever.retrieve(query, k=k)
-        return GeneratedCandidates(found.items, found.source, found.score, found.sources)
+        merged = self._retriever.retrieve(query, k=k)
+        return GeneratedCandidates(merged.items, merged.source, merged.score, merged.sources)
+
+    def _check_page(self, request: Request) -> None:
+        item, merchant, table = request.page_item_id, request.page_merchant_id, self._item_table
+        if item is not None and item not in table.row:
+            raise UnknownName(f"page_item_id {item!r} is not in the catalogue")
+        if merchant is not None and merchant not in table.merchant_code:
+            raise UnknownName(f"page_merchant_id {merchant!r} sells nothing in the catalogue")
+
+    def _of_caller(self, item_ids: tuple[str, ...]) -> GeneratedCandidates:
+        rows = self._item_table.rows(item_ids)
+        if len(rows) == 0:
+            raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
+        return GeneratedCandidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
+
+    def _with_page(self, request: Request, history: np.ndarray) -> np.ndarray:
+        if request.page_item_id is None:
+            return history
+        page = self._item_table.row[request.page_item_id]
+        return np.append(history[history != page], np.int32(page))
 
     def _allowed(self, request: Request) -> np.ndarray | None:
+        table = self._item_table
         if request.page_merchant_id is None:
-            return None if self._everything else self._shelf.in_stock
-        return self._shelf.in_stock & (self._shelf.merchant == self._shelf.merchant_code[request.page_merchant_id])
+            return None if self._everything else table.in_stock
+        return table.in_stock & (table.merchant == table.merchant_code[request.page_merchant_id])
 
     def _excluded(self, request: Request) -> np.ndarray:
         if not request.exclude and request.page_item_id is None:
             return np.empty(0, np.int32)
         page = () if request.page_item_id is None else (request.page_item_id,)
-        return np.unique(self._shelf.rows({*request.exclude, *page}))
-
-
-def given(request: Request, shelf: ItemTable) -> GeneratedCandidates:
-    """The caller's own candidates that the catalogue holds; raises UnknownName when it holds none."""
-    rows = shelf.rows(request.candidates or ())
-    if len(rows) == 0:
-        raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
-    return GeneratedCandidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
-
-
-def check_names(request: Request, shelf: ItemTable) -> None:
-    """Raise UnknownName for a page of an item or merchant that the catalogue does not hold."""
-    if request.page_item_id is not None and request.page_item_id not in shelf.row:
-        raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
-    if request.page_merchant_id is not None and request.page_merchant_id not in shelf.merchant_code:
-        raise UnknownName(f"page_merchant_id {request.page_merchant_id!r} sells nothing in the catalogue")
-
-
-def segment_of(request: Request, known: FeatureSnapshot, *, name: str) -> str:
-    """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
-    if name in request.context:
-        return request.context[name]
-    group = known.user_value(name)
-    return group if isinstance(group, str) else ""
+        return np.unique(self._item_table.rows({*request.exclude, *page}))

@@ -23,7 +23,7 @@ from features.spec import Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.log import Log
 from marketplace.slate import Slate
-from serving.candidate_generation import CandidateGenerator, GeneratedCandidates, check_names, given, segment_of
+from serving.candidate_generation import CandidateGenerator, GeneratedCandidates
 from serving.config import ServingConfig
 from serving.following import Follower
 from serving.item_table import ItemTable
@@ -31,7 +31,7 @@ from serving.pacing import Pacing
 from serving.request import Request
 from serving.scorer import Scorer
 from serving.service import Ranking, ServiceState
-from serving.slate_builder import ScoredCandidates, build_slate, numbers_of
+from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
 from serving.stages import Stages
 from serving.valuation import Valuation
@@ -99,14 +99,20 @@ class RankingEngine:
         `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
         """
         stages, parts, item_table = Stages(self._clock), self.parts, self.parts.item_table
-        check_names(request, item_table)
         self._follower.follow()
         stages.mark("follow")
         user = self.store.lookup(request, NO_ROWS)
         user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
         segment = segment_of(request, user, name=parts.config.segment)
         stages.mark("store_user")
-        candidates = self._candidates(request, user_inputs, segment, stages)
+        candidates = parts.candidate_generator.generate(
+            request,
+            user_inputs,
+            history=self.store.history(request.user_id),
+            segment=segment,
+            k=parts.config.candidates,
+            stages=stages,
+        )
         rows = candidates.rows
         snapshot = self.store.lookup(request, rows, price=item_table.price[rows], snapshot=user)
         stages.mark("store_items")
@@ -133,32 +139,6 @@ class RankingEngine:
         """The caller's candidates that the catalogue does not hold."""
         return tuple(name for name in request.candidates or () if name not in self.parts.item_table.row)
 
-    def _candidates(
-        self, request: Request, user_inputs: ModelInputs, segment: str, stages: Stages
-    ) -> GeneratedCandidates:
-        """The caller's candidates, or the retriever's."""
-        if request.candidates is not None:
-            return given(request, self.parts.item_table)
-        embedding = self.parts.candidate_generator.embed(user_inputs)
-        stages.mark("embed")
-        candidates = self.parts.candidate_generator.find(
-            request,
-            history=self._history(request),
-            segment=segment,
-            embedding=embedding,
-            k=self.parts.config.candidates,
-        )
-        stages.mark("retrieve")
-        return candidates
-
-    def _history(self, request: Request) -> np.ndarray:
-        """What the shopper touched, newest last; the item of a product page counts as touched now."""
-        history = self.store.history(request.user_id)
-        if request.page_item_id is None:
-            return history
-        page = self.parts.item_table.row[request.page_item_id]
-        return np.append(history[history != page], np.int32(page))
-
     def _slate(
         self,
         request: Request,
@@ -183,21 +163,27 @@ class RankingEngine:
         )
         stages.mark("value")
         context = SlateContext(request.k, request.time, request.page_merchant_id is not None)
-        scored = ScoredCandidates(candidates, numbers_of(inputs), heads, values)
-        shortlist = scored.only(parts.slate_selector.shortlist(values, rows, context=context))
-        chosen = parts.slate_selector.choose(shortlist.values, shortlist.candidates.rows, context=context, seed=seed)
+        shortlist, choice = parts.slate_selector.select(values, rows, context=context, seed=seed)
         stages.mark("choose")
         return build_slate(
             request,
-            shortlist,
+            ScoredCandidates(candidates, inputs, heads, values),
             snapshot,
-            chosen,
-            considered=len(rows),
+            shortlist,
+            choice,
             segment=segment,
             item_table=parts.item_table,
             versions=parts.versions,
             currency=parts.currency,
         )
+
+
+def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:
+    """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
+    if name in request.context:
+        return request.context[name]
+    group = user.user_value(name)
+    return group if isinstance(group, str) else ""
 
 
 def with_items(

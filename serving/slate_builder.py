@@ -23,38 +23,28 @@ class ScoredCandidates:
     """n candidates of one request, with model inputs, heads float64 [n] and values."""
 
     candidates: GeneratedCandidates
-    numbers: Mapping[Group, np.ndarray]  # float32 [1 or n, numbers of the group]
+    inputs: ModelInputs
     heads: Mapping[str, np.ndarray]
     values: Values
-
-    def only(self, kept: np.ndarray) -> ScoredCandidates:
-        """Those at the positions `kept` (increasing)."""
-        if len(kept) == len(self.candidates.rows):
-            return self
-        return ScoredCandidates(
-            self.candidates.only(kept),
-            {group: rows if group is Group.USER else rows[kept] for group, rows in self.numbers.items()},
-            {name: values[kept] for name, values in self.heads.items()},
-            self.values.only(kept),
-        )
 
 
 def build_slate(
     request: Request,
     scored: ScoredCandidates,
     snapshot: FeatureSnapshot,
-    chosen: SlateChoice,
+    shortlist: np.ndarray,
+    choice: SlateChoice,
     *,
-    considered: int,
     segment: str,
     item_table: ItemTable,
     versions: Mapping[str, str],
     currency: str,
 ) -> Slate:
-    """The shortlist in the order of retrieval; `position` and `propensity` are those of the items `chosen`."""
-    candidates, values, rows = scored.candidates, scored.values, scored.candidates.rows
-    numeric = numeric_features(scored.numbers, snapshot.spec)
-    position, propensity = places(chosen, len(rows))
+    """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them."""
+    candidates, values = scored.candidates.only(shortlist), scored.values.only(shortlist)
+    rows, considered = candidates.rows, len(scored.candidates.rows)
+    numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
+    position, propensity = places(choice, len(rows))
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
     return Slate(
         request_id=request.request_id,
@@ -77,7 +67,7 @@ def build_slate(
         weights=values.weights,
         position=position,
         propensity=propensity,
-        predictions=scored.heads,
+        predictions={head: predicted[shortlist] for head, predicted in scored.heads.items()},
         numeric={**numeric, **logged_quantities(values.quantities, numeric)},
         categorical=categorical_features(snapshot, item_table, rows),
         **{f"{part}_version": version for part, version in versions.items()},  # type: ignore[arg-type]
@@ -92,13 +82,13 @@ def places(chosen: SlateChoice, n: int) -> tuple[np.ndarray, np.ndarray]:
     return position, propensity
 
 
-def numbers_of(inputs: ModelInputs) -> dict[Group, np.ndarray]:
-    """The numbers of packed inputs by group."""
-    return {Group.USER: inputs.user_numbers, Group.ITEM: inputs.item_numbers, Group.CROSS: inputs.cross_numbers}
-
-
-def numeric_features(numbers: Mapping[Group, np.ndarray], spec: FeatureSpec) -> dict[str, np.ndarray]:
-    """float32 by name, length 1 (user) or n: as `features.served` reads them."""
+def numeric_features(inputs: ModelInputs, shortlist: np.ndarray, spec: FeatureSpec) -> dict[str, np.ndarray]:
+    """float32 by name, length 1 (user) or that of the shortlist: as `features.served` reads them."""
+    numbers = {
+        Group.USER: inputs.user_numbers,
+        Group.ITEM: inputs.item_numbers[shortlist],
+        Group.CROSS: inputs.cross_numbers[shortlist],
+    }
     columns: dict[str, np.ndarray] = {}
     for group, rows in numbers.items():
         names = (feature.name for feature in spec.select(group, Kind.NUMBER))

@@ -69,6 +69,15 @@ class SlateSelector:
         """What fills the slate."""
         return self._policies[context.store_page]
 
+    def select(
+        self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int
+    ) -> tuple[np.ndarray, SlateChoice]:
+        """The shortlist of candidates (catalogue rows) as `shortlist` gives it, and the policy's choice among it."""
+        shortlist = self.shortlist(values, rows, context=context)
+        if len(shortlist) < len(rows):
+            values, rows = values.only(shortlist), rows[shortlist]
+        return shortlist, self.choose(values, rows, context=context, seed=seed)
+
     def shortlist(self, values: Values, rows: np.ndarray, *, context: SlateContext) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
