@@ -25,7 +25,7 @@ INPUTS = SourceInputs(
     "user_segment",
     build_index("exact", EMBEDDINGS, queries=EMBEDDINGS[:4]),
 )
-START = int(microseconds(INPUTS.dataset.slates["time"]).min())
+START, NOW = (int(edge(microseconds(INPUTS.dataset.slates["time"]))) for edge in (np.min, np.max))
 LEARNING = [row for row in SOURCES if row.learns_from is not None]
 
 
@@ -58,7 +58,7 @@ def codes(values: np.ndarray, prefix: str) -> pa.DictionaryArray:
 def query(**changes) -> Query:
     history = np.array([5, 3, 130, 7], np.int32)
     plain = {"user_id": "user 4", "segment": "segment 1", "history": history, "embedding": np.ones(8, np.float32)}
-    return Query(**(plain | {"time": START + 2 * HALF * DAY_US} | changes))
+    return Query(**(plain | {"time": NOW} | changes))
 
 
 def learned(row, *parts: Interactions):
