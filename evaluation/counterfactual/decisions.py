@@ -145,12 +145,12 @@ GROUPING = {"mips": mips}
 
 def all_terms(log: Decisions, *, config: EstimatorConfig | None = None) -> Iterable[tuple[str, Terms]]:
     """(name, terms) of every estimator that the log allows."""
-    asked = dict(WEIGHTING)
+    estimators = dict(WEIGHTING)
     if log.expected is not None:
-        asked |= MODELLING
+        estimators |= MODELLING
     if log.group_weight is not None:
-        asked |= GROUPING
-    for name, estimator in asked.items():
+        estimators |= GROUPING
+    for name, estimator in estimators.items():
         yield name, estimator(log, config or EstimatorConfig())
 
 

@@ -24,16 +24,16 @@ class WeightDiagnostics:
 
     def problems(self, *, fewest: float = 100.0, most_unsupported: float = 0.01) -> list[str]:
         """What stands against trusting an estimate from these weights, in words."""
-        found = []
+        problems = []
         if self.effective < fewest:
-            found.append(f"only {self.effective:.0f} effective rows (wanted: {fewest:.0f})")
+            problems.append(f"only {self.effective:.0f} effective rows (wanted: {fewest:.0f})")
         if self.tail_shape > TAIL_LIMIT:
-            found.append(f"the weights' tail has shape {self.tail_shape:.2f} (wanted: at most {TAIL_LIMIT})")
+            problems.append(f"the weights' tail has shape {self.tail_shape:.2f} (wanted: at most {TAIL_LIMIT})")
         if not self.mean.low <= 1 <= self.mean.high:
-            found.append(f"weights average {self.mean}, not 1: propensities are wrong, or actions were never shown")
+            problems.append(f"weights average {self.mean}, not 1: propensities are wrong, or actions were never shown")
         if self.unsupported is not None and self.unsupported > most_unsupported:
-            found.append(f"{self.unsupported:.1%} of the policy's choices were never shown")
-        return found
+            problems.append(f"{self.unsupported:.1%} of the policy's choices were never shown")
+        return problems
 
 
 def weight_diagnostics(
