@@ -16,7 +16,8 @@ from value_model.tuning import (
     sensitivities,
     spread_arms,
 )
-from value_model.tuning.front import envelope, mixture, nondominated, shadow_price
+from value_model.tuning.constraint_prices import envelope, mixture, shadow_price
+from value_model.tuning.front import nondominated
 
 CTR = Constraint("ctr", at_least=-0.02, of=BoundKind.RELATIVE)
 

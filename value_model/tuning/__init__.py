@@ -5,10 +5,11 @@ An `Evidence` (from `evidence_from_log`) answers `predict` and `tune`; `pareto_f
 """
 
 from value_model.formula.constraint import BoundKind, Constraint
+from value_model.tuning.constraint_prices import ShadowPrice, shadow_prices
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.from_log import evidence_from_log
-from value_model.tuning.front import Front, ShadowPrice, pareto_front, shadow_prices
+from value_model.tuning.front import Front, pareto_front
 from value_model.tuning.metrics import STANDARD, Change, Metric
 from value_model.tuning.online import OnlineConfig, OnlineTuner, spread_arms
 from value_model.tuning.overrides import Dimension, tune_overrides
