@@ -70,7 +70,7 @@ def test_a_search_starts_from_one_policy_and_is_judged_against_another(log) -> N
     applied = as_applied(OVERRIDDEN, Dimension.SEGMENT, "new")
     mine = log.take(log.segment == "new")
     batches: list[int] = []
-    config = TuneConfig(search=SearchConfig(trials=40, batches=batches.append))
+    config = TuneConfig(search=SearchConfig(trials=40, progress=batches.append))
     tuned = tune(mine, applied, Goal("ctr"), today=OVERRIDDEN, config=config)
     assert batches == [16, 16, 8]
     assert (tuned.start, tuned.today) == (applied, OVERRIDDEN)
