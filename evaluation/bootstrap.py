@@ -1,4 +1,4 @@
-"""Bootstrap over requests: the rows of one request stand or fall together, so requests are what is resampled.
+"""Bootstrap over shoppers: the requests of one shopper stand or fall together, so shoppers are what is resampled.
 
 `resample` draws, once, how often each of B samples holds each of R requests; every statistic of every model is then
 weighted by the same counts, which makes differences between models paired.
@@ -35,11 +35,18 @@ class Resampled:
         return Resampled(self.value - other.value, self.draws - other.draws, min(self.n, other.n))
 
 
-def resample(requests: int, rng: np.random.Generator, *, replicates: int = 200) -> np.ndarray:
-    """uint16 [B, R]: multinomial counts, each row one sample of `requests` requests with replacement."""
-    counts = np.empty((replicates, requests), np.uint16)
+def resample(
+    requests: int, rng: np.random.Generator, *, replicates: int = 200, shopper: np.ndarray | None = None
+) -> np.ndarray:
+    """uint16 [B, R]: how often each of B samples with replacement holds a request.
+
+    shopper [R]: whose request it is (any values that compare); a sample takes all requests of a shopper or none. None =
+    each request is its own shopper's.
+    """
+    unit = np.arange(requests) if shopper is None else np.unique(shopper, return_inverse=True)[1]
+    units, counts = int(unit.max(initial=-1)) + 1, np.empty((replicates, requests), np.uint16)
     for row in counts:
-        row[:] = np.bincount(rng.integers(requests, size=requests), minlength=requests)
+        row[:] = np.bincount(rng.integers(units, size=units), minlength=units)[unit]
     return counts
 
 

@@ -72,9 +72,10 @@ def evaluate_ranker(
     k: int = 10,
     where: np.ndarray | None = None,
     replicates: int = 200,
+    shopper: np.ndarray | None = None,
 ) -> Metrics:
-    """Every metric that the given heads [N] and labels allow, each with its 95 % interval over requests."""
-    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates)
+    """Every metric that the given heads [N] and labels allow, each with its 95 % interval over `shopper` [R]."""
+    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
     return _estimates(_measure(predictions, labels, offsets, counts, k, where))
 
 
@@ -88,11 +89,12 @@ def compare_rankers(
     k: int = 10,
     where: np.ndarray | None = None,
     replicates: int = 200,
+    shopper: np.ndarray | None = None,
 ) -> Comparison:
     """`evaluate_ranker` of each model on the same bootstrap samples, so that differences are paired."""
     if baseline not in models:
         raise ValueError(f"baseline {baseline!r} is not among the models {sorted(models)}.")
-    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates)
+    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
     measured = {name: _measure(heads, labels, offsets, counts, k, where) for name, heads in models.items()}
     base = measured[baseline]
     differences = {

@@ -84,19 +84,21 @@ def build_report(
     notes: Sequence[str] = (),
     where: np.ndarray | None = None,
     k: int = 10,
+    shopper: np.ndarray | None = None,
 ) -> Report:
     """Measure and draw everything that the arrays allow.
 
-    models: name -> head -> [N]; position [N], 0 = not shown; slices: dimension (say "surface") -> text [R].
+    models: name -> head -> [N]; position [N], 0 = not shown; slices: dimension (say "surface") -> text [R];
+    shopper [R]: whose request, so that intervals resample shoppers.
     """
-    comparison = compare_rankers(models, labels, offsets, baseline=baseline, rng=rng, k=k, where=where)
-    counts = bootstrap.resample(len(offsets) - 1, rng)
+    comparison = compare_rankers(models, labels, offsets, baseline=baseline, rng=rng, k=k, where=where, shopper=shopper)
+    counts = bootstrap.resample(len(offsets) - 1, rng, shopper=shopper)
     drawn = _calibration_plots(models, labels, offsets, counts, where, currency)
     if position is not None:
         drawn.append(_position_plot(labels, position, offsets, counts))
     drawn += _distributions(models, currency, where)
     sliced = {
-        name: _by_slice(models, labels, offsets, groups, baseline, rng, k, where)
+        name: _by_slice(models, labels, offsets, groups, baseline, rng, k, where, shopper)
         for name, groups in (slices or {}).items()
     }
     drawn += [plot for name, parts in sliced.items() for plot in _slice_plots(name, parts, k)]
@@ -152,7 +154,7 @@ def _calibration_plots(
             if label is not None and rows.any() and head in heads
         }
         if curves:
-            caption = "15 bins of equal mass; bands are 95 % intervals over requests; the dotted line is calibration."
+            caption = "15 bins of equal mass; bands are 95 % intervals over shoppers; the dotted line is calibration."
             figure = plots.calibration(curves, unit=unit)
             result.append(Plot(f"calibration_{head}", f"Calibration of {head}", caption, figure, curves))
     return result
@@ -194,6 +196,7 @@ def _by_slice(
     rng: np.random.Generator,
     k: int,
     where: np.ndarray | None,
+    shopper: np.ndarray | None,
 ) -> dict[str, Comparison]:
     """slice -> metrics on the rows of its requests."""
     everywhere = np.ones(len(labels.order), bool) if where is None else where
@@ -203,7 +206,7 @@ def _by_slice(
         rows = everywhere & (of_row == name)
         if rows.any():
             result[str(name)] = compare_rankers(
-                models, labels, offsets, baseline=baseline, rng=rng, k=k, where=rows, replicates=100
+                models, labels, offsets, baseline=baseline, rng=rng, k=k, where=rows, replicates=100, shopper=shopper
             )
     return result
 

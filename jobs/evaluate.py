@@ -49,6 +49,7 @@ def evaluate(run: RunFolder) -> None:
         position=data.position if data.position.any() else None,
         slices={"surface": slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)},
         facts=facts(run, prepared),
+        shopper=slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False),
         notes=dataset.notes,
     )
     page = write_report(report, folder)
