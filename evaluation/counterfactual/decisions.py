@@ -12,10 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval
+from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval, kish, no_estimate
+from evaluation.counterfactual.refusals import (
+    refuse_infinite,
+    refuse_lengths,
+    refuse_numbers,
+    refuse_probabilities,
+    refuse_propensity,
+    refuse_shape,
+)
 from evaluation.counterfactual.terms import Terms, value_of
 
 BLOCK = 1 << 15  # decisions at a time
+NO_SUPPORT = "no support: the policy takes no action that the log holds; explore while logging, or ask a nearer policy"
 
 
 @dataclass(frozen=True)
@@ -56,16 +65,20 @@ def read(
 ) -> Decisions:
     """One pass over the log: reward, action, propensity [N]; policy and model (q) [N, A].
 
-    MIPS needs `groups` [A] (what the reward depends on: a category) and `logging` [N, A]. Raises ValueError for
-    propensities that are not in (0, 1]: without support no estimator can answer.
+    MIPS needs `groups` [A] (what the reward depends on: a category) and `logging` [N, A]. Raises ValueError for what
+    the estimators cannot read (`refusals`): it names the argument, the row and what was received.
     """
-    if not ((propensity > 0) & (propensity <= 1)).all():
-        row = int((~((propensity > 0) & (propensity <= 1))).argmax())
-        raise ValueError(f"propensity: row {row} is {propensity[row]}; a shown action has a probability in (0, 1].")
+    refuse_lengths({"reward": reward, "action": action, "propensity": propensity})
+    refuse_infinite(reward, name="reward")
+    refuse_propensity(propensity, np.ones(len(propensity), bool))
+    refuse_probabilities(policy, name="policy", rows=len(reward))
+    refuse_numbers(action, name="action", count=policy.shape[1], columns="policy")
     weight = _at(policy, action) / propensity
     predicted = expected = None
     if model is not None:
+        refuse_shape(model, policy, name="model")
         predicted, expected = _at(model, action), np.vecdot(policy, model)
+        refuse_infinite(expected, name="expected reward by model")
     return Decisions(reward, weight, predicted, expected, _group_weight(action, policy, groups, logging))
 
 
@@ -80,6 +93,9 @@ def _group_weight(
     """policy(group) / logging(group) of the action shown."""
     if groups is None or logging is None:
         return None
+    refuse_shape(groups, policy[0], name="groups")
+    refuse_probabilities(logging, name="logging", rows=len(action))
+    refuse_shape(logging, policy, name="logging")
     member = (groups[:, None] == np.arange(groups.max() + 1)).astype(np.float64)
     taken = groups[action][:, None]
     mass = [np.take_along_axis(p @ member, taken, axis=1)[:, 0] for p in (policy, logging)]
@@ -155,12 +171,18 @@ def all_terms(log: Decisions, *, config: EstimatorConfig | None = None) -> Itera
 
 
 def policy_values(log: Decisions, *, config: EstimatorConfig | None = None) -> Mapping[str, float]:
-    """Every estimator's point value, from sums over blocks that stay in a core's cache."""
+    """Every estimator's point value, from sums over blocks that stay in a core's cache; NaN without support."""
     totals: dict[str, np.ndarray] = {}
     for start in range(0, len(log.reward), BLOCK):
         for name, terms in all_terms(log.part(slice(start, start + BLOCK)), config=config):
             totals[name] = totals.get(name, 0.0) + terms.total
-    return {name: float(value_of(total)) for name, total in totals.items()}
+    return {name: float(value_of(total)) if supported(log, name) else np.nan for name, total in totals.items()}
+
+
+def supported(log: Decisions, name: str) -> bool:
+    """Whether the log holds an action (MIPS: a group) that the policy takes; `dm` reads its model alone."""
+    weight = log.group_weight if name in GROUPING else log.weight
+    return name == "dm" or (weight is not None and bool((weight > 0).any()))
 
 
 def evaluate_policy(
@@ -170,10 +192,34 @@ def evaluate_policy(
     config: EstimatorConfig | None = None,
     intervals: IntervalConfig | None = None,
     unit: np.ndarray | None = None,
+    largest: float | None = None,
 ) -> dict[str, PolicyEstimate]:
-    """Every estimator with its interval; `unit` [N] numbers what is independent (request, shopper), None = each row."""
+    """Every estimator with its interval; `unit` [N] numbers what is independent (request, shopper), None = each row.
+
+    largest: the largest reward that a decision can bring, for the intervals of rare rewards; None = the largest of the
+    log, and at least 1 (a click).
+    """
+    config, intervals = config or EstimatorConfig(), intervals or IntervalConfig()
+    most = max(float(np.abs(log.reward).max()), 1.0) if largest is None else largest
     result = {}
     for name, terms in all_terms(log, config=config):
-        grouped = terms if unit is None else terms.by_unit(unit, int(unit.max()) + 1)
-        result[name] = interval(grouped, rng=rng, config=intervals or IntervalConfig())
+        if not supported(log, name):
+            result[name] = no_estimate(terms, level=intervals.level, reason=NO_SUPPORT)
+            continue
+        weight = weight_of(log, name, config)
+        rewards, grouped = Terms(weight * log.reward), terms
+        if unit is not None:
+            rewards, grouped = (part.by_unit(unit, int(unit.max()) + 1) for part in (rewards, terms))
+        rows = 1.0 if grouped.count is None else float(grouped.count.max())
+        events = np.inf if name == "dm" else kish(rewards.correction)
+        bound = None if name == "dm" else float(weight.max()) * most * rows
+        result[name] = interval(grouped, rng=rng, config=intervals, bound=bound, events=events)
     return result
+
+
+def weight_of(log: Decisions, name: str, config: EstimatorConfig) -> np.ndarray:
+    """[N]: what an estimator multiplies rewards with, at most."""
+    if name in GROUPING:
+        assert log.group_weight is not None
+        return log.group_weight
+    return np.minimum(log.weight, config.clip) if name == "clipped_ips" else log.weight

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.counterfactual.refusals import refuse_infinite, refuse_numbers, refuse_probabilities
 from evaluation.curves import Curve
 from evaluation.estimate import Estimate
 
@@ -39,7 +40,8 @@ class WeightDiagnostics:
 def weight_diagnostics(
     weight: np.ndarray, *, policy: np.ndarray | None = None, logging: np.ndarray | None = None
 ) -> WeightDiagnostics:
-    """Diagnose weights [N]; with policy and logging [N, A] also the support."""
+    """Diagnose weights [N]; with policy and logging [N, A] also the support. Raises ValueError for NaN, infinity."""
+    refuse_infinite(weight, name="weight")
     total, squares = weight.sum(), (weight**2).sum()
     half = 1.96 * weight.std() / np.sqrt(len(weight))
     mean = Estimate(float(weight.mean()), float(weight.mean() - half), float(weight.mean() + half), len(weight))
@@ -69,8 +71,11 @@ def tail_shape(weight: np.ndarray) -> float:
 def propensity_calibration(logging: np.ndarray, action: np.ndarray, *, bins: int = 10) -> Curve:
     """Logged probability (x) against how often such actions were shown (y), over all rows and actions [N, A].
 
-    True propensities lie on the diagonal; the interval is binomial, 95 %, rows independent.
+    True propensities lie on the diagonal; the interval is binomial, 95 %, rows independent. Raises ValueError for
+    rows that are no distribution, and for actions that are no column.
     """
+    refuse_probabilities(logging, name="logging", rows=len(action))
+    refuse_numbers(action, name="action", count=logging.shape[1], columns="logging")
     chance = logging.ravel()
     taken = np.zeros(logging.shape, bool)
     np.put_along_axis(taken, action[:, None], True, axis=1)

@@ -1,8 +1,10 @@
-"""Intervals of off-policy values: asymptotic, bootstrap or empirical Bernstein, chosen with a reason.
+"""Intervals of off-policy values, chosen with a reason.
 
 Judged by how far the mean of the units' influence is from normal: its skewness is gamma / sqrt(U).
-- Few effective units (Kish, of the influence): no asymptotics; empirical Bernstein, which holds at any size for
-  terms within its bound, and is wide.
+- No support (weights that are all 0, or no units): no estimate, NaN.
+- 0/1 terms that are not close to normal: Clopper-Pearson, exact.
+- Few effective units (Kish, of the influence, or of the weighted rewards where they are fewer): no asymptotics. Betting
+  for terms >= 0 with a bound, empirical Bernstein else: both hold at any size within the bound, and are wide.
 - Marked skewness of the mean: BCa bootstrap, which corrects it (Efron 1987).
 - Otherwise the normal interval, at no cost.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from evaluation.counterfactual.betting import betting, clopper_pearson
 from evaluation.counterfactual.terms import Terms, influence, value_of
 from evaluation.estimate import Estimate
 
@@ -37,15 +40,28 @@ class IntervalConfig:
 
 
 def interval(
-    terms: Terms, *, rng: np.random.Generator, config: IntervalConfig, bound: float | None = None
+    terms: Terms,
+    *,
+    rng: np.random.Generator,
+    config: IntervalConfig,
+    bound: float | None = None,
+    events: float = np.inf,
 ) -> PolicyEstimate:
-    """The interval whose assumptions the data meet; `bound` = the largest range that one unit's term can span."""
-    moved = influence(terms)
-    effective = effective_units(terms)
-    skewness = skewness_of_mean(moved)
+    """The interval whose assumptions the data meet.
+
+    bound: the largest that one unit's correction can be, also one that the log does not hold; None = the log's own, and
+    no guarantee. events: effective number of units that earned something, where the corrections do not tell.
+    """
+    effective = min(effective_units(terms), events)
+    skewness = skewness_of_mean(influence(terms))
+    few = f"{effective:.0f} effective units: too few for asymptotics"
+    normal = effective >= config.fewest and abs(skewness) <= config.skewed
+    if not normal and bound is not None and bound <= 1 and _binary(terms):
+        return binomial(terms, level=config.level, reason=few if effective < config.fewest else "0/1 terms: exact")
+    if effective < config.fewest and bound is not None and terms.base is None and (terms.correction >= 0).all():
+        return bounded_mean(terms, level=config.level, bound=bound, reason=few)
     if effective < config.fewest:
-        reason = f"{effective:.0f} effective units: too few for asymptotics"
-        return empirical_bernstein(terms, level=config.level, bound=bound, reason=reason)
+        return empirical_bernstein(terms, level=config.level, bound=bound, reason=few)
     if abs(skewness) > config.skewed:
         reason = f"skewness of the mean {skewness:+.3f} beyond {config.skewed}"
         return bootstrap(terms, rng=rng, replicates=config.replicates, level=config.level, reason=reason)
@@ -54,9 +70,38 @@ def interval(
 
 
 def effective_units(terms: Terms) -> float:
-    """(sum |c|)^2 / sum c^2 over the units' corrections c: how many share the burden of the answer."""
-    squares = (terms.correction**2).sum()
-    return float(np.abs(terms.correction).sum() ** 2 / squares) if squares > 0 else 0.0
+    """Kish's number of the units' corrections: how many share the burden of the answer."""
+    return kish(terms.correction)
+
+
+def kish(values: np.ndarray) -> float:
+    """(sum |v|)^2 / sum v^2; 0 where all are 0."""
+    squares = (values**2).sum()
+    return float(np.abs(values).sum() ** 2 / squares) if squares > 0 else 0.0
+
+
+def _binary(terms: Terms) -> bool:
+    """Whether the value is a plain share of units: corrections 0/1, nothing else."""
+    plain = terms.base is None and terms.normaliser is None and terms.count is None
+    return plain and bool(((terms.correction == 0) | (terms.correction == 1)).all())
+
+
+def no_estimate(terms: Terms, *, level: float, reason: str) -> PolicyEstimate:
+    """NaN: the log says nothing of the policy."""
+    return PolicyEstimate(np.nan, np.nan, np.nan, terms.units, level, "none", reason)
+
+
+def binomial(terms: Terms, *, level: float = 0.95, reason: str = "chosen") -> PolicyEstimate:
+    """Clopper-Pearson, of 0/1 terms."""
+    low, high = clopper_pearson(int(terms.correction.sum()), terms.units, level=level)
+    return _estimate(terms, low, high, level, "Clopper-Pearson", reason)
+
+
+def bounded_mean(terms: Terms, *, bound: float, level: float = 0.95, reason: str = "chosen") -> PolicyEstimate:
+    """Betting on the mean of corrections in [0, bound], over the mean of the normaliser, which is taken as it is."""
+    scale = terms.units / terms.total[3]
+    low, high = (scale * end for end in betting(terms.correction, bound=bound, level=level))
+    return _estimate(terms, low, high, level, "betting", f"{reason}; terms up to {bound:.3g}")
 
 
 def skewness_of_mean(values: np.ndarray) -> float:
@@ -66,14 +111,14 @@ def skewness_of_mean(values: np.ndarray) -> float:
     return float((centred**3).mean() / spread**3 / np.sqrt(len(values))) if spread > 0 else 0.0
 
 
-def asymptotic(terms: Terms, *, level: float = 0.95, reason: str = "asked for") -> PolicyEstimate:
+def asymptotic(terms: Terms, *, level: float = 0.95, reason: str = "chosen") -> PolicyEstimate:
     """value +- z * standard error (delta method for ratios)."""
     half = ndtri((1 + level) / 2) * influence(terms).std() / np.sqrt(terms.units)
     return _estimate(terms, terms.value - half, terms.value + half, level, "asymptotic", reason)
 
 
 def empirical_bernstein(
-    terms: Terms, *, level: float = 0.95, bound: float | None = None, reason: str = "asked for"
+    terms: Terms, *, level: float = 0.95, bound: float | None = None, reason: str = "chosen"
 ) -> PolicyEstimate:
     """value +- sqrt(2 V ln(4/d) / U) + 7 b ln(4/d) / (3 (U - 1)) (Maurer & Pontil 2009, theorem 4, both sides).
 
@@ -81,7 +126,7 @@ def empirical_bernstein(
     is no guarantee.
     """
     moved = influence(terms)
-    span = float(np.ptp(moved)) if bound is None else bound
+    span = float(np.ptp(moved)) if bound is None else max(bound, float(np.ptp(moved)))
     log_term = np.log(4 / (1 - level))
     spread = moved.var(ddof=1) if terms.units > 1 else np.inf
     half = np.sqrt(2 * spread * log_term / terms.units) + 7 * span * log_term / (3 * max(terms.units - 1, 1))
@@ -95,13 +140,13 @@ def bootstrap(
     rng: np.random.Generator,
     replicates: int = 1000,
     level: float = 0.95,
-    reason: str = "asked for",
+    reason: str = "chosen",
 ) -> PolicyEstimate:
     """The BCa interval (Efron 1987): percentiles shifted for the bias and the skewness of the draws."""
     return bca(terms, resampled_values(terms, rng=rng, replicates=replicates), level=level, reason=reason)
 
 
-def bca(terms: Terms, draws: np.ndarray, *, level: float = 0.95, reason: str = "asked for") -> PolicyEstimate:
+def bca(terms: Terms, draws: np.ndarray, *, level: float = 0.95, reason: str = "chosen") -> PolicyEstimate:
     """The BCa interval from values [B] on samples of the units that were drawn already."""
     draws = draws[np.isfinite(draws)]
     few = 1 / (2 * len(draws))

@@ -19,8 +19,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.bias.propensity import by_position, plackett_luce
-from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval
+from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, interval, kish, no_estimate
+from evaluation.counterfactual.refusals import (
+    refuse_infinite,
+    refuse_lengths,
+    refuse_positions,
+    refuse_propensity,
+    refuse_where,
+)
 from evaluation.counterfactual.terms import Terms
+
+NO_SUPPORT = "no support: the policy shows nothing that the log holds; explore while logging, or ask a nearer policy"
 
 
 @dataclass(frozen=True)
@@ -64,13 +73,17 @@ def read(
 
     logits [N] = the policy's score / temperature. Rows must be all candidates, position 0 = considered and not shown:
     what was left out of the log cannot compete.
-    Raises ValueError where a shown item has no propensity in (0, 1].
+    Raises ValueError for what the estimators cannot read (`refusals`): it names the argument, the row and what was
+    received.
     """
+    columns = {"reward": reward, "position": position, "propensity": propensity, "logits": logits}
+    refuse_lengths(columns | {"offsets": np.arange(offsets[-1])})
+    refuse_positions(position, propensity, offsets)
     shown = (position > 0) & (position <= depth)
-    bad = shown & ~((propensity > 0) & (propensity <= 1))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"propensity: row {row} is {propensity[row]}; a shown item has a probability in (0, 1].")
+    refuse_propensity(propensity, shown)
+    refuse_infinite(np.where(shown, reward, 0.0), name="reward")
+    unread = np.isnan(logits) | (logits == np.inf)
+    refuse_where(unread, logits, name="logits", remedy="scores are finite, or -infinity for what cannot be shown.")
     policy = plackett_luce(logits, position, offsets, depth=depth)
     rewards, logged = (by_position(values, position, offsets, depth=depth) for values in (reward, propensity))
     return SlateLog(rewards, policy / logged, ~np.isnan(policy))
@@ -124,7 +137,7 @@ def pseudo_inverse_weight(sampled: np.ndarray, policy_marginal: np.ndarray, slat
     """The weight of one slate under any logging policy: q^T Gamma^+ 1_slate, Gamma = E_logging[1 1^T].
 
     sampled [S, K]: slates drawn from the logging policy (or all of them, where they are few and equally likely), items
-    numbered 0..M-1; policy_marginal [K, M]: P(item at position) of the policy asked about; slate [K]: as shown.
+    numbered 0..M-1; policy_marginal [K, M]: P(item at position) of the policy in question; slate [K]: as shown.
     """
     depth, items = policy_marginal.shape
     place = np.arange(depth) * items
@@ -147,11 +160,42 @@ def all_terms(log: SlateLog) -> dict[str, Terms]:
 
 
 def evaluate_slates(
-    log: SlateLog, *, rng: np.random.Generator, intervals: IntervalConfig | None = None, unit: np.ndarray | None = None
+    log: SlateLog,
+    *,
+    rng: np.random.Generator,
+    intervals: IntervalConfig | None = None,
+    unit: np.ndarray | None = None,
+    largest: float | None = None,
 ) -> Mapping[str, PolicyEstimate]:
-    """Every estimator's value per slate with its interval; `unit` [R] numbers what is independent (shopper, day)."""
+    """Every estimator's value per slate with its interval; `unit` [R] numbers what is independent (shopper, day).
+
+    largest: the largest reward that one position can bring, for the intervals of rare rewards; None = the largest of
+    the log, and at least 1 (a click).
+    """
+    intervals = intervals or IntervalConfig()
+    most = max(float(np.abs(log.earned).max()), 1.0) if largest is None else largest
     result = {}
     for name, terms in all_terms(log).items():
-        grouped = terms if unit is None else terms.by_unit(unit, int(unit.max()) + 1)
-        result[name] = interval(grouped, rng=rng, config=intervals or IntervalConfig())
+        weight = weight_of(log, name)
+        if not (weight != 0).any():
+            result[name] = no_estimate(terms, level=intervals.level, reason=NO_SUPPORT)
+            continue
+        rewards, grouped = Terms((weight * log.earned).sum(axis=1)), terms
+        if unit is not None:
+            rewards, grouped = (part.by_unit(unit, int(unit.max()) + 1) for part in (rewards, terms))
+        rows = 1.0 if grouped.count is None else float(grouped.count.max())
+        bound = float(weight.sum(axis=1).max()) * most * rows
+        result[name] = interval(grouped, rng=rng, config=intervals, bound=bound, events=kish(rewards.correction))
     return result
+
+
+def weight_of(log: SlateLog, name: str) -> np.ndarray:
+    """[R, K]: what an estimator multiplies each position's reward with."""
+    if name == "iips":
+        assert log.marginal_ratio is not None
+        return np.where(log.shown, log.marginal_ratio, 0.0)
+    if name == "pseudo_inverse":
+        assert log.pseudo_inverse_weight is not None
+        return np.where(log.shown, log.pseudo_inverse_weight[:, None], 0.0)
+    down_to = log.weight_down_to
+    return np.where(log.shown, down_to[:, -1:] if name in ("sips", "snsips") else down_to, 0.0)

@@ -18,10 +18,10 @@ def test_an_honest_log_has_no_problems():
     logging = np.full((20_000, 4), 0.25)
     action = np.random.default_rng(0).integers(0, 4, 20_000)
     policy = np.tile([0.4, 0.3, 0.2, 0.1], (20_000, 1))
-    found = weight_diagnostics(policy[0, action] / 0.25, policy=policy, logging=logging)
-    assert found.problems() == []
-    assert found.unsupported == 0
-    assert found.effective == pytest.approx(20_000 / (policy[0] ** 2 / 0.25).sum(), rel=0.02)
+    diagnostics = weight_diagnostics(policy[0, action] / 0.25, policy=policy, logging=logging)
+    assert diagnostics.problems() == []
+    assert diagnostics.unsupported == 0
+    assert diagnostics.effective == pytest.approx(20_000 / (policy[0] ** 2 / 0.25).sum(), rel=0.02)
 
 
 def test_equal_weights_are_all_effective():
@@ -43,10 +43,10 @@ def test_wrong_propensities_show_in_the_mean_weight_and_in_their_calibration():
 def test_missing_support_is_the_policy_mass_never_shown():
     logging, policy = np.tile([0.5, 0.5, 0.0], (1000, 1)), np.tile([0.3, 0.4, 0.3], (1000, 1))
     action = np.random.default_rng(2).integers(0, 2, 1000)
-    found = weight_diagnostics(policy[0, action] / 0.5, policy=policy, logging=logging)
-    assert found.unsupported == pytest.approx(0.3)
-    assert found.mean.high < 1
-    assert len(found.problems()) == 2
+    diagnostics = weight_diagnostics(policy[0, action] / 0.5, policy=policy, logging=logging)
+    assert diagnostics.unsupported == pytest.approx(0.3)
+    assert diagnostics.mean.high < 1
+    assert len(diagnostics.problems()) == 2
 
 
 @pytest.mark.parametrize("shape", [0.3, 0.9])

@@ -39,8 +39,8 @@ PLACE = np.arange(DEPTH)
 
 def rewards(kind, rng):
     """[24, DEPTH] expected rewards that depend on the whole slate, the items down to the position, or its item."""
-    own, follow = rng.random((DEPTH, ITEMS)), rng.random((DEPTH, ITEMS, ITEMS))
-    result = own[PLACE, EVERY]
+    alone, follow = rng.random((DEPTH, ITEMS)), rng.random((DEPTH, ITEMS, ITEMS))
+    result = alone[PLACE, EVERY]
     if kind in ("cascade", "whole"):
         for at in range(1, DEPTH):
             result[:, at] *= follow[at, EVERY[:, at - 1], EVERY[:, at]]

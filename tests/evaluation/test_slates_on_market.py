@@ -41,14 +41,14 @@ def read_log(market, rng):
     return slates.read(*(column[present] for column in columns), offsets, depth=DEPTH)
 
 
-def test_estimates_cover_the_market_s_truth(market):
+def test_answer_cover_the_market_s_truth(market):
     rng = np.random.default_rng(1)
     truth, log = true_clicks(market, rng), read_log(market, rng)
-    found = slates.evaluate_slates(log, rng=rng)
-    assert all(found[name].low <= truth <= found[name].high for name in ("sips", "rips", "snsips")), (truth, found)
-    assert found["rips"].high - found["rips"].low < found["sips"].high - found["sips"].low
+    answer = slates.evaluate_slates(log, rng=rng)
+    assert all(answer[name].low <= truth <= answer[name].high for name in ("sips", "rips", "snsips")), (truth, answer)
+    assert answer["rips"].high - answer["rips"].low < answer["sips"].high - answer["sips"].low
     logged = np.nansum(log.reward, axis=1).mean()
-    assert abs(found["rips"].value - truth) < abs(logged - truth) + (found["rips"].high - found["rips"].low) / 4
+    assert abs(answer["rips"].value - truth) < abs(logged - truth) + (answer["rips"].high - answer["rips"].low) / 4
 
 
 def test_the_log_s_propensities_are_true(market):
