@@ -50,8 +50,8 @@ def findings(shop: Path) -> list[str]:
 
 def assert_found(shop: Path, *parts: str) -> None:
     """One of the findings holds all `parts`."""
-    found = findings(shop)
-    assert any(all(part in line for part in parts) for line in found), found
+    lines = findings(shop)
+    assert any(all(part in line for part in parts) for line in lines), lines
 
 
 def test_further_columns_of_items_are_kept_by_name(shop, tmp_path):

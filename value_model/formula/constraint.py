@@ -54,9 +54,9 @@ class Constraint:
 
     @property
     def bound(self) -> float:
-        found = self.at_least if self.at_least is not None else self.at_most
-        assert found is not None
-        return found
+        bound = self.at_least if self.at_least is not None else self.at_most
+        assert bound is not None
+        return bound
 
     def moved_to(self, bound: float) -> Constraint:
         """The same with another bound."""
@@ -91,23 +91,23 @@ class Constraint:
 
 def parse_constraint(text: str) -> Constraint:
     """The constraint that a line says, such as "ctr >= -1% at 90%"; raises ValueError with the grammar."""
-    found = _TEXT.fullmatch(text.strip())
-    if found is None:
+    match = _TEXT.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"constraint {text!r} cannot be read. Write {GRAMMAR}.")
-    metric, bound, percent = found["metric"], float(found["bound"]), bool(found["percent"])
+    metric, bound, percent = match["metric"], float(match["bound"]), bool(match["percent"])
     if metric not in NAMES:
         raise ValueError(f"constraint {text!r}: there is no metric {metric!r}. {closest(metric)}")
-    if percent and (found["change"] or (found["bound"][0] not in "+-" and bound != 0)):
+    if percent and (match["change"] or (match["bound"][0] not in "+-" and bound != 0)):
         level = f"{bound / 100:g}"
         raise ValueError(
             f"constraint {text!r}: a percentage is a relative change and bears its sign. "
-            f"Write {metric} {found['side']} +{bound:g}% for that, or {metric} {found['side']} {level} for a level."
+            f"Write {metric} {match['side']} +{bound:g}% for that, or {metric} {match['side']} {level} for a level."
         )
     limit = bound / 100 if percent else bound
     return Constraint(
         metric,
-        at_least=limit if found["side"] == ">=" else None,
-        at_most=limit if found["side"] == "<=" else None,
-        of=BoundKind.RELATIVE if percent else BoundKind.CHANGE if found["change"] else BoundKind.LEVEL,
-        confidence=float(found["confidence"] or 95) / 100,
+        at_least=limit if match["side"] == ">=" else None,
+        at_most=limit if match["side"] == "<=" else None,
+        of=BoundKind.RELATIVE if percent else BoundKind.CHANGE if match["change"] else BoundKind.LEVEL,
+        confidence=float(match["confidence"] or 95) / 100,
     )

@@ -39,10 +39,10 @@ Known = Mapping[Node, Interval]
 
 def interval_of(node: Node, known: Known) -> Interval:
     """The interval of `node`; `known` has every name, and may narrow whole subtrees."""
-    found = _computed(node, known)
+    interval = _computed(node, known)
     if isinstance(node, Apply) and node in known:
-        return found.within(known[node].low, known[node].high)
-    return found
+        return interval.within(known[node].low, known[node].high)
+    return interval
 
 
 def narrowed(condition: Node, known: Known, *, holds: bool) -> dict[Node, Interval]:
@@ -104,12 +104,12 @@ def _divide(a: Interval, b: Interval) -> Interval:
 def _power(a: Interval, b: Interval) -> Interval:
     whole = b.low == b.high and b.low.is_integer()
     undefined = (a.low < 0 and not whole) or (a.low <= 0 <= a.high and b.low < 0)
-    found = _corners(lambda x, y: float(np.power(np.float64(x), np.float64(y))), a, b)
+    corners = _corners(lambda x, y: float(np.power(np.float64(x), np.float64(y))), a, b)
     if a.low < 0 < a.high and whole:
-        found = Interval(min(found.low, 0.0), max(found.high, 0.0))
+        corners = Interval(min(corners.low, 0.0), max(corners.high, 0.0))
     if a.low < 1 < a.high and b.low < 0 < b.high:
-        found = Interval(min(found.low, 1.0), max(found.high, 1.0))
-    return Interval(found.low, found.high, undefined)
+        corners = Interval(min(corners.low, 1.0), max(corners.high, 1.0))
+    return Interval(corners.low, corners.high, undefined)
 
 
 def _rising(function: Callable[[np.float64], np.float64], *, domain: float = -math.inf) -> Callable[..., Interval]:

@@ -17,8 +17,8 @@ from value_model.formula.value_policy import ValuePolicy, Weight
 
 def problems(policy: ValuePolicy) -> list[Finding]:
     """Every reason to refuse the policy, in file order; units are looked at once all names are known."""
-    found = [*_names(policy), *_bounds(policy), *_constraints(policy)]
-    return found or list(_units(policy))
+    findings = [*_names(policy), *_bounds(policy), *_constraints(policy)]
+    return findings or list(_units(policy))
 
 
 def _names(policy: ValuePolicy) -> Iterator[Finding]:

@@ -33,13 +33,13 @@ def check_policy(
 
     A policy that breaks a rule of names, bounds or units is judged on those alone.
     """
-    found = problems(policy)
-    if not found:
+    findings = problems(policy)
+    if not findings:
         rng = np.random.default_rng(SEED) if rng is None else rng
-        found = [*hazards(policy), *directions(policy, rng), *erasures(policy, rng)]
-        found += [] if slates is None else shares(policy, slates)
-        found += [] if calibration is None else miscalibrated(policy, calibration)
-    return sorted(found, key=lambda finding: (finding.severity is not Severity.ERROR, finding.where.line))
+        findings = [*hazards(policy), *directions(policy, rng), *erasures(policy, rng)]
+        findings += [] if slates is None else shares(policy, slates)
+        findings += [] if calibration is None else miscalibrated(policy, calibration)
+    return sorted(findings, key=lambda finding: (finding.severity is not Severity.ERROR, finding.where.line))
 
 
 def check_policy_file(

@@ -30,9 +30,9 @@ def directions(policy: ValuePolicy, rng: np.random.Generator) -> Iterator[Findin
         if quantity.sign is Sign.ANY:
             continue
         for label, weights in weightings(policy):
-            found = _against(policy, columns, quantity, weights)
-            if found is not None:
-                yield _finding(policy, quantity, label, *found)
+            worst = _against(policy, columns, quantity, weights)
+            if worst is not None:
+                yield _finding(policy, quantity, label, *worst)
                 break
 
 

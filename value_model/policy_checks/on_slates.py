@@ -22,14 +22,14 @@ def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterato
     for surface in slates.surfaces:
         part = slates.on(surface)
         weights = policy.weights_for(surface=surface)
-        found = influence(policy, part.columns, k=k, weights=weights, mask=part.mask)
-        for term in found:
+        influences = influence(policy, part.columns, k=k, weights=weights, mask=part.mask)
+        for term in influences:
             where = _where(policy, term.label)
             if ROUNDING < term.share < NEGLIGIBLE:
                 reason = f"{term.label} makes {term.share:.2%} of the spread on {surface}, displaces {term.displaced}."
                 fix = "Raise its weight, or leave it out: it costs attention and decides nothing."
                 yield Finding("negligible", where, reason, fix, Severity.WARNING)
-            if term.share > CRUSHING and len(found) > 1:
+            if term.share > CRUSHING and len(influences) > 1:
                 reason = f"{term.label} makes {term.share:.1%} of the spread on {surface}: the rest decides nothing."
                 yield Finding(
                     "crushing", where, reason, "Lower its weight, or say that it alone ranks.", Severity.WARNING

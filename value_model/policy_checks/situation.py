@@ -33,11 +33,11 @@ def ranges(policy: ValuePolicy, weights: dict[str, float] | None) -> dict[Node, 
 
 def inlined_names(policy: ValuePolicy, expression: str) -> set[str]:
     """Every weight, quantity and expression that an expression depends on, itself included."""
-    found, waiting = set(), [expression]
+    reached, waiting = set(), [expression]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             if name in policy.expression:
                 waiting.extend(names(policy.expression[name].tree))
-    return found
+    return reached
