@@ -62,6 +62,36 @@ class CategoryCap:
 
 
 @dataclass(frozen=True)
+class AttributeCaps:
+    """At most so many items of one brand, or of any other attribute; items without one are not counted."""
+
+    caps: tuple[tuple[str, int], ...]
+    key: ClassVar[str] = "caps"
+    example: ClassVar[str] = "caps = { brand = 2 }"
+    on_store_page: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for _, most in self.caps:
+            whole_number(most, least=1)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.caps)
+
+    @classmethod
+    def from_toml(cls, entry: Any) -> AttributeCaps | None:
+        if not isinstance(entry, dict) or entry.keys() & {"merchant", "category", "newcomer", "embedding"}:
+            raise ValueError("Write such as { brand = 2 }; merchants and categories have caps of their own.")
+        return cls(tuple(sorted(entry.items()))) if entry else None
+
+    def to_toml(self) -> dict[str, int]:
+        return dict(self.caps)
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        return [AtMost(attributes[name], most) for name, most in self.caps]
+
+
+@dataclass(frozen=True)
 class Newcomers:
     """At least so many items of merchants who joined lately, as far as candidates and the merchant cap allow.
 
@@ -101,4 +131,4 @@ def whole_number(number: Any, *, least: int) -> None:
 
 
 # In the order in which they are written and applied: caps before quotas, which count what the caps leave.
-RULES: tuple[type[SlateRule], ...] = (MerchantCap, CategoryCap, Newcomers)
+RULES: tuple[type[SlateRule], ...] = (MerchantCap, CategoryCap, AttributeCaps, Newcomers)
