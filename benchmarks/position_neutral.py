@@ -30,7 +30,7 @@ def main() -> None:
     test = prepared.period.test
     rows = prepared.rows(test)
     truth = attraction(market("demo", seed=SEED))[rows]
-    clicked = prepared.data.labels.click[rows]
+    clicked = prepared.data.labels["click"][rows]
     request = prepared.frame.request[rows]
     models = {name: held_out(run, name)["ctr"] for name in ("mmoe", "lightgbm")}
     measures = []

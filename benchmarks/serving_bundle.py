@@ -17,6 +17,7 @@ from features.encoder import Encoder
 from features.interactions import interactions
 from features.store import MemoryStore
 from marketplace.dataset import Dataset
+from marketplace.heads import learned_heads
 from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import DEFAULTS
@@ -46,7 +47,8 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
     spec = standard_spec()
     encoder, inputs = _encoder(dataset, spec)
     store = MemoryStore.of(dataset, spec=spec, until=until)
-    ranker = MMoE(spec, encoder.sizes, config=NetworkConfig(), click=True, rng=rng)
+    heads = learned_heads(("click", "order", "order_value"))
+    ranker = MMoE(spec, encoder.sizes, config=NetworkConfig(), heads=heads, rng=rng)
     ranker.network.user.numbers.adapt(inputs.user_numbers)
     ranker.network.item.numbers.adapt(inputs.item_numbers)
     ranker.network.cross.adapt(inputs.cross_numbers)

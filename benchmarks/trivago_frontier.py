@@ -82,7 +82,7 @@ def offsets(data: RankingData) -> np.ndarray:
 
 
 def rewards(data: RankingData) -> tuple[np.ndarray, ...]:
-    return data.labels.click, data.labels.order, data.labels.order_value
+    return data.labels["click"], data.labels["order"], data.labels["order_value"]
 
 
 def judged(scores: Mapping[str, np.ndarray], data: RankingData) -> Judged:

@@ -1,16 +1,17 @@
 """All metrics of one ranker, or of several side by side on the same requests with paired differences.
 
-Metrics are named `head.metric`: ctr and ctcvr are judged on all rows, cvr on clicked rows, order_value on ordered rows,
-gmv on all rows against the observed order value. ctr ranks for clicks, ctcvr for orders, gmv for order value; `value`,
-where given, is the formula's result and is judged on all three. clicks@k, orders@k and gmv@k are what stood in the
-first k per request, over all requests; the other ranking metrics are over requests with a positive.
+Metrics are named `head.metric`. A head is judged on the rows of its condition: ctr and ctcvr on all, cvr on clicked,
+order_value on ordered rows, gmv on all against the observed order value. What speaks of every item shown also ranks:
+ctr for clicks, ctcvr for orders, gmv for order value; `value`, where given, is the formula's result and is judged on
+each of them. clicks@k, orders@k and gmv@k are what stood in the first k per request, over all requests; the other
+ranking metrics are over requests with a positive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,22 +19,13 @@ from evaluation import bootstrap, ranking
 from evaluation.bootstrap import Resampled
 from evaluation.estimate import Estimate
 from evaluation.heads import amount_head, probability_head
+from marketplace.heads import HeadKind, Labels, heads_of, per_impression, recorded_heads
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Metrics = dict[str, Estimate]
-
-
-class EvaluationLabels(Protocol):
-    """What happened to each of N rows: order 0/1, order_value in currency, click 0/1 or None where unrecorded."""
-
-    @property
-    def click(self) -> np.ndarray | None: ...
-    @property
-    def order(self) -> np.ndarray: ...
-    @property
-    def order_value(self) -> np.ndarray: ...
+VALUE = "value"  # the formula's result, beside the heads
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ def _row(metric: str, model: str, estimate: Estimate, change: Estimate | None) -
 
 def evaluate_ranker(
     predictions: Mapping[str, np.ndarray],
-    labels: EvaluationLabels,
+    labels: Labels,
     offsets: np.ndarray,
     *,
     rng: np.random.Generator,
@@ -74,14 +66,17 @@ def evaluate_ranker(
     replicates: int = 200,
     shopper: np.ndarray | None = None,
 ) -> Metrics:
-    """Every metric that the given heads [N] and labels allow, each with its 95 % interval over `shopper` [R]."""
+    """Every metric that the heads [N] and labels allow, each with its 95 % interval over `shopper` [R].
+
+    Raises UnknownHead for a prediction that is neither a head nor the value.
+    """
     counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
     return _estimates(_measure(predictions, labels, offsets, counts, k, where))
 
 
 def compare_rankers(
     models: Mapping[str, Mapping[str, np.ndarray]],
-    labels: EvaluationLabels,
+    labels: Labels,
     offsets: np.ndarray,
     *,
     baseline: str,
@@ -111,50 +106,33 @@ def _estimates(results: Mapping[str, Resampled]) -> Metrics:
 
 def _measure(
     predictions: Mapping[str, np.ndarray],
-    labels: EvaluationLabels,
+    labels: Labels,
     offsets: np.ndarray,
     counts: np.ndarray,
     k: int,
     where: np.ndarray | None,
 ) -> dict[str, Resampled]:
     result: dict[str, Resampled] = {}
-    for head, (label, condition) in _judged(labels, where).items():
-        if head in predictions:
-            judge = amount_head if head in ("order_value", "gmv") else probability_head
-            measured = judge(predictions[head], label, offsets, counts=counts, where=condition)
-            result |= {f"{head}.{name}": value for name, value in measured.items()}
-    for score, kind, total, label in _ranked_for(labels):
+    heads = heads_of(name for name in predictions if name != VALUE)
+    for head in heads:
+        if head in recorded_heads(labels):
+            judge = amount_head if head.kind is HeadKind.MONEY else probability_head
+            rows = head.rows(labels) if where is None else head.rows(labels) & where
+            measured = judge(predictions[head.name], labels[head.label], offsets, counts=counts, where=rows)
+            result |= {f"{head.name}.{name}": value for name, value in measured.items()}
+    for score, prefix, total, label in _ranked_for(labels):
         if score in predictions:
             measured = _ranking(predictions[score], label, offsets, counts, k, where)
             result[f"{score}.{total}@{k}"] = measured.pop("total")
-            result |= {f"{score}.{kind}{name}": value for name, value in measured.items()}
+            result |= {f"{score}.{prefix}{name}": value for name, value in measured.items()}
     return result
 
 
-def _judged(labels: EvaluationLabels, where: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """head -> (its label, the rows on which it is judged)."""
-    everywhere = np.ones(len(labels.order), bool) if where is None else np.asarray(where, bool)
-    judged = {
-        "ctcvr": (labels.order, everywhere),
-        "order_value": (labels.order_value, everywhere & (labels.order > 0)),
-        "gmv": (labels.order_value, everywhere),
-    }
-    if labels.click is not None:
-        judged = {"ctr": (labels.click, everywhere), "cvr": (labels.order, everywhere & (labels.click > 0))} | judged
-    return judged
-
-
-def _ranked_for(labels: EvaluationLabels) -> list[tuple[str, str, str, np.ndarray]]:
+def _ranked_for(labels: Labels) -> list[tuple[str, str, str, np.ndarray]]:
     """(score, prefix of the metric, name of the label's total, label) of every ranking question."""
-    asked = [
-        ("ctcvr", "", "orders", labels.order),
-        ("gmv", "", "gmv", labels.order_value),
-        ("value", "order_", "orders", labels.order),
-        ("value", "gmv_", "gmv", labels.order_value),
-    ]
-    if labels.click is not None:
-        asked += [("ctr", "", "clicks", labels.click), ("value", "click_", "clicks", labels.click)]
-    return asked
+    heads = per_impression([head.name for head in recorded_heads(labels)])
+    questions = [(head.name, "", head.total, labels[head.label]) for head in heads]
+    return questions + [(VALUE, f"{head.outcome}_", head.total, labels[head.label]) for head in heads]
 
 
 def _ranking(

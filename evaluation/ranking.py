@@ -120,8 +120,8 @@ def average_precision(ranked: RankedLists, labels: np.ndarray, *, k: int | None 
     reciprocal = harmonic[before + inside] - harmonic[before]
     other = (among - 1) / np.maximum(tied - 1, 1)
     precision = ((above + 1) * reciprocal + other * (inside - (before + 1) * reciprocal)) / tied
-    found = ranked.sum(labels[ranked.order[rows]] * precision, rows)
-    return _over(found, _ideal(ranked, labels, _cumulative(np.ones(depth))))
+    reached = ranked.sum(labels[ranked.order[rows]] * precision, rows)
+    return _over(reached, _ideal(ranked, labels, _cumulative(np.ones(depth))))
 
 
 def reciprocal_rank(ranked: RankedLists, labels: np.ndarray, *, k: int | None = None) -> np.ndarray:

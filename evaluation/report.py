@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluation import bootstrap, plots
-from evaluation.compare import Comparison, EvaluationLabels, compare_rankers
+from evaluation.compare import VALUE, Comparison, compare_rankers
 from evaluation.curves import Curve, calibration_curve, position_curve
 from evaluation.estimate import Estimate
+from marketplace.heads import HEADS, Head, HeadKind, Labels, per_impression, recorded_heads
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -39,9 +40,10 @@ MEANING = {
     "map": "mean average precision, over requests with a positive",
     "mrr": "mean of 1 / rank of the first positive, over requests with a positive",
     "recall": "share of the positives that stand in the first k, over requests with a positive",
-    "clicks": "clicks in the first k, per request",
-    "orders": "orders in the first k, per request",
-    "gmv": "order value in the first k, per request, in currency",
+}
+MEANING |= {
+    head.total: f"{head.total} in the first k, per request" + (", in currency" if head.kind is HeadKind.MONEY else "")
+    for head in per_impression([head.name for head in HEADS])
 }
 LOWER_IS_BETTER = ("log_loss", "ece", "mae", "rmsle")
 
@@ -71,7 +73,7 @@ class Report:
 
 def build_report(
     models: Mapping[str, Heads],
-    labels: EvaluationLabels,
+    labels: Labels,
     offsets: np.ndarray,
     *,
     title: str,
@@ -96,12 +98,12 @@ def build_report(
     drawn = _calibration_plots(models, labels, offsets, counts, where, currency)
     if position is not None:
         drawn.append(_position_plot(labels, position, offsets, counts))
-    drawn += _distributions(models, currency, where)
+    drawn += _distributions(models, labels, currency, where)
     sliced = {
         name: _by_slice(models, labels, offsets, groups, baseline, rng, k, where, shopper)
         for name, groups in (slices or {}).items()
     }
-    drawn += [plot for name, parts in sliced.items() for plot in _slice_plots(name, parts, k)]
+    drawn += [plot for name, parts in sliced.items() for plot in _slice_plots(name, parts, labels, k)]
     return Report(title, dict(facts or {}), comparison, drawn, sliced, tuple(notes))
 
 
@@ -117,8 +119,8 @@ def write_report(report: Report, folder: Path) -> Path:
 
 def to_html(report: Report) -> str:
     """The page as text; everything it needs is inside."""
-    found = template(Path(__file__).parent / "report.html.jinja")
-    return found.render(report=report, tables=_tables(report.comparison), picture=svg, meaning=_meaning, text=_text)
+    page = template(Path(__file__).parent / "report.html.jinja")
+    return page.render(report=report, tables=_tables(report.comparison), picture=svg, meaning=_meaning, text=_text)
 
 
 def template(path: Path) -> Template:
@@ -131,65 +133,67 @@ def template(path: Path) -> Template:
 
 def _calibration_plots(
     models: Mapping[str, Heads],
-    labels: EvaluationLabels,
+    labels: Labels,
     offsets: np.ndarray,
     counts: np.ndarray,
     where: np.ndarray | None,
     currency: str,
 ) -> list[Plot]:
-    everywhere = np.ones(len(labels.order), bool) if where is None else where
-    clicked = everywhere if labels.click is None else everywhere & (labels.click > 0)
-    asked = {
-        "ctr": (labels.click, everywhere, "P(click | shown)"),
-        "cvr": (labels.order if labels.click is not None else None, clicked, "P(order | click)"),
-        "ctcvr": (labels.order, everywhere, "P(order | shown)"),
-        "order_value": (labels.order_value, everywhere & (labels.order > 0), f"{currency} per order"),
-        "gmv": (labels.order_value, everywhere, f"{currency} per impression"),
-    }
     result = []
-    for head, (label, rows, unit) in asked.items():
+    for head in recorded_heads(labels):
+        rows = head.rows(labels) if where is None else head.rows(labels) & where
         curves = {
-            name: calibration_curve(heads[head], label, offsets, counts=counts, where=rows)
+            name: calibration_curve(heads[head.name], labels[head.label], offsets, counts=counts, where=rows)
             for name, heads in models.items()
-            if label is not None and rows.any() and head in heads
+            if rows.any() and head.name in heads
         }
         if curves:
             caption = "15 bins of equal mass; bands are 95 % intervals over shoppers; the dotted line is calibration."
-            figure = plots.calibration(curves, unit=unit)
-            result.append(Plot(f"calibration_{head}", f"Calibration of {head}", caption, figure, curves))
+            figure = plots.calibration(curves, unit=_unit(head, currency))
+            result.append(Plot(f"calibration_{head.name}", f"Calibration of {head.name}", caption, figure, curves))
     return result
 
 
-def _position_plot(labels: EvaluationLabels, position: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Plot:
-    rates = {"click": labels.click, "order": labels.order}
-    curves = {
-        name: position_curve(label, position, offsets, counts=counts)
-        for name, label in rates.items()
-        if label is not None
-    }
+def _unit(head: Head, currency: str) -> str:
+    """What its axis says: "P(click | shown)", "SAR per order"."""
+    if head.kind is HeadKind.PROBABILITY:
+        return head.meaning
+    return head.unit.replace("currency", currency).replace(" / ", " per ")
+
+
+def _position_plot(labels: Labels, position: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Plot:
+    events = dict.fromkeys(head.label for head in recorded_heads(labels) if head.kind is HeadKind.PROBABILITY)
+    curves = {name: position_curve(labels[name], position, offsets, counts=counts) for name in events}
     caption = (
         "Observed rates where the list was shown: relevance and examination together, not position's effect alone."
     )
     return Plot("position", "Rates by shown position", caption, plots.by_position(curves), curves)
 
 
-def _distributions(models: Mapping[str, Heads], currency: str, where: np.ndarray | None) -> list[Plot]:
+def _distributions(models: Mapping[str, Heads], labels: Labels, currency: str, where: np.ndarray | None) -> list[Plot]:
+    """Of the value, and of the amounts that an impression is worth."""
+    amounts = [head for head in _rankable(labels) if head.kind is HeadKind.MONEY]
+    units = {VALUE: "the formula's unit"} | {head.name: _unit(head, currency) for head in amounts}
     result = []
-    for head, unit in (("value", "the formula's unit"), ("gmv", f"{currency} per impression")):
+    for score, unit in units.items():
         values = {
-            name: heads[head] if where is None else heads[head][where]
+            name: heads[score] if where is None else heads[score][where]
             for name, heads in models.items()
-            if head in heads
+            if score in heads
         }
         if values:
-            figure = plots.distribution(values, unit=f"{head} ({unit})")
-            result.append(Plot(f"distribution_{head}", f"Distribution of {head}", "All candidates.", figure, {}))
+            figure = plots.distribution(values, unit=f"{score} ({unit})")
+            result.append(Plot(f"distribution_{score}", f"Distribution of {score}", "All candidates.", figure, {}))
     return result
+
+
+def _rankable(labels: Labels) -> tuple[Head, ...]:
+    return per_impression([head.name for head in recorded_heads(labels)])
 
 
 def _by_slice(
     models: Mapping[str, Heads],
-    labels: EvaluationLabels,
+    labels: Labels,
     offsets: np.ndarray,
     groups: np.ndarray,
     baseline: str,
@@ -199,7 +203,7 @@ def _by_slice(
     shopper: np.ndarray | None,
 ) -> dict[str, Comparison]:
     """slice -> metrics on the rows of its requests."""
-    everywhere = np.ones(len(labels.order), bool) if where is None else where
+    everywhere = np.ones(offsets[-1], bool) if where is None else where
     of_row = np.repeat(np.asarray(groups), np.diff(offsets))
     result = {}
     for name in np.unique(groups).tolist():
@@ -211,9 +215,10 @@ def _by_slice(
     return result
 
 
-def _slice_plots(dimension: str, parts: Mapping[str, Comparison], k: int) -> list[Plot]:
+def _slice_plots(dimension: str, parts: Mapping[str, Comparison], labels: Labels, k: int) -> list[Plot]:
     result = []
-    for metric in (f"ctr.ndcg@{k}", f"ctcvr.ndcg@{k}", f"gmv.gmv@{k}"):
+    for head in _rankable(labels):
+        metric = f"{head.name}.{head.total if head.kind is HeadKind.MONEY else 'ndcg'}@{k}"
         rows = {
             part: {model: metrics[metric] for model, metrics in comparison.metrics.items() if metric in metrics}
             for part, comparison in parts.items()

@@ -84,6 +84,6 @@ def facts(run: RunFolder, prepared: TrainingRows) -> dict[str, str]:
 def as_json(comparison: Comparison) -> dict[str, dict[str, dict[str, float]]]:
     """model -> metric -> estimate, and the differences against the baseline; NaN is left out."""
     return {
-        model: {name: asdict(found) for name, found in metrics.items() if not np.isnan(found.value)}
+        model: {name: asdict(metric) for name, metric in metrics.items() if not np.isnan(metric.value)}
         for model, metrics in comparison.metrics.items()
     }

@@ -12,7 +12,7 @@ from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.data import kept
 from jobs.run_folder import RunFolder
-from marketplace.attribution import Attribution, attribute
+from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.periods import Periods, periods
 from marketplace.slate_columns import flat, shown
@@ -21,9 +21,10 @@ from retrieval.blend import Blend
 from retrieval.build import load_index
 from retrieval.labelled_requests import LabelledRequests, features_of, labelled_requests
 from value_model.rankers.batches import take
-from value_model.rankers.ranker import Labels, RankingData
+from value_model.rankers.ranker import RankingData
 
 CANDIDATES = "basket_candidates.parquet"
+OF_BASKETS = ("order", "order_value")  # the labels of what was never shown: it could only be bought
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ def prepare(run: RunFolder) -> TrainingRows:
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         return _prepared(dataset, joined, encoder, _periods(joined.slates, run))
-    asked = labelled_requests(dataset, encoder.spec, segment=dataset.segment)
-    period = _periods(asked.slates, run)
+    requests = labelled_requests(dataset, encoder.spec, segment=dataset.segment)
+    period = _periods(requests.slates, run)
     baskets = sample(period)
-    joined = labelled(_candidates(run, dataset, asked, baskets, encoder), dataset.feedback)
+    joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
     return _prepared(dataset, joined, encoder, period.take(baskets))
 
 
@@ -78,12 +79,12 @@ def _periods(slates: pa.Table, run: RunFolder) -> Periods:
 
 def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> TrainingRows:
     frame = features_of(dataset, joined.slates, encoder.spec)
-    data = _ranking_data(joined, frame, encoder, click=dataset.has_impressions)
+    data = _ranking_data(joined, frame, encoder, dataset)
     return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period)
 
 
 def _candidates(
-    run: RunFolder, dataset: Dataset, asked: LabelledRequests, baskets: np.ndarray, encoder: Encoder
+    run: RunFolder, dataset: Dataset, requests: LabelledRequests, baskets: np.ndarray, encoder: Encoder
 ) -> pa.Table:
     """Proposed once; training the retrieval again forgets them."""
     from retrieval.two_tower import TwoTower
@@ -92,18 +93,20 @@ def _candidates(
     if (folder / CANDIDATES).exists():
         return pq.read_table(folder / CANDIDATES)
     index, _ = load_index(folder / "index")
-    users = encoder.encode(asked.frame)
+    users = encoder.encode(requests.frame)
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[baskets], users.user_lists[baskets], users.user_numbers[baskets])
     blend = Blend.load(folder / "blend.json")
-    found = basket_candidates(dataset, asked, baskets, embeddings, segment=dataset.segment, index=index, blend=blend)
-    pq.write_table(found, folder / CANDIDATES)
-    return found
+    candidates = basket_candidates(
+        dataset, requests, baskets, embeddings, segment=dataset.segment, index=index, blend=blend
+    )
+    pq.write_table(candidates, folder / CANDIDATES)
+    return candidates
 
 
-def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, *, click: bool) -> RankingData:
-    label = {name: joined.labels[name].to_numpy().astype(np.float32) for name in ("click", "order", "order_value")}
-    labels = Labels(order=label["order"], order_value=label["order_value"], click=label["click"] if click else None)
+def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, dataset: Dataset) -> RankingData:
+    names = recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS
+    labels = {name: joined.labels[name].to_numpy().astype(np.float32) for name in names}
     position = flat(joined.slates, "position").to_numpy().astype(np.int32)
-    considered = shown(joined.slates) if click else np.ones(len(position), bool)
+    considered = shown(joined.slates) if dataset.has_impressions else np.ones(len(position), bool)
     return RankingData(encoder.encode(frame), labels, position, considered.astype(np.float32))

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from evaluation.compare import Comparison
 from marketplace.attribution import AttributionCounts
+from marketplace.heads import HEADS, heads_of, per_impression
 
 WIDTH = 168  # columns: a slate's table needs them; a terminal that is narrower wraps
 CONSOLE = Console(width=WIDTH)
-HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
 
 
 def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None:
@@ -25,7 +25,7 @@ def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None
     items = answer["items"]
     currency = answer["currency"]
     terms = list(items[0]["contributions"] or {}) if items else []
-    heads = [head for head in HEADS if items and head in items[0]["predictions"]]
+    heads = [head.name for head in heads_of(items[0]["predictions"] if items else ())]
     table = Table(
         "#",
         "item",
@@ -88,7 +88,8 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-HEADLINE = ("auc", "ndcg@10", "calibration_ratio", "log_loss", "gmv@10", "orders@10", "clicks@10")
+TOTALS = tuple(f"{head.total}@10" for head in per_impression([head.name for head in HEADS]))
+HEADLINE = ("auc", "ndcg@10", "calibration_ratio", "log_loss", *TOTALS)
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -104,9 +105,9 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _estimate(comparison: Comparison, model: str, name: str) -> str:
-    found = comparison.metrics[model].get(name)
-    if found is None or np.isnan(found.value):
+    estimate = comparison.metrics[model].get(name)
+    if estimate is None or np.isnan(estimate.value):
         return ""
     change = comparison.differences.get(model, {}).get(name)
     star = " *" if change is not None and (change.low > 0 or change.high < 0) else ""
-    return f"{found}{star}"
+    return f"{estimate}{star}"

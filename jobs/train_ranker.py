@@ -13,14 +13,13 @@ import numpy as np
 
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
+from marketplace.heads import learned_heads
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.rankers.lightgbm import Trees
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import fit
-
-HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
 
 
 def train_ranker(run: RunFolder) -> None:
@@ -42,13 +41,12 @@ def train_ranker(run: RunFolder) -> None:
 
 def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData) -> MMoE:
     rng = np.random.default_rng(run.config.seed)
-    clicks = train.labels.click is not None
-    encoder = prepared.encoder
-    mmoe = MMoE(encoder.spec, encoder.sizes, config=NetworkConfig(), click=clicks, rng=rng)
+    encoder, heads = prepared.encoder, learned_heads(train.labels)
+    mmoe = MMoE(encoder.spec, encoder.sizes, config=NetworkConfig(), heads=heads, rng=rng)
     training = replace(TrainingConfig(), epochs=run.config.ranker_epochs)
     checkpoint = run.part("ranker") / "checkpoint.npz"
     fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
-    checkpoint.unlink()  # it resumes an interrupted fit; one that is asked for again starts anew
+    checkpoint.unlink()  # it resumes an interrupted fit; one that is done again starts anew
     return mmoe
 
 
@@ -60,11 +58,10 @@ def fit_trees(train: RankingData, held_out: RankingData, prepared: TrainingRows)
 
 def keep(run: RunFolder, name: str, predictions: Mapping[str, np.ndarray]) -> None:
     """Held-out predictions, for the evaluation."""
-    found = {head: predictions[head] for head in HEADS if head in predictions}
-    np.savez(run.part("ranker") / f"held_out_{name}.npz", allow_pickle=False, **found)
+    np.savez(run.part("ranker") / f"held_out_{name}.npz", allow_pickle=False, **predictions)
 
 
 def held_out(run: RunFolder, name: str) -> dict[str, np.ndarray]:
     """What `keep` kept."""
-    with np.load(run.part("ranker") / f"held_out_{name}.npz", allow_pickle=False) as found:
-        return dict(found)
+    with np.load(run.part("ranker") / f"held_out_{name}.npz", allow_pickle=False) as predictions:
+        return dict(predictions)

@@ -35,6 +35,23 @@ LABELS = pa.schema(
 )
 
 
+# Labels by the event that they tell of.
+EVENT_OF_LABEL = {
+    "click": "click",
+    "cart": "cart",
+    "order": "order",
+    "order_value": "order",
+    "returned": "return",
+    "refunded": "return",
+}
+
+
+def recorded_labels(feedback: pa.Table) -> tuple[str, ...]:
+    """The labels whose event the feedback records at all: of the others nothing is known, not even that it was rare."""
+    events = set(pc.unique(feedback["event"].cast(pa.string())).to_pylist())
+    return tuple(label for label, event in EVENT_OF_LABEL.items() if event in events)
+
+
 @dataclass(frozen=True)
 class AttributionWindows:
     """How long after the slate's time each event still counts."""

@@ -98,7 +98,7 @@ ITEM_FIELDS = (
     _field(
         "predictions",
         pa.map_(pa.string(), pa.list_(pa.float64())),
-        "per head, n predictions: ctr, cvr, order_value, gmv",
+        "per head, n predictions",
     ),
 )
 

@@ -21,6 +21,7 @@ from features.encoder import Encoder
 from features.snapshot import FeatureSnapshot
 from features.spec import Group, ModelInputs
 from features.store import FeatureStore
+from marketplace.heads import composed
 from marketplace.log import Log
 from marketplace.slate import Slate
 from serving.candidate_generation import CandidateGenerator, GeneratedCandidates
@@ -35,7 +36,6 @@ from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
 from serving.stages import Stages
 from serving.valuation import Valuation
-from value_model.rankers.ranker import composed
 
 NO_ROWS = np.empty(0, np.int32)
 

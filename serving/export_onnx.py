@@ -44,8 +44,8 @@ def checked(ranker: MMoE, graphs: Graphs, *, folder: Path) -> float:
     """The greatest difference between the ONNX graphs in `folder` and TensorFlow's; raises ExportRefused above 1e-5."""
     probe = probe_inputs(ranker, rows=PROBE_ROWS, rng=np.random.default_rng(0))
     expected = graphs.whole(**{name: tf.constant(getattr(probe, name)) for name in (*INPUTS, "request")})
-    found = OnnxScorer(folder, capacity=1).score(probe)
-    return refuse_difference({name: expected[name].numpy() for name in found}, found, twins="network and ONNX graphs")
+    scores = OnnxScorer(folder, capacity=1).score(probe)
+    return refuse_difference({name: expected[name].numpy() for name in scores}, scores, twins="network and ONNX graphs")
 
 
 def write_graph(function: Any, *, path: Path, rewrite: Callable[[ModelProto], object] | None = None) -> None:
@@ -61,9 +61,9 @@ def write_graph(function: Any, *, path: Path, rewrite: Callable[[ModelProto], ob
 def _log1p(context: Any, node: Any, name: str, args: list[Any]) -> None:
     """log1p(x) as log(1 + x), which ONNX has; the float32 difference is at most 6e-8."""
     one = context.make_const(f"{node.name}_one", np.array(1, np.float32))
-    outputs, given = node.output, node.input[0]
+    outputs, operand = node.output, node.input[0]
     context.remove_node(node.name)
-    sum_ = context.make_node("Add", [given, one.output[0]])
+    sum_ = context.make_node("Add", [operand, one.output[0]])
     context.make_node("Log", [sum_.output[0]], name=node.name, outputs=outputs)
 
 

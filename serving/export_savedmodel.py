@@ -2,7 +2,7 @@
 
 Every input is named as the field of `ModelInputs` that it is; codes come from the bundle's encoder.json. Signatures:
 
-    heads               packed inputs, request [N] -> calibrated heads, ctcvr and gmv, for any number of requests
+    heads               packed inputs, request [N] -> calibrated heads, for any number of requests
     value               one request's packed inputs, quantities, `surface` -> heads, every named expression, value
     value_with_weights  the same with each weight as a scalar input `weight_NAME` instead of `surface`
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
+from marketplace.heads import HEADS, composed
 from marketplace.schema import SURFACES
 from serving.parity import probe_inputs
 from serving.scorer import INPUTS, USER_INPUTS, input_widths
@@ -32,7 +33,6 @@ from value_model.rankers.mmoe import MMoE
 Tensors = Mapping[str, tf.Tensor]
 WEIGHT = "weight_"
 SURFACE = "surface"
-HEADS = ("ctr", "cvr", "ctcvr", "order_value", "gmv")
 WARMUP_ROWS = (500, 100, 1)
 
 
@@ -46,35 +46,33 @@ class Servable(tf.Module):
         shared = [*_one_request(ranker), *(tf.TensorSpec([None], tf.float64, name=n) for n in quantities(policy))]
         surface = tf.TensorSpec([], tf.int32, name=SURFACE)
         weights = [tf.TensorSpec([], tf.float64, name=WEIGHT + name) for name in policy.weight]
-        self.value = _traced(self._with_own_weights, [*shared, surface])
-        self.value_with_weights = _traced(self._with_given_weights, [*shared, *weights])
+        self.value = _traced(self._with_policy_weights, [*shared, surface])
+        self.value_with_weights = _traced(self._with_call_weights, [*shared, *weights])
 
-    def _heads(self, given: Tensors) -> dict[str, tf.Tensor]:
-        """The heads in float64, ctcvr and gmv composed in it."""
-        found = self.graphs.whole(**{name: given[name] for name in (*INPUTS, "request")})
-        heads = {name: tf.cast(values, tf.float64) for name, values in found.items()}
-        ctcvr = heads["ctr"] * heads["cvr"] if "ctr" in heads else heads["ctcvr"]
-        return heads | {"ctcvr": ctcvr, "gmv": ctcvr * heads["order_value"]}
+    def _heads(self, call: Tensors) -> dict[str, tf.Tensor]:
+        """The heads in float64, products composed in it."""
+        heads = self.graphs.whole(**{name: call[name] for name in (*INPUTS, "request")})
+        return composed({name: tf.cast(values, tf.float64) for name, values in heads.items()})
 
-    def _with_own_weights(self, given: Tensors) -> dict[str, tf.Tensor]:
-        own = [list(self._policy.weights_for(surface=surface).values()) for surface in SURFACES]
-        row = tf.gather(tf.constant(np.array(own, np.float64).reshape(len(SURFACES), -1)), given[SURFACE])
-        return self._values(given, {name: row[i] for i, name in enumerate(self._policy.weight)})
+    def _with_policy_weights(self, call: Tensors) -> dict[str, tf.Tensor]:
+        weights = [list(self._policy.weights_for(surface=surface).values()) for surface in SURFACES]
+        row = tf.gather(tf.constant(np.array(weights, np.float64).reshape(len(SURFACES), -1)), call[SURFACE])
+        return self._values(call, {name: row[i] for i, name in enumerate(self._policy.weight)})
 
-    def _with_given_weights(self, given: Tensors) -> dict[str, tf.Tensor]:
-        return self._values(given, {name: given[WEIGHT + name] for name in self._policy.weight})
+    def _with_call_weights(self, call: Tensors) -> dict[str, tf.Tensor]:
+        return self._values(call, {name: call[WEIGHT + name] for name in self._policy.weight})
 
-    def _values(self, given: Tensors, weights: Tensors) -> dict[str, tf.Tensor]:
-        request = tf.zeros([tf.shape(given["cross_numbers"])[0]], tf.int32)
-        heads = self._heads({**given, "request": request})
-        columns = {**heads, **{name: given[name] for name in quantities(self._policy)}}
+    def _values(self, call: Tensors, weights: Tensors) -> dict[str, tf.Tensor]:
+        request = tf.zeros([tf.shape(call["cross_numbers"])[0]], tf.int32)
+        heads = self._heads({**call, "request": request})
+        columns = {**heads, **{name: call[name] for name in quantities(self._policy)}}
         named = graph_values(self._policy, columns, weights=weights)
         return heads | named | {"value": named[self._policy.result]}
 
 
 def quantities(policy: ValuePolicy) -> tuple[str, ...]:
     """The columns that the formula reads beside the heads."""
-    return tuple(name for name in policy.inputs if name not in HEADS)
+    return tuple(name for name in policy.inputs if name not in {head.name for head in HEADS})
 
 
 def export_savedmodel(ranker: MMoE, graphs: Graphs, policy: ValuePolicy, *, folder: Path) -> None:
@@ -122,10 +120,10 @@ def graph_names(savedmodel: Path, signature: str) -> tuple[dict[str, str], dict[
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel.FromString((savedmodel / "saved_model.pb").read_bytes())
-    found = model.meta_graphs[0].signature_def[signature]
+    tensors = model.meta_graphs[0].signature_def[signature]
     return (
-        {name: info.name for name, info in found.inputs.items()},
-        {name: info.name for name, info in found.outputs.items()},
+        {name: info.name for name, info in tensors.inputs.items()},
+        {name: info.name for name, info in tensors.outputs.items()},
     )
 
 

@@ -27,18 +27,18 @@ class FirstLayer(NamedTuple):
 
 def rewrite(model: ModelProto) -> bool:
     """Rewrite the sum in place; False, and nothing changed, where the graph does not hold it as converted."""
-    found = _find(model)
-    if found is None:
+    layer = _find(model)
+    if layer is None:
         return False
-    gather, product, total = found.gather, found.product, found.total
+    gather, product, total = layer.gather, layer.product, layer.total
     user, first = f"{gather.name}/biased", f"{product.name}/from_items"
-    takes = next(given for given in model.graph.input if given.name == "request")
+    takes = next(tensor for tensor in model.graph.input if tensor.name == "request")
     model.graph.input.remove(takes)
-    biased = helper.make_node("Add", [gather.input[0], found.bias], [user], name=user)
+    biased = helper.make_node("Add", [gather.input[0], layer.bias], [user], name=user)
     gemm = helper.make_node("Gemm", [*product.input, "item_part"], [first], name=first)
     summed = helper.make_node("Add", [user, first], total.output, name=total.name)
     instead = {gather.name: [biased], product.name: [gemm], total.name: [summed]}
-    instead |= {found.biased.name: [], found.joined.name: []}
+    instead |= {layer.biased.name: [], layer.joined.name: []}
     nodes = [new for node in model.graph.node for new in instead.get(node.name, [node])]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -66,4 +66,4 @@ def _only(model: ModelProto, kind: str, takes: str) -> NodeProto | None:
 
 
 def _other(node: NodeProto, name: str) -> str:
-    return next(given for given in node.input if given != name)
+    return next(taken for taken in node.input if taken != name)

@@ -50,42 +50,42 @@ class OnnxScorer:
         requests = len(inputs.user_numbers)
         if requests == 1:
             return self._one(inputs, items=items)
-        own = [np.flatnonzero(inputs.request == number) for number in range(requests)]
-        found = [
+        rows_of = [np.flatnonzero(inputs.request == number) for number in range(requests)]
+        scores = [
             self._one(of_request(inputs, number, rows), items=None if items is None else items[rows])
-            for number, rows in enumerate(own)
+            for number, rows in enumerate(rows_of)
         ]
-        back = np.argsort(np.concatenate(own), kind="stable")
-        return {name: np.concatenate([heads[name] for heads in found])[back] for name in self._names}
+        back = np.argsort(np.concatenate(rows_of), kind="stable")
+        return {name: np.concatenate([heads[name] for heads in scores])[back] for name in self._names}
 
     def check(self, spec: FeatureSpec) -> None:
         """Raise BundleError where a graph takes inputs of another width than `spec` gives."""
         widths = input_widths(spec)
         for graph in (self._item, self._heads):
-            for given in graph.get_inputs():
-                if given.name in widths:
-                    what = f"columns of the ranker's input {given.name}"
-                    agree(widths[given.name], given.shape[1], what=what, fix="Export the whole bundle again.")
+            for tensor in graph.get_inputs():
+                if tensor.name in widths:
+                    what = f"columns of the ranker's input {tensor.name}"
+                    agree(widths[tensor.name], tensor.shape[1], what=what, fix="Export the whole bundle again.")
 
     def _one(self, inputs: ModelInputs, *, items: np.ndarray | None) -> dict[str, np.ndarray]:
         item_part = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
-        given = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
-        given |= {name: padded(given[name]) for name in PER_ROW if name in given}
-        found = self._heads.run(self._names, given | {"item_part": item_part})
+        feed = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
+        feed |= {name: padded(feed[name]) for name in PER_ROW if name in feed}
+        scores = self._heads.run(self._names, feed | {"item_part": item_part})
         n = len(inputs.request)
-        return {name: values[:n].astype(np.float64) for name, values in zip(self._names, found, strict=True)}
+        return {name: values[:n].astype(np.float64) for name, values in zip(self._names, scores, strict=True)}
 
     def _compute_items(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        given = dict(zip(ITEM_INPUTS, (codes, lists, numbers), strict=True))
-        return self._item.run(None, {name: given[name] for name in self._item_takes})[0]
+        feed = dict(zip(ITEM_INPUTS, (codes, lists, numbers), strict=True))
+        return self._item.run(None, {name: feed[name] for name in self._item_takes})[0]
 
 
 def of_request(inputs: ModelInputs, number: int, rows: np.ndarray) -> ModelInputs:
     """One request of several, with its `rows`."""
     user = {name: getattr(inputs, name)[number : number + 1] for name in USER_INPUTS}
-    own = {name: getattr(inputs, name)[rows] for name in (*ITEM_INPUTS, *CROSS_INPUTS)}
-    return ModelInputs(**user, **own, request=np.zeros(len(rows), np.int32))
+    columns = {name: getattr(inputs, name)[rows] for name in (*ITEM_INPUTS, *CROSS_INPUTS)}
+    return ModelInputs(**user, **columns, request=np.zeros(len(rows), np.int32))
 
 
 def _inputs_of(graph: onnxruntime.InferenceSession) -> frozenset[str]:
-    return frozenset(given.name for given in graph.get_inputs())
+    return frozenset(tensor.name for tensor in graph.get_inputs())

@@ -17,17 +17,17 @@ class ExportRefused(ValueError):
     """Two exports of one ranker differ by more than may be: says in what, by how much, and what to do."""
 
 
-def difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """max |found - expected| / max(1, |expected|): absolute for probabilities, relative for money; NaN if any is."""
-    gap = np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+def difference(expected: np.ndarray, actual: np.ndarray) -> float:
+    """max |actual - expected| / max(1, |expected|): absolute for probabilities, relative for money; NaN if any is."""
+    gap = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
     return float(gap.max(initial=0.0))
 
 
 def refuse_difference(
-    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], *, twins: str, tolerance: float = TOLERANCE
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], *, twins: str, tolerance: float = TOLERANCE
 ) -> float:
-    """The greatest difference of any head of `found`; raises ExportRefused when it is above `tolerance` or NaN."""
-    gaps = {name: difference(expected[name], found[name]) for name in found}
+    """The greatest difference of any head of `actual`; raises ExportRefused when it is above `tolerance` or NaN."""
+    gaps = {name: difference(expected[name], actual[name]) for name in actual}
     worst = max(gaps, key=lambda name: gaps[name] if np.isfinite(gaps[name]) else np.inf)
     if not gaps[worst] <= tolerance:
         raise ExportRefused(

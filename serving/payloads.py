@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from marketplace.heads import HEADS
 from serving.request import Request
 
 MAX_BODY_BYTES = 1 << 20
@@ -157,7 +158,7 @@ class ShownItem(BaseModel):
     price: float = Field(description="in the slate's currency")
     value: float = Field(description="the value formula's result, in its unit")
     merchant_value: float = Field(description="currency per impression")
-    predictions: dict[str, float] = Field(description="per head: ctr, cvr, ctcvr, order_value, gmv")
+    predictions: dict[str, float] = Field(description="per head: " + ", ".join(head.name for head in HEADS))
     source: str = Field(description="the candidate source that proposed it")
     retrieval_score: float
     propensity: float | None = Field(description="P(this item here | the items above it)")

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from features.served import served
+from marketplace.heads import composed
 from marketplace.slate import Slate, slates_to_table
 from serving.engine import Parts
 from serving.scorer import Scorer
 from serving.slate_builder import places
 from serving.slate_selection import SlateContext
-from value_model.rankers.ranker import composed
 
 
 class NotReplayable(ValueError):

@@ -14,7 +14,7 @@ USER_INPUTS, ITEM_INPUTS, CROSS_INPUTS = INPUTS[:3], INPUTS[3:6], INPUTS[6:]
 
 
 class Scorer(Protocol):
-    """Calibrated heads (as in `value_model.rankers.ranker`) by one trained ranker."""
+    """Calibrated heads (`marketplace.heads`) by one trained ranker."""
 
     @property
     def heads(self) -> tuple[str, ...]: ...

@@ -26,5 +26,5 @@ class TensorFlowScorer:
 
     def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """float64 [N] a head; `items` is not needed, nothing is kept."""
-        given = {name: tf.constant(getattr(inputs, name)) for name in (*INPUTS, "request") if name in self._takes}
-        return {name: values.numpy().astype(np.float64) for name, values in self._call(**given).items()}
+        feed = {name: tf.constant(getattr(inputs, name)) for name in (*INPUTS, "request") if name in self._takes}
+        return {name: values.numpy().astype(np.float64) for name, values in self._call(**feed).items()}

@@ -15,6 +15,7 @@ from datetime import datetime
 import numpy as np
 
 from features.spec import FeatureSpec, Kind, ModelInputs
+from marketplace.heads import products
 from marketplace.schema import FORMULA_PREFIX, SHADOW_PRICE
 from marketplace.slate import Slate
 from serving.manifest import BundleError
@@ -25,7 +26,6 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 
 QUANTITIES = (*RATES, "newness", "merchant", "margin")  # known of an item or its merchant, without a model
 SLATE_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
-COMPOSED = ("ctcvr", "gmv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +71,14 @@ class Valuation:
         self.quantities = tuple(name for name in policy.inputs if name in QUANTITIES)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
         self.features = frozenset(numbers.intersection(policy.inputs) - {*QUANTITIES, *SLATE_COLUMNS})
-        self._known = {*COMPOSED, *SLATE_COLUMNS, *QUANTITIES, *numbers}
+        self._known = {*SLATE_COLUMNS, *QUANTITIES, *numbers}
         self.exposure = None if policy.slate is None else policy.slate.exposure
         self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
         self._perturbed = None if policy.slate is None else policy.slate.perturbed_weights
 
     def check(self, heads: tuple[str, ...]) -> None:
         """Raise BundleError where the formula reads something that is neither predicted nor known."""
-        supplied = {*heads, *self._known}
+        supplied = {*heads, *(head.name for head in products(heads)), *self._known}
         if missing := [name for name in self.policy.inputs if name not in supplied]:
             raise BundleError(
                 f"value policy {self.policy.name!r} reads {missing}, which this ranker does not predict and which is "

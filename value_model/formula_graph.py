@@ -38,8 +38,8 @@ def graph_values(
         known[name] = tf.where(tf.math.is_nan(known[name]), _double(stand_in), known[name])
     items = functools.reduce(tf.add, [tf.zeros_like(column) for column in known.values()], _double(0.0))
     operations = tensorflow_operations(items, mask)
-    given = policy.weights_for() if weights is None else weights
-    known |= {name: _double(given[name]) for name in policy.weight}
+    applied = policy.weights_for() if weights is None else weights
+    known |= {name: _double(applied[name]) for name in policy.weight}
     result = {}
     for expression in policy.expressions:
         known[expression.name] = lower(expression.tree, known, operations=operations, constant=_double)

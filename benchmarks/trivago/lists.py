@@ -24,7 +24,7 @@ from marketplace.datasets.trivago import Protocol, read_trivago
 from marketplace.slate_columns import flat, to_numpy
 from marketplace.splits import split
 from value_model.rankers.batches import take
-from value_model.rankers.ranker import Labels, RankingData
+from value_model.rankers.ranker import RankingData
 
 CONTEXT = ("city", "country", "platform", "device", "sort", "opened_by")
 # What the log of this data set alone knows of a request: entries of its context.
@@ -76,7 +76,7 @@ def ranking_data(dataset: Dataset, frame: FeatureFrame, encoder: Encoder) -> Ran
     label = attribute(dataset.slates, dataset.feedback).labels
     click, order, value = (to_numpy(label[name]).astype(np.float32) for name in ("click", "order", "order_value"))
     position = to_numpy(flat(dataset.slates, "position")).astype(np.int32)
-    labels = Labels(order=order, order_value=value, click=click)
+    labels = {"click": click, "order": order, "order_value": value}
     return RankingData(encoder.encode(frame), labels, position=position, weight=np.ones_like(click))
 
 

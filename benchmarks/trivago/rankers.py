@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.record import Measure
 from benchmarks.trivago.lists import Lists
 from evaluation.compare import Comparison, compare_rankers
+from marketplace.heads import learned_heads
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.rankers.lightgbm import Trees
@@ -34,8 +35,8 @@ class Bar:
 
 def mmoe_heads(lists: Lists, *, shown: bool, network: NetworkConfig, training: TrainingConfig, seed: int) -> Heads:
     """A network stopped and calibrated on the validation period."""
-    rng = np.random.default_rng(seed)
-    mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, click=True, rng=rng)
+    rng, heads = np.random.default_rng(seed), learned_heads(lists.train.labels)
+    mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, heads=heads, rng=rng)
     fit(mmoe, lists.train, lists.validation, config=training, rng=rng)
     return calibrated(
         lambda data: mmoe.predict(data.inputs, position=data.position if shown else None), lists.validation
@@ -45,12 +46,12 @@ def mmoe_heads(lists: Lists, *, shown: bool, network: NetworkConfig, training: T
 def tree_predictions(lists: Lists) -> Mapping[str, np.ndarray]:
     """The twin's of the test rows; its ctcvr is a booster of its own, the stronger reference."""
     trees = fitted_trees(lists)
-    order = trees.score(lists.test.inputs, "order")
+    order = trees.score(lists.test.inputs, "ctcvr")
     return calibrated(lambda data: trees.predict(data.inputs), lists.validation)(lists.test) | {"ctcvr": order}
 
 
 def fitted_trees(lists: Lists) -> Trees:
-    return Trees.fit(lists.train, spec=lists.encoder.spec, config=TreesConfig(order=True))
+    return Trees.fit(lists.train, spec=lists.encoder.spec, config=TreesConfig(products=True))
 
 
 def calibrated(heads: Heads, later: RankingData) -> Heads:

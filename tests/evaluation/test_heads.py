@@ -1,6 +1,5 @@
 """Head metrics against scikit-learn, weighted and unweighted, and intervals against their promise."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,13 +12,6 @@ from evaluation.compare import compare_rankers, evaluate_ranker
 from evaluation.rank_sums import area, gini, rank_sums
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    order: np.ndarray
-    order_value: np.ndarray
-    click: np.ndarray | None
-
-
 def funnel(rng, *, requests=300):
     """A market whose heads are known: click and order are drawn from the predictions themselves."""
     offsets = np.concatenate(([0], np.cumsum(rng.integers(1, 20, requests))))
@@ -30,7 +22,7 @@ def funnel(rng, *, requests=300):
     order = click * (rng.random(n) < cvr)
     paid = order * value * rng.gamma(10, 0.1, n)
     predictions = {"ctr": ctr, "cvr": cvr, "ctcvr": ctr * cvr, "order_value": value, "gmv": ctr * cvr * value}
-    return predictions, Outcomes(order, paid, click), offsets
+    return predictions, {"click": click, "order": order, "order_value": paid}, offsets
 
 
 @pytest.mark.parametrize("levels", [None, 5])
@@ -67,19 +59,19 @@ def test_every_metric_equals_its_library_on_data_and_on_each_sample():
     rng = np.random.default_rng(3)
     predictions, labels, offsets = funnel(rng, requests=60)
     counts = bootstrap.resample(60, rng, replicates=5)
-    result = heads.probability_head(predictions["ctr"], labels.click, offsets, counts=counts)
-    amounts = heads.amount_head(predictions["gmv"], labels.order_value, offsets, counts=counts)
+    result = heads.probability_head(predictions["ctr"], labels["click"], offsets, counts=counts)
+    amounts = heads.amount_head(predictions["gmv"], labels["order_value"], offsets, counts=counts)
     request = np.repeat(np.arange(60), np.diff(offsets))
     for draw, weight in enumerate([np.ones(60), *counts]):
         w = weight[request]
         expected = {
-            "auc": roc_auc_score(labels.click, predictions["ctr"], sample_weight=w),
-            "log_loss": log_loss(labels.click, predictions["ctr"], sample_weight=w),
-            "calibration_ratio": (w @ predictions["ctr"]) / (w @ labels.click),
+            "auc": roc_auc_score(labels["click"], predictions["ctr"], sample_weight=w),
+            "log_loss": log_loss(labels["click"], predictions["ctr"], sample_weight=w),
+            "calibration_ratio": (w @ predictions["ctr"]) / (w @ labels["click"]),
         }
         expected_amounts = {
-            "mae": mean_absolute_error(labels.order_value, predictions["gmv"], sample_weight=w),
-            "rmsle": root_mean_squared_log_error(labels.order_value, predictions["gmv"], sample_weight=w),
+            "mae": mean_absolute_error(labels["order_value"], predictions["gmv"], sample_weight=w),
+            "rmsle": root_mean_squared_log_error(labels["order_value"], predictions["gmv"], sample_weight=w),
         }
         for measured, oracle in ((result, expected), (amounts, expected_amounts)):
             for name, value in oracle.items():
@@ -103,10 +95,10 @@ def test_grouped_area_is_the_impression_weighted_mean_of_the_requests():
     rng = np.random.default_rng(5)
     predictions, labels, offsets = funnel(rng, requests=40)
     rows = [slice(a, b) for a, b in pairwise(offsets)]
-    mixed = [r for r in rows if 0 < labels.click[r].sum() < r.stop - r.start]
-    areas = [roc_auc_score(labels.click[r], predictions["ctr"][r]) for r in mixed]
+    mixed = [r for r in rows if 0 < labels["click"][r].sum() < r.stop - r.start]
+    areas = [roc_auc_score(labels["click"][r], predictions["ctr"][r]) for r in mixed]
     result = heads.probability_head(
-        predictions["ctr"], labels.click, offsets, counts=bootstrap.resample(40, rng, replicates=2)
+        predictions["ctr"], labels["click"], offsets, counts=bootstrap.resample(40, rng, replicates=2)
     )
     assert result["grouped_auc"].value == pytest.approx(
         np.average(areas, weights=[r.stop - r.start for r in mixed]), abs=1e-12
@@ -132,7 +124,7 @@ def test_intervals_cover_the_truth_and_tighten_with_data():
     for _ in range(60):
         predictions, labels, offsets = funnel(rng, requests=150)
         counts = bootstrap.resample(150, rng)
-        ratio = heads.probability_head(predictions["ctr"], labels.click, offsets, counts=counts)["calibration_ratio"]
+        ratio = heads.probability_head(predictions["ctr"], labels["click"], offsets, counts=counts)["calibration_ratio"]
         covered += ratio.estimate().low <= 1 <= ratio.estimate().high
     assert covered >= 51  # 95 % of 60 is 57; 51 is three standard errors below
     for requests in (100, 1600):
@@ -150,13 +142,14 @@ def test_a_ranker_that_says_the_truth_is_calibrated_on_every_head():
         estimate = metrics[f"{head}.calibration_ratio"]
         assert estimate.low < 1 < estimate.high
     assert metrics["value.gmv_ndcg@10"] == metrics["gmv.ndcg@10"]
-    assert metrics["gmv.gmv@10"].value <= labels.order_value.sum() / 3000 + 1e-9
+    assert metrics["gmv.gmv@10"].value <= labels["order_value"].sum() / 3000 + 1e-9
 
 
 def test_without_clicks_there_are_no_click_metrics():
     rng = np.random.default_rng(9)
     predictions, labels, offsets = funnel(rng)
-    metrics = evaluate_ranker(predictions, Outcomes(labels.order, labels.order_value, None), offsets, rng=rng)
+    del labels["click"]
+    metrics = evaluate_ranker(predictions, labels, offsets, rng=rng)
     assert not [name for name in metrics if name.startswith(("ctr.", "cvr."))]
     assert "ctcvr.auc" in metrics
 
@@ -166,9 +159,9 @@ def test_differences_are_paired_hence_tighter_than_the_models_own_intervals():
     predictions, labels, offsets = funnel(rng, requests=500)
     noisy = {name: p * np.exp(rng.normal(0, 0.3, len(p))) for name, p in predictions.items() if name != "cvr"}
     result = compare_rankers({"true": predictions, "noisy": noisy}, labels, offsets, baseline="true", rng=rng)
-    change, own = result.differences["noisy"]["ctr.auc"], result.metrics["noisy"]["ctr.auc"]
+    change, level = result.differences["noisy"]["ctr.auc"], result.metrics["noisy"]["ctr.auc"]
     assert change.high < 0
-    assert change.high - change.low < (own.high - own.low) / 2
+    assert change.high - change.low < (level.high - level.low) / 2
     assert set(result.table()["metric"]) == set(result.metrics["true"])
     with pytest.raises(ValueError, match="'lightgbm' is not among the models"):
         compare_rankers({"true": predictions}, labels, offsets, baseline="lightgbm", rng=rng)

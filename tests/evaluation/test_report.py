@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,13 +14,6 @@ from evaluation.estimate import Estimate
 from evaluation.report import build_report, to_html, write_report
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    order: np.ndarray
-    order_value: np.ndarray
-    click: np.ndarray | None
-
-
 def shown(rng, *, requests=200, items=8, clicks=True):
     offsets = np.arange(0, (requests + 1) * items, items)
     n = requests * items
@@ -31,7 +23,8 @@ def shown(rng, *, requests=200, items=8, clicks=True):
     order = click * (rng.random(n) < 0.4)
     price = np.exp(rng.normal(3, 1, n))
     heads = {"ctr": ctr, "cvr": np.full(n, 0.4), "ctcvr": ctr * 0.4, "order_value": price, "gmv": ctr * 0.4 * price}
-    return heads, Outcomes(order, order * price, click if clicks else None), offsets, position
+    labels = {"order": order, "order_value": order * price} | ({"click": click} if clicks else {})
+    return heads, labels, offsets, position
 
 
 def report_of(rng, *, clicks=True):
@@ -100,12 +93,12 @@ def test_curves_hold_the_true_rates():
     rng = np.random.default_rng(3)
     heads, labels, offsets, position = shown(rng, requests=2000)
     counts = bootstrap.resample(2000, rng)
-    calibration = calibration_curve(heads["ctr"], labels.click, offsets, counts=counts)
+    calibration = calibration_curve(heads["ctr"], labels["click"], offsets, counts=counts)
     assert ((calibration.low <= calibration.x) & (calibration.x <= calibration.high)).mean() > 0.7
-    assert calibration.rows.sum() == len(labels.click)
-    positions = position_curve(labels.click, position, offsets, counts=counts)
+    assert calibration.rows.sum() == len(labels["click"])
+    positions = position_curve(labels["click"], position, offsets, counts=counts)
     np.testing.assert_array_equal(positions.x, np.arange(1, 9))
-    expected = [labels.click[position == p].mean() for p in range(1, 9)]
+    expected = [labels["click"][position == p].mean() for p in range(1, 9)]
     np.testing.assert_allclose(positions.y, expected, atol=1e-12)
 
 

@@ -14,6 +14,7 @@ from features.encoder import Encoder
 from features.interactions import interactions
 from features.spec import ModelInputs
 from features.store import MemoryStore
+from marketplace.heads import learned_heads
 from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
@@ -45,7 +46,8 @@ def trained_market() -> TrainedParts:
     inputs = encoder.encode(frame)
     until = dataset.slates["time"][-1].as_py() + timedelta(seconds=1)
     store = MemoryStore.of(dataset, spec=spec, until=until)
-    ranker = MMoE(spec, encoder.sizes, config=NETWORK, click=True, rng=rng)
+    heads = learned_heads(("click", "order", "order_value"))
+    ranker = MMoE(spec, encoder.sizes, config=NETWORK, heads=heads, rng=rng)
     _randomise(ranker, rng)
     _adapt(ranker, inputs)
     towers = TwoTower(spec, encoder.sizes, config=TOWERS, rng=rng)
@@ -85,7 +87,7 @@ def _adapt(ranker: MMoE, inputs: ModelInputs) -> None:
     ranker.network.user.numbers.adapt(inputs.user_numbers)
     ranker.network.item.numbers.adapt(inputs.item_numbers)
     ranker.network.cross.adapt(inputs.cross_numbers)
-    ranker.network.log_value.assign([np.log(50.0), 0.5, 1.0, 8.0])
+    ranker.network.log_value.assign([[np.log(50.0), 0.5, 1.0, 8.0]])
 
 
 def _randomise(ranker: MMoE, rng: np.random.Generator) -> None:

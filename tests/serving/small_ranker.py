@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from features.spec import Feature, FeatureSpec, Group, Kind
+from marketplace.heads import learned_heads
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.mmoe import MMoE
 
@@ -27,7 +28,8 @@ SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower
 
 def small_ranker(*, click: bool = True, seed: int = 0) -> MMoE:
     rng = np.random.default_rng(seed)
-    ranker = MMoE(SPEC, SIZES, config=SMALL, click=click, rng=rng)
+    heads = learned_heads(("order", "order_value", *["click"] * click))
+    ranker = MMoE(SPEC, SIZES, config=SMALL, heads=heads, rng=rng)
     kept = ("mean", "deviation", "low", "span", "log_value")
     for variable in ranker.network.variables:
         if not variable.name.split(":")[0].split("/")[-1].startswith(kept):

@@ -26,11 +26,11 @@ def exported(tmp_path_factory):
 def test_the_onnx_graphs_say_what_the_ranker_predicts(exported):
     ranker, folder, gap = exported
     probe = probe_inputs(ranker, rows=300, rng=np.random.default_rng(5))
-    expected, found = ranker.predict(probe), OnnxScorer(folder).score(probe)
-    assert set(found) == set(expected)
+    expected, scores = ranker.predict(probe), OnnxScorer(folder).score(probe)
+    assert set(scores) == set(expected)
     for head in expected:
         assert np.ptp(expected[head]) > 0
-        assert difference(expected[head], found[head]) < 1e-6
+        assert difference(expected[head], scores[head]) < 1e-6
     assert gap < 1e-6
 
 
@@ -128,9 +128,9 @@ def test_calibration_is_part_of_the_graph(exported, tmp_path):
     )
     export_onnx(ranker, Graphs(ranker, calibration), folder=tmp_path)
     probe = probe_inputs(ranker, rows=30, rng=np.random.default_rng(5))
-    expected, found = calibration(ranker.predict(probe)), OnnxScorer(tmp_path).score(probe)
+    expected, scores = calibration(ranker.predict(probe)), OnnxScorer(tmp_path).score(probe)
     for head, values in expected.items():
-        assert difference(values, found[head]) < 2e-6
+        assert difference(values, scores[head]) < 2e-6
 
 
 def test_twins_that_differ_are_refused_with_the_head_and_the_gap(exported, tmp_path):

@@ -55,28 +55,28 @@ def test_every_input_keeps_its_name_and_width(exported):
 
 def test_heads_are_the_rankers(exported, probe):
     ranker, folder = exported
-    expected, found = ranker.predict(probe), TensorFlowScorer(folder).score(probe)
-    assert set(found) == set(expected)
+    expected, answers = ranker.predict(probe), TensorFlowScorer(folder).score(probe)
+    assert set(answers) == set(expected)
     for head, values in expected.items():
-        assert difference(values, found[head]) < 1e-6
+        assert difference(values, answers[head]) < 1e-6
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 def test_value_bakes_in_the_weights_of_each_surface(exported, probe, columns, surface):
     ranker, folder = exported
-    found = call(folder, "value", value_call(probe, columns, surface=surface))
+    answers = call(folder, "value", value_call(probe, columns, surface=surface))
     expected = evaluate_all(POLICY, {**ranker.predict(probe), **columns}, weights=POLICY.weights_for(surface=surface))
     for name, values in expected.items():
-        assert difference(values, found[name]) < 1e-6
+        assert difference(values, answers[name]) < 1e-6
 
 
 def test_weights_as_input_change_the_value_without_an_export(exported, probe, columns):
     ranker, folder = exported
     weights = POLICY.weights_for() | {"w_click": 0.77, "w_merchant": 0.0}
-    found = call(folder, "value_with_weights", value_call(probe, columns, weights=weights))["value"]
+    answers = call(folder, "value_with_weights", value_call(probe, columns, weights=weights))["value"]
     expected = evaluate_all(POLICY, {**ranker.predict(probe), **columns}, weights=weights)["value"]
-    assert difference(expected, found) < 1e-6
-    assert difference(found, call(folder, "value", value_call(probe, columns, surface="home"))["value"]) > 1e-3
+    assert difference(expected, answers) < 1e-6
+    assert difference(answers, call(folder, "value", value_call(probe, columns, surface="home"))["value"]) > 1e-3
 
 
 def test_warm_up_requests_fit_their_signatures(exported):
@@ -98,10 +98,10 @@ def program(tmp_path_factory):
 def test_a_c_program_runs_the_export_without_python(exported, program, probe, columns, tmp_path):
     _, folder = exported
     inputs = value_call(probe, columns, surface="search")
-    found = run_loader(program, folder, "value", inputs, outputs=("value", "ctr"), folder_of_call=tmp_path)
+    answers = run_loader(program, folder, "value", inputs, outputs=("value", "ctr"), folder_of_call=tmp_path)
     expected = call(folder, "value", inputs)
-    assert difference(expected["value"], found["value"]) < 1e-6
-    assert difference(expected["ctr"], found["ctr"]) < 1e-6
+    assert difference(expected["value"], answers["value"]) < 1e-6
+    assert difference(expected["ctr"], answers["ctr"]) < 1e-6
 
 
 def test_the_c_program_says_why_it_fails(program, tmp_path):
@@ -122,10 +122,10 @@ def build_loader(folder: Path) -> Path:
 
 def run_loader(program, export, signature, inputs, *, outputs, folder_of_call):
     kinds = {"float32": "float", "float64": "double", "int32": "int32"}
-    given, answers = graph_names(export, signature)
+    inputs_of, answers = graph_names(export, signature)
     lines = []
     for name, values in inputs.items():
-        raw, (operation, index) = folder_of_call / f"{name}.raw", given[name].rsplit(":", 1)
+        raw, (operation, index) = folder_of_call / f"{name}.raw", inputs_of[name].rsplit(":", 1)
         values = np.asarray(values)
         values.tofile(raw)
         shape = " ".join(map(str, (values.ndim, *values.shape)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.spec import Feature, FeatureSpec, Group, Kind, ModelInputs
-from value_model.rankers.ranker import Labels, RankingData
+from value_model.rankers.ranker import RankingData
 
 SPEC = FeatureSpec(
     (
@@ -21,6 +21,7 @@ SPEC = FeatureSpec(
     )
 )
 SIZES = {"segment": 6, "item": 40}
+CLICKS, PURCHASES = ("click", "order", "order_value"), ("order", "order_value")  # what data record
 EXAMINATION = 1 / np.arange(1, 9) ** 0.7  # P(seen | position 1..8)
 
 
@@ -61,31 +62,31 @@ def market(
         cross_numbers=np.stack([match, trust], axis=1).astype(np.float32),
         request=request,
     )
-    labels = Labels(
-        order=order.astype(np.float32),
-        order_value=np.where(order, value, 0).astype(np.float32),
-        click=click.astype(np.float32),
-    )
+    labels = {
+        "click": click.astype(np.float32),
+        "order": order.astype(np.float32),
+        "order_value": np.where(order, value, 0).astype(np.float32),
+    }
     data = RankingData(inputs, labels, position=position, weight=np.ones(rows, np.float32))
     return Market(data, ctr, cvr, price * np.exp(0.5**2 / 2))
 
 
 def purchases(data: RankingData) -> RankingData:
     """The same rows as purchase-only data: no clicks, no positions."""
-    labels = Labels(order=data.labels.order, order_value=data.labels.order_value, click=None)
+    labels = {name: data.labels[name] for name in PURCHASES}
     return RankingData(data.inputs, labels, position=np.zeros_like(data.position), weight=data.weight)
 
 
 def assert_is_a_ranker(ranker, data: RankingData) -> None:  # type: ignore[no-untyped-def]
     """What every `Ranker` promises."""
-    found = ranker.predict(data.inputs)
-    assert set(found) == {*ranker.heads, "ctcvr", "gmv"}
-    for name, values in found.items():
+    heads = ranker.predict(data.inputs)
+    assert set(heads) == {*ranker.heads, "ctcvr", "gmv"}
+    for name, values in heads.items():
         assert values.dtype == np.float64
         assert values.shape == data.inputs.request.shape
         assert np.isfinite(values).all()
         assert (values >= 0).all()
         assert name in ("order_value", "gmv") or (values <= 1).all()
-    if "ctr" in found:
-        np.testing.assert_allclose(found["ctcvr"], found["ctr"] * found["cvr"])
-    np.testing.assert_allclose(found["gmv"], found["ctcvr"] * found["order_value"])
+    if "ctr" in heads:
+        np.testing.assert_allclose(heads["ctcvr"], heads["ctr"] * heads["cvr"])
+    np.testing.assert_allclose(heads["gmv"], heads["ctcvr"] * heads["order_value"])

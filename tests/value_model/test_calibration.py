@@ -20,7 +20,6 @@ from value_model.rankers.calibration import (
     log_odds,
 )
 from value_model.rankers.graphs import calibrate
-from value_model.rankers.ranker import Labels
 
 
 def drawn(rng: np.random.Generator, bend, rows: int = 20_000):  # type: ignore[no-untyped-def]
@@ -127,7 +126,7 @@ def test_cvr_is_calibrated_among_clicks_and_ctcvr_is_composed() -> None:
     order = click * (rng.random(40_000) < cvr**2)
     value = np.where(order > 0, 30.0, 0.0)
     predictions = {"ctr": ctr, "cvr": cvr, "order_value": np.full(40_000, 20.0)}
-    labels = Labels(order=order.astype(np.float32), order_value=value.astype(np.float32), click=click)
+    labels = {"click": click, "order": order.astype(np.float32), "order_value": value.astype(np.float32)}
     calibrated = fit_calibration(predictions, labels, np.ones(40_000))(predictions)
     assert calibrated["ctr"].sum() == pytest.approx(click.sum(), rel=0.02)
     assert calibrated["ctcvr"].sum() == pytest.approx(order.sum(), rel=0.03)

@@ -43,9 +43,9 @@ def test_both_back_ends_implement_the_whole_grammar() -> None:
 def test_every_shipped_policy_has_the_same_value_in_both(name: str, shape: tuple[int, ...]) -> None:
     policy = shipped_policy(name)
     columns = columns_for(policy, np.random.default_rng(0), shape)
-    expected, found = evaluate_all(policy, columns), graph_values(policy, columns)
+    expected, actual = evaluate_all(policy, columns), graph_values(policy, columns)
     for expression, value in expected.items():
-        np.testing.assert_allclose(found[expression].numpy(), value, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(actual[expression].numpy(), value, rtol=1e-12, atol=1e-12)
 
 
 def test_what_is_not_known_is_stood_in_for_in_both() -> None:
@@ -67,9 +67,9 @@ def test_every_function_has_the_same_value_in_both(masked: bool) -> None:
     columns["x"][0, :4] = 0.0
     mask = np.arange(9) < np.array([[9], [1], [5], [7], [3]]) if masked else None
     expected = evaluate_all(policy, columns, mask=mask)["value"]
-    found = graph_value(policy, columns, mask=mask).numpy()
+    actual = graph_value(policy, columns, mask=mask).numpy()
     kept = np.ones((5, 9), bool) if mask is None else mask
-    np.testing.assert_allclose(found[kept], expected[kept], rtol=1e-12)
+    np.testing.assert_allclose(actual[kept], expected[kept], rtol=1e-12)
 
 
 def test_weights_are_inputs_of_the_graph() -> None:
@@ -115,5 +115,5 @@ def test_the_graph_converts_to_onnx(name: str) -> None:
 
     model, _ = tf2onnx.convert.from_function(value, signature, opset=17)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run(None, columns)
-    np.testing.assert_allclose(found, evaluate_all(policy, columns)[policy.result], rtol=1e-6, atol=1e-9)
+    (actual,) = session.run(None, columns)
+    np.testing.assert_allclose(actual, evaluate_all(policy, columns)[policy.result], rtol=1e-6, atol=1e-9)

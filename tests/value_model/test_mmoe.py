@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranking_market import EXAMINATION, SIZES, SPEC, Market, assert_is_a_ranker, market, purchases
+from ranking_market import CLICKS, EXAMINATION, PURCHASES, SIZES, SPEC, Market, assert_is_a_ranker, market, purchases
 
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
+from marketplace.heads import learned_heads
 from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.graphs import Graphs
@@ -23,7 +24,8 @@ QUICK = TrainingConfig(epochs=12, batch_requests=40, learning_rate=5e-3)
 
 
 def ranker(seed: int = 0, *, click: bool = True, config: NetworkConfig = SMALL) -> MMoE:
-    return MMoE(SPEC, SIZES, config=config, click=click, rng=np.random.default_rng(seed))
+    heads = learned_heads(CLICKS if click else PURCHASES)
+    return MMoE(SPEC, SIZES, config=config, heads=heads, rng=np.random.default_rng(seed))
 
 
 def fitted(made: Market, *, config: TrainingConfig = QUICK, click: bool = True, network: NetworkConfig = SMALL) -> MMoE:
@@ -72,8 +74,8 @@ def test_it_starts_undecided_and_adapts_to_the_base_rates(made: Market) -> None:
     model.network.adapt(made.data)
     labels = made.data.labels
     after = model.predict(made.data.inputs)
-    np.testing.assert_allclose(after["ctr"], labels.click.mean(), rtol=1e-2)
-    np.testing.assert_allclose(after["ctcvr"], labels.order.mean(), rtol=1e-2)
+    np.testing.assert_allclose(after["ctr"], labels["click"].mean(), rtol=1e-2)
+    np.testing.assert_allclose(after["ctcvr"], labels["order"].mean(), rtol=1e-2)
 
 
 def test_the_position_tower_recovers_who_was_examined(trained: MMoE) -> None:
@@ -96,20 +98,20 @@ def test_cvr_over_all_impressions_is_unbiased_where_clicked_rows_alone_are_not()
     """What is clicked converts better for the same reason: the mean cvr of all rows is below that of clicked rows."""
     made = market(np.random.default_rng(2), requests=2000, shared=1.5, base=-1.5)
     labels = made.data.labels
-    clicked = labels.click > 0
-    naive = labels.order[clicked].mean()
+    clicked = labels["click"] > 0
+    naive = labels["order"][clicked].mean()
     truth = made.cvr.mean()
-    found = fitted(made).predict(made.data.inputs)["cvr"].mean()
+    mean = fitted(made).predict(made.data.inputs)["cvr"].mean()
     assert naive - truth > 0.15
-    assert abs(found - truth) < 0.05
+    assert abs(mean - truth) < 0.05
 
 
 def test_expected_order_value_is_the_mean_and_not_the_median(trained: MMoE, made: Market) -> None:
     """The market's values are log-normal with sigma 0.5: mean = median * exp(0.125)."""
-    found = trained.predict(made.data.inputs)["order_value"]
-    ratio = found.mean() / made.mean_value.mean()
+    expected = trained.predict(made.data.inputs)["order_value"]
+    ratio = expected.mean() / made.mean_value.mean()
     assert ratio == pytest.approx(1, abs=0.06)
-    assert np.corrcoef(np.log(found), np.log(made.mean_value))[0, 1] > 0.97
+    assert np.corrcoef(np.log(expected), np.log(made.mean_value))[0, 1] > 0.97
 
 
 def test_tasks_use_their_own_mixture_of_experts(trained: MMoE) -> None:
@@ -121,10 +123,10 @@ def test_tasks_use_their_own_mixture_of_experts(trained: MMoE) -> None:
 
 def test_purchase_only_mode_recovers_the_order_rate(made: Market) -> None:
     everything = market(np.random.default_rng(3), requests=1200)
-    found = fitted(everything, click=False).predict(everything.data.inputs)["ctcvr"]
+    ctcvr = fitted(everything, click=False).predict(everything.data.inputs)["ctcvr"]
     truth = everything.ctr * everything.cvr
-    assert np.corrcoef(found, truth)[0, 1] > 0.95
-    assert found.mean() == pytest.approx(truth.mean(), rel=0.1)
+    assert np.corrcoef(ctcvr, truth)[0, 1] > 0.95
+    assert ctcvr.mean() == pytest.approx(truth.mean(), rel=0.1)
 
 
 def test_it_can_overfit_a_tiny_set() -> None:

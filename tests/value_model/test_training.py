@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranking_market import SIZES, SPEC, market, purchases
+from ranking_market import CLICKS, PURCHASES, SIZES, SPEC, market, purchases
 
 from features.keras2 import tensorflow as tf
+from marketplace.heads import learned_heads
 from value_model.rankers import losses
 from value_model.rankers.batches import batches, request_offsets, take
 from value_model.rankers.config import NetworkConfig, TrainingConfig
@@ -23,7 +24,8 @@ CONFIG = TrainingConfig(epochs=4, batch_requests=32, learning_rate=5e-3)
 
 
 def ranker(*, click: bool = True) -> MMoE:
-    return MMoE(SPEC, SIZES, config=SMALL, click=click, rng=np.random.default_rng(0))
+    heads = learned_heads(CLICKS if click else PURCHASES)
+    return MMoE(SPEC, SIZES, config=SMALL, heads=heads, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def trained(data: RankingData, later: RankingData, config: TrainingConfig, check
 def test_losses_start_where_they_say(data: RankingData) -> None:
     model = ranker()
     start = Fitting(model, config=CONFIG, seed=0).evaluate(data)
-    order = data.labels.order.mean()
+    order = data.labels["order"].mean()
     assert start["ctr"] == pytest.approx(np.log(2), abs=1e-4)
     assert start["ctcvr"] == pytest.approx((1 - order) * 0.288 + order * 1.386, abs=1e-3)
     assert Fitting(ranker(click=False), config=CONFIG, seed=0).evaluate(purchases(data))["ctcvr"] == pytest.approx(
@@ -57,10 +59,10 @@ def test_after_adapting_the_losses_start_at_the_positions_own_entropy(data: Rank
     model = ranker()
     model.network.adapt(data)
     start = Fitting(model, config=CONFIG, seed=0).evaluate(data)
-    rates = [data.labels.click[data.position == place].mean() for place in range(1, 9)]
+    rates = [data.labels["click"][data.position == place].mean() for place in range(1, 9)]
     entropy = np.mean([-p * np.log(p) - (1 - p) * np.log1p(-p) for p in rates])
     assert start["ctr"] == pytest.approx(entropy, abs=5e-3)
-    paid = np.log(data.labels.order_value[data.labels.order > 0])
+    paid = np.log(data.labels["order_value"][data.labels["order"] > 0])
     assert start["order_value"] == pytest.approx(1.419 + np.log(paid.std()), abs=0.02)
 
 
@@ -105,14 +107,14 @@ def test_a_listwise_loss_trains_and_orders_lists(data: RankingData, later: Ranki
 
 def test_the_listwise_softmax_is_its_arithmetic() -> None:
     """One list of three, scores 0, 0, log 2, the last one clicked: -log(2 / 4)."""
-    from value_model.rankers.heads import Logits
+    from value_model.rankers.logits import Logits, LogNormal
 
     score = tf.constant([0.0, 0.0, np.log(2.0)], tf.float32)
-    logits = Logits(score, score, score, score)
+    logits = Logits({"ctr": score, "cvr": score}, {"order_value": LogNormal(score, score)})
     event, request = tf.constant([0.0, 0.0, 1.0]), tf.constant([0, 0, 0])
     loss = losses.ranking_loss("softmax_loss")
-    found = losses.listwise("softmax_loss", loss, logits, click=event, order=event, request=request)
-    assert float(found["ctr softmax_loss"]) == pytest.approx(np.log(2), abs=1e-5)
+    listed = losses.listwise("softmax_loss", loss, logits, {"click": event, "order": event}, request=request)
+    assert float(listed["ctr softmax_loss"]) == pytest.approx(np.log(2), abs=1e-5)
 
 
 def test_hidden_positions_teach_what_unknown_means(data: RankingData, later: RankingData) -> None:
@@ -126,8 +128,8 @@ def test_batches_hold_whole_requests_once_and_aligned(data: RankingData) -> None
     seen = []
     for batch in batches(data, size=48, rng=np.random.default_rng(0)):
         assert len(batch.inputs.request) == 8 * len(batch.inputs.user_codes)
-        seen.append(np.column_stack([batch.inputs.user_numbers[batch.inputs.request, 0], batch.labels.order_value]))
-    every = np.column_stack([data.inputs.user_numbers[data.inputs.request, 0], data.labels.order_value])
+        seen.append(np.column_stack([batch.inputs.user_numbers[batch.inputs.request, 0], batch.labels["order_value"]]))
+    every = np.column_stack([data.inputs.user_numbers[data.inputs.request, 0], data.labels["order_value"]])
     np.testing.assert_array_equal(np.unique(np.concatenate(seen), axis=0), np.unique(every, axis=0))
     assert sum(map(len, seen)) == len(every)
 
@@ -141,7 +143,7 @@ def test_taken_requests_keep_their_rows(data: RankingData) -> None:
     offsets = request_offsets(data.inputs.request, 200)
     some = take(data, np.array([7, 3]), offsets=offsets)
     rows = np.concatenate([np.arange(56, 64), np.arange(24, 32)])
-    np.testing.assert_array_equal(some.labels.click, data.labels.click[rows])
+    np.testing.assert_array_equal(some.labels["click"], data.labels["click"][rows])
     np.testing.assert_array_equal(some.inputs.item_codes, data.inputs.item_codes[rows])
     np.testing.assert_array_equal(some.inputs.request, np.repeat([0, 1], 8))
 

@@ -12,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 
 from value_model.rankers.config import TreesConfig
 from value_model.rankers.lightgbm import Trees
-from value_model.rankers.ranker import Labels
 
 CONFIG = TreesConfig(trees=40, leaves=7, learning_rate=0.1, min_rows=50, categories=10)
 
@@ -28,9 +27,9 @@ def test_it_is_a_ranker_with_and_without_clicks(clicks: bool) -> None:
 
 def test_heads_follow_the_truth_on_new_requests() -> None:
     train, new = market(np.random.default_rng(1), requests=800), market(np.random.default_rng(2), requests=200)
-    found = Trees.fit(train.data, spec=SPEC, config=CONFIG).predict(new.data.inputs)
-    assert np.corrcoef(found["ctr"], new.ctr)[0, 1] > 0.93
-    assert np.corrcoef(found["cvr"], new.cvr)[0, 1] > 0.9
+    heads = Trees.fit(train.data, spec=SPEC, config=CONFIG).predict(new.data.inputs)
+    assert np.corrcoef(heads["ctr"], new.ctr)[0, 1] > 0.93
+    assert np.corrcoef(heads["cvr"], new.cvr)[0, 1] > 0.9
 
 
 def test_smearing_recovers_the_mean_where_exp_of_the_mean_log_falls_short() -> None:
@@ -38,42 +37,44 @@ def test_smearing_recovers_the_mean_where_exp_of_the_mean_log_falls_short() -> N
     trees = Trees.fit(train.data, spec=SPEC, config=CONFIG)
     mean = new.mean_value.mean()
     assert trees.predict(new.data.inputs)["order_value"].mean() == pytest.approx(mean, rel=0.04)
-    assert trees.smearing > 1.05  # exp(0.5 ** 2 / 2) = 1.13 in truth, less what the training rows absorbed
+    assert (
+        trees.smearing["order_value"] > 1.05
+    )  # exp(0.5 ** 2 / 2) = 1.13 in truth, less what the training rows absorbed
 
 
 def test_saved_trees_predict_the_same_bits(tmp_path: Path) -> None:
     data = market(np.random.default_rng(5)).data
-    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, order=True))
+    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, products=True))
     trees.save(tmp_path)
     loaded = Trees.load(tmp_path)
     for name, values in trees.predict(data.inputs).items():
         np.testing.assert_array_equal(loaded.predict(data.inputs)[name], values)
-    np.testing.assert_array_equal(loaded.score(data.inputs, "order"), trees.score(data.inputs, "order"))
+    np.testing.assert_array_equal(loaded.score(data.inputs, "ctcvr"), trees.score(data.inputs, "ctcvr"))
 
 
 def test_lambdarank_orders_requests_by_what_was_clicked_and_ordered() -> None:
     train, new = market(np.random.default_rng(6), requests=600), market(np.random.default_rng(7), requests=200)
     trees = Trees.fit(train.data, spec=SPEC, config=replace(CONFIG, lambdarank=True))
     score = trees.score(new.data.inputs, "lambdarank")
-    reached, best = (roc_auc_score(new.data.labels.order, by) for by in (score, new.ctr * new.cvr))
+    reached, best = (roc_auc_score(new.data.labels["order"], by) for by in (score, new.ctr * new.cvr))
     assert reached - 0.5 > 0.7 * (best - 0.5)
 
 
-def test_a_shown_position_is_used_only_when_asked_for() -> None:
+def test_a_shown_position_is_used_only_where_the_config_takes_it() -> None:
     made = market(np.random.default_rng(8), requests=800, examined=True)
     place = made.data.position
     without = Trees.fit(made.data, spec=SPEC, config=CONFIG)
     np.testing.assert_array_equal(
         without.predict(made.data.inputs)["ctr"], without.predict(made.data.inputs, position=place)["ctr"]
     )
-    given = Trees.fit(made.data, spec=SPEC, config=replace(CONFIG, position=True))
-    ctr = given.predict(made.data.inputs, position=place)["ctr"]
+    placed = Trees.fit(made.data, spec=SPEC, config=replace(CONFIG, position=True))
+    ctr = placed.predict(made.data.inputs, position=place)["ctr"]
     assert ctr[place == 1].mean() > 2 * ctr[place == 8].mean()
 
 
 def test_without_an_order_the_reason_is_said() -> None:
     data = market(np.random.default_rng(9), requests=20).data
-    nothing = np.zeros_like(data.labels.order)
-    data = replace(data, labels=Labels(order=nothing, order_value=nothing, click=nothing))
+    nothing = np.zeros_like(data.labels["order"])
+    data = replace(data, labels=dict.fromkeys(data.labels, nothing))
     with pytest.raises(ValueError, match="no clicks or no orders"):
         Trees.fit(data, spec=SPEC, config=CONFIG)

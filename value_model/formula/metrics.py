@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from marketplace.heads import HEADS
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -21,8 +23,7 @@ class Metric:
 
 
 STANDARD = (
-    Metric("ctr", "click", "shown", "click / impression"),
-    Metric("cvr", "order", "click", "order / click"),
+    *(Metric(head.name, head.label, head.condition or "shown", head.unit) for head in HEADS if head.is_rate),
     Metric("orders", "order", "request", "order / request"),
     Metric("gmv", "gmv", "request", "currency / request"),
     Metric("commission", "commission", "request", "currency / request"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 from marketplace.finding import Where
+from marketplace.heads import HEADS, Head, HeadKind
 
 
 class Sign(StrEnum):
@@ -38,8 +39,9 @@ class Quantity:
     where: Where = field(default=Where("standard quantities"), compare=False, repr=False)
 
 
-def _head(name: str, unit: str, high: float, meaning: str) -> Quantity:
-    return Quantity(name, unit, 0.0, high, Sign.PLUS, meaning, head=True)
+def _prediction(head: Head) -> Quantity:
+    high = 1e4 if head.kind is HeadKind.MONEY else 1.0
+    return Quantity(head.name, head.unit, 0.0, high, Sign(head.sign), head.meaning, head=True)
 
 
 def _share(name: str, sign: Sign, meaning: str) -> Quantity:
@@ -47,11 +49,7 @@ def _share(name: str, sign: Sign, meaning: str) -> Quantity:
 
 
 _ALL = (
-    _head("ctr", "click / impression", 1.0, "P(click | shown)"),
-    _head("cvr", "order / click", 1.0, "P(order | click)"),
-    _head("ctcvr", "order / impression", 1.0, "P(order | shown)"),
-    _head("order_value", "currency / order", 1e4, "E[order value | order]"),
-    _head("gmv", "currency / impression", 1e4, "E[order value | shown]"),
+    *map(_prediction, HEADS),
     Quantity("price", "currency / order", 0.0, 1e5, Sign.ANY, "price as shown"),
     Quantity("margin", "1", -1.0, 1.0, Sign.PLUS, "share of the price left after the item's cost", missing=0.0),
     _share("commission_rate", Sign.PLUS, "platform's share of an order's value"),

@@ -8,18 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.estimate import Estimate
+from marketplace.heads import recorded_heads
 from marketplace.slate_columns import predictions, request_of_rows, to_numpy
 
 HeadCalibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
-
-# Head -> (its label, the label that must be true for the head's condition to hold; None = seen).
-HEADS = {
-    "ctr": ("click", None),
-    "ctcvr": ("order", None),
-    "gmv": ("order_value", None),
-    "cvr": ("order", "click"),
-    "order_value": ("order_value", "order"),
-}
 
 
 def logged_calibration(slates: pa.Table, labels: pa.Table) -> dict[str, dict[str, Estimate]]:
@@ -28,17 +20,18 @@ def logged_calibration(slates: pa.Table, labels: pa.Table) -> dict[str, dict[str
     Rows that were not seen, or whose windows are still open, do not count; heads that were not logged are left out.
     """
     counted = _flags(labels, "seen") & _flags(labels, "mature")
-    said, happened = {}, {}
-    for head, (label, condition) in HEADS.items():
-        predicted = predictions(slates, head)
-        holds = counted & ~np.isnan(predicted)
-        if condition is not None:
-            holds &= _flags(labels, condition)
+    predicted, happened = {}, {}
+    for head in recorded_heads(labels.column_names):
+        logged = predictions(slates, head.name)
+        holds = counted & ~np.isnan(logged)
+        if head.condition is not None:
+            holds &= _flags(labels, head.condition)
         if holds.any():
-            said[head] = predicted
-            happened[head] = np.where(holds, to_numpy(labels[label].combine_chunks()).astype(np.float64), np.nan)
+            predicted[head.name] = logged
+            actual = to_numpy(labels[head.label].combine_chunks()).astype(np.float64)
+            happened[head.name] = np.where(holds, actual, np.nan)
     surface = to_numpy(slates["surface"].combine_chunks()).astype(str)
-    return calibration_by_surface(said, happened, request_of_rows(slates), surface)
+    return calibration_by_surface(predicted, happened, request_of_rows(slates), surface)
 
 
 def _flags(labels: pa.Table, name: str) -> np.ndarray:

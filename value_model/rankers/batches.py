@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from features.spec import ModelInputs
-from value_model.rankers.ranker import Labels, RankingData
+from value_model.rankers.ranker import RankingData
 
 
 def batches(data: RankingData, *, size: int, rng: np.random.Generator | None) -> Iterator[RankingData]:
@@ -33,11 +33,10 @@ def take(data: RankingData, requests: np.ndarray, *, offsets: np.ndarray) -> Ran
     local = np.repeat(np.arange(len(requests), dtype=np.int32), lengths)
     within = np.arange(len(local)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     rows = offsets[requests][local] + within
-    own = {
+    columns = {
         field.name: getattr(data.inputs, field.name)[requests if field.name.startswith("user_") else rows]
         for field in fields(ModelInputs)
     }
-    click = None if data.labels.click is None else data.labels.click[rows]
-    labels = Labels(order=data.labels.order[rows], order_value=data.labels.order_value[rows], click=click)
-    inputs = ModelInputs(**own | {"request": local})
+    labels = {name: column[rows] for name, column in data.labels.items()}
+    inputs = ModelInputs(**columns | {"request": local})
     return RankingData(inputs, labels, position=data.position[rows], weight=data.weight[rows])

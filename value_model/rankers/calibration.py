@@ -7,8 +7,8 @@ ranking by the raw one:
   between two blocks keep their order (Oron and Flournoy 2017, centred isotonic regression); beyond an end, its odds
   are multiplied by the ratio of the raw odds to the end's.
 - scale:    an amount times sum of actual / sum of predicted; also undoes the bias of E[v] = exp(mu + sigma^2 / 2).
-The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it. cvr is
-calibrated among clicked rows (its condition), ctr and ctcvr on all, order_value among ordered rows.
+The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it. A head is
+calibrated where its condition holds: cvr among clicked rows, order_value among ordered rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from value_model.rankers.ranker import Labels, composed
+from marketplace.heads import HeadKind, Labels, composed, recorded_heads, uncomposed
 
 EDGE = 1e-7  # probabilities are kept this far from 0 and 1 while fitting
 LEAST, LEAST_LEFT = 1e-37, 1e-17  # p and 1 - p are kept above these in log odds: below what float32, float64 tell apart
@@ -60,16 +60,14 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A calibrator a head; heads without one pass unchanged."""
+    """A calibrator a learned head; heads without one pass unchanged."""
 
     heads: Mapping[str, Calibrator] = field(default_factory=dict)
 
     def __call__(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Calibrated heads, and ctcvr and gmv composed of them."""
-        base = {name: values for name, values in predictions.items() if name not in ("ctcvr", "gmv")}
-        if "ctr" not in base:
-            base["ctcvr"] = predictions["ctcvr"]
-        return composed({name: self.heads.get(name, Calibrator())(values) for name, values in base.items()})
+        """Calibrated heads, and the products composed of them."""
+        learned = [head.name for head in uncomposed(predictions)]
+        return composed({name: self.heads.get(name, Calibrator())(predictions[name]) for name in learned})
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({name: asdict(one) for name, one in self.heads.items()}, indent=1))
@@ -84,16 +82,13 @@ class Calibration:
 
 def fit_calibration(predictions: Mapping[str, np.ndarray], labels: Labels, weight: np.ndarray) -> Calibration:
     """Calibrators from held-out rows in time order, predicted as served (positions unknown)."""
-    heads = {}
-    if "ctr" in predictions and labels.click is not None:
-        clicked = labels.click > 0
-        heads["ctr"] = fit_probability(predictions["ctr"], labels.click, weight)
-        heads["cvr"] = fit_probability(predictions["cvr"][clicked], labels.order[clicked], weight[clicked])
-    else:
-        heads["ctcvr"] = fit_probability(predictions["ctcvr"], labels.order, weight)
-    ordered = labels.order_value > 0
-    heads["order_value"] = fit_scale(predictions["order_value"][ordered], labels.order_value[ordered], weight[ordered])
-    return Calibration(heads)
+    calibrators = {}
+    for head in uncomposed(predictions):
+        if head in recorded_heads(labels):
+            rows = head.training_rows(labels)
+            fit = fit_scale if head.kind is HeadKind.MONEY else fit_probability
+            calibrators[head.name] = fit(predictions[head.name][rows], labels[head.label][rows], weight[rows])
+    return Calibration(calibrators)
 
 
 def fit_probability(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:

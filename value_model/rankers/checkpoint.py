@@ -20,7 +20,7 @@ class Run(Protocol):
     spread: Any
     seed: int
 
-    def watched(self, found: Mapping[str, float]) -> float: ...
+    def watched(self, losses: Mapping[str, float]) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class TrainingConfig:
     slow_down: float = 0.3  # factor on the learning rate after every epoch that is not the best so far
     decay: float = 0.0  # decoupled weight decay of dense weights, per unit of learning rate
     loss_weights: str = "fixed"  # "fixed" (each head's loss counts once) or "uncertainty" (Kendall et al. 2018)
-    value_weight: float = 0.25  # weight of the order value's loss when fixed
-    clicked_weight: float = 0.0  # weight of cvr's loss on clicked rows, beside ctcvr's on all (see losses.py)
+    value_weight: float = 0.25  # weight of an amount's loss when fixed
+    clicked_weight: float = 0.0  # weight of the own loss of heads taught through a product: cvr's on clicked rows
     listwise: str | None = None  # a TF-Ranking loss over each request, as "softmax_loss" or "approx_ndcg_loss"
     listwise_weight: float = 0.1
     position_dropout: float = 0.0  # share of training requests whose positions are hidden
@@ -57,5 +57,5 @@ class TreesConfig:
     categories: int = 256  # a category feature with more values is left out: identifiers overfit trees
     threads: int = 1
     position: bool = False  # take the shown position as an input; a prediction then needs it too
-    order: bool = False  # also fit P(order | shown) directly, scored by `Trees.score(.., "order")`
-    lambdarank: bool = False  # also fit a ranking model on grades click + order, scored as "lambdarank"
+    products: bool = False  # also fit products of probabilities directly, scored by `Trees.score(.., "ctcvr")`
+    lambdarank: bool = False  # also fit a ranking model on how many of its events a row saw, scored as "lambdarank"

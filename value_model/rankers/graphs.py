@@ -1,8 +1,8 @@
 """The ranker as pure TensorFlow graphs for export: packed tensors in, calibrated heads out.
 
-Conventions: every argument and result is named as in `ModelInputs`; the heads are float32 [N]: ctr, cvr, ctcvr,
-order_value, gmv (ctcvr, order_value, gmv without a click head). Positions are neutral. Only operations that tf2onnx
-converts are used, and every learned number is a Variable or a constant made inside the graph.
+Conventions: every argument and result is named as in `ModelInputs`; the heads are float32 [N], learned and composed.
+Positions are neutral. Only operations that tf2onnx converts are used, and every learned number is a Variable or a
+constant made inside the graph.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
+from marketplace.heads import composed
 from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Calibrator
-from value_model.rankers.heads import predictions
+from value_model.rankers.logits import predictions
 from value_model.rankers.mmoe import MMoE
 
 
@@ -46,9 +47,7 @@ class Graphs(tf.Module):
     def _rest(self, user_codes, user_lists, user_numbers, item_part, cross_numbers, request):  # type: ignore[no-untyped-def]
         user_part = self.network.user_part(user_codes, user_lists, user_numbers)
         raw = predictions(self.network.join(user_part, item_part, cross_numbers, request))
-        heads = {name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()}
-        ctcvr = heads["ctcvr"] if "ctcvr" in heads else heads["ctr"] * heads["cvr"]
-        return heads | {"ctcvr": ctcvr, "gmv": ctcvr * heads["order_value"]}
+        return composed({name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()})
 
 
 def group_specs(spec: FeatureSpec, group: Group) -> list[tf.TensorSpec]:

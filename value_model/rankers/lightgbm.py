@@ -1,9 +1,9 @@
 """LightGBM on the same packed inputs: the ranker that every report compares the network with.
 
-ctr on all rows; cvr on clicked rows alone (its condition, so with selection bias: the reference that ESMM mends);
-ctcvr on all rows in purchase-only data; order_value by least squares on its log among ordered rows, then Duan's
-smearing E[v] = exp(prediction) * mean(exp(residual)) (Duan 1983; on the training rows, so that overfitted trees come
-out a few percent low until calibrated). Lists and identifiers are left out.
+Every head on the rows of its condition: ctr on all, cvr on clicked rows alone (so with selection bias: the reference
+that ESMM mends). An amount by least squares on its log, then Duan's smearing E[v] = exp(prediction) *
+mean(exp(residual)) (Duan 1983; on the training rows, so that overfitted trees come out a few percent low until
+calibrated). Lists and identifiers are left out.
 """
 
 from __future__ import annotations
@@ -17,23 +17,31 @@ import lightgbm
 import numpy as np
 
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
+from marketplace.heads import Head, HeadKind, composed, heads_of, learned_heads, products
 from value_model.rankers.config import TreesConfig
-from value_model.rankers.ranker import CLICK_HEADS, PURCHASE_HEADS, RankingData, composed
+from value_model.rankers.ranker import RankingData
 
 Columns = Mapping[str, list[int]]
 
 
 class Trees:
-    """One booster a head; follows `Ranker`."""
+    """One booster a learned head, and others beside them; follows `Ranker`. `smearing`: a factor an amount."""
 
     def __init__(
-        self, boosters: Mapping[str, lightgbm.Booster], *, columns: Columns, smearing: float, config: TreesConfig
+        self,
+        boosters: Mapping[str, lightgbm.Booster],
+        *,
+        heads: tuple[str, ...],
+        columns: Columns,
+        smearing: Mapping[str, float],
+        config: TreesConfig,
     ) -> None:
-        self.boosters, self.columns, self.smearing, self.config = dict(boosters), columns, smearing, config
+        self.boosters, self.columns, self.smearing, self.config = dict(boosters), columns, dict(smearing), config
+        self._heads = heads
 
     @property
     def heads(self) -> tuple[str, ...]:
-        return CLICK_HEADS if "ctr" in self.boosters else PURCHASE_HEADS
+        return self._heads
 
     @classmethod
     def fit(cls, data: RankingData, *, spec: FeatureSpec, config: TreesConfig) -> Trees:
@@ -41,22 +49,28 @@ class Trees:
         columns = kept_categories(data.inputs, config)
         table = matrix(data.inputs, columns, data.position if config.position else None)
         names = column_names(spec, columns, config)
-        boosters = {
-            head: _boost(table, label, weight, rows, names, config)
-            for head, (label, weight, rows) in _targets(data, config).items()
-        }
+        heads, boosters, smearing = learned_heads(data.labels), {}, {}
+        for head in heads:
+            if head.kind is HeadKind.MONEY:
+                boosters[head.name], smearing[head.name] = _fit_amount(table, data, head, names, config)
+            else:
+                boosters[head.name] = _fit_event(table, data, head, names, config)
+        if config.products:
+            events = [head for head in products(boosters) if head.kind is HeadKind.PROBABILITY]
+            boosters |= {head.name: _fit_event(table, data, head, names, config) for head in events}
         if config.lambdarank:
-            boosters["lambdarank"] = _boost_ranking(table, data, names, config)
-        boosters["order_value"], smearing = _fit_value(table, data, names, config)
-        return cls(boosters, columns=columns, smearing=smearing, config=config)
+            boosters["lambdarank"] = _boost_ranking(table, data, heads, names, config)
+        learned = tuple(head.name for head in heads)
+        return cls(boosters, heads=learned, columns=columns, smearing=smearing, config=config)
 
     def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
-        """float64 [N] a head, ctcvr and gmv; a position given to trees fitted without it changes nothing."""
-        heads = {head: self.score(inputs, head, position=position) for head in self.heads}
-        return composed(heads | {"order_value": np.exp(heads["order_value"]) * self.smearing})
+        """float64 [N] a head, learned and composed; trees fitted without positions ignore `position`."""
+        scores = {name: self.score(inputs, name, position=position) for name in self.heads}
+        amounts = {name: np.exp(scores[name]) * factor for name, factor in self.smearing.items()}
+        return composed(scores | amounts)
 
     def score(self, inputs: ModelInputs, booster: str, *, position: np.ndarray | None = None) -> np.ndarray:
-        """One booster's output, float64 [N]: also "order" and "lambdarank" where these were fitted."""
+        """One booster's output, float64 [N]: also products and "lambdarank" where these were fitted."""
         place = np.zeros(len(inputs.request)) if position is None else position
         table = matrix(inputs, self.columns, place if self.config.position else None)
         return np.asarray(self.boosters[booster].predict(table, num_threads=self.config.threads), np.float64)
@@ -65,7 +79,8 @@ class Trees:
         """Write trees.json and one text file a booster."""
         folder.mkdir(parents=True, exist_ok=True)
         definition = {"columns": dict(self.columns), "smearing": self.smearing, "config": asdict(self.config)}
-        (folder / "trees.json").write_text(json.dumps(definition | {"boosters": list(self.boosters)}, indent=1))
+        definition |= {"heads": self.heads, "boosters": list(self.boosters)}
+        (folder / "trees.json").write_text(json.dumps(definition, indent=1))
         for name, booster in self.boosters.items():
             booster.save_model(str(folder / f"{name}.txt"))
 
@@ -75,7 +90,8 @@ class Trees:
         row = json.loads((folder / "trees.json").read_text())
         boosters = {name: lightgbm.Booster(model_file=str(folder / f"{name}.txt")) for name in row["boosters"]}
         config = TreesConfig(**row["config"])
-        return cls(boosters, columns=row["columns"], smearing=row["smearing"], config=config)
+        heads = tuple(head.name for head in heads_of(row["heads"]))
+        return cls(boosters, heads=heads, columns=row["columns"], smearing=row["smearing"], config=config)
 
 
 def kept_categories(inputs: ModelInputs, config: TreesConfig) -> Columns:
@@ -106,16 +122,6 @@ def column_names(spec: FeatureSpec, columns: Columns, config: TreesConfig) -> di
     return names | ({"position": False} if config.position else {})
 
 
-def _targets(data: RankingData, config: TreesConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Label, weight and rows of each binary booster."""
-    every = np.ones(len(data.weight), bool)
-    click, order = data.labels.click, data.labels.order
-    if click is None:
-        return {"ctcvr": (order, data.weight, every)}
-    found = {"ctr": (click, data.weight, every), "cvr": (order, data.weight, click > 0)}
-    return found | ({"order": (order, data.weight, every)} if config.order else {})
-
-
 def _settings(config: TreesConfig, objective: str) -> dict[str, object]:
     return {
         "objective": objective,
@@ -142,7 +148,7 @@ def _boost(
     rows: np.ndarray,
     names: Mapping[str, bool],
     config: TreesConfig,
-    objective: str = "binary",
+    objective: str,
 ) -> lightgbm.Booster:
     if not rows.any():
         raise ValueError("no rows to fit a head on: the training period has no clicks or no orders.")
@@ -151,21 +157,28 @@ def _boost(
 
 
 def _boost_ranking(
-    table: np.ndarray, data: RankingData, names: Mapping[str, bool], config: TreesConfig
+    table: np.ndarray, data: RankingData, heads: tuple[Head, ...], names: Mapping[str, bool], config: TreesConfig
 ) -> lightgbm.Booster:
-    grade = data.labels.order + (0 if data.labels.click is None else data.labels.click)
+    grade = sum(data.labels[head.label] for head in heads if head.kind is HeadKind.PROBABILITY)
     lengths = np.bincount(data.inputs.request)
     return lightgbm.train(
         _settings(config, "lambdarank"), _data(table, grade, data.weight, names, lengths[lengths > 0]), config.trees
     )
 
 
-def _fit_value(
-    table: np.ndarray, data: RankingData, names: Mapping[str, bool], config: TreesConfig
+def _fit_event(
+    table: np.ndarray, data: RankingData, head: Head, names: Mapping[str, bool], config: TreesConfig
+) -> lightgbm.Booster:
+    """The booster of a probability, among the rows of its condition."""
+    return _boost(table, data.labels[head.label], data.weight, head.rows(data.labels), names, config, "binary")
+
+
+def _fit_amount(
+    table: np.ndarray, data: RankingData, head: Head, names: Mapping[str, bool], config: TreesConfig
 ) -> tuple[lightgbm.Booster, float]:
-    """The booster of log value among ordered rows, and its smearing factor."""
-    ordered = data.labels.order_value > 0
-    log_value = np.log(np.where(ordered, data.labels.order_value, 1))
-    booster = _boost(table, log_value, data.weight, ordered, names, config, "regression")
-    residual = log_value[ordered] - booster.predict(table[ordered], num_threads=config.threads)
-    return booster, float(np.average(np.exp(residual), weights=data.weight[ordered]))
+    """The booster of a log amount, and its smearing factor."""
+    rows = head.training_rows(data.labels)
+    log_amount = np.log(np.where(rows, data.labels[head.label], 1))
+    booster = _boost(table, log_amount, data.weight, rows, names, config, "regression")
+    residual = log_amount[rows] - booster.predict(table[rows], num_threads=config.threads)
+    return booster, float(np.average(np.exp(residual), weights=data.weight[rows]))

@@ -1,8 +1,8 @@
 """What the network is trained on, each a mean over its rows so that batch size does not change its scale.
 
-Before training, with all logits zero: ctr log 2 = 0.693; ctcvr (a product of two halves) 0.288 on a row without an
-order and 1.386 on one with; purchase-only ctcvr 0.693. order_value is the negative log likelihood of log value:
-1.419 + log(deviation of log value in training), if these are Normal.
+Before training, with all logits zero: a learned probability log 2 = 0.693 (ctr, purchase-only ctcvr); the product of
+two, ctcvr, 0.288 on a row without an order and 1.386 on one with. order_value is the negative log likelihood of log
+value: 1.419 + log(deviation of log value in training), if these are Normal.
 
 ctcvr on all rows supervises cvr without selecting rows by their click, but hardly tells a click without an order from
 no click. The optional loss "cvr" on clicked rows completes the joint likelihood P(click) P(order | click): it learns
@@ -11,49 +11,53 @@ more from the same rows, and is unbiased as far as the features explain what was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from features.keras2 import tensorflow as tf
 from features.keras2 import tensorflow_ranking
-from value_model.rankers.heads import Logits, log_ctcvr
+from marketplace.heads import Head, heads_of, per_impression
+from value_model.rankers.logits import Logits, LogNormal, log_probability
 
 TINY = 1e-7
 RankingLoss = Callable[[tf.RaggedTensor, tf.RaggedTensor], tf.Tensor]
+LabelTensors = Mapping[str, tf.Tensor]  # float32 [N] by name
 
 
-def pointwise(
-    logits: Logits, *, click: tf.Tensor | None, order: tf.Tensor, order_value: tf.Tensor, weight: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """Weighted means: ctr and ctcvr over all rows, cvr over clicked rows, order_value over ordered rows."""
-    mean = tf.maximum(tf.reduce_sum(weight), TINY)
+def trained_heads(learned: Iterable[str]) -> tuple[Head, ...]:
+    """The heads that have a loss: what is learned, and the products through which it is."""
+    heads = heads_of(learned)
+    return heads_of({head.name for head in heads} | {head.through for head in heads if head.through})
+
+
+def pointwise(logits: Logits, labels: LabelTensors, *, weight: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Weighted means by head: a probability's cross-entropy, an amount's likelihood, each where its condition holds."""
     losses = {}
-    if logits.click is not None and click is not None:
-        entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=click, logits=logits.click)
-        losses["ctr"] = tf.reduce_sum(weight * entropy) / mean
-        clicked = weight * click
-        failed = tf.nn.sigmoid_cross_entropy_with_logits(labels=order, logits=logits.order)
-        losses["cvr"] = tf.reduce_sum(clicked * failed) / tf.maximum(tf.reduce_sum(clicked), TINY)
-    losses["ctcvr"] = tf.reduce_sum(weight * order_entropy(logits, order)) / mean
-    paid = weight * tf.cast(order_value > 0, tf.float32) * order
-    likelihood = paid * log_normal(order_value, logits)
-    losses["order_value"] = tf.reduce_sum(likelihood) / tf.maximum(tf.reduce_sum(paid), TINY)
+    for head in trained_heads([*logits.events, *logits.amounts]):
+        label = labels[head.label]
+        held = weight if head.condition is None else weight * labels[head.condition]
+        if head.name in logits.amounts:
+            held *= tf.cast(label > 0, tf.float32)
+            row = log_normal(label, logits.amounts[head.name])
+        else:
+            row = entropy(logits, head.name, label)
+        losses[head.name] = tf.reduce_sum(held * row) / tf.maximum(tf.reduce_sum(held), TINY)
     return losses
 
 
-def order_entropy(logits: Logits, order: tf.Tensor) -> tf.Tensor:
-    """-(y log p + (1 - y) log(1 - p)), p = ctcvr, float32 [N]."""
-    if logits.click is None:
-        return tf.nn.sigmoid_cross_entropy_with_logits(labels=order, logits=logits.order)
-    log_p = log_ctcvr(logits)
+def entropy(logits: Logits, name: str, event: tf.Tensor) -> tf.Tensor:
+    """-(y log p + (1 - y) log(1 - p)), float32 [N], p the head's probability."""
+    if name in logits.events:
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=event, logits=logits.events[name])
+    log_p = log_probability(logits, name)
     log_rest = tf.math.log(tf.maximum(-tf.math.expm1(log_p), TINY))
-    return -(order * log_p + (1 - order) * log_rest)
+    return -(event * log_p + (1 - event) * log_rest)
 
 
-def log_normal(order_value: tf.Tensor, logits: Logits) -> tf.Tensor:
-    """-log density of log value, without the constant of its unit, float32 [N]; meaningful where value > 0."""
-    log_value = tf.math.log(tf.where(order_value > 0, order_value, tf.ones_like(order_value)))
-    z = (log_value - logits.mu) / logits.sigma
-    return tf.square(z) / 2 + tf.math.log(logits.sigma) + 0.9189
+def log_normal(amount: tf.Tensor, expected: LogNormal) -> tf.Tensor:
+    """-log density of the log amount, without the constant of its unit, float32 [N]; meaningful where amount > 0."""
+    log_amount = tf.math.log(tf.where(amount > 0, amount, tf.ones_like(amount)))
+    z = (log_amount - expected.mu) / expected.sigma
+    return tf.square(z) / 2 + tf.math.log(expected.sigma) + 0.9189
 
 
 def ranking_loss(name: str) -> RankingLoss:
@@ -62,20 +66,17 @@ def ranking_loss(name: str) -> RankingLoss:
 
 
 def listwise(
-    name: str,
-    loss: RankingLoss,
-    logits: Logits,
-    *,
-    click: tf.Tensor | None,
-    order: tf.Tensor,
-    request: tf.Tensor,
+    name: str, loss: RankingLoss, logits: Logits, labels: LabelTensors, *, request: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """`loss` over each request's rows, on the click logit and on log ctcvr: one entry a head, "<head> <name>"."""
-    pairs = {"ctcvr": (order, log_ctcvr(logits))}
-    if logits.click is not None and click is not None:
-        pairs["ctr"] = (click, logits.click)
-    lists = {head: (ragged(labels, request), ragged(scores, request)) for head, (labels, scores) in pairs.items()}
-    return {f"{head} {name}": loss(*both) for head, both in lists.items()}
+    """`loss` over each request's rows, of every event of an impression: one entry a head, "<head> <name>".
+
+    Scored by the logit of a learned head, by log P of a product.
+    """
+    losses = {}
+    for head in per_impression([head.name for head in trained_heads(logits.events)]):
+        score = logits.events[head.name] if head.name in logits.events else log_probability(logits, head.name)
+        losses[f"{head.name} {name}"] = loss(ragged(labels[head.label], request), ragged(score, request))
+    return losses
 
 
 def ragged(values: tf.Tensor, request: tf.Tensor) -> tf.RaggedTensor:

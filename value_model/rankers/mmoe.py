@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, ModelInputs
+from marketplace.heads import Head, composed, heads_of
 from value_model.rankers.config import NetworkConfig
-from value_model.rankers.heads import predictions
+from value_model.rankers.logits import predictions
 from value_model.rankers.network import Network
-from value_model.rankers.ranker import CLICK_HEADS, PURCHASE_HEADS, composed
 
 CHUNK = 65_536  # rows a call, so that memory stays bounded
 
 
 class MMoE:
-    """A network with the definitions that it was built from; follows `Ranker`."""
+    """A network with the definitions that it was built from, which learns `heads`; follows `Ranker`."""
 
     def __init__(
         self,
@@ -27,20 +27,20 @@ class MMoE:
         sizes: Mapping[str, int],
         *,
         config: NetworkConfig,
-        click: bool,
+        heads: Sequence[Head],
         rng: np.random.Generator,
     ) -> None:
-        self.spec, self.sizes, self.config, self.click = spec, dict(sizes), config, click
-        self.network = Network(spec, sizes, config=config, click=click, rng=rng)
+        self.spec, self.sizes, self.config, self._learned = spec, dict(sizes), config, tuple(heads)
+        self.network = Network(spec, sizes, config=config, heads=heads, rng=rng)
         self._user = tf.function(self.network.user_part, reduce_retracing=True)
         self._rows = tf.function(self._row_heads, reduce_retracing=True)
 
     @property
     def heads(self) -> tuple[str, ...]:
-        return CLICK_HEADS if self.click else PURCHASE_HEADS
+        return tuple(head.name for head in self._learned)
 
     def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
-        """float64 [N] a head, and the composed ctcvr and gmv; position None = neutral, as in serving."""
+        """float64 [N] a head, learned and composed; position None = neutral, as in serving."""
         place = np.zeros(len(inputs.request), np.int32) if position is None else position.astype(np.int32)
         user = self._user(*map(tf.constant, (inputs.user_codes, inputs.user_lists, inputs.user_numbers)))
         items = (inputs.item_codes, inputs.item_lists, inputs.item_numbers)
@@ -62,8 +62,8 @@ class MMoE:
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Assign what `weights` of a ranker of the same spec and config returned; ValueError when they differ."""
-        own = self.weights()
-        if list(own) != list(weights) or any(own[name].shape != weights[name].shape for name in own):
+        current = self.weights()
+        if list(current) != list(weights) or any(current[name].shape != weights[name].shape for name in current):
             raise ValueError("the weights belong to a ranker of another feature spec, vocabulary or shape; retrain it.")
         for variable, value in zip(self.network.variables, weights.values(), strict=True):
             variable.assign(value)
@@ -75,7 +75,7 @@ class MMoE:
             "spec": self.spec.to_json(),
             "sizes": self.sizes,
             "config": self.config.to_json(),
-            "click": self.click,
+            "heads": self.heads,
         }
         (folder / "mmoe.json").write_text(json.dumps(definition, indent=1))
         np.savez(folder / "mmoe.npz", allow_pickle=False, **self.weights())
@@ -88,7 +88,7 @@ class MMoE:
             FeatureSpec.from_json(definition["spec"]),
             definition["sizes"],
             config=NetworkConfig.from_json(definition["config"]),
-            click=definition["click"],
+            heads=heads_of(definition["heads"]),
             rng=np.random.default_rng(0),
         )
         with np.load(folder / "mmoe.npz", allow_pickle=False) as weights:

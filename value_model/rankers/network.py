@@ -1,7 +1,8 @@
 """The multi-gate mixture of experts, its first layer split by what each input depends on.
 
-Conventions: R requests, N rows, E experts, T tasks. All experts' first layers, all gates and the wide (linear) logits
-read the same inputs, so they are one matrix, and that matrix splits by input group:
+Conventions: R requests, N rows, E experts, T tasks, one a learned head: the probabilities, then the amounts. All
+experts' first layers, all gates and the wide (linear) logits read the same inputs, so they are one matrix, and that
+matrix splits by input group:
 
     first[n] = user_part[request[n]] + item_part[n] + encode(cross[n]) @ W_c + b          [N, H]
     expert_e = relu(relu(first_e) @ W_e + b_e)         task_t = sum_e softmax(gate_t)_e * expert_e
@@ -14,7 +15,7 @@ Source: Ma et al. 2018, Modeling Task Relationships in Multi-task Learning with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,14 +25,15 @@ from features.layers.groups import GroupEncoder
 from features.layers.numbers import NumberEncoder
 from features.layers.tables import EmbeddingTables
 from features.spec import FeatureSpec, Group, Kind
+from marketplace.heads import Head, HeadKind
 from value_model.rankers.config import NetworkConfig
-from value_model.rankers.heads import SIGMA, Logits
+from value_model.rankers.logits import SIGMA, Logits, LogNormal
 from value_model.rankers.position_tower import PositionTower
 from value_model.rankers.ranker import RankingData
 
 
 class Network(keras.Model):
-    """Logits of every head; `click` says whether there is a click task (False: purchase-only data)."""
+    """Logits of the learned `heads`."""
 
     def __init__(
         self,
@@ -39,12 +41,14 @@ class Network(keras.Model):
         sizes: Mapping[str, int],
         *,
         config: NetworkConfig,
-        click: bool,
+        heads: Sequence[Head],
         rng: np.random.Generator,
     ) -> None:
         super().__init__(name="mmoe")
-        self._shape, self._click = config, click
-        self._tasks = 3 if click else 2
+        self._shape = config
+        self._events = [head for head in heads if head.kind is HeadKind.PROBABILITY]
+        self._amounts = [head for head in heads if head.kind is HeadKind.MONEY]
+        self._tasks = len(heads)
         self._columns = self._column_counts()
         tables = EmbeddingTables(spec, sizes, width=config.embedding, rng=rng)
         self.user = GroupEncoder(spec, Group.USER, tables, bins=config.bins)
@@ -54,16 +58,17 @@ class Network(keras.Model):
         self._first_layer(widths, rng=rng)
         self._upper_layers(rng=rng)
         self.position = PositionTower(
-            positions=config.positions, heads=self._tasks - 1, factors=config.position_factors
+            positions=config.positions, heads=len(self._events), factors=config.position_factors
         )
-        self.log_value = tf.Variable(np.array([0, 1, -10, 10], np.float32), trainable=False, name="log_value")
+        ranges = np.tile(np.array([0, 1, -10, 10], np.float32), (len(self._amounts), 1))
+        self.log_value = tf.Variable(ranges, trainable=False, name="log_value")
 
     def _column_counts(self) -> dict[str, int]:
         config = self._shape
         return {
             "experts": config.experts * config.expert_units[0],
             "gates": self._tasks * config.experts,
-            "wide": self._tasks + 1,
+            "wide": self._tasks + len(self._amounts),
             "mix": config.position_factors,
         }
 
@@ -90,24 +95,23 @@ class Network(keras.Model):
         self.tower = tf.Variable(he(rng, (self._tasks, outer, tower)), name="tower")
         self.tower_bias = tf.Variable(np.zeros((self._tasks, 1, tower), np.float32), name="tower_bias")
         self.last = tf.Variable(np.zeros((tower, self._tasks), np.float32), name="last")
-        self.last_bias = tf.Variable(np.zeros(self._tasks + 1, np.float32), name="last_bias")
+        self.last_bias = tf.Variable(np.zeros(self._columns["wide"], np.float32), name="last_bias")
 
     def adapt(self, data: RankingData) -> None:
-        """Learn the number transforms, base rates, position logits and the range of log value from training rows."""
+        """Learn the number transforms, base rates, position logits and the ranges of log amounts from training rows."""
         inputs, labels = data.inputs, data.labels
         self.user.numbers.adapt(inputs.user_numbers)
         self.item.numbers.adapt(inputs.item_numbers)
         self.cross.adapt(inputs.cross_numbers)
-        ordered = labels.order_value[labels.order_value > 0].astype(np.float64)
-        if len(ordered):
-            log = np.log(ordered)
-            self.log_value.assign([log.mean(), max(log.std(), 1e-3), log.min() - 1, log.max() + 1])
-        shown = np.ones_like(labels.order) if labels.click is None else labels.click
-        events = [(labels.order, data.weight)]
-        if labels.click is not None:
-            events = [(shown, data.weight), (labels.order, data.weight * shown)]
-        odds = [self.position.adapt(data.position, event, weight, head=i) for i, (event, weight) in enumerate(events)]
-        self.last_bias[: len(odds)].assign(odds)
+        for i, head in enumerate(self._amounts):
+            amounts = labels[head.label][head.training_rows(labels)].astype(np.float64)
+            if len(amounts):
+                log = np.log(amounts)
+                self.log_value[i].assign([log.mean(), max(log.std(), 1e-3), log.min() - 1, log.max() + 1])
+        for i, head in enumerate(self._events):
+            weight = data.weight * head.rows(labels)
+            odds = self.position.adapt(data.position, labels[head.label], weight, head=i)
+            self.last_bias[i].assign(odds)
 
     def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """The requests' share of the first layer, float32 [R, H]."""
@@ -150,18 +154,22 @@ class Network(keras.Model):
     def _drop(self, hidden: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
         if seed is None or self._shape.dropout == 0:
             return hidden
-        own = tf.stack([seed[0], 2 * seed[1] + layer])
-        return tf.nn.experimental.stateless_dropout(hidden, self._shape.dropout, seed=own)
+        of_layer = tf.stack([seed[0], 2 * seed[1] + layer])
+        return tf.nn.experimental.stateless_dropout(hidden, self._shape.dropout, seed=of_layer)
 
     def _logits(self, deep: tf.Tensor, wide: tf.Tensor, position: tf.Tensor | None, mix: tf.Tensor) -> Logits:
-        """Add the wide and the position logits; log value is scaled, and held to the range seen in training."""
+        """Add the wide and the position logits; log amounts are scaled, and held to the range seen in training."""
         place = self.position(tf.zeros_like(deep[:, 0], tf.int32) if position is None else position, mix)
-        events = self._tasks - 1
-        event = deep[:, :events] + wide[:, :events] + place
-        centre, scale, low, high = tf.unstack(self.log_value)
-        mu = tf.clip_by_value(centre + scale * (deep[:, events] + wide[:, events]), low, high)
-        sigma = tf.clip_by_value(scale * tf.math.softplus(wide[:, events + 1] + 0.5413), *SIGMA)
-        return Logits(event[:, 0] if self._click else None, event[:, events - 1], mu, sigma)
+        count = len(self._events)
+        event = deep[:, :count] + wide[:, :count] + place
+        events = {head.name: event[:, i] for i, head in enumerate(self._events)}
+        amounts = {}
+        for i, head in enumerate(self._amounts):
+            centre, scale, low, high = tf.unstack(self.log_value[i])
+            mu = tf.clip_by_value(centre + scale * (deep[:, count + i] + wide[:, count + i]), low, high)
+            sigma = tf.clip_by_value(scale * tf.math.softplus(wide[:, self._tasks + i] + 0.5413), *SIGMA)
+            amounts[head.name] = LogNormal(mu, sigma)
+        return Logits(events, amounts)
 
 
 def he(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,8 +1,6 @@
 """What a ranker is: every implementation trains on, and predicts from, the same packed inputs.
 
-Heads (units): ctr P(click | shown), cvr P(order | click), order_value E[value | order] in currency. Composed:
-ctcvr = ctr * cvr and gmv = ctr * cvr * order_value, per impression. Purchase-only data has no click: there the
-heads are ctcvr (P(order | candidate)) and order_value, and gmv = ctcvr * order_value.
+Which heads it learns follows from which labels its data hold (`marketplace.heads`).
 """
 
 from __future__ import annotations
@@ -14,23 +12,15 @@ from typing import Protocol
 import numpy as np
 
 from features.spec import ModelInputs
-
-CLICK_HEADS = ("ctr", "cvr", "order_value")
-PURCHASE_HEADS = ("ctcvr", "order_value")
-
-
-@dataclass(frozen=True)
-class Labels:
-    """float32 [N] each; order_value in currency, 0 where not ordered; click None in purchase-only data."""
-
-    order: np.ndarray
-    order_value: np.ndarray
-    click: np.ndarray | None
+from marketplace.heads import Labels
 
 
 @dataclass(frozen=True)
 class RankingData:
-    """Inputs, labels, the shown position (int32 [N], 0 = unknown) and row weights (float32 [N])."""
+    """Inputs, labels by name (float32 [N]), shown position (int32 [N], 0 = unknown) and row weights (float32 [N]).
+
+    An amount is in the data's currency, 0 where its event did not happen; a label that is not recorded is absent.
+    """
 
     inputs: ModelInputs
     labels: Labels
@@ -42,14 +32,10 @@ class Ranker(Protocol):
     """Predicts every head for every row."""
 
     @property
-    def heads(self) -> tuple[str, ...]: ...
-
-    def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
-        """float64 [N] a head, and the composed ctcvr and gmv; position None = neutral, as in serving."""
+    def heads(self) -> tuple[str, ...]:
+        """The learned heads, in the table's order."""
         ...
 
-
-def composed(heads: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`heads` with ctcvr and gmv: the one place where they are multiplied."""
-    ctcvr = heads["ctcvr"] if "ctcvr" in heads else heads["ctr"] * heads["cvr"]
-    return dict(heads) | {"ctcvr": ctcvr, "gmv": ctcvr * heads["order_value"]}
+    def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        """float64 [N] a head, learned and composed; position None = neutral, as in serving."""
+        ...

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from features.keras2 import tensorflow as tf
+from marketplace.heads import HeadKind, per_impression
 from value_model.rankers import losses as loss
 from value_model.rankers.batches import batches
 from value_model.rankers.checkpoint import Checkpoint, restore, store
@@ -24,7 +25,7 @@ from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
 
 Row = Mapping[str, tf.Tensor]
-LEARNED = ("ctr", "ctcvr", "order_value")  # losses whose weights "uncertainty" learns; others keep their fixed ones
+LABEL = "label "  # before a label's name in a row
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,15 @@ class Fitting:
 
     def __init__(self, ranker: MMoE, *, config: TrainingConfig, seed: int) -> None:
         self.ranker, self.config, self.seed = ranker, config, seed
-        self._weights = {"order_value": config.value_weight, "cvr": config.clicked_weight}
-        for head in ("ctr", "ctcvr"):
-            self._weights[f"{head} {config.listwise}"] = config.listwise_weight
+        trained = loss.trained_heads(ranker.heads)
+        self._weights = {head.name: config.value_weight for head in trained if head.kind is HeadKind.MONEY}
+        self._weights |= {head.name: config.clicked_weight for head in trained if head.through}
+        listed = per_impression([head.name for head in trained])
+        self._weights |= {f"{head.name} {config.listwise}": config.listwise_weight for head in listed}
+        # "uncertainty" learns the weights of these losses; the others keep their fixed ones.
+        self._uncertain = [head.name for head in trained if not head.through]
         self._ranking = loss.ranking_loss(config.listwise) if config.listwise else None
-        self.spread = tf.Variable(np.zeros(len(LEARNED), np.float32), name="log_variance")
+        self.spread = tf.Variable(np.zeros(len(self._uncertain), np.float32), name="log_variance")
         self.variables = [*ranker.network.trainable_variables, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
         self.step = tf.function(self._step, reduce_retracing=True)
@@ -100,9 +105,9 @@ class Fitting:
         shown, hidden = (self._pass(data, hide=hide) if weight else {} for hide, weight in ((0, 1 - share), (1, share)))
         return {name: (1 - share) * shown.get(name, 0.0) + share * hidden.get(name, 0.0) for name in shown or hidden}
 
-    def watched(self, found: Mapping[str, float]) -> float:
+    def watched(self, losses: Mapping[str, float]) -> float:
         """What early stopping watches: the pointwise losses, each by its fixed weight."""
-        return sum(self._weights.get(name, 1.0) * value for name, value in found.items())
+        return sum(self._weights.get(name, 1.0) * value for name, value in losses.items())
 
     def _pass(self, data: RankingData, *, hide: int) -> dict[str, float]:
         parts, rows = [], []
@@ -117,34 +122,30 @@ class Fitting:
         user = network.user_part(row["user_codes"], row["user_lists"], row["user_numbers"])
         item = network.item_part(row["item_codes"], row["item_lists"], row["item_numbers"])
         logits = network.join(user, item, row["cross_numbers"], row["request"], position=row["position"], seed=seed)
-        found = loss.pointwise(
-            logits, click=row.get("click"), order=row["order"], order_value=row["order_value"], weight=row["weight"]
-        )
+        labels = {name.removeprefix(LABEL): values for name, values in row.items() if name.startswith(LABEL)}
+        losses = loss.pointwise(logits, labels, weight=row["weight"])
         if self._ranking and self.config.listwise and seed is not None:
-            labels = {"click": row.get("click"), "order": row["order"]}
-            found |= loss.listwise(self.config.listwise, self._ranking, logits, **labels, request=row["request"])
-        return found
+            losses |= loss.listwise(self.config.listwise, self._ranking, logits, labels, request=row["request"])
+        return losses
 
     def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            found = self._losses(row, seed)
-            objective = self._objective(found)
+            losses = self._losses(row, seed)
+            objective = self._objective(losses)
         gradients = tape.gradient(objective, self.variables)
         self.optimizer.apply(gradients, self.variables, rate)
-        return found
+        return losses
 
-    def _objective(self, found: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        learned = LEARNED if self.config.loss_weights == "uncertainty" else ()
-        return loss.total(found, self._weights, dict(zip(learned, tf.unstack(self.spread), strict=False)))
+    def _objective(self, losses: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        learned = self._uncertain if self.config.loss_weights == "uncertainty" else ()
+        return loss.total(losses, self._weights, dict(zip(learned, tf.unstack(self.spread), strict=False)))
 
 
 def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
     """The step's arguments; the positions of `hidden` requests become 0."""
     row = dict(vars(batch.inputs))
     row["position"] = np.where(hidden[batch.inputs.request], 0, batch.position).astype(np.int32)
-    row |= {"order": batch.labels.order, "order_value": batch.labels.order_value, "weight": batch.weight}
-    if batch.labels.click is not None:
-        row["click"] = batch.labels.click
+    row |= {"weight": batch.weight} | {LABEL + name: values for name, values in batch.labels.items()}
     return {name: tf.constant(value) for name, value in row.items()}
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
+from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
 from marketplace.schema import SHADOW_PRICE
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
 from value_model.formula.evaluate import pad
@@ -23,7 +24,6 @@ from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
 
 NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days at a half-life of 30
-HEADS = ("ctr", "ctcvr", "gmv")
 MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
 
 
@@ -69,14 +69,13 @@ def _outcomes(
     slates: pa.Table, labels: pa.Table, mask: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Predictions and feedback of every outcome whose head was logged."""
-    happened = {name: to_numpy(labels[name].combine_chunks()).astype(np.float64) for name in ("click", "order")}
-    happened["gmv"] = np.nan_to_num(to_numpy(labels["order_value"].combine_chunks()).astype(np.float64))
-    heads = {name: lists(slates, "predictions", name) for name in HEADS}
-    expected = {
-        outcome: to_numpy(heads[head].values).astype(np.float64)
-        for outcome, head in zip(("click", "order", "gmv"), HEADS, strict=True)
-        if len(heads[head].values) == mask.sum()
-    }
+    happened, expected = {}, {}
+    for head in per_impression([head.name for head in recorded_heads(labels.column_names)]):
+        logged = lists(slates, "predictions", head.name).values
+        if len(logged) == mask.sum():
+            expected[head.outcome] = to_numpy(logged).astype(np.float64)
+            label = to_numpy(labels[head.label].combine_chunks()).astype(np.float64)
+            happened[head.outcome] = np.nan_to_num(label)
     rate = numeric_features(slates, "commission_rate")
     if "gmv" in expected and len(rate.values) == mask.sum():
         shares = to_numpy(rate.values).astype(np.float64)
@@ -87,8 +86,9 @@ def _outcomes(
 def expected_squares(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """E[outcome^2 | examined]: the prediction for 0/1 outcomes, amount^2 / P(order) for amounts."""
     chance = np.maximum(predicted["order"], 1e-12) if "order" in predicted else None
-    amounts = {n: p**2 / chance for n, p in predicted.items() if n in ("gmv", "commission") and chance is not None}
-    return {n: p for n, p in predicted.items() if n in ("click", "order")} | amounts
+    events = {head.label for head in HEADS if head.kind is HeadKind.PROBABILITY}
+    amounts = {n: p**2 / chance for n, p in predicted.items() if n not in events and chance is not None}
+    return {n: p for n, p in predicted.items() if n in events} | amounts
 
 
 def _traits(slates: pa.Table, mask: np.ndarray) -> dict[str, np.ndarray]:

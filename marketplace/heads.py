@@ -1,0 +1,149 @@
+"""Heads: what a ranker predicts of a candidate, one row each; whatever knows of a head loops over these rows.
+
+A head is learned where its label and its condition are recorded, unless it is the product of others that are learned:
+then it is composed, by `composed` alone. In what order rows stand matters: factors before their product, a new head
+last. Labels are float32 [N] by name, absent where they are not recorded: purchase-only data have no `click`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+Labels = Mapping[str, np.ndarray]
+
+
+class HeadKind(StrEnum):
+    """The kind fixes link, loss, calibrator and metrics."""
+
+    PROBABILITY = "probability"  # of an event: logit, cross-entropy, Platt or isotonic
+    MONEY = "money"  # an expected amount: log-normal likelihood, scale
+
+
+class UnknownHead(ValueError):
+    """A name that is no row of the table: says which heads there are."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """P(label | condition), or E[label | condition] in the data's currency; condition None = the item is shown.
+
+    `factors`: heads whose product it is. `through`: the product whose loss over all rows teaches this head (ESMM); its
+    own loss, on the rows of its condition, is then optional. `sign`: which way the value goes when it grows.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    unit: str
+    condition: str | None = None
+    kind: HeadKind = HeadKind.PROBABILITY
+    factors: tuple[str, ...] = ()
+    through: str | None = None
+    sign: str = "+"
+
+    @property
+    def outcome(self) -> str:
+        """What one impression brings by it: the event's name, or for an amount the head's own."""
+        return self.name if self.kind is HeadKind.MONEY else self.label
+
+    @property
+    def total(self) -> str:
+        """The name of the outcome's sum over a slate."""
+        return self.name if self.kind is HeadKind.MONEY else f"{self.label}s"
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether the event's share of its condition is a rate of its own, and no product of others."""
+        return self.kind is HeadKind.PROBABILITY and not self.factors
+
+    def rows(self, labels: Labels) -> np.ndarray:
+        """bool [N]: where its condition holds."""
+        return np.ones(len(labels[self.label]), bool) if self.condition is None else labels[self.condition] > 0
+
+    def training_rows(self, labels: Labels) -> np.ndarray:
+        """bool [N]: where it is supervised; the logarithm of an amount needs one above 0."""
+        rows = self.rows(labels)
+        return rows & (labels[self.label] > 0) if self.kind is HeadKind.MONEY else rows
+
+
+HEADS = (
+    Head("ctr", "click", "P(click | shown)", "click / impression"),
+    Head("cvr", "order", "P(order | click)", "order / click", condition="click", through="ctcvr"),
+    Head("ctcvr", "order", "P(order | shown)", "order / impression", factors=("ctr", "cvr")),
+    Head("order_value", "order_value", "E[order value | order]", "currency / order", "order", HeadKind.MONEY),
+    Head(
+        "gmv",
+        "order_value",
+        "E[order value | shown]",
+        "currency / impression",
+        kind=HeadKind.MONEY,
+        factors=("ctcvr", "order_value"),
+    ),
+)
+
+
+def head_of(name: str) -> Head:
+    """The row of a name; raises UnknownHead."""
+    for head in HEADS:
+        if head.name == name:
+            return head
+    raise UnknownHead(f"{name!r} is no head; marketplace/heads.py has {', '.join(head.name for head in HEADS)}.")
+
+
+def heads_of(names: Iterable[str]) -> tuple[Head, ...]:
+    """The rows of some names, in the table's order; raises UnknownHead."""
+    chosen = {head_of(name).name for name in names}
+    return tuple(head for head in HEADS if head.name in chosen)
+
+
+def per_impression(names: Collection[str]) -> tuple[Head, ...]:
+    """Those of some names that speak of every item shown: what a slate can be ranked by, and is judged on."""
+    return tuple(head for head in HEADS if head.name in names and head.condition is None)
+
+
+def recorded_heads(labels: Collection[str]) -> tuple[Head, ...]:
+    """The heads that data with these labels can judge, learned and composed."""
+    return tuple(head for head in HEADS if {head.label, head.condition or head.label} <= set(labels))
+
+
+def learned_heads(labels: Collection[str]) -> tuple[Head, ...]:
+    """The heads that data with these labels teach; an amount per impression is only ever composed."""
+    heads = recorded_heads(labels)
+    amounts = [head.name for head in heads if head.kind is HeadKind.MONEY and head.factors]
+    return uncomposed(head.name for head in heads if head.name not in amounts)
+
+
+def uncomposed(names: Iterable[str]) -> tuple[Head, ...]:
+    """Those of some names that are no product of others of them; raises UnknownHead."""
+    heads = heads_of(names)
+    products = {head.name for head in _products(head.name for head in heads)}
+    return tuple(head for head in heads if head.name not in products)
+
+
+def products(names: Iterable[str]) -> tuple[Head, ...]:
+    """The heads that are composed where those of some names are learned."""
+    return _products(head.name for head in uncomposed(names))
+
+
+def composed(heads: Mapping[str, Any]) -> dict[str, Any]:
+    """Heads (arrays or tensors [N]) with every product that they allow: the one place where heads are multiplied."""
+    result = {head.name: heads[head.name] for head in uncomposed(heads)}
+    for head in _products(result):
+        result[head.name] = functools.reduce(operator.mul, (result[factor] for factor in head.factors))
+    return result
+
+
+def _products(names: Iterable[str]) -> tuple[Head, ...]:
+    known, products = set(names), []
+    for head in HEADS:
+        if head.factors and known.issuperset(head.factors):
+            known.add(head.name)
+            products.append(head)
+    return tuple(products)
