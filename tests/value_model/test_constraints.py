@@ -16,6 +16,7 @@ from value_model.formula import (
     shipped_policy,
     to_toml,
 )
+from value_model.formula.metrics import NAMES
 
 PLAIN = to_toml(replace(default_policy(), constraints=()))
 HELD = """
@@ -66,7 +67,7 @@ def test_a_version_depends_on_constraints_only_where_there_are_some():
     ("old", "new", "line", "told"),
     [
         ('"ctr"', '"crt"', 1, "there is no metric 'crt' to constrain. Fix: Did you mean cvr or ctr?"),
-        ('"ctr"', '"profit"', 1, "Metrics are ctr, cvr, orders"),
+        ('"ctr"', '"profit"', 1, f"Metrics are {', '.join(NAMES)}"),
         ("at_least = -0.01\n", "", 0, "constraints.1 has neither of at_least and at_most"),
         ("at_most = 5\n", "at_most = 5\nat_least = 1\n", 7, "constraints.2 has at_least and at_most"),
         ("at_most = 5\n", 'at_most = "5"\n', 9, "constraints.2.at_most is '5'"),

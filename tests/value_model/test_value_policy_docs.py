@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from shipped_heads import HEAD_POLICIES
+
 from value_model.formula import parse_policy, shipped_policies
 from value_model.formula.quantities import STANDARD
 from value_model.formula.tree import CALLABLE
@@ -18,8 +20,14 @@ RULE = re.compile(r'(?:Finding|refuse|self\.finding)\(\s*"(\w+)"|rule: str = "(\
 def test_every_function_quantity_and_shipped_policy_is_on_the_page() -> None:
     for name in CALLABLE:
         assert f"`{name}(" in PAGE, name
-    for name in (*STANDARD, *shipped_policies()):
+    quantities = [name for name, quantity in STANDARD.items() if not quantity.head]
+    for name in (*quantities, "marketplace/heads.py", *set(shipped_policies()).difference(HEAD_POLICIES)):
         assert f"`{name}`" in PAGE, name
+
+
+def test_every_shipped_policy_says_first_what_it_is_for() -> None:
+    for path in (ROOT / "value_model" / "policies").glob("*.toml"):
+        assert path.read_text().startswith("# "), path
 
 
 def test_every_rule_is_on_the_page() -> None:

@@ -70,11 +70,11 @@ def listwise(
 ) -> dict[str, tf.Tensor]:
     """`loss` over each request's rows, of every event of an impression: one entry a head, "<head> <name>".
 
-    Scored by the logit of a learned head, by log P of a product.
+    Scored by the logit of a rate, by log P of a product.
     """
     losses = {}
     for head in per_impression([head.name for head in trained_heads(logits.events)]):
-        score = logits.events[head.name] if head.name in logits.events else log_probability(logits, head.name)
+        score = logits.events[head.name] if head.is_rate else log_probability(logits, head.name)
         losses[f"{head.name} {name}"] = loss(ragged(labels[head.label], request), ragged(score, request))
     return losses
 
