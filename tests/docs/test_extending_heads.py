@@ -18,7 +18,8 @@ spec.loader.exec_module(module)
 exec(open("example.py").read())
 from value_model.formula.metrics import NAMES
 from value_model.policy_checks import check_policy_file
-print([head.name for head in heads], round(float(np.corrcoef(predictions["wishlist"], 1 / (1 + np.exp(1 - match)))[0, 1]), 2))
+truth = 1 / (1 + np.exp(1 - match))
+print([head.name for head in heads], round(float(np.corrcoef(predictions["wishlist"], truth)[0, 1]), 2))
 np.testing.assert_allclose(value, 0.3 * predictions["wishlist"] + 0.05 * predictions["gmv"])
 print([finding.rule for finding in check_policy_file("wishlists.toml")], "wishlist" in NAMES)
 """
@@ -29,7 +30,7 @@ def test_the_recipe_of_a_head(tmp_path: Path) -> None:
     table = (ROOT / "marketplace" / "heads.py").read_text()
     start = table.index("HEADS = (")
     end = table.index("\n)\n", start) + 1
-    (tmp_path / "heads.py").write_text(table[:end] + row + table[end:])
+    (tmp_path / "heads.py").write_text(f"{table[:end]}    {row.strip()},\n{table[end:]}")
     (tmp_path / "example.py").write_text(example)
     (tmp_path / "wishlists.toml").write_text(blocks("A head", "toml")[0])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
