@@ -20,7 +20,6 @@ from features.catalogue import Catalogue
 from features.interactions import Interactions, coded, interactions_of
 from features.state import Definition
 from marketplace import slate_columns
-from marketplace.schema import FEEDBACK, SLATE
 from marketplace.splits import microseconds
 
 Columns = dict[str, np.ndarray]
@@ -55,6 +54,13 @@ class Impressions:
         )
 
 
+_NAMES, _CODES, _ROWS = pa.array([], pa.string()), np.zeros(0, np.int64), np.zeros(0, np.int32)
+NO_IMPRESSIONS = Impressions(_NAMES, _CODES, _CODES, _CODES, _ROWS, np.zeros(0))
+NO_INTERACTIONS = Interactions(
+    *(3 * (_NAMES.dictionary_encode(),)), item=_ROWS, time=_CODES, weight=np.zeros(0, np.float32), until=0
+)
+
+
 @dataclass(frozen=True, eq=False)
 class EventLog:
     """What happened: interactions (clicks, carts, orders) and impressions."""
@@ -66,8 +72,8 @@ class EventLog:
     def of(cls, catalogue: Catalogue, *, feedback: pa.Table | None = None, slates: pa.Table | None = None) -> EventLog:
         """The events of FEEDBACK and SLATE rows; None = none."""
         return cls(
-            interactions_of(FEEDBACK.empty_table() if feedback is None else feedback, catalogue),
-            Impressions.of(SLATE.empty_table() if slates is None else slates, catalogue),
+            NO_INTERACTIONS if feedback is None else interactions_of(feedback, catalogue),
+            NO_IMPRESSIONS if slates is None else Impressions.of(slates, catalogue),
         )
 
 
