@@ -86,6 +86,7 @@ HEADS = (
         kind=HeadKind.MONEY,
         factors=("ctcvr", "order_value"),
     ),
+    Head("cart", "cart", "P(add to cart | shown)", "cart / impression"),
 )
 
 
