@@ -27,7 +27,8 @@ class Dataset:
 
     What suits the data: `segment` groups shoppers (user_segment, user_country, or an entry of the slates' context);
     `context_features` are the entries of the context to learn from; `has_text`: names and queries are worth reading;
-    `whole_lists`: what is shown is ranked as a whole list, so that items are compared within it.
+    `whole_lists`: what is shown is ranked as a whole list, so that items are compared within it. `mapped_features` are
+    the names, among the maps of items, users and slates, that models read (None = all), but for `ignored_features`.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Dataset:
     context_features: tuple[str, ...] = ("country", "city", "device")
     has_text: bool = True
     whole_lists: bool = False
+    mapped_features: tuple[str, ...] | None = None
+    ignored_features: tuple[str, ...] = ()
 
     @property
     def has_impressions(self) -> bool:

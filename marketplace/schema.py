@@ -133,6 +133,13 @@ ITEMS = _schema(
         "what else is known of the item, by name, such as its brand: rules of a slate may count it",
         nullable=True,
     ),
+    _field(
+        "numeric",
+        pa.map_(pa.string(), pa.float64()),
+        "numbers known of the item, by name; yes and no are 1 and 0, dates are days since 1970-01-01",
+        nullable=True,
+    ),
+    _field("text", pa.map_(pa.string(), pa.string()), "further text of the item, by name", nullable=True),
 )
 
 MERCHANTS = _schema(
@@ -151,6 +158,15 @@ USERS = _schema(
     _field("country", ID, "ISO 3166 alpha-2", nullable=True),
     _field("segment", ID, "the data's own grouping", nullable=True),
     _field("joined", TIME, "when the shopper joined; null = long ago", nullable=True),
+    _field(
+        "attributes", pa.map_(pa.string(), pa.string()), "what else is known of the shopper, by name", nullable=True
+    ),
+    _field(
+        "numeric",
+        pa.map_(pa.string(), pa.float64()),
+        "numbers known of the shopper, by name; yes and no are 1 and 0, dates are days since 1970-01-01",
+        nullable=True,
+    ),
 )
 
 

@@ -186,6 +186,14 @@ def _booleans(values: pa.Array, *, where: Where) -> tuple[pa.Array, list[Finding
     return pc.if_else(known, yes, None), _report(values, bad, where=where, expected="true or false", fix=fix)
 
 
+def is_yes_or_no(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds truths: yes, no, true, false and the like in every cell that is not empty."""
+    if not pa.types.is_string(column.type):
+        return pa.types.is_boolean(column.type)
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(pc.unique(column.drop_null())))
+    return len(words) > 0 and pc.all(pc.is_in(words, pa.array((*TRUE, *FALSE)))).as_py()
+
+
 def _true(values: pa.Array) -> np.ndarray:
     return values.fill_null(False).to_numpy(zero_copy_only=False)
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from marketplace.finding import Finding, Severity, TableOrigin, Where
+from marketplace.datasets.further import map_of
+from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
 from marketplace.keys import values_of
 from marketplace.schema import ITEM_FIELDS, REQUEST_FIELDS, SLATE, conform
 from marketplace.slate_columns import RequestLists, map_of_lists
 
+OF_ITEMS = "The first is used; what differs within a list goes to [slates.numeric] or [slates.categorical]."
 NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
 
 
@@ -55,17 +57,18 @@ def _doubtful(columns: Mapping[str, pa.Array], request: np.ndarray, *, name: str
     findings = []
     first = np.zeros(request.max(initial=-1) + 1, np.int64)
     first[request[::-1]] = np.arange(len(request))[::-1]
-    cases = {
+    cases = {key: (Severity.WARNING, OF_ITEMS) for key in columns if key.startswith(("context.", "request_"))} | {
         "user_id": (Severity.ERROR, "Give every request an id of its own."),
         "currency": (Severity.ERROR, "Convert the amounts to one currency."),
         "time": (Severity.WARNING, "The earliest is used; write the time of the answer in every row."),
     }
     for key, (severity, fix) in cases.items():
-        values = columns[key].dictionary_encode().indices.to_numpy()
+        values = columns[key].dictionary_encode(null_encoding="encode").indices.to_numpy()
         differs = values != values[first[request]]
         if differs.any():
             row = int(np.argmax(differs))
-            reason = f"request_id {columns['request_id'][row].as_py()!r} occurs with two values of {key}."
+            reason = f"request_id {columns['request_id'][row].as_py()!r} occurs with two values of {key}"
+            reason += f"{count_of_rows(int(differs.sum()))}."
             findings.append(Finding("lists", Where(name, row=row + 1), reason, fix, severity))
     return findings
 
@@ -83,6 +86,8 @@ def _slates(by_item: Mapping[str, pa.Array], offsets: np.ndarray) -> pa.Table:
     cells["context"] = _context(by_item, starts)
     for column in ("numeric", "categorical"):
         lists = {key: RequestLists(offsets, values) for key, values in _named(by_item, column).items()}
+        for key, values in _named(by_item, f"request_{column}").items():
+            lists[key] = RequestLists(np.arange(requests + 1), values.take(starts))
         cells[column] = map_of_lists(lists, requests=requests, values=SLATE.field(column).type.item_type.value_type)
     cells |= {key: pa.array([[]] * requests, SLATE.field(key).type) for key in ("weights", "predictions")}
     return conform(pa.table(cells), SLATE, where="slates")
@@ -95,13 +100,4 @@ def _named(by_item: Mapping[str, pa.Array], section: str) -> dict[str, pa.Array]
 
 def _context(by_item: Mapping[str, pa.Array], starts: pa.Array) -> pa.Array:
     columns = {key: values.take(starts) for key, values in _named(by_item, "context").items()}
-    return text_map(columns, rows=len(starts))
-
-
-def text_map(columns: Mapping[str, pa.Array], *, rows: int) -> pa.Array:
-    """map<string, string> [rows] of text columns by name."""
-    width = len(columns)
-    order = np.arange(rows * width).reshape(width, rows).T.ravel()
-    values = pa.concat_arrays(list(columns.values()) or [pa.array([], pa.string())]).take(pa.array(order))
-    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
-    return pa.MapArray.from_arrays(offsets, pa.array(list(columns) * rows, pa.string()), values)
+    return map_of(columns) if columns else pa.array([[]] * len(starts), SLATE.field("context").type)

@@ -11,11 +11,19 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from marketplace.dataset import SCHEMAS
 from marketplace.finding import DataError, FieldError, Finding, nearest
-from marketplace.schema import EVENTS
+from marketplace.schema import (
+    CONSIDERED_KEY,
+    EVENTS,
+    FORMULA_PREFIX,
+    PLACES_KEY,
+    SEED_KEY,
+    SEGMENT_KEY,
+    SHADOW_PRICE,
+)
 from marketplace.toml_model import CurrencyCode, as_model
 from marketplace.toml_text import TomlText
 
@@ -28,6 +36,27 @@ REQUIRED = {
 }
 
 
+# Sections of further columns by table: a name of one's own = the file's column. Of a slate the first three are of its
+# items, the others of the request.
+FURTHER = {
+    "items": ("numeric", "dates", "categorical", "attributes", "text"),
+    "users": ("numeric", "dates", "categorical"),
+    "slates": ("numeric", "dates", "categorical", "request_numeric", "request_dates", "context"),
+}
+RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SHADOW_PRICE}
+
+
+def _zone(name: str | None) -> str | None:
+    try:
+        return name if name is None else ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        fix = nearest(name or "", sorted(available_timezones()), listed=0) or 'Write such as "Asia/Riyadh".'
+        raise FieldError(f"is {name!r:.40}, which is no time zone", fix) from error
+
+
+TimeZone = Annotated[str | None, AfterValidator(_zone)]
+
+
 class Export(BaseModel):
     """One file: our field = its column, and fields that have one value everywhere."""
 
@@ -38,21 +67,37 @@ class Export(BaseModel):
     constants: dict[str, str | bool | float] = {}
     encoding: str = "utf-8"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    time_format: str | None = None  # as strptime; None = ISO 8601
+    time_format: str | None = None  # as strptime, or epoch_s, epoch_ms, epoch_us; None = ISO 8601
+    time_zone: TimeZone = None  # of this file's times without an offset; None = the mapping's
 
 
 class ItemExport(Export):
-    """One row an item; `attributes` keeps further columns by name, such as its brand."""
+    """One row an item; further columns are kept by name, `attributes` and `categorical` alike."""
 
+    numeric: dict[str, str] = {}
+    dates: dict[str, str] = {}
+    categorical: dict[str, str] = {}
     attributes: dict[str, str] = {}
+    text: dict[str, str] = {}
+
+
+class UserExport(Export):
+    """One row a shopper; further columns are kept by name."""
+
+    numeric: dict[str, str] = {}
+    dates: dict[str, str] = {}
+    categorical: dict[str, str] = {}
 
 
 class ImpressionExport(Export):
-    """One row an impression; rows of one request_id make a slate. Extra columns can be kept by name."""
+    """One row an impression; rows of one request_id make a slate. Further columns are kept by name."""
 
-    context: dict[str, str] = {}
     numeric: dict[str, str] = {}
+    dates: dict[str, str] = {}
     categorical: dict[str, str] = {}
+    request_numeric: dict[str, str] = {}
+    request_dates: dict[str, str] = {}
+    context: dict[str, str] = {}
 
 
 class FeedbackExport(Export):
@@ -68,21 +113,14 @@ class Mapping(BaseModel):
 
     name: str
     currency: CurrencyCode
-    time_zone: str | None = None
+    time_zone: TimeZone = None
+    features: tuple[str, ...] | None = None  # names of further columns that models read; None = all
+    ignore: tuple[str, ...] = ()  # those that they do not
     items: ItemExport
     merchants: Export | None = None
-    users: Export | None = None
+    users: UserExport | None = None
     slates: ImpressionExport | None = None
     feedback: FeedbackExport | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str | None) -> str | None:
-        try:
-            return name if name is None else ZoneInfo(name).key
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            fix = nearest(name or "", sorted(available_timezones()), listed=0) or 'Write such as "Asia/Riyadh".'
-            raise FieldError(f"is {name!r:.40}, which is no time zone", fix) from error
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> Mapping:
@@ -93,11 +131,15 @@ class Mapping(BaseModel):
     def export(self, table: str) -> Export | None:
         return getattr(self, table)
 
+    def further(self, table: str, section: str) -> dict[str, str]:
+        """Column by name of one of FURTHER."""
+        return getattr(self.export(table), section, {})
+
 
 def read_mapping(text: TomlText) -> Mapping:
     """The mapping that a text holds; raises DataError with the line and key of every mistake."""
     mapping = as_model(text, Mapping)
-    findings = [*_fields(text, mapping), *_events(text, mapping)]
+    findings = [*_fields(text, mapping), *_events(text, mapping), *_names(text, mapping)]
     if findings:
         raise DataError(findings)
     return mapping
@@ -125,3 +167,21 @@ def _events(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
     for theirs, ours in words.items():
         if ours not in EVENTS:
             yield text.finding(("feedback", "events", theirs), f"is {ours!r}, which is no event", nearest(ours, EVENTS))
+
+
+def _names(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
+    """Further columns have one name each; `features` and `ignore` name some of them."""
+    known: dict[str, str] = {}
+    for table, section in ((table, section) for table, sections in FURTHER.items() for section in sections):
+        for name in mapping.further(table, section):
+            if name in RESERVED or name.startswith(FORMULA_PREFIX):
+                yield text.finding((table, section, name), "is a name that the service uses itself", "Choose another.")
+            if name in known:
+                reason = f"is the name of another column, under [{known[name]}]"
+                yield text.finding((table, section, name), reason, f"Choose another, such as {table}_{name}.")
+            known.setdefault(name, f"{table}.{section}")
+    for key, names in (("features", mapping.features or ()), ("ignore", mapping.ignore)):
+        for name in names:
+            if name not in known:
+                fix = nearest(name, list(known)) if known else "Name columns, such as under [items.numeric]."
+                yield text.finding((key,), f"names {name!r}, which is no further column of the mapping", fix)

@@ -1,13 +1,11 @@
 """Bring your own data: exports in CSV or Parquet, read by the mapping file that `datasets.mapping` describes.
 
-What an export does not have stays honest: sources, versions and scores are "unknown" or NaN, merchants without a
-file have commission and rates of 0, and the data set's notes say so.
+Merchants without a file have commission and rates of 0; the data set's notes say so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Columns
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -16,35 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.dataset import SCHEMAS, Dataset
-from marketplace.datasets.exports import convert, read_export
-from marketplace.datasets.impressions import group, text_map
-from marketplace.datasets.mapping import Export, Mapping, read_mapping
-from marketplace.finding import DataError, Finding, TableOrigin, Where, count_of_rows, errors, nearest
+from marketplace.datasets.fields import DEFAULTS, Loading, read_fields
+from marketplace.datasets.further import read_further
+from marketplace.datasets.impressions import group
+from marketplace.datasets.mapping import read_mapping
+from marketplace.finding import DataError, Finding, TableOrigin, Where, errors
 from marketplace.integrity import check_dataset
 from marketplace.schema import EVENTS, FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
-from marketplace.slate_columns import plain
-from marketplace.toml_text import TomlText, parse_toml
-
-UNKNOWN: dict[str, str | float | bool] = {f.name: "unknown" for f in SLATE if f.name.endswith("_version")}
-DEFAULTS: dict[str, dict[str, str | float | bool]] = {
-    "items": {"category": "unknown", "in_stock": True},
-    "merchants": {"commission_rate": 0.0, "quality": 0.0, "return_rate": 0.0, "refusal_rate": 0.0},
-    "users": {},
-    "slates": UNKNOWN | {"surface": "home", "source": "unknown"},
-    "feedback": {},
-}
-OPTIONAL_NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")  # NaN where the export has none
-
-
-@dataclass
-class Loading:
-    """What has been read so far, and what was odd about it."""
-
-    folder: Path
-    text: TomlText
-    mapping: Mapping
-    findings: list[Finding] = field(default_factory=list)
-    origins: dict[str, TableOrigin] = field(default_factory=dict)
+from marketplace.toml_text import parse_toml
 
 
 def read_own(path: Path | str, *, now: datetime | None = None) -> Dataset:
@@ -78,96 +55,9 @@ def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None,
 
 
 def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
-    """The fields of one export as plain columns, those that it lacks by default or null."""
-    export = loading.mapping.export(table)
-    assert export is not None
-    loading.origins[table] = TableOrigin(export.file)
-    try:
-        raw, findings = read_export(loading.folder, export)
-    except DataError as error:
-        loading.findings += error.findings
-        return {}
-    loading.findings += findings
-    columns = {f.name: _column(loading, table, f, raw) for f in SCHEMAS[table] if not pa.types.is_map(f.type)}
-    if table == "slates":
-        columns |= _kept(loading, raw)
-    if table == "items":
-        columns["attributes"] = _item_attributes(loading, raw)
-    return {name: column for name, column in columns.items() if column is not None}
-
-
-def _column(loading: Loading, table: str, spec: pa.Field, raw: pa.Table) -> pa.Array | None:
-    export, kind = loading.mapping.export(table), plain(spec.type)
-    assert export is not None
-    kind = kind.value_type if pa.types.is_list(kind) else kind
-    if spec.name in export.columns:
-        values = _read(loading, (table, "columns", spec.name), export.columns[spec.name], kind, raw)
-        return _filled(loading, table, spec, values)
-    constant = export.constants.get(spec.name, DEFAULTS[table].get(spec.name))
-    if spec.name == "currency" and constant is None:
-        constant = loading.mapping.currency
-    if constant is None:
-        return None
-    cell = str(constant).lower() if isinstance(constant, bool) else str(constant)
-    where = loading.text.where(table, "constants", spec.name)
-    value, findings = _convert(loading, export, pa.chunked_array([[cell]]), kind, where)
-    loading.findings += findings
-    return value.take(pa.array(np.zeros(len(raw), np.int64)))
-
-
-def _read(loading: Loading, keys: tuple[str, ...], column: str, kind: pa.DataType, raw: pa.Table) -> pa.Array:
-    export = loading.mapping.export(keys[0])
-    assert export is not None
-    if column not in raw.column_names:
-        reason = f"names the column {column!r}: {export.file} has no column {column!r}"
-        loading.findings.append(loading.text.finding(keys, reason, nearest(column, raw.column_names)))
-        return pa.nulls(len(raw), kind)
-    values, findings = _convert(loading, export, raw[column], kind, Where(export.file, part=f"column {column}"))
-    loading.findings += findings
-    return values
-
-
-def _convert(
-    loading: Loading, export: Export, values: pa.ChunkedArray, kind: pa.DataType, where: Where
-) -> tuple[pa.Array, list[Finding]]:
-    zone = loading.mapping.time_zone
-    return convert(values, kind, where=where, time_zone=zone, time_format=export.time_format)
-
-
-def _filled(loading: Loading, table: str, spec: pa.Field, values: pa.Array) -> pa.Array:
-    """`values` without nulls where the schema wants none; an empty cell is a finding, unless one was found already."""
-    if spec.name in OPTIONAL_NUMBERS:
-        return values.fill_null(np.nan)
-    export = loading.mapping.export(table)
-    assert export is not None
-    if spec.nullable or values.null_count == 0 or errors(loading.findings):
-        return values
-    rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
-    where = Where(export.file, part=f"column {export.columns[spec.name]}", row=int(rows[0]) + 1)
-    reason = f"{spec.name} is empty{count_of_rows(len(rows))}."
-    loading.findings.append(Finding("values", where, reason, "Fill it in, or leave the row out."))
-    return values
-
-
-def _item_attributes(loading: Loading, raw: pa.Table) -> pa.Array:
-    columns = {
-        name: _read(loading, ("items", "attributes", name), column, pa.string(), raw)
-        for name, column in loading.mapping.items.attributes.items()
-    }
-    return text_map(columns, rows=len(raw))
-
-
-def _kept(loading: Loading, raw: pa.Table) -> dict[str, pa.Array]:
-    """The extra columns of impressions, named "context.x", "numeric.x" and "categorical.x"."""
-    export = loading.mapping.slates
-    assert export is not None
-    kinds = {"context": pa.string(), "numeric": pa.float32(), "categorical": pa.string()}
-    columns = {
-        f"{section}.{name}": _read(loading, ("slates", section, name), column, kind, raw)
-        for section, kind in kinds.items()
-        for name, column in getattr(export, section).items()
-    }
-    return {key: c.fill_null(np.nan) if pa.types.is_floating(c.type) else c for key, c in columns.items()}
+    """All that the mapping says of one export, as plain columns."""
+    fields, raw = read_fields(loading, table)
+    return fields if errors(loading.findings) else fields | read_further(loading, table, raw, fields)
 
 
 def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dataset:
@@ -190,7 +80,19 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
         [*slates["user_id"].cast(pa.string()).chunks, *feedback["user_id"].cast(pa.string()).chunks]
     )
     users = _conform(tables["users"], USERS) if "users" in tables else _named(pc.unique(seen), USERS, {})
-    return Dataset(mapping.name, mapping.currency, items, merchants, users, slates, feedback, tuple(notes))
+    return Dataset(
+        mapping.name,
+        mapping.currency,
+        items,
+        merchants,
+        users,
+        slates,
+        feedback,
+        tuple(notes),
+        context_features=tuple(mapping.further("slates", "context")),
+        mapped_features=mapping.features,
+        ignored_features=mapping.ignore,
+    )
 
 
 def _feedback(loading: Loading, columns: dict[str, pa.Array]) -> pa.Table:

@@ -1,0 +1,110 @@
+"""Fields of the schema, as plain columns out of one export by its mapping; what cannot be read is a finding.
+
+What an export does not have stays honest: sources, versions and scores are "unknown" or NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from marketplace.dataset import SCHEMAS
+from marketplace.datasets.exports import convert, read_export
+from marketplace.datasets.mapping import Export, Mapping
+from marketplace.finding import DataError, Finding, TableOrigin, Where, count_of_rows, errors, nearest
+from marketplace.schema import SLATE
+from marketplace.slate_columns import plain
+from marketplace.toml_text import TomlText
+
+UNKNOWN: dict[str, str | float | bool] = {f.name: "unknown" for f in SLATE if f.name.endswith("_version")}
+DEFAULTS: dict[str, dict[str, str | float | bool]] = {
+    "items": {"category": "unknown", "in_stock": True},
+    "merchants": {"commission_rate": 0.0, "quality": 0.0, "return_rate": 0.0, "refusal_rate": 0.0},
+    "users": {},
+    "slates": UNKNOWN | {"surface": "home", "source": "unknown"},
+    "feedback": {},
+}
+OPTIONAL_NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")  # NaN where the export has none
+
+
+@dataclass
+class Loading:
+    """What has been read so far, and what was odd about it."""
+
+    folder: Path
+    text: TomlText
+    mapping: Mapping
+    findings: list[Finding] = field(default_factory=list)
+    origins: dict[str, TableOrigin] = field(default_factory=dict)
+
+
+def read_fields(loading: Loading, table: str) -> tuple[dict[str, pa.Array], pa.Table]:
+    """The fields of one export as plain columns, those that it lacks by default or not at all; and its own columns."""
+    export = loading.mapping.export(table)
+    assert export is not None
+    loading.origins[table] = TableOrigin(export.file)
+    try:
+        raw, findings = read_export(loading.folder, export)
+    except DataError as error:
+        loading.findings += error.findings
+        return {}, pa.table({})
+    loading.findings += findings
+    columns = {f.name: _column(loading, table, f, raw) for f in SCHEMAS[table] if not pa.types.is_map(f.type)}
+    fields = {name: column for name, column in columns.items() if column is not None}
+    return fields, raw
+
+
+def _column(loading: Loading, table: str, spec: pa.Field, raw: pa.Table) -> pa.Array | None:
+    export, kind = loading.mapping.export(table), plain(spec.type)
+    assert export is not None
+    kind = kind.value_type if pa.types.is_list(kind) else kind
+    if spec.name in export.columns:
+        values = read_column(loading, (table, "columns", spec.name), export.columns[spec.name], kind, raw)
+        return _filled(loading, table, spec, values)
+    constant = export.constants.get(spec.name, DEFAULTS[table].get(spec.name))
+    if spec.name == "currency" and constant is None:
+        constant = loading.mapping.currency
+    if constant is None:
+        return None
+    cell = str(constant).lower() if isinstance(constant, bool) else str(constant)
+    where = loading.text.where(table, "constants", spec.name)
+    value, findings = _convert(loading, export, pa.chunked_array([[cell]]), kind, where)
+    loading.findings += findings
+    return value.take(pa.array(np.zeros(len(raw), np.int64)))
+
+
+def read_column(loading: Loading, keys: tuple[str, ...], column: str, kind: pa.DataType, raw: pa.Table) -> pa.Array:
+    export = loading.mapping.export(keys[0])
+    assert export is not None
+    if column not in raw.column_names:
+        reason = f"names the column {column!r}: {export.file} has no column {column!r}"
+        loading.findings.append(loading.text.finding(keys, reason, nearest(column, raw.column_names)))
+        return pa.nulls(len(raw), kind)
+    values, findings = _convert(loading, export, raw[column], kind, Where(export.file, part=f"column {column}"))
+    loading.findings += findings
+    return values
+
+
+def _convert(
+    loading: Loading, export: Export, values: pa.ChunkedArray, kind: pa.DataType, where: Where
+) -> tuple[pa.Array, list[Finding]]:
+    zone = export.time_zone or loading.mapping.time_zone
+    return convert(values, kind, where=where, time_zone=zone, time_format=export.time_format)
+
+
+def _filled(loading: Loading, table: str, spec: pa.Field, values: pa.Array) -> pa.Array:
+    """`values` without nulls where the schema wants none; an empty cell is a finding, unless one was found already."""
+    if spec.name in OPTIONAL_NUMBERS:
+        return values.fill_null(np.nan)
+    export = loading.mapping.export(table)
+    assert export is not None
+    if spec.nullable or values.null_count == 0 or errors(loading.findings):
+        return values
+    rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+    where = Where(export.file, part=f"column {export.columns[spec.name]}", row=int(rows[0]) + 1)
+    reason = f"{spec.name} is empty{count_of_rows(len(rows))}."
+    loading.findings.append(Finding("values", where, reason, "Fill it in, or leave the row out."))
+    return values
