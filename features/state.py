@@ -100,5 +100,5 @@ def log_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def days(past: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Days from `past` to `now`; NaN where it never happened."""
-    return np.where(past == NEVER, np.nan, (now - np.where(past == NEVER, now, past)) / DAY_US)
+    """Days from `past` to `now`, 0 where `past` lies later (a past request, a wrong clock); NaN = never."""
+    return np.where(past == NEVER, np.nan, np.maximum(now - np.where(past == NEVER, now, past), 0) / DAY_US)

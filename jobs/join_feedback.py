@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs.tables import print_counts
 from marketplace.attribution import attribute
 from marketplace.schema import ITEM_FIELDS
-from marketplace.slate_columns import flat, names, numeric_features, predictions, request_of_rows
+from marketplace.slate_columns import flat, item_offsets, names, numeric_features, predictions, request_of_rows
 from marketplace.sqlite_log import SqliteLog
 
 REQUEST_COLUMNS = ("request_id", "time", "surface", "user_id", "policy_version", "feature_spec_version")
@@ -33,16 +33,19 @@ def join_feedback(log: Path, *, out: Path) -> None:
 
 def training_rows(slates: pa.Table, labels: pa.Table) -> pa.Table:
     """One table of N rows: the request's columns, the item's, features and predictions as served, and the labels."""
-    request = pa.array(request_of_rows(slates))
-    columns = {name: slates[name].combine_chunks().take(request) for name in REQUEST_COLUMNS}
+    request = request_of_rows(slates)
+    columns = {name: slates[name].combine_chunks().take(pa.array(request)) for name in REQUEST_COLUMNS}
     columns |= {field.name: flat(slates, field.name) for field in ITEM_FIELDS if pa.types.is_list(field.type)}
     columns |= {f"predicted_{head}": pa.array(predictions(slates, head)) for head in names(slates, "predictions")}
     columns |= {f"feature_{name}": _by_row(slates, name, request) for name in names(slates, "numeric")}
     return pa.table(columns | {name: labels[name] for name in labels.column_names})
 
 
-def _by_row(slates: pa.Table, name: str, request: pa.Array) -> pa.Array:
+def _by_row(slates: pa.Table, name: str, request: np.ndarray) -> pa.Array:
+    """float32 [N]: a request's one value for each of its items, or theirs; NaN where it did not log `name`."""
     lists = numeric_features(slates, name)
-    values = np.asarray(lists.values)
-    per_request = len(values) == len(slates)
-    return pa.array(values[request.to_numpy()] if per_request else values)
+    within = np.arange(len(request)) - item_offsets(slates)[request]
+    length = lists.lengths[request]
+    place = lists.offsets[request] + np.where(length > 1, within, 0)
+    values = np.append(np.asarray(lists.values, np.float32), np.float32(np.nan))
+    return pa.array(values[np.where(length > 0, place, -1)])

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.keys import rows_of
+from marketplace.repeats import repeated
 from marketplace.schema import EVENT_CODE, EVENTS, SchemaError
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 
@@ -78,6 +79,7 @@ class AttributionCounts:
     duplicate: int = 0  # an earlier event has the feedback_id
     without_request: int = 0  # it answers no slate, by its own account
     orphan_request: int = 0  # its slate is not among those given
+    other_user: int = 0  # its slate was another shopper's, in another visit
     orphan_item: int = 0  # its slate did not show the item
     early: int = 0  # before its slate: a clock is wrong
     late: int = 0  # after its window
@@ -86,8 +88,18 @@ class AttributionCounts:
     priced_as_shown: int = 0  # of `used`: orders and returns without amount, taken at the price shown
     without_order: int = 0  # of `used`: returns of items without an order; they change no label
 
+    @property
+    def without_use(self) -> dict[str, int]:
+        """How many events count for no item, by reason, without zeros; `future` is none: it is yet to come."""
+        named = {reason: getattr(self, reason) for reason in REASONS[2:]}
+        return {reason: count for reason, count in named.items() if count}
+
     def __add__(self, other: AttributionCounts) -> AttributionCounts:
         return AttributionCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+# What became of an event, each exactly one: counted for an item, or the first reason against it.
+REASONS = tuple(f.name for f in fields(AttributionCounts))[1:12]
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class Attribution:
     slates: pa.Table  # SLATE, those answered before as_of
     labels: pa.Table  # LABELS [N]
     counts: AttributionCounts
+    reason: np.ndarray  # int64 [events]: what became of each, as REASONS numbers it
 
 
 def attribute(
@@ -112,59 +125,60 @@ def attribute(
     now = _now(slates, feedback) if as_of is None else _microseconds(as_of)
     slates = slates.filter(pa.array(_times(slates) < now))
     _refuse_repeats(slates)
-    row, keep, counts = _place(slates, feedback, limits=limits, now=now)
+    request, row = _rows_of(slates, feedback)
     amount, priced = _amounts(slates, feedback, row)
-    keep, counts = _money_checks(slates, feedback, row, amount, keep=keep, counts=counts)
+    against = _reasons(slates, feedback, request, row, limits=limits, now=now)
+    against |= _money_reasons(slates, feedback, row, amount)
+    reason = np.select([against[name] for name in REASONS[1:]], range(1, len(REASONS)), 0)
+    keep = reason == 0
     event = _codes(feedback["event"], EVENTS)[keep]
     labels = _labels(slates, row[keep], event, amount[keep], assume_seen=not _any_impressions(feedback, now))
     age = np.repeat(now - _times(slates), np.diff(item_offsets(slates)))
     labels |= {"mature": age >= limits[:4].max(), "return_mature": age >= limits.max()}
-    counts |= {"used": int(keep.sum()), "priced_as_shown": int((priced & keep).sum())}
+    counts = dict(zip(REASONS, np.bincount(reason, minlength=len(REASONS)).tolist(), strict=True))
+    counts |= {"events": len(feedback), "priced_as_shown": int((priced & keep).sum())}
     counts["without_order"] = int((~labels["order"][row[keep]] & (event == EVENT_CODE["return"])).sum())
-    return Attribution(slates, pa.table(labels).select(LABELS.names).cast(LABELS), AttributionCounts(**counts))
+    return Attribution(slates, pa.table(labels).select(LABELS.names).cast(LABELS), AttributionCounts(**counts), reason)
 
 
-def _place(
-    slates: pa.Table, feedback: pa.Table, *, limits: np.ndarray, now: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Per event its row in the flat items (-1 = none) and whether it counts; the first reason against it is counted."""
+def _reasons(
+    slates: pa.Table, feedback: pa.Table, request: np.ndarray, row: np.ndarray, *, limits: np.ndarray, now: int
+) -> dict[str, np.ndarray]:
+    """By reason the events (bool) that it keeps from the item of their `request` and `row` (-1 = none)."""
     known = _times(feedback) < now
-    request, row = _rows_of(slates, feedback)
     delay = _times(feedback) - np.append(_times(slates), 0)[request]
     limit = limits[_codes(feedback["event"], EVENTS)]
-    reasons = {
+    duplicate = np.zeros(len(feedback), bool)
+    duplicate[known] = repeated(feedback.filter(pa.array(known)))
+    return {
         "future": ~known,
-        "duplicate": _repeats(feedback, known),
+        "duplicate": duplicate,
         "without_request": to_numpy(feedback["request_id"].is_null()),
         "orphan_request": request < 0,
+        "other_user": ~_of_one_shopper(slates, feedback, request),
         "orphan_item": row < 0,
         "early": delay < 0,
         "late": delay >= limit,
     }
-    keep, counts = np.ones(len(feedback), bool), {"events": len(feedback)}
-    for name, against in reasons.items():
-        keep, counts[name] = keep & ~against, int((keep & against).sum())
-    return row, keep, counts
 
 
-def _money_checks(
-    slates: pa.Table,
-    feedback: pa.Table,
-    row: np.ndarray,
-    amount: np.ndarray,
-    *,
-    keep: np.ndarray,
-    counts: dict[str, int],
-) -> tuple[np.ndarray, dict[str, int]]:
+def _of_one_shopper(slates: pa.Table, feedback: pa.Table, request: np.ndarray) -> np.ndarray:
+    """bool [events]: by the shopper of its slate, or in the same visit: who logs in on the way is the same one."""
+    same = np.zeros(len(feedback), bool)
+    for name in ("user_id", "session_id"):
+        known = pc.unique(slates[name].cast(pa.string()).drop_null())
+        theirs = rows_of(feedback[name], known)
+        same |= (theirs >= 0) & (theirs == np.append(rows_of(slates[name], known), -1)[request])
+    return same
+
+
+def _money_reasons(slates: pa.Table, feedback: pa.Table, row: np.ndarray, amount: np.ndarray) -> dict[str, np.ndarray]:
     money = _codes(feedback["event"], EVENTS) >= EVENT_CODE["order"]
     currencies = pc.unique(feedback["currency"].cast(pa.string()).drop_null())
     of_slate = np.append(rows_of(slates["currency"], currencies), -1)
     stated = rows_of(feedback["currency"], currencies)
     other = (stated >= 0) & (stated != of_slate[np.append(request_of_rows(slates), -1)[row]])
-    reasons = {"bad_amount": money & ~(np.isfinite(amount) & (amount >= 0)), "other_currency": money & other}
-    for name, against in reasons.items():
-        keep, counts[name] = keep & ~against, int((keep & against).sum())
-    return keep, counts
+    return {"bad_amount": money & ~(np.isfinite(amount) & (amount >= 0)), "other_currency": money & other}
 
 
 def _amounts(slates: pa.Table, feedback: pa.Table, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,16 +229,6 @@ def _rows_of(slates: pa.Table, feedback: pa.Table) -> tuple[np.ndarray, np.ndarr
     wanted = np.where((request >= 0) & (item >= 0), request * len(items) + item, -1)
     found = rows_of(pa.array(wanted), pa.array(keys))
     return request, np.where(found >= 0, np.append(places, -1)[found], -1)
-
-
-def _repeats(feedback: pa.Table, known: np.ndarray) -> np.ndarray:
-    """bool [events]: known events whose feedback_id an earlier known one has; of equal times the first row stays."""
-    rows = np.flatnonzero(known)
-    rows = rows[np.argsort(_times(feedback)[rows], kind="stable")]
-    ids = feedback["feedback_id"].take(pa.array(rows))
-    repeats = np.zeros(len(feedback), bool)
-    repeats[rows] = rows_of(ids, ids) != np.arange(len(rows))
-    return repeats
 
 
 def _refuse_repeats(slates: pa.Table) -> None:

@@ -68,7 +68,11 @@ class Head:
         return np.ones(len(labels[self.label]), bool) if self.condition is None else labels[self.condition] > 0
 
     def training_rows(self, labels: Labels) -> np.ndarray:
-        """bool [N]: where it is supervised; the logarithm of an amount needs one above 0."""
+        """bool [N]: where it is supervised; the logarithm of an amount needs one above 0.
+
+        An order of amount 0 (a voucher) is an order all the same: a calibrator learns from `rows`, so that the share of
+        such orders stands in the amount's scale.
+        """
         rows = self.rows(labels)
         return rows & (labels[self.label] > 0) if self.kind is HeadKind.MONEY else rows
 

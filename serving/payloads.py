@@ -6,10 +6,10 @@ Unknown fields are refused, numbers are finite, times carry their zone, and ever
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from marketplace.heads import HEADS
 from serving.request import Request
@@ -24,6 +24,16 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, patt
 Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Search = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # what lies outside is no clock
+
+
+def _plausible(time: datetime) -> datetime:
+    if not EARLIEST <= time < LATEST:
+        raise ValueError(f"the year is {time.year}; send a time from 1970 to 2199")
+    return time
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_plausible)]
 Surface = Literal["home", "search", "store_page", "product_page"]
 Event = Literal["impression", "click", "cart", "order", "return"]
 
@@ -40,7 +50,7 @@ class AnyRequest(Strict):
     surface: Surface = Field(description="where the list is shown")
     user_id: Identifier = Field(description="the shopper")
     request_id: Identifier | None = Field(None, description="unique name of the request; made up when absent")
-    time: AwareDatetime | None = Field(None, description="RFC 3339 with a zone; now when absent, never in the future")
+    time: Moment | None = Field(None, description="RFC 3339 with a zone; now when absent, never in the future")
     session_id: Identifier | None = Field(None, description="the visit")
     query: Search | None = Field(None, description="search text; the search surface only")
     page_merchant_id: Identifier | None = Field(None, description="whose store page it is; store_page only")
@@ -120,7 +130,7 @@ class FeedbackEvent(Strict):
     feedback_id: Identifier = Field(description="unique name of the event; a repeat is counted as a duplicate")
     request_id: Identifier | None = Field(None, description="the slate that it answers, where there is one")
     event: Event
-    time: AwareDatetime = Field(description="RFC 3339 with a zone")
+    time: Moment = Field(description="RFC 3339 with a zone")
     user_id: Identifier
     item_id: Identifier
     amount: float | None = Field(None, ge=0, le=1e9, description="order or refund amount, in currency")

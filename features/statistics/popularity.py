@@ -1,7 +1,7 @@
 """Decayed popularity of an item: sum over its interactions of weight x 2^-(age / HALF_LIFE).
 
 Weights are POPULARITY_WEIGHTS, in clicks. Online a value is kept with the time at which it held, so that ageing costs
-one power at each read.
+one power at each read; a request of an earlier time reads it as it held, since no age is below 0.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DecayedPopularity:
         return {}
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
-        value = self._value[rows] * np.exp2(-(visitor.time - self._at[rows]) / HALF_LIFE)
+        value = self._value[rows] * np.exp2(-np.maximum(visitor.time - self._at[rows], 0) / HALF_LIFE)
         value[np.flatnonzero(rows < 0)] = 0.0
         return {"popularity": value}
 

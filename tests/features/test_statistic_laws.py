@@ -9,8 +9,11 @@ from feature_market import DAY, PEOPLE, START, random_market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.asof import NEVER
 from features.catalogue import Catalogue
+from features.state import days
 from features.statistics import STATISTICS
+from features.statistics.popularity import DecayedPopularity
 from features.statistics.statistic import EventLog, RequestRows, Visitor
 from marketplace.splits import microseconds
 
@@ -139,3 +142,21 @@ def test_definitions_read_the_statistic_under_names_of_their_own(statistic):
     names = [row.feature.name for row in statistic.definitions]
     assert len(set(names)) == len(names)
     assert all(row.feature.meaning for row in statistic.definitions)
+
+
+def test_a_request_of_an_earlier_time_sees_no_more_popularity_than_there_was():
+    market = random_market(np.random.default_rng(5))
+    memory = DecayedPopularity(Catalogue.of(market))
+    memory.update(whole(market))
+    latest = int(microseconds(market.feedback["time"]).max())
+    now, before, long_ago = (
+        memory.of_rows(Visitor("u0", None, time), ROWS)["popularity"] for time in (latest, latest - DAY, 0)
+    )
+    assert np.isfinite(now).all()
+    assert np.isfinite(before).all()
+    assert np.isfinite(long_ago).all()
+    assert (long_ago <= memory.saved()["value"].max()).all()
+
+
+def test_days_since_what_lies_later_are_none():
+    assert days(np.array([DAY, 3 * DAY, NEVER]), np.int64(2 * DAY)).tolist()[:2] == [1.0, 0.0]

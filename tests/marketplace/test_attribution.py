@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_slates import START, few, make_feedback, make_slate
 
-from marketplace.attribution import LABELS, AttributionCounts, AttributionWindows, attribute
+from marketplace.attribution import LABELS, REASONS, AttributionCounts, AttributionWindows, attribute
 from marketplace.schema import EVENTS, FEEDBACK, SLATE, SchemaError, empty
 from marketplace.slate import slates_to_table, table_to_slates
 
@@ -44,7 +44,14 @@ def markets(draw):
     as_of = draw(
         st.none() | (st.sampled_from([30000, 70000]) | MINUTES).map(lambda minutes: START + timedelta(minutes=minutes))
     )
-    return slates_to_table(made), pa.concat_tables(parts), as_of
+    feedback = pa.concat_tables(parts)
+    users = draw(st.lists(st.sampled_from("uuv"), min_size=len(feedback), max_size=len(feedback)))
+    return slates_to_table(made), with_column(feedback, "user_id", users), as_of
+
+
+def with_column(table, name, values):
+    place, spec = table.column_names.index(name), table.schema.field(name)
+    return table.set_column(place, spec, pa.array(values, pa.string()).cast(spec.type))
 
 
 def oracle(slates, feedback, as_of):
@@ -96,6 +103,8 @@ def _place(event, kept, now, seen_ids):
     if not request:
         return "orphan_request"
     slate = kept[request[0]]
+    if event["user_id"] != slate.user_id:
+        return "other_user"
     item = [i for i, name in enumerate(slate.item_id) if name == event["item_id"] and slate.position[i] > 0]
     if not item:
         return "orphan_item"
@@ -293,3 +302,21 @@ def test_counts_add_up():
     assert AttributionCounts(events=2, used=1) + AttributionCounts(events=3, late=2) == AttributionCounts(
         events=5, used=1, late=2
     )
+
+
+def test_who_logs_in_during_a_visit_is_one_shopper():
+    slates = slates_to_table([make_slate("r", session_id="visit", user_id="guest")])
+    feedback = with_column(
+        make_feedback(("f1", "r", "click", "a", 1, None), ("f2", "r", "click", "b", 1, None)),
+        "session_id",
+        ["visit", None],
+    )
+    got = attribute(slates, feedback)
+    assert [REASONS[code] for code in got.reason] == ["used", "other_user"]
+    assert got.counts.without_use == {"other_user": 1}
+
+
+def test_an_order_of_amount_0_is_an_order():
+    got = attribute(slates_to_table([make_slate("r")]), make_feedback(("f1", "r", "order", "a", 1, 0.0)))
+    assert got.labels["order"].to_pylist() == [True, False, False]
+    assert got.labels["order_value"].to_pylist() == [0.0, 0.0, 0.0]

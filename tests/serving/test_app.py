@@ -104,6 +104,9 @@ def test_feedback_is_counted_once_by_its_id(client, service):
         ("/v1/feedback", {"events": [event(amount=1, currency="USD")]}, "events.0.currency", "SAR"),
         ("/v1/feedback", {"events": [event(amount=-1, currency="SAR")]}, "events.0.amount", "greater than"),
         ("/v1/feedback", {"events": [event(time=(NOW + timedelta(days=1)).isoformat())]}, "events.0.time", "future"),
+        ("/v1/recommend", HOME | {"time": "0001-01-01T00:00:00+14:00"}, "time", "from 1970 to 2199"),
+        ("/v1/recommend", HOME | {"time": "9999-12-31T23:59:59-14:00"}, "time", "from 1970 to 2199"),
+        ("/v1/feedback", {"events": [event(time="1969-12-31T23:59:59Z")]}, "events.0.time", "from 1970 to 2199"),
     ],
 )
 def test_a_malformed_request_is_refused_with_the_field_and_the_reason(client, path, content, field, said):

@@ -144,3 +144,18 @@ def test_saved_calibration_is_the_same(tmp_path: Path) -> None:
     heads = {"ctr": Calibrator("isotonic", x=(-2.0, 0.5), y=(0.1, 0.7)), "order_value": Calibrator("scale", slope=1.1)}
     Calibration(heads).save(tmp_path / "calibration.json")
     assert Calibration.load(tmp_path / "calibration.json") == Calibration(heads)
+
+
+def test_gmv_is_calibrated_where_three_orders_in_ten_are_paid_by_voucher() -> None:
+    rng = np.random.default_rng(7)
+    rows = 200_000
+    ctr, cvr = sigmoid(rng.normal(-2, 0.5, rows)), sigmoid(rng.normal(-1, 0.5, rows))
+    amount = rng.lognormal(4, 0.5, rows)
+    click = (rng.random(rows) < ctr).astype(np.float32)
+    order = click * (rng.random(rows) < cvr)
+    paid = order * (rng.random(rows) < 0.7) * amount
+    labels = {"click": click, "order": order.astype(np.float32), "order_value": paid.astype(np.float32)}
+    heads = {"ctr": ctr, "cvr": cvr, "order_value": amount}  # a model of the paid orders alone
+    calibrated = fit_calibration(heads, labels, np.ones(rows, np.float32))(heads)
+    assert calibrated["gmv"].sum() / paid.sum() == pytest.approx(1, abs=0.02)
+    assert calibrated["order_value"][order > 0].mean() == pytest.approx(paid[order > 0].mean(), rel=0.01)

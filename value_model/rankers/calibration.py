@@ -8,7 +8,7 @@ ranking by the raw one:
   are multiplied by the ratio of the raw odds to the end's.
 - scale:    an amount times sum of actual / sum of predicted; also undoes the bias of E[v] = exp(mu + sigma^2 / 2).
 The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it. A head is
-calibrated where its condition holds: cvr among clicked rows, order_value among ordered rows.
+calibrated where its condition holds: cvr among clicked rows, order_value among ordered rows, amounts of 0 included.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def fit_calibration(predictions: Mapping[str, np.ndarray], labels: Labels, weigh
     calibrators = {}
     for head in uncomposed(predictions):
         if head in recorded_heads(labels):
-            rows = head.training_rows(labels)
+            rows = head.rows(labels)
             fit = fit_scale if head.kind is HeadKind.MONEY else fit_probability
             calibrators[head.name] = fit(predictions[head.name][rows], labels[head.label][rows], weight[rows])
     return Calibration(calibrators)
