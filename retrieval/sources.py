@@ -17,13 +17,11 @@ import pyarrow as pa
 
 from features.interactions import Interactions, impressions, interactions
 from marketplace.dataset import Dataset
-from marketplace.splits import microseconds
 from retrieval.affinity import Affinity
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
 from retrieval.covisits import CoVisits
 from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
-from retrieval.new_arrivals import NewArrivals
 from retrieval.popularity import Popularity
 from retrieval.recent import Recent
 from retrieval.repeat_purchase import RepeatPurchase
@@ -111,10 +109,6 @@ def lists_of_contexts(inputs: SourceInputs) -> bool:
     return inputs.dataset.has_impressions and not inputs.segment.startswith("user_")
 
 
-def launches_recorded(inputs: SourceInputs) -> bool:
-    return inputs.dataset.items["available_from"].null_count < inputs.n_items
-
-
 def benchmarks_alone(inputs: SourceInputs) -> bool:
     return False
 
@@ -158,13 +152,6 @@ SOURCES = (
         lambda inputs: Popularity(inputs.n_items, half_life_days=30.0, prior=0.5, name="shown"),
         when=lists_of_contexts,
         learns_from=list_entries,
-    ),
-    SourceRow(
-        "new_arrivals",
-        NewArrivals,
-        lambda inputs: NewArrivals(microseconds(inputs.dataset.items["available_from"])),
-        when=launches_recorded,
-        learns_from=None,
     ),
     SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
     SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=benchmarks_alone, learns_from=None),
