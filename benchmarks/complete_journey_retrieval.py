@@ -22,15 +22,15 @@ from features.interactions import Interactions, interactions
 from marketplace.dataset import Dataset
 from marketplace.datasets.complete_journey import read
 from marketplace.keys import rows_of
-from retrieval.affinity import Affinity
 from retrieval.blend import Blend, fit_blend
-from retrieval.covisits import CoVisits
+from retrieval.candidates import Candidates, Query
 from retrieval.exact import top_rows
-from retrieval.popularity import Popularity
-from retrieval.repeat_purchase import RepeatPurchase
 from retrieval.retriever import Quota, Retriever
-from retrieval.source import Candidates, Query
-from retrieval.user_history import UserHistory
+from retrieval.sources.affinity import Affinity
+from retrieval.sources.covisits import CoVisits
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.repeat_purchase import RepeatPurchase
+from retrieval.sources.user_history import UserHistory
 
 NAME = "complete_journey_retrieval"
 SEED = 0

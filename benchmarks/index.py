@@ -15,15 +15,15 @@ import pyarrow as pa
 from benchmarks.record import Measure, record
 from features.interactions import Interactions
 from marketplace.splits import DAY_US
-from retrieval.affinity import Affinity
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex, build_index
-from retrieval.covisits import CoVisits
+from retrieval.candidates import Query
 from retrieval.filtered import filtered_search
-from retrieval.popularity import Popularity
 from retrieval.retriever import Quota, Retriever
-from retrieval.source import Query
-from retrieval.user_history import UserHistory
+from retrieval.sources.affinity import Affinity
+from retrieval.sources.covisits import CoVisits
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.user_history import UserHistory
 
 NAME = "index"
 SEED = 0

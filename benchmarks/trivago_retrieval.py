@@ -31,22 +31,22 @@ from marketplace.datasets.trivago import read_trivago
 from marketplace.keys import values_of
 from marketplace.slate_columns import context, flat, request_of_rows, to_numpy
 from marketplace.splits import TimeSplit, microseconds, split
-from retrieval.affinity import Affinity
 from retrieval.blend import Blend, fit_blend
 from retrieval.build import build_index
+from retrieval.candidates import CandidateSource, Query
 from retrieval.config import RetrievalConfig
-from retrieval.covisits import CoVisits
 from retrieval.decayed import SEPARATOR
 from retrieval.pairs import item_inputs, pairs
-from retrieval.popularity import Popularity
-from retrieval.recent import Recent
 from retrieval.retriever import Quota, Retriever
-from retrieval.similar_segments import SimilarSegments
-from retrieval.source import CandidateSource, Query
+from retrieval.sources.affinity import Affinity
+from retrieval.sources.covisits import CoVisits
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.recent import Recent
+from retrieval.sources.similar_segments import SimilarSegments
+from retrieval.sources.two_tower_source import TwoTowerSource
+from retrieval.sources.user_history import UserHistory
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
-from retrieval.two_tower_source import TwoTowerSource
-from retrieval.user_history import UserHistory
 
 NAME = "trivago_retrieval"
 SEED = 0

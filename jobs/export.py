@@ -22,7 +22,7 @@ from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 from retrieval.blend import Blend
 from retrieval.build import load_index
-from retrieval.sources import RunSources
+from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle

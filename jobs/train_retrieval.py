@@ -25,12 +25,12 @@ from marketplace.dataset import Dataset
 from marketplace.periods import Periods, periods
 from retrieval.blend import Blend, fit_blend
 from retrieval.build import BuiltIndex, build_index, save_index
+from retrieval.candidates import Query
 from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Retriever
-from retrieval.source import Query
-from retrieval.sources import RunSources
+from retrieval.sources.run_sources import RunSources
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
 

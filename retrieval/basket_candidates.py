@@ -24,7 +24,7 @@ from marketplace.splits import DAY_US, microseconds
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
 from retrieval.labelled_requests import LabelledRequests
-from retrieval.sources import RunSources
+from retrieval.sources.run_sources import RunSources
 
 BLOCK = 28 * DAY_US  # how long the counting sources go without an update
 CANDIDATES = 100  # of a basket

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from retrieval.source import CandidateSource, Query
+from retrieval.candidates import CandidateSource, Query
 
 ABSENT = np.iinfo(np.int32).max
 CONSTANT = 1e-6

@@ -13,8 +13,8 @@ import pyarrow as pa
 from scipy import sparse
 
 from marketplace.splits import DAY_US
+from retrieval.candidates import Query
 from retrieval.exact import top_rows
-from retrieval.source import Query
 
 SEPARATOR = "|"  # between the parts of a segment: "Paris|mobile"
 

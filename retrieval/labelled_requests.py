@@ -22,7 +22,7 @@ from marketplace.baskets import baskets
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import context, flat, item_offsets
 from marketplace.splits import microseconds
-from retrieval.source import Query
+from retrieval.candidates import Query
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retrieval.blend import Blend, MergedCandidates, ScoringSource, fused, pool
-from retrieval.source import Candidates, CandidateSource, Query
+from retrieval.candidates import Candidates, CandidateSource, Query
 
 
 @dataclass(frozen=True)

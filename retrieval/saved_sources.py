@@ -15,9 +15,9 @@ from typing import cast
 
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
+from retrieval.candidates import CandidateSource, SavedSource
 from retrieval.retriever import Quota, Retriever
-from retrieval.source import CandidateSource, SavedSource
-from retrieval.sources import SOURCES, SourceRow
+from retrieval.sources.rows import SOURCES, SourceRow
 
 
 class UnknownSource(ValueError):
@@ -45,7 +45,7 @@ def row_of(source: CandidateSource) -> SourceRow:
     for row in SOURCES:
         if isinstance(source, row.source):
             return row
-    raise UnknownSource(f"source {source.name!r} cannot be bundled: give its class a row in retrieval.sources.")
+    raise UnknownSource(f"source {source.name!r} cannot be bundled: give its class a row in retrieval.sources.rows.")
 
 
 def load_retriever(folder: Path, *, index: BuiltIndex | None) -> Retriever:

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from features.spec import ModelInputs
+from retrieval.candidates import Query
 from retrieval.index import CandidateIndex
 from retrieval.retriever import Retriever
-from retrieval.source import Query
 from serving.item_table import ItemTable
 from serving.request import Request, UnknownName
 from serving.stages import Stages

@@ -19,9 +19,9 @@ from marketplace.memory_log import MemoryLog
 from marketplace.schema import ITEMS, MERCHANTS, USERS
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex, save_index
+from retrieval.candidates import CandidateSource
 from retrieval.retriever import Quota
 from retrieval.saved_sources import save_retriever
-from retrieval.source import CandidateSource
 from retrieval.two_tower import TwoTower
 from serving.bundle import AGAIN, build_engine, load_bundle
 from serving.config import DEFAULTS, ServingConfig

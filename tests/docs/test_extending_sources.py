@@ -1,4 +1,4 @@
-"""The example source of docs/extending.md is built from its file and its row, trained, saved, loaded and asked."""
+"""The example source of docs/extending.md is built from its file and its row, trained, saved, loaded and queried."""
 
 from dataclasses import replace
 from importlib import import_module
@@ -7,33 +7,38 @@ import numpy as np
 from recipes import blocks
 
 from marketplace.simulator import SimulatorConfig, simulate
-from retrieval import saved_sources, sources
+from retrieval import saved_sources
 from retrieval.blend import fit_blend
-from retrieval.source import Query
+from retrieval.candidates import Query
+from retrieval.sources import rows, run_sources
 
 
 def test_a_file_and_a_row_make_a_source(monkeypatch, tmp_path):
     file, row = blocks("A candidate source")
-    imports = "from bargains import Bargains\nfrom retrieval.sources import SourceRow, categories, lists_recorded\n"
+    imports = (
+        "from bargains import Bargains\n"
+        "from retrieval.sources.inputs import categories\n"
+        "from retrieval.sources.rows import SourceRow, lists_recorded\n"
+    )
     (tmp_path / "bargains.py").write_text(file)
     (tmp_path / "bargains_row.py").write_text(f"{imports}\nROW = {row}")
     monkeypatch.syspath_prepend(tmp_path)
-    rows = (*sources.SOURCES, import_module("bargains_row").ROW)
-    for module in (sources, saved_sources):
-        monkeypatch.setattr(module, "SOURCES", rows)
+    extended = (*rows.SOURCES, import_module("bargains_row").ROW)
+    for module in (run_sources, saved_sources):
+        monkeypatch.setattr(module, "SOURCES", extended)
     small = replace(SimulatorConfig.small(), requests=300, users=80, items=200, merchants=20)
     dataset = simulate(small, np.random.default_rng(5)).dataset
-    run_sources = sources.RunSources(dataset, segment="user_segment", index=None).advance(2**62)
-    assert run_sources.sources[-1].name == "bargains"
+    learned = run_sources.RunSources(dataset, segment="user_segment", index=None).advance(2**62)
+    assert learned.sources[-1].name == "bargains"
 
     query = Query("u", "s", np.array([3, 1], np.int32))
-    pool = run_sources.retriever(blend=None).pool(query)
-    blend = fit_blend([pool], [run_sources.sources[-1].propose(query, k=10)[0]])
+    pool = learned.retriever(blend=None).pool(query)
+    blend = fit_blend([pool], [learned.sources[-1].propose(query, k=10)[0]])
     assert blend.weights[-1] > 0  # the items that it proposes first were the positives
 
     folder = tmp_path / "retriever"
-    saved_sources.save_retriever(run_sources.sources, run_sources.quotas, blend=blend, folder=folder)
+    saved_sources.save_retriever(learned.sources, learned.quotas, blend=blend, folder=folder)
     served = saved_sources.load_retriever(folder, index=None).retrieve(query, k=20)
-    live = run_sources.retriever(blend=blend).retrieve(query, k=20)
+    live = learned.retriever(blend=blend).retrieve(query, k=20)
     np.testing.assert_array_equal(served.items, live.items)
     assert "bargains" in {served.sources[number] for number in served.source}

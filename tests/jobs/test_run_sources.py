@@ -10,9 +10,9 @@ import pytest
 from marketplace.schema import TIME
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.splits import microseconds
+from retrieval.candidates import Query
 from retrieval.labelled_requests import segment_of_requests
-from retrieval.source import Query
-from retrieval.sources import RunSources
+from retrieval.sources.run_sources import RunSources
 
 
 @pytest.fixture(scope="module")

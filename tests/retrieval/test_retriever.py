@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from retrieval.blend import Blend, MergedCandidates, fit_blend
+from retrieval.candidates import Query
 from retrieval.retriever import Quota, Retriever
-from retrieval.source import Query
 
 ASK = Query(user_id="u", segment="s", history=np.empty(0, np.int32))
 

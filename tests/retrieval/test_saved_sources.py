@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from retrieval.covisits import CoVisits
-from retrieval.popularity import Popularity
-from retrieval.recent import Recent
+from retrieval.candidates import Query
 from retrieval.retriever import Quota
 from retrieval.saved_sources import UnknownSource, load_retriever, save_retriever
-from retrieval.source import Query
+from retrieval.sources.covisits import CoVisits
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.recent import Recent
 
 N = 5
 

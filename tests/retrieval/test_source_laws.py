@@ -1,4 +1,4 @@
-"""The laws that every candidate source keeps: each test runs over all rows of `retrieval.sources.SOURCES`."""
+"""The laws that every candidate source keeps: each test runs over all rows of `retrieval.sources.rows.SOURCES`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from features.interactions import Interactions, joined
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.splits import DAY_US, microseconds
 from retrieval.build import build_index
+from retrieval.candidates import Query
 from retrieval.saved_sources import load_source
-from retrieval.source import Query
-from retrieval.sources import SOURCES, SourceInputs
+from retrieval.sources.inputs import SourceInputs
+from retrieval.sources.rows import SOURCES
 
 N_ITEMS = 400
 HALF = 60  # days after which the later part of the events begins

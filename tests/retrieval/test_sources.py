@@ -8,14 +8,14 @@ import pyarrow as pa
 from features.interactions import Interactions, impressions, interactions, joined
 from marketplace.schema import FEEDBACK, conform
 from marketplace.splits import DAY_US
-from retrieval.affinity import Affinity
-from retrieval.covisits import CoVisits
-from retrieval.popularity import Popularity
-from retrieval.recent import Recent
-from retrieval.repeat_purchase import RepeatPurchase
-from retrieval.similar_segments import SimilarSegments
-from retrieval.source import Query
-from retrieval.user_history import UserHistory
+from retrieval.candidates import Query
+from retrieval.sources.affinity import Affinity
+from retrieval.sources.covisits import CoVisits
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.recent import Recent
+from retrieval.sources.repeat_purchase import RepeatPurchase
+from retrieval.sources.similar_segments import SimilarSegments
+from retrieval.sources.user_history import UserHistory
 
 N_ITEMS = 400
 NOBODY = np.empty(0, np.int32)

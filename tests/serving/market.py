@@ -19,11 +19,11 @@ from marketplace.simulator import SimulatorConfig, simulate
 from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import item_inputs
-from retrieval.popularity import Popularity
 from retrieval.retriever import Quota
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.two_tower_source import TwoTowerSource
+from retrieval.sources.user_history import UserHistory
 from retrieval.two_tower import TwoTower
-from retrieval.two_tower_source import TwoTowerSource
-from retrieval.user_history import UserHistory
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts
 from value_model.formula import default_policy

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from features.interactions import Interactions
 from marketplace.splits import DAY_US
+from retrieval.candidates import Query
 from retrieval.decayed import RankedRows, best_allowed, log_of_known
-from retrieval.source import Query
 
 SIMILARITY_FLOOR = 1e-3
 LATEST = 50  # items of the history that are looked at

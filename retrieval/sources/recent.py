@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from retrieval.candidates import Query
 from retrieval.decayed import first_allowed
-from retrieval.source import Query
 
 
 class Recent:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from features.interactions import Interactions
+from retrieval.candidates import Query
 from retrieval.decayed import DecayedCounts, best_allowed
-from retrieval.source import Query
 
 FOREVER = 1e9  # days
 RATE_FLOOR = 1e-3  # the least rate of an item

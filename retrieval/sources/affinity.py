@@ -10,8 +10,8 @@ import pyarrow as pa
 from scipy import sparse
 
 from features.interactions import Interactions
+from retrieval.candidates import Query
 from retrieval.decayed import DecayedCounts, RankedRows, best_allowed
-from retrieval.source import Query
 
 TINY = 1e-9  # the share of a group that nobody touched
 

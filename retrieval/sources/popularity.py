@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.interactions import Interactions
+from retrieval.candidates import Query
 from retrieval.decayed import (
     DecayedCounts,
     RankedRows,
@@ -19,7 +20,6 @@ from retrieval.decayed import (
     part_of_each,
     saved_levels,
 )
-from retrieval.source import Query
 
 SHARE_FLOOR = 1e-7  # the share of an item that nobody touched
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from features.interactions import Interactions
+from retrieval.candidates import Query
 from retrieval.decayed import DecayedCounts, RankedRows, first_allowed
-from retrieval.source import Query
 
 
 class UserHistory:

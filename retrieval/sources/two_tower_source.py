@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval.build import BuiltIndex
+from retrieval.candidates import Query
 from retrieval.config import DEFAULTS, RetrievalConfig
 from retrieval.filtered import filtered_search
-from retrieval.source import Query
 
 
 class TwoTowerSource:

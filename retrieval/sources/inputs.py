@@ -1,0 +1,67 @@
+"""Inputs of candidate sources: the data that a run builds them from, and the events that they learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from features.interactions import Interactions, impressions, interactions
+from marketplace.dataset import Dataset
+from retrieval.build import BuiltIndex
+from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
+
+
+@dataclass(frozen=True)
+class SourceInputs:
+    """What sources are built from: `segment` names what groups the shoppers; `index` None = no towers."""
+
+    dataset: Dataset
+    segment: str
+    index: BuiltIndex | None = None
+
+    @property
+    def n_items(self) -> int:
+        return len(self.dataset.items)
+
+    @cached_property
+    def feedback_segments(self) -> pa.Array:
+        """string [rows of feedback]."""
+        return segment_of_feedback(self.dataset, self.segment)
+
+    @cached_property
+    def request_segments(self) -> pa.Array:
+        """string [rows of slates]."""
+        return pa.array(segment_of_requests(self.dataset, self.dataset.slates, self.segment))
+
+
+def categories(inputs: SourceInputs) -> np.ndarray:
+    """int32 [n_items]: a code a category."""
+    codes = inputs.dataset.items["category"].cast(pa.string()).combine_chunks().dictionary_encode().indices
+    return codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def feedback_events(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
+    """Clicks, carts and orders of [since, until), in orders."""
+    return interactions(
+        inputs.dataset.feedback,
+        item_ids=inputs.dataset.items["item_id"],
+        since=since,
+        until=until,
+        segment=inputs.feedback_segments,
+    )
+
+
+def list_entries(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
+    """Every item shown in [since, until), whatever its place."""
+    return impressions(
+        inputs.dataset.slates,
+        item_ids=inputs.dataset.items["item_id"],
+        since=since,
+        until=until,
+        segment=inputs.request_segments,
+        weight=1.0,
+        discount=0.0,
+    )

@@ -1,0 +1,104 @@
+"""Candidate sources of a run: one row each, in the order that the blend knows them.
+
+A row says the kind that is written in bundles, the class (its file says what it proposes and how it scores), how it
+is built, from which data, what it learns from, and its quota. Training, the blend, basket candidates, exports and
+loading loop over the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from features.interactions import Interactions
+from retrieval.build import BuiltIndex
+from retrieval.retriever import Quota
+from retrieval.sources.affinity import Affinity
+from retrieval.sources.covisits import CoVisits
+from retrieval.sources.inputs import (
+    SourceInputs,
+    categories,
+    feedback_events,
+    list_entries,
+)
+from retrieval.sources.popularity import Popularity
+from retrieval.sources.recent import Recent
+from retrieval.sources.repeat_purchase import RepeatPurchase
+from retrieval.sources.similar_segments import SimilarSegments
+from retrieval.sources.two_tower_source import TwoTowerSource
+from retrieval.sources.user_history import UserHistory
+
+ASK = 300  # items that each source proposes
+SURE_NEAREST = 50  # of the candidates: the towers' best, which alone know new items
+QUOTA = Quota(ASK)
+
+
+def always(inputs: SourceInputs) -> bool:
+    return True
+
+
+def towers_trained(inputs: SourceInputs) -> bool:
+    return inputs.index is not None
+
+
+def lists_recorded(inputs: SourceInputs) -> bool:
+    return inputs.dataset.has_impressions
+
+
+def purchases_alone(inputs: SourceInputs) -> bool:
+    return not inputs.dataset.has_impressions
+
+
+def lists_of_contexts(inputs: SourceInputs) -> bool:
+    """Requests are grouped by an entry of their context, such as a city: most of what they take is new to them."""
+    return inputs.dataset.has_impressions and not inputs.segment.startswith("user_")
+
+
+def benchmarks_alone(inputs: SourceInputs) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One candidate source: `kind` is its name in bundles (a class may be renamed, a bundle may not).
+
+    `source` saves and loads itself; `over_index`: instead, it searches the towers' index, which is saved beside it.
+    `learns_from` None = nothing to learn.
+    """
+
+    kind: str
+    source: type[Any]
+    build: Callable[[SourceInputs], Any]
+    when: Callable[[SourceInputs], bool] = always
+    learns_from: Callable[[SourceInputs, int | None, int], Interactions] | None = feedback_events
+    quota: Quota = QUOTA
+    over_index: bool = False
+
+
+SOURCES = (
+    SourceRow(
+        "nearest",
+        TwoTowerSource,
+        lambda inputs: TwoTowerSource(cast(BuiltIndex, inputs.index)),
+        when=towers_trained,
+        learns_from=None,
+        quota=Quota(ASK, sure=SURE_NEAREST),
+        over_index=True,
+    ),
+    SourceRow("popularity", Popularity, lambda inputs: Popularity(inputs.n_items)),
+    SourceRow("repeats", UserHistory, lambda inputs: UserHistory(inputs.n_items)),
+    # What a weekly shop holds goes together by habit, not by intent: no co-visits of purchases.
+    SourceRow("covisits", CoVisits, lambda inputs: CoVisits(inputs.n_items), when=lists_recorded),
+    SourceRow("affinity", Affinity, lambda inputs: Affinity(categories(inputs)), when=purchases_alone),
+    SourceRow("rebuys", RepeatPurchase, lambda inputs: RepeatPurchase(inputs.n_items), when=purchases_alone),
+    SourceRow(
+        "popularity",
+        Popularity,
+        lambda inputs: Popularity(inputs.n_items, half_life_days=30.0, prior=0.5, name="shown"),
+        when=lists_of_contexts,
+        learns_from=list_entries,
+    ),
+    SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
+    SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=benchmarks_alone, learns_from=None),
+)

@@ -1,0 +1,38 @@
+"""Sources of a run: those that suit its data, as of a time."""
+
+from __future__ import annotations
+
+from marketplace.dataset import Dataset
+from retrieval.blend import Blend
+from retrieval.build import BuiltIndex
+from retrieval.retriever import Quota, Retriever
+from retrieval.sources.inputs import SourceInputs
+from retrieval.sources.rows import SOURCES
+
+
+class RunSources:
+    """The sources that suit a data set, as of a time that only goes on."""
+
+    def __init__(self, dataset: Dataset, *, segment: str, index: BuiltIndex | None) -> None:
+        self._inputs = SourceInputs(dataset, segment, index)
+        self._rows = tuple(row for row in SOURCES if row.when(self._inputs))
+        self.sources = [row.build(self._inputs) for row in self._rows]
+        self._until: int | None = None
+
+    def advance(self, until: int) -> RunSources:
+        """Learn what happened before `until` (UTC microseconds)."""
+        streams = {row.learns_from for row in self._rows if row.learns_from is not None}
+        events = {stream: stream(self._inputs, self._until, until) for stream in streams}
+        for row, source in zip(self._rows, self.sources, strict=True):
+            if row.learns_from is not None:
+                source.update(events[row.learns_from])
+        self._until = until
+        return self
+
+    @property
+    def quotas(self) -> dict[str, Quota]:
+        return {source.name: row.quota for row, source in zip(self._rows, self.sources, strict=True)}
+
+    def retriever(self, *, blend: Blend | None) -> Retriever:
+        """The sources merged by `blend`; without one by rank."""
+        return Retriever(self.sources, self.quotas, blend=blend)
