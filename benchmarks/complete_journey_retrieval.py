@@ -95,11 +95,13 @@ class Shop:
         order = np.argsort(user, kind="stable")  # interactions come sorted by time
         edges = np.arange(1, len(names))
         history = np.split(past.item[order], np.searchsorted(user[order], edges))
-        wanted = np.split(bought[1].astype(np.int32), np.searchsorted(bought[0], edges))
+        positives = np.split(bought[1].astype(np.int32), np.searchsorted(bought[0], edges))
         active = [
-            i for i, (before, after) in enumerate(zip(history, wanted, strict=True)) if len(before) and len(after)
+            i for i, (before, after) in enumerate(zip(history, positives, strict=True)) if len(before) and len(after)
         ]
-        return Households([names[i].as_py() for i in active], [history[i] for i in active], [wanted[i] for i in active])
+        return Households(
+            [names[i].as_py() for i in active], [history[i] for i in active], [positives[i] for i in active]
+        )
 
     def _events(self, since: int | None, until: int) -> Interactions:
         return interactions(self._dataset.feedback, item_ids=self._items, since=since, until=until)
@@ -111,14 +113,14 @@ class Households:
 
     names: list[str]
     history: list[np.ndarray]
-    wanted: list[np.ndarray]
+    positives: list[np.ndarray]
 
     def cases(self, *, new: bool) -> list[tuple[Query, np.ndarray]]:
         """Queries and what they should find; `new` excludes what the household bought before."""
         result = []
-        for name, history, wanted in zip(self.names, self.history, self.wanted, strict=True):
+        for name, history, positives in zip(self.names, self.history, self.positives, strict=True):
             exclude = np.unique(history) if new else np.empty(0, np.int32)
-            target = np.setdiff1d(wanted, exclude)
+            target = np.setdiff1d(positives, exclude)
             if len(target):
                 result.append((Query(name, "", history[-HISTORY:], exclude=exclude), target))
         return result
@@ -145,7 +147,7 @@ def main() -> None:
 
 def learned(shop: Shop, cases: list[tuple[Query, np.ndarray]]) -> Blend:
     pools = [retriever(shop).pool(query) for query, _ in cases]
-    blend = fit_blend(pools, [wanted for _, wanted in cases])
+    blend = fit_blend(pools, [positives for _, positives in cases])
     print("blend: " + ", ".join(f"{s.name} {w:.2f}" for s, w in zip(shop.sources, blend.weights, strict=True)))
     return blend
 
@@ -173,20 +175,20 @@ def measures(shop: Shop, blends: dict[bool, Blend], households: Households) -> l
         what = "new to the household" if new else "all"
         for name, table in tables.items():
             for k, mean in zip(AT, bootstrap.means(table, counts), strict=True):
-                found = mean.estimate()
+                recall = mean.estimate()
                 judged = bar if (name, k) == ("merged sources", 100) else None
                 rows.append(
-                    Measure(f"recall@{k}, {what}, {name}", found.value, "share", judged, (found.low, found.high))
+                    Measure(f"recall@{k}, {what}, {name}", recall.value, "share", judged, (recall.low, recall.high))
                 )
     return rows
 
 
 def recalls(merged, cases: list[tuple[Query, np.ndarray]]) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """[households, len(AT)]: hits / min(k, number wanted)."""
+    """[households, len(AT)]: hits / min(k, number of positives)."""
     table = np.zeros((len(cases), len(AT)))
-    for row, (query, wanted) in zip(table, cases, strict=True):
-        found = merged.retrieve(query, k=max(AT)).items
-        row[:] = [np.isin(wanted, found[:k]).sum() / min(k, len(wanted)) for k in AT]
+    for row, (query, positives) in zip(table, cases, strict=True):
+        candidates = merged.retrieve(query, k=max(AT)).items
+        row[:] = [np.isin(positives, candidates[:k]).sum() / min(k, len(positives)) for k in AT]
     return table
 
 

@@ -29,8 +29,9 @@ from onnxruntime import InferenceSession
 from benchmarks.record import Measure, record
 from features.spec import ModelInputs
 from marketplace.sqlite_log import SqliteLog
+from retrieval.candidates import Candidates
 from serving.bundle import build_engine, load_bundle
-from serving.candidate_generation import CandidateGenerator, GeneratedCandidates
+from serving.candidate_generation import CandidateGenerator
 from serving.engine import RankingEngine
 from serving.onnx_scorer import session
 from serving.request import Request
@@ -85,9 +86,9 @@ class Noted(CandidateGenerator):
     def embed(self, user_inputs: ModelInputs) -> np.ndarray | None:
         return self._inner.embed(user_inputs)
 
-    def generate(self, *args: Any, **settings: Any) -> GeneratedCandidates:
+    def generate(self, *args: Any, **settings: Any) -> Candidates:
         candidates = self._inner.generate(*args, **settings)
-        self.rows = candidates.rows
+        self.rows = candidates.items
         return candidates
 
 

@@ -1,4 +1,4 @@
-"""One score for candidates of several sources.
+"""Blend: one score for candidates of several sources.
 
 A pool holds n distinct items, sorted by catalogue row, by S sources: `rank` int32 [n, S] is an item's place in a
 source's proposal (0 = best, ABSENT = not proposed).
@@ -34,15 +34,15 @@ class ScoringSource(CandidateSource, Protocol):
 
 
 @dataclass(frozen=True)
-class MergedCandidates:
-    """Items (catalogue rows int32 [n]) with their rank in each source, and float64 [n, S] what each makes of them."""
+class CandidatePool:
+    """What the sources propose: `scores` float64 [n, S] is what each source makes of an item."""
 
     items: np.ndarray
     rank: np.ndarray
     scores: np.ndarray | None = None
 
 
-def pool(proposed: Sequence[np.ndarray]) -> MergedCandidates:
+def pool(proposed: Sequence[np.ndarray]) -> CandidatePool:
     """The union of proposals, each best first, one a source."""
     sizes = [len(items) for items in proposed]
     source = np.repeat(np.arange(len(sizes)), sizes)
@@ -50,10 +50,10 @@ def pool(proposed: Sequence[np.ndarray]) -> MergedCandidates:
     items, place = np.unique(np.concatenate(proposed), return_inverse=True)
     ranks = np.full((len(items), len(sizes)), ABSENT, np.int32)
     ranks[place, source] = rank
-    return MergedCandidates(items.astype(np.int32), ranks)
+    return CandidatePool(items.astype(np.int32), ranks)
 
 
-def fused(candidates: MergedCandidates) -> np.ndarray:
+def fused(candidates: CandidatePool) -> np.ndarray:
     """Float64 [n]: the sum of 1 / (60 + rank) over the sources that proposed an item; nothing to learn."""
     return RECIPROCAL[np.minimum(candidates.rank, LAST)].sum(axis=1)
 
@@ -76,7 +76,7 @@ class Blend:
         return cls(tuple(json.loads(path.read_text())))
 
 
-def fit_blend(pools: Sequence[MergedCandidates], positives: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
+def fit_blend(pools: Sequence[CandidatePool], positives: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
     """Logistic regression, of weights >= 0, of "is a positive" on the sources' scores.
 
     `pools` as `Retriever.pool` gives them, `positives`: catalogue rows, one array a pool. The requests must be later

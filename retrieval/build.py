@@ -1,4 +1,4 @@
-"""Build an index that is good enough, or refuse; keep it with its identifiers and its measured recall.
+"""Index builders: build an index that is good enough, or refuse; keep it with its identifiers and its measured recall.
 
 A saved folder holds the index's own files, `embeddings.npy` (float32 [n, d]; filtered search needs them), `items.txt`
 (row -> item id, one JSON string a line) and `report.json`.

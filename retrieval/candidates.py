@@ -1,4 +1,4 @@
-"""What a candidate source is asked, and what it answers."""
+"""Candidate sources: the query that they read, the candidates that come of it, and what a source is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Query:
     time: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """Columns over n distinct items: catalogue row (int32), source number (int8 into `sources`), score (float32)."""
 
@@ -36,6 +36,15 @@ class Candidates:
     source: np.ndarray
     score: np.ndarray
     sources: tuple[str, ...]
+
+    @property
+    def source_name(self) -> np.ndarray:
+        """str [n]."""
+        return np.array(self.sources, object)[self.source]
+
+    def select(self, positions: np.ndarray) -> Candidates:
+        """Those at the positions."""
+        return Candidates(self.items[positions], self.source[positions], self.score[positions], self.sources)
 
 
 class CandidateSource(Protocol):

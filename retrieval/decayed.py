@@ -77,11 +77,11 @@ class DecayedCounts:
         if row is None:
             return np.zeros(len(items))
         part = slice(self.counts.indptr[row], self.counts.indptr[row + 1])
-        own, values = self.counts.indices[part], self.counts.data[part]
-        if not len(own):
+        held, values = self.counts.indices[part], self.counts.data[part]
+        if not len(held):
             return np.zeros(len(items))
-        place = np.minimum(np.searchsorted(own, items), len(own) - 1)
-        return np.where(own[place] == items, values[place], 0.0)
+        place = np.minimum(np.searchsorted(held, items), len(held) - 1)
+        return np.where(held[place] == items, values[place], 0.0)
 
     def _rows(self, key: pa.DictionaryArray) -> np.ndarray:
         """Matrix row of each key, new names taking new rows; -1 for null."""
@@ -153,9 +153,9 @@ def first_allowed(items: np.ndarray, scores: np.ndarray, query: Query, *, k: int
     """The first k of a sorted list that the query allows; reads no further into the list than it needs to."""
     size = 2 * k + len(query.exclude)
     while True:
-        found = np.flatnonzero(permitted(items[:size], query))[:k]
-        if len(found) == k or size >= len(items):
-            return items[found], scores[found]
+        places = np.flatnonzero(permitted(items[:size], query))[:k]
+        if len(places) == k or size >= len(items):
+            return items[places], scores[places]
         size *= 8
 
 

@@ -1,4 +1,4 @@
-"""What shoppers wanted, request by request: what retrieval learns from and is judged on.
+"""Labelled requests: what shoppers touched, request by request, which retrieval learns from and is judged on.
 
 Where lists were recorded, a request is a slate and its wishes are the items clicked and ordered. In purchase-only
 data a request is a basket (one session of orders), made at its first order, and its wishes are what it bought.

@@ -1,4 +1,4 @@
-"""What the towers learn from: which request wanted which item, and the catalogue as inputs."""
+"""Pairs that the towers learn from: which request took which item, and the catalogue as inputs."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def item_inputs(catalogue: Catalogue, encoder: Encoder) -> ItemInputs:
 
 
 def pairs(inputs: ModelInputs, *, item: np.ndarray, weight: np.ndarray) -> Pairs:
-    """The rows of `inputs` that were wanted: `weight` float [N] > 0, `item` int32 [N] a catalogue row (-1 = none)."""
-    wanted = np.flatnonzero((weight > 0) & (item >= 0))
+    """The positive rows of `inputs`: `weight` float [N] > 0, `item` int32 [N] a catalogue row (-1 = none)."""
+    positive = np.flatnonzero((weight > 0) & (item >= 0))
     return Pairs(
         inputs.user_codes,
         inputs.user_lists,
         inputs.user_numbers,
-        request=inputs.request[wanted],
-        item=item[wanted].astype(np.int32),
-        weight=weight[wanted].astype(np.float32),
+        request=inputs.request[positive],
+        item=item[positive].astype(np.int32),
+        weight=weight[positive].astype(np.float32),
     )

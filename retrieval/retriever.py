@@ -1,4 +1,4 @@
-"""Several sources asked, one list of candidates answered."""
+"""Retriever: the proposals of several sources as one list of candidates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval.blend import Blend, MergedCandidates, ScoringSource, fused, pool
+from retrieval.blend import Blend, CandidatePool, ScoringSource, fused, pool
 from retrieval.candidates import Candidates, CandidateSource, Query
 
 
@@ -53,25 +53,25 @@ class Retriever:
 
     def retrieve(self, query: Query, *, k: int) -> Candidates:
         """At most k distinct allowed candidates; `score` is the blend's, or the fused ranks'."""
-        found = self._proposed(query, most=None)
-        score = fused(found) if self._blend is None else self._blend.score(self._scores(query, found.items))
+        candidates = self._proposed(query, most=None)
+        score = fused(candidates) if self._blend is None else self._blend.score(self._scores(query, candidates.items))
         # The pool is sorted by row: stable sorts keep equal scores in that order.
         order = np.argsort(-score, kind="stable")
         if self._sure.any():
-            sure: np.ndarray = np.less(found.rank, self._sure).any(axis=1)[order]
+            sure: np.ndarray = np.less(candidates.rank, self._sure).any(axis=1)[order]
             order = np.concatenate([order[sure], order[~sure]])
             order = order[:k][np.argsort(-score[order[:k]], kind="stable")]
         chosen = order[:k]
-        source = found.rank[chosen].argmin(axis=1).astype(np.int8)
-        return Candidates(found.items[chosen], source, score[chosen].astype(np.float32), self.names)
+        source = candidates.rank[chosen].argmin(axis=1).astype(np.int8)
+        return Candidates(candidates.items[chosen], source, score[chosen].astype(np.float32), self.names)
 
-    def pool(self, query: Query, *, k: int | None = None) -> MergedCandidates:
+    def pool(self, query: Query, *, k: int | None = None) -> CandidatePool:
         """Everything that the sources propose, before the choice: to fit a blend on. `k` = the most of one source."""
-        found = self._proposed(query, most=k)
+        candidates = self._proposed(query, most=k)
         scored = len(self._scoring) == len(self._sources)
-        return replace(found, scores=self._scores(query, found.items)) if scored else found
+        return replace(candidates, scores=self._scores(query, candidates.items)) if scored else candidates
 
-    def _proposed(self, query: Query, *, most: int | None) -> MergedCandidates:
+    def _proposed(self, query: Query, *, most: int | None) -> CandidatePool:
         query = _excluded_once(query)
         asks = self._ask if most is None else tuple(min(ask, most) for ask in self._ask)
         return pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, asks, strict=True)])

@@ -150,8 +150,8 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
 
     def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what `arrays` of towers of the same spec and config returned; ValueError when they differ."""
-        own = self.arrays()
-        if [value.shape for value in own.values()] != [value.shape for value in arrays.values()]:
+        present = self.arrays()
+        if [value.shape for value in present.values()] != [value.shape for value in arrays.values()]:
             raise ValueError("the weights belong to towers of another feature spec, vocabulary or size; train again.")
         for variable, value in zip(self.weights, arrays.values(), strict=True):
             variable.assign(value)

@@ -1,14 +1,13 @@
-"""Which items could be shown: a request as the retriever's query, and its candidates as catalogue rows."""
+"""Candidate generation: a request as the retriever's query, and its candidates as catalogue rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from features.spec import ModelInputs
-from retrieval.candidates import Query
+from retrieval.candidates import Candidates, Query
 from retrieval.index import CandidateIndex
 from retrieval.retriever import Retriever
 from serving.item_table import ItemTable
@@ -24,25 +23,6 @@ class QueryTower(Protocol):
     def embed(self, inputs: ModelInputs) -> np.ndarray:
         """float32 [d] from the user inputs of one request."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class GeneratedCandidates:
-    """n candidates: catalogue rows int32, the number of the source among `sources`, and its score of each."""
-
-    rows: np.ndarray
-    source: np.ndarray  # int8 [n]
-    score: np.ndarray  # float32 [n]
-    sources: tuple[str, ...]
-
-    @property
-    def source_name(self) -> np.ndarray:
-        """str [n]."""
-        return np.array(self.sources, object)[self.source]
-
-    def only(self, kept: np.ndarray) -> GeneratedCandidates:
-        """Those at the positions `kept`."""
-        return GeneratedCandidates(self.rows[kept], self.source[kept], self.score[kept], self.sources)
 
 
 class CandidateGenerator:
@@ -62,7 +42,7 @@ class CandidateGenerator:
 
     def generate(
         self, request: Request, user_inputs: ModelInputs, *, history: np.ndarray, segment: str, k: int, stages: Stages
-    ) -> GeneratedCandidates:
+    ) -> Candidates:
         """The caller's candidates that the catalogue holds, or at most k of the retriever's.
 
         `history` int32: catalogue rows of what the user touched last, newest last. Raises UnknownName for a page that
@@ -73,7 +53,7 @@ class CandidateGenerator:
             return self._of_caller(request.candidates)
         embedding = self.embed(user_inputs)
         stages.mark("embed")
-        candidates = self.find(request, history=history, segment=segment, embedding=embedding, k=k)
+        candidates = self.retrieve(request, history=history, segment=segment, embedding=embedding, k=k)
         stages.mark("retrieve")
         return candidates
 
@@ -81,9 +61,9 @@ class CandidateGenerator:
         """float32 [d]: the request's place in the items' space."""
         return None if self._tower is None else self._tower.embed(user_inputs)
 
-    def find(
+    def retrieve(
         self, request: Request, *, history: np.ndarray, segment: str, embedding: np.ndarray | None, k: int
-    ) -> GeneratedCandidates:
+    ) -> Candidates:
         """At most k candidates in stock; on a store page its merchant's alone.
 
         The item of a product page counts as touched now, and is not proposed.
@@ -97,8 +77,7 @@ class CandidateGenerator:
             exclude=self._excluded(request),
             time=round(request.time.timestamp() * 1e6),
         )
-        merged = self._retriever.retrieve(query, k=k)
-        return GeneratedCandidates(merged.items, merged.source, merged.score, merged.sources)
+        return self._retriever.retrieve(query, k=k)
 
     def _check_page(self, request: Request) -> None:
         item, merchant, table = request.page_item_id, request.page_merchant_id, self._item_table
@@ -107,11 +86,11 @@ class CandidateGenerator:
         if merchant is not None and merchant not in table.merchant_code:
             raise UnknownName(f"page_merchant_id {merchant!r} sells nothing in the catalogue")
 
-    def _of_caller(self, item_ids: tuple[str, ...]) -> GeneratedCandidates:
+    def _of_caller(self, item_ids: tuple[str, ...]) -> Candidates:
         rows = self._item_table.rows(item_ids)
         if len(rows) == 0:
             raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
-        return GeneratedCandidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
+        return Candidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
 
     def _with_page(self, request: Request, history: np.ndarray) -> np.ndarray:
         if request.page_item_id is None:

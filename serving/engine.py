@@ -24,7 +24,8 @@ from features.store import FeatureStore
 from marketplace.heads import composed
 from marketplace.log import Log
 from marketplace.slate import Slate
-from serving.candidate_generation import CandidateGenerator, GeneratedCandidates
+from retrieval.candidates import Candidates
+from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
 from serving.following import Follower
 from serving.item_table import ItemTable
@@ -113,7 +114,7 @@ class RankingEngine:
             k=parts.config.candidates,
             stages=stages,
         )
-        rows = candidates.rows
+        rows = candidates.items
         snapshot = self.store.lookup(request, rows, price=item_table.price[rows], snapshot=user)
         stages.mark("store_items")
         inputs = with_items(user_inputs, snapshot, item_table, rows)
@@ -142,13 +143,13 @@ class RankingEngine:
     def _slate(
         self,
         request: Request,
-        candidates: GeneratedCandidates,
+        candidates: Candidates,
         snapshot: FeatureSnapshot,
         inputs: ModelInputs,
         segment: str,
         stages: Stages,
     ) -> Slate:
-        parts, rows, seed = self.parts, candidates.rows, request.draw_seed
+        parts, rows, seed = self.parts, candidates.items, request.draw_seed
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         values = parts.valuation.value_candidates(

@@ -11,7 +11,7 @@ from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.schema import CONSIDERED_KEY, FORMULA_PREFIX, PLACES_KEY, SEED_KEY, SEGMENT_KEY
 from marketplace.slate import Slate
-from serving.candidate_generation import GeneratedCandidates
+from retrieval.candidates import Candidates
 from serving.item_table import ItemTable
 from serving.request import Request
 from serving.valuation import Values
@@ -22,7 +22,7 @@ from value_model.slate_policies.slate_policy import SlateChoice
 class ScoredCandidates:
     """n candidates of one request, with model inputs, heads float64 [n] and values."""
 
-    candidates: GeneratedCandidates
+    candidates: Candidates
     inputs: ModelInputs
     heads: Mapping[str, np.ndarray]
     values: Values
@@ -41,8 +41,8 @@ def build_slate(
     currency: str,
 ) -> Slate:
     """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them."""
-    candidates, values = scored.candidates.only(shortlist), scored.values.only(shortlist)
-    rows, considered = candidates.rows, len(scored.candidates.rows)
+    candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
+    rows, considered = candidates.items, len(scored.candidates.items)
     numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
     position, propensity = places(choice, len(rows))
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}

@@ -1,4 +1,4 @@
-"""What is popular in the groups (categories, merchants, price bands) that this shopper's history leans to."""
+"""Affinity: what is popular in the groups (categories, merchants, price bands) that this shopper's history leans to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes together: items touched in one session, with what the shopper touched last."""
+"""Co-visits: items touched in one session, with what the shopper touched last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is popular now with shoppers like this one."""
+"""Popularity: what is popular now with shoppers like this one."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ class Popularity:
         row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
             return items, np.log(share)
-        own_items, own = first_allowed(*self._ranked_segments.row(row), query, k=k)
+        segment_items, segment_share = first_allowed(*self._ranked_segments.row(row), query, k=k)
         # The segment's value of an item contains the overall one: where both lists hold it, the first is the greater.
-        both, first = np.unique(np.concatenate([own_items, items]), return_index=True)
-        value = np.concatenate([own, self._prior * share])[first]
+        both, first = np.unique(np.concatenate([segment_items, items]), return_index=True)
+        value = np.concatenate([segment_share, self._prior * share])[first]
         return best_allowed(both, np.log(value / (self._totals[row] + self._prior)), query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
@@ -99,8 +99,8 @@ class Popularity:
         row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
             return np.log(self._share[items] + SHARE_FLOOR)
-        own = self._segments.of(part(query.segment, self._levels), items)
-        return np.log((own + self._prior * self._share[items]) / (self._totals[row] + self._prior) + SHARE_FLOOR)
+        count = self._segments.of(part(query.segment, self._levels), items)
+        return np.log((count + self._prior * self._share[items]) / (self._totals[row] + self._prior) + SHARE_FLOOR)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

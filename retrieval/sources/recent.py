@@ -1,4 +1,4 @@
-"""What was touched a moment ago: a shopper goes back and forth between a few items."""
+"""Recent items: what was touched a moment ago, as a shopper goes back and forth between a few items."""
 
 from __future__ import annotations
 

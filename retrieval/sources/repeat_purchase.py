@@ -1,4 +1,4 @@
-"""Which of the shopper's own items are of the kind that is bought again."""
+"""Repeat purchases: those of the shopper's items that are of the kind that is bought again."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class RepeatPurchase:
         if row is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         start, stop = self._sessions.counts.indptr[row : row + 2]
-        own = self._sessions.counts.indices[start:stop]
-        return best_allowed(own, self._log_rate[own], query, k=k)
+        items = self._sessions.counts.indices[start:stop]
+        return best_allowed(items, self._log_rate[items], query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The score of any items; those that are not the user's as if of rate UNTOUCHED."""
-        own = self._sessions.of(query.user_id, items) > 0
-        return np.where(own, self._log_rate[items], np.log(UNTOUCHED))
+        touched = self._sessions.of(query.user_id, items) > 0
+        return np.where(touched, self._log_rate[items], np.log(UNTOUCHED))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

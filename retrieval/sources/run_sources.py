@@ -1,4 +1,4 @@
-"""Sources of a run: those that suit its data, as of a time."""
+"""Sources of a run: the rows that suit its data, as of a time."""
 
 from __future__ import annotations
 

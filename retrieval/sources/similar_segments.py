@@ -1,4 +1,4 @@
-"""What is popular with segments that like the same items: neighbouring cities, kindred groups."""
+"""Similar segments: what is popular with segments that like the same items: neighbouring cities, kindred groups."""
 
 from __future__ import annotations
 

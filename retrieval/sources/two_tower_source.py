@@ -1,4 +1,4 @@
-"""What the two towers hold nearest to the query."""
+"""Two-tower candidate source: what the towers hold nearest to the query."""
 
 from __future__ import annotations
 

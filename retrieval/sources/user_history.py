@@ -1,4 +1,4 @@
-"""What this shopper keeps coming back to."""
+"""User history: what this shopper keeps coming back to."""
 
 from __future__ import annotations
 

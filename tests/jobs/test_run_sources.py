@@ -45,9 +45,9 @@ def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
     for slate, when, where in zip(dataset.slates.select(["item_id", "position"]).to_pylist(), time, city, strict=True):
         places = zip(slate["item_id"], slate["position"], strict=True)
         seen.update(rows[item] for item, place in places if place > 0 and when < cut and where == name)
-    found, _ = shown.propose(Query("u", name, np.empty(0, np.int32)), k=len(rows))
-    assert set(seen) <= set(found.tolist())
+    proposed, _ = shown.propose(Query("u", name, np.empty(0, np.int32)), k=len(rows))
+    assert set(seen) <= set(proposed.tolist())
     elsewhere = Query("u", "nowhere", np.empty(0, np.int32))
-    best, often = found[:10].tolist(), [seen[item] for item in found[:10].tolist()]
+    best, often = proposed[:10].tolist(), [seen[item] for item in proposed[:10].tolist()]
     assert min(often) >= 1
     assert best != shown.propose(elsewhere, k=10)[0].tolist()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from retrieval.blend import Blend, MergedCandidates, fit_blend
+from retrieval.blend import Blend, CandidatePool, fit_blend
 from retrieval.candidates import Query
 from retrieval.retriever import Quota, Retriever
 
@@ -35,15 +35,15 @@ QUOTAS = {"first": Quota(50), "second": Quota(50)}
 
 
 def test_candidates_are_distinct_and_come_best_first():
-    found = Retriever([FIRST, SECOND], QUOTAS).retrieve(ASK, k=60)
-    assert len(found.items) == len(set(found.items)) == 60
-    assert (np.diff(found.score) <= 0).all()
+    candidates = Retriever([FIRST, SECOND], QUOTAS).retrieve(ASK, k=60)
+    assert len(candidates.items) == len(set(candidates.items)) == 60
+    assert (np.diff(candidates.score) <= 0).all()
 
 
 def test_every_candidate_names_a_source_that_proposed_it_and_ranked_it_best():
-    found = Retriever([FIRST, SECOND], QUOTAS).retrieve(ASK, k=200)
-    assert found.sources == ("first", "second")
-    for item, source in zip(found.items, found.source, strict=True):
+    candidates = Retriever([FIRST, SECOND], QUOTAS).retrieve(ASK, k=200)
+    assert candidates.sources == ("first", "second")
+    for item, source in zip(candidates.items, candidates.source, strict=True):
         ranks = [s.items.index(item) if item in s.items else 1_000 for s in (FIRST, SECOND)]
         assert source == int(np.argmin(ranks))
 
@@ -60,9 +60,9 @@ def test_sure_items_are_in_whatever_the_blend_thinks():
 
 def test_exclusion_reaches_the_sources_as_part_of_the_filter():
     ask = Query("u", "s", np.empty(0, np.int32), allowed=np.ones(100, bool), exclude=np.array([0, 1, 40], np.int32))
-    found = Retriever([FIRST, SECOND], QUOTAS).retrieve(ask, k=200)
-    assert not {0, 1, 40} & set(found.items)
-    assert len(found.items) == 87
+    candidates = Retriever([FIRST, SECOND], QUOTAS).retrieve(ask, k=200)
+    assert not {0, 1, 40} & set(candidates.items)
+    assert len(candidates.items) == 87
     assert ask.allowed.all()
 
 
@@ -74,8 +74,8 @@ def test_the_same_query_gives_the_same_candidates():
 
 
 def test_no_source_with_anything_gives_an_empty_answer():
-    found = Retriever([Fixed("first", []), Fixed("second", [])], QUOTAS).retrieve(ASK, k=30)
-    assert len(found.items) == len(found.source) == len(found.score) == 0
+    candidates = Retriever([Fixed("first", []), Fixed("second", [])], QUOTAS).retrieve(ASK, k=30)
+    assert len(candidates.items) == len(candidates.source) == len(candidates.score) == 0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_quotas_that_do_not_fit_the_sources_are_refused(sources, quotas, message
 def test_a_fitted_blend_trusts_the_source_that_was_right(tmp_path):
     """Items of high first score are wanted; the second score is noise: ranking by the blend finds them."""
     rng = np.random.default_rng(0)
-    pools = [MergedCandidates(np.arange(80), np.zeros((80, 2), np.int32), rng.normal(size=(80, 2))) for _ in range(60)]
+    pools = [CandidatePool(np.arange(80), np.zeros((80, 2), np.int32), rng.normal(size=(80, 2))) for _ in range(60)]
     blend = fit_blend(pools, [np.flatnonzero(one.scores[:, 0] > 1.5) for one in pools])
     assert blend.weights[0] > 10 * abs(blend.weights[1])
     blend.save(tmp_path / "blend.json")
@@ -99,15 +99,15 @@ def test_a_fitted_blend_trusts_the_source_that_was_right(tmp_path):
 
 def test_a_blend_cannot_be_learned_without_examples():
     with pytest.raises(ValueError, match="0 of 10 pooled candidates are wanted"):
-        fit_blend([MergedCandidates(np.arange(10), np.zeros((10, 2), np.int32), np.zeros((10, 2)))], [np.array([99])])
+        fit_blend([CandidatePool(np.arange(10), np.zeros((10, 2), np.int32), np.zeros((10, 2)))], [np.array([99])])
 
 
 def test_a_blend_scores_every_candidate_by_every_source():
     """Item 45 is the first source's 46th and the second's 6th: its score is the sum of both, with their weights."""
     retriever = Retriever([FIRST, SECOND], QUOTAS, blend=Blend((2.0, 1.0)))
-    found = retriever.retrieve(ASK, k=200)
-    wanted = -2.0 * np.log1p(45) - np.log1p(5)
-    assert found.score[list(found.items).index(45)] == pytest.approx(wanted)
+    candidates = retriever.retrieve(ASK, k=200)
+    best = -2.0 * np.log1p(45) - np.log1p(5)
+    assert candidates.score[list(candidates.items).index(45)] == pytest.approx(best)
 
 
 def test_a_source_that_cannot_score_is_fused_by_rank_and_refused_in_a_blend():

@@ -92,12 +92,12 @@ def test_recent_goes_back_in_order_and_names_an_item_once():
 
 def test_impressions_are_faint_and_fainter_further_down():
     shown = table_of_slates([["a", "b", "unlisted"], ["b"]])
-    found = impressions(shown, item_ids=pa.array(["a", "b"]), until=2, weight=0.1, discount=1.0)
-    assert found.item.tolist() == [0, 1]
-    np.testing.assert_allclose(found.weight, [0.1, 0.05], rtol=1e-6)
-    both = joined(found, found)
+    shown_items = impressions(shown, item_ids=pa.array(["a", "b"]), until=2, weight=0.1, discount=1.0)
+    assert shown_items.item.tolist() == [0, 1]
+    np.testing.assert_allclose(shown_items.weight, [0.1, 0.05], rtol=1e-6)
+    both = joined(shown_items, shown_items)
     assert both.item.tolist() == [0, 1, 0, 1]
-    assert both.session.to_pylist() == found.session.to_pylist() * 2
+    assert both.session.to_pylist() == shown_items.session.to_pylist() * 2
 
 
 def table_of_slates(lists: list[list[str]]) -> pa.Table:
@@ -165,7 +165,7 @@ def test_interactions_stop_before_until_and_know_only_the_catalogue():
             {"event": "order", "item_id": "a", "time": 3},
         ]
     )
-    found = interactions(table, item_ids=pa.array(["a", "b"]), until=3)
-    assert found.item.tolist() == [1, 0]
-    np.testing.assert_allclose(found.weight, [1.0, 0.2])
-    assert (found.time < 3).all()
+    events = interactions(table, item_ids=pa.array(["a", "b"]), until=3)
+    assert events.item.tolist() == [1, 0]
+    np.testing.assert_allclose(events.weight, [1.0, 0.2])
+    assert (events.time < 3).all()

@@ -47,10 +47,10 @@ def shopping(rows: int, *, popularity: np.ndarray, faithful: float = 1.0, seed: 
     rng = np.random.default_rng(seed)
     user = rng.integers(40, size=rows)
     item = rng.choice(N_ITEMS, rows, p=popularity / popularity.sum())
-    own = rng.random(rows) < faithful
+    matching = rng.random(rows) < faithful
     for group in range(N_GROUPS):
         members = np.arange(group, N_ITEMS, N_GROUPS)
-        mine = np.flatnonzero(own & (user % N_GROUPS == group))
+        mine = np.flatnonzero(matching & (user % N_GROUPS == group))
         item[mine] = rng.choice(members, len(mine), p=popularity[members] / popularity[members].sum())
     return Pairs(
         user_codes=np.stack([user + 2, user % N_GROUPS + 2], axis=1).astype(np.int32),
@@ -85,8 +85,8 @@ def test_towers_find_the_items_of_the_segments_category(even):
     items = towers.embed_items(catalogue())
     np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, rtol=1e-4)
     best = np.argsort(-(queries @ items.T), axis=1)[:, :5]
-    own = GROUP[best] == (later.user_codes[:, 1] - 2)[:, None]
-    assert own.mean() > 0.95
+    same_group = GROUP[best] == (later.user_codes[:, 1] - 2)[:, None]
+    assert same_group.mean() > 0.95
     # 5 of the 15 items of the category are a third of what can be known.
     assert history.recall[history.best] == pytest.approx(1 / 3, abs=0.1)
 
@@ -117,8 +117,8 @@ def popularity_slope(towers: TwoTower) -> float:
     later = shopping(200, popularity=SKEWED, seed=5)
     queries = towers.embed_queries(later.user_codes, later.user_lists, later.user_numbers)
     logits = queries @ towers.embed_items(catalogue()).T / towers.config.temperature
-    own = (later.user_codes[:, 1] - 2)[:, None] == GROUP
-    slopes = [np.polyfit(np.log(SKEWED[mine]), row[mine], 1)[0] for row, mine in zip(logits, own, strict=True)]
+    same_group = (later.user_codes[:, 1] - 2)[:, None] == GROUP
+    slopes = [np.polyfit(np.log(SKEWED[mine]), row[mine], 1)[0] for row, mine in zip(logits, same_group, strict=True)]
     return float(np.mean(slopes))
 
 
@@ -136,13 +136,13 @@ def test_temperature_decides_how_sure_the_towers_can_be():
     """At temperature 1, cosines within [-1, 1] cannot give one category of four more than e^2 / (e^2 + 3)."""
     config = replace(CONFIG, correct_sampling=False, id_dropout=0.0, epochs=5)
     later = shopping(200, popularity=EVEN, seed=5)
-    own = (later.user_codes[:, 1] - 2)[:, None] == GROUP
+    same_group = (later.user_codes[:, 1] - 2)[:, None] == GROUP
     sure = {}
     for temperature in (0.05, 1.0):
         towers, _ = trained(replace(config, temperature=temperature))
         queries = towers.embed_queries(later.user_codes, later.user_lists, later.user_numbers)
         odds = np.exp(queries @ towers.embed_items(catalogue()).T / temperature)
-        sure[temperature] = float(((odds * own).sum(axis=1) / odds.sum(axis=1)).mean())
+        sure[temperature] = float(((odds * same_group).sum(axis=1) / odds.sum(axis=1)).mean())
     assert sure[0.05] > 0.95
     assert sure[1.0] < np.exp(2) / (np.exp(2) + 3)
 
@@ -207,8 +207,8 @@ def test_the_query_tower_runs_in_onnx_without_tensorflow(even):
     later = shopping(7, popularity=EVEN, seed=6)
     inputs = {"user_codes": later.user_codes, "user_lists": later.user_lists, "user_numbers": later.user_numbers}
     assert {entry.name for entry in session.get_inputs()} == set(inputs)
-    found = session.run(None, inputs)[0]
-    np.testing.assert_allclose(found, towers.embed_queries(*inputs.values()), atol=1e-5)
+    embeddings = session.run(None, inputs)[0]
+    np.testing.assert_allclose(embeddings, towers.embed_queries(*inputs.values()), atol=1e-5)
 
 
 def test_held_out_recall_counts_items_among_the_nearest(even):
