@@ -1,7 +1,7 @@
 """Labelled requests: what shoppers touched, request by request, which retrieval learns from and is judged on.
 
-Where lists were recorded, a request is a slate and its wishes are the items clicked and ordered. In purchase-only
-data a request is a basket (one session of orders), made at its first order, and its wishes are what it bought.
+Where lists were recorded, a request is a slate and its positives are the items clicked and ordered. In purchase-only
+data a request is a basket (one session of orders), made at its first order, and its positives are what it bought.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LabelledRequests:
         return self.item[rows][(self.weight[rows] >= EVENT_WEIGHTS["order"]) & (self.item[rows] >= 0)]
 
     def query(self, request: int, embedding: np.ndarray | None) -> Query:
-        """The request as a retriever is asked it; on a store page only its merchant's items are allowed."""
+        """The request as a query of the retriever; on a store page only its merchant's items are allowed."""
         history = self.catalogue.rows(self.frame.columns["history_items"][request].values)
         page = self.slates["page_merchant_id"][request].as_py()
         code = None if page is None else pc.index(self.catalogue.merchant_names, page).as_py()
@@ -58,7 +58,7 @@ class LabelledRequests:
 
 
 def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequests:
-    """Every request of a data set with what it wanted, and its features as served or else as of its time."""
+    """Every request of a data set with its positives, and its features as served or else as of its time."""
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         slates = joined.slates

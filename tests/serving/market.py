@@ -11,7 +11,6 @@ import numpy as np
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
-from features.interactions import interactions
 from features.spec import ModelInputs
 from features.store import MemoryStore
 from marketplace.heads import learned_heads
@@ -20,9 +19,7 @@ from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import item_inputs
 from retrieval.retriever import Quota
-from retrieval.sources.popularity import Popularity
-from retrieval.sources.two_tower_source import TwoTowerSource
-from retrieval.sources.user_history import UserHistory
+from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts
@@ -55,7 +52,7 @@ def trained_market() -> TrainedParts:
     towers.item_tower.encoder.numbers.adapt(items.numbers)
     queries = towers.embed_queries(inputs.user_codes[:50], inputs.user_lists[:50], inputs.user_numbers[:50])
     index = build_index("exact", towers.embed_items(items), queries=queries)
-    sources = (TwoTowerSource(index), *_learned(dataset, until))
+    sources = RunSources(dataset, segment=dataset.segment, index=index).advance(int(until.timestamp() * 1e6)).sources
     return TrainedParts(
         dataset=dataset,
         store=store,
@@ -71,15 +68,6 @@ def trained_market() -> TrainedParts:
         config=ServingConfig(candidates=60),
         metrics={"order AUC": 0.5},
     )
-
-
-def _learned(dataset, until):
-    micros = int(until.timestamp() * 1e6)
-    events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
-    sources = Popularity(len(dataset.items)), UserHistory(len(dataset.items))
-    for source in sources:
-        source.update(events)
-    return sources
 
 
 def _adapt(ranker: MMoE, inputs: ModelInputs) -> None:

@@ -333,3 +333,9 @@ def test_the_store_of_the_bundle_is_the_one_that_was_exported(bundle, engine, ma
     primed = MemoryStore.of(market.dataset, spec=market.encoder.spec, until=market.known_until)
     twin = build_engine(bundle, log=MemoryLog(), store=primed)
     assert engine.rank(request).slate == twin.rank(request).slate
+
+
+def test_every_source_of_the_run_has_items_in_the_slates(engine, market):
+    users = market.dataset.feedback["user_id"].unique().to_pylist()
+    slates = [engine.rank(ask(market, user_id=user, request_id=f"r {user}")).slate for user in users[:50]]
+    assert {name for slate in slates for name in slate.source} == {source.name for source in market.sources}
