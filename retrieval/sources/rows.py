@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from features.interactions import Interactions
+from marketplace.splits import microseconds
 from retrieval.build import BuiltIndex
 from retrieval.retriever import Quota
 from retrieval.sources.affinity import Affinity
@@ -22,6 +23,7 @@ from retrieval.sources.inputs import (
     feedback_events,
     list_entries,
 )
+from retrieval.sources.new_arrivals import NewArrivals
 from retrieval.sources.popularity import Popularity
 from retrieval.sources.recent import Recent
 from retrieval.sources.repeat_purchase import RepeatPurchase
@@ -53,6 +55,10 @@ def purchases_alone(inputs: SourceInputs) -> bool:
 def lists_of_contexts(inputs: SourceInputs) -> bool:
     """Requests are grouped by an entry of their context, such as a city: most of what they take is new to them."""
     return inputs.dataset.has_impressions and not inputs.segment.startswith("user_")
+
+
+def launches_recorded(inputs: SourceInputs) -> bool:
+    return inputs.dataset.items["available_from"].null_count < inputs.n_items
 
 
 def benchmarks_alone(inputs: SourceInputs) -> bool:
@@ -98,6 +104,13 @@ SOURCES = (
         lambda inputs: Popularity(inputs.n_items, half_life_days=30.0, prior=0.5, name="shown"),
         when=lists_of_contexts,
         learns_from=list_entries,
+    ),
+    SourceRow(
+        "new_arrivals",
+        NewArrivals,
+        lambda inputs: NewArrivals(microseconds(inputs.dataset.items["available_from"])),
+        when=launches_recorded,
+        learns_from=None,
     ),
     SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
     SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=benchmarks_alone, learns_from=None),

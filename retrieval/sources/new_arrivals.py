@@ -1,0 +1,45 @@
+"""New arrivals: items launched in the days before the request, newest first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from marketplace.splits import DAY_US
+from retrieval.candidates import Query
+from retrieval.decayed import best_allowed
+
+
+class NewArrivals:
+    """score = -log(1 + days since the launch); items older than `days`, or not launched yet, as if of age `days`."""
+
+    name = "new_arrivals"
+
+    def __init__(self, launched: np.ndarray, *, days: float = 30.0) -> None:
+        """`launched` int64 [n_items]: UTC microseconds, the smallest int64 where an item always was."""
+        self._launched, self._days = launched, days
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most k items that are new at the query's time."""
+        age = self._age(query, np.arange(len(self._launched)))
+        items = np.flatnonzero(age < self._days).astype(np.int32)
+        return best_allowed(items, -np.log1p(age[items]), query, k=k)
+
+    def score(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """The score of any items."""
+        return -np.log1p(self._age(query, items))
+
+    def _age(self, query: Query, items: np.ndarray) -> np.ndarray:
+        """float64 [m] days, `days` where an item is not new."""
+        age = (float(query.time) - self._launched[items]) / DAY_US
+        return np.where((age >= 0) & (age < self._days), age, self._days)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / "launches.npz", launched=self._launched, days=self._days)
+
+    @classmethod
+    def load(cls, folder: Path) -> NewArrivals:
+        with np.load(folder / "launches.npz", allow_pickle=False) as file:
+            return cls(file["launched"], days=float(file["days"]))
