@@ -63,10 +63,10 @@ def test_no_shipped_policy_has_an_error(name: str) -> None:
     ],
 )
 def test_each_rule_finds_its_harm(rule: str, formula: str, unit: str) -> None:
-    found = [finding for finding in findings_of(formula, unit=unit) if finding.rule == rule]
-    assert found
-    assert found[0].where == Where("p.toml", 7)
-    assert found[0].fix
+    findings = [finding for finding in findings_of(formula, unit=unit) if finding.rule == rule]
+    assert findings
+    assert findings[0].where == Where("p.toml", 7)
+    assert findings[0].fix
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_each_rule_finds_its_harm(rule: str, formula: str, unit: str) -> None:
     ],
 )
 def test_sound_formulas_pass(formula: str, unit: str) -> None:
-    found = {finding.rule for finding in findings_of(formula, unit=unit)}
-    assert not found & {"undefined", "overflow", "discount"}
+    rules = {finding.rule for finding in findings_of(formula, unit=unit)}
+    assert not rules & {"undefined", "overflow", "discount"}
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_an_owner_decay_without_its_condition_is_caught() -> None:
 
 
 def test_a_weight_that_is_harmful_on_one_surface_is_named_with_it() -> None:
-    found = findings_of(
+    findings = findings_of(
         "ctr + w * ctcvr", unit="click / impression", of="click / order", low=-2, more=", surface = { search = -1 }"
     )
-    assert [(finding.rule, "on search" in finding.reason) for finding in found] == [("sign", True)]
+    assert [(finding.rule, "on search" in finding.reason) for finding in findings] == [("sign", True)]
 
 
 def test_danger_at_the_bounds_is_a_warning() -> None:
@@ -215,12 +215,12 @@ def test_calibration_by_surface_recovers_a_planted_ratio() -> None:
     request = np.repeat(np.arange(4000), 10)
     surface = np.array(["home", "search"])[np.arange(4000) % 2]
     truth = rng.beta(2, 18, len(request))
-    said = truth * np.where(surface[request] == "search", 1.3, 1.0)
+    predicted = truth * np.where(surface[request] == "search", 1.3, 1.0)
     clicks = (rng.random(len(request)) < truth).astype(float)
-    found = calibration_by_surface({"ctr": said}, {"ctr": clicks}, request, surface)
-    assert found["home"]["ctr"].low < 1.0 < found["home"]["ctr"].high
-    assert found["search"]["ctr"].low < 1.3 < found["search"]["ctr"].high
-    assert found["search"]["ctr"].low > 1.1
+    ratios = calibration_by_surface({"ctr": predicted}, {"ctr": clicks}, request, surface)
+    assert ratios["home"]["ctr"].low < 1.0 < ratios["home"]["ctr"].high
+    assert ratios["search"]["ctr"].low < 1.3 < ratios["search"]["ctr"].high
+    assert ratios["search"]["ctr"].low > 1.1
 
 
 def test_calibration_reads_heads_where_their_condition_holds() -> None:
@@ -242,11 +242,11 @@ def test_calibration_reads_heads_where_their_condition_holds() -> None:
             "order_value": [12.0, 0.0, 0.0] * 2,
         }
     )
-    found = logged_calibration(slates, labels)["home"]
-    assert set(found) == {"ctr", "cvr", "gmv"}
-    assert found["ctr"].value == pytest.approx(0.75)
-    assert found["cvr"].value == pytest.approx(0.5)
-    assert found["gmv"].value == pytest.approx(0.5)
+    ratios = logged_calibration(slates, labels)["home"]
+    assert set(ratios) == {"ctr", "cvr", "gmv"}
+    assert ratios["ctr"].value == pytest.approx(0.75)
+    assert ratios["cvr"].value == pytest.approx(0.5)
+    assert ratios["gmv"].value == pytest.approx(0.5)
 
 
 def test_influence_counts_what_leaves_the_top() -> None:
@@ -273,10 +273,10 @@ def test_influence_of_a_formula_that_is_no_sum_is_by_weight() -> None:
     policy = shipped_policy("funnel_power")
     rng = np.random.default_rng(3)
     columns = {name: rng.random((30, 10)) for name in policy.inputs}
-    found = influence(policy, columns, k=3)
-    assert [term.label for term in found] == ["a", "b", "c"]
-    assert sum(term.share for term in found) == pytest.approx(1.0)
-    assert all(term.displaced.value > 0 for term in found)
+    terms = influence(policy, columns, k=3)
+    assert [term.label for term in terms] == ["a", "b", "c"]
+    assert sum(term.share for term in terms) == pytest.approx(1.0)
+    assert all(term.displaced.value > 0 for term in terms)
 
 
 def test_weights_inside_a_terms_own_formula_have_their_influence() -> None:

@@ -64,7 +64,7 @@ def test_a_version_depends_on_constraints_only_where_there_are_some():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "told"),
+    ("old", "new", "line", "reason"),
     [
         ('"ctr"', '"crt"', 1, "there is no metric 'crt' to constrain. Fix: Did you mean cvr or ctr?"),
         ('"ctr"', '"profit"', 1, f"Metrics are {', '.join(NAMES)}"),
@@ -77,12 +77,12 @@ def test_a_version_depends_on_constraints_only_where_there_are_some():
         ('"gmv"\nat_most = 5\nof = "change"', '"ctr"\nat_least = 5\nof = "relative"', 8, "bounded twice"),
     ],
 )
-def test_a_mistake_is_named_with_line_and_fix(old, new, line, told):
+def test_a_mistake_is_named_with_line_and_fix(old, new, line, reason):
     assert old in HELD
     with pytest.raises(PolicyError) as caught:
         parse_policy(PLAIN + HELD.replace(old, new), file="p.toml")
     message = str(caught.value)
-    assert told in message
+    assert reason in message
     assert f"p.toml:{LINE + line}: error: " in message
 
 
@@ -104,7 +104,7 @@ def test_shipped_policies_constrain_what_their_data_can_tell():
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "constraint"),
     [
         ("ctr >= -1%", Constraint("ctr", at_least=-0.01, of=BoundKind.RELATIVE)),
         ("  gmv>=+2.5%  at 90% ", Constraint("gmv", at_least=0.025, of=BoundKind.RELATIVE, confidence=0.9)),
@@ -114,12 +114,12 @@ def test_shipped_policies_constrain_what_their_data_can_tell():
         ("cvr <= 2e-3 at 99.5%", Constraint("cvr", at_most=0.002, confidence=0.995)),
     ],
 )
-def test_a_line_of_text_is_a_constraint(text, wanted):
-    assert parse_constraint(text) == wanted
+def test_a_line_of_text_is_a_constraint(text, constraint):
+    assert parse_constraint(text) == constraint
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("ctr > -1%", "cannot be read"),
         ("ctr >= ", "cannot be read"),
@@ -131,6 +131,6 @@ def test_a_line_of_text_is_a_constraint(text, wanted):
         ("gmv >= -5% change", "a percentage is a relative change"),
     ],
 )
-def test_a_line_that_is_unclear_is_refused_with_what_to_write(text, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_line_that_is_unclear_is_refused_with_what_to_write(text, reason):
+    with pytest.raises(ValueError, match=reason):
         parse_constraint(text)

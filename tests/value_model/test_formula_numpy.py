@@ -99,15 +99,15 @@ def test_flat_rows_equal_one_request_at_a_time(formula: str) -> None:
     weights = np.array([1.0, 2.0, 3.0])
     flat = evaluate_rows(policy, columns, offsets, weights={"w": weights})
     for request, (start, end) in enumerate(itertools.pairwise(offsets)):
-        own = {name: column[start:end] for name, column in columns.items()}
-        np.testing.assert_allclose(flat[start:end], evaluate(policy, own, weights={"w": weights[request]}), rtol=1e-15)
+        rows = {name: column[start:end] for name, column in columns.items()}
+        np.testing.assert_allclose(flat[start:end], evaluate(policy, rows, weights={"w": weights[request]}), rtol=1e-15)
 
 
 def test_expressions_may_use_those_above_them() -> None:
     policy = parse_policy(f'{HEADER}[expressions]\nboth = "x + y"\nvalue = "both * both"\n{QUANTITIES}')
-    found = evaluate_all(policy, {"x": np.array([1.0]), "y": np.array([2.0])})
-    assert found["both"].tolist() == [3.0]
-    assert found["value"].tolist() == [9.0]
+    values = evaluate_all(policy, {"x": np.array([1.0]), "y": np.array([2.0])})
+    assert values["both"].tolist() == [3.0]
+    assert values["value"].tolist() == [9.0]
     with pytest.raises(PolicyError, match="used before it is defined"):
         parse_policy(f'{HEADER}[expressions]\nvalue = "both * both"\nboth = "x + y"\n{QUANTITIES}')
 

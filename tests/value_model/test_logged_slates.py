@@ -48,18 +48,18 @@ RATES = [
 
 
 def test_columns_are_padded_by_request() -> None:
-    found = logged_slates(slates_table(HEADS, RATES, [["a", "b"], ["b"]]), default_policy())
-    assert found.mask.tolist() == [[True, True], [True, False]]
-    assert found.columns["gmv"][found.mask].tolist() == [1.0, 2.0, 3.0]
-    assert found.columns["newness"][1, 0] == 0.5
-    assert found.surface.tolist() == ["home", "search"]
-    assert found.on("search").columns["ctr"].tolist() == [[0.3, 0.0]]
+    logged = logged_slates(slates_table(HEADS, RATES, [["a", "b"], ["b"]]), default_policy())
+    assert logged.mask.tolist() == [[True, True], [True, False]]
+    assert logged.columns["gmv"][logged.mask].tolist() == [1.0, 2.0, 3.0]
+    assert logged.columns["newness"][1, 0] == 0.5
+    assert logged.surface.tolist() == ["home", "search"]
+    assert logged.on("search").columns["ctr"].tolist() == [[0.3, 0.0]]
 
 
 def test_what_the_formula_read_wins_over_a_feature_of_the_same_name() -> None:
     both = [RATES[0], RATES[1] | {"formula.quality": [0.9]}]
-    found = logged_slates(slates_table(HEADS, both, [["a", "b"], ["b"]]), default_policy())
-    assert found.columns["quality"][0] == pytest.approx([0.7, 0.8])
+    logged = logged_slates(slates_table(HEADS, both, [["a", "b"], ["b"]]), default_policy())
+    assert logged.columns["quality"][0] == pytest.approx([0.7, 0.8])
 
 
 def test_merchants_are_told_apart() -> None:
@@ -87,8 +87,8 @@ def test_what_was_not_known_when_it_was_logged_needs_a_stand_in() -> None:
     )
     with pytest.raises(ValueError, match=r"\['age'\] for every item"):
         logged_slates(served, parse_policy(declared))
-    found = logged_slates(served, parse_policy(declared + "missing = 8\n"))
-    assert np.isfinite(evaluate(parse_policy(declared + "missing = 8\n"), found.columns)).all()
+    logged = logged_slates(served, parse_policy(declared + "missing = 8\n"))
+    assert np.isfinite(evaluate(parse_policy(declared + "missing = 8\n"), logged.columns)).all()
     without = slates_table(HEADS, RATES, [["a", "b"], ["b"]])
     with pytest.raises(ValueError, match=r"\['age'\] for every item"):
         logged_slates(without, parse_policy(declared + "missing = 8\n"))
@@ -109,11 +109,11 @@ def merchants() -> pa.Table:
 def test_merchant_quantities_follow_the_merchant_and_the_clock() -> None:
     table = MerchantTable.from_table(merchants())
     codes = table.codes(pa.array(["old", "new", "stranger", "undated"]))
-    found = table.quantities(codes, time=TIME)
+    quantities = table.quantities(codes, time=TIME)
     assert codes.tolist() == [1, 0, 3, 2]
-    assert found["commission_rate"].tolist() == [0.2, 0.1, 0.2, 0.3]
-    assert found["newness"] == pytest.approx([0.0, 0.5, 0.0, 0.0], abs=1e-12)
-    assert found["quality"][2] == 0.7
+    assert quantities["commission_rate"].tolist() == [0.2, 0.1, 0.2, 0.3]
+    assert quantities["newness"] == pytest.approx([0.0, 0.5, 0.0, 0.0], abs=1e-12)
+    assert quantities["quality"][2] == 0.7
     younger = table.quantities(codes, time=TIME - timedelta(days=30))
     assert younger["newness"][1] == 1.0
     before_joining = table.quantities(codes, time=TIME - timedelta(days=60))
@@ -122,6 +122,6 @@ def test_merchant_quantities_follow_the_merchant_and_the_clock() -> None:
 
 def test_no_merchants_at_all_is_no_accident() -> None:
     table = MerchantTable.from_table(MERCHANTS.empty_table())
-    found = table.quantities(table.codes(pa.array(["x"])), time=TIME)
-    assert found["commission_rate"].tolist() == [0.0]
-    assert found["newness"].tolist() == [0.0]
+    quantities = table.quantities(table.codes(pa.array(["x"])), time=TIME)
+    assert quantities["commission_rate"].tolist() == [0.0]
+    assert quantities["newness"].tolist() == [0.0]

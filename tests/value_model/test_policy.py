@@ -31,8 +31,8 @@ def test_plackett_luce_draws_every_list_as_often_as_it_says() -> None:
         key = tuple(chosen.order.tolist())
         counts[key] = counts.get(key, 0) + 1
     for pair in itertools.permutations(range(4), 2):
-        said = list_propensity(values / 0.2, np.array(pair)).prod()
-        assert counts.get(pair, 0) / draws == pytest.approx(said, abs=4 * np.sqrt(said / draws) + 1e-4)
+        probability = list_propensity(values / 0.2, np.array(pair)).prod()
+        assert counts.get(pair, 0) / draws == pytest.approx(probability, abs=4 * np.sqrt(probability / draws) + 1e-4)
 
 
 def test_the_probabilities_of_all_lists_sum_to_one() -> None:

@@ -59,9 +59,9 @@ def test_the_order_of_candidates_does_not_matter(kind):
     rule, rng = rule_of(kind), np.random.default_rng(1)
     attributes, values, shuffle = attributes_of(rule, rng, N), rng.normal(size=N), rng.permutation(N)
     policy = SequentialSlate(rules=(rule,))
-    here = policy.choose(values, k=K, rng=rng, attributes=attributes).order
-    there = policy.choose(values[shuffle], k=K, rng=rng, attributes=taken(attributes, shuffle)).order
-    np.testing.assert_array_equal(shuffle[there], here)
+    original = policy.choose(values, k=K, rng=rng, attributes=attributes).order
+    reordered = policy.choose(values[shuffle], k=K, rng=rng, attributes=taken(attributes, shuffle)).order
+    np.testing.assert_array_equal(shuffle[reordered], original)
 
 
 @each_rule

@@ -77,14 +77,14 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
         }
     )
     counts: Counter[tuple[int, ...]] = Counter()
-    said: dict[tuple[int, ...], float] = {}
+    probabilities: dict[tuple[int, ...], float] = {}
     for _ in range(draws):
         chosen = policy.choose(values, k=2, rng=rng, attributes=attributes)
         slate = tuple(chosen.order.tolist())
         counts[slate] += 1
-        assert said.setdefault(slate, chosen.propensity.prod()) == pytest.approx(chosen.propensity.prod())
-    assert sum(said.values()) == pytest.approx(1.0, abs=1e-3)
-    for slate, probability in said.items():
+        assert probabilities.setdefault(slate, chosen.propensity.prod()) == pytest.approx(chosen.propensity.prod())
+    assert sum(probabilities.values()) == pytest.approx(1.0, abs=1e-3)
+    for slate, probability in probabilities.items():
         error = np.sqrt(probability * (1 - probability) / draws)
         assert counts[slate] / draws == pytest.approx(probability, abs=4.5 * error + 1e-12)
 
@@ -240,7 +240,7 @@ def test_perturbed_weights_are_counted_exactly() -> None:
     perturbed = PerturbedWeights(1.0, ("w_click", "w_order", "w_gmv"))
     base = policy.weights_for()
     values = evaluate(policy, columns, weights=perturbed.grid(base))
-    said: dict[tuple[int, ...], float] = {}
+    probabilities: dict[tuple[int, ...], float] = {}
     counts: Counter[tuple[int, ...]] = Counter()
     for draw in range(perturbed.draws):
         weights = perturbed.weights(base, draw)
@@ -250,9 +250,9 @@ def test_perturbed_weights_are_counted_exactly() -> None:
         chosen = perturbed.choose(values, k=4, draw=draw)
         slate = tuple(chosen.order.tolist())
         counts[slate] += 1
-        said[slate] = chosen.propensity.prod()
-    assert len(said) > 1
-    for slate, probability in said.items():
+        probabilities[slate] = chosen.propensity.prod()
+    assert len(probabilities) > 1
+    for slate, probability in probabilities.items():
         assert probability == pytest.approx(counts[slate] / perturbed.draws)
     assert {perturbed.draw(rng) for _ in range(200)} == set(range(8))
 
@@ -265,13 +265,13 @@ def test_perturbed_weights_over_any_slate_policy_are_exact(slate: SlatePolicy) -
     values = rng.normal(size=(4, 4)) / 2
     attributes, draws = ItemAttributes({"merchant": np.array([0, 0, 1, 2])}), 8000
     counts: Counter[tuple[int, ...]] = Counter()
-    said: dict[tuple[int, ...], float] = {}
+    probabilities: dict[tuple[int, ...], float] = {}
     for _ in range(draws):
         chosen = perturbed.choose(values, k=2, draw=perturbed.draw(rng), slate=slate, attributes=attributes, rng=rng)
         counts[tuple(chosen.order.tolist())] += 1
-        said[tuple(chosen.order.tolist())] = chosen.propensity.prod()
-    assert sum(said.values()) == pytest.approx(1.0, abs=0.01)
-    for order, probability in said.items():
+        probabilities[tuple(chosen.order.tolist())] = chosen.propensity.prod()
+    assert sum(probabilities.values()) == pytest.approx(1.0, abs=0.01)
+    for order, probability in probabilities.items():
         error = np.sqrt(probability * (1 - probability) / draws)
         assert counts[order] / draws == pytest.approx(probability, abs=4.5 * error + 1e-12)
 
@@ -303,6 +303,6 @@ def test_permutations_of_candidates_change_nothing_but_names() -> None:
         (None, MMR(0.5, BY_MERCHANT)), ((), (MerchantCap(2), CategoryCap(5), Newcomers(3)))
     ):
         policy = SequentialSlate(rules=rules, diversity=diversity)
-        here = policy.choose(values, k=10, rng=rng, attributes=attributes).order
-        there = policy.choose(values[shuffle], k=10, rng=rng, attributes=moved).order
-        np.testing.assert_array_equal(shuffle[there], here)
+        original = policy.choose(values, k=10, rng=rng, attributes=attributes).order
+        reordered = policy.choose(values[shuffle], k=10, rng=rng, attributes=moved).order
+        np.testing.assert_array_equal(shuffle[reordered], original)

@@ -31,9 +31,9 @@ def test_every_shipped_policy_says_first_what_it_is_for() -> None:
 
 
 def test_every_rule_is_on_the_page() -> None:
-    found = {a or b for path in SOURCES for a, b in RULE.findall(path.read_text())}
-    assert {"units", "discount", "calibration", "fields"} <= found
-    for rule in found:
+    rules = {a or b for path in SOURCES for a, b in RULE.findall(path.read_text())}
+    assert {"units", "discount", "calibration", "fields"} <= rules
+    for rule in rules:
         assert f"`{rule}`" in PAGE, rule
 
 

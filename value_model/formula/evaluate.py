@@ -27,8 +27,8 @@ def evaluate_all(
 
     Raises KeyError with the names of the columns that the formulas need and `columns` lacks.
     """
-    found = evaluate_trees(policy, (), columns, weights=weights, mask=mask)
-    return dict(zip(policy.expression, found, strict=True))
+    results = evaluate_trees(policy, (), columns, weights=weights, mask=mask)
+    return dict(zip(policy.expression, results, strict=True))
 
 
 def evaluate_trees(
@@ -46,18 +46,18 @@ def evaluate_trees(
     shape = _shape([column.shape for column in known.values()])
     known |= _weights(policy, weights)
     operations = numpy_operations(shape, mask) if policy.slate_relative else ITEMWISE
-    found = []
+    results = []
     with np.errstate(all="ignore"):
         for expression in policy.expressions:
             known[expression.name] = lower(expression.tree, known, operations=operations, constant=np.float64)
-            found.append(known[expression.name])
-        found += [lower(tree, known, operations=operations, constant=np.float64) for tree in trees]
-    return [_spread(value, shape) for value in found]
+            results.append(known[expression.name])
+        results += [lower(tree, known, operations=operations, constant=np.float64) for tree in trees]
+    return [_spread(value, shape) for value in results]
 
 
 def _spread(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    own = np.shape(value)
-    return value if own == shape else np.broadcast_to(value, np.broadcast_shapes(own, shape))
+    extent = np.shape(value)
+    return value if extent == shape else np.broadcast_to(value, np.broadcast_shapes(extent, shape))
 
 
 def _required(policy: ValuePolicy, columns: Columns) -> tuple[str, ...]:
@@ -107,8 +107,8 @@ def pad(rows: np.ndarray, mask: np.ndarray, *, absent: float = 0.0) -> np.ndarra
 
 
 def _weights(policy: ValuePolicy, weights: Weights | None) -> dict[str, np.ndarray]:
-    given = policy.weights_for() if weights is None else weights
-    missing = [name for name in policy.weight if name not in given]
+    applied = policy.weights_for() if weights is None else weights
+    missing = [name for name in policy.weight if name not in applied]
     if missing:
-        raise KeyError(f"policy {policy.name!r} needs the weights {missing}; given are {sorted(given)}.")
-    return {name: np.asarray(given[name], np.float64) for name in policy.weight}
+        raise KeyError(f"policy {policy.name!r} needs the weights {missing}; given are {sorted(applied)}.")
+    return {name: np.asarray(applied[name], np.float64) for name in policy.weight}

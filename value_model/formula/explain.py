@@ -72,10 +72,10 @@ def is_additive(policy: ValuePolicy) -> bool:
 
 def term_labels(policy: ValuePolicy, tree: Node) -> tuple[str, ...]:
     """A short unique label a term: the one thing that it speaks of, or its text."""
-    wanted = [_subject(policy, term) for term in terms(tree)]
+    subjects = [_subject(policy, term) for term in terms(tree)]
     return tuple(
-        text(term) if subject is None or wanted.count(subject) > 1 else subject
-        for term, subject in zip(terms(tree), wanted, strict=True)
+        text(term) if subject is None or subjects.count(subject) > 1 else subject
+        for term, subject in zip(terms(tree), subjects, strict=True)
     )
 
 

@@ -57,11 +57,11 @@ def narrowed(condition: Node, known: Known, *, holds: bool) -> dict[Node, Interv
             return narrowed(inner, result, holds=not holds)
         case Apply("<" | "<=" | ">" | ">=" as order, (left, right)):
             for part, other, way in ((left, right, order), (right, left, _FLIPPED[order])):
-                bound, own = interval_of(other, known), interval_of(part, known)
-                if not holds and (bound.undefined or own.undefined):
+                bound, span = interval_of(other, known), interval_of(part, known)
+                if not holds and (bound.undefined or span.undefined):
                     continue  # a comparison with NaN does not hold, and its opposite does not either
                 above = (way in (">", ">=")) == holds
-                result[part] = own.within(bound.low, math.inf) if above else own.within(-math.inf, bound.high)
+                result[part] = span.within(bound.low, math.inf) if above else span.within(-math.inf, bound.high)
     return result
 
 

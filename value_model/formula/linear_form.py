@@ -41,17 +41,17 @@ class LinearForm:
 
     def of(self, columns: Columns, *, mask: np.ndarray | None = None) -> np.ndarray:
         """float64 [J, ..., n]: the features of the items."""
-        found = evaluate_trees(self.policy, self.features, columns, mask=mask)
-        return np.stack(found[len(self.policy.expressions) :])
+        results = evaluate_trees(self.policy, self.features, columns, mask=mask)
+        return np.stack(results[len(self.policy.expressions) :])
 
 
 def linear_form(policy: ValuePolicy) -> LinearForm | None:
     """The ranking value, or its logarithm, multiplied out; None where neither is linear."""
     value = policy.expression[policy.result].tree
     for logarithm, expanded in ((False, _expanded), (True, _logarithm)):
-        found = expanded(policy, value)
-        if found is not None and len(found) <= MOST:
-            return LinearForm(policy, tuple(c for c, _ in found), tuple(f for _, f in found), logarithm)
+        terms = expanded(policy, value)
+        if terms is not None and len(terms) <= MOST:
+            return LinearForm(policy, tuple(c for c, _ in terms), tuple(f for _, f in terms), logarithm)
     return None
 
 

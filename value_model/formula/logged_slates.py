@@ -65,27 +65,27 @@ def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarra
     counts = np.diff(offsets)
     if name in OWN:
         return to_numpy(flat(slates, name)).astype(np.float64), np.ones(counts.sum(), bool)
-    found, logged = np.full(counts.sum(), np.nan), np.zeros(counts.sum(), bool)
+    column, logged = np.full(counts.sum(), np.nan), np.zeros(counts.sum(), bool)
     for source in (
         lists(slates, "predictions", name),
         numeric_features(slates, FORMULA_PREFIX + name),
         numeric_features(slates, name),
     ):
         if not logged.all():
-            values, there = _spread(source, counts)
-            found, logged = np.where(logged, found, values), logged | there
+            values, present = _spread(source, counts)
+            column, logged = np.where(logged, column, values), logged | present
     if name == "merchant" and not logged.all():
         codes = flat(slates, "merchant_id").cast(pa.string()).dictionary_encode().indices
-        return to_numpy(codes).astype(np.float64), np.ones(len(found), bool)
-    return found, logged
+        return to_numpy(codes).astype(np.float64), np.ones(len(column), bool)
+    return column, logged
 
 
-def _spread(found: RequestLists, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _spread(cells: RequestLists, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [N], bool [N]: there) of lists of length 1 or n."""
-    once = (found.lengths == 1) & (counts != 1)
-    full = found.lengths == counts
+    once = (cells.lengths == 1) & (counts != 1)
+    full = cells.lengths == counts
     result = np.full(counts.sum(), np.nan)
-    values = to_numpy(found.values).astype(np.float64)
-    result[np.repeat(full, counts)] = values[np.repeat(full, found.lengths)]
-    result[np.repeat(once, counts)] = np.repeat(values[np.repeat(once, found.lengths)], counts[once])
+    values = to_numpy(cells.values).astype(np.float64)
+    result[np.repeat(full, counts)] = values[np.repeat(full, cells.lengths)]
+    result[np.repeat(once, counts)] = np.repeat(values[np.repeat(once, cells.lengths)], counts[once])
     return result, np.repeat(once | full, counts)

@@ -146,9 +146,9 @@ class _Reader:
             raise self.refuse(f"{function!r} is not a function of the grammar.", f"Use one of {', '.join(CALLABLE)}.")
         fewest, most = CALLABLE[function]
         if node.keywords or not fewest <= len(node.args) <= most:
-            wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+            count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
             raise self.refuse(
-                f"{function} got {len(node.args) + len(node.keywords)} arguments.", f"Give it {wanted}, without names."
+                f"{function} got {len(node.args) + len(node.keywords)} arguments.", f"Give it {count}, without names."
             )
         return Apply(function, tuple(self.read(argument, depth + 1) for argument in node.args))
 

@@ -39,10 +39,10 @@ def _names(policy: ValuePolicy) -> Iterator[Finding]:
 
 
 def _clashes(policy: ValuePolicy) -> Iterator[Finding]:
-    own = [(e.name, e.where) for e in policy.expressions] + [(w.name, w.where) for w in policy.weights]
-    own += [(q.name, q.where) for q in policy.quantities]
+    declared = [(e.name, e.where) for e in policy.expressions] + [(w.name, w.where) for w in policy.weights]
+    declared += [(q.name, q.where) for q in policy.quantities]
     taken = set(CALLABLE)
-    for name, where in own:
+    for name, where in declared:
         if name in taken:
             yield Finding("names", where, f"the name {name} is taken.", "Choose another name.")
         taken.add(name)
@@ -112,7 +112,7 @@ def _constraints(policy: ValuePolicy) -> Iterator[Finding]:
 def _units(policy: ValuePolicy) -> Iterator[Finding]:
     try:
         units: dict[str, Unit] = policy.units()
-        wanted = parse_unit(policy.unit, currency=policy.currency, where=policy.where)
+        promised = parse_unit(policy.unit, currency=policy.currency, where=policy.where)
     except PolicyError as error:
         yield from error.findings
         return
@@ -123,7 +123,7 @@ def _units(policy: ValuePolicy) -> Iterator[Finding]:
             yield from error.findings
             return
     result = units[policy.result]
-    if result != wanted:
-        reason = f"{policy.result} is in {result}, and the policy says {wanted}."
+    if result != promised:
+        reason = f"{policy.result} is in {result}, and the policy says {promised}."
         fix = f'Write unit = "{result}", or mend the weights\' units.'
         yield Finding("units", policy.expression[policy.result].where, reason, fix)

@@ -138,15 +138,15 @@ class ValuePolicy:
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The columns that the formulas read, in order of first use."""
-        own = self.expression.keys() | self.weight.keys()
+        policy_names = self.expression.keys() | self.weight.keys()
         used = (name for expression in self.expressions for name in names(expression.tree))
-        return tuple(dict.fromkeys(name for name in used if name not in own))
+        return tuple(dict.fromkeys(name for name in used if name not in policy_names))
 
     @cached_property
     def stand_ins(self) -> Mapping[str, float]:
         """What stands for a value that is not known, of the inputs that say so."""
-        said = {name: self.quantity[name].missing for name in self.inputs if name in self.quantity}
-        return {name: missing for name, missing in said.items() if missing is not None}
+        values = {name: self.quantity[name].missing for name in self.inputs if name in self.quantity}
+        return {name: missing for name, missing in values.items() if missing is not None}
 
     @cached_property
     def slate_relative(self) -> bool:

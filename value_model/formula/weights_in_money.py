@@ -38,7 +38,7 @@ def _money(value: float, currency: str) -> str:
 
 def _multiplied(policy: ValuePolicy) -> dict[str, str]:
     """For every weight that only ever multiplies one name in a sum's term: that name."""
-    found: dict[str, str] = {}
+    subjects: dict[str, str] = {}
     for expression in policy.expressions:
         for term in terms(expression.tree):
             if isinstance(term, Apply) and term.function == "*":
@@ -46,5 +46,5 @@ def _multiplied(policy: ValuePolicy) -> dict[str, str]:
                 if isinstance(left, Name) and isinstance(right, Name):
                     weight, other = (left.id, right.id) if left.id in policy.weight else (right.id, left.id)
                     if weight in policy.weight and other not in policy.weight:
-                        found[weight] = other
-    return found
+                        subjects[weight] = other
+    return subjects

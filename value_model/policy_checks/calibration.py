@@ -49,15 +49,15 @@ def calibration_by_surface(
     predictions and labels: float64 [N] a head, NaN in rows on which the head's condition does not hold (cvr: no
     click); request int [N]; surface text [R].
     """
-    found: dict[str, dict[str, Estimate]] = {}
+    ratios: dict[str, dict[str, Estimate]] = {}
     for name in sorted(set(surface.tolist())):
-        found[name] = {}
+        ratios[name] = {}
         for head in predictions.keys() & labels.keys():
             rows = (surface[request] == name) & ~np.isnan(labels[head])
             ratio = _ratio(predictions[head][rows], labels[head][rows], request[rows])
             if ratio is not None:
-                found[name][head] = ratio
-    return found
+                ratios[name][head] = ratio
+    return ratios
 
 
 def _ratio(predicted: np.ndarray, observed: np.ndarray, request: np.ndarray) -> Estimate | None:

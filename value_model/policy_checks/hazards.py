@@ -86,7 +86,7 @@ class _Visit:
 
     def is_adjustment(self, factor: Node) -> bool:
         """Whether the factor differs between items and is a pure number without a predicted head in it."""
-        if not self.varies(factor) or any(self.policy.quantity[name].head for name in self.own(factor)):
+        if not self.varies(factor) or any(self.policy.quantity[name].head for name in self.item_quantities(factor)):
             return False
         return unit_of(factor, self.units, where=self.expression.where) == Unit()
 
@@ -102,14 +102,14 @@ class _Visit:
                 return function not in SLATE_FUNCTIONS and any(map(self.varies, arguments))
         return False
 
-    def own(self, node: Node) -> set[str]:
+    def item_quantities(self, node: Node) -> set[str]:
         """Quantities of the item itself: not those that enter by their order or level in the slate."""
         match node:
             case Name(id):
                 named = self.policy.expression.get(id)
-                return self.own(named.tree) if named else {id} - set(self.policy.weight)
+                return self.item_quantities(named.tree) if named else {id} - set(self.policy.weight)
             case Apply(function, arguments) if function not in SLATE_FUNCTIONS:
-                return set().union(*map(self.own, arguments))
+                return set().union(*map(self.item_quantities, arguments))
         return set()
 
 
