@@ -225,10 +225,10 @@ def _rows_of(slates: pa.Table, feedback: pa.Table) -> tuple[np.ndarray, np.ndarr
     items = pc.unique(flat(slates, "item_id").dictionary)
     item = rows_of(feedback["item_id"], items)
     places = np.flatnonzero(shown(slates))
-    keys = (request_of_rows(slates) * len(items) + rows_of(flat(slates, "item_id"), items))[places]
-    wanted = np.where((request >= 0) & (item >= 0), request * len(items) + item, -1)
-    found = rows_of(pa.array(wanted), pa.array(keys))
-    return request, np.where(found >= 0, np.append(places, -1)[found], -1)
+    shown_keys = (request_of_rows(slates) * len(items) + rows_of(flat(slates, "item_id"), items))[places]
+    event_keys = np.where((request >= 0) & (item >= 0), request * len(items) + item, -1)
+    matches = rows_of(pa.array(event_keys), pa.array(shown_keys))
+    return request, np.where(matches >= 0, np.append(places, -1)[matches], -1)
 
 
 def _refuse_repeats(slates: pa.Table) -> None:

@@ -83,9 +83,9 @@ def _objects(lines: bytes, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, cells
 
 
-def _check_version(found: str, *, where: str) -> None:
-    if found != str(SCHEMA_VERSION):
-        raise SchemaError(f"{where}: schema version {found}; this program reads version {SCHEMA_VERSION}.")
+def _check_version(version: str, *, where: str) -> None:
+    if version != str(SCHEMA_VERSION):
+        raise SchemaError(f"{where}: schema version {version}; this program reads version {SCHEMA_VERSION}.")
 
 
 def _cell(value: Any) -> Any:

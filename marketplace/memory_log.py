@@ -72,8 +72,8 @@ class MemoryLog:
     ) -> tuple[pa.Table, int]:
         with self._lock:
             batch = list(islice(self._slates.values(), mark, mark + most))
-        wanted = [slate for slate in batch if slate.request_id not in skip]
-        return _not_before(slates_to_table(wanted), since).select(list(columns)), mark + len(batch)
+        shown = [slate for slate in batch if slate.request_id not in skip]
+        return _not_before(slates_to_table(shown), since).select(list(columns)), mark + len(batch)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -71,8 +71,8 @@ Put = Callable[[list[Any], _TextPool, Lists], Column]
 
 
 def _text(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
-    own = text.put(cells)
-    return lambda flat, made: flat[own]
+    place = text.put(cells)
+    return lambda flat, made: flat[place]
 
 
 def _scalar(kind: pa.DataType) -> Put:
@@ -83,8 +83,8 @@ def _list(kind: pa.DataType) -> Put:
     values = str(kind.value_type)
 
     def put(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
-        own = lists[values].put(cells)
-        return lambda flat, made: made[values][own]
+        place = lists[values].put(cells)
+        return lambda flat, made: made[values][place]
 
     return put
 
@@ -105,8 +105,8 @@ def _map_of_lists(kind: pa.DataType) -> Put:
 
     def put(cells: list[Any], text: _TextPool, lists: Lists) -> Column:
         keys = text.put(chain.from_iterable(cells))
-        own = lists[values].put(chain.from_iterable(cell.values() for cell in cells))
-        return lambda flat, made: pa.MapArray.from_arrays(_offsets(cells), flat[keys], made[values][own], type=kind)
+        place = lists[values].put(chain.from_iterable(cell.values() for cell in cells))
+        return lambda flat, made: pa.MapArray.from_arrays(_offsets(cells), flat[keys], made[values][place], type=kind)
 
     return put
 

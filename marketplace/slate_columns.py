@@ -113,8 +113,8 @@ def lists(slates: pa.Table, column: str, name: str) -> RequestLists:
 def all_lists(slates: pa.Table, column: str) -> dict[str, RequestLists]:
     """Every entry of a map-of-lists column by name; quicker than asking for each."""
     offsets, keys, items = _map(slates, column)
-    found = _all_entries(offsets, keys)
-    picked = {name: items.take(entry) for name, entry in found.items()}
+    entries_by_name = _all_entries(offsets, keys)
+    picked = {name: items.take(entry) for name, entry in entries_by_name.items()}
     return {name: RequestLists(_offsets(cells), cells.flatten()) for name, cells in picked.items()}
 
 
@@ -199,9 +199,9 @@ def _regular(offsets: np.ndarray, keys: pa.Array) -> int | None:
     return width if (codes == np.arange(width)).all() else None
 
 
-def _first(offsets: np.ndarray, found: np.ndarray) -> pa.Array:
-    rows, first = np.unique(np.searchsorted(offsets, found, side="right") - 1, return_index=True)
+def _first(offsets: np.ndarray, matches: np.ndarray) -> pa.Array:
+    rows, first = np.unique(np.searchsorted(offsets, matches, side="right") - 1, return_index=True)
     entry = np.zeros(len(offsets) - 1, np.int64)
     missing = np.ones(len(offsets) - 1, bool)
-    entry[rows], missing[rows] = found[first], False
+    entry[rows], missing[rows] = matches[first], False
     return pa.array(entry, mask=missing)

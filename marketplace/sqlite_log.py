@@ -123,8 +123,8 @@ class SqliteLog:
         with self._open() as connection:
             rows = connection.execute(query, (mark, bounds(since, None)[0], most)).fetchall()
         table = pa.Table.from_batches([_unpack(body) for _, name, body in rows if name not in skip], PLAIN_SLATE)
-        wanted = pa.schema([SLATE.field(name) for name in columns], metadata=SLATE.metadata)
-        return table.select(wanted.names).combine_chunks().cast(wanted), rows[-1][0] if rows else mark
+        schema = pa.schema([SLATE.field(name) for name in columns], metadata=SLATE.metadata)
+        return table.select(schema.names).combine_chunks().cast(schema), rows[-1][0] if rows else mark
 
     def close(self) -> None:
         with self._lock:
@@ -180,10 +180,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for statement in filter(str.strip, CREATE.split(";")):
         connection.execute(statement)
     connection.execute("INSERT OR IGNORE INTO about VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
-    (found,) = connection.execute("SELECT value FROM about WHERE name = 'schema_version'").fetchone()
-    if found != str(SCHEMA_VERSION):
+    (version,) = connection.execute("SELECT value FROM about WHERE name = 'schema_version'").fetchone()
+    if version != str(SCHEMA_VERSION):
         raise SchemaError(
-            f"{path} holds a log of schema version {found}, this program writes {SCHEMA_VERSION}. "
+            f"{path} holds a log of schema version {version}, this program writes {SCHEMA_VERSION}. "
             "Begin a new file, and read the old one with the program that wrote it."
         )
 

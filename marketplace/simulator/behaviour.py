@@ -107,8 +107,8 @@ def _log_odds(market: Market, requests: RequestBatch, items: np.ndarray) -> tupl
     mobile = (people.device[user] != words.DEVICES.index("web"))[:, None]
     order = ORDER_BASE + config.order_offset + 0.45 * liking - 0.55 * dear + 0.8 * loyal + 0.55 * quality
     order = order + BAIT_ORDER * bait + 0.25 * local - 0.2 * mobile - 0.4 * DEAR_CATEGORY[goods.category[items]]
-    wanted = goods.category[items] == requests.intent[:, None]
-    return click + _fit(market, requests, items) + 0.4 * wanted, order + 0.5 * wanted
+    intended = goods.category[items] == requests.intent[:, None]
+    return click + _fit(market, requests, items) + 0.4 * intended, order + 0.5 * intended
 
 
 def _liking(market: Market, requests: RequestBatch, items: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marketplace.simulator.market import Market, on_sale, wanted
+from marketplace.simulator.market import Market, on_sale, visit_intent
 from marketplace.simulator.requests import HOME, PRODUCT, SEARCH, STORE, RequestBatch
 
 SOURCES = ("affinity", "popular", "explore", "query", "store", "similar", "same_merchant")
@@ -72,7 +72,7 @@ def _draw(market: Market, requests: RequestBatch, kind: int, count: int, rng: np
 
 def _wanted_categories(market: Market, requests: RequestBatch, count: int, rng: np.random.Generator) -> np.ndarray:
     """Categories int64 [R, count] drawn by the shopper's own wants."""
-    cumulative = wanted(market, requests.user, requests.day).cumsum(axis=1)
+    cumulative = visit_intent(market, requests.user, requests.day).cumsum(axis=1)
     cumulative[:, -1] = 1.0
     point = rng.random((len(requests), count)) + np.arange(len(requests))[:, None]
     flat = (cumulative + np.arange(len(requests))[:, None]).ravel()

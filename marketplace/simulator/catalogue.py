@@ -133,5 +133,5 @@ def _styles(brand: np.ndarray, attribute: np.ndarray, rng: np.random.Generator) 
     """Style comes from the words of the name for the most part, so that a new item can be placed by them."""
     by_brand = rng.normal(0, 0.75, (len(words.BRANDS), STYLE))
     by_attribute = rng.normal(0, 0.5, (len(words.ATTRIBUTES), STYLE))
-    own = rng.normal(0, 0.3, (len(brand), STYLE))
-    return (by_brand[brand] + by_attribute[attribute] + own).astype(np.float32)
+    individual = rng.normal(0, 0.3, (len(brand), STYLE))
+    return (by_brand[brand] + by_attribute[attribute] + individual).astype(np.float32)

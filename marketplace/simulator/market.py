@@ -64,7 +64,7 @@ def is_newcomer(market: Market, merchants: np.ndarray, day: np.ndarray) -> np.nd
     return (age >= 0) & (age < market.config.newcomer_days)
 
 
-def wanted(market: Market, users: np.ndarray, day: np.ndarray) -> np.ndarray:
+def visit_intent(market: Market, users: np.ndarray, day: np.ndarray) -> np.ndarray:
     """P(category is what the visit is for), float64 [n, K]: taste, season and the demand shift."""
     logit = 1.2 * taste_on(market, users, day) + demand.category_season(market.config.start, np.floor(day))
     if market.config.demand_shift:

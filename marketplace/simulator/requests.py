@@ -12,7 +12,7 @@ import numpy as np
 
 from marketplace.schema import SURFACES
 from marketplace.simulator.demand import hourly_intensity
-from marketplace.simulator.market import Market, on_sale, wanted
+from marketplace.simulator.market import Market, on_sale, visit_intent
 
 HOME, SEARCH, STORE, PRODUCT = range(len(SURFACES))
 FIRST_SURFACE = (0.46, 0.37, 0.06, 0.11)
@@ -57,7 +57,7 @@ def draw_requests(
     lengths = np.minimum(rng.geometric(1 - CONTINUE, count), LONGEST)
     visits = int(np.searchsorted(np.cumsum(lengths), count)) + 1
     user, start = _visitors(market, rng, count=visits, window=window)
-    intent = choose(wanted(market, user, start), rng)
+    intent = choose(visit_intent(market, user, start), rng)
     session = np.repeat(np.arange(visits), lengths[:visits])[:count]
     first = np.r_[True, session[1:] != session[:-1]]
     day = start[session] + _within_visit(first, session, rng)
@@ -121,7 +121,7 @@ def _fill_pages(
     """Surface, query and page of each request: searches and pages follow the visit's intent for the most part."""
     count = len(day)
     surface = choose(np.where(first[:, None], FIRST_SURFACE, NEXT_SURFACE), rng)
-    focus = np.where(rng.random(count) < 0.85, intent, choose(wanted(market, user, day), rng)).astype(np.int8)
+    focus = np.where(rng.random(count) < 0.85, intent, choose(visit_intent(market, user, day), rng)).astype(np.int8)
     item = draw_on_sale(market, focus, day, rng)
     named = (surface == SEARCH) & (rng.random(count) < 0.35)
     loyal = market.shoppers.loyal[user, rng.integers(market.shoppers.loyal.shape[1], size=count)]

@@ -96,8 +96,8 @@ def _draw_tastes(
         0, SEGMENT_SPREAD, (len(likes), width)
     )
     by_country = rng.normal(0, 0.35, (len(words.COUNTRIES), width))
-    own = rng.normal(0, config.personal_taste, (len(segment), width))
-    return by_segment[segment] + by_country[country] + own, by_segment
+    personal = rng.normal(0, config.personal_taste, (len(segment), width))
+    return by_segment[segment] + by_country[country] + personal, by_segment
 
 
 def _city(country: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ def test_examination_is_recovered_from_clicks():
     ctr = rng.beta(2, 10, position.shape)
     looks = np.array([truth[name] for name in surface])
     click = (rng.random(ctr.shape) < ctr * looks) * 1.0
-    found = examination_curves(position, click, ctr, surface)
+    curves = examination_curves(position, click, ctr, surface)
     for name, curve in truth.items():
-        assert found[name] == pytest.approx(curve, abs=0.04)
-        assert (np.diff(found[name]) <= 0).all()
+        assert curves[name] == pytest.approx(curve, abs=0.04)
+        assert (np.diff(curves[name]) <= 0).all()

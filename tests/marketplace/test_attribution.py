@@ -181,8 +181,8 @@ def _by_sql(slates, feedback, as_of):
             is_nan = e["amount"] is not None and math.isnan(e["amount"])
             db.execute("INSERT INTO feedback (feedback_id, request_id, event, item_id, time, amount, is_nan, currency)"
                        " VALUES (?,?,?,?,?,?,?,?)", (*row, is_nan, e["currency"]))  # fmt: skip
-        found = db.execute(SQL, {"now": micro(as_of)}).fetchall()
-    return [(bool(order), bool(click), value, bool(returned)) for order, click, value, returned in found]
+        rows = db.execute(SQL, {"now": micro(as_of)}).fetchall()
+    return [(bool(order), bool(click), value, bool(returned)) for order, click, value, returned in rows]
 
 
 @few

@@ -49,10 +49,10 @@ def shop() -> Dataset:
 
 
 def test_a_trip_is_a_request_with_the_distinct_known_items_it_bought(shop):
-    found = baskets(shop)
-    assert found["request_id"].to_pylist() == ["a", "b", "c"]
-    assert found["user_id"].to_pylist() == ["h2", "h1", "h1"]
-    assert [sorted(items) for items in found["item_id"].to_pylist()] == [["bread"], ["bread", "milk"], ["tea"]]
+    trips = baskets(shop)
+    assert trips["request_id"].to_pylist() == ["a", "b", "c"]
+    assert trips["user_id"].to_pylist() == ["h2", "h1", "h1"]
+    assert [sorted(items) for items in trips["item_id"].to_pylist()] == [["bread"], ["bread", "milk"], ["tea"]]
 
 
 def test_nothing_is_said_to_have_been_shown(shop):

@@ -27,8 +27,8 @@ def test_the_page_is_the_one_that_the_schemas_give():
 )
 def test_every_field_is_on_the_page_and_no_other(titles, schema):
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.M | re.S))
-    found = [name for title in titles for name in re.findall(r"^\| `(\w+)` \|", sections[title], flags=re.M)]
-    assert found == schema.names
+    documented = [name for title in titles for name in re.findall(r"^\| `(\w+)` \|", sections[title], flags=re.M)]
+    assert documented == schema.names
     for field in schema:
         assert field.metadata[b"meaning"].decode() in PAGE
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_slates import START, feedback_tables, few, make_feedback, make_slate, same_rows, slates
 
-from marketplace.log import DuplicateRequest, Receipt, UnknownRequest
+from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, SLATE, SchemaError, empty
 from marketplace.slate import slates_to_table
@@ -116,18 +116,18 @@ def test_a_follower_can_begin_at_a_time_and_read_a_few_at_once(log):
         log.append_feedback(make_feedback((f"f{minutes}", None, "click", "a", minutes, None)))
     since = START + timedelta(minutes=5)
     assert log.feedback_after(0, since=since)[0]["feedback_id"].to_pylist() == ["f5", "f9", "f7"]
-    found, mark = [], 0
+    shown, mark = [], 0
     for _ in range(4):
         part, mark = log.shown_after(mark, since=since, most=1)
         assert len(part) <= 1
-        found += part["item_id"].to_pylist()
-    assert found == [["5"], ["9"], ["7"]]
+        shown += part["item_id"].to_pylist()
+    assert shown == [["5"], ["9"], ["7"]]
 
 
 def test_what_a_follower_reads_has_the_schemas_types(log):
     for name in ("r", "s"):
         assert log.feedback_after(0)[0].schema.equals(FEEDBACK, check_metadata=True)
-        assert log.shown_after(0)[0].schema.equals(log.slates().select(["item_id", "position"]).schema)
+        assert log.shown_after(0)[0].schema.equals(log.slates().select(list(SHOWN)).schema)
         more = ["value", "policy_version", "merchant_id", "page_merchant_id"]
         assert log.shown_after(0, columns=more)[0].equals(log.slates().select(more))
         log.append(make_slate(name))

@@ -300,9 +300,9 @@ def test_whatever_is_in_the_files_checking_ends_with_findings(tmp_path, name, ed
         cut = int(at * len(spoiled))
         spoiled = spoiled[:cut] + before + after + spoiled[cut + len(after) :]
     (tmp_path / name).write_bytes(spoiled)
-    found = check(tmp_path / "mapping.toml", now=NOW)
-    assert all(finding.reason and finding.fix and finding.where.file for finding in found)
-    if errors(found):
+    findings = check(tmp_path / "mapping.toml", now=NOW)
+    assert all(finding.reason and finding.fix and finding.where.file for finding in findings)
+    if errors(findings):
         with pytest.raises(DataError):
             read_own(tmp_path / "mapping.toml", now=NOW)
     else:
@@ -343,10 +343,10 @@ def test_data_sets_are_checked_as_well_and_errors_come_first(shop):
     assert check(data, now=NOW) == []
     price = data.items.set_column(data.items.column_names.index("price"), ITEMS.field("price"), [[np.nan, 1.0]])
     spoiled = replace(data, items=price, users=data.users.slice(1))
-    found = check(spoiled, now=NOW)
-    assert found[0].severity == "error"
-    assert found[0].where == Where("items", part="price", row=1)
-    assert found[-1].severity == "warning"
+    findings = check(spoiled, now=NOW)
+    assert findings[0].severity == "error"
+    assert findings[0].where == Where("items", part="price", row=1)
+    assert findings[-1].severity == "warning"
     empty = replace(
         data, items=data.items.slice(0, 0), slates=data.slates.slice(0, 0), feedback=data.feedback.slice(0, 0)
     )

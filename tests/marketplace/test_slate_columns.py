@@ -53,14 +53,14 @@ def test_map_entries_are_found_where_all_requests_log_the_same(cut):
 
 def _assert_maps(table, made):
     for column in ("numeric", "categorical", "predictions"):
-        found = slate_columns.names(table, column)
-        assert found == list(dict.fromkeys(name for slate in made for name in getattr(slate, column)))
+        present = slate_columns.names(table, column)
+        assert present == list(dict.fromkeys(name for slate in made for name in getattr(slate, column)))
         every = slate_columns.all_lists(table, column)
-        for name in [*found, "none of them"]:
+        for name in [*present, "none of them"]:
             expected = [getattr(slate, column).get(name, np.array([])).tolist() for slate in made]
             assert repr(_cells(slate_columns.lists(table, column, name))) == repr(expected)
             assert name not in every or repr(_cells(every[name])) == repr(expected)
-        assert set(every) == set(found)
+        assert set(every) == set(present)
     for name in slate_columns.names(table, "context"):
         assert slate_columns.context(table, name).to_pylist() == [slate.context.get(name) for slate in made]
     for name in slate_columns.names(table, "weights"):
@@ -68,9 +68,9 @@ def _assert_maps(table, made):
         np.testing.assert_array_equal(slate_columns.weights(table, name), expected)
 
 
-def _cells(found: slate_columns.RequestLists) -> list:
-    values = found.values.to_pylist()
-    return [values[a:b] for a, b in zip(found.offsets, found.offsets[1:], strict=False)]
+def _cells(entry: slate_columns.RequestLists) -> list:
+    values = entry.values.to_pylist()
+    return [values[a:b] for a, b in zip(entry.offsets, entry.offsets[1:], strict=False)]
 
 
 def test_predictions_are_nan_where_a_request_lacks_the_head():

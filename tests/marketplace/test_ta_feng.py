@@ -49,9 +49,9 @@ def test_margins_are_what_the_first_sale_left_after_its_cost(dataset):
     lines["day"] = pd.to_datetime(lines["TRANSACTION_DT"])
     first = lines.sort_values(["day", "CUSTOMER_ID", "PRODUCT_ID"], kind="stable").groupby("PRODUCT_ID").first()
     expected = (first["SALES_PRICE"] - first["ASSET"]) / first["SALES_PRICE"].where(first["SALES_PRICE"] > 0)
-    found = dataset.items.select(["item_id", "margin"]).to_pandas().set_index("item_id")["margin"]
-    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), check_names=False)
-    assert found.max() <= 1
+    margins = dataset.items.select(["item_id", "margin"]).to_pandas().set_index("item_id")["margin"]
+    pd.testing.assert_series_equal(margins.sort_index(), expected.sort_index(), check_names=False)
+    assert margins.max() <= 1
 
 
 def test_nothing_in_it_is_unusable(dataset):

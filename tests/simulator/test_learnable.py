@@ -103,9 +103,9 @@ def test_a_ranker_on_recorded_columns_learns_clicks_and_money():
     auc = roc_auc_score(clicked, learned.heads(late, items[cut:], position[cut:])[0][known])
     assert by_position + 0.35 * (best - by_position) < auc < best
     requests = simulation.draw_requests(np.random.default_rng(3), count=2_000, window=(34.0, 42.0))
-    asked = {"requests": requests, "candidates": simulation.draw_candidates(requests, np.random.default_rng(4))}
+    draws = {"requests": requests, "candidates": simulation.draw_candidates(requests, np.random.default_rng(4))}
     rng = np.random.default_rng(5)
     rivals = (random_policy(rng), popularity_policy(simulation.market), learned.ctr_policy)
     for rival in rivals:
-        gap = true_difference(simulation, learned.gmv_policy, rival, rng=rng, **asked)
+        gap = true_difference(simulation, learned.gmv_policy, rival, rng=rng, **draws)
         assert gap["gmv_sar"].low > 0
