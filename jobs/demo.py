@@ -42,10 +42,10 @@ def demo_requests(folder: Path, *, log: Path) -> tuple[dict[str, Any], dict[str,
     bundle = load_bundle(folder / "bundle")
     with running(folder, log=log) as address:
         print(f"   listening on {address}, without TensorFlow in the process")
-        asked = question(bundle, user=busiest(folder), surface="home", k=SHOWN)
-        answer = post(address, "recommend", asked)
+        body = question(bundle, user=busiest(folder), surface="home", k=SHOWN)
+        answer = post(address, "recommend", body)
         print_answer(answer, names=names(bundle.catalogue))
-        receipt = post(address, "feedback", feedback(answer, bundle, asked))
+        receipt = post(address, "feedback", feedback(answer, bundle, body))
         print(f"   feedback: {receipt['accepted']} events accepted, {receipt['duplicates']} duplicates")
     return answer, receipt
 
@@ -67,26 +67,26 @@ def busiest(folder: Path) -> str:
     return max(counted, key=lambda row: row["counts"])["values"]
 
 
-def feedback(answer: dict[str, Any], bundle: ModelBundle, asked: dict[str, Any]) -> dict[str, Any]:
+def feedback(answer: dict[str, Any], bundle: ModelBundle, request: dict[str, Any]) -> dict[str, Any]:
     """The shopper looks at everything, clicks the second item and orders it."""
-    seen = [_event(answer, asked, "impression", place) for place in range(len(answer["items"]))]
-    wanted = min(1, len(answer["items"]) - 1)
-    order = _event(answer, asked, "order", wanted) | {
-        "amount": answer["items"][wanted]["price"],
+    seen = [_event(answer, request, "impression", place) for place in range(len(answer["items"]))]
+    place = min(1, len(answer["items"]) - 1)
+    order = _event(answer, request, "order", place) | {
+        "amount": answer["items"][place]["price"],
         "currency": bundle.catalogue.currency,
     }
-    return {"events": [*seen, _event(answer, asked, "click", wanted), order]}
+    return {"events": [*seen, _event(answer, request, "click", place), order]}
 
 
-def _event(answer: dict[str, Any], asked: dict[str, Any], event: str, place: int) -> dict[str, Any]:
+def _event(answer: dict[str, Any], request: dict[str, Any], event: str, place: int) -> dict[str, Any]:
     seconds = {"impression": 2, "click": 20, "order": 300}[event]
     item = answer["items"][place]["item_id"]
     return {
         "feedback_id": f"{answer['request_id']}-{event}-{item}",
         "request_id": answer["request_id"],
         "event": event,
-        "time": asked["time"] + timedelta(seconds=seconds),
-        "user_id": asked["user_id"],
+        "time": request["time"] + timedelta(seconds=seconds),
+        "user_id": request["user_id"],
         "item_id": item,
     }
 
@@ -97,10 +97,12 @@ def show_log(log: Path, request_id: str) -> None:
     joined = attribute(kept.slates(), kept.feedback())
     kept.close()
     rows = training_rows(joined.slates, joined.labels)
-    own = rows.filter(pa.compute.equal(rows["request_id"], request_id))
-    shown = own.filter(pa.compute.greater(own["position"], 0)).sort_by("position")
+    logged = rows.filter(pa.compute.equal(rows["request_id"], request_id))
+    shown = logged.filter(pa.compute.greater(logged["position"], 0)).sort_by("position")
     print_counts(joined.counts)
-    print_rows(shown.select(LOG_COLUMNS), title=f"{log}: the slate joined with its feedback ({len(own)} rows logged)")
+    print_rows(
+        shown.select(LOG_COLUMNS), title=f"{log}: the slate joined with its feedback ({len(logged)} rows logged)"
+    )
 
 
 def print_next(folder: Path) -> None:

@@ -36,8 +36,10 @@ class RunFolder:
         """Make the folder, or take up an existing one: its configuration must be the same."""
         path.mkdir(parents=True, exist_ok=True)
         kept = path / "run.json"
-        if kept.exists() and (found := json.loads(kept.read_text())["config"]) != asdict(config):
-            changed = {name: (found.get(name), new) for name, new in asdict(config).items() if found.get(name) != new}
+        if kept.exists() and (earlier := json.loads(kept.read_text())["config"]) != asdict(config):
+            changed = {
+                name: (earlier.get(name), new) for name, new in asdict(config).items() if earlier.get(name) != new
+            }
             raise RunFolderError(
                 f"{path} holds a run with another configuration: {changed}. Choose another --out, or remove it."
             )

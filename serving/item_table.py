@@ -59,8 +59,8 @@ class ItemTable:
 
     def rows(self, item_ids: Iterable[str]) -> np.ndarray:
         """int32 rows of those items that are in the catalogue, in the order given."""
-        found = (self.row.get(name, -1) for name in item_ids)
-        return np.fromiter((row for row in found if row >= 0), np.int32)
+        rows = (self.row.get(name, -1) for name in item_ids)
+        return np.fromiter((row for row in rows if row >= 0), np.int32)
 
 
 def _as_logged(column: pa.Array) -> np.ndarray:

@@ -82,11 +82,11 @@ def _read(path: Path) -> Manifest:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    found = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()} - {MANIFEST}
+    present = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()} - {MANIFEST}
     again = "Copy the bundle again from where it was exported, or export it again."
-    if missing := sorted(set(manifest.files) - found):
+    if missing := sorted(set(manifest.files) - present):
         raise BundleError(f"bundle {folder} is incomplete: {missing} missing. {again}")
-    if extra := sorted(found - set(manifest.files)):
+    if extra := sorted(present - set(manifest.files)):
         raise BundleError(f"bundle {folder} holds files that its manifest does not list: {extra}. {again}")
     for name, expected in manifest.files.items():
         actual = file_hash(folder / name)
@@ -97,11 +97,11 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def agree(expected: object, found: object, *, what: str, fix: str) -> None:
+def agree(expected: object, actual: object, *, what: str, fix: str) -> None:
     """Raise BundleError unless two parts of a bundle say the same."""
-    if expected != found:
+    if expected != actual:
         raise BundleError(
-            f"the bundle's parts do not belong together: {what}: expected {expected}, found {found}. {fix}"
+            f"the bundle's parts do not belong together: {what}: expected {expected}, found {actual}. {fix}"
         )
 
 

@@ -49,8 +49,8 @@ REASONS = {
 
 def document(*, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 as a JSON-able dict."""
-    models = {model for _, _, asked, answered, _ in ROUTES.values() for model in (asked, answered) if model}
-    requested = {asked for _, _, asked, _, _ in ROUTES.values()}
+    models = {model for _, _, request, answer, _ in ROUTES.values() for model in (request, answer) if model}
+    requested = {request for _, _, request, _, _ in ROUTES.values()}
     inputs = sorted(models | {payloads.Refusal}, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation" if model in requested else "serialization") for model in inputs],
@@ -65,15 +65,15 @@ def document(*, version: str) -> dict[str, Any]:
 
 
 def _operation(
-    summary: str, asked: type[BaseModel] | None, answered: type[BaseModel] | None, refusals: tuple[int, ...]
+    summary: str, request: type[BaseModel] | None, answer: type[BaseModel] | None, refusals: tuple[int, ...]
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "OK"}}}
-    if answered:
-        operation["responses"]["200"]["content"] = _json_of(answered)
-    if asked:
-        operation["requestBody"] = {"required": True, "content": _json_of(asked)}
+    if answer:
+        operation["responses"]["200"]["content"] = _json_of(answer)
+    if request:
+        operation["requestBody"] = {"required": True, "content": _json_of(request)}
     for status in refusals:
-        body = payloads.Readiness if answered is payloads.Readiness else payloads.Refusal
+        body = payloads.Readiness if answer is payloads.Readiness else payloads.Refusal
         operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body)}
     return operation
 

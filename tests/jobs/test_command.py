@@ -19,8 +19,8 @@ def test_every_command_says_what_it_does(command):
 
 
 def test_the_commands_of_the_house():
-    wanted = "run train-retrieval train-ranker evaluate export serve recommend simulate join-feedback check-data"
-    assert set(wanted.split()) <= set(COMMANDS)
+    commands = "run train-retrieval train-ranker evaluate export serve recommend simulate join-feedback check-data"
+    assert set(commands.split()) <= set(COMMANDS)
 
 
 def test_help_imports_no_model_library():
@@ -31,7 +31,7 @@ def test_help_imports_no_model_library():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reason"),
     [
         (["run", "--data", "nothing", "--out", "{tmp}/r"], "'nothing' is unknown. Choose simulated"),
         (["evaluate", "{tmp}"], "is not a run"),
@@ -39,10 +39,10 @@ def test_help_imports_no_model_library():
         (["run", "--data", "{tmp}/none.toml", "--out", "{tmp}/r"], "none.toml"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(arguments, told, tmp_path):
+def test_what_a_user_can_mend_is_one_line(arguments, reason, tmp_path):
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
     command = [sys.executable, "-c", "from jobs.cli import main; main()", *filled]
-    found = subprocess.run(command, capture_output=True, text=True)
-    assert found.returncode == 2
-    assert told in found.stderr
-    assert "Traceback" not in found.stderr
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr

@@ -91,24 +91,24 @@ def test_a_run_trains_on_the_log(log_path, learned):
 
 def test_its_evidence_is_that_of_the_policy_that_was_served(log_path, learned):
     """The run's own policy does not explore: the design is that of the bundle beside the log."""
-    found = run_evidence(learned, rng=np.random.default_rng(0))
-    assert found.policy.slate is None
-    assert "was randomised" in found.notes[0]
-    evidence = found.evidence
+    recorded = run_evidence(learned, rng=np.random.default_rng(0))
+    assert recorded.policy.slate is None
+    assert "was randomised" in recorded.notes[0]
+    evidence = recorded.evidence
     assert evidence.feedback["click"].sum() > 0
     # Against the one who knows all: the logged slates, the policy that served them, the same examination.
     served = load_bundle(log_path.parent / "bundle").policy
     log = logged(log_path).slates
-    rows = [log["request_id"].to_pylist().index(name) for name in found.slates["request_id"].to_pylist()]
+    rows = [log["request_id"].to_pylist().index(name) for name in recorded.slates["request_id"].to_pylist()]
     curves = {
         name: np.max(evidence.examination[evidence.slates.surface == name], axis=0) for name in evidence.slates.surfaces
     }
-    wanted = evidence_from_log(
-        log.take(rows), found.labels, served, examination=curves, rng=np.random.default_rng(1)
+    oracle = evidence_from_log(
+        log.take(rows), recorded.labels, served, examination=curves, rng=np.random.default_rng(1)
     ).exposure
     shown = evidence.position > 0
-    np.testing.assert_allclose(evidence.exposure.sum(axis=1), wanted.sum(axis=1))
-    assert np.corrcoef(evidence.exposure[shown], wanted[shown])[0, 1] > 0.99
+    np.testing.assert_allclose(evidence.exposure.sum(axis=1), oracle.sum(axis=1))
+    assert np.corrcoef(evidence.exposure[shown], oracle[shown])[0, 1] > 0.99
     assert ((evidence.exposure > 0) & ~shown).any()
 
 

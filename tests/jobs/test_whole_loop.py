@@ -50,8 +50,8 @@ def test_a_finished_fit_leaves_no_checkpoint_that_would_keep_it_from_being_done_
 def test_the_report_judges_the_rankers_on_the_test_period(run_folder):
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert {"mmoe", "lightgbm", "popularity"} <= set(metrics)
-    found = metrics["mmoe"]["ctr.auc"]
-    assert found["low"] < found["value"] < found["high"]
+    auc = metrics["mmoe"]["ctr.auc"]
+    assert auc["low"] < auc["value"] < auc["high"]
     assert (run_folder / "evaluation" / "report.html").stat().st_size > 10_000
 
 
@@ -69,10 +69,10 @@ def test_the_service_answers_logs_and_learns(run_folder):
     terms = answer["items"][0]["contributions"]
     assert sum(terms.values()) == pytest.approx(answer["items"][0]["value"], rel=1e-12)
     assert receipt == {"accepted": len(answer["items"]) + 2, "duplicates": 0}
-    found = SqliteLog(log)
-    assert found.slate(answer["request_id"]).user_id
-    assert len(found.feedback()) == receipt["accepted"]
-    found.close()
+    service_log = SqliteLog(log)
+    assert service_log.slate(answer["request_id"]).user_id
+    assert len(service_log.feedback()) == receipt["accepted"]
+    service_log.close()
     rows = run_folder / "rows.parquet"
     result = CliRunner().invoke(cli, ["join-feedback", str(log), "--out", str(rows)])
     assert result.exit_code == 0, result.output

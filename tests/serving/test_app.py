@@ -79,7 +79,7 @@ def test_feedback_is_counted_once_by_its_id(client, service):
 
 
 @pytest.mark.parametrize(
-    ("path", "content", "field", "said"),
+    ("path", "content", "field", "reason"),
     [
         ("/v1/recommend", {"surface": "home"}, "user_id", "required"),
         ("/v1/recommend", HOME | {"surface": "cellar"}, "surface", "home"),
@@ -109,10 +109,10 @@ def test_feedback_is_counted_once_by_its_id(client, service):
         ("/v1/feedback", {"events": [event(time="1969-12-31T23:59:59Z")]}, "events.0.time", "from 1970 to 2199"),
     ],
 )
-def test_a_malformed_request_is_refused_with_the_field_and_the_reason(client, path, content, field, said):
+def test_a_malformed_request_is_refused_with_the_field_and_the_reason(client, path, content, field, reason):
     response = post(client, path, content)
     assert response.status_code == 400
-    assert said in problems(response)[field]
+    assert reason in problems(response)[field]
 
 
 @pytest.mark.parametrize(

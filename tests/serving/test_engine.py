@@ -54,14 +54,14 @@ def ask(market, surface="home", **changes):
         "store_page": {"page_merchant_id": market.dataset.items["merchant_id"][0].as_py()},
         "product_page": {"page_item_id": market.dataset.items["item_id"][5].as_py()},
     }
-    wanted = {
+    fields = {
         "request_id": f"r {surface}",
         "time": market.known_until,
         "surface": surface,
         "user_id": users[0],
         "k": 10,
     }
-    return Request(**wanted | page.get(surface, {}) | {"context": {"country": "SA", "device": "app"}} | changes)
+    return Request(**fields | page.get(surface, {}) | {"context": {"country": "SA", "device": "app"}} | changes)
 
 
 @pytest.mark.parametrize("surface", ALL_SURFACES)

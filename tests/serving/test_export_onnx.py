@@ -169,8 +169,8 @@ def test_a_choice_leaves_what_it_did_not_choose_out(tmp_path):
     write_graph(function, path=tmp_path / "g.onnx")
     for chosen in (True, False):
         inputs = {"x": EXTREMES, "chosen": np.full(len(EXTREMES), chosen)}
-        found = session(tmp_path / "g.onnx").run(["y"], inputs)[0]
-        np.testing.assert_array_equal(found, np.where(chosen, np.float32(1), EXTREMES))
+        y = session(tmp_path / "g.onnx").run(["y"], inputs)[0]
+        np.testing.assert_array_equal(y, np.where(chosen, np.float32(1), EXTREMES))
 
 
 def test_log1p_converts(tmp_path):

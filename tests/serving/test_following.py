@@ -21,7 +21,7 @@ def log(request, tmp_path):
     made.close()
 
 
-class Told:
+class Recorder:
     """A store that keeps a list of what it was told."""
 
     def __init__(self):
@@ -41,23 +41,23 @@ def event(name, *, minutes=0):
 
 
 def slate(name, *, minutes=0, items=("a", "b")):
-    asked = Request(request_id=name, time=START + timedelta(minutes=minutes), surface="home", user_id="u")
-    return fake_slate(asked, list(items))
+    request = Request(request_id=name, time=START + timedelta(minutes=minutes), surface="home", user_id="u")
+    return fake_slate(request, list(items))
 
 
 def test_each_event_is_told_once_in_order_of_arrival_even_when_late(log):
-    told, now = Told(), [0.0]
-    follower = Follower(log, told, since=START, every=1.0, clock=lambda: now[0])
+    store, now = Recorder(), [0.0]
+    follower = Follower(log, store, since=START, every=1.0, clock=lambda: now[0])
     log.append_feedback(event("second", minutes=5))
     follower.follow()
     log.append_feedback(event("late", minutes=1))
     log.append_feedback(event("second", minutes=5))
     follower.follow()
-    assert told.events == ["second"]
+    assert store.events == ["second"]
     now[0] = 2.0
     follower.follow()
     follower.follow(at_once=True)
-    assert told.events == ["second", "late"]
+    assert store.events == ["second", "late"]
 
 
 def test_what_the_bundle_knew_already_is_not_told_again(log):
@@ -65,35 +65,35 @@ def test_what_the_bundle_knew_already_is_not_told_again(log):
     log.append_feedback(event("new"))
     log.append(slate("old slate", minutes=-1))
     log.append(slate("new slate", items=("c",)))
-    told = Told()
-    Follower(log, told, since=START, every=0.0).follow()
-    assert told.events == ["new"]
-    assert told.shown == ["c"]
+    store = Recorder()
+    Follower(log, store, since=START, every=0.0).follow()
+    assert store.events == ["new"]
+    assert store.shown == ["c"]
 
 
 def test_many_slates_are_read_in_batches(log, monkeypatch):
     monkeypatch.setattr("serving.following.BATCH", 3)
     for number in range(8):
         log.append(slate(str(number), items=(str(number),)))
-    told = Told()
-    follower = Follower(log, told, since=START, every=0.0)
+    store = Recorder()
+    follower = Follower(log, store, since=START, every=0.0)
     follower.follow()
-    assert sorted(told.shown) == [str(number) for number in range(8)]
+    assert sorted(store.shown) == [str(number) for number in range(8)]
     log.append(slate("8", items=("8",)))
     follower.follow()
-    assert len(told.shown) == 9
+    assert len(store.shown) == 9
 
 
 def test_a_process_does_not_read_its_own_slates_back(log):
-    told = Told()
-    follower = Follower(log, told, since=START, every=0.0)
+    store = Recorder()
+    follower = Follower(log, store, since=START, every=0.0)
     for name in ("a", "b"):
         log.append(slate(name, items=(name,)))
         follower.logged(slate(name, items=(name,)))
     log.append(slate("other", items=("c",)))
     follower.follow()
     follower.follow()
-    assert told.shown == ["a", "b", "c"]
+    assert store.shown == ["a", "b", "c"]
 
 
 def test_prices_are_learned_from_every_slate_once_in_order_of_arrival(log):
@@ -106,22 +106,22 @@ def test_prices_are_learned_from_every_slate_once_in_order_of_arrival(log):
         def learn(self, slates):
             self.learned += slates["value"].to_pylist()
 
-    told, pacing = Told(), Prices()
-    follower = Follower(log, told, since=START, every=0.0, pacing=pacing)
+    store, pacing = Recorder(), Prices()
+    follower = Follower(log, store, since=START, every=0.0, pacing=pacing)
     for name, items in (("other", "a"), ("own", "bc"), ("another", "def")):
         log.append(slate(name, items=tuple(items)))
         if name == "own":
             follower.logged(slate(name, items=tuple(items)))
     follower.follow()
     follower.follow()
-    assert told.shown == list("abcdef")
+    assert store.shown == list("abcdef")
     assert pacing.learned == [[0], [0, -1], [0, -1, -2]]
 
 
 def test_two_services_on_one_log_know_the_same(tmp_path):
     mine, theirs = SqliteLog(tmp_path / "log.sqlite"), SqliteLog(tmp_path / "log.sqlite")
-    a, b = Told(), Told()
-    followers = [Follower(one, told, since=START, every=0.0) for one, told in ((mine, a), (theirs, b))]
+    a, b = Recorder(), Recorder()
+    followers = [Follower(one, store, since=START, every=0.0) for one, store in ((mine, a), (theirs, b))]
     mine.append_feedback(event("mine"))
     theirs.append_feedback(event("theirs"))
     mine.append(slate("s", items=("x",)))

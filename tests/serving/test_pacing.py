@@ -88,13 +88,13 @@ def test_fair_exposure_comes_nearer_to_merit(bundle, market):
         engine = engine_of(bundle, section)
         slates = [engine.rank(request).slate for request in requests(market, 250)][100:]
         merchants = sorted(set(market.dataset.merchants["merchant_id"].to_pylist()))
-        given = np.array([share(slates, name) for name in merchants])
+        exposure = np.array([share(slates, name) for name in merchants])
         weights = [np.maximum(slate.value, 0) / np.maximum(slate.value, 0).sum() for slate in slates]
         merit = [
             np.mean([w[slate.merchant_id == name].sum() for w, slate in zip(weights, slates, strict=True)])
             for name in merchants
         ]
-        return np.maximum(0.8 * np.array(merit) - given, 0).sum()
+        return np.maximum(0.8 * np.array(merit) - exposure, 0).sum()
 
     fair = SlateSection(exposure=ExposurePromises(rate=0.1, highest_price=1.0, fair=0.8))
     assert shortfall(fair) < 0.4 * shortfall(None)
@@ -125,8 +125,8 @@ def by_hand(slates, promise, merchants):
         on_page = [name for name, position in zip(slate.merchant_id, slate.position, strict=True) if position > 0]
         for name in merchants:
             fair = promise.fair * merit[name] / sum(merit.values())
-            wanted = max(dict(promise.guaranteed).get(name, 0.0), fair)
-            missed = wanted - on_page.count(name) / len(on_page)
+            promised = max(dict(promise.guaranteed).get(name, 0.0), fair)
+            missed = promised - on_page.count(name) / len(on_page)
             price[name] = min(max(price[name] + promise.rate * missed, 0.0), promise.highest_price)
     return price
 
@@ -136,8 +136,8 @@ def test_store_pages_and_other_policies_slates_teach_nothing(bundle, market, neg
     others = [engine_of(bundle, None, log=log).rank(request).slate for request in requests(market, 5)]
     promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     section = SlateSection(exposure=promise)
-    own = replace(bundle.manifest, versions={**bundle.manifest.versions, "policy": "paced"})
-    engine = engine_of(replace(bundle, manifest=own), section, log=log)
+    manifest = replace(bundle.manifest, versions={**bundle.manifest.versions, "policy": "paced"})
+    engine = engine_of(replace(bundle, manifest=manifest), section, log=log)
     for request in requests(market, 3, surface="store_page"):
         engine.rank(request)
     engine.record(log.feedback())

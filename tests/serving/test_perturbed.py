@@ -60,18 +60,18 @@ def test_the_weights_logged_are_the_draws_and_values_are_theirs(bundle, market):
 @pytest.mark.parametrize("section", [PERTURBED, CAPPED])
 def test_slates_are_shown_as_often_as_their_propensities_say(bundle, market, section):
     engine, draws = engine_of(bundle, section), 400
-    counts, said = Counter(), {}
+    counts, probabilities = Counter(), {}
     for seed in range(draws):
         slate = engine.rank(ask(market, request_id=f"{seed}", seed=seed, k=8)).slate
         order = shown(slate)
         for places in range(1, 9):
             above = tuple(slate.item_id[order[:places]])
             counts[above] += 1
-            said[above] = slate.propensity[order[:places]].prod()
-    whole = [probability for above, probability in said.items() if len(above) == 8]
+            probabilities[above] = slate.propensity[order[:places]].prod()
+    whole = [probability for above, probability in probabilities.items() if len(above) == 8]
     assert len(whole) > 2
     assert sum(whole) == pytest.approx(1.0)
-    for above, probability in said.items():
+    for above, probability in probabilities.items():
         error = np.sqrt(probability * (1 - probability) / draws)
         assert counts[above] / draws == pytest.approx(probability, abs=4.5 * error + 1e-12)
 

@@ -80,13 +80,13 @@ def test_one_request_through_the_house_and_its_feedback(world, bundle_folder):
     url, home, _ = world
     market = trained_market()
     user, time_ = market.dataset.feedback["user_id"][0].as_py(), market.known_until.isoformat()
-    asked = {"surface": "home", "user_id": user, "time": time_, "k": 5, "explain": True, "request_id": "first"}
-    status, answer = call(url, "/v1/recommend", asked)
+    body = {"surface": "home", "user_id": user, "time": time_, "k": 5, "explain": True, "request_id": "first"}
+    status, answer = call(url, "/v1/recommend", body)
     assert status == 200
     assert len(answer["items"]) == 5
     for item in answer["items"]:
         assert sum(item["contributions"].values()) == pytest.approx(item["value"], rel=1e-12)
-    assert call(url, "/v1/recommend", asked)[0] == 409
+    assert call(url, "/v1/recommend", body)[0] == 409
     top = answer["items"][0]["item_id"]
     events = [
         {"feedback_id": "c1", "request_id": "first", "event": "click", "time": time_, "user_id": user, "item_id": top}
@@ -109,8 +109,8 @@ def test_the_worker_never_imports_tensorflow(world):
 
 def test_a_killed_worker_loses_no_acknowledged_slate(world):
     url, home, server = world
-    asked = {"surface": "home", "user_id": "u", "time": trained_market().known_until.isoformat(), "k": 3}
-    acknowledged = [call(url, "/v1/recommend", asked | {"request_id": f"k{n}"}) for n in range(5)]
+    body = {"surface": "home", "user_id": "u", "time": trained_market().known_until.isoformat(), "k": 3}
+    acknowledged = [call(url, "/v1/recommend", body | {"request_id": f"k{n}"}) for n in range(5)]
     assert all(status == 200 for status, _ in acknowledged)
     os.kill(worker_of(server), signal.SIGKILL)
     wait_until(lambda: call(url, "/readyz")[0] == 200, seconds=60)

@@ -66,7 +66,7 @@ def test_a_version_depends_on_constraints_only_where_there_are_some():
 @pytest.mark.parametrize(
     ("old", "new", "line", "reason"),
     [
-        ('"ctr"', '"crt"', 1, "there is no metric 'crt' to constrain. Fix: Did you mean cvr or ctr?"),
+        ('"ctr"', '"crt"', 1, "there is no metric 'crt' to constrain. Fix: Did you mean cart or cvr?"),
         ('"ctr"', '"profit"', 1, f"Metrics are {', '.join(NAMES)}"),
         ("at_least = -0.01\n", "", 0, "constraints.1 has neither of at_least and at_most"),
         ("at_most = 5\n", "at_most = 5\nat_least = 1\n", 7, "constraints.2 has at_least and at_most"),
@@ -125,7 +125,7 @@ def test_a_line_of_text_is_a_constraint(text, constraint):
         ("ctr >= ", "cannot be read"),
         ("ctr >= -1% relative", "cannot be read"),
         ("ctr >= 1,5%", "cannot be read"),
-        ("crt >= -1%", "Did you mean cvr or ctr"),
+        ("crt >= -1%", "Did you mean cart or cvr"),
         ("ctr >= -1% at 100%", "confidence is 1.0"),
         ("newcomer_exposure >= 8%", r"newcomer_exposure >= \+8% for that, or newcomer_exposure >= 0.08 for a level"),
         ("gmv >= -5% change", "a percentage is a relative change"),

@@ -37,18 +37,18 @@ def test_features_of_one_vocabulary_share_one_table() -> None:
 def test_padding_is_zero_and_a_list_is_the_mean_of_the_rest() -> None:
     shared, history = tables(), SPEC.features[1]
     lists = np.array([[4, 9, 0], [0, 0, 0]])
-    found = shared.pooled(lists, history).numpy()
-    np.testing.assert_allclose(found[0], (shared(lists[0, :2], history).numpy()).mean(axis=0), rtol=1e-6)
-    np.testing.assert_array_equal(found[1], 0)
+    pooled = shared.pooled(lists, history).numpy()
+    np.testing.assert_allclose(pooled[0], (shared(lists[0, :2], history).numpy()).mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(pooled[1], 0)
 
 
 def test_a_number_is_standardised_and_coded_by_its_quantiles() -> None:
     values = np.random.default_rng(0).normal(5, 3, 1001)
-    found = numbers(values)
-    np.testing.assert_allclose(found[:, 0], (values - values.mean()) / values.std(), atol=1e-4)
-    np.testing.assert_array_equal(found[:, 1], 0)
+    coded = numbers(values)
+    np.testing.assert_allclose(coded[:, 0], (values - values.mean()) / values.std(), atol=1e-4)
+    np.testing.assert_array_equal(coded[:, 1], 0)
     edges = np.quantile(values, np.linspace(0, 1, 5))
-    for row, value in zip(found[::100], values[::100], strict=True):
+    for row, value in zip(coded[::100], values[::100], strict=True):
         ramps = [min(max((value - low) / (high - low), 0), 1) for low, high in pairwise(edges)]
         np.testing.assert_allclose(row[2:], ramps, atol=1e-4)
 
@@ -60,8 +60,8 @@ def test_log_scale_sees_log1p_and_a_negative_is_held_at_zero() -> None:
 
 
 def test_missing_says_so_and_nothing_else() -> None:
-    found = numbers(np.array([1.0, np.nan, 3.0]))
-    np.testing.assert_array_equal(found[1], [0, 1, 0, 0, 0, 0])
+    coded = numbers(np.array([1.0, np.nan, 3.0]))
+    np.testing.assert_array_equal(coded[1], [0, 1, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("values", [np.full(5, 7.0), np.full(5, np.nan), np.array([0.0, 0, 0, 0, 1])])
@@ -81,5 +81,5 @@ def test_a_rare_value_keeps_its_own_edge() -> None:
 
 def test_a_group_is_as_wide_as_it_says() -> None:
     encoder = GroupEncoder(SPEC, Group.USER, tables(), bins=4)
-    found = encoder(np.ones((2, 1), np.int32), np.ones((2, 3), np.int32), np.ones((2, 1), np.float32))
-    assert found.shape == (2, encoder.width)
+    encoded = encoder(np.ones((2, 1), np.int32), np.ones((2, 3), np.int32), np.ones((2, 1), np.float32))
+    assert encoded.shape == (2, encoder.width)
