@@ -95,7 +95,7 @@ class Noted(CandidateGenerator):
 def bare(engine: RankingEngine, whole: InferenceSession, request: Request, rows: np.ndarray) -> dict[str, float]:
     """Seconds of the model call and the index search alone, for the same request and candidates."""
     inputs = engine.store.lookup(request, rows).inputs(engine.parts.encoder, engine.parts.item_table.encoded)
-    feed = {given.name: getattr(inputs, given.name) for given in whole.get_inputs()}
+    feed = {tensor.name: getattr(inputs, tensor.name) for tensor in whole.get_inputs()}
     query = engine.parts.candidate_generator.embed(inputs)[None]
     calls = {
         "bare model, whole graph": lambda: whole.run(None, feed),

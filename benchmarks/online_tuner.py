@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.record import Measure, record
-from benchmarks.tuning_market import Market
+from benchmarks.tuning_market import TuningMarket
 from value_model.tuning import (
     BoundKind,
     Constraint,
@@ -36,7 +36,7 @@ GOAL = Goal("gmv", (Constraint("ctr", at_least=MARGIN, of=BoundKind.RELATIVE),))
 
 
 @dataclass(frozen=True)
-class Run:
+class OnlineRun:
     needed: float  # requests of the A/B/C test
     reached: float  # requests after which the leader stays at 95 % of the best; inf = not within `needed`
     share: float  # the leader's GMV over the best, at the end
@@ -54,8 +54,8 @@ def best(truth: PolicyScorer) -> tuple[float, float]:
     return float(scores["gmv"].level[held].max()), float(scores["gmv"].level[0])
 
 
-def one_market(seed: int) -> Run:
-    market, rng = Market.draw(seed), np.random.default_rng([seed, 3])
+def one_market(seed: int) -> OnlineRun:
+    market, rng = TuningMarket.draw(seed), np.random.default_rng([seed, 3])
     truth = PolicyScorer(market.truth(FRESH, rng), market.policy, estimator=Estimator.DIRECT)
     names = tuple(weight.name for weight in market.policy.weights)
     arms = spread_arms(market.policy, names, count=ARMS, factor=FACTOR, rng=rng)
@@ -78,7 +78,7 @@ def one_market(seed: int) -> Run:
         shares.append(float(true["gmv"].level[tuner.leader()]) / top)
     late = np.flatnonzero(np.array(shares) < 0.95)
     after = 1 + (int(late[-1]) + 1 if len(late) else 0)
-    return Run(
+    return OnlineRun(
         needed,
         after * BATCH if after <= len(shares) else np.inf,
         float(shares[-1]),

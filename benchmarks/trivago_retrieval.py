@@ -60,7 +60,7 @@ CONFIG = RetrievalConfig(epochs=10, patience=3, dimensions=32, table_width=16, t
 
 
 @dataclass(frozen=True)
-class Market:
+class HotelRequests:
     """The data, its requests with features as of their time, and the split."""
 
     dataset: Dataset
@@ -158,7 +158,7 @@ def main() -> None:
     record(NAME, measures(sources, blend, test, market), data="trivago, as served", seed=SEED)
 
 
-def load(path: Path) -> Market:
+def load(path: Path) -> HotelRequests:
     dataset = read_trivago(path, protocol="as_served")
     spec = standard_spec(context=("city", "country", "platform", "device", "sort", "opened_by"), text=False)
     # A city of the request and a city of an item are one thing: one embedding serves both.
@@ -167,9 +167,9 @@ def load(path: Path) -> Market:
     click, order = (to_numpy(label[name]).astype(float) for name in ("click", "order"))
     weight = np.maximum(click * EVENTS["click"], order)
     outer = split(dataset.slates)
-    market = Market(dataset, known_before(dataset, dataset.slates, spec=shared), weight, outer)
+    market = HotelRequests(dataset, known_before(dataset, dataset.slates, spec=shared), weight, outer)
     dataset = replace(dataset, items=with_prices(dataset.items, market.price(outer.cut)))
-    return Market(dataset, known_before(dataset, dataset.slates, spec=shared), weight, outer)
+    return HotelRequests(dataset, known_before(dataset, dataset.slates, spec=shared), weight, outer)
 
 
 def with_prices(items: pa.Table, price: np.ndarray) -> pa.Table:
@@ -178,7 +178,7 @@ def with_prices(items: pa.Table, price: np.ndarray) -> pa.Table:
     return items.set_column(items.column_names.index("price"), items.schema.field("price"), filled)
 
 
-def learned(market: Market, *, cut: int) -> tuple[list[CandidateSource], np.ndarray]:
+def learned(market: HotelRequests, *, cut: int) -> tuple[list[CandidateSource], np.ndarray]:
     """Every source as of `cut`, and the query embeddings of all requests."""
     items, n = market.dataset.items["item_id"], len(market.dataset.items)
     slates = market.slates
@@ -205,7 +205,7 @@ def learned(market: Market, *, cut: int) -> tuple[list[CandidateSource], np.ndar
     return [*popularity, plain, repeats, Recent(n), related, affinity, covisits, nearest], embeddings
 
 
-def bands(market: Market, cut: int) -> np.ndarray:
+def bands(market: HotelRequests, cut: int) -> np.ndarray:
     """Int32 [n_items]: the item's city and price band around the city's median."""
     log_price = pd.Series(np.log(market.price(cut)))
     city = market.known.catalogue.merchant
@@ -214,7 +214,7 @@ def bands(market: Market, cut: int) -> np.ndarray:
     return (city * 10 + band + 4).astype(np.int32)
 
 
-def towers_as_of(market: Market, cut: int) -> tuple[TwoTowerSource, np.ndarray]:
+def towers_as_of(market: HotelRequests, cut: int) -> tuple[TwoTowerSource, np.ndarray]:
     """The towers trained on views before `cut`; they stop early on what the last tenth of those wanted.
 
     Items that were shown and not touched are faint wishes too: they say what a city's lists hold, and there are
@@ -237,7 +237,7 @@ def towers_as_of(market: Market, cut: int) -> tuple[TwoTowerSource, np.ndarray]:
     return TwoTowerSource(build_index("exact", towers.embed_items(items), queries=queries[:16])), queries
 
 
-def cases(market: Market, period: np.ndarray, *, cut: int, towers: np.ndarray) -> Cases:
+def cases(market: HotelRequests, period: np.ndarray, *, cut: int, towers: np.ndarray) -> Cases:
     known, segments = market.candidates(cut), market.segments.to_pylist()
     users = market.slates["user_id"].to_pylist()
     offsets = market.known.state.offsets
@@ -273,7 +273,7 @@ def hits(merged: Retriever, test: Cases) -> np.ndarray:
     return table
 
 
-def print_validation(market: Market, sources: list[CandidateSource], fitting: Cases) -> None:
+def print_validation(market: HotelRequests, sources: list[CandidateSource], fitting: Cases) -> None:
     """Merged recall on validation requests that the blend was not fitted on."""
     odd, even = (Cases(fitting.queries[start::2], fitting.ordered[start::2]) for start in (1, 0))
     blend = fit_blend([retriever(sources).pool(query) for query in odd.queries], odd.ordered)
@@ -281,7 +281,7 @@ def print_validation(market: Market, sources: list[CandidateSource], fitting: Ca
     print("validation, other half: " + ", ".join(f"recall@{k} {total[i] / total[-1]:.3f}" for i, k in enumerate(AT)))
 
 
-def measures(sources: list[CandidateSource], blend: Blend, test: Cases, market: Market) -> list[Measure]:
+def measures(sources: list[CandidateSource], blend: Blend, test: Cases, market: HotelRequests) -> list[Measure]:
     alone = {source.name: Retriever([source], {source.name: Quota(max(AT))}) for source in sources}
     merged = {"merged sources": retriever(sources, blend), "merged by rank, nothing learned": retriever(sources)}
     counts = bootstrap.resample(len(test.queries), np.random.default_rng(SEED))

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.record import Measure, record
-from benchmarks.tuning_market import Market
+from benchmarks.tuning_market import TuningMarket
 from value_model.tuning import (
     BoundKind,
     Constraint,
@@ -62,12 +62,12 @@ def best(truth: PolicyScorer) -> float:
 
 
 def one_market(seed: int) -> Outcome:
-    market, rng = Market.draw(seed), np.random.default_rng([seed, 2])
+    market, rng = TuningMarket.draw(seed), np.random.default_rng([seed, 2])
     tuned = tune(market.log(LOGGED, rng), market.policy, GOAL, config=TuneConfig(search=SearchConfig(trials=TRIALS)))
     return against_truth(tuned, market, market.truth(FRESH, rng))
 
 
-def against_truth(tuned: TuningResult, market: Market, fresh: Evidence) -> Outcome:
+def against_truth(tuned: TuningResult, market: TuningMarket, fresh: Evidence) -> Outcome:
     truth = PolicyScorer(fresh, market.policy, estimator=Estimator.DIRECT)
     scores = truth.scores({name: np.array([w]) for name, w in tuned.weights.items()})
     promised, change = tuned.prediction["gmv"].difference, float(scores["gmv"].change[0])

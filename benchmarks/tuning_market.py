@@ -53,7 +53,7 @@ Serve = Callable[[int], Mapping[str, np.ndarray]]  # how many requests -> weight
 
 
 @dataclass(frozen=True)
-class Market:
+class TuningMarket:
     """One seed's market with its heads' errors: log-odds [2, items] of clicks and orders."""
 
     simulation: Simulation
@@ -61,7 +61,7 @@ class Market:
     policy: ValuePolicy
 
     @classmethod
-    def draw(cls, seed: int) -> Market:
+    def draw(cls, seed: int) -> TuningMarket:
         rng = np.random.default_rng(seed)
         simulation = simulate(CONFIG, rng)
         error = rng.normal(0, MISJUDGED, (2, CONFIG.items))

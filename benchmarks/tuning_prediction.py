@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.record import Measure, record
-from benchmarks.tuning_market import Market
+from benchmarks.tuning_market import TuningMarket
 from evaluation.bootstrap import resample, totals
 from value_model.tuning import Estimator, PolicyScorer, PredictConfig, predict
 
@@ -27,13 +27,13 @@ ESTIMATORS = tuple(Estimator)
 VALUE, LOW, HIGH = range(3)
 
 
-def changes(market: Market, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def changes(market: TuningMarket, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {w.name: w.value * np.exp(rng.normal(0, SPREAD, CHANGES)) for w in market.policy.weights}
 
 
 def one_market(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(answers [estimators, metrics, changes, value | low | high], truth [metrics, changes])."""
-    market, rng = Market.draw(seed), np.random.default_rng([seed, 1])
+    market, rng = TuningMarket.draw(seed), np.random.default_rng([seed, 1])
     log, weightings = market.log(LOGGED, rng), changes(market, rng)
     truth = PolicyScorer(market.truth(FRESH, rng), market.policy, estimator=Estimator.DIRECT).scores(weightings)
     answers = np.empty((len(ESTIMATORS), len(METRICS), CHANGES, 3))

@@ -16,13 +16,13 @@ class OnnxQueryTower:
 
     def __init__(self, path: Path) -> None:
         self._graph = session(path)
-        self._takes = tuple(given.name for given in self._graph.get_inputs())
-        self.widths = {given.name: given.shape[1] for given in self._graph.get_inputs()}
+        self._takes = tuple(tensor.name for tensor in self._graph.get_inputs())
+        self.widths = {tensor.name: tensor.shape[1] for tensor in self._graph.get_inputs()}
 
     def embed(self, inputs: ModelInputs) -> np.ndarray:
         """float32 [d] of the one request of `inputs`."""
-        given = {name: getattr(inputs, name) for name in USER_INPUTS if name in self._takes}
-        return self._graph.run(None, given)[0][0]
+        feed = {name: getattr(inputs, name) for name in USER_INPUTS if name in self._takes}
+        return self._graph.run(None, feed)[0][0]
 
     @property
     def dimensions(self) -> int:

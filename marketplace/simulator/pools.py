@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class CandidatePool:
+class ItemPool:
     """Items sorted by group: group g owns order[start[g]:start[g + 1]], weights cumulated over the whole order."""
 
     order: np.ndarray  # int32 [I]
@@ -24,20 +24,20 @@ class CandidatePool:
         return np.where(high > low, self.order[place], -1).astype(np.int32)
 
 
-def pool(group: np.ndarray, weight: np.ndarray, *, groups: int) -> CandidatePool:
+def pool(group: np.ndarray, weight: np.ndarray, *, groups: int) -> ItemPool:
     order = np.argsort(group, kind="stable").astype(np.int32)
     start = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=groups))])
-    return CandidatePool(order, start, np.concatenate([[0.0], np.cumsum(weight[order])]))
+    return ItemPool(order, start, np.concatenate([[0.0], np.cumsum(weight[order])]))
 
 
 @dataclass(frozen=True)
 class Pools:
     """The groups that candidates and pages are drawn from; items out of stock are in none."""
 
-    category: CandidatePool
-    merchant: CandidatePool
-    everything: CandidatePool
-    uniform: CandidatePool
+    category: ItemPool
+    merchant: ItemPool
+    everything: ItemPool
+    uniform: ItemPool
 
 
 def build_pools(
