@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from evaluation.estimate import Estimate
 from marketplace.finding import Severity, Where
 from value_model.formula import (
+    PolicyError,
     default_policy,
+    intervals,
     parse_policy,
     shipped_policies,
     shipped_policy,
     to_toml,
 )
-from value_model.formula.intervals import Interval, interval_of, narrowed
+from value_model.formula.intervals import Interval, KnownIntervals
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.lowering import lower
 from value_model.formula.numpy_operations import numpy_operations
@@ -160,7 +162,7 @@ def test_an_interval_never_misses_a_value(formula: str, seed: int) -> None:
     }
     with np.errstate(all="ignore"):
         values = np.asarray(lower(tree, columns, operations=numpy_operations((60,)), constant=np.float64), float)
-    span = interval_of(tree, {Name(name): interval for name, interval in names.items()})
+    span = KnownIntervals({Name(name): interval for name, interval in names.items()}).interval_of(tree)
     slack = 1e-9 * max(1.0, *(abs(end) for end in (span.low, span.high) if np.isfinite(end)), 1.0)
     if not span.undefined:
         assert (values >= span.low - slack).all()
@@ -168,10 +170,33 @@ def test_an_interval_never_misses_a_value(formula: str, seed: int) -> None:
 
 
 def test_conditions_narrow_what_they_test() -> None:
-    known = {Name("x"): Interval(-2.0, 3.0)}
+    known = KnownIntervals({Name("x"): Interval(-2.0, 3.0)})
     condition = parse("x > 0 and x <= 1", where=Where("p"))
-    assert narrowed(condition, known, holds=True)[Name("x")] == Interval(0.0, 1.0)
-    assert narrowed(parse("not x > 0", where=Where("p")), known, holds=True)[Name("x")] == Interval(-2.0, 0.0)
+    assert known.narrowed(condition, holds=True).known[Name("x")] == Interval(0.0, 1.0)
+    assert known.narrowed(parse("not x > 0", where=Where("p")), holds=True).known[Name("x")] == Interval(-2.0, 0.0)
+
+
+def test_conditions_within_conditions_are_computed_once_each(monkeypatch) -> None:
+    evaluations = []
+    negated = intervals._RULES["neg"]
+    monkeypatch.setitem(intervals._RULES, "neg", lambda x: evaluations.append(x) or negated(x))
+    formula = "x"
+    for _ in range(8):
+        formula = f"(x if {formula} > 0 else -x)"
+    tree = parse(formula, where=Where("p"))
+    assert KnownIntervals({Name("x"): Interval(-2.0, 3.0)}).interval_of(tree) == Interval(-3.0, 3.0)
+    assert len(evaluations) <= 8
+
+
+def test_a_policy_that_is_too_large_to_check_is_refused_with_its_line() -> None:
+    head = 'name = "n"\nowner = "o"\nreason = "r"\ncurrency = "SAR"\nunit = "1"\n[expressions]\ne0 = "newness"\n'
+    doubled = "".join(f'e{i} = "e{i - 1} + e{i - 1}"\n' for i in range(1, 41))
+    with pytest.raises(PolicyError, match=r"p.toml:20: error: e13 has 16,383 parts with the expressions in it written"):
+        parse_policy(f'{head}{doubled}value = "e40"\n', file="p.toml")
+    weight = 'value = "w * e0"\n[weights.w]\nvalue = 1\nunit = "1"\nlow = 0\nhigh = 3\nreason = "r"\n'
+    segments = "".join(f"s{i} = 2\n" for i in range(1001))
+    with pytest.raises(PolicyError, match=r"p.toml:10: error: w: there are overrides for 1,001 surfaces and segments"):
+        parse_policy(f"{head}{weight}[weights.w.segment]\n{segments}", file="p.toml")
 
 
 def market(rng: np.random.Generator, requests: int = 60, items: int = 20) -> LoggedSlates:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,49 +34,65 @@ class Interval:
         return Interval(min(max(self.low, low), high), max(min(self.high, high), low), self.undefined)
 
 
-Known = Mapping[Node, Interval]
+@dataclass(frozen=True, eq=False)
+class KnownIntervals:
+    """The intervals of formulas where names, and perhaps whole subtrees, are known to lie in `known`.
 
+    Each node's interval and each narrowing is computed once: conditions within conditions cost no more than others.
+    """
 
-def interval_of(node: Node, known: Known) -> Interval:
-    """The interval of `node`; `known` has every name, and may narrow whole subtrees."""
-    interval = _computed(node, known)
-    if isinstance(node, Apply) and node in known:
-        return interval.within(known[node].low, known[node].high)
-    return interval
+    known: Mapping[Node, Interval]
+    _intervals: dict[Node, Interval] = field(default_factory=dict, init=False)
+    _narrowed: dict[tuple[Node, bool], KnownIntervals] = field(default_factory=dict, init=False)
 
+    def interval_of(self, node: Node) -> Interval:
+        """The interval of `node`, all of whose names are known."""
+        if node not in self._intervals:
+            interval = self._computed(node)
+            if isinstance(node, Apply) and node in self.known:
+                interval = interval.within(self.known[node].low, self.known[node].high)
+            self._intervals[node] = interval
+        return self._intervals[node]
 
-def narrowed(condition: Node, known: Known, *, holds: bool) -> dict[Node, Interval]:
-    """`known` where the condition is known to hold, or not to."""
-    result = dict(known)
-    match condition:
-        case Apply("and", (left, right)) if holds:
-            return narrowed(right, narrowed(left, result, holds=True), holds=True)
-        case Apply("or", (left, right)) if not holds:
-            return narrowed(right, narrowed(left, result, holds=False), holds=False)
-        case Apply("not", (inner,)):
-            return narrowed(inner, result, holds=not holds)
-        case Apply("<" | "<=" | ">" | ">=" as order, (left, right)):
-            for part, other, way in ((left, right, order), (right, left, _FLIPPED[order])):
-                bound, span = interval_of(other, known), interval_of(part, known)
-                if not holds and (bound.undefined or span.undefined):
-                    continue  # a comparison with NaN does not hold, and its opposite does not either
-                above = (way in (">", ">=")) == holds
-                result[part] = span.within(bound.low, math.inf) if above else span.within(-math.inf, bound.high)
-    return result
+    def narrowed(self, condition: Node, *, holds: bool) -> KnownIntervals:
+        """The ranges where the condition is known to hold, or not to."""
+        if (condition, holds) not in self._narrowed:
+            self._narrowed[condition, holds] = self._where(condition, holds)
+        return self._narrowed[condition, holds]
 
+    def _where(self, condition: Node, holds: bool) -> KnownIntervals:
+        match condition:
+            case Apply("and", (left, right)) if holds:
+                return self.narrowed(left, holds=True).narrowed(right, holds=True)
+            case Apply("or", (left, right)) if not holds:
+                return self.narrowed(left, holds=False).narrowed(right, holds=False)
+            case Apply("not", (inner,)):
+                return self.narrowed(inner, holds=not holds)
+            case Apply("<" | "<=" | ">" | ">=" as order, (left, right)):
+                bounds = self._bounded(left, order, right, holds) | self._bounded(right, _FLIPPED[order], left, holds)
+                return KnownIntervals({**self.known, **bounds}) if bounds else self
+        return self
 
-def _computed(node: Node, known: Known) -> Interval:
-    match node:
-        case Number(value):
-            return Interval(value, value)
-        case Name():
-            return known[node]
-        case Apply("where", (condition, yes, no)):
-            chosen = interval_of(yes, narrowed(condition, known, holds=True))
-            return chosen.hull(interval_of(no, narrowed(condition, known, holds=False)))
-    parts = [interval_of(argument, known) for argument in node.arguments]
-    result = _RULES[node.function](*parts)
-    return Interval(result.low, result.high, result.undefined or any(part.undefined for part in parts))
+    def _bounded(self, part: Node, order: str, other: Node, holds: bool) -> dict[Node, Interval]:
+        """The part's interval once `part order other` holds, or does not."""
+        bound, span = self.interval_of(other), self.interval_of(part)
+        if not holds and (bound.undefined or span.undefined):
+            return {}  # a comparison with NaN does not hold, and its opposite does not either
+        above = (order in (">", ">=")) == holds
+        return {part: span.within(bound.low, math.inf) if above else span.within(-math.inf, bound.high)}
+
+    def _computed(self, node: Node) -> Interval:
+        match node:
+            case Number(value):
+                return Interval(value, value)
+            case Name():
+                return self.known[node]
+            case Apply("where", (condition, yes, no)):
+                chosen = self.narrowed(condition, holds=True).interval_of(yes)
+                return chosen.hull(self.narrowed(condition, holds=False).interval_of(no))
+        parts = [self.interval_of(argument) for argument in node.arguments]
+        result = _RULES[node.function](*parts)
+        return Interval(result.low, result.high, result.undefined or any(part.undefined for part in parts))
 
 
 def _corners(function: Callable[[float, float], float], a: Interval, b: Interval) -> Interval:

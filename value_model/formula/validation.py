@@ -9,15 +9,18 @@ from marketplace.finding import Finding, Where
 from value_model.formula.metrics import NAMES, closest
 from value_model.formula.policy_error import PolicyError
 from value_model.formula.quantities import Quantity, Sign
-from value_model.formula.tree import CALLABLE, names
+from value_model.formula.tree import CALLABLE, functions, names
 from value_model.formula.unit_rules import unit_of
 from value_model.formula.units import Unit, parse_unit
 from value_model.formula.value_policy import ValuePolicy, Weight
 
+MOST_OVERRIDDEN = 1000  # surfaces and segments: the checks judge the policy once for each
+LONGEST_WRITTEN_OUT = 10_000  # names and functions
+
 
 def problems(policy: ValuePolicy) -> list[Finding]:
     """Every reason to refuse the policy, in file order; units are looked at once all names are known."""
-    findings = [*_names(policy), *_bounds(policy), *_constraints(policy)]
+    findings = [*_names(policy), *_bounds(policy), *_sizes(policy), *_constraints(policy)]
     return findings or list(_units(policy))
 
 
@@ -96,6 +99,25 @@ def _quantity_bounds(quantity: Quantity) -> Iterator[Finding]:
     elif quantity.missing is not None and not quantity.low <= quantity.missing <= quantity.high:
         reason = f"{quantity.name}: missing {quantity.missing:g} lies outside [{quantity.low:g}, {quantity.high:g}]."
         yield Finding("bounds", quantity.where, reason, "Let it stand for a plausible value, or widen the range.")
+
+
+def _sizes(policy: ValuePolicy) -> Iterator[Finding]:
+    """Policies that are too large to be checked and explained: each expression counts what it uses, written out."""
+    overridden: set[tuple[str, str]] = set()
+    for weight in policy.weights:
+        overridden |= {("surface", o.key) for o in weight.surface} | {("segment", o.key) for o in weight.segment}
+        if len(overridden) > MOST_OVERRIDDEN:
+            reason = f"{weight.name}: there are overrides for {len(overridden):,} surfaces and segments."
+            yield Finding("size", weight.where, reason, f"{MOST_OVERRIDDEN:,} is the limit: group some of them.")
+            break
+    written_out: dict[str, int] = {}
+    for expression in policy.expressions:
+        parts = [*names(expression.tree), *functions(expression.tree)]
+        written_out[expression.name] = size = sum(written_out.get(part, 1) for part in parts)
+        if size > LONGEST_WRITTEN_OUT:
+            reason = f"{expression.name} has {size:,} parts with the expressions in it written out."
+            yield Finding("size", expression.where, reason, f"{LONGEST_WRITTEN_OUT:,} is the limit: use fewer.")
+            break
 
 
 def _constraints(policy: ValuePolicy) -> Iterator[Finding]:

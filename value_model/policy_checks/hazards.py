@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from marketplace.finding import Finding, Severity
-from value_model.formula.intervals import Interval, Known, interval_of, narrowed
+from value_model.formula.intervals import Interval, KnownIntervals
 from value_model.formula.policy_error import PolicyError
 from value_model.formula.tree import SLATE_FUNCTIONS, Apply, Name, Node, text
 from value_model.formula.unit_rules import unit_of
@@ -27,7 +27,9 @@ def hazards(policy: ValuePolicy) -> Iterator[Finding]:
                 yield finding
 
 
-def _in_expressions(policy: ValuePolicy, known: Known, label: str, severity: Severity) -> Iterator[tuple[Finding, str]]:
+def _in_expressions(
+    policy: ValuePolicy, known: KnownIntervals, label: str, severity: Severity
+) -> Iterator[tuple[Finding, str]]:
     used = inlined_names(policy, policy.result)
     for expression in policy.expressions:
         if expression.name in used:
@@ -42,14 +44,14 @@ class _Visit:
         self.policy, self.expression, self.label, self.severity = policy, expression, label, severity
         self.units = _units_above(policy, expression)
 
-    def node(self, node: Node, known: Known) -> Iterator[tuple[Finding, str]]:
+    def node(self, node: Node, known: KnownIntervals) -> Iterator[tuple[Finding, str]]:
         if not isinstance(node, Apply):
             return
         if node.function == "where":
             condition, yes, no = node.arguments
             yield from self.node(condition, known)
-            yield from self.node(yes, narrowed(condition, known, holds=True))
-            yield from self.node(no, narrowed(condition, known, holds=False))
+            yield from self.node(yes, known.narrowed(condition, holds=True))
+            yield from self.node(no, known.narrowed(condition, holds=False))
             return
         for argument in node.arguments:
             yield from self.node(argument, known)
@@ -61,11 +63,11 @@ class _Visit:
         full = f"{text(node)} {reason} ({self.label})."
         return Finding(rule, self.expression.where, full, fix, self.severity), text(node)
 
-    def undefined(self, node: Apply, known: Known) -> Iterator[tuple[Finding, str]]:
-        parts = [interval_of(argument, known) for argument in node.arguments]
+    def undefined(self, node: Apply, known: KnownIntervals) -> Iterator[tuple[Finding, str]]:
+        parts = [known.interval_of(argument) for argument in node.arguments]
         if any(part.undefined or math.isinf(part.low) or math.isinf(part.high) for part in parts):
             return  # named where it begins
-        whole = interval_of(node, known)
+        whole = known.interval_of(node)
         if whole.undefined:
             reason = f"is undefined for some inputs in range: its arguments lie in {_spans(parts)}"
             yield self.finding("undefined", node, reason, "Shift or clip the argument away from there.")
@@ -73,12 +75,12 @@ class _Visit:
             reason = f"overflows for some inputs in range: its arguments lie in {_spans(parts)}"
             yield self.finding("overflow", node, reason, "Clip the argument, or narrow the quantity's range.")
 
-    def discount(self, node: Apply, known: Known) -> Iterator[tuple[Finding, str]]:
+    def discount(self, node: Apply, known: KnownIntervals) -> Iterator[tuple[Finding, str]]:
         """An item's own pure factor on something that may be negative turns help into harm and harm into help."""
         left, right = node.arguments
         pairs = [(left, right)] if node.function == "/" else [(left, right), (right, left)]
         for base, factor in pairs:
-            low, scale = interval_of(base, known).low, interval_of(factor, known)
+            low, scale = known.interval_of(base).low, known.interval_of(factor)
             if low < 0 and scale.low >= 0 and scale.low < scale.high and self.is_adjustment(factor):
                 reason = f"scales {text(base)}, which can be {low:.3g}: what lowers a good item lifts a bad one"
                 fix = f"Apply it to the positive part only: ... if {text(base)} > 0 else {text(base)}."

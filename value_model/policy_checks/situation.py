@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from value_model.formula.intervals import Interval, interval_of
+from value_model.formula.intervals import Interval, KnownIntervals
 from value_model.formula.tree import Name, Node, names
 from value_model.formula.value_policy import ValuePolicy
 
@@ -20,15 +20,15 @@ def weightings(policy: ValuePolicy) -> Iterator[tuple[str, dict[str, float]]]:
         yield f"for {segment}", policy.weights_for(segment=segment)
 
 
-def ranges(policy: ValuePolicy, weights: dict[str, float] | None) -> dict[Node, Interval]:
+def ranges(policy: ValuePolicy, weights: dict[str, float] | None) -> KnownIntervals:
     """The interval of every name; weights at a value each, or None = anywhere in their bounds."""
     known: dict[Node, Interval] = {Name(q.name): Interval(q.low, q.high) for q in policy.quantity.values()}
     for weight in policy.weights:
         point = None if weights is None else weights[weight.name]
         known[Name(weight.name)] = Interval(weight.low, weight.high) if point is None else Interval(point, point)
     for expression in policy.expressions:
-        known[Name(expression.name)] = interval_of(expression.tree, known)
-    return known
+        known[Name(expression.name)] = KnownIntervals(known).interval_of(expression.tree)
+    return KnownIntervals(known)
 
 
 def inlined_names(policy: ValuePolicy, expression: str) -> set[str]:
