@@ -102,14 +102,9 @@ class MemoryStore:
     def of(cls, dataset: Dataset, *, spec: FeatureSpec, until: datetime | None = None) -> MemoryStore:
         """A store that knows what `dataset` recorded strictly before `until` (None = everything)."""
         store = cls(spec, Catalogue.of(dataset), dataset.users)
-        store.prime(dataset, until=until)
+        store.update(before(dataset.feedback, until))
+        store.show(before(dataset.slates, until))
         return store
-
-    def prime(self, dataset: Dataset, *, until: datetime | None = None) -> None:
-        """Forget everything, and remember what `dataset` recorded strictly before `until`, at once."""
-        self.__dict__.update(MemoryStore(self.spec, self.catalogue, dataset.users).__dict__)
-        self.update(before(dataset.feedback, until))
-        self.show(before(dataset.slates, until))
 
     def update(self, feedback: pa.Table) -> None:
         """See `FeatureStore`."""
