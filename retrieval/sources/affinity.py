@@ -40,42 +40,31 @@ class Affinity:
         self.name = name
         self._group = group.astype(np.int32)
         self._settings = (strength, damping, groups_most, each_most)
-        self._counts = DecayedCounts(len(group), half_life_days=half_life_days)
+        self._keep(DecayedCounts(len(group), half_life_days=half_life_days))
 
     def update(self, events: Interactions) -> None:
         """Learn from further interactions and age the rest to their end."""
         everyone = pa.DictionaryArray.from_arrays(np.zeros(len(events.item), np.int32), pa.array(["all"]))
         self._counts.update(everyone, events.item, events.time, events.weight, until=events.until)
-        for cached in ("_ranked", "_group_share"):
-            self.__dict__.pop(cached, None)
+        self._keep(self._counts)
 
-    @cached_property
-    def _ranked(self) -> RankedRows:
-        """Items of each group by share of everything."""
-        share = np.asarray(self._counts.counts.sum(axis=0)).ravel()
-        items = np.flatnonzero(share)
-        shape = (int(self._group.max()) + 1, len(share))
-        by_group = sparse.csr_matrix((share[items] / share.sum(), (self._group[items], items)), shape=shape)
-        return RankedRows(by_group, keep=self._settings[3])
-
-    @cached_property
-    def _group_share(self) -> np.ndarray:
-        share = np.asarray(self._counts.counts.sum(axis=0)).ravel()
-        return np.bincount(self._group, share, minlength=int(self._group.max()) + 1) / max(share.sum(), TINY)
+    def _keep(self, counts: DecayedCounts) -> None:
+        self._counts = counts
+        self._shares = _GroupShares(counts.counts, self._group, each_most=self._settings[3])
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items of the history's groups."""
         strength, _, groups_most, each_most = self._settings
         groups, times = np.unique(self._group[query.history], return_counts=True)
-        lift = self._lift(times, self._group_share[groups], len(query.history))
+        lift = self._lift(times, self._shares.of_groups[groups], len(query.history))
         most = np.argsort(-lift, kind="stable")[:groups_most]
-        place, items, value = self._ranked.rows(groups[most], most=each_most)
+        place, items, value = self._shares.ranked.rows(groups[most], most=each_most)
         return best_allowed(items, np.log(value) + strength * lift[most][place], query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The log lift of any items' groups."""
-        times = np.bincount(self._group[query.history], minlength=len(self._group_share))
-        return self._lift(times, self._group_share, len(query.history))[self._group[items]]
+        times = np.bincount(self._group[query.history], minlength=len(self._shares.of_groups))
+        return self._lift(times, self._shares.of_groups, len(query.history))[self._group[items]]
 
     def _lift(self, times: np.ndarray, share: np.ndarray, length: int) -> np.ndarray:
         damping, share = self._settings[1], np.maximum(share, TINY)
@@ -100,5 +89,26 @@ class Affinity:
                 each_most=int(each_most),
                 name=str(file["name"]),
             )
-        loaded._counts = counts
+        loaded._keep(counts)
         return loaded
+
+
+class _GroupShares:
+    """What follows from the counts as they are, each once it is needed."""
+
+    def __init__(self, counts: sparse.csr_matrix, group: np.ndarray, *, each_most: int) -> None:
+        self._counts, self._group, self._each_most = counts, group, each_most
+
+    @cached_property
+    def ranked(self) -> RankedRows:
+        """Items of each group by share of everything."""
+        share = np.asarray(self._counts.sum(axis=0)).ravel()
+        items = np.flatnonzero(share)
+        shape = (int(self._group.max()) + 1, len(share))
+        by_group = sparse.csr_matrix((share[items] / share.sum(), (self._group[items], items)), shape=shape)
+        return RankedRows(by_group, keep=self._each_most)
+
+    @cached_property
+    def of_groups(self) -> np.ndarray:
+        share = np.asarray(self._counts.sum(axis=0)).ravel()
+        return np.bincount(self._group, share, minlength=int(self._group.max()) + 1) / max(share.sum(), TINY)

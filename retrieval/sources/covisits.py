@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,7 @@ class CoVisits:
         self._recency = recency
         self._pairs = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
         self._as_of: int | None = None
+        self._similar: RankedRows | None = None  # of the pairs as they are, once needed
 
     def update(self, events: Interactions) -> None:
         """Learn from further sessions (a session must come whole) and age the rest to their end."""
@@ -59,10 +59,14 @@ class CoVisits:
             self._pairs *= np.exp2(-(events.until - self._as_of) / DAY_US / self._half_life_days)
         self._pairs = (self._pairs + fresh).tocsr()
         self._as_of = events.until
-        self.__dict__.pop("_similar", None)
+        self._similar = None
 
-    @cached_property
-    def _similar(self) -> RankedRows:
+    def _neighbour_rows(self) -> RankedRows:
+        if self._similar is None:
+            self._similar = self._ranked()
+        return self._similar
+
+    def _ranked(self) -> RankedRows:
         scale = 1 / np.sqrt(self._pairs.diagonal() + self._damping)
         pairs = self._pairs.tocoo()
         other = pairs.row != pairs.col
@@ -83,7 +87,7 @@ class CoVisits:
         """Items similar to the latest of the history, by row, with recency x similarity summed."""
         history = query.history[-LATEST:]
         weight = np.exp2(-np.arange(len(history))[::-1] / self._recency)
-        place, items, similarity = self._similar.rows(history, most=self._neighbours)
+        place, items, similarity = self._neighbour_rows().rows(history, most=self._neighbours)
         similar, inverse = np.unique(items, return_inverse=True)
         return similar, np.bincount(inverse, weight[place] * similarity, minlength=len(similar))
 

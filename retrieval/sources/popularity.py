@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
 
 from features.interactions import Interactions
 from retrieval.candidates import Query
@@ -49,8 +50,7 @@ class Popularity:
         self.name = name
         self._levels = levels
         self._prior = prior
-        self._segments = DecayedCounts(n_items, half_life_days=half_life_days)
-        self._overall = DecayedCounts(n_items, half_life_days=half_life_days)
+        self._keep(*(DecayedCounts(n_items, half_life_days=half_life_days) for _ in range(2)))
 
     def update(self, events: Interactions) -> None:
         """Learn from further interactions and age the rest to their end."""
@@ -58,49 +58,33 @@ class Popularity:
         everyone = pa.DictionaryArray.from_arrays(np.zeros(len(events.item), np.int32), pa.array(["all"]))
         self._segments.update(part_of_each(events.segment, self._levels), *columns, until=events.until)
         self._overall.update(everyone, *columns, until=events.until)
-        for cached in ("_share", "_ranked_segments", "_ranked_overall", "_totals"):
-            self.__dict__.pop(cached, None)
+        self._keep(self._segments, self._overall)
 
-    @cached_property
-    def _share(self) -> np.ndarray:
-        counts = np.asarray(self._overall.counts.sum(axis=0)).ravel()
-        return counts / max(counts.sum(), 1e-12)
-
-    @cached_property
-    def _totals(self) -> np.ndarray:
-        return np.asarray(self._segments.counts.sum(axis=1)).ravel()
-
-    @cached_property
-    def _ranked_segments(self) -> RankedRows:
-        smoothed = self._segments.counts.copy()
-        smoothed.data = smoothed.data + self._prior * self._share[smoothed.indices]
-        return RankedRows(smoothed)
-
-    @cached_property
-    def _ranked_overall(self) -> tuple[np.ndarray, np.ndarray]:
-        items = np.argsort(-self._share, kind="stable")
-        items = items[self._share[items] > 0]
-        return items.astype(np.int32), self._share[items].astype(np.float32)
+    def _keep(self, segments: DecayedCounts, overall: DecayedCounts) -> None:
+        self._segments, self._overall = segments, overall
+        self._shares = _Shares(segments.counts, overall.counts, prior=self._prior)
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items by smoothed log share."""
-        items, share = first_allowed(*self._ranked_overall, query, k=k)
+        items, share = first_allowed(*self._shares.ranked_overall, query, k=k)
         row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
             return items, np.log(share)
-        segment_items, segment_share = first_allowed(*self._ranked_segments.row(row), query, k=k)
+        segment_items, segment_share = first_allowed(*self._shares.ranked_segments.row(row), query, k=k)
         # The segment's value of an item contains the overall one: where both lists hold it, the first is the greater.
         both, first = np.unique(np.concatenate([segment_items, items]), return_index=True)
         value = np.concatenate([segment_share, self._prior * share])[first]
-        return best_allowed(both, np.log(value / (self._totals[row] + self._prior)), query, k=k)
+        return best_allowed(both, np.log(value / (self._shares.totals[row] + self._prior)), query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The smoothed log share of any items, known or not."""
         row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
-            return np.log(self._share[items] + SHARE_FLOOR)
+            return np.log(self._shares.share[items] + SHARE_FLOOR)
         count = self._segments.of(part(query.segment, self._levels), items)
-        return np.log((count + self._prior * self._share[items]) / (self._totals[row] + self._prior) + SHARE_FLOOR)
+        return np.log(
+            (count + self._prior * self._shares.share[items]) / (self._shares.totals[row] + self._prior) + SHARE_FLOOR
+        )
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,5 +103,33 @@ class Popularity:
                 levels=loaded_levels(settings["levels"]),
                 name=str(settings["name"]),
             )
-        loaded._segments, loaded._overall = segments, DecayedCounts.load(folder / "overall.npz")
+        loaded._keep(segments, DecayedCounts.load(folder / "overall.npz"))
         return loaded
+
+
+class _Shares:
+    """What follows from the counts as they are, each once it is needed."""
+
+    def __init__(self, segments: sparse.csr_matrix, overall: sparse.csr_matrix, *, prior: float) -> None:
+        self._segments, self._overall, self._prior = segments, overall, prior
+
+    @cached_property
+    def share(self) -> np.ndarray:
+        counts = np.asarray(self._overall.sum(axis=0)).ravel()
+        return counts / max(counts.sum(), 1e-12)
+
+    @cached_property
+    def totals(self) -> np.ndarray:
+        return np.asarray(self._segments.sum(axis=1)).ravel()
+
+    @cached_property
+    def ranked_segments(self) -> RankedRows:
+        smoothed = self._segments.copy()
+        smoothed.data = smoothed.data + self._prior * self.share[smoothed.indices]
+        return RankedRows(smoothed)
+
+    @cached_property
+    def ranked_overall(self) -> tuple[np.ndarray, np.ndarray]:
+        items = np.argsort(-self.share, kind="stable")
+        items = items[self.share[items] > 0]
+        return items.astype(np.int32), self.share[items].astype(np.float32)

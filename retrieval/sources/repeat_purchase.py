@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ class RepeatPurchase:
         """`prior` in users."""
         self._prior = prior
         self._sessions = DecayedCounts(n_items, half_life_days=FOREVER)
+        self._rates: np.ndarray | None = None  # log, float64 [n_items], of the sessions as they are, once needed
 
     def update(self, events: Interactions) -> None:
         """Learn from further sessions (a session must come whole)."""
@@ -40,10 +40,14 @@ class RepeatPurchase:
         key = events.user.take(first)
         one = np.ones(len(first), np.float32)
         self._sessions.update(key, events.item[first], events.time[first], one, until=events.until)
-        self.__dict__.pop("_log_rate", None)
+        self._rates = None
 
-    @cached_property
-    def _log_rate(self) -> np.ndarray:
+    def _log_rates(self) -> np.ndarray:
+        if self._rates is None:
+            self._rates = self._estimated()
+        return self._rates
+
+    def _estimated(self) -> np.ndarray:
         counts = self._sessions.counts
         size = counts.shape[1]
         users = np.bincount(counts.indices, minlength=size)
@@ -58,12 +62,12 @@ class RepeatPurchase:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         start, stop = self._sessions.counts.indptr[row : row + 2]
         items = self._sessions.counts.indices[start:stop]
-        return best_allowed(items, self._log_rate[items], query, k=k)
+        return best_allowed(items, self._log_rates()[items], query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The score of any items; those that are not the user's as if of rate UNTOUCHED."""
         touched = self._sessions.of(query.user_id, items) > 0
-        return np.where(touched, self._log_rate[items], np.log(UNTOUCHED))
+        return np.where(touched, self._log_rates()[items], np.log(UNTOUCHED))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

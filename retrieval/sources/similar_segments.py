@@ -46,35 +46,18 @@ class SimilarSegments:
         self._levels = levels
         self._neighbours = neighbours
         self._each_most = each_most
-        self._segments = DecayedCounts(n_items, half_life_days=half_life_days)
+        self._keep(DecayedCounts(n_items, half_life_days=half_life_days))
 
     def update(self, events: Interactions) -> None:
         """Learn from further interactions and age the rest to their end."""
         self._segments.update(
             part_of_each(events.segment, self._levels), events.item, events.time, events.weight, until=events.until
         )
-        for cached in ("_similar", "_ranked", "_shares"):
-            self.__dict__.pop(cached, None)
+        self._keep(self._segments)
 
-    @cached_property
-    def _similar(self) -> RankedRows:
-        counts = self._segments.counts
-        length = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
-        unit = sparse.diags(1 / np.maximum(length, 1e-12)) @ counts
-        cosine = (unit @ unit.T).tocsr()
-        cosine.setdiag(0)
-        cosine.eliminate_zeros()
-        return RankedRows(cosine, keep=self._neighbours)
-
-    @cached_property
-    def _shares(self) -> sparse.csr_matrix:
-        counts = self._segments.counts
-        total = np.asarray(counts.sum(axis=1)).ravel()
-        return (sparse.diags(1 / np.maximum(total, 1e-12)) @ counts).tocsr()
-
-    @cached_property
-    def _ranked(self) -> RankedRows:
-        return RankedRows(self._shares, keep=self._each_most)
+    def _keep(self, segments: DecayedCounts) -> None:
+        self._segments = segments
+        self._related = _RelatedSegments(segments.counts, neighbours=self._neighbours, each_most=self._each_most)
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items of the related segments."""
@@ -89,8 +72,8 @@ class SimilarSegments:
         row = self._segments.names.get(part(query.segment, self._levels))
         if row is None:
             return np.empty(0, np.int32), np.empty(0)
-        segments, similarity = self._similar.row(row)
-        place, items, share = self._ranked.rows(segments, most=self._each_most)
+        segments, similarity = self._related.similar.row(row)
+        place, items, share = self._related.ranked.rows(segments, most=self._each_most)
         liked, inverse = np.unique(items, return_inverse=True)
         return liked, np.bincount(inverse, similarity[place] * share, minlength=len(liked))
 
@@ -115,5 +98,32 @@ class SimilarSegments:
                 each_most=int(settings["each_most"]),
                 levels=loaded_levels(settings["levels"]),
             )
-        loaded._segments = segments
+        loaded._keep(segments)
         return loaded
+
+
+class _RelatedSegments:
+    """What follows from the counts as they are, each once it is needed."""
+
+    def __init__(self, counts: sparse.csr_matrix, *, neighbours: int, each_most: int) -> None:
+        self._counts, self._neighbours, self._each_most = counts, neighbours, each_most
+
+    @cached_property
+    def similar(self) -> RankedRows:
+        counts = self._counts
+        length = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+        unit = sparse.diags(1 / np.maximum(length, 1e-12)) @ counts
+        cosine = (unit @ unit.T).tocsr()
+        cosine.setdiag(0)
+        cosine.eliminate_zeros()
+        return RankedRows(cosine, keep=self._neighbours)
+
+    @cached_property
+    def shares(self) -> sparse.csr_matrix:
+        counts = self._counts
+        total = np.asarray(counts.sum(axis=1)).ravel()
+        return (sparse.diags(1 / np.maximum(total, 1e-12)) @ counts).tocsr()
+
+    @cached_property
+    def ranked(self) -> RankedRows:
+        return RankedRows(self.shares, keep=self._each_most)

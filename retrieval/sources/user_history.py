@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,20 @@ class UserHistory:
     def __init__(self, n_items: int, *, half_life_days: float = 120.0, name: str = "repeats") -> None:
         self.name = name
         self._users = DecayedCounts(n_items, half_life_days=half_life_days)
+        self._ranked: RankedRows | None = None  # of the counts as they are, once needed
 
     def update(self, events: Interactions) -> None:
         """Learn from further interactions and age the rest to their end."""
         self._users.update(events.user, events.item, events.time, events.weight, until=events.until)
-        self.__dict__.pop("_ranked", None)
-
-    @cached_property
-    def _ranked(self) -> RankedRows:
-        return RankedRows(self._users.counts)
+        self._ranked = None
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k of the user's items."""
         row = self._users.names.get(query.user_id)
         if row is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
+        if self._ranked is None:
+            self._ranked = RankedRows(self._users.counts)
         items, counts = first_allowed(*self._ranked.row(row), query, k=k)
         return items, np.log1p(counts)
 
