@@ -14,8 +14,8 @@ from jobs.data import kept
 from jobs.run_folder import RunFolder
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
-from marketplace.periods import Periods, periods
 from marketplace.slate_columns import flat, shown
+from marketplace.splits import Periods, periods
 from retrieval.basket_candidates import basket_candidates, labelled, sample
 from retrieval.blend import Blend
 from retrieval.build import load_index
