@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
-from marketplace.keys import rows_of
 from marketplace.schema import EVENTS, SURFACES
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
@@ -40,8 +39,9 @@ class _IntegrityRules:
         if len(self.data.items) == 0:
             yield self._whole("items", "there are no items.", "Export the catalogue.")
         if len(self.data.slates) == 0 and len(self.data.feedback) == 0:
-            reason = "there are neither slates nor feedback."
-            yield Finding("emptiness", Where(self.data.name), reason, "Export what shoppers saw or did.")
+            reason = "there are neither slates nor feedback: a run can serve the catalogue, and learns nothing."
+            fix = "Export what shoppers saw or did, or begin with the service's own log."
+            yield Finding("emptiness", Where(self.data.name), reason, fix, Severity.WARNING)
         elif len(self.data.feedback) == 0:
             reason = "there is no feedback: nothing can be learned from what was shown."
             yield self._whole("feedback", reason, "Export clicks and orders.")
@@ -120,11 +120,13 @@ class _IntegrityRules:
         fix = "Two items cannot stand in one place; is the request_id used for two requests?"
         yield self._rows("slates", "position", taken, "is taken in this request", fix, severity=WARNING, of_item=True)
         answered = self._column("feedback", "request_id")
-        slate = rows_of(answered, self._column("slates", "request_id"))
-        lost = (slate < 0) & _true(pc.is_valid(answered))
+        at = pc.index_in(answered, value_set=self._column("slates", "request_id"), skip_nulls=True)
+        lost = _true(pc.and_(pc.is_null(at), pc.is_valid(answered)))
         fix = "Export the slates of the same period; the event is counted as an orphan."
         yield self._rows("feedback", "request_id", lost, "is no known request", fix, severity=WARNING)
-        shown = np.append(self._times("slates"), np.iinfo(np.int64).min)[slate]
+        shown = np.append(self._times("slates"), np.iinfo(np.int64).min)[
+            at.fill_null(-1).to_numpy(zero_copy_only=False)
+        ]
         early = self._times("feedback") < shown
         fix = "The event is not counted; check both clocks and time zones."
         yield self._rows("feedback", "time", early, "lies before its slate", fix, severity=WARNING)
@@ -173,7 +175,8 @@ def _true(values: pa.Array) -> np.ndarray:
 
 
 def _repeats(values: pa.Array) -> np.ndarray:
-    return rows_of(values, values) != np.arange(len(values))
+    first = pc.index_in(values, value_set=values).to_numpy(zero_copy_only=False)
+    return first != np.arange(len(values))
 
 
 def _absent(values: pa.Array, among: pa.Array) -> np.ndarray:

@@ -17,9 +17,11 @@ from tqdm.auto import tqdm
 from marketplace.attribution import Attribution, attribute
 from marketplace.baskets import slates_of
 from marketplace.dataset import Dataset
+from marketplace.periods import Periods
 from marketplace.schema import SLATE
 from marketplace.slate_columns import item_offsets
-from marketplace.splits import DAY_US, Periods, microseconds
+from marketplace.splits import DAY_US, microseconds
+from marketplace.visits import in_visits
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex
 from retrieval.labelled_requests import LabelledRequests
@@ -31,12 +33,12 @@ TRAIN, VALIDATION, TEST = 2500, 600, 1000  # sampled baskets of each period
 NEWEST = 3  # training baskets are sampled from this many times as many newest ones
 
 
-def sample(period: Periods) -> np.ndarray:
+def sample(requests: LabelledRequests, period: Periods) -> np.ndarray:
     """Sampled baskets (increasing positions): evenly spread over each period, in training over the newest."""
     chosen = []
-    for requests, most in ((period.train, TRAIN), (period.validation, VALIDATION), (period.test, TEST)):
-        baskets = np.flatnonzero(requests)
-        baskets = baskets[-NEWEST * most :] if requests is period.train else baskets
+    for part, most in ((period.train, TRAIN), (period.validation, VALIDATION), (period.test, TEST)):
+        baskets = requests.with_positive(part)
+        baskets = baskets[-NEWEST * most :] if part is period.train else baskets
         chosen.append(baskets[np.linspace(0, len(baskets) - 1, min(most, len(baskets))).astype(int)])
     return np.unique(np.concatenate(chosen))
 
@@ -49,7 +51,7 @@ def basket_candidates(
     *,
     segment: str,
     index: BuiltIndex,
-    blend: Blend,
+    blend: Blend | None,
 ) -> pa.Table:
     """SLATE rows of baskets (positions in `requests`), their candidates at position 0; embeddings float32 [t, d]."""
     time = microseconds(requests.slates["time"])[baskets]
@@ -106,7 +108,7 @@ def labelled(candidates: pa.Table, feedback: pa.Table) -> Attribution:
     Attribution reads what was shown, so it is told that every candidate was; the slates keep position 0.
     """
     place = feedback.column_names.index("request_id")
-    of_baskets = feedback["session_id"].cast(pa.string())
+    of_baskets = in_visits(feedback)["session_id"].cast(pa.string())
     answered = feedback.set_column(place, feedback.schema.field("request_id"), of_baskets)
     joined = attribute(_with_position(candidates, 1), answered)
     return replace(joined, slates=_with_position(joined.slates, 0))

@@ -76,6 +76,16 @@ class Blend:
         return cls(tuple(json.loads(path.read_text())))
 
 
+def save_blend(blend: Blend | None, path: Path) -> None:
+    """Write a blend, or take away an earlier one."""
+    path.unlink(missing_ok=True) if blend is None else blend.save(path)
+
+
+def load_blend(path: Path) -> Blend | None:
+    """What `save_blend` wrote; None where nothing was fitted."""
+    return Blend.load(path) if path.exists() else None
+
+
 def fit_blend(pools: Sequence[CandidatePool], positives: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:
     """Logistic regression, of weights >= 0, of "is a positive" on the sources' scores.
 

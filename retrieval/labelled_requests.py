@@ -1,12 +1,14 @@
 """Labelled requests: what shoppers touched, request by request, which retrieval learns from and is judged on.
 
-Where lists were recorded, a request is a slate and its positives are the items clicked and ordered. In purchase-only
-data a request is a basket (one session of orders), made at its first order, and its positives are what it bought.
+Where lists were recorded, a request is a slate and its positives are the items clicked and ordered. In data without
+lists a request is a basket (a visit's orders), made at its first order, and its positives are what it bought; or it is
+the moment at which a shopper turned to an item, which is its one positive.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +16,23 @@ import pyarrow.compute as pc
 
 from features.backfill import backfill
 from features.catalogue import Catalogue
-from features.interactions import EVENT_WEIGHTS
+from features.interactions import EVENT_WEIGHTS, KINDS
 from features.served import served
 from features.spec import FeatureFrame, FeatureSpec
 from marketplace.attribution import attribute
-from marketplace.baskets import baskets
+from marketplace.baskets import baskets, touches
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import context, flat, item_offsets
 from marketplace.splits import microseconds
 from retrieval.candidates import Query
 
+MOST_TOUCHES = 200_000  # of each kind of event: the newest moments that retrieval learns from
+
 
 @dataclass(frozen=True)
 class LabelledRequests:
     """R requests over N rows: `item` int32 [N] catalogue rows (-1 = unknown), `weight` float64 [N] in orders (0 = no
-    positive), `segment` str [R] the shopper's group."""
+    positive), `segment` str [R] the shopper's group. `goal`: the event that retrieval is judged on."""
 
     slates: pa.Table
     frame: FeatureFrame
@@ -36,11 +40,23 @@ class LabelledRequests:
     item: np.ndarray
     weight: np.ndarray
     segment: np.ndarray
+    goal: str = "order"
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """bool [N]: rows of known items whose event is the goal, or a stronger one."""
+        return (self.weight >= EVENT_WEIGHTS[self.goal]) & (self.item >= 0)
 
     def positives(self, request: int) -> np.ndarray:
-        """int32: catalogue rows ordered in one request."""
+        """int32: catalogue rows of one request's positives."""
         rows = slice(*self.frame.offsets[request : request + 2])
-        return self.item[rows][(self.weight[rows] >= EVENT_WEIGHTS["order"]) & (self.item[rows] >= 0)]
+        return self.item[rows][self.positive[rows]]
+
+    def with_positive(self, requests: np.ndarray) -> np.ndarray:
+        """int64: the requests (positions) among `requests` (bool [R]) that have a positive."""
+        some = np.zeros(len(requests), bool)
+        some[self.frame.request[self.positive]] = True
+        return np.flatnonzero(some & requests)
 
     def query(self, request: int, embedding: np.ndarray | None) -> Query:
         """The request as a query of the retriever; on a store page only its merchant's items are allowed."""
@@ -65,12 +81,24 @@ def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> L
         click, order = (joined.labels[name].to_numpy().astype(np.float64) for name in ("click", "order"))
         weight = np.maximum(click * EVENT_WEIGHTS["click"], order * EVENT_WEIGHTS["order"])
     else:
-        slates = baskets(dataset)
-        weight = np.ones(item_offsets(slates)[-1])
+        slates, weight = _moments(dataset)
     catalogue = Catalogue.of(dataset)
     item = catalogue.rows(flat(slates, "item_id"))
     frame = features_of(dataset, slates, spec)
     return LabelledRequests(slates, frame, catalogue, item, weight, segment_of_requests(dataset, slates, segment))
+
+
+def _moments(dataset: Dataset) -> tuple[pa.Table, np.ndarray]:
+    """Baskets, and moments of each kind, of data without lists: SLATE rows by time, and the weight float64 [N]."""
+    bought = baskets(dataset)
+    turned = [(event, touches(dataset, (event,), most=MOST_TOUCHES)) for event in KINDS if event != "order"]
+    slates = pa.concat_tables([bought, *(table for _, table in turned)]).combine_chunks()
+    of_request = np.concatenate(
+        [np.ones(len(bought)), *(np.full(len(table), EVENT_WEIGHTS[event]) for event, table in turned)]
+    )
+    order = np.argsort(microseconds(slates["time"]), kind="stable")
+    slates = slates.take(pa.array(order))
+    return slates, np.repeat(of_request[order], np.diff(item_offsets(slates)))
 
 
 def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:

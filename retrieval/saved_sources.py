@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from retrieval.blend import Blend
+from retrieval.blend import Blend, load_blend, save_blend
 from retrieval.build import BuiltIndex
 from retrieval.candidates import CandidateSource, SavedSource
 from retrieval.retriever import Quota, Retriever
@@ -36,8 +36,7 @@ def save_retriever(
             cast(SavedSource, source).save(folder / "sources" / source.name)
         settings.append({"name": source.name, "kind": row.kind, **asdict(quotas[source.name])})
     (folder / "retriever.json").write_text(json.dumps(settings, indent=1) + "\n")
-    if blend is not None:
-        blend.save(folder / "blend.json")
+    save_blend(blend, folder / "blend.json")
 
 
 def row_of(source: CandidateSource) -> SourceRow:
@@ -53,8 +52,7 @@ def load_retriever(folder: Path, *, index: BuiltIndex | None) -> Retriever:
     settings = json.loads((folder / "retriever.json").read_text())
     sources = [load_source(row["kind"], folder / "sources" / row["name"], index=index) for row in settings]
     quotas = {row["name"]: Quota(row["ask"], row["sure"]) for row in settings}
-    blend = Blend.load(folder / "blend.json") if (folder / "blend.json").exists() else None
-    return Retriever(sources, quotas, blend=blend)
+    return Retriever(sources, quotas, blend=load_blend(folder / "blend.json"))
 
 
 def load_source(kind: str, folder: Path, *, index: BuiltIndex | None) -> CandidateSource:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.interactions import Interactions, impressions, interactions
 from marketplace.dataset import Dataset
@@ -25,6 +26,11 @@ class SourceInputs:
     @property
     def n_items(self) -> int:
         return len(self.dataset.items)
+
+    @cached_property
+    def events(self) -> frozenset[str]:
+        """The kinds of event that the feedback records."""
+        return frozenset(pc.unique(self.dataset.feedback["event"].cast(pa.string())).to_pylist())
 
     @cached_property
     def feedback_segments(self) -> pa.Array:

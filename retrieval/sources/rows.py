@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from features.interactions import Interactions
+from features.interactions import KINDS, Interactions
 from marketplace.splits import microseconds
 from retrieval.build import BuiltIndex
 from retrieval.retriever import Quota
 from retrieval.sources.affinity import Affinity
+from retrieval.sources.catalogue_sample import CatalogueSample
 from retrieval.sources.covisits import CoVisits
 from retrieval.sources.inputs import (
     SourceInputs,
@@ -34,6 +35,7 @@ from retrieval.sources.user_history import UserHistory
 ASK = 300  # items that each source proposes
 SURE_NEAREST = 50  # of the candidates: the towers' best, which alone know new items
 QUOTA = Quota(ASK)
+INTEREST = frozenset(KINDS) - {"order"}
 
 
 def always(inputs: SourceInputs) -> bool:
@@ -44,12 +46,22 @@ def towers_trained(inputs: SourceInputs) -> bool:
     return inputs.index is not None
 
 
-def lists_recorded(inputs: SourceInputs) -> bool:
-    return inputs.dataset.has_impressions
+def interest_recorded(inputs: SourceInputs) -> bool:
+    """Events that say what a shopper looks for now: those of lists, or clicks and carts without any."""
+    return inputs.dataset.has_impressions or turned_to(inputs)
 
 
-def purchases_alone(inputs: SourceInputs) -> bool:
-    return not inputs.dataset.has_impressions
+def turned_to(inputs: SourceInputs) -> bool:
+    """Clicks or carts without lists: a shopper goes on from the items of a moment ago."""
+    return without_lists(inputs) and not INTEREST.isdisjoint(inputs.events)
+
+
+def without_lists(inputs: SourceInputs) -> bool:
+    return not inputs.dataset.has_impressions and not nothing_recorded(inputs)
+
+
+def nothing_recorded(inputs: SourceInputs) -> bool:
+    return len(inputs.dataset.slates) + len(inputs.dataset.feedback) == 0
 
 
 def lists_of_contexts(inputs: SourceInputs) -> bool:
@@ -95,9 +107,9 @@ SOURCES = (
     SourceRow("popularity", Popularity, lambda inputs: Popularity(inputs.n_items)),
     SourceRow("repeats", UserHistory, lambda inputs: UserHistory(inputs.n_items)),
     # What a weekly shop holds goes together by habit, not by intent: no co-visits of purchases.
-    SourceRow("covisits", CoVisits, lambda inputs: CoVisits(inputs.n_items), when=lists_recorded),
-    SourceRow("affinity", Affinity, lambda inputs: Affinity(categories(inputs)), when=purchases_alone),
-    SourceRow("rebuys", RepeatPurchase, lambda inputs: RepeatPurchase(inputs.n_items), when=purchases_alone),
+    SourceRow("covisits", CoVisits, lambda inputs: CoVisits(inputs.n_items), when=interest_recorded),
+    SourceRow("affinity", Affinity, lambda inputs: Affinity(categories(inputs)), when=without_lists),
+    SourceRow("rebuys", RepeatPurchase, lambda inputs: RepeatPurchase(inputs.n_items), when=without_lists),
     SourceRow(
         "popularity",
         Popularity,
@@ -113,5 +125,12 @@ SOURCES = (
         learns_from=None,
     ),
     SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
-    SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=benchmarks_alone, learns_from=None),
+    SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=turned_to, learns_from=None),
+    SourceRow(
+        "sample",
+        CatalogueSample,
+        lambda inputs: CatalogueSample(inputs.n_items),
+        when=nothing_recorded,
+        learns_from=None,
+    ),
 )

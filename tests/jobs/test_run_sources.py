@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from marketplace.schema import TIME
@@ -31,8 +32,13 @@ def names(dataset, segment):
 def test_what_was_recorded_decides_which_sources_there_are(dataset):
     assert names(dataset, "user_segment") == ["popularity", "repeats", "covisits"]
     assert names(dataset, "city") == ["popularity", "repeats", "covisits", "shown"]
-    purchases = replace(dataset, slates=dataset.slates.slice(0, 0))
+    views = replace(dataset, slates=dataset.slates.slice(0, 0))
+    assert names(views, "user_segment") == ["popularity", "repeats", "covisits", "affinity", "rebuys", "recent"]
+    orders = dataset.feedback.filter(pc.equal(dataset.feedback["event"].cast(pa.string()), "order"))
+    purchases = replace(views, feedback=orders)
     assert names(purchases, "user_segment") == ["popularity", "repeats", "affinity", "rebuys"]
+    catalogue = replace(views, feedback=orders.slice(0, 0))
+    assert names(catalogue, "user_segment") == ["popularity", "repeats", "sample"]
 
 
 def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):

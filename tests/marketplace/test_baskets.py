@@ -1,15 +1,17 @@
 """Purchase-only data: baskets become requests, candidates are labelled with what was then bought."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from marketplace.baskets import baskets
+from marketplace.baskets import baskets, touches
 from marketplace.dataset import Dataset
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
 from marketplace.slate_columns import flat
+from marketplace.visits import in_visits, visit_notes
 from retrieval.basket_candidates import labelled
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -53,6 +55,62 @@ def test_a_trip_is_a_request_with_the_distinct_known_items_it_bought(shop):
     assert trips["request_id"].to_pylist() == ["a", "b", "c"]
     assert trips["user_id"].to_pylist() == ["h2", "h1", "h1"]
     assert [sorted(items) for items in trips["item_id"].to_pylist()] == [["bread"], ["bread", "milk"], ["tea"]]
+
+
+def with_sessions(shop: Dataset, sessions: list[str | None]) -> Dataset:
+    place = shop.feedback.column_names.index("session_id")
+    column = pa.array(sessions).dictionary_encode().cast(FEEDBACK.field("session_id").type)
+    return replace(shop, feedback=shop.feedback.set_column(place, FEEDBACK.field("session_id"), column))
+
+
+def bought(dataset: Dataset) -> list[tuple[str, tuple[str, ...]]]:
+    found = baskets(dataset)
+    return [
+        (user, tuple(sorted(items)))
+        for user, items in zip(found["user_id"].to_pylist(), found["item_id"].to_pylist(), strict=True)
+    ]
+
+
+BOUGHT = [("h2", ("bread",)), ("h1", ("bread", "milk")), ("h1", ("tea",))]
+
+
+@pytest.mark.parametrize(
+    "sessions",
+    [[None] * 6, ["b"] * 3 + ["a", None, "c"], [""] * 6, ["one"] * 3 + ["one"] * 2 + ["two"]],
+    ids=["none", "some", "empty", "one name for two shoppers"],
+)
+def test_orders_without_a_session_of_their_own_are_parted_by_shopper_and_time_gap(shop, sessions):
+    assert bought(with_sessions(shop, sessions)) == BOUGHT
+
+
+def test_each_visit_has_one_name_that_no_other_has_and_the_notes_count(shop):
+    mixed = with_sessions(shop, ["one", "one", None, "one", None, "c"])
+    named = in_visits(mixed.feedback)
+    assert named["session_id"].null_count == 0
+    assert len(set(named["session_id"].to_pylist())) == 5
+    assert in_visits(named).equals(named)
+    without, shared = visit_notes(mixed.feedback)
+    assert without.startswith("2 of 6 events name no session")
+    assert shared.startswith("1 session ids")
+    assert visit_notes(shop.feedback) == ()
+
+
+def test_a_gap_of_half_an_hour_begins_a_visit(shop):
+    feedback = shop.feedback.take(pa.array([0, 0, 0]))
+    minutes = np.array([0, 29, 59], np.int64) * 60_000_000
+    time = pa.array(minutes, pa.timestamp("us", tz="UTC"))
+    feedback = feedback.set_column(feedback.column_names.index("time"), FEEDBACK.field("time"), time)
+    alone = with_sessions(replace(shop, feedback=feedback), [None] * 3)
+    assert in_visits(alone.feedback)["session_id"].to_pylist()[0] == in_visits(alone.feedback)["session_id"][1].as_py()
+    assert len(baskets(alone)) == 2
+
+
+def test_a_run_of_views_of_one_item_is_one_moment_and_the_newest_count(shop):
+    found = touches(shop, ("order",), most=10)
+    assert found["request_id"].to_pylist() == ["turned to 3", "turned to 0", "turned to 2", "turned to 5"]
+    assert flat(found, "item_id").to_pylist() == ["bread", "milk", "bread", "tea"]
+    assert touches(shop, ("order",), most=1)["request_id"].to_pylist() == ["turned to 5"]
+    assert len(touches(shop, ("click",), most=10)) == 0
 
 
 def test_nothing_is_said_to_have_been_shown(shop):

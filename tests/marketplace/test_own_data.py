@@ -350,6 +350,8 @@ def test_data_sets_are_checked_as_well_and_errors_come_first(shop):
     empty = replace(
         data, items=data.items.slice(0, 0), slates=data.slates.slice(0, 0), feedback=data.feedback.slice(0, 0)
     )
-    assert {"there are no items.", "there are neither slates nor feedback."} <= {
-        finding.reason for finding in check(empty)
-    }
+    found = {finding.reason: finding.severity for finding in check(empty)}
+    assert found["there are no items."] == "error"
+    assert (
+        found["there are neither slates nor feedback: a run can serve the catalogue, and learns nothing."] == "warning"
+    )
