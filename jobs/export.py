@@ -10,35 +10,41 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+
 from features.encoder import Encoder
+from features.spec import ModelInputs
 from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.run_folder import RunFolder
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
-from retrieval.blend import Blend
-from retrieval.build import load_index
+from retrieval.blend import load_blend
+from retrieval.build import BuiltIndex, load_index
 from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle
-from serving.manifest import point_current
+from serving.manifest import Manifest, point_current
+from serving.parity import TOLERANCE
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.mmoe import MMoE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ROWS = "rows.npz"  # real inputs, of the ranker's test period, that its exports are compared on
 
 
 def export(run: RunFolder) -> None:
     """Write the next bundle and point `bundle` to it; the store and the sources know everything recorded."""
     dataset = kept(run.path)
-    until = last_moment(dataset) + 1
+    until = last_moment(dataset, now=datetime.now(UTC)) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
-    index, _ = load_index(run.path / "retrieval" / "index")
+    index, towers = _towers(run.path / "retrieval")
     run_sources = RunSources(dataset, segment=dataset.segment, index=index).advance(until)
     known_until = EPOCH + timedelta(microseconds=until)
     trained = TrainedParts(
@@ -46,13 +52,14 @@ def export(run: RunFolder) -> None:
         store=MemoryStore.of(dataset, spec=encoder.spec, until=known_until),
         known_until=known_until,
         encoder=encoder,
-        ranker=MMoE.load(run.path / "ranker" / "mmoe"),
-        calibration=Calibration.load(run.path / "ranker" / "calibration.json"),
-        policy=policy_of(dataset, run.config),
+        ranker=MMoE.load(run.path / "ranker" / "mmoe") if run.heads else None,
+        calibration=Calibration.load(run.path / "ranker" / "calibration.json") if run.heads else Calibration(),
+        policy=policy_of(dataset, run.config, heads=run.heads),
+        rows=load_rows(run.path / "ranker" / ROWS) if run.heads else None,
         sources=run_sources.sources,
         quotas=run_sources.quotas,
-        blend=Blend.load(run.path / "retrieval" / "blend.json"),
-        towers=TwoTower.load_towers(run.path / "retrieval"),
+        blend=load_blend(run.path / "retrieval" / "blend.json"),
+        towers=towers,
         index=index,
         config=ServingConfig(segment=dataset.segment),
         metrics=metrics(run),
@@ -61,7 +68,34 @@ def export(run: RunFolder) -> None:
     with messages_to(run.path / "export.log"):
         manifest = export_bundle(trained, folder)
     point_current(run.path / "bundle", folder)
-    print(f"   {folder}: version {manifest.version}, twins agree within 1e-5, {run.path / 'bundle'} points to it")
+    print(f"   {folder}: version {manifest.version}, {_agreement(manifest)}{run.path / 'bundle'} points to it")
+
+
+def save_rows(inputs: ModelInputs, path: Path) -> None:
+    """Keep real inputs for the export."""
+    np.savez(path, allow_pickle=False, **{field.name: getattr(inputs, field.name) for field in fields(ModelInputs)})
+
+
+def load_rows(path: Path) -> ModelInputs:
+    """What `save_rows` kept."""
+    with np.load(path, allow_pickle=False) as columns:
+        return ModelInputs(**columns)
+
+
+def _towers(folder: Path) -> tuple[BuiltIndex | None, TwoTower | None]:
+    """The index and the towers of a run; none where nothing was recorded to train them on."""
+    if not (folder / "index").exists():
+        return None, None
+    return load_index(folder / "index")[0], TwoTower.load_towers(folder)
+
+
+def _agreement(manifest: Manifest) -> str:
+    """How well the exports of the ranker agree, and a warning where they do not at drawn extremes."""
+    if "twins_differ" not in manifest.facts:
+        return ""
+    extremes = float(manifest.facts["twins_differ_at_extremes"])
+    warning = "" if extremes <= TOLERANCE else f" (at drawn extremes they differ by {extremes:.0e} of a head's largest)"
+    return f"exports agree within {float(manifest.facts['twins_differ']):.0e} on the run's own rows{warning}, "
 
 
 @contextmanager
@@ -79,10 +113,10 @@ def messages_to(path: Path) -> Iterator[None]:
             os.close(kept_stderr)
 
 
-def last_moment(dataset: Dataset) -> int:
-    """UTC microseconds of the last thing recorded."""
+def last_moment(dataset: Dataset, *, now: datetime) -> int:
+    """UTC microseconds of the last thing recorded; `now` where nothing was."""
     times = [microseconds(table["time"]).max() for table in (dataset.slates, dataset.feedback) if len(table)]
-    return int(max(times))
+    return int(max(times, default=(now - EPOCH) // timedelta(microseconds=1)))
 
 
 def metrics(run: RunFolder) -> dict[str, object]:

@@ -37,7 +37,7 @@ from serving.item_table import ItemTable
 from serving.manifest import BundleError, Manifest, agree, open_manifest
 from serving.onnx_scorer import OnnxScorer
 from serving.query_tower import OnnxQueryTower
-from serving.scorer import Scorer
+from serving.scorer import NoHeads, Scorer
 from serving.slate_selection import SlateSelector
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
@@ -154,7 +154,9 @@ def _check_declared(bundle: ModelBundle) -> None:
     agree(bundle.catalogue.currency, bundle.policy.currency, what="currency of the value policy", fix=AGAIN)
 
 
-def _scorer(bundle: ModelBundle) -> OnnxScorer:
+def _scorer(bundle: ModelBundle) -> Scorer:
+    if not (bundle.folder / "ranker").exists():
+        return NoHeads()
     capacity = max(1, min(bundle.config.cached_items, len(bundle.catalogue.items)))
     scorer = OnnxScorer(bundle.folder / "ranker", capacity=capacity)
     scorer.check(bundle.encoder.spec)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from features.encoder import Encoder
+from features.spec import ModelInputs
 from features.store import MemoryStore
 from marketplace.codec import write_parquet
 from marketplace.dataset import Dataset
@@ -29,7 +30,7 @@ from serving.export_onnx import export_onnx, write_graph
 from serving.export_savedmodel import export_savedmodel
 from serving.manifest import Manifest, agree, content_hash, seal, written_whole
 from serving.onnx_scorer import OnnxScorer
-from serving.parity import probe_inputs, refuse_difference
+from serving.parity import probe_inputs, refuse_difference, worst_difference
 from serving.tensorflow_scorer import TensorFlowScorer
 from value_model.formula import ValuePolicy, to_toml
 from value_model.rankers.calibration import Calibration
@@ -42,6 +43,7 @@ class TrainedParts:
     """Everything that was learned, ready to be served.
 
     `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`.
+    `ranker` None = the data teach no head. `rows`: real inputs that its exports are compared on, None = drawn ones.
     `towers`, `index` None = no source is `nearest`. `metrics` is JSON: what evaluation said.
     """
 
@@ -49,11 +51,12 @@ class TrainedParts:
     store: MemoryStore
     known_until: datetime
     encoder: Encoder
-    ranker: MMoE
+    ranker: MMoE | None
     calibration: Calibration
     policy: ValuePolicy
     sources: Sequence[CandidateSource]
     quotas: Mapping[str, Quota]
+    rows: ModelInputs | None = None
     blend: Blend | None = None
     towers: TwoTower | None = None
     index: BuiltIndex | None = None
@@ -64,14 +67,17 @@ class TrainedParts:
 def export_bundle(trained: TrainedParts, folder: Path) -> Manifest:
     """Write the bundle of `trained` as the new folder `folder`.
 
-    Raises ExportRefused where SavedModel, ONNX graphs and network differ by more than 1e-5, and BundleError where
+    Raises ExportRefused where SavedModel, ONNX graphs and network differ (`serving.parity`), and BundleError where
     parts do not belong together or `folder` exists; then nothing is left behind.
     """
     with written_whole(Path(folder)) as draft:
         _write_data(trained, draft)
         _write_retrieval(trained, draft)
-        _write_ranker(trained, draft)
-        manifest = seal(draft, versions=_versions(trained, draft), facts=_facts(trained))
+        trained.calibration.save(draft / "calibrators.json")
+        facts = _facts(trained)
+        if trained.ranker is not None:
+            facts |= _write_ranker(trained, trained.ranker, draft)
+        manifest = seal(draft, versions=_versions(trained, draft), facts=facts)
         build_engine(load_bundle(draft), log=MemoryLog())
     return manifest
 
@@ -102,18 +108,20 @@ def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
         write_graph(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
 
 
-def _write_ranker(trained: TrainedParts, draft: Path) -> None:
-    """Network, ONNX graphs and SavedModel; the last two are compared with the first."""
-    ranker, folder = trained.ranker, draft / "ranker"
+def _write_ranker(trained: TrainedParts, ranker: MMoE, draft: Path) -> dict[str, float]:
+    """Network, ONNX graphs and SavedModel; how far the last two are from the first, on real rows and at extremes."""
+    folder = draft / "ranker"
     graphs = Graphs(ranker, trained.calibration)
     agree(trained.encoder.spec.version, ranker.spec.version, what="feature spec of the ranker", fix=AGAIN)
     ranker.save(folder / "trained")
-    trained.calibration.save(draft / "calibrators.json")
-    export_onnx(ranker, graphs, folder=folder)
+    network = export_onnx(ranker, graphs, folder=folder, rows=trained.rows)
     export_savedmodel(ranker, graphs, trained.policy, folder=folder / "savedmodel" / "1")
-    probe = probe_inputs(ranker, rows=64, rng=np.random.default_rng(1))
-    saved, served = TensorFlowScorer(folder / "savedmodel" / "1").score(probe), OnnxScorer(folder).score(probe)
-    refuse_difference(saved, served, twins="SavedModel and ONNX graphs")
+    extremes = probe_inputs(ranker, rows=64, rng=np.random.default_rng(1))
+    twins = TensorFlowScorer(folder / "savedmodel" / "1"), OnnxScorer(folder)
+    saved, served = (twin.score(extremes if trained.rows is None else trained.rows) for twin in twins)
+    export = refuse_difference(saved, served, twins="SavedModel and ONNX graphs")
+    saved, served = (twin.score(extremes) for twin in twins)
+    return {"twins_differ": max(network, export), "twins_differ_at_extremes": worst_difference(saved, served)[1]}
 
 
 def _versions(trained: TrainedParts, draft: Path) -> dict[str, str]:
@@ -128,10 +136,11 @@ def _versions(trained: TrainedParts, draft: Path) -> dict[str, str]:
 
 
 def _facts(trained: TrainedParts) -> dict[str, str | int | float]:
+    spec = trained.encoder.spec if trained.ranker is None else trained.ranker.spec
     return {
         "data": trained.dataset.name,
         "currency": trained.dataset.currency,
         "items": len(trained.dataset.items),
         "known_until": trained.known_until.isoformat(),
-        "ranker_feature_spec": trained.ranker.spec.version,
+        "ranker_feature_spec": spec.version,
     }

@@ -18,6 +18,7 @@ import tf2onnx
 from onnx import ModelProto
 
 from features.keras2 import tensorflow as tf
+from features.spec import ModelInputs
 from serving import first_layer
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import probe_inputs, refuse_difference
@@ -29,22 +30,22 @@ OPSET = 18
 PROBE_ROWS = 256
 
 
-def export_onnx(ranker: MMoE, graphs: Graphs, *, folder: Path) -> float:
-    """Write item.onnx and heads.onnx; the greatest difference found, as `parity.difference` measures it.
+def export_onnx(ranker: MMoE, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
+    """Write item.onnx and heads.onnx; the greatest difference on `rows`, as `parity.difference` measures it.
 
-    Raises ExportRefused when that is more than 1e-5.
+    `rows` None = drawn ones. Raises ExportRefused when that is more than `parity.TOLERANCE`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(graphs.item_part, path=folder / "item.onnx")
     write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=first_layer.rewrite)
-    return checked(ranker, graphs, folder=folder)
+    return checked(ranker, graphs, folder=folder, rows=rows)
 
 
-def checked(ranker: MMoE, graphs: Graphs, *, folder: Path) -> float:
-    """The greatest difference between the ONNX graphs in `folder` and TensorFlow's; raises ExportRefused above 1e-5."""
-    probe = probe_inputs(ranker, rows=PROBE_ROWS, rng=np.random.default_rng(0))
-    expected = graphs.whole(**{name: tf.constant(getattr(probe, name)) for name in (*INPUTS, "request")})
-    scores = OnnxScorer(folder, capacity=1).score(probe)
+def checked(ranker: MMoE, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
+    """The greatest difference between the ONNX graphs in `folder` and TensorFlow's; raises ExportRefused."""
+    rows = probe_inputs(ranker, rows=PROBE_ROWS, rng=np.random.default_rng(0)) if rows is None else rows
+    expected = graphs.whole(**{name: tf.constant(getattr(rows, name)) for name in (*INPUTS, "request")})
+    scores = OnnxScorer(folder, capacity=1).score(rows)
     return refuse_difference({name: expected[name].numpy() for name in scores}, scores, twins="network and ONNX graphs")
 
 

@@ -28,6 +28,15 @@ class Scorer(Protocol):
         ...
 
 
+class NoHeads:
+    """The scorer of a cold bundle: the data taught no head; follows `Scorer`."""
+
+    heads: tuple[str, ...] = ()
+
+    def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        return {}
+
+
 def input_widths(spec: FeatureSpec) -> dict[str, int]:
     """Columns of each packed input of a ranker of `spec`, by `ModelInputs` field."""
     widths = {}

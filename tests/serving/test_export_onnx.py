@@ -136,7 +136,7 @@ def test_calibration_is_part_of_the_graph(exported, tmp_path):
 def test_twins_that_differ_are_refused_with_the_head_and_the_gap(exported, tmp_path):
     _, folder, _ = exported
     other = small_ranker(seed=1)
-    with pytest.raises(ExportRefused, match=r"differ in '\w+' by [0-9.e-]+, allowed is 1e-05"):
+    with pytest.raises(ExportRefused, match=r"differ in '\w+' by [0-9.e-]+ of its largest value, allowed is 0.001"):
         checked(other, Graphs(other, RAW), folder=folder)
 
 
