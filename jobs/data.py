@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset, load_dataset
 from marketplace.datasets.readers import READERS
+from marketplace.visits import in_visits, visit_notes
 
 if TYPE_CHECKING:
     from marketplace.simulator import Simulation
 
 FEWEST_SLATES = 100
+LOG_NEXT = (
+    "Nothing was recorded: the bundle shows new arrivals and samples of the catalogue, by the policy cold_start. The "
+    "service logs its answers itself; POST what shoppers then do to /v1/feedback (impressions, clicks, carts, orders), "
+    "and run on its log (.sqlite)."
+)
 
 
 def data_root() -> Path:
@@ -68,14 +72,14 @@ def logged(path: Path) -> Dataset:
     return dataset
 
 
-def learnable(dataset: Dataset) -> Dataset:
-    """The data set itself; ValueError where nothing was ordered, so that neither sources nor rankers can be judged."""
-    if not pc.any(pc.equal(dataset.feedback["event"].cast(pa.string()), "order")).as_py():
-        raise ValueError(
-            f"{dataset.name} records no orders, and a run learns from orders: P(order | click), order values, and what "
-            "retrieval should recall. Its slates and clicks serve evaluation.counterfactual (docs/counterfactual.md)."
-        )
-    return dataset
+def with_visits(dataset: Dataset) -> Dataset:
+    """The data set with its visits named where no lists were recorded, and notes of how; or of what to log next."""
+    if dataset.has_impressions:
+        return dataset
+    if len(dataset.feedback) == 0:
+        return replace(dataset, notes=(*dataset.notes, LOG_NEXT))
+    notes = (*dataset.notes, *visit_notes(dataset.feedback))
+    return replace(dataset, feedback=in_visits(dataset.feedback), notes=notes)
 
 
 def market(size: str, *, seed: int) -> Simulation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from features.definitions import standard_spec
@@ -25,13 +26,17 @@ def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
     )
 
 
-def policy_of(dataset: Dataset, config: RunConfig) -> ValuePolicy:
-    """The policy that the run names; `default` is in the data's currency, and without a click where none is recorded.
+def policy_of(dataset: Dataset, config: RunConfig, *, heads: Collection[str] | None = None) -> ValuePolicy:
+    """The policy that the run names; `default` is in the data's currency, and without the terms of absent heads.
 
-    Raises ValueError for a policy in another currency than the data's.
+    `heads`: those that the run learned, None = all that such data can teach. Raises ValueError for a policy in another
+    currency than the data's.
     """
     if config.policy == "default":
-        return default_policy(currency=dataset.currency, clicks=dataset.has_impressions)
+        clicks, orders = dataset.has_impressions, True
+        if heads is not None:
+            clicks, orders = "ctr" in heads, {"order_value", "cvr" if "ctr" in heads else "ctcvr"} <= set(heads)
+        return default_policy(currency=dataset.currency, clicks=clicks, orders=orders)
     path = Path(config.policy)
     policy = load_policy(path) if path.suffix == ".toml" else shipped_policy(config.policy)
     if policy.currency != dataset.currency:

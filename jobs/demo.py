@@ -60,11 +60,11 @@ def post(address: str, route: str, body: dict[str, Any]) -> dict[str, Any]:
     return reply.json()
 
 
-def busiest(folder: Path) -> str:
-    """The shopper with the most events among the last thousand: one with a history to see at work."""
+def busiest(folder: Path) -> str | None:
+    """The shopper with the most events among the last thousand: one with a history to see at work; None without any."""
     users = kept(folder).feedback["user_id"].cast(pa.string())[-1000:]
     counted = users.value_counts().to_pylist()
-    return max(counted, key=lambda row: row["counts"])["values"]
+    return max(counted, key=lambda row: row["counts"])["values"] if counted else None
 
 
 def feedback(answer: dict[str, Any], bundle: ModelBundle, request: dict[str, Any]) -> dict[str, Any]:

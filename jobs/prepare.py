@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,11 @@ from jobs.data import kept
 from jobs.run_folder import RunFolder
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
-from marketplace.slate_columns import flat, shown
-from marketplace.splits import Periods, periods
+from marketplace.heads import learned_heads
+from marketplace.periods import Periods, periods
+from marketplace.slate_columns import flat, request_of_rows, shown
 from retrieval.basket_candidates import basket_candidates, labelled, sample
-from retrieval.blend import Blend
+from retrieval.blend import load_blend
 from retrieval.build import load_index
 from retrieval.labelled_requests import LabelledRequests, features_of, labelled_requests
 from value_model.rankers.batches import take
@@ -25,6 +27,7 @@ from value_model.rankers.ranker import RankingData
 
 CANDIDATES = "basket_candidates.parquet"
 OF_BASKETS = ("order", "order_value")  # the labels of what was never shown: it could only be bought
+FEWEST = (10, 1, 1)  # rows of an event in the training, validation and test period, for a head to be learned of it
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,23 @@ class TrainingRows:
         return np.append(0, np.cumsum(np.diff(self.offsets)[requests]))
 
 
-def prepare(run: RunFolder) -> TrainingRows:
+def prepare(run: RunFolder) -> TrainingRows | None:
     """The rows of a run whose retrieval is trained: recorded lists, or candidates as of each basket.
 
-    A recorded data set is closed: what its feedback does not hold did not happen, so every row counts as settled.
+    None where they teach no head: nothing but views, or too few of every event. A recorded data set is closed: what
+    its feedback does not hold did not happen, so every row counts as settled.
     """
     dataset = kept(run.path)
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         return _prepared(dataset, joined, encoder, _periods(joined.slates, run))
+    if "order_value" not in recorded_labels(dataset.feedback):
+        print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")
+        return None
     requests = labelled_requests(dataset, encoder.spec, segment=dataset.segment)
     period = _periods(requests.slates, run)
-    baskets = sample(period)
+    baskets = sample(requests, period)
     joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
     return _prepared(dataset, joined, encoder, period.take(baskets))
 
@@ -77,9 +84,12 @@ def _periods(slates: pa.Table, run: RunFolder) -> Periods:
     return periods(slates, test_share=run.config.test_share, validation_share=run.config.validation_share)
 
 
-def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> TrainingRows:
+def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> TrainingRows | None:
+    labels = _taught(joined, period, recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS)
+    if not learned_heads(labels):
+        return None
     frame = features_of(dataset, joined.slates, encoder.spec)
-    data = _ranking_data(joined, frame, encoder, dataset)
+    data = _ranking_data(joined, labels, frame, encoder, dataset)
     return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period)
 
 
@@ -96,7 +106,7 @@ def _candidates(
     users = encoder.encode(requests.frame)
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[baskets], users.user_lists[baskets], users.user_numbers[baskets])
-    blend = Blend.load(folder / "blend.json")
+    blend = load_blend(folder / "blend.json")
     candidates = basket_candidates(
         dataset, requests, baskets, embeddings, segment=dataset.segment, index=index, blend=blend
     )
@@ -104,9 +114,26 @@ def _candidates(
     return candidates
 
 
-def _ranking_data(joined: Attribution, frame: FeatureFrame, encoder: Encoder, dataset: Dataset) -> RankingData:
-    names = recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS
-    labels = {name: joined.labels[name].to_numpy().astype(np.float32) for name in names}
+def _taught(joined: Attribution, period: Periods, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Labels float32 [N] by name, those that are rarer than FEWEST in a period left out and said so."""
+    request, labels = request_of_rows(joined.slates), {}
+    for name in names:
+        label = joined.labels[name].to_numpy().astype(np.float32)
+        parts = (period.train, period.validation, period.test)
+        counts = tuple(int((label[part[request]] > 0).sum()) for part in parts)
+        if min(count - least for count, least in zip(counts, FEWEST, strict=True)) >= 0:
+            labels[name] = label
+        else:
+            print(
+                f"   {name}: {counts[0]}, {counts[1]} and {counts[2]} rows in training, validation and test period, "
+                f"a head needs {FEWEST[0]}, {FEWEST[1]} and {FEWEST[2]}: none is learned of it"
+            )
+    return labels
+
+
+def _ranking_data(
+    joined: Attribution, labels: dict[str, np.ndarray], frame: FeatureFrame, encoder: Encoder, dataset: Dataset
+) -> RankingData:
     position = flat(joined.slates, "position").to_numpy().astype(np.int32)
     considered = shown(joined.slates) if dataset.has_impressions else np.ones(len(position), bool)
     return RankingData(encoder.encode(frame), labels, position, considered.astype(np.float32))

@@ -29,9 +29,10 @@ def recommend(folder: Path, *, user: str | None, surface: str, k: int) -> None:
 def question(bundle: ModelBundle, *, user: str | None, surface: str, k: int) -> dict[str, Any]:
     """A request of `surface` at the end of the bundle's data, by `user` or the first shopper of its user table."""
     catalogue = bundle.catalogue
+    known = catalogue.users["user_id"].slice(0, 1).to_pylist()
     fields: dict[str, Any] = {
         "surface": surface,
-        "user_id": user or catalogue.users["user_id"][0].as_py(),
+        "user_id": user or (known[0] if known else "a new shopper"),
         "time": known_until(bundle),
         "k": k,
         "explain": True,

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jobs.config import RunConfig
-from jobs.data import describe, get, learnable
+from jobs.data import describe, get, with_visits
 from jobs.run_folder import RunFolder
 
 Stage = Callable[[RunFolder], None]
@@ -15,11 +15,11 @@ Stage = Callable[[RunFolder], None]
 
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
-    dataset = get(run.config)
+    dataset = with_visits(get(run.config))
     print("   " + describe(dataset))
     for note in dataset.notes:
         print("   " + note)
-    learnable(dataset).save(run.part("data"))
+    dataset.save(run.part("data"))
 
 
 def retrieval(run: RunFolder) -> None:

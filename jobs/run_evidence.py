@@ -55,7 +55,7 @@ def run_evidence(
         raise FileNotFoundError(f"{path} does not exist: evaluate the run first (`value-model evaluate {folder}`).")
     dataset, slates = kept(folder), pq.read_table(path)
     per_day = requests_per_day(slates)
-    in_force = policy_of(dataset, run.config)
+    in_force = policy_of(dataset, run.config, heads=run.heads)
     judged = in_force if policy is None else policy_of(dataset, replace(run.config, policy=str(policy)))
     slates, ranked_by, left_out = of_one_policy(dataset, slates, served_policies(run), in_force)
     if most is not None and len(slates) > most:

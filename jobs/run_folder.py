@@ -64,6 +64,12 @@ class RunFolder:
         return folder
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads that the run's ranker learned; none where there is no ranker."""
+        trained = self.path / "ranker" / "mmoe" / "mmoe.json"
+        return tuple(json.loads(trained.read_text())["heads"]) if trained.exists() else ()
+
+    @property
     def stages(self) -> dict[str, dict[str, float]]:
         """Stage name -> seconds and peak memory (MB) of the stages that are done, in the order they ran."""
         kept = self.path / "stages.json"

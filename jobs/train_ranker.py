@@ -6,14 +6,17 @@ The network stops early on the validation period; calibrators are fitted on the 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from jobs.export import ROWS, save_rows
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from marketplace.heads import learned_heads
+from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.rankers.lightgbm import Trees
@@ -21,12 +24,18 @@ from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import fit
 
+FEW = 20  # requests whose rows are kept for the export
+
 
 def train_ranker(run: RunFolder) -> None:
-    """Write ranker/: mmoe, lightgbm, calibrators and held-out predictions."""
+    """Write ranker/: mmoe, lightgbm, calibrators, held-out predictions and rows; nothing where no head is taught."""
     prepared, folder = prepare(run), run.part("ranker")
+    if prepared is None:
+        shutil.rmtree(folder)
+        return
     train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     test = prepared.part(prepared.period.test)
+    save_rows(first_requests(test).inputs, folder / ROWS)
     mmoe = _fit_mmoe(run, prepared, train, held_out)
     mmoe.save(folder / "mmoe")
     calibration = fit_calibration(mmoe.predict(held_out.inputs), held_out.labels, held_out.weight)
@@ -37,6 +46,12 @@ def train_ranker(run: RunFolder) -> None:
     trees.save(folder / "lightgbm")
     trees_calibration.save(folder / "lightgbm" / "calibration.json")
     keep(run, "lightgbm", trees_calibration(trees.predict(test.inputs)))
+
+
+def first_requests(data: RankingData) -> RankingData:
+    """The rows of the first FEW requests."""
+    requests = len(data.inputs.user_codes)
+    return take(data, np.arange(min(FEW, requests)), offsets=request_offsets(data.inputs.request, requests))
 
 
 def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData) -> MMoE:

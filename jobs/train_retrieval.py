@@ -22,8 +22,8 @@ from jobs.defaults import spec_of
 from jobs.prepare import CANDIDATES
 from jobs.run_folder import RunFolder
 from marketplace.dataset import Dataset
-from marketplace.splits import Periods, periods
-from retrieval.blend import Blend, fit_blend
+from marketplace.periods import Periods, periods
+from retrieval.blend import Blend, fit_blend, save_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.candidates import Query
 from retrieval.config import RetrievalConfig
@@ -38,11 +38,12 @@ MIN_COUNT = 3  # a name seen less often shares the embedding of the unknown
 BLEND_QUERIES = 1500  # requests of the validation period that the blend is fitted on
 TEST_QUERIES = 2000  # requests of the test period that recall is measured on
 RECALL_AT = (20, 100, 500)
+FEWEST = 20  # requests of a period with an event, for retrieval to be judged on that event
 
 
 @dataclass(frozen=True)
 class RetrievalSample:
-    """Requests (positions among the labelled) that ordered something, and their query embeddings float32 [q, d]."""
+    """Requests (positions among the labelled) with positives, and their query embeddings float32 [q, d]."""
 
     labelled: LabelledRequests
     requests: np.ndarray
@@ -56,11 +57,19 @@ class RetrievalSample:
 
 
 def train_retrieval(run: RunFolder) -> None:
-    """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders."""
+    """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders; a catalogue alone has no towers.
+
+    Where the later periods have too few orders, recall is of the strongest event that they have.
+    """
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
     labelled = labelled_requests(dataset, spec_of(dataset, config), segment=dataset.segment)
+    if len(labelled.slates) == 0:
+        (folder / "encoder.json").write_text(Encoder.fit(labelled.frame, min_count=MIN_COUNT).to_json())
+        print("   nothing was recorded: no towers, candidates are new arrivals and a sample of the catalogue")
+        return
     period = periods(labelled.slates, test_share=config.test_share, validation_share=config.validation_share)
+    labelled = replace(labelled, goal=goal_of(labelled, period))
     rng = np.random.default_rng(config.seed)
     encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=MIN_COUNT)
     (folder / "encoder.json").write_text(encoder.to_json())
@@ -68,17 +77,20 @@ def train_retrieval(run: RunFolder) -> None:
     positives = pairs(encoder.encode(labelled.frame), item=labelled.item, weight=labelled.weight)
     towers = _fit_towers(run, encoder, positives, items, period, rng)
     queries = towers.embed_queries(positives.user_codes, positives.user_lists, positives.user_numbers)
-    with_order = queries[_with_order(labelled, period.validation)]
-    index = build_index(config.index, towers.embed_items(items), queries=with_order)
+    sample_queries = queries[labelled.with_positive(period.validation)]
+    index = build_index(config.index, towers.embed_items(items), queries=sample_queries)
     save_index(index, folder / "index", item_ids=dataset.items["item_id"].to_pylist())
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
     blend = _fit_blend(dataset, index, period, _sample(labelled, queries, period.validation, most=BLEND_QUERIES))
-    blend.save(folder / "blend.json")
+    save_blend(blend, folder / "blend.json")
     sources = RunSources(dataset, segment=dataset.segment, index=index).advance(period.test_from)
     test = _sample(labelled, queries, period.test, most=TEST_QUERIES)
     recall = held_out_recall(sources.retriever(blend=blend), test)
     (folder / "recall.json").write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
-    print("   held-out orders, merged sources: " + ", ".join(f"{name} {share}" for name, share in recall.items()))
+    print(
+        f"   held-out {labelled.goal}s, merged sources: "
+        + ", ".join(f"{name} {share}" for name, share in recall.items())
+    )
 
 
 def _fit_towers(
@@ -95,30 +107,42 @@ def _fit_towers(
     return towers
 
 
-def _with_order(labelled: LabelledRequests, requests: np.ndarray) -> np.ndarray:
-    """The requests (positions) among `requests` (bool [R]) that ordered something."""
-    ordered = np.zeros(len(requests), bool)
-    ordered[labelled.frame.request[(labelled.weight >= EVENT_WEIGHTS["order"]) & (labelled.item >= 0)]] = True
-    return np.flatnonzero(ordered & requests)
+def goal_of(labelled: LabelledRequests, period: Periods) -> str:
+    """The strongest event that the validation and the test period have FEWEST requests with; or else that both have.
+
+    Raises ValueError where they have none.
+    """
+    by_strength = sorted(EVENT_WEIGHTS, key=lambda event: -EVENT_WEIGHTS[event])
+    for fewest in (FEWEST, 1):
+        for event in by_strength:
+            judged = replace(labelled, goal=event)
+            if min(len(judged.with_positive(part)) for part in (period.validation, period.test)) >= fewest:
+                return event
+    raise ValueError(
+        f"Of {len(labelled.slates):,} requests the last {period.test.sum():,} (test) or the "
+        f"{period.validation.sum():,} before them (validation) have no event about a known item. Export a "
+        "longer time, or check that events name the catalogue's item ids."
+    )
 
 
 def _sample(labelled: LabelledRequests, queries: np.ndarray, requests: np.ndarray, *, most: int) -> RetrievalSample:
     """Evenly spread over time, at most `most`."""
-    ordered = _with_order(labelled, requests)
-    chosen = ordered[np.linspace(0, len(ordered) - 1, min(most, len(ordered))).astype(int)]
+    some = labelled.with_positive(requests)
+    chosen = some[np.linspace(0, len(some) - 1, min(most, len(some))).astype(int)]
     return RetrievalSample(labelled, chosen, queries[chosen])
 
 
-def _fit_blend(dataset: Dataset, index: BuiltIndex, period: Periods, sample: RetrievalSample) -> Blend:
-    """On sources that know only what came before the sample's period."""
+def _fit_blend(dataset: Dataset, index: BuiltIndex, period: Periods, sample: RetrievalSample) -> Blend | None:
+    """On sources that know only what came before the sample's period; None where no positive was proposed."""
     early = RunSources(dataset, segment=dataset.segment, index=index).advance(period.validation_from)
     unblended = early.retriever(blend=None)
     pools = [unblended.pool(query, k=max(RECALL_AT)) for query in sample.queries()]
-    return fit_blend(pools, sample.positives())
+    wanted = [np.isin(pool.items, items) for pool, items in zip(pools, sample.positives(), strict=True)]
+    return fit_blend(pools, sample.positives()) if np.concatenate(wanted).any() else None
 
 
 def held_out_recall(retriever: Retriever, sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
-    """recall@k = hits / min(k, number of positives), mean over requests that ordered something."""
+    """recall@k = hits / min(k, number of positives), mean over the sample's requests."""
     hits = np.zeros((len(sample.requests), len(RECALL_AT)))
     for place, (query, positives) in enumerate(zip(sample.queries(), sample.positives(), strict=True)):
         items = retriever.retrieve(query, k=max(RECALL_AT)).items

@@ -26,12 +26,13 @@ def shipped_policy(name: str) -> ValuePolicy:
     return parse_policy((_FOLDER / f"{name}.toml").read_bytes(), file=f"{name}.toml")
 
 
-def default_policy(*, currency: str = "SAR", clicks: bool = True) -> ValuePolicy:
-    """The README's formula; `clicks` False = for purchase-only data, which has no click head.
+def default_policy(*, currency: str = "SAR", clicks: bool = True, orders: bool = True) -> ValuePolicy:
+    """The README's formula; without the terms of heads that the data do not teach, `cold_start` where they teach none.
 
     Raises ValueError for a currency without a rate: use `in_currency` with your own.
     """
-    policy = shipped_policy("default" if clicks else "purchases")
+    names = {(True, True): "default", (False, True): "purchases", (True, False): "clicks"}
+    policy = shipped_policy(names.get((clicks, orders), "cold_start"))
     if currency not in PER_RIYAL:
         raise ValueError(
             f"the default policy knows no rate for {currency!r}, only for {', '.join(PER_RIYAL)}: "
