@@ -35,9 +35,9 @@ from retrieval.blend import Blend, fit_blend
 from retrieval.build import build_index
 from retrieval.candidates import CandidateSource, Query
 from retrieval.config import RetrievalConfig
-from retrieval.decayed import SEPARATOR
 from retrieval.pairs import item_inputs, pairs
 from retrieval.retriever import Quota, Retriever
+from retrieval.segment_counts import SEPARATOR
 from retrieval.sources.affinity import Affinity
 from retrieval.sources.covisits import CoVisits
 from retrieval.sources.popularity import Popularity

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs
+from marketplace.keys import rows_of
 
 MISSING, UNKNOWN, FIRST = 0, 1, 2
 
@@ -104,8 +105,8 @@ class Encoder:
             return codes[indices.to_numpy(zero_copy_only=False)]
         if len(values) <= 2:  # one request: a dictionary look-up beats a hash table built for it
             return np.array([self.code(feature, value) for value in values.to_pylist()], np.int32)
-        known = pc.index_in(values, self._arrays[feature.table])
-        code = pc.add(known.fill_null(UNKNOWN - FIRST), FIRST).to_numpy(zero_copy_only=False).astype(np.int32)
+        place = rows_of(values, self._arrays[feature.table])
+        code = np.where(place < 0, UNKNOWN, place + FIRST).astype(np.int32)
         code[pc.equal(values, "").fill_null(True).to_numpy(zero_copy_only=False)] = MISSING
         return code
 

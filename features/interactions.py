@@ -55,10 +55,11 @@ class Interactions:
         return self.session.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     def select(self, rows: np.ndarray) -> Interactions:
-        """The events at the positions, or under the mask, `rows`."""
+        """The interactions at the positions, or under the mask, `rows`."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         text = {name: getattr(self, name).take(pa.array(rows)) for name in ("user", "segment", "session")}
-        numbers = {name: getattr(self, name)[rows] for name in ("item", "time", "weight", "kind", "answers")}
+        of_events = ("kind", "answers") if len(self.kind) else ()  # empty for impressions
+        numbers = {name: getattr(self, name)[rows] for name in ("item", "time", "weight", *of_events)}
         return replace(self, **text, **numbers)
 
 

@@ -16,8 +16,8 @@ from jobs.run_folder import RunFolder
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
-from marketplace.periods import Periods, periods
 from marketplace.slate_columns import flat, request_of_rows, shown
+from marketplace.splits import Periods, periods
 from retrieval.basket_candidates import basket_candidates, labelled, sample
 from retrieval.blend import load_blend
 from retrieval.build import load_index

@@ -22,7 +22,7 @@ from jobs.defaults import spec_of
 from jobs.prepare import CANDIDATES
 from jobs.run_folder import RunFolder
 from marketplace.dataset import Dataset
-from marketplace.periods import Periods, periods
+from marketplace.splits import Periods, periods
 from retrieval.blend import Blend, fit_blend, save_blend
 from retrieval.build import BuiltIndex, build_index, save_index
 from retrieval.candidates import Query

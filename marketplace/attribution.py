@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from marketplace.keys import rows_of
 from marketplace.repeats import repeated
-from marketplace.schema import EVENT_CODE, EVENTS, SchemaError
+from marketplace.schema import EVENT_CODE, EVENTS, INTERESTS, LABELLED_EVENTS, SchemaError
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 
 LABELS = pa.schema(
@@ -64,9 +64,10 @@ class AttributionWindows:
     returned: timedelta = timedelta(days=45)
 
     def microseconds(self) -> np.ndarray:
-        """int64 [5]: in the order of `schema.EVENTS`."""
+        """int64 [7]: in the order of `schema.EVENTS`; 0 where an event is no label."""
         values = (self.impression, self.click, self.cart, self.order, self.returned)
-        return np.array([value // timedelta(microseconds=1) for value in values], np.int64)
+        windows = [value // timedelta(microseconds=1) for value in values]
+        return np.array(windows + [0] * len(INTERESTS), np.int64)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class AttributionCounts:
     events: int = 0  # all that were given; the sum of the others down to `other_currency`
     used: int = 0
     future: int = 0  # not known at as_of
+    unlabelled: int = 0  # a view or an entry of a wish list: they are no label
     duplicate: int = 0  # an earlier event has the feedback_id
     without_request: int = 0  # it answers no slate, by its own account
     orphan_request: int = 0  # its slate is not among those given
@@ -90,8 +92,8 @@ class AttributionCounts:
 
     @property
     def without_use(self) -> dict[str, int]:
-        """How many events count for no item, by reason, without zeros; `future` is none: it is yet to come."""
-        named = {reason: getattr(self, reason) for reason in REASONS[2:]}
+        """How many events count for no item, by reason, without zeros; what is yet to come or no label is no reason."""
+        named = {reason: getattr(self, reason) for reason in REASONS[3:]}
         return {reason: count for reason, count in named.items() if count}
 
     def __add__(self, other: AttributionCounts) -> AttributionCounts:
@@ -99,7 +101,7 @@ class AttributionCounts:
 
 
 # What became of an event, each exactly one: counted for an item, or the first reason against it.
-REASONS = tuple(f.name for f in fields(AttributionCounts))[1:12]
+REASONS = tuple(f.name for f in fields(AttributionCounts))[1:13]
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,14 @@ def _reasons(
     """By reason the events (bool) that it keeps from the item of their `request` and `row` (-1 = none)."""
     known = _times(feedback) < now
     delay = _times(feedback) - np.append(_times(slates), 0)[request]
-    limit = limits[_codes(feedback["event"], EVENTS)]
+    event = _codes(feedback["event"], EVENTS)
+    limit = limits[event]
     duplicate = np.zeros(len(feedback), bool)
     duplicate[known] = repeated(feedback.filter(pa.array(known)))
     return {
         "future": ~known,
         "duplicate": duplicate,
+        "unlabelled": event >= len(LABELLED_EVENTS),
         "without_request": to_numpy(feedback["request_id"].is_null()),
         "orphan_request": request < 0,
         "other_user": ~_of_one_shopper(slates, feedback, request),
@@ -173,7 +177,7 @@ def _of_one_shopper(slates: pa.Table, feedback: pa.Table, request: np.ndarray) -
 
 
 def _money_reasons(slates: pa.Table, feedback: pa.Table, row: np.ndarray, amount: np.ndarray) -> dict[str, np.ndarray]:
-    money = _codes(feedback["event"], EVENTS) >= EVENT_CODE["order"]
+    money = _of_money(feedback)
     currencies = pc.unique(feedback["currency"].cast(pa.string()).drop_null())
     of_slate = np.append(rows_of(slates["currency"], currencies), -1)
     stated = rows_of(feedback["currency"], currencies)
@@ -184,7 +188,7 @@ def _money_reasons(slates: pa.Table, feedback: pa.Table, row: np.ndarray, amount
 def _amounts(slates: pa.Table, feedback: pa.Table, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per event its amount, the price shown where an order or return names none, and where that was so."""
     missing = to_numpy(feedback["amount"].is_null())
-    missing &= _codes(feedback["event"], EVENTS) >= EVENT_CODE["order"]
+    missing &= _of_money(feedback)
     price = np.append(to_numpy(flat(slates, "price")), np.nan)[row]
     return np.where(missing, price, to_numpy(feedback["amount"].fill_null(0.0))), missing
 
@@ -194,7 +198,7 @@ def _labels(
 ) -> dict[str, np.ndarray]:
     on_page = shown(slates)
     size = len(on_page)
-    seen, click, cart, order, returned = (_flag(row[event == code], size) for code in range(len(EVENTS)))
+    seen, click, cart, order, returned = (_flag(row[event == code], size) for code in range(len(LABELLED_EVENTS)))
     click |= cart | order
     returned &= order
 
@@ -247,6 +251,11 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
         row = int(np.argmax(codes < 0))
         raise SchemaError(f"feedback row {row}: event {column[row].as_py()!r} is none of {names}.")
     return codes
+
+
+def _of_money(feedback: pa.Table) -> np.ndarray:
+    """bool [events]: orders and returns."""
+    return np.isin(_codes(feedback["event"], EVENTS), [EVENT_CODE["order"], EVENT_CODE["return"]])
 
 
 def _any_impressions(feedback: pa.Table, now: int) -> bool:

@@ -52,7 +52,8 @@ order without a click. `order_value` is the sum of the orders' amounts (the pric
 before returns; `returned` and `refunded` say what came back. `mature` says that every window but the returns' has
 closed, `return_mature` that theirs has too. With `as_of` only what happened strictly before it is known. Repeated
 deliveries (the earliest counts), orphans, events by another shopper in another visit, early, late and unusable events
-are left out and counted, each once. An order of amount 0 is an order.
+are left out and counted, each once. An order of amount 0 is an order. A `view` (the item's page was opened, from
+wherever) and a `wishlist` entry are kept and label nothing: neither is an impression or a click.
 
 Where no event of an export names its request, each is joined to its shopper's latest list that showed the item within
 the event's window, and how many were is said; beside events that name theirs, one that does not answers no list.

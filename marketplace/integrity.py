@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
+from marketplace.keys import rows_of
 from marketplace.schema import EVENTS, SURFACES
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
@@ -120,13 +121,11 @@ class _IntegrityRules:
         fix = "Two items cannot stand in one place; is the request_id used for two requests?"
         yield self._rows("slates", "position", taken, "is taken in this request", fix, severity=WARNING, of_item=True)
         answered = self._column("feedback", "request_id")
-        at = pc.index_in(answered, value_set=self._column("slates", "request_id"), skip_nulls=True)
-        lost = _true(pc.and_(pc.is_null(at), pc.is_valid(answered)))
+        slate = rows_of(answered, self._column("slates", "request_id"))
+        lost = (slate < 0) & _true(pc.is_valid(answered))
         fix = "Export the slates of the same period; the event is counted as an orphan."
         yield self._rows("feedback", "request_id", lost, "is no known request", fix, severity=WARNING)
-        shown = np.append(self._times("slates"), np.iinfo(np.int64).min)[
-            at.fill_null(-1).to_numpy(zero_copy_only=False)
-        ]
+        shown = np.append(self._times("slates"), np.iinfo(np.int64).min)[slate]
         early = self._times("feedback") < shown
         fix = "The event is not counted; check both clocks and time zones."
         yield self._rows("feedback", "time", early, "lies before its slate", fix, severity=WARNING)
@@ -175,8 +174,7 @@ def _true(values: pa.Array) -> np.ndarray:
 
 
 def _repeats(values: pa.Array) -> np.ndarray:
-    first = pc.index_in(values, value_set=values).to_numpy(zero_copy_only=False)
-    return first != np.arange(len(values))
+    return rows_of(values, values) != np.arange(len(values))
 
 
 def _absent(values: pa.Array, among: pa.Array) -> np.ndarray:

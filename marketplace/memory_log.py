@@ -9,8 +9,8 @@ from threading import Lock
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from marketplace.keys import rows_of
 from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
 from marketplace.schema import FEEDBACK
 from marketplace.slate import Slate, slates_to_table
@@ -36,8 +36,8 @@ class MemoryLog:
         with self._lock:
             first = dict.fromkeys(feedback["feedback_id"].to_pylist())
             new = [name for name in first if name not in self._known]
-            rows = pc.index_in(pa.array(new, pa.string()), value_set=feedback["feedback_id"])
-            self._feedback.append(feedback.take(rows))
+            rows = rows_of(pa.array(new, pa.string()), feedback["feedback_id"])
+            self._feedback.append(feedback.take(pa.array(rows)))
             self._known.update(new)
         return Receipt(accepted=len(new), duplicates=len(feedback) - len(new))
 

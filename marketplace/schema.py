@@ -12,7 +12,9 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 
 SURFACES = ("home", "search", "store_page", "product_page")
-EVENTS = ("impression", "click", "cart", "order", "return")
+LABELLED_EVENTS = ("impression", "click", "cart", "order", "return")  # what attribution makes labels of
+INTERESTS = ("view", "wishlist")  # the item's page was opened, the item was put on a wish list: kept, without a label
+EVENTS = (*LABELLED_EVENTS, *INTERESTS)
 EVENT_CODE = {event: code for code, event in enumerate(EVENTS)}
 
 # Reserved entries of a slate's `context`, which the service adds: the seed of the random draws, the places to fill,

@@ -1,4 +1,4 @@
-"""Splitting what happened into earlier (training) and later (test) requests."""
+"""Splits of requests by time, into training, validation and test periods, and the unit of time."""
 
 from __future__ import annotations
 
@@ -44,6 +44,31 @@ def split(
     if not train.any():
         raise ValueError("every request falls into the second of the cut: nothing is left to train on.")
     return TimeSplit(cut, train, ~train)
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The requests of each period, bool [R] each, and when the later two begin (UTC microseconds)."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    validation_from: int
+    test_from: int
+
+    def take(self, requests: np.ndarray) -> Periods:
+        """The same for some of the requests (positions)."""
+        parts = (self.train[requests], self.validation[requests], self.test[requests])
+        return Periods(*parts, self.validation_from, self.test_from)
+
+
+def periods(slates: pa.Table, *, test_share: float, validation_share: float) -> Periods:
+    """By time: the last `test_share` of the requests, and before them the last `validation_share` of the rest."""
+    outer = split(slates, test_share=test_share)
+    inner = split(slates.filter(pa.array(outer.train)), test_share=validation_share)
+    train, validation = outer.train.copy(), outer.train.copy()
+    train[outer.train], validation[outer.train] = inner.train, inner.test
+    return Periods(train, validation, outer.test, inner.cut, outer.cut)
 
 
 def _lengths(slates: pa.Table) -> np.ndarray:

@@ -17,10 +17,9 @@ from tqdm.auto import tqdm
 from marketplace.attribution import Attribution, attribute
 from marketplace.baskets import slates_of
 from marketplace.dataset import Dataset
-from marketplace.periods import Periods
 from marketplace.schema import SLATE
 from marketplace.slate_columns import item_offsets
-from marketplace.splits import DAY_US, microseconds
+from marketplace.splits import DAY_US, Periods, microseconds
 from marketplace.visits import in_visits
 from retrieval.blend import Blend
 from retrieval.build import BuiltIndex

@@ -16,35 +16,6 @@ from marketplace.splits import DAY_US
 from retrieval.candidates import Query
 from retrieval.exact import top_rows
 
-SEPARATOR = "|"  # between the parts of a segment: "Paris|mobile"
-
-
-def part(segment: str, levels: tuple[int, ...] | None) -> str:
-    """Some parts of a segment, by number; None = all of it."""
-    if levels is None:
-        return segment
-    parts = segment.split(SEPARATOR)
-    return SEPARATOR.join(parts[level] for level in levels)
-
-
-def part_of_each(segments: pa.DictionaryArray, levels: tuple[int, ...] | None) -> pa.DictionaryArray:
-    """The same parts of every segment."""
-    if levels is None:
-        return segments
-    names = [part(name, levels) for name in segments.dictionary.to_pylist()]
-    distinct = pa.array(names, pa.string()).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(distinct.indices.take(segments.indices), distinct.dictionary)
-
-
-def saved_levels(levels: tuple[int, ...] | None) -> np.ndarray:
-    """Levels as an array that can be written; -1 alone stands for None."""
-    return np.array([-1] if levels is None else levels, np.int64)
-
-
-def loaded_levels(saved: np.ndarray) -> tuple[int, ...] | None:
-    """What `saved_levels` wrote."""
-    return None if saved[0] == -1 else tuple(saved.tolist())
-
 
 class DecayedCounts:
     """A sparse [keys, items] matrix of decayed counts as of a time, and its rows sorted by count."""

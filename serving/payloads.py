@@ -35,7 +35,7 @@ def _plausible(time: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_plausible)]
 Surface = Literal["home", "search", "store_page", "product_page"]
-Event = Literal["impression", "click", "cart", "order", "return"]
+Event = Literal["impression", "click", "cart", "order", "return", "view", "wishlist"]
 
 
 class Strict(BaseModel):

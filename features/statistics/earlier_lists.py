@@ -16,8 +16,9 @@ from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part, days
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, codes, pair
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from features.statistics.visit_memory import VISIT, VisitMemory
+from marketplace.keys import rows_of
 
 DAY_SECONDS = 86_400.0
 
@@ -64,7 +65,7 @@ class EarlierLists:
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         shown, size = log.impressions, len(self._listed)
         time, now = shown.time[shown.list], requests.row_time
-        visit = codes(requests.session_id, shown.sessions)
+        visit = rows_of(requests.session_id, shown.sessions)
         by_item = Timeline(shown.item, time)
         known = by_item.before(requests.item, now)
         order = np.argsort(time, kind="stable")

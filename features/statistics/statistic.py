@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
 from features.interactions import Interactions, coded, interactions_of
@@ -141,11 +140,6 @@ class Statistic(Protocol):
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Remember what was saved, and nothing else."""
         ...
-
-
-def codes(names: pa.Array, dictionary: pa.Array) -> np.ndarray:
-    """int64: place of each name in the dictionary, -1 where it does not stand in it."""
-    return pc.index_in(names, dictionary.cast(pa.string())).fill_null(-1).to_numpy().astype(np.int64)
 
 
 def pair(first: np.ndarray, second: np.ndarray, *, size: int) -> np.ndarray:

@@ -14,7 +14,8 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, count
 from features.state import Definition, Part, days
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, codes
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
+from marketplace.keys import rows_of
 
 
 class UserCounts:
@@ -40,7 +41,7 @@ class UserCounts:
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events = log.interactions
         line = Timeline(events.users, events.time)
-        known = line.before(codes(requests.user_id, events.user.dictionary), requests.time)
+        known = line.before(rows_of(requests.user_id, events.user.dictionary), requests.time)
         counts = {f"user_{kind}s": line.sums(known, events.kind == k) for k, kind in enumerate(KINDS)}
         return counts | {"user_last": line.last(known)}
 

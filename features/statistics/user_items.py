@@ -17,8 +17,9 @@ from features.history import last_distinct, next_times
 from features.interactions import KINDS
 from features.spec import HISTORY, Group, categories, count, number
 from features.state import Definition, Part, days, log_ratio
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, codes, pair
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from features.statistics.user_memory import UserMemory, block_of
+from marketplace.keys import rows_of
 
 
 class UserItems:
@@ -87,7 +88,7 @@ class UserItems:
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, size = log.interactions.select(log.interactions.item >= 0), len(self._catalogue)
-        user = codes(requests.user_id, events.user.dictionary)
+        user = rows_of(requests.user_id, events.user.dictionary)
         row_user, now, item = user[requests.request], requests.row_time, requests.item
         by_item = pair(events.users, events.item, size=size)
         line = Timeline(by_item, events.time)

@@ -14,8 +14,9 @@ from features.asof import Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, Part
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, codes, pair
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from features.statistics.visit_memory import VISIT, VisitMemory
+from marketplace.keys import rows_of
 
 
 class VisitItems:
@@ -47,7 +48,7 @@ class VisitItems:
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, size, now = log.interactions, self._size, requests.row_time
-        visit = codes(requests.session_id, events.session.dictionary)
+        visit = rows_of(requests.session_id, events.session.dictionary)
         by_visit = Timeline(events.sessions, events.time)
         by_item = Timeline(pair(events.sessions, events.item, size=size), events.time)
         known = by_item.within(pair(visit[requests.request], requests.item, size=size), now, span=VISIT)

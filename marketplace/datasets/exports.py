@@ -12,17 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from marketplace.datasets.mapping import Export
-from marketplace.datasets.times import times
 from marketplace.finding import DataError, Finding, Where, of_rows
-
-NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-WORD_NUMBER = r"(?i)^\s*([+-]?inf(inity)?|nan)\s*$"
-TRUE, FALSE = ("true", "1", "yes", "y", "t"), ("false", "0", "no", "n", "f")
 
 
 def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
@@ -130,76 +124,3 @@ def _utf8(cell: bytes | None) -> str | None:
         return None if cell is None else cell.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def convert(
-    column: pa.ChunkedArray, kind: pa.DataType, *, where: Where, time_zone: str | None, time_format: str | None
-) -> tuple[pa.Array, list[Finding]]:
-    """`column` as `kind` (text, number, bool or time), null where that fails, and what failed."""
-    values = column.combine_chunks()
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if pa.types.is_nested(values.type):
-        finding = Finding("values", where, f"the column holds {values.type}.", f"Export one plain {kind} a row.")
-        return pa.nulls(len(values), kind), [finding]
-    try:
-        return _converted(values, kind, where=where, time_zone=time_zone, time_format=time_format)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        return pa.nulls(len(values), kind), [_wrong_type(values, kind, where, error)]
-
-
-def _converted(
-    values: pa.Array, kind: pa.DataType, *, where: Where, time_zone: str | None, time_format: str | None
-) -> tuple[pa.Array, list[Finding]]:
-    if pa.types.is_timestamp(kind):
-        return times(values, where=where, time_zone=time_zone, time_format=time_format)
-    if pa.types.is_boolean(kind):
-        return _booleans(values, where=where)
-    if pa.types.is_string(kind):
-        return values.cast(pa.string()), []
-    return _numbers(values, kind, where=where)
-
-
-def _wrong_type(values: pa.Array, kind: pa.DataType, where: Where, error: Exception) -> Finding:
-    reason = f"the column is {values.type}: {error}."
-    return Finding("values", where, reason, f"Export the column as {kind}.")
-
-
-def _numbers(values: pa.Array, kind: pa.DataType, *, where: Where) -> tuple[pa.Array, list[Finding]]:
-    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
-        return values.cast(kind), []
-    fits = pc.or_(pc.match_substring_regex(values, NUMBER), pc.match_substring_regex(values, WORD_NUMBER))
-    bad = _true(pc.invert(fits))
-    numbers = pc.if_else(fits, pc.utf8_trim_whitespace(values), None).cast(pa.float64())
-    fix = "Write digits 0-9 with a point for decimals and no thousands separator or currency sign."
-    return numbers.cast(kind), _report(values, bad, where=where, expected="a number", fix=fix)
-
-
-def _booleans(values: pa.Array, *, where: Where) -> tuple[pa.Array, list[Finding]]:
-    if pa.types.is_boolean(values.type):
-        return values, []
-    words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
-    yes, no = (pc.is_in(words, pa.array(known)) for known in (TRUE, FALSE))
-    known = pc.or_(yes, no)
-    bad = _true(pc.and_(pc.invert(known), pc.is_valid(values)))
-    fix = f"Write one of {(*TRUE, *FALSE)}."
-    return pc.if_else(known, yes, None), _report(values, bad, where=where, expected="true or false", fix=fix)
-
-
-def is_yes_or_no(column: pa.ChunkedArray) -> bool:
-    """Whether a column holds truths: yes, no, true, false and the like in every cell that is not empty."""
-    if not pa.types.is_string(column.type):
-        return pa.types.is_boolean(column.type)
-    words = pc.utf8_lower(pc.utf8_trim_whitespace(pc.unique(column.drop_null())))
-    return len(words) > 0 and pc.all(pc.is_in(words, pa.array((*TRUE, *FALSE)))).as_py()
-
-
-def _true(values: pa.Array) -> np.ndarray:
-    return values.fill_null(False).to_numpy(zero_copy_only=False)
-
-
-def _report(values: pa.Array, bad: np.ndarray, *, where: Where, expected: str, fix: str) -> list[Finding]:
-    if not bad.any():
-        return []
-    received = values[int(np.argmax(bad))].as_py()
-    return [of_rows(bad, where, f"wanted {expected}, received {received!r}", fix)]

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.dataset import SCHEMAS
-from marketplace.datasets.exports import convert, read_export
-from marketplace.datasets.mapping import Export, Mapping
+from marketplace.datasets.cells import convert, identifiers
+from marketplace.datasets.exports import read_export
+from marketplace.datasets.mapping import DERIVING, Export, Mapping
+from marketplace.datasets.money import in_currency
 from marketplace.finding import DataError, Finding, TableOrigin, Where, count_of_rows, errors, nearest
 from marketplace.schema import SLATE
 from marketplace.slate_columns import plain
@@ -27,6 +29,7 @@ DEFAULTS: dict[str, dict[str, str | float | bool]] = {
     "slates": UNKNOWN | {"surface": "home", "source": "unknown"},
     "feedback": {},
 }
+FILLED_LATER = {"slates": ("user_id", "price", "merchant_id"), "feedback": ("user_id",)}
 OPTIONAL_NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")  # NaN where the export has none
 
 
@@ -39,6 +42,7 @@ class Loading:
     mapping: Mapping
     findings: list[Finding] = field(default_factory=list)
     origins: dict[str, TableOrigin] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_fields(loading: Loading, table: str) -> tuple[dict[str, pa.Array], pa.Table]:
@@ -53,8 +57,12 @@ def read_fields(loading: Loading, table: str) -> tuple[dict[str, pa.Array], pa.T
         return {}, pa.table({})
     loading.findings += findings
     columns = {f.name: _column(loading, table, f, raw) for f in SCHEMAS[table] if not pa.types.is_map(f.type)}
-    fields = {name: column for name, column in columns.items() if column is not None}
-    return fields, raw
+    for name, kind in DERIVING.get(table, {}).items():
+        if name in export.columns:
+            columns[name] = read_column(loading, (table, "columns", name), export.columns[name], kind, raw)
+    named = {name: column for name, column in columns.items() if column is not None}
+    mapping = loading.mapping
+    return (in_currency(named, mapping.currency, mapping.currencies) if "currency" in named else named), raw
 
 
 def _column(loading: Loading, table: str, spec: pa.Field, raw: pa.Table) -> pa.Array | None:
@@ -85,7 +93,7 @@ def read_column(loading: Loading, keys: tuple[str, ...], column: str, kind: pa.D
         return pa.nulls(len(raw), kind)
     values, findings = _convert(loading, export, raw[column], kind, Where(export.file, part=f"column {column}"))
     loading.findings += findings
-    return values
+    return identifiers(values) if keys[-1].endswith("_id") else values
 
 
 def _convert(
@@ -101,7 +109,7 @@ def _filled(loading: Loading, table: str, spec: pa.Field, values: pa.Array) -> p
         return values.fill_null(np.nan)
     export = loading.mapping.export(table)
     assert export is not None
-    if spec.nullable or values.null_count == 0 or errors(loading.findings):
+    if spec.nullable or spec.name in FILLED_LATER.get(table, ()) or values.null_count == 0 or errors(loading.findings):
         return values
     rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
     where = Where(export.file, part=f"column {export.columns[spec.name]}", row=int(rows[0]) + 1)

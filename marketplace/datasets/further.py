@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.datasets.exports import is_yes_or_no
+from marketplace.datasets.cells import is_yes_or_no
 from marketplace.datasets.fields import Loading, read_column
 from marketplace.datasets.mapping import FURTHER
 from marketplace.schema import TIME

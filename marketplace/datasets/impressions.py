@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marketplace.datasets.further import map_of
 from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
@@ -18,15 +19,17 @@ NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
 
 
 def group(
-    columns: Mapping[str, pa.Array], items: pa.Table, *, name: str
-) -> tuple[pa.Table, TableOrigin, list[Finding]]:
-    """SLATE rows by time of the impressions `columns`, where each row of them came from, and what was odd.
+    columns: Mapping[str, pa.Array], items: pa.Table, *, name: str, first_position: int | None = None
+) -> tuple[pa.Table, dict[str, pa.Array], TableOrigin, list[Finding]]:
+    """SLATE rows by time of the impressions `columns`, their "label.x" by name and flat, the origin, what was odd.
 
     Items of a slate are in order of position; without positions in that of the file, numbered from the top. A missing
     price or merchant is taken from `items`. A request has the time of its first impression.
     """
     request = columns["request_id"].dictionary_encode().indices.to_numpy()
     times = columns["time"].cast(pa.int64()).to_numpy()
+    if "position" in columns and first_position is not None:
+        columns = {**columns, "position": pc.add(columns["position"], 1 - first_position).cast(pa.int32())}
     position = columns["position"].to_numpy() if "position" in columns else np.zeros(len(request), np.int32)
     first_time = np.full(request.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first_time, request, times)
@@ -34,6 +37,8 @@ def group(
     starts = np.flatnonzero(np.diff(request[order], prepend=-1))
     offsets = np.append(starts, len(order))
     findings = _doubtful(columns, request, name=name)
+    if "position" in columns and first_position is None:
+        findings += _from_zero(position, request, name=name)
     columns = dict(columns) | _from_catalogue(columns, items)
     columns["time"] = pa.array(first_time[request]).cast(columns["time"].type)
     if "position" not in columns:
@@ -41,14 +46,17 @@ def group(
         columns["position"] = pa.array(place[np.argsort(order)].astype(np.int32))
     by_item = {key: values.take(pa.array(order)) for key, values in columns.items()}
     table = _slates(by_item, offsets)
-    return table, TableOrigin(name, rows=order[starts] + 1, item_rows=order + 1), findings
+    return table, _named(by_item, "label"), TableOrigin(name, rows=order[starts] + 1, item_rows=order + 1), findings
 
 
 def _from_catalogue(columns: Mapping[str, pa.Array], items: pa.Table) -> dict[str, pa.Array]:
     return {
-        key: values_of(columns["item_id"], items["item_id"], items[key]).cast(kind).fill_null(fill)
+        key: pc.coalesce(
+            columns.get(key, pa.nulls(len(columns["item_id"]), kind)),
+            values_of(columns["item_id"], items["item_id"], items[key]).cast(kind).fill_null(fill),
+        )
         for key, kind, fill in (("price", pa.float64(), np.nan), ("merchant_id", pa.string(), "unknown"))
-        if key not in columns
+        if key not in columns or columns[key].null_count
     }
 
 
@@ -71,6 +79,17 @@ def _doubtful(columns: Mapping[str, pa.Array], request: np.ndarray, *, name: str
             reason += f"{count_of_rows(int(differs.sum()))}."
             findings.append(Finding("lists", Where(name, row=row + 1), reason, fix, severity))
     return findings
+
+
+def _from_zero(position: np.ndarray, request: np.ndarray, *, name: str) -> list[Finding]:
+    """Positions that count from 0: nearly every request has one item at 0, and it is not that it was not shown."""
+    requests = len(np.unique(request))
+    single = int((np.bincount(request[position == 0], minlength=1) == 1).sum())
+    if single < 0.9 * requests or (position == 0).sum() == len(position):
+        return []
+    reason = f"in {single} of {requests} requests one item stands at 0, so that its events would be lost."
+    fix = "Set first_position = 0 under [slates]; or 1, where that item was considered and not shown."
+    return [Finding("lists", Where(name, part="position", row=int(np.argmax(position == 0)) + 1), reason, fix)]
 
 
 def _slates(by_item: Mapping[str, pa.Array], offsets: np.ndarray) -> pa.Table:

@@ -7,7 +7,7 @@ to the mapping's folder.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pyarrow as pa
@@ -43,6 +43,18 @@ FURTHER = {
     "users": ("numeric", "dates", "categorical"),
     "slates": ("numeric", "dates", "categorical", "request_numeric", "request_dates", "context"),
 }
+# What fields are derived from, beside those of the schema.
+DERIVING: dict[str, dict[str, pa.DataType]] = {
+    "items": {"cost": pa.float64()},  # margin = (price - cost) / price
+    "slates": {"device_id": pa.string()},  # stands in for an anonymous shopper
+    "feedback": {
+        "device_id": pa.string(),
+        "order_id": pa.string(),  # names the lines of an order
+        "quantity": pa.float64(),  # amount = quantity x unit_price
+        "unit_price": pa.float64(),
+    },
+}
+IGNORED = "ignore"
 RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SHADOW_PRICE}
 
 
@@ -95,13 +107,15 @@ class ImpressionExport(Export):
     numeric: dict[str, str] = {}
     dates: dict[str, str] = {}
     categorical: dict[str, str] = {}
+    labels: dict[str, str] = {}  # event = the column that says whether it happened; amount
+    first_position: Literal[0, 1] | None = None  # the number of the first place
     request_numeric: dict[str, str] = {}
     request_dates: dict[str, str] = {}
     context: dict[str, str] = {}
 
 
 class FeedbackExport(Export):
-    """One row an event; `events` translates its words into ours."""
+    """One row an event; `events` translates its words into ours, or into "ignore"."""
 
     events: dict[str, str] = {}
 
@@ -114,6 +128,7 @@ class Mapping(BaseModel):
     name: str
     currency: CurrencyCode
     time_zone: TimeZone = None
+    currencies: dict[str, Annotated[float, Field(gt=0)]] = {}  # what one of another currency is worth in `currency`
     features: tuple[str, ...] | None = None  # names of further columns that models read; None = all
     ignore: tuple[str, ...] = ()  # those that they do not
     items: ItemExport
@@ -144,13 +159,14 @@ def _fields(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
         export = mapping.export(table)
         if export is None:
             continue
-        fields = [f.name for f in schema if not pa.types.is_map(f.type)]
+        fields = [*(f.name for f in schema if not pa.types.is_map(f.type)), *DERIVING.get(table, ())]
         for section in ("columns", "constants"):
             for name in getattr(export, section):
                 if name not in fields:
                     yield text.finding((table, section, name), f"is no field of {table}", nearest(name, fields))
+        present = export.columns.keys() | export.constants.keys()
         for name in REQUIRED[table]:
-            if name not in export.columns and name not in export.constants:
+            if name not in present and not (name == "user_id" and present & {"session_id", "device_id"}):
                 meaning = schema.field(name).metadata[b"meaning"].decode()
                 fix = f'Add {name} = "the column of your file".'
                 yield text.finding((table, "columns", name), f"is missing: {meaning}", fix)
@@ -158,9 +174,15 @@ def _fields(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
 
 def _events(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
     words = mapping.feedback.events if mapping.feedback else {}
+    known = (*EVENTS, IGNORED)
     for theirs, ours in words.items():
-        if ours not in EVENTS:
-            yield text.finding(("feedback", "events", theirs), f"is {ours!r}, which is no event", nearest(ours, EVENTS))
+        if ours not in known:
+            yield text.finding(("feedback", "events", theirs), f"is {ours!r}, which is no event", nearest(ours, known))
+    labels = mapping.slates.labels if mapping.slates else {}
+    for name in labels:
+        if name not in (*EVENTS, "amount"):
+            fix = nearest(name, (*EVENTS, "amount"))
+            yield text.finding(("slates", "labels", name), "is neither an event nor the amount", fix)
 
 
 def _names(text: TomlText, mapping: Mapping) -> Iterator[Finding]:

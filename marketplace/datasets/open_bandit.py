@@ -31,7 +31,7 @@ def read_open_bandit(folder: Path) -> Dataset:
     lines = _lines(folder)
     items = _items(_csv(folder / "item_context.csv", ["item_id", BRAND, CATEGORY]))
     shoppers = pc.unique(lines["user"])
-    slates, _, _ = group(_impressions(lines), items, name="open-bandit")
+    slates, *_ = group(_impressions(lines), items, name="open-bandit")
     return Dataset(
         name="open-bandit",
         currency=CURRENCY,

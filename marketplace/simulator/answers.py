@@ -1,11 +1,11 @@
-"""An engine's answers as ranked items, so that their true value can be asked."""
+"""An engine's answers as ranked items, so that their true value can be computed."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from marketplace.keys import rows_of
 from marketplace.simulator.record_log import item_rows
 from marketplace.slate_columns import flat, request_of_rows
 
@@ -15,11 +15,11 @@ def ranked_items(slates: pa.Table, request_ids: pa.Array | pa.ChunkedArray, *, i
 
     Raises ValueError for a slate that answers none of the requests, or shows an item that the market does not have.
     """
-    answered = pc.index_in(slates["request_id"], value_set=_one(request_ids))
-    if answered.null_count:
-        stray = slates["request_id"][answered.is_null().index(True).as_py()]
-        raise ValueError(f"slate {stray} answers none of the {len(request_ids)} requests given.")
-    row = answered.to_numpy()[request_of_rows(slates)]
+    request = rows_of(slates["request_id"], request_ids)
+    if (request < 0).any():
+        stray = slates["request_id"][int(np.argmin(request))]
+        raise ValueError(f"slate {stray} answers none of the {len(request_ids)} requests.")
+    row = request[request_of_rows(slates)]
     position = flat(slates, "position").to_numpy(zero_copy_only=False)
     item = item_rows(flat(slates, "item_id"), items)
     shown = position > 0
@@ -29,7 +29,3 @@ def ranked_items(slates: pa.Table, request_ids: pa.Array | pa.ChunkedArray, *, i
     ranked = np.full((len(request_ids), int(position.max(initial=0))), -1, np.int32)
     ranked[row[shown], position[shown] - 1] = item[shown]
     return ranked
-
-
-def _one(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.keys import rows_of
-from marketplace.schema import EVENT_CODE, EVENTS, FEEDBACK, REQUEST_FIELDS, SLATE, SURFACES, conform
+from marketplace.schema import EVENT_CODE, EVENTS, FEEDBACK, LABELLED_EVENTS, REQUEST_FIELDS, SLATE, SURFACES, conform
 from marketplace.simulator import words
 from marketplace.simulator.candidates import SOURCES
 from marketplace.simulator.columns import coded, constant, empty_map, full_map, lists, names, times
@@ -121,12 +121,14 @@ def feedback_table(
     places = [np.nonzero(flags) for flags in happened]
     rows = np.concatenate([row for row, _ in places])
     columns = np.concatenate([column for _, column in places])
-    kind = np.repeat(np.arange(len(EVENTS)), [len(row) for row, _ in places])
-    day = requests.day[rows] + np.concatenate([delays[name][at] for name, at in zip(EVENTS, places, strict=True)])
+    kind = np.repeat(np.arange(len(LABELLED_EVENTS)), [len(row) for row, _ in places])
+    day = requests.day[rows] + np.concatenate(
+        [delays[name][at] for name, at in zip(LABELLED_EVENTS, places, strict=True)]
+    )
     order = np.argsort(day, kind="stable")
     rows, columns, kind, day = rows[order], columns[order], kind[order], day[order]
     amount = events.value[rows, columns]
-    paid = kind >= EVENT_CODE["order"]
+    paid = kind >= EVENT_CODE["order"]  # or a return
     detail = np.where(kind == EVENT_CODE["return"], np.where(events.refused[rows, columns], 0, 1), -1)
     table = pa.table(
         {

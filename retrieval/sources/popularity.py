@@ -11,16 +11,8 @@ from scipy import sparse
 
 from features.interactions import Interactions
 from retrieval.candidates import Query
-from retrieval.decayed import (
-    DecayedCounts,
-    RankedRows,
-    best_allowed,
-    first_allowed,
-    loaded_levels,
-    part,
-    part_of_each,
-    saved_levels,
-)
+from retrieval.decayed import DecayedCounts, RankedRows, best_allowed, first_allowed
+from retrieval.segment_counts import SegmentCounts
 
 SHARE_FLOOR = 1e-7  # the share of an item that nobody touched
 
@@ -48,26 +40,25 @@ class Popularity:
         `levels`: the parts of a segment such as "Paris|mobile" that count; None = all of it.
         """
         self.name = name
-        self._levels = levels
         self._prior = prior
-        self._keep(*(DecayedCounts(n_items, half_life_days=half_life_days) for _ in range(2)))
+        segments = SegmentCounts(n_items, half_life_days=half_life_days, levels=levels)
+        self._keep(segments, DecayedCounts(n_items, half_life_days=half_life_days))
 
     def update(self, events: Interactions) -> None:
         """Learn from further interactions and age the rest to their end."""
-        columns = (events.item, events.time, events.weight)
         everyone = pa.DictionaryArray.from_arrays(np.zeros(len(events.item), np.int32), pa.array(["all"]))
-        self._segments.update(part_of_each(events.segment, self._levels), *columns, until=events.until)
-        self._overall.update(everyone, *columns, until=events.until)
+        self._segments.update(events)
+        self._overall.update(everyone, events.item, events.time, events.weight, until=events.until)
         self._keep(self._segments, self._overall)
 
-    def _keep(self, segments: DecayedCounts, overall: DecayedCounts) -> None:
+    def _keep(self, segments: SegmentCounts, overall: DecayedCounts) -> None:
         self._segments, self._overall = segments, overall
         self._shares = _Shares(segments.counts, overall.counts, prior=self._prior)
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items by smoothed log share."""
         items, share = first_allowed(*self._shares.ranked_overall, query, k=k)
-        row = self._segments.names.get(part(query.segment, self._levels))
+        row = self._segments.row(query.segment)
         if row is None:
             return items, np.log(share)
         segment_items, segment_share = first_allowed(*self._shares.ranked_segments.row(row), query, k=k)
@@ -78,31 +69,22 @@ class Popularity:
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The smoothed log share of any items, known or not."""
-        row = self._segments.names.get(part(query.segment, self._levels))
+        row = self._segments.row(query.segment)
         if row is None:
             return np.log(self._shares.share[items] + SHARE_FLOOR)
-        count = self._segments.of(part(query.segment, self._levels), items)
+        count = self._segments.of(query.segment, items)
         return np.log(
             (count + self._prior * self._shares.share[items]) / (self._shares.totals[row] + self._prior) + SHARE_FLOOR
         )
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._segments.save(folder / "segments.npz")
+        self._segments.save(folder, prior=self._prior, name=self.name)
         self._overall.save(folder / "overall.npz")
-        np.savez(folder / "settings.npz", prior=self._prior, name=self.name, levels=saved_levels(self._levels))
 
     @classmethod
     def load(cls, folder: Path) -> Popularity:
-        segments = DecayedCounts.load(folder / "segments.npz")
-        with np.load(folder / "settings.npz", allow_pickle=False) as settings:
-            loaded = cls(
-                segments.counts.shape[1],
-                half_life_days=segments.half_life_days,
-                prior=float(settings["prior"]),
-                levels=loaded_levels(settings["levels"]),
-                name=str(settings["name"]),
-            )
+        segments, settings = SegmentCounts.load(folder)
+        loaded = cls(**settings)
         loaded._keep(segments, DecayedCounts.load(folder / "overall.npz"))
         return loaded
 

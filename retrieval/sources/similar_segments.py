@@ -10,16 +10,8 @@ from scipy import sparse
 
 from features.interactions import Interactions
 from retrieval.candidates import Query
-from retrieval.decayed import (
-    DecayedCounts,
-    RankedRows,
-    best_allowed,
-    loaded_levels,
-    log_of_known,
-    part,
-    part_of_each,
-    saved_levels,
-)
+from retrieval.decayed import RankedRows, best_allowed, log_of_known
+from retrieval.segment_counts import SegmentCounts
 
 SHARE_FLOOR = 1e-6
 
@@ -43,19 +35,16 @@ class SimilarSegments:
         levels: tuple[int, ...] | None = None,
     ) -> None:
         """`levels`: the parts of a segment that count, as in `Popularity`."""
-        self._levels = levels
         self._neighbours = neighbours
         self._each_most = each_most
-        self._keep(DecayedCounts(n_items, half_life_days=half_life_days))
+        self._keep(SegmentCounts(n_items, half_life_days=half_life_days, levels=levels))
 
     def update(self, events: Interactions) -> None:
         """Learn from further interactions and age the rest to their end."""
-        self._segments.update(
-            part_of_each(events.segment, self._levels), events.item, events.time, events.weight, until=events.until
-        )
+        self._segments.update(events)
         self._keep(self._segments)
 
-    def _keep(self, segments: DecayedCounts) -> None:
+    def _keep(self, segments: SegmentCounts) -> None:
         self._segments = segments
         self._related = _RelatedSegments(segments.counts, neighbours=self._neighbours, each_most=self._each_most)
 
@@ -69,7 +58,7 @@ class SimilarSegments:
         return log_of_known(items, *self._totals(query), floor=SHARE_FLOOR)
 
     def _totals(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
-        row = self._segments.names.get(part(query.segment, self._levels))
+        row = self._segments.row(query.segment)
         if row is None:
             return np.empty(0, np.int32), np.empty(0)
         segments, similarity = self._related.similar.row(row)
@@ -78,26 +67,12 @@ class SimilarSegments:
         return liked, np.bincount(inverse, similarity[place] * share, minlength=len(liked))
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._segments.save(folder / "segments.npz")
-        np.savez(
-            folder / "settings.npz",
-            neighbours=self._neighbours,
-            each_most=self._each_most,
-            levels=saved_levels(self._levels),
-        )
+        self._segments.save(folder, neighbours=self._neighbours, each_most=self._each_most)
 
     @classmethod
     def load(cls, folder: Path) -> SimilarSegments:
-        segments = DecayedCounts.load(folder / "segments.npz")
-        with np.load(folder / "settings.npz", allow_pickle=False) as settings:
-            loaded = cls(
-                segments.counts.shape[1],
-                half_life_days=segments.half_life_days,
-                neighbours=int(settings["neighbours"]),
-                each_most=int(settings["each_most"]),
-                levels=loaded_levels(settings["levels"]),
-            )
+        segments, settings = SegmentCounts.load(folder)
+        loaded = cls(**settings)
         loaded._keep(segments)
         return loaded
 

@@ -94,9 +94,12 @@ def _place(event, kept, now, seen_ids):
     """(request, item) of an event that counts, else the name of the reason why it does not."""
     if event["time"] >= now:
         return "future"
-    if event["feedback_id"] in seen_ids:
-        return "duplicate"
+    repeat = event["feedback_id"] in seen_ids
     seen_ids.add(event["feedback_id"])
+    if event["event"] in ("view", "wishlist"):
+        return "unlabelled"
+    if repeat:
+        return "duplicate"
     if event["request_id"] is None:
         return "without_request"
     request = [r for r, slate in enumerate(kept) if slate.request_id == event["request_id"]]

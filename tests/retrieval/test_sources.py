@@ -100,6 +100,15 @@ def test_impressions_are_faint_and_fainter_further_down():
     assert both.session.to_pylist() == shown_items.session.to_pylist() * 2
 
 
+def test_some_of_the_impressions_are_impressions():
+    shown = impressions(table_of_slates([["a", "b"], ["b"]]), item_ids=pa.array(["a", "b"]), until=9)
+    for rows in (np.array([False, True, True]), np.array([1, 2])):
+        part = shown.select(rows)
+        assert part.item.tolist() == [1, 1]
+        assert part.session.to_pylist() == shown.session.to_pylist()[1:]
+        assert len(part.kind) == len(part.answers) == 0
+
+
 def table_of_slates(lists: list[list[str]]) -> pa.Table:
     """Requests at times 1, 2, ... that showed `lists`."""
     columns: dict[str, list] = {

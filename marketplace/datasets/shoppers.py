@@ -1,0 +1,23 @@
+"""Anonymous shoppers: where a user id is empty, the visit or the device stands in for the shopper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+STAND_INS = {"session_id": "session:", "device_id": "device:", "request_id": "request:"}
+
+
+def with_shoppers(columns: Mapping[str, pa.Array], *, rows: int) -> tuple[dict[str, pa.Array], int]:
+    """The columns with a user id wherever one can stand in, without the device; and for how many rows one does."""
+    rest = {name: values for name, values in columns.items() if name != "device_id"}
+    user = columns.get("user_id", pa.nulls(rows, pa.string()))
+    empty = user.null_count
+    if not empty:
+        return rest, 0
+    for name, prefix in STAND_INS.items():
+        if name in columns:
+            user = pc.coalesce(user, pc.binary_join_element_wise(prefix, columns[name].cast(pa.string()), ""))
+    return rest | {"user_id": user}, empty - user.null_count
