@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
 from marketplace.keys import rows_of
+from marketplace.near_identifiers import NearIdentifiers, near_identifiers
 from marketplace.schema import EVENTS, SURFACES
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
@@ -94,20 +95,34 @@ class _IntegrityRules:
 
     def references(self) -> Iterator[Finding | None]:
         items, users = self._column("items", "item_id"), self._column("users", "user_id")
-        merchants = self._column("merchants", "merchant_id")
-        fix = "Add it to the items; what is unknown has no features."
-        bad = _absent(self._flat("item_id"), items)
-        yield self._rows("slates", "item_id", bad, "is no known item", fix, severity=WARNING, of_item=True)
-        for table, key, among in (
-            ("feedback", "item_id", items),
-            ("items", "merchant_id", merchants),
-            ("slates", "user_id", users),
-            ("feedback", "user_id", users),
-        ):
-            bad = _absent(self._column(table, key), among)
-            trouble = f"is no known {key.removesuffix('_id')}"
-            fix = f"Add it to the {key.removesuffix('_id')}s; what is unknown has no features."
-            yield self._rows(table, key, bad, trouble, fix, severity=WARNING)
+        merchants, requests = self._column("merchants", "merchant_id"), self._column("slates", "request_id")
+        yield from self._unknown("slates", "item_id", items, of_item=True)
+        yield from self._unknown("feedback", "item_id", items)
+        yield from self._unknown("items", "merchant_id", merchants)
+        yield from self._unknown("slates", "user_id", users)
+        yield from self._unknown("feedback", "user_id", users)
+        near = near_identifiers(self._column("feedback", "request_id"), requests)
+        yield self._near("feedback", "request_id", near)
+
+    def _unknown(self, table: str, key: str, known: pa.Array, *, of_item: bool = False) -> Iterator[Finding | None]:
+        """What is near to something known, and what else is unknown: an error where most items are."""
+        names, thing = self._flat(key) if of_item else self._column(table, key), key.removesuffix("_id")
+        near = near_identifiers(names, known)
+        yield self._near(table, key, near, of_item=of_item)
+        bad = _absent(names, known) & ~(False if near is None else near.rows)
+        fix = f"Add it to the {thing}s; what is unknown has no features."
+        severity = Severity.ERROR if key == "item_id" and bad.sum() > len(bad) / 2 else WARNING
+        yield self._rows(table, key, bad, f"is no known {thing}", fix, severity=severity, of_item=of_item)
+
+    def _near(self, table: str, key: str, near: NearIdentifiers | None, *, of_item: bool = False) -> Finding | None:
+        """Ids that differ from a known one only in how they are written: an error from a twentieth of the rows on."""
+        if near is None:
+            return None
+        share = near.rows.mean()
+        trouble = f"is no known {key.removesuffix('_id')}: {near.cause} ({near.unknown!r} for {near.known!r}); "
+        trouble += f"{share:.0%} of rows"
+        severity = Severity.ERROR if share >= 0.05 else WARNING
+        return self._rows(table, key, near.rows, trouble, near.fix, severity=severity, of_item=of_item)
 
     def lists(self) -> Iterator[Finding | None]:
         slates = self.data.slates

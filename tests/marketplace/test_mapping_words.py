@@ -134,3 +134,15 @@ def test_places_that_count_from_0_are_found_or_read_as_the_mapping_says(shop):
     assert any("in 2 of 2 requests one item stands at 0" in line and "first_position = 0" in line for line in lines)
     assert spoil(shop, "mapping.toml", '"shown.csv"', '"shown.csv"\nfirst_position = 0') is not None
     assert read_own(shop / "mapping.toml").slates["position"].to_pylist() == [[1, 2], [1]]
+
+
+def test_ids_that_were_read_as_decimals_are_an_error_with_cause_and_fix(shop):
+    for file, old, new in (("items.csv", "\na,", "\n1,"), ("items.csv", "\nb,", "\n2,")):
+        spoil(shop, file, old, new)
+    for old, new in ((" a ", "1.0"), (",b,", ",2.0,"), (",a,", ",1.0,")):
+        lines = spoil(shop, "shown.csv", old, new)
+    found = next(line for line in lines if "shown.csv, item_id" in line)
+    assert "error: '1.0' is no known item: ids were read as decimals" in found
+    assert "100% of rows (3 rows)" in found
+    assert "dtype=str" in found
+    assert any("events.csv" in line and "error: 'a' is no known item (5 rows)" in line for line in lines), lines
