@@ -1,4 +1,4 @@
-"""Reading one exported file (CSV or Parquet) into typed columns, with a finding for every kind of bad value.
+"""Reading an export into its columns: CSV, Parquet or JSON lines; one file, a folder, or all that a pattern names.
 
 Conventions: a bad or empty value becomes null and its finding says how many there are, the first row (counted from 1
 without the header) and what was received.
@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
+import io
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from marketplace.datasets.mapping import Export
@@ -22,8 +26,9 @@ from marketplace.finding import DataError, Finding, Where, of_rows
 def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     """The file's columns: text of a CSV, a Parquet file's own types; raises DataError where nothing can be read."""
     try:
-        path = folder / export.file
-        table, findings = _read_parquet(path, export) if path.suffix in (".parquet", ".pq") else _read_csv(path, export)
+        parts = [_read(path, export) for path in _paths(folder, export.file)]
+        table = pa.concat_tables([part for part, _ in parts], promote_options="permissive")
+        findings = [finding for _, part in parts for finding in part]
     except (OSError, pa.ArrowInvalid, UnicodeError, LookupError, csv.Error) as error:
         reason = f"the file cannot be read: {error}."
         raise DataError([Finding("file", Where(export.file), reason, _reading_fix(error))]) from error
@@ -33,10 +38,39 @@ def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
     return table, findings
 
 
+def _paths(folder: Path, name: str) -> list[Path]:
+    """The file itself, a folder of Parquet as one, or by name all files of a folder or a pattern (`events/*.csv`)."""
+    path = folder / name
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        paths = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")))
+    else:
+        paths = sorted(folder.glob(name)) if any(mark in name for mark in "*?[") else [path]
+    if not paths:
+        raise FileNotFoundError(f"no file is called {name}")
+    return paths
+
+
+def _read(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
+    plain_name = path.name.removesuffix(".gz")
+    if path.is_dir() or plain_name.endswith((".parquet", ".pq")):
+        return _read_parquet(path, export)
+    return _read_json(path) if plain_name.endswith((".jsonl", ".ndjson", ".json")) else _read_csv(path, export)
+
+
+def _read_json(path: Path) -> tuple[pa.Table, list[Finding]]:
+    """JSON lines; times stay text, for the mapping says how they are written."""
+    table = pajson.read_json(path)
+    text = [pa.field(spec.name, pa.string()) for spec in table.schema if pa.types.is_temporal(spec.type)]
+    if text:
+        table = pajson.read_json(path, parse_options=pajson.ParseOptions(explicit_schema=pa.schema(text)))
+    return table, []
+
+
 def _reading_fix(error: Exception) -> str:
     if isinstance(error, UnicodeError | LookupError):
         return 'Save it as UTF-8, or set `encoding`, such as "windows-1256" for Arabic from Excel.'
-    return "Check the path, relative to the mapping's folder, and that it is a CSV (.csv) or Parquet (.parquet) file."
+    kinds = "CSV (.csv, .csv.gz), Parquet (.parquet) or JSON lines (.jsonl)"
+    return f"Check the path, relative to the mapping's folder, and that it is {kinds}."
 
 
 def _read_parquet(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
@@ -46,7 +80,7 @@ def _read_parquet(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
 
 
 def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
-    with path.open(encoding=export.encoding, errors="replace", newline="") as file:
+    with _opened(path) as binary, io.TextIOWrapper(binary, export.encoding, errors="replace", newline="") as file:
         header = next(filter(None, csv.reader(file, delimiter=export.delimiter)), [])
     broken: list[pacsv.InvalidRow] = []
 
@@ -86,11 +120,15 @@ def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding
     return table, findings
 
 
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
 def _readable(path: Path, encoding: str) -> bool:
     """Whether the file's bytes are text in `encoding`."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             while block := file.read(1 << 20):
                 decoder.decode(block)
             decoder.decode(b"", final=True)
