@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.keys import one_array
-from marketplace.schema import FEEDBACK
+from marketplace.schema import FEEDBACK, INTERESTS
 from marketplace.splits import SECOND, microseconds
 
 GAP = 30 * 60 * SECOND  # microseconds: a shopper who was silent for so long is on a new visit
@@ -41,6 +41,11 @@ def visit_notes(feedback: pa.Table) -> tuple[str, ...]:
         notes.append(
             f"{missing:,} of {len(feedback):,} events name no session: a shopper's events within "
             f"{GAP // (60 * SECOND)} minutes of one another count as one visit ({visits:,} visits in all)."
+        )
+    if silent := pc.sum(pc.is_in(feedback["event"].cast(pa.string()), pa.array(INTERESTS))).as_py():
+        notes.append(
+            f"{silent:,} of {len(feedback):,} events are {' or '.join(INTERESTS)}, which teach nothing yet: without "
+            "lists map them to click, and they stand for interest."
         )
     if shared := int(_shared(user, session)[:-1].sum()):
         notes.append(f"{shared:,} session ids are those of several shoppers: each shopper's is a visit of its own.")

@@ -95,6 +95,13 @@ def test_each_visit_has_one_name_that_no_other_has_and_the_notes_count(shop):
     assert visit_notes(shop.feedback) == ()
 
 
+def test_views_that_nothing_learns_from_are_counted_with_the_fix(shop):
+    event = pa.array(["view", *["order"] * 5]).dictionary_encode().cast(FEEDBACK.field("event").type)
+    viewed = shop.feedback.set_column(shop.feedback.column_names.index("event"), FEEDBACK.field("event"), event)
+    (note,) = visit_notes(viewed)
+    assert note.startswith("1 of 6 events are view or wishlist")
+
+
 def test_a_gap_of_half_an_hour_begins_a_visit(shop):
     feedback = shop.feedback.take(pa.array([0, 0, 0]))
     minutes = np.array([0, 29, 59], np.int64) * 60_000_000
