@@ -51,7 +51,7 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
     ranker = MMoE(spec, encoder.sizes, config=NetworkConfig(), heads=heads, rng=rng)
     ranker.network.user.numbers.adapt(inputs.user_numbers)
     ranker.network.item.numbers.adapt(inputs.item_numbers)
-    ranker.network.cross.adapt(inputs.cross_numbers)
+    ranker.network.cross.numbers.adapt(inputs.cross_numbers)
     towers = TwoTower(spec, encoder.sizes, config=DEFAULTS, rng=rng)
     items = item_inputs(store.catalogue, encoder)
     towers.query_tower.encoder.numbers.adapt(inputs.user_numbers)

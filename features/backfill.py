@@ -8,6 +8,7 @@ from features.catalogue import Catalogue
 from features.definitions import statistics_of
 from features.item_columns import item_facts
 from features.request_text import request_text
+from features.sent import sent_numbers, sent_words
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureFrame, FeatureSpec
 from features.state import FeatureState
@@ -41,6 +42,9 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Fe
         request=requests.request,
         time=requests.time,
         statistics=columns,
+        sent=sent_numbers(slates, users=dataset.users, spec=spec),
         **item_facts(requests.item, slate_columns.flat(slates, "price").to_numpy(), catalogue),
     )
-    return FeatureSnapshot(spec, catalogue, state, request_text(slates, users=dataset.users, spec=spec))
+    words = sent_words(slates, users=dataset.users, spec=spec)
+    text = request_text(slates, users=dataset.users, spec=spec)
+    return FeatureSnapshot(spec, catalogue, state, text | words, candidate_words=words)

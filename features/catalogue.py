@@ -10,8 +10,8 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.keys import one_array, rows_of
 from marketplace.splits import microseconds
@@ -39,7 +39,9 @@ class Catalogue:
     launched: np.ndarray
     rates: dict[str, np.ndarray]
     names: pa.Array  # string [n]
-    attributes: dict[str, np.ndarray]  # int32 codes [n] of what else is known of the items, by name; -1 = not known
+    attributes: dict[str, pa.DictionaryArray]  # words [n] of what else is known of the items, by name
+    numeric: dict[str, np.ndarray]  # float32 [n]
+    text: dict[str, pa.Array]  # string [n]
 
     @classmethod
     def of(cls, dataset: Dataset) -> Catalogue:
@@ -60,7 +62,9 @@ class Catalogue:
             launched=microseconds(items["available_from"]),
             rates=rates,
             names=one_array(items["name"]),
-            attributes=_attribute_codes(one_array(items["attributes"])),
+            attributes={name: words.dictionary_encode() for name, words in known_of(items, "attributes").items()},
+            numeric={name: as_numbers(values) for name, values in known_of(items, "numeric").items()},
+            text=known_of(items, "text"),
         )
 
     def __len__(self) -> int:
@@ -89,6 +93,11 @@ class Catalogue:
         """list<string> [n]: the words of the item's name."""
         return tokenise(self.names)
 
+    @cached_property
+    def text_tokens(self) -> dict[str, pa.Array]:
+        """list<string> [n]: the words of each further text."""
+        return {name: tokenise(texts) for name, texts in self.text.items()}
+
 
 def tokenise(texts: pa.Array) -> pa.Array:
     """list<string>: the `words` of each text; empty for a missing one."""
@@ -112,16 +121,14 @@ def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     return coded.indices.to_numpy().astype(np.int32), coded.dictionary
 
 
-def _attribute_codes(maps: pa.MapArray) -> dict[str, np.ndarray]:
-    offsets = maps.offsets.to_numpy()
-    row = np.repeat(np.arange(len(maps)), np.diff(offsets))
-    names, values = (part.slice(offsets[0], len(row)) for part in (maps.keys, maps.items))
-    codes = {}
-    for name in sorted(names.unique().to_pylist()):
-        kept = pc.and_(pc.equal(names, name), values.is_valid())
-        codes[name] = np.full(len(maps), -1, np.int32)
-        codes[name][row[kept.to_numpy(zero_copy_only=False)]] = _codes(values.filter(kept))[0]
-    return codes
+def known_of(table: pa.Table, column: str) -> dict[str, pa.Array]:
+    """A map column of items or shoppers by name, [rows] each; nothing where the table does not have it."""
+    return slate_columns.all_scalars(table, column) if column in table.column_names else {}
+
+
+def as_numbers(values: pa.Array) -> np.ndarray:
+    """float32; NaN where null."""
+    return values.cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False)
 
 
 def _looked_up(column: pa.ChunkedArray, row: np.ndarray) -> np.ndarray:

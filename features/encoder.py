@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, Model
 from marketplace.keys import rows_of
 
 MISSING, UNKNOWN, FIRST = 0, 1, 2
+LIMIT = 20_000  # names of one mapped category
+BUCKETS = 1024  # codes that its other names share
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +41,15 @@ class EncodedItems:
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """`spec` and its vocabularies: names in code order, from code 2 on."""
+    """`spec` and its vocabularies: names in code order, from code 2 on.
+
+    A mapped category with more than LIMIT names keeps the most frequent; the others share `buckets[vocabulary]` codes
+    after them, each by the hash of its name (CRC-32), so that no column is too wide to be an input.
+    """
 
     spec: FeatureSpec
     vocabularies: Mapping[str, tuple[str, ...]]
+    buckets: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, frame: FeatureFrame, *, requests: np.ndarray | None = None, min_count: int = 1) -> Encoder:
@@ -56,12 +64,15 @@ class Encoder:
             if feature.kind is not Kind.NUMBER:
                 kept = frame.columns[feature.name].filter(pa.array(chosen if feature.group is Group.USER else rows))
                 counts.setdefault(feature.table, Counter()).update(_count(kept))
-        return cls(frame.spec, {name: _frequent(seen, min_count) for name, seen in counts.items()})
+        vocabularies = {name: _frequent(seen, min_count) for name, seen in counts.items()}
+        wide = [f.table for f in frame.spec.mapped() if len(vocabularies.get(f.table, ())) > LIMIT and not f.vocabulary]
+        kept = {name: names[:LIMIT] if name in wide else names for name, names in vocabularies.items()}
+        return cls(frame.spec, kept, dict.fromkeys(wide, BUCKETS))
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of codes per vocabulary, 0 and 1 included: the rows of its embedding table."""
-        return {name: len(names) + FIRST for name, names in self.vocabularies.items()}
+        return {name: len(names) + FIRST + self.buckets.get(name, 0) for name, names in self.vocabularies.items()}
 
     def encode(self, frame: FeatureFrame) -> ModelInputs:
         """The packed inputs of a frame of the same spec."""
@@ -73,6 +84,7 @@ class Encoder:
             item_codes=packed[Group.ITEM][0],
             item_lists=packed[Group.ITEM][1],
             item_numbers=packed[Group.ITEM][2],
+            cross_codes=packed[Group.CROSS][0],
             cross_numbers=packed[Group.CROSS][2],
             request=frame.request.astype(np.int32),
         )
@@ -88,7 +100,10 @@ class Encoder:
 
     def code(self, feature: Feature, value: str | None) -> int:
         """The code of one category."""
-        return self._index[feature.table].get(value, UNKNOWN) if value else MISSING
+        if not value:
+            return MISSING
+        code = self._index[feature.table].get(value)
+        return self._unknown(feature.table, value) if code is None else code
 
     def row(self, feature: Feature, values: list[str]) -> list[int]:
         """The codes of one list, as `list_codes` gives them."""
@@ -107,6 +122,11 @@ class Encoder:
             return np.array([self.code(feature, value) for value in values.to_pylist()], np.int32)
         place = rows_of(values, self._arrays[feature.table])
         code = np.where(place < 0, UNKNOWN, place + FIRST).astype(np.int32)
+        if feature.table in self.buckets:
+            other = (place < 0) & values.is_valid().to_numpy(zero_copy_only=False)
+            names = values.filter(pa.array(other)).dictionary_encode()
+            hashed = np.array([self._unknown(feature.table, name) for name in names.dictionary.to_pylist()], np.int32)
+            code[other] = hashed[names.indices.to_numpy()]
         code[pc.equal(values, "").fill_null(True).to_numpy(zero_copy_only=False)] = MISSING
         return code
 
@@ -124,13 +144,23 @@ class Encoder:
 
     def to_json(self) -> str:
         vocabularies = {name: list(names) for name, names in self.vocabularies.items()}
-        return json.dumps({"spec": json.loads(self.spec.to_json()), "vocabularies": vocabularies}, ensure_ascii=False)
+        about = {"spec": json.loads(self.spec.to_json()), "vocabularies": vocabularies}
+        if self.buckets:
+            about["buckets"] = dict(self.buckets)
+        return json.dumps(about, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Encoder:
         data = json.loads(text)
         spec = FeatureSpec.from_json(json.dumps(data["spec"]))
-        return cls(spec, {name: tuple(names) for name, names in data["vocabularies"].items()})
+        vocabularies = {name: tuple(names) for name, names in data["vocabularies"].items()}
+        return cls(spec, vocabularies, data.get("buckets", {}))
+
+    def _unknown(self, vocabulary: str, name: str) -> int:
+        """The code of a name that the vocabulary does not hold."""
+        if vocabulary not in self.buckets:
+            return UNKNOWN
+        return FIRST + len(self.vocabularies[vocabulary]) + crc32(name.encode()) % self.buckets[vocabulary]
 
     def _pack(self, frame: FeatureFrame, group: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = len(frame.offsets) - 1 if group is Group.USER else int(frame.offsets[-1])

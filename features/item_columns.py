@@ -31,6 +31,7 @@ def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dic
         "category_price": read(catalogue.category_price, np.nan),
         "launched": read(catalogue.launched, NEVER),
         "rates": LazyColumns({name: partial(read, rate, np.nan) for name, rate in catalogue.rates.items()}),
+        "of_item": LazyColumns({name: partial(read, values, np.nan) for name, values in catalogue.numeric.items()}),
     }
 
 
@@ -68,9 +69,17 @@ def item_column(name: str, catalogue: Catalogue, rows: np.ndarray) -> pa.Array:
     if name == "merchant_id":
         return _dictionary(catalogue.merchant[rows], catalogue.merchant_names, missing)
     if name == "name_tokens":
-        words = catalogue.tokens.take(pa.array(rows, mask=missing))
-        return pc.if_else(pc.is_null(words), pa.scalar([], words.type), words) if missing.any() else words
+        return _words(catalogue.tokens, rows, missing)
+    if name in catalogue.text:
+        return _words(catalogue.text_tokens[name], rows, missing)
+    if name in catalogue.attributes:
+        return catalogue.attributes[name].take(pa.array(rows, mask=missing))
     raise KeyError(f"feature {name!r}: no item column of that name; the catalogue gives item_id, category, ...")
+
+
+def _words(tokens: pa.Array, rows: np.ndarray, missing: np.ndarray) -> pa.Array:
+    words = tokens.take(pa.array(rows, mask=missing))
+    return pc.if_else(pc.is_null(words), pa.scalar([], words.type), words) if missing.any() else words
 
 
 def _dictionary(codes: np.ndarray, names: pa.Array, missing: np.ndarray) -> pa.Array:

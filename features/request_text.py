@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from features.catalogue import tokenise
-from features.spec import FeatureSpec, Group, Kind
+from features.spec import FeatureSpec, Group, Kind, Source
 from marketplace import slate_columns
 from marketplace.keys import one_array, values_of
 
@@ -49,4 +49,5 @@ def request_text(slates: pa.Table, *, users: pa.Table, spec: FeatureSpec) -> dic
 
 def context_features(spec: FeatureSpec) -> list[str]:
     """The user categories that are entries of the request's context, under the same name."""
-    return [feature.name for feature in spec.select(Group.USER, Kind.CATEGORY) if feature.name not in REQUEST_TEXT]
+    standard = (f.name for f in spec.select(Group.USER, Kind.CATEGORY) if f.source is Source.STANDARD)
+    return [name for name in standard if name not in REQUEST_TEXT]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from features.definitions import FORMULAS
 from features.encoder import EncodedItems, Encoder
 from features.item_columns import item_column, item_facts
 from features.request_text import RequestText
-from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs
+from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs, Source
 from features.state import FeatureState
 
 HISTORIES = {"history_items": "item_id", "history_categories": "category", "history_merchants": "merchant_id"}
@@ -25,13 +25,15 @@ HISTORIES = {"history_items": "item_id", "history_categories": "category", "hist
 class FeatureSnapshot:
     """R requests over N rows, before anything is encoded.
 
-    `text[name]` are the request's own categories: string [R], or list<string> [R] for `query_tokens`.
+    `text[name]` are the request's own categories: string [R], or list<string> [R] for `query_tokens`;
+    `candidate_words[name]` those that came with each candidate, string [N].
     """
 
     spec: FeatureSpec
     catalogue: Catalogue
     state: FeatureState
     text: Mapping[str, pa.Array]
+    candidate_words: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @property
     def history(self) -> np.ndarray:
@@ -52,6 +54,14 @@ class FeatureSnapshot:
             packed[:, column] = self._number(feature)
         return packed
 
+    def cross_codes(self, encoder: Encoder) -> np.ndarray:
+        """int32 [N, cross categories]."""
+        features = self.spec.select(Group.CROSS, Kind.CATEGORY)
+        packed = np.empty((len(self.state.item), len(features)), np.int32)
+        for column, feature in enumerate(features):
+            packed[:, column] = encoder.codes(feature, self.candidate_words[feature.name])
+        return packed
+
     def inputs(self, encoder: Encoder, items: EncodedItems) -> ModelInputs:
         """Model inputs without building a frame; rows must be of the catalogue that `items` encodes."""
         rows = self.state.item
@@ -63,6 +73,7 @@ class FeatureSnapshot:
             item_codes=items.codes[rows],
             item_lists=items.lists[rows],
             item_numbers=self.numbers(Group.ITEM),
+            cross_codes=self.cross_codes(encoder),
             cross_numbers=self.numbers(Group.CROSS),
             request=self.state.request.astype(np.int32),
         )
@@ -77,6 +88,7 @@ class FeatureSnapshot:
             item_codes=items.codes[:0],
             item_lists=items.lists[:0],
             item_numbers=np.zeros((0, len(self.spec.select(Group.ITEM, Kind.NUMBER))), np.float32),
+            cross_codes=np.zeros((0, len(self.spec.select(Group.CROSS, Kind.CATEGORY))), np.int32),
             cross_numbers=np.zeros((0, len(self.spec.select(Group.CROSS, Kind.NUMBER))), np.float32),
             request=np.zeros(0, np.int32),
         )
@@ -115,7 +127,7 @@ class FeatureSnapshot:
 
     def _number(self, feature: Feature) -> np.ndarray:
         if feature.name not in self._values:
-            self._values[feature.name] = np.asarray(FORMULAS[feature.name](self.state))
+            self._values[feature.name] = _number_of(feature, self.state)
         return self._values[feature.name]
 
     def _offsets(self, keep: np.ndarray | None) -> np.ndarray:
@@ -130,6 +142,9 @@ class FeatureSnapshot:
             return pa.array(values[keep] if rowwise else values)
         if feature.group is Group.USER:
             return self._history(HISTORIES[feature.name]) if feature.name in HISTORIES else self.text[feature.name]
+        if feature.group is Group.CROSS:
+            words = self.candidate_words[feature.name]
+            return words.take(pa.array(keep)) if rowwise else words
         return item_column(feature.name, self.catalogue, self.state.item[keep] if rowwise else self.state.item)
 
     def _history(self, name: str) -> pa.Array:
@@ -139,6 +154,13 @@ class FeatureSnapshot:
         return pa.ListArray.from_arrays(offsets, values.cast(pa.string()))
 
 
+def _number_of(feature: Feature, state: FeatureState) -> np.ndarray:
+    """[R] or [N]: a standard feature by its formula, a mapped one as it is known."""
+    if feature.source is Source.STANDARD:
+        return np.asarray(FORMULAS[feature.name](state))
+    return (state.of_item if feature.source is Source.ITEM else state.sent)[feature.name]
+
+
 def item_numbers(catalogue: Catalogue, spec: FeatureSpec) -> np.ndarray:
     """float32 [n, item numbers]: the item numbers of every catalogue row, at the catalogue's price."""
     rows = np.arange(len(catalogue), dtype=np.int32)
@@ -146,5 +168,5 @@ def item_numbers(catalogue: Catalogue, spec: FeatureSpec) -> np.ndarray:
     features = spec.select(Group.ITEM, Kind.NUMBER)
     packed = np.empty((len(rows), len(features)), np.float32)
     for column, feature in enumerate(features):
-        packed[:, column] = FORMULAS[feature.name](facts)  # type: ignore[arg-type]
+        packed[:, column] = _number_of(feature, facts)  # type: ignore[arg-type]
     return packed

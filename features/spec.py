@@ -2,7 +2,7 @@
 
 Conventions: R requests own N rows (items in slates); request r owns rows offsets[r]:offsets[r+1]. Three groups:
 `user` (user and context, one value a request), `item` (one value a row that depends on the item alone, so that it
-can be computed once an item), `cross` (one number a row that depends on both).
+can be computed once an item), `cross` (one number or category a row that may depend on both).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,16 @@ class Kind(StrEnum):
     CATEGORIES = "categories"
 
 
+class Source(StrEnum):
+    """Where a feature's value comes from: the house's definitions, or a column that the data set's mapping names."""
+
+    STANDARD = "standard"
+    ITEM = "item"  # of the catalogue
+    SHOPPER = "shopper"  # of the table of shoppers
+    REQUEST = "request"  # sent with the request
+    CANDIDATE = "candidate"  # sent with each candidate
+
+
 @dataclass(frozen=True)
 class Feature:
     """One named input; features that share a `vocabulary` share their embedding table."""
@@ -47,6 +58,7 @@ class Feature:
     vocabulary: str | None = None
     length: int = 1  # the longest list kept, for Kind.CATEGORIES
     log_scale: bool = False  # a heavy-tailed non-negative number: the model sees log1p of it
+    source: Source = Source.STANDARD
 
     @property
     def table(self) -> str:
@@ -82,16 +94,21 @@ class FeatureSpec:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        return json.dumps([asdict(feature) for feature in self.features], indent=1)
+        return json.dumps([_row(feature) for feature in self.features], indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:
         rows = json.loads(text)
-        return cls(tuple(Feature(**row | {"group": Group(row["group"]), "kind": Kind(row["kind"])}) for row in rows))
+        return cls(tuple(_feature(row) for row in rows))
 
     def select(self, group: Group, kind: Kind) -> tuple[Feature, ...]:
         """The features of one group and kind, in order."""
         return self._selected.get((group, kind), ())
+
+    def mapped(self, *sources: Source) -> tuple[Feature, ...]:
+        """The features from `sources`, in order; without any, those from every column of a mapping."""
+        chosen = sources or tuple(source for source in Source if source is not Source.STANDARD)
+        return tuple(feature for feature in self.features if feature.source in chosen)
 
     @cached_property
     def _selected(self) -> dict[tuple[Group, Kind], tuple[Feature, ...]]:
@@ -100,6 +117,19 @@ class FeatureSpec:
             key = feature.group, feature.kind
             selected[key] = (*selected.get(key, ()), feature)
         return selected
+
+
+def _row(feature: Feature) -> dict[str, object]:
+    """A definition as JSON has it; a standard feature does not name its source."""
+    row = asdict(feature)
+    if feature.source is Source.STANDARD:
+        del row["source"]
+    return row
+
+
+def _feature(row: Mapping[str, Any]) -> Feature:
+    parsed = {"group": Group(row["group"]), "kind": Kind(row["kind"]), "source": Source(row.get("source", "standard"))}
+    return Feature(**{**row, **parsed})
 
 
 @dataclass(frozen=True)
@@ -134,6 +164,7 @@ class ModelInputs:
     item_codes: np.ndarray  # int32 [N, item categories]
     item_lists: np.ndarray  # int32 [N, sum of list lengths]
     item_numbers: np.ndarray  # float32 [N, item numbers]
+    cross_codes: np.ndarray  # int32 [N, cross categories]
     cross_numbers: np.ndarray  # float32 [N, cross numbers]
     request: np.ndarray  # int32 [N]: row -> request
 

@@ -35,6 +35,8 @@ class FeatureState:
     category_price: np.ndarray  # float64 [N], mean catalogue price of the category
     launched: np.ndarray  # int64 [N]
     rates: Mapping[str, np.ndarray]  # the merchant's, float [N] each
+    of_item: Mapping[str, np.ndarray]  # the catalogue's further numbers, float32 [N] each
+    sent: Mapping[str, np.ndarray]  # mapped numbers of shopper, request ([R] each) and candidate ([N] each)
     statistics: Mapping[str, np.ndarray]
 
     def __getitem__(self, column: str) -> np.ndarray:

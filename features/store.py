@@ -21,8 +21,9 @@ from features.catalogue import Catalogue, words
 from features.definitions import statistics_of
 from features.item_columns import item_facts
 from features.request_text import RequestText, context_features
+from features.sent import MappedShoppers, candidate_numbers, candidate_words, request_number, request_word
 from features.snapshot import FeatureSnapshot
-from features.spec import FeatureSpec
+from features.spec import FeatureSpec, Kind, Source
 from features.state import FeatureState
 from features.statistics.statistic import Columns, EventLog, Visitor
 from marketplace.dataset import Dataset
@@ -53,6 +54,15 @@ class RequestContext(Protocol):
     def page_item_id(self) -> str | None: ...
     @property
     def context(self) -> Mapping[str, str | None]: ...
+    @property
+    def numeric(self) -> Mapping[str, np.ndarray]:
+        """Mapped numbers by name, [1] of the request or [n] of its candidates; others may stand beside them."""
+        ...
+
+    @property
+    def categorical(self) -> Mapping[str, np.ndarray]:
+        """Mapped words by name, likewise."""
+        ...
 
 
 class FeatureStore(Protocol):
@@ -96,6 +106,9 @@ class MemoryStore:
         self._context = context_features(spec)
         country, segment = (users[name].cast(pa.string()).to_pylist() for name in ("country", "segment"))
         self._profile = dict(zip(users["user_id"].to_pylist(), zip(country, segment, strict=True), strict=True))
+        self._shoppers = MappedShoppers(users, spec)
+        self._of_request = {kind: [f for f in spec.mapped(Source.REQUEST) if f.kind is kind] for kind in Kind}
+        self._of_candidate = {kind: [f for f in spec.mapped(Source.CANDIDATE) if f.kind is kind] for kind in Kind}
         self._statistics = [statistic(catalogue) for statistic in statistics_of(spec)]
 
     @classmethod
@@ -136,9 +149,10 @@ class MemoryStore:
             offsets=np.array([0, len(rows)]),
             request=np.zeros(len(rows), np.int64),
             statistics={**snapshot.state.statistics, **self._of_rows(visitor, rows)},
+            sent={**snapshot.state.sent, **self._candidate_numbers(request, len(rows))},
             **item_facts(rows, self.catalogue.price[rows] if price is None else price, self.catalogue),
         )
-        return replace(snapshot, state=state)
+        return replace(snapshot, state=state, candidate_words=self._candidate_words(request, len(rows)))
 
     def save(self, path: Path) -> None:
         """Write everything remembered to one .npz file."""
@@ -188,9 +202,23 @@ class MemoryStore:
             request=np.zeros(0, np.int64),
             time=np.array([visitor.time]),
             statistics=self._empty_columns | self._of_user(visitor),
+            sent=self._sent_numbers(request),
             **item_facts(np.zeros(0, np.int32), np.zeros(0), self.catalogue),
         )
-        return FeatureSnapshot(self.spec, self.catalogue, state, self._text(request))
+        words = self._candidate_words(request, 0)
+        return FeatureSnapshot(self.spec, self.catalogue, state, self._text(request), candidate_words=words)
+
+    def _sent_numbers(self, request: RequestContext) -> Columns:
+        of_request = {f.name: request_number(f, request.numeric) for f in self._of_request[Kind.NUMBER]}
+        return self._shoppers.numbers(request.user_id) | of_request | self._candidate_numbers(request, 0)
+
+    def _candidate_numbers(self, request: RequestContext, rows: int) -> Columns:
+        features = self._of_candidate[Kind.NUMBER]
+        return {f.name: candidate_numbers(f, request.numeric, rows=rows) for f in features}
+
+    def _candidate_words(self, request: RequestContext, rows: int) -> dict[str, pa.Array]:
+        features = self._of_candidate[Kind.CATEGORY]
+        return {f.name: candidate_words(f, request.categorical, rows=rows) for f in features}
 
     @cached_property
     def _empty_columns(self) -> Columns:
@@ -208,6 +236,8 @@ class MemoryStore:
             "user_segment": segment,
         }
         plain |= {name: request.context.get(name) for name in self._context}
+        plain |= self._shoppers.words(request.user_id)
+        plain |= {f.name: request_word(f, request.categorical) for f in self._of_request[Kind.CATEGORY]}
         return RequestText(plain | {"query_tokens": words(request.query)})
 
     def _fingerprint(self) -> str:

@@ -54,15 +54,22 @@ def logged(path: Path) -> Dataset:
 
     Its features are used as they were served. ValueError where the log holds too little to learn from.
     """
+    from features.request_text import context_features
     from marketplace.sqlite_log import SqliteLog
     from serving.bundle import load_bundle
 
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; a service writes it (`value-model serve`).")
-    catalogue = load_bundle(path.parent / "bundle").catalogue
-    log = SqliteLog(path)
+    bundle = load_bundle(path.parent / "bundle")
+    spec, log = bundle.encoder.spec, SqliteLog(path)
+    context = tuple(context_features(spec))
     dataset = replace(
-        catalogue, slates=log.slates(), feedback=log.feedback(), notes=(f"The log of a service: {path}.",)
+        bundle.catalogue,
+        slates=log.slates(),
+        feedback=log.feedback(),
+        notes=(f"The log of a service: {path}.",),
+        context_features=context,
+        mapped_features=(*context, *(feature.name for feature in spec.mapped())),
     )
     log.close()
     if len(dataset.slates) < FEWEST_SLATES:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from features.definitions import standard_spec
+from features.mapped import context_entries, mapped_features
 from features.spec import FeatureSpec
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset
@@ -13,17 +14,18 @@ from value_model.formula import ValuePolicy, default_policy, load_policy, shippe
 
 
 def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
-    """The standard features that the data has, and those that the run names.
+    """The standard features that the data has, those that the run names, and the mapped ones.
 
-    Raises ValueError for a feature that is none of those that can be named.
+    Raises ValueError for a feature that is none of those that can be named, and for a mapped one under a standard name.
     """
-    return standard_spec(
-        context=dataset.context_features,
+    standard = standard_spec(
+        context=context_entries(dataset),
         impressions=dataset.has_impressions,
         text=dataset.has_text,
         against_list=dataset.whole_lists,
         extra=tuple(filter(None, config.features.split(","))),
     )
+    return mapped_features(dataset).added_to(standard)
 
 
 def policy_of(dataset: Dataset, config: RunConfig, *, heads: Collection[str] | None = None) -> ValuePolicy:

@@ -20,7 +20,7 @@ def recommend(folder: Path, *, user: str | None, surface: str, k: int) -> None:
     bundle = load_bundle(folder / "bundle" if (folder / "bundle").exists() else folder)
     engine = build_engine(bundle, log=MemoryLog())
     payload = RecommendRequest(**question(bundle, user=user, surface=surface, k=k))
-    request = payload.to_request(request_id=uuid.uuid4().hex, now=known_until(bundle))
+    request = payload.to_request(request_id=uuid.uuid4().hex, now=known_until(bundle), spec=bundle.encoder.spec)
     ranking = engine.rank(request)
     answer = slate_answer(ranking, contributions=engine.explain(ranking.slate))
     print_answer(answer, names=names(bundle.catalogue))

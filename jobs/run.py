@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from features.mapped import mapped_features
 from jobs.config import RunConfig
 from jobs.data import describe, get, with_visits
+from jobs.defaults import spec_of
+from jobs.mapped_report import notes
 from jobs.run_folder import RunFolder
 
 Stage = Callable[[RunFolder], None]
@@ -16,6 +20,8 @@ Stage = Callable[[RunFolder], None]
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
     dataset = with_visits(get(run.config))
+    spec_of(dataset, run.config)  # refuses a mapped feature under a standard name before anything is trained
+    dataset = replace(dataset, notes=(*dataset.notes, *notes(mapped_features(dataset))))
     print("   " + describe(dataset))
     for note in dataset.notes:
         print("   " + note)

@@ -42,15 +42,22 @@ def baskets(dataset: Dataset) -> pa.Table:
 
 
 def touches(dataset: Dataset, events: Collection[str], *, most: int) -> pa.Table:
-    """SLATE rows, by time, of the newest `most` moments at which a shopper turned to a known item, or back to it.
+    """SLATE rows, by time, of the newest `most` moments at which a shopper turned to a known item.
 
-    The request has the name of its feedback.
+    A moment is the first of a run of `events` about one item in one visit; the request has the name of its feedback.
     """
     touched = _of_known_items(dataset, events)
+    columns = [one_array(touched[name]).cast(pa.string()).dictionary_encode().indices.to_numpy() for name in RUN]
     time = microseconds(touched["time"])
-    rows = np.argsort(time, kind="stable")[-most:]
+    order = np.lexsort((time, columns[0]))
+    fresh = np.logical_or.reduce([_changes(column[order]) for column in columns])
+    rows = order[fresh]
+    rows = rows[np.argsort(time[rows], kind="stable")][-most:]
     names = pc.binary_join_element_wise("turned to", touched["feedback_id"].combine_chunks().take(pa.array(rows)), " ")
     return _slates(dataset, touched, rows, np.arange(len(rows) + 1), time[rows], names)
+
+
+RUN = ("session_id", "item_id")  # what stays the same within a run
 
 
 def _of_known_items(dataset: Dataset, events: Collection[str]) -> pa.Table:

@@ -118,6 +118,12 @@ def all_lists(slates: pa.Table, column: str) -> dict[str, RequestLists]:
     return {name: RequestLists(_offsets(cells), cells.flatten()) for name, cells in picked.items()}
 
 
+def all_scalars(table: pa.Table, column: str) -> dict[str, pa.Array]:
+    """Every entry of a map-of-scalars column by name, [rows] each; null where a row has none of that name."""
+    offsets, keys, items = _map(table, column)
+    return {name: items.take(entry) for name, entry in _all_entries(offsets, keys).items()}
+
+
 def entries(slates: pa.Table, column: str) -> MapEntries:
     """A map-of-lists column, unpacked."""
     offsets, keys, items = _map(slates, column)

@@ -14,23 +14,16 @@ from flask import Flask, Response, g, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
+from features.spec import FeatureSpec
 from marketplace.log import DuplicateRequest
 from serving import answers, payloads
 from serving.metrics import Metrics
 from serving.openapi import document
-from serving.request import UnknownName
+from serving.request import BadRequest, UnknownName
 from serving.service import NotReady, ServiceProvider
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
 Payload = TypeVar("Payload", bound=payloads.Strict)
-
-
-class BadRequest(ValueError):
-    """A field's content is refused for a reason that its type cannot tell."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 def create_app(
@@ -58,7 +51,8 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         _refuse_future("time", payload.time, now)
         services.follow()
         service = services.current()
-        ranking = service.rank(payload.to_request(request_id=uuid.uuid4().hex, now=now))
+        request = payload.to_request(request_id=uuid.uuid4().hex, now=now, spec=service.spec)
+        ranking = service.rank(request)
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered)
         terms = service.explain(ranking.slate) if payload.explain else None
         return _json(answers.slate_answer(ranking, contributions=terms))
@@ -92,8 +86,6 @@ def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock:
 
 
 def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> None:
-    described = orjson.dumps(document(version=version("value-model")))
-
     @app.get("/healthz")
     def healthz() -> Response:
         return _json({"status": "ok"})
@@ -120,7 +112,8 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> N
 
     @app.get("/openapi.json")
     def openapi() -> Response:
-        return Response(described, content_type="application/json")
+        services.follow()
+        return _json(document(version=version("value-model"), spec=_spec(services)))
 
 
 def _add_accounting(app: Flask, counts: Metrics) -> None:
@@ -153,6 +146,14 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
     def refuse_unforeseen(error: Exception) -> Response:
         app.logger.exception("unforeseen error", exc_info=error)
         return _refusal(500, "the service failed; its log says why")
+
+
+def _spec(services: ServiceProvider) -> FeatureSpec:
+    """The features of the serving bundle; none before there is one."""
+    try:
+        return services.current().spec
+    except NotReady:
+        return FeatureSpec(())
 
 
 def _refuse_invalid(error: ValidationError) -> Response:

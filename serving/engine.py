@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from features.encoder import Encoder
 from features.snapshot import FeatureSnapshot
-from features.spec import Group, ModelInputs
+from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.heads import composed
 from marketplace.log import Log
@@ -93,6 +93,10 @@ class RankingEngine:
     def currency(self) -> str:
         return self.parts.currency
 
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.parts.encoder.spec
+
     def rank(self, request: Request) -> Ranking:
         """The slate of `request`, after it is on record.
 
@@ -100,6 +104,9 @@ class RankingEngine:
         `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
         """
         stages, parts, item_table = Stages(self._clock), self.parts, self.parts.item_table
+        unknown = self._unknown(request)
+        if unknown:
+            request = request.only(item_table.places(request.candidates or ()))
         self._follower.follow()
         stages.mark("follow")
         user = self.store.lookup(request, NO_ROWS)
@@ -115,16 +122,25 @@ class RankingEngine:
             stages=stages,
         )
         rows = candidates.items
-        snapshot = self.store.lookup(request, rows, price=item_table.price[rows], snapshot=user)
+        snapshot = self.store.lookup(request, rows, price=prices(request, item_table.price[rows]), snapshot=user)
         stages.mark("store_items")
-        inputs = with_items(user_inputs, snapshot, item_table, rows)
+        item_numbers = item_table.numbers[rows] if request.price is None else snapshot.numbers(Group.ITEM)
+        inputs = replace(
+            user_inputs,
+            item_codes=item_table.encoded.codes[rows],
+            item_lists=item_table.encoded.lists[rows],
+            item_numbers=item_numbers,
+            cross_codes=snapshot.cross_codes(parts.encoder),
+            cross_numbers=snapshot.numbers(Group.CROSS),
+            request=np.zeros(len(rows), np.int32),
+        )
         stages.mark("encode")
         slate = self._slate(request, candidates, snapshot, inputs, segment, stages)
         stages.mark("slate")
         self.log.append(slate)
         self._follower.logged(slate)
         stages.mark("log")
-        return Ranking(slate, stages.seconds, self._unknown(request))
+        return Ranking(slate, stages.seconds, unknown)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
@@ -187,15 +203,8 @@ def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:
     return group if isinstance(group, str) else ""
 
 
-def with_items(
-    user_inputs: ModelInputs, snapshot: FeatureSnapshot, item_table: ItemTable, rows: np.ndarray
-) -> ModelInputs:
-    """The model inputs of one request, whose user group is encoded already, and its candidates."""
-    return replace(
-        user_inputs,
-        item_codes=item_table.encoded.codes[rows],
-        item_lists=item_table.encoded.lists[rows],
-        item_numbers=item_table.numbers[rows],
-        cross_numbers=snapshot.numbers(Group.CROSS),
-        request=np.zeros(len(rows), np.int32),
-    )
+def prices(request: Request, catalogue: np.ndarray) -> np.ndarray:
+    """float64 [n]: the caller's of each candidate, or the `catalogue`'s."""
+    if request.price is None:
+        return catalogue
+    return np.where(np.isnan(request.price), catalogue, request.price)

@@ -1,7 +1,7 @@
 """The ranker as two ONNX graphs, converted from the functions that the SavedModel is made of.
 
     item.onnx    item inputs -> item part [N, H]
-    heads.onnx   user inputs, item part, cross numbers -> calibrated heads [N] of one request
+    heads.onnx   user inputs, item part, cross inputs -> calibrated heads [N] of one request
 
 Embedding rows are looked up by code, so that no string lookup is converted. An export whose ONNX twin says something
 else than the network is refused.

@@ -46,7 +46,7 @@ class ItemTable:
             merchant=catalogue.merchant,
             merchant_code={name: code for code, name in enumerate(catalogue.merchant_names.to_pylist())},
             category=catalogue.category,
-            attributes={**catalogue.attributes, "merchant": catalogue.merchant, "category": catalogue.category},
+            attributes={**_codes(catalogue.attributes), "merchant": catalogue.merchant, "category": catalogue.category},
             price=np.asarray(catalogue.price, np.float64),
             in_stock=in_stock.to_numpy(),
             encoded=encoder.encode_items(columns),
@@ -61,6 +61,14 @@ class ItemTable:
         """int32 rows of those items that are in the catalogue, in the order given."""
         rows = (self.row.get(name, -1) for name in item_ids)
         return np.fromiter((row for row in rows if row >= 0), np.int32)
+
+    def places(self, item_ids: Iterable[str]) -> np.ndarray:
+        """int64: the places in `item_ids` of those items that are in the catalogue."""
+        return np.flatnonzero([name in self.row for name in item_ids])
+
+
+def _codes(columns: Mapping[str, pa.DictionaryArray]) -> dict[str, np.ndarray]:
+    return {name: words.indices.fill_null(-1).to_numpy() for name, words in columns.items()}
 
 
 def _as_logged(column: pa.Array) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The served scorer: ONNX Runtime on the ranker's two graphs, without TensorFlow in the process.
 
 item.onnx    item inputs -> item part [N, H], once an item
-heads.onnx   user inputs, item part, cross numbers -> calibrated heads [N] of one request
+heads.onnx   user inputs, item part, cross inputs -> calibrated heads [N] of one request
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving.item_parts import CAPACITY, ItemParts, padded
 from serving.manifest import agree
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
 
-PER_ROW = ("cross_numbers", "request")
+PER_ROW = (*CROSS_INPUTS, "request")
 
 
 def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from features.spec import Feature, FeatureSpec, Kind, Source
 from serving import payloads
 
 # path -> (method, summary, request model, answer model, statuses of refusals)
@@ -47,8 +49,8 @@ REASONS = {
 }
 
 
-def document(*, version: str) -> dict[str, Any]:
-    """OpenAPI 3.1 as a JSON-able dict."""
+def document(*, version: str, spec: FeatureSpec) -> dict[str, Any]:
+    """OpenAPI 3.1 as a JSON-able dict; mapped features are typed as `spec` has them."""
     models = {model for _, _, request, answer, _ in ROUTES.values() for model in (request, answer) if model}
     requested = {request for _, _, request, _, _ in ROUTES.values()}
     inputs = sorted(models | {payloads.Refusal}, key=lambda model: model.__name__)
@@ -56,11 +58,35 @@ def document(*, version: str) -> dict[str, Any]:
         [(model, "validation" if model in requested else "serialization") for model in inputs],
         ref_template="#/components/schemas/{model}",
     )
+    schemas = definitions["$defs"]
+    for model in ("RecommendRequest", "RankRequest"):
+        schemas[model]["properties"]["features"] = _typed(schemas[model], "features", spec.mapped(Source.REQUEST))
+    ranking = schemas["RankRequest"]
+    of_candidates = _typed(ranking, "candidate_features", spec.mapped(Source.CANDIDATE), listed=True)
+    ranking["properties"]["candidate_features"] = of_candidates
     return {
         "openapi": "3.1.0",
         "info": {"title": "value-model", "version": version},
         "paths": {path: {row[0]: _operation(*row[1:])} for path, row in ROUTES.items()},
-        "components": {"schemas": definitions["$defs"]},
+        "components": {"schemas": schemas},
+    }
+
+
+def _typed(
+    schema: Mapping[str, Any], field: str, features: Iterable[Feature], *, listed: bool = False
+) -> dict[str, Any]:
+    """The field's schema with each feature's name and type, one value or one a candidate."""
+    kinds = {Kind.NUMBER: ["number", "boolean", "null"], Kind.CATEGORY: ["string", "null"]}
+    cells = {feature: {"type": kinds[feature.kind]} for feature in features}
+    named = {
+        feature.name: {"description": feature.meaning, **({"type": "array", "items": cell} if listed else cell)}
+        for feature, cell in cells.items()
+    }
+    return {
+        "type": "object",
+        "description": schema["properties"][field]["description"],
+        "properties": named,
+        "additionalProperties": False,
     }
 
 

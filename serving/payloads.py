@@ -9,20 +9,26 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from features.spec import FeatureSpec, Source
 from marketplace.heads import HEADS
 from serving.request import Request
+from serving.sent_features import sent_features
 
 MAX_BODY_BYTES = 1 << 20
 MAX_CANDIDATES = 1000
 MAX_EVENTS = 1000
 MAX_SHOWN = 200
 MAX_CONTEXT = 20
+MAX_FEATURES = 500
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Search = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Cell = Annotated[float | bool | Label | None, Field(description="a number, yes or no, or a word; null = missing")]
+Price = Annotated[float, Field(ge=0, le=1e9)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # what lies outside is no clock
 
@@ -58,6 +64,9 @@ class AnyRequest(Strict):
     context: dict[Label, Label] = Field(
         default_factory=dict, max_length=MAX_CONTEXT, description="what else is known: country, device, city"
     )
+    features: dict[Label, Cell] = Field(
+        default_factory=dict, max_length=MAX_FEATURES, description="mapped features of the request, by name"
+    )
     k: int = Field(20, ge=1, le=MAX_SHOWN, description="items to show")
     explain: bool = Field(False, description="answer with each item's contribution per term of its value")
     seed: int | None = Field(
@@ -75,8 +84,13 @@ class AnyRequest(Strict):
                 raise ValueError(f"surface {self.surface!r} needs {name}")
         return self
 
-    def to_request(self, *, request_id: str, now: datetime) -> Request:
-        """The engine's request; `request_id` and `now` stand in where the caller gave none."""
+    def to_request(self, *, request_id: str, now: datetime, spec: FeatureSpec) -> Request:
+        """The engine's request; `request_id` and `now` stand in where the caller gave none.
+
+        Raises BadRequest for mapped features that `spec` does not have.
+        """
+        cells = {name: [cell] for name, cell in self.features.items()}
+        numeric, categorical = sent_features(cells, spec, Source.REQUEST, rows=1, where="features")
         return Request(
             request_id=self.request_id or request_id,
             time=self.time or now,
@@ -89,6 +103,8 @@ class AnyRequest(Strict):
             page_item_id=self.page_item_id,
             context=self.context,
             seed=self.seed,
+            numeric=numeric,
+            categorical=categorical,
         )
 
 
@@ -99,8 +115,8 @@ class RecommendRequest(AnyRequest):
         default_factory=list, max_length=MAX_CANDIDATES, description="items that must not be shown"
     )
 
-    def to_request(self, *, request_id: str, now: datetime) -> Request:
-        request = super().to_request(request_id=request_id, now=now)
+    def to_request(self, *, request_id: str, now: datetime, spec: FeatureSpec) -> Request:
+        request = super().to_request(request_id=request_id, now=now, spec=spec)
         return replace(request, exclude=tuple(self.exclude))
 
 
@@ -109,6 +125,14 @@ class RankRequest(AnyRequest):
 
     candidates: list[Identifier] = Field(
         min_length=1, max_length=MAX_CANDIDATES, description="distinct items of the catalogue"
+    )
+    prices: list[Price | None] | None = Field(
+        None, description="as shown, in the market's currency, one a candidate; null or absent = the catalogue's"
+    )
+    candidate_features: dict[Label, list[Cell]] = Field(
+        default_factory=dict,
+        max_length=MAX_FEATURES,
+        description="mapped features of the candidates, by name, one value a candidate; null = missing",
     )
 
     @model_validator(mode="after")
@@ -119,9 +143,29 @@ class RankRequest(AnyRequest):
             raise ValueError(f"candidates must be distinct; {repeat!r} is repeated")
         return self
 
-    def to_request(self, *, request_id: str, now: datetime) -> Request:
-        request = super().to_request(request_id=request_id, now=now)
-        return replace(request, candidates=tuple(self.candidates))
+    @model_validator(mode="after")
+    def _one_a_candidate(self) -> Self:
+        columns = {"prices": self.prices or self.candidates} | {
+            f"candidate_features.{name}": cells for name, cells in self.candidate_features.items()
+        }
+        for name, cells in columns.items():
+            if len(cells) != len(self.candidates):
+                raise ValueError(f"{name} has {len(cells)} values, and there are {len(self.candidates)} candidates")
+        return self
+
+    def to_request(self, *, request_id: str, now: datetime, spec: FeatureSpec) -> Request:
+        request = super().to_request(request_id=request_id, now=now, spec=spec)
+        rows = len(self.candidates)
+        numeric, categorical = sent_features(
+            self.candidate_features, spec, Source.CANDIDATE, rows=rows, where="candidate_features"
+        )
+        return replace(
+            request,
+            candidates=tuple(self.candidates),
+            price=None if self.prices is None else np.array(self.prices, np.float64),
+            numeric={**request.numeric, **numeric},
+            categorical={**request.categorical, **categorical},
+        )
 
 
 class FeedbackEvent(Strict):

@@ -9,7 +9,11 @@ import numpy as np
 
 from features.spec import Feature, FeatureSpec, Group, Kind, ModelInputs
 
-INPUTS = ("user_codes", "user_lists", "user_numbers", "item_codes", "item_lists", "item_numbers", "cross_numbers")
+INPUTS = (
+    *("user_codes", "user_lists", "user_numbers"),
+    *("item_codes", "item_lists", "item_numbers"),
+    *("cross_codes", "cross_numbers"),
+)
 USER_INPUTS, ITEM_INPUTS, CROSS_INPUTS = INPUTS[:3], INPUTS[3:6], INPUTS[6:]
 
 
@@ -44,7 +48,8 @@ def input_widths(spec: FeatureSpec) -> dict[str, int]:
         widths[f"{group.value}_codes"] = len(spec.select(group, Kind.CATEGORY))
         widths[f"{group.value}_lists"] = sum(map(_length, spec.select(group, Kind.CATEGORIES)))
         widths[f"{group.value}_numbers"] = len(spec.select(group, Kind.NUMBER))
-    return widths | {"cross_numbers": len(spec.select(Group.CROSS, Kind.NUMBER))}
+    kinds = {"cross_codes": Kind.CATEGORY, "cross_numbers": Kind.NUMBER}
+    return widths | {name: len(spec.select(Group.CROSS, kind)) for name, kind in kinds.items()}
 
 
 def _length(feature: Feature) -> int:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from features.spec import FeatureSpec
 from marketplace.slate import Slate
 from serving.manifest import BundleError
 from serving.request import Request
@@ -57,6 +58,11 @@ class RankingService(Protocol):
 
     @property
     def currency(self) -> str: ...
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The features that it reads, mapped ones among them."""
+        ...
 
     @property
     def state(self) -> ServiceState: ...

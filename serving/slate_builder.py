@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
@@ -59,7 +60,7 @@ def build_slate(
         currency=currency,
         item_id=item_table.item_id[rows],
         merchant_id=item_table.merchant_id[rows],
-        price=item_table.price[rows],
+        price=snapshot.state.price[shortlist],
         source=candidates.source_name,
         retrieval_score=candidates.score,
         merchant_value=values.merchant_value,
@@ -69,7 +70,7 @@ def build_slate(
         propensity=propensity,
         predictions={head: predicted[shortlist] for head, predicted in scored.heads.items()},
         numeric={**numeric, **logged_quantities(values.quantities, numeric)},
-        categorical=categorical_features(snapshot, item_table, rows),
+        categorical=categorical_features(snapshot, item_table, rows, shortlist),
         **{f"{part}_version": version for part, version in versions.items()},  # type: ignore[arg-type]
     )
 
@@ -96,8 +97,10 @@ def numeric_features(inputs: ModelInputs, shortlist: np.ndarray, spec: FeatureSp
     return columns
 
 
-def categorical_features(snapshot: FeatureSnapshot, item_table: ItemTable, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Text by name: length 1 or a history's own (user), or n."""
+def categorical_features(
+    snapshot: FeatureSnapshot, item_table: ItemTable, rows: np.ndarray, shortlist: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Text by name: length 1 or a history's own (user), or n; `rows` are the catalogue's of the `shortlist`."""
     history = snapshot.history[0][snapshot.history[0] >= 0]
     columns = {}
     for feature in snapshot.spec.features:
@@ -105,6 +108,9 @@ def categorical_features(snapshot: FeatureSnapshot, item_table: ItemTable, rows:
             continue
         if feature.group is Group.ITEM:
             columns[feature.name] = item_table.logged[feature.name][rows]
+        elif feature.group is Group.CROSS:
+            words = snapshot.candidate_words[feature.name].take(pa.array(shortlist))
+            columns[feature.name] = words.to_numpy(zero_copy_only=False)
         elif feature.name in HISTORIES:
             columns[feature.name] = item_table.logged[HISTORIES[feature.name]][history]
         else:

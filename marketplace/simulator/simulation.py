@@ -128,6 +128,7 @@ def _record(market: Market, requests: RequestBatch, ranked: ShownLists, rng: np.
         slates=record_log.slates_table(market, requests, ranked),
         feedback=_feedback(market, requests, items, rng, prefix=record_log.LOGGED),
         notes=("Simulated: a market with known truth; no figure on it says anything about real shoppers.",),
+        mapped_features=("country", "city", "device"),  # brands are for rules of a slate: no benchmark reads them
     )
 
 

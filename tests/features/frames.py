@@ -30,6 +30,7 @@ def select_inputs(inputs: ModelInputs, requests: np.ndarray) -> ModelInputs:
         item_codes=inputs.item_codes[rows],
         item_lists=inputs.item_lists[rows],
         item_numbers=inputs.item_numbers[rows],
+        cross_codes=inputs.cross_codes[rows],
         cross_numbers=inputs.cross_numbers[rows],
         request=number[inputs.request[rows]].astype(np.int32),
     )

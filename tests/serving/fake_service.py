@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from features.spec import FeatureSpec
 from marketplace.log import DuplicateRequest
 from marketplace.slate import Slate
 from serving.request import Request, UnknownName
@@ -19,6 +20,7 @@ class FakeService:
     """Keeps what it was given, in memory."""
 
     currency = "SAR"
+    spec = FeatureSpec(())
 
     def __init__(self, bundle: str | None = "b1") -> None:
         self.slates: dict[str, Slate] = {}

@@ -7,14 +7,19 @@ from datetime import timedelta
 from functools import cache
 
 import numpy as np
+import pyarrow as pa
 
 from features.backfill import backfill
 from features.definitions import standard_spec
 from features.encoder import Encoder
+from features.mapped import mapped_features
 from features.spec import ModelInputs
 from features.store import MemoryStore
+from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
+from marketplace.schema import SLATE
 from marketplace.simulator import SimulatorConfig, simulate
+from marketplace.slate_columns import RequestLists, item_offsets, map_of_lists
 from retrieval.build import build_index
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import item_inputs
@@ -36,8 +41,8 @@ TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,))
 def trained_market() -> TrainedParts:
     rng = np.random.default_rng(3)
     small = replace(SimulatorConfig.small(), requests=400, users=150, items=400, merchants=40)
-    dataset = simulate(small, rng).dataset
-    spec = standard_spec()
+    dataset = with_mapped_features(simulate(small, rng).dataset)
+    spec = mapped_features(dataset).added_to(standard_spec())
     frame = backfill(dataset, dataset.slates.slice(0, 300), spec=spec)
     encoder = Encoder.fit(frame)
     inputs = encoder.encode(frame)
@@ -70,11 +75,30 @@ def trained_market() -> TrainedParts:
     )
 
 
+def with_mapped_features(dataset: Dataset) -> Dataset:
+    """As if a mapping named a brand an item, `adults` a request, and `distance` and `room` a candidate."""
+    rng, offsets = np.random.default_rng(5), item_offsets(dataset.slates)
+    requests = len(offsets) - 1
+    numeric = {
+        "adults": RequestLists(np.arange(requests + 1), pa.array(rng.integers(1, 5, requests), pa.float32())),
+        "distance": RequestLists(offsets, pa.array(rng.random(offsets[-1]), pa.float32())),
+    }
+    rooms = pa.array(rng.choice(["single", "double"], offsets[-1]), pa.string())
+    slates = dataset.slates
+    for name, columns, kind in (
+        ("numeric", numeric, pa.float32()),
+        ("categorical", {"room": RequestLists(offsets, rooms)}, pa.string()),
+    ):
+        cells = map_of_lists(columns, requests=requests, values=kind)
+        slates = slates.set_column(slates.column_names.index(name), SLATE.field(name), cells)
+    return replace(dataset, slates=slates, mapped_features=None)
+
+
 def _adapt(ranker: MMoE, inputs: ModelInputs) -> None:
     """Number transforms from the inputs, and log order value around 50."""
     ranker.network.user.numbers.adapt(inputs.user_numbers)
     ranker.network.item.numbers.adapt(inputs.item_numbers)
-    ranker.network.cross.adapt(inputs.cross_numbers)
+    ranker.network.cross.numbers.adapt(inputs.cross_numbers)
     ranker.network.log_value.assign([[np.log(50.0), 0.5, 1.0, 8.0]])
 
 

@@ -18,11 +18,12 @@ SPEC = FeatureSpec(
         Feature("words", Group.ITEM, Kind.CATEGORIES, "its name", length=3),
         Feature("price", Group.ITEM, Kind.NUMBER, "its price", log_scale=True),
         Feature("quality", Group.ITEM, Kind.NUMBER, "of its merchant"),
+        Feature("room", Group.CROSS, Kind.CATEGORY, "offered"),
         Feature("pair", Group.CROSS, Kind.NUMBER, "clicks of this user on the item", log_scale=True),
         Feature("recent", Group.CROSS, Kind.NUMBER, "touched last"),
     )
 )
-SIZES = {"country": 6, "item": 50, "words": 40}
+SIZES = {"country": 6, "item": 50, "words": 40, "room": 7}
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower_units=5, positions=10)
 
 

@@ -55,7 +55,7 @@ def test_kept_item_parts_give_the_same_bits_in_any_company(exported):
     items = np.random.default_rng(0).permutation(1000)[:200].astype(np.int32)
 
     def rows(chosen):
-        names = ("item_codes", "item_lists", "item_numbers", "cross_numbers", "request")
+        names = ("item_codes", "item_lists", "item_numbers", "cross_codes", "cross_numbers", "request")
         return dataclasses.replace(probe, **{name: getattr(probe, name)[chosen] for name in names})
 
     for chosen in (np.array([7]), np.arange(3, 50), np.arange(200)):
@@ -89,7 +89,7 @@ def test_a_row_is_predicted_with_the_same_bits_in_any_company(tmp_path):
     scorer, rng = OnnxScorer(tmp_path), np.random.default_rng(3)
     probe = probe_inputs(ranker, rows=500, rng=rng)
     everyone = scorer.score(probe)
-    names = ("item_codes", "item_lists", "item_numbers", "cross_numbers", "request")
+    names = ("item_codes", "item_lists", "item_numbers", "cross_codes", "cross_numbers", "request")
     for n in (1, 2, 37, 100, 112, 499):
         chosen = np.sort(rng.choice(500, n, replace=False))
         some = scorer.score(dataclasses.replace(probe, **{name: getattr(probe, name)[chosen] for name in names}))

@@ -146,5 +146,6 @@ def test_widths_are_those_of_the_spec():
         "item_codes": 1,
         "item_lists": 3,
         "item_numbers": 2,
+        "cross_codes": 1,
         "cross_numbers": 2,
     }

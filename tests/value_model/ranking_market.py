@@ -59,6 +59,7 @@ def market(
         item_codes=item[:, None],
         item_lists=np.zeros((rows, 0), np.int32),
         item_numbers=price[:, None].astype(np.float32),
+        cross_codes=np.zeros((rows, 0), np.int32),
         cross_numbers=np.stack([match, trust], axis=1).astype(np.float32),
         request=request,
     )

@@ -30,23 +30,32 @@ class Graphs(tf.Module):
         user, item, cross = (group_specs(ranker.spec, group) for group in (Group.USER, Group.ITEM, Group.CROSS))
         request = tf.TensorSpec([None], tf.int32, name="request")
         part = tf.TensorSpec([None, ranker.network.first_bias.shape[0]], tf.float32, name="item_part")
-        tail = [cross[-1], request]
+        tail = [cross[0], cross[-1], request]
         self.whole = tf.function(self._whole, input_signature=[*user, *item, *tail])
         self.item_part = tf.function(self._item_part, input_signature=item)
         self.rest = tf.function(self._rest, input_signature=[*user, part, *tail])
 
     def _whole(
-        self, user_codes, user_lists, user_numbers, item_codes, item_lists, item_numbers, cross_numbers, request
+        self,
+        user_codes,
+        user_lists,
+        user_numbers,
+        item_codes,
+        item_lists,
+        item_numbers,
+        cross_codes,
+        cross_numbers,
+        request,
     ):  # type: ignore[no-untyped-def]
         item_part = self.network.item_part(item_codes, item_lists, item_numbers)
-        return self._rest(user_codes, user_lists, user_numbers, item_part, cross_numbers, request)
+        return self._rest(user_codes, user_lists, user_numbers, item_part, cross_codes, cross_numbers, request)
 
     def _item_part(self, item_codes, item_lists, item_numbers):  # type: ignore[no-untyped-def]
         return {"item_part": self.network.item_part(item_codes, item_lists, item_numbers)}
 
-    def _rest(self, user_codes, user_lists, user_numbers, item_part, cross_numbers, request):  # type: ignore[no-untyped-def]
+    def _rest(self, user_codes, user_lists, user_numbers, item_part, cross_codes, cross_numbers, request):  # type: ignore[no-untyped-def]
         user_part = self.network.user_part(user_codes, user_lists, user_numbers)
-        raw = predictions(self.network.join(user_part, item_part, cross_numbers, request))
+        raw = predictions(self.network.join(user_part, item_part, cross_codes, cross_numbers, request))
         return composed({name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()})
 
 

@@ -96,7 +96,7 @@ class Trees:
 
 def kept_categories(inputs: ModelInputs, config: TreesConfig) -> Columns:
     """The category columns with few values, by group."""
-    groups = {"user": inputs.user_codes, "item": inputs.item_codes}
+    groups = {"user": inputs.user_codes, "item": inputs.item_codes, "cross": inputs.cross_codes}
     return {
         group: [c for c in range(codes.shape[1]) if codes[:, c].max(initial=0) < config.categories]
         for group, codes in groups.items()
@@ -108,6 +108,7 @@ def matrix(inputs: ModelInputs, columns: Columns, position: np.ndarray | None) -
     request = inputs.request
     parts = [inputs.user_numbers[request], inputs.item_numbers, inputs.cross_numbers]
     parts += [inputs.user_codes[:, columns["user"]][request], inputs.item_codes[:, columns["item"]]]
+    parts.append(inputs.cross_codes[:, columns["cross"]])
     if position is not None:
         parts.append(position[:, None])
     return np.concatenate([part.astype(np.float32, copy=False) for part in parts], axis=1)
@@ -116,7 +117,7 @@ def matrix(inputs: ModelInputs, columns: Columns, position: np.ndarray | None) -
 def column_names(spec: FeatureSpec, columns: Columns, config: TreesConfig) -> dict[str, bool]:
     """The matrix's column names in order, and whether each is a category."""
     names = {f.name: False for group in Group for f in spec.select(group, Kind.NUMBER)}
-    for group in (Group.USER, Group.ITEM):
+    for group in Group:
         categories = spec.select(group, Kind.CATEGORY)
         names |= {categories[c].name: True for c in columns[group.value]}
     return names | ({"position": False} if config.position else {})

@@ -44,7 +44,7 @@ class MMoE:
         place = np.zeros(len(inputs.request), np.int32) if position is None else position.astype(np.int32)
         user = self._user(*map(tf.constant, (inputs.user_codes, inputs.user_lists, inputs.user_numbers)))
         items = (inputs.item_codes, inputs.item_lists, inputs.item_numbers)
-        columns = (*items, inputs.cross_numbers, inputs.request, place)
+        columns = (*items, inputs.cross_codes, inputs.cross_numbers, inputs.request, place)
         chunks = []
         for start in range(0, max(len(place), 1), CHUNK):
             rows = (tf.constant(column[start : start + CHUNK]) for column in columns)
@@ -52,9 +52,9 @@ class MMoE:
         heads = {name: np.concatenate([chunk[name] for chunk in chunks]).astype(np.float64) for name in self.heads}
         return composed(heads)
 
-    def _row_heads(self, user, codes, lists, numbers, cross, request, position):  # type: ignore[no-untyped-def]
+    def _row_heads(self, user, codes, lists, numbers, cross_codes, cross_numbers, request, position):  # type: ignore[no-untyped-def]
         item = self.network.item_part(codes, lists, numbers)
-        return predictions(self.network.join(user, item, cross, request, position=position))
+        return predictions(self.network.join(user, item, cross_codes, cross_numbers, request, position=position))
 
     def weights(self) -> dict[str, np.ndarray]:
         """Every variable by its place and name: a stable order for one spec and config."""

@@ -22,9 +22,8 @@ import numpy as np
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.layers.groups import GroupEncoder
-from features.layers.numbers import NumberEncoder
 from features.layers.tables import EmbeddingTables
-from features.spec import FeatureSpec, Group, Kind
+from features.spec import FeatureSpec, Group
 from marketplace.heads import Head, HeadKind
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.logits import SIGMA, Logits, LogNormal
@@ -53,7 +52,7 @@ class Network(keras.Model):
         tables = EmbeddingTables(spec, sizes, width=config.embedding, rng=rng)
         self.user = GroupEncoder(spec, Group.USER, tables, bins=config.bins)
         self.item = GroupEncoder(spec, Group.ITEM, tables, bins=config.bins)
-        self.cross = NumberEncoder(spec.select(Group.CROSS, Kind.NUMBER), bins=config.bins, name="cross_numbers")
+        self.cross = GroupEncoder(spec, Group.CROSS, tables, bins=config.bins)
         widths = {"user": self.user.width, "item": self.item.width, "cross": self.cross.width}
         self._first_layer(widths, rng=rng)
         self._upper_layers(rng=rng)
@@ -102,7 +101,7 @@ class Network(keras.Model):
         inputs, labels = data.inputs, data.labels
         self.user.numbers.adapt(inputs.user_numbers)
         self.item.numbers.adapt(inputs.item_numbers)
-        self.cross.adapt(inputs.cross_numbers)
+        self.cross.numbers.adapt(inputs.cross_numbers)
         for i, head in enumerate(self._amounts):
             amounts = labels[head.label][head.training_rows(labels)].astype(np.float64)
             if len(amounts):
@@ -125,6 +124,7 @@ class Network(keras.Model):
         self,
         user_part: tf.Tensor,
         item_part: tf.Tensor,
+        cross_codes: tf.Tensor,
         cross_numbers: tf.Tensor,
         request: tf.Tensor,
         *,
@@ -134,7 +134,7 @@ class Network(keras.Model):
         """Logits of N rows; position None = neutral; a `seed` int32 [2] switches dropout on."""
         first = tf.gather(user_part, request) + item_part + self.first_bias
         if self.cross.width:
-            first += tf.matmul(self.cross(cross_numbers), self._first["cross"])
+            first += tf.matmul(self.cross(cross_codes, cross_codes[:, :0], cross_numbers), self._first["cross"])
         experts, gates, wide, mix = tf.split(first, list(self._columns.values()), axis=1)
         tasks = self._mixtures(experts, gates, seed)
         towers = tf.nn.relu(tf.matmul(tasks, self.tower) + self.tower_bias)

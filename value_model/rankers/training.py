@@ -121,7 +121,8 @@ class Fitting:
         network = self.ranker.network
         user = network.user_part(row["user_codes"], row["user_lists"], row["user_numbers"])
         item = network.item_part(row["item_codes"], row["item_lists"], row["item_numbers"])
-        logits = network.join(user, item, row["cross_numbers"], row["request"], position=row["position"], seed=seed)
+        cross = row["cross_codes"], row["cross_numbers"]
+        logits = network.join(user, item, *cross, row["request"], position=row["position"], seed=seed)
         labels = {name.removeprefix(LABEL): values for name, values in row.items() if name.startswith(LABEL)}
         losses = loss.pointwise(logits, labels, weight=row["weight"])
         if self._ranking and self.config.listwise and seed is not None:
