@@ -1,10 +1,11 @@
 """The slate rule of docs/extending.md, from a policy file to a slate."""
 
+import sys
+
 import numpy as np
 from recipes import blocks
 
-from value_model.formula import default_policy, parse_policy, to_toml
-from value_model.formula import toml_slate as reader
+from value_model.formula import default_policy, parse_policy, policy_file, slate_table, to_toml
 from value_model.slate_policies import rules
 from value_model.slate_policies.slate_policy import ItemAttributes
 
@@ -14,7 +15,9 @@ def test_the_rule_of_the_page_is_read_kept_and_written(monkeypatch):
     names = dict(vars(rules))
     exec(block, names)  # noqa: S102 (the example of the page)
     rule = names["SeasonQuota"]
-    monkeypatch.setattr(reader, "RULES", (*rules.RULES, rule))
+    monkeypatch.setattr(rules, "RULES", (*rules.RULES, rule))
+    for reader in (slate_table, policy_file):  # made of RULES where they are imported: parse_policy does it anew
+        monkeypatch.delitem(sys.modules, reader.__name__)
     policy = parse_policy(to_toml(default_policy()) + "\n[slate]\nseason_quota = 2\n")
     assert policy.slate.rules == (rule(2),)
     assert parse_policy(to_toml(policy)) == policy

@@ -85,6 +85,12 @@ def test_amounts_in_the_values_unit_follow_the_currency() -> None:
             'kind = "perturbed_weights", sigma = 0.1, weights = ["w_click", "w_click"]',
             "at most 10 different weights",
         ),
+        (
+            'kind = "plackett_luce", temperature = 0.002',
+            'kind = "perturbed_weights", sigma = 0.1, weights = ["w_clik"]',
+            "Did you mean 'w_click'?",
+        ),
+        ("temperature = 0.002", "temprature = 0.002, temperature = 0.002", "Did you mean 'temperature'?"),
         ("strength = 0.01", "strength = -1", "0 or more"),
         ('"m12" = 0.05', '"m12" = 0.15', "sum to 1.05"),
         ('"m12" = 0.05', '"m12" = -0.05', "shares of 0 or more"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from marketplace.finding import FieldError
+from marketplace.finding import FieldError, nearest
 from marketplace.toml_model import CurrencyCode, Fix
 from value_model.formula.constraint import BoundKind
 from value_model.formula.quantities import Sign
+from value_model.formula.slate_table import Number, SlateField
 
 Text = Annotated[str, Field(pattern=r"\S")]
-Number = Annotated[float, Field(allow_inf_nan=False)]
 SignField = Annotated[Sign, Fix('Write sign = "+", "-" or "any".')]
 
 
@@ -100,5 +100,15 @@ class PolicyFile(BaseModel):
     expressions: dict[Name, str] = {}
     weights: dict[Name, WeightTable] = {}
     quantities: dict[Name, QuantityTable] = {}
-    slate: dict[str, Any] | None = None
+    slate: SlateField | None = None
     constraints: Annotated[list[ConstraintTable], Fix("Write [[constraints]], once for each.")] = []
+
+    @field_validator("slate")
+    @classmethod
+    def _perturbs_weights_of_the_file(cls, slate: SlateField | None, file: ValidationInfo) -> SlateField | None:
+        known = file.data.get("weights")
+        if known is not None and slate is not None and slate.perturbed_weights is not None:
+            for name in slate.perturbed_weights.names:
+                if name not in known:
+                    raise FieldError(f"perturbs {name!r}, no weight", nearest(name, list(known)), key="exploration")
+        return slate

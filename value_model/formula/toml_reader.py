@@ -12,8 +12,6 @@ from value_model.formula.constraint import Constraint
 from value_model.formula.parser import parse
 from value_model.formula.policy_error import PolicyError
 from value_model.formula.quantities import Quantity
-from value_model.formula.toml_section import TomlSection
-from value_model.formula.toml_slate import read_slate
 from value_model.formula.validation import problems
 from value_model.formula.value_policy import Expression, Override, ValuePolicy, Weight
 
@@ -44,10 +42,6 @@ def parse_policy(content: bytes | str, *, file: str = "policy.toml") -> ValuePol
 
 def _policy(text: TomlText, file: PolicyFile) -> ValuePolicy:
     """The policy that the file describes, its formulas parsed; each part knows its line."""
-    slate = TomlSection(text)
-    section = None if file.slate is None else read_slate(slate, file.slate)
-    if slate.findings:
-        raise DataError(slate.findings)
     return ValuePolicy(
         name=file.name,
         owner=file.owner,
@@ -62,7 +56,7 @@ def _policy(text: TomlText, file: PolicyFile) -> ValuePolicy:
             Quantity(name, **dict(table), where=text.where("quantities", name))
             for name, table in file.quantities.items()
         ),
-        slate=section,
+        slate=file.slate,
         constraints=_constraints(text, file),
         where=text.where(),
     )
