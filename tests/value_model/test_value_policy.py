@@ -111,7 +111,7 @@ def test_a_currency_without_a_rate_is_refused_with_the_fix() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "reason"),
     [
-        ("w_click * ctr", "w_click * crt", 9, "unknown name crt. Fix: Did you mean cvr or ctr?"),
+        ("w_click * ctr", "w_click * crt", 9, "unknown name crt. Fix: Did you mean cart or cvr?"),
         ("w_click * ctr", "w_click * ctr + ctr", 9, "ctr is in click / impression and stands beside (w_click * ctr)"),
         ('unit = "SAR / click"', 'unit = "AED / click"', 9, "AED / impression"),
         ('unit = "SAR / click"', 'unit = "SAR // click"', 12, "is not a unit"),
