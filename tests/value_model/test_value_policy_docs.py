@@ -9,11 +9,12 @@ from value_model.formula import parse_policy, shipped_policies
 from value_model.formula.quantities import STANDARD
 from value_model.formula.tree import CALLABLE
 from value_model.policy_checks import check_policy
-from value_model.slate_policies.rules import MerchantCap
+from value_model.slate_policies.rules import RULES, MerchantCap
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "value_policy.md").read_text()
-SOURCES = [path for folder in ("formula", "policy_checks") for path in (ROOT / "value_model" / folder).glob("*.py")]
+FILES = ("marketplace/toml_*.py", "value_model/formula/*.py", "value_model/policy_checks/*.py")
+SOURCES = [path for files in FILES for path in ROOT.glob(files)]
 RULE = re.compile(r'(?:Finding|refuse|self\.finding)\(\s*"(\w+)"|rule: str = "(\w+)"')
 
 
@@ -35,6 +36,11 @@ def test_every_rule_is_on_the_page() -> None:
     assert {"units", "discount", "calibration", "fields"} <= rules
     for rule in rules:
         assert f"`{rule}`" in PAGE, rule
+
+
+def test_every_slate_rule_is_on_the_page() -> None:
+    for rule in RULES:
+        assert f"| `{rule.example}` | {rule.__doc__.splitlines()[0]} |" in PAGE, rule.key
 
 
 def test_the_example_file_is_valid() -> None:
