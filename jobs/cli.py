@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from marketplace.datasets.readers import READERS
+from value_model.formula.metrics import NAMES
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 DATA_HELP = (
     f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service (.sqlite)"
 )
-METRICS_HELP = "ctr, cvr, orders, gmv, commission, newcomer_exposure or merchant_quality"
+METRICS_HELP = ", ".join(NAMES)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -111,7 +111,8 @@ def admit(feedback: pa.Table) -> pa.Table:
         row = rows.index(True).as_py()
         if row >= 0:
             raise SchemaError(f"feedback row {row}: {reason}; received {table.slice(row, 1).to_pylist()[0]}")
-    return table
+    amount = pc.add(table["amount"], 0.0)  # -0.0 is 0, and databases keep no sign of it
+    return table.set_column(table.schema.get_field_index("amount"), FEEDBACK.field("amount"), amount)
 
 
 def _microseconds(time: datetime) -> int:

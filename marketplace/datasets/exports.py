@@ -11,7 +11,7 @@ import csv
 import gzip
 import io
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -121,7 +121,7 @@ def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _readable(path: Path, encoding: str) -> bool:

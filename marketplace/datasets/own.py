@@ -101,7 +101,7 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
         merchants = _named(pc.unique(items["merchant_id"].cast(pa.string())), MERCHANTS, DEFAULTS["merchants"])
         loading.notes.append("No merchants file: commission and all rates are 0.")
     seen = pa.chunked_array(
-        [*slates["user_id"].cast(pa.string()).chunks, *feedback["user_id"].cast(pa.string()).chunks]
+        [*slates["user_id"].cast(pa.string()).chunks, *feedback["user_id"].cast(pa.string()).chunks], pa.string()
     )
     users = _conform(tables["users"], USERS) if "users" in tables else _named(pc.unique(seen), USERS, {})
     return Dataset(

@@ -18,7 +18,7 @@ def test_a_file_and_a_row_make_a_source(monkeypatch, tmp_path):
     imports = (
         "from bargains import Bargains\n"
         "from retrieval.sources.inputs import categories\n"
-        "from retrieval.sources.rows import SourceRow, lists_recorded\n"
+        "from retrieval.sources.rows import SourceRow, interest_recorded\n"
     )
     (tmp_path / "bargains.py").write_text(file)
     (tmp_path / "bargains_row.py").write_text(f"{imports}\nROW = {row}")

@@ -9,6 +9,7 @@ from value_model.formula.linear_form import linear_form
 NOT_LINEAR = {
     "ads_organic",  # a sum of powers
     "calibrated_utility",
+    "cold_start",  # a rank in the slate
     "clipped_rate_penalty",  # tolerances are weights inside clip
     "owner_decay",
     "rank_fusion",
