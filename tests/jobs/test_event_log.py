@@ -22,6 +22,8 @@ from serving.bundle import build_engine, load_bundle
 from serving.parity import TOLERANCE
 from serving.request import Request
 
+pytestmark = pytest.mark.slow  # three runs
+
 ITEMS = """name = "shop"
 currency = "SAR"
 
@@ -148,9 +150,8 @@ def test_the_notes_say_how_visits_were_read(purchases):
     assert any("events name no session" in note and "within 30 minutes" in note for note in notes)
 
 
-@pytest.mark.parametrize("log", ["purchases", "views"])
-def test_the_next_answer_follows_what_the_shopper_views_now(log, request):
-    engine, bundle = engine_of(request.getfixturevalue(log))
+def test_the_next_answer_follows_what_the_shopper_views_now(views):
+    engine, bundle = engine_of(views)
     users = bundle.catalogue.users["user_id"].to_pylist()[:12]
     categories = pc.value_counts(bundle.catalogue.items["category"].cast(pa.string())).to_pylist()
     large = [row["values"] for row in categories if row["counts"] >= 10][:2]
