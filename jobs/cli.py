@@ -9,14 +9,22 @@ from pathlib import Path
 import click
 
 from marketplace.datasets.readers import READERS
-from value_model.formula.metrics import NAMES
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 DATA_HELP = (
     f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service (.sqlite)"
 )
-METRICS_HELP = ", ".join(NAMES)
+
+
+class MetricOption(click.Option):
+    """An option whose help lists the metrics; they are read where help is shown, so that the rest stays quick."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from value_model.formula.metrics import NAMES
+
+        self.help = ", ".join(NAMES)
+        return super().get_help_record(ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -185,7 +193,7 @@ def check_policy(policy: Path, folder: Path | None) -> None:
 
 @cli.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--maximise", default="gmv", show_default=True, help=METRICS_HELP)
+@click.option("--maximise", default="gmv", show_default=True, cls=MetricOption)
 @click.option("--hold", multiple=True, help="a constraint; may be repeated  [default: those of the policy file]")
 @click.option("--weights", default="", help="weights to search, with commas  [default: every weight that is a term]")
 @click.option("--by", type=click.Choice(["surface", "segment"]), default=None, help="also weights of each one's own")

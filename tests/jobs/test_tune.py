@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from desk_toy import POLICY, toy
 
-from jobs.cli import METRICS_HELP, cli
+from jobs.cli import cli
 from jobs.run_evidence import RunEvidence
 from jobs.tune.request import tune_request
 from value_model.formula import BoundKind, Constraint, load_policy, to_toml
@@ -134,7 +134,8 @@ def test_what_cannot_be_asked_is_told(log, options, words):
 
 
 def test_help_names_every_metric():
-    assert set(METRICS_HELP.replace(" or ", ", ").split(", ")) == set(NAMES)
+    text = " ".join(CliRunner().invoke(cli, ["tune", "--help"]).output.split())
+    assert ", ".join(NAMES) in text
 
 
 def test_tuning_never_imports_a_model_library():
