@@ -12,10 +12,13 @@ from marketplace.finding import Finding, errors
 
 
 def check_data(mapping: Path) -> int:
-    """Print the findings on the exports that `mapping` names; 1 where one of them is an error."""
-    from marketplace.check import check
+    """Print what was read of the exports that `mapping` names, what it allows, and the findings; 1 = errors."""
+    from marketplace.check import data_check
+    from marketplace.datasets.mapping import time_zone_of
 
-    return _printed(check(mapping, now=datetime.now(UTC)), of=mapping)
+    checked = data_check(mapping, now=datetime.now(UTC))
+    print(*checked.lines(zone=time_zone_of(mapping)), sep="\n")
+    return _printed(checked.findings, of=mapping)
 
 
 def check_policy(policy: Path, run: Path | None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from marketplace.splits import TEST_SHARE, VALIDATION_SHARE
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -17,8 +19,8 @@ class RunConfig:
     size: str = "demo"
     seed: int = 7
     index: str = "scann"
-    test_share: float = 0.2  # last share of the slates: never trained on, never tuned on
-    validation_share: float = 0.15  # last share of the rest: early stopping and calibration
+    test_share: float = TEST_SHARE
+    validation_share: float = VALIDATION_SHARE
     retrieval_epochs: int = 8
     retrieval_pairs: int = 150_000  # the newest pairs of request and wish that the towers learn from
     ranker_epochs: int = 20

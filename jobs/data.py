@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from jobs.config import RunConfig
+from marketplace.attribution import Attribution
 from marketplace.dataset import Dataset, load_dataset
 from marketplace.datasets.readers import READERS
+from marketplace.finding import DataError, errors
+from marketplace.prospects import too_little
+from marketplace.repeats import repeated
 from marketplace.visits import in_visits, visit_notes
 
 if TYPE_CHECKING:
@@ -87,6 +92,15 @@ def with_visits(dataset: Dataset) -> Dataset:
         return replace(dataset, notes=(*dataset.notes, LOG_NEXT))
     notes = (*dataset.notes, *visit_notes(dataset.feedback))
     return replace(dataset, feedback=in_visits(dataset.feedback), notes=notes)
+
+
+def learnable(dataset: Dataset, joined: Attribution | None) -> Dataset:
+    """The data set, each event once; DataError where there is nothing to judge on. `joined`: None without slates."""
+    refused = errors(too_little(dataset, joined))
+    if refused:
+        raise DataError(refused)
+    repeats = repeated(dataset.feedback)
+    return replace(dataset, feedback=dataset.feedback.filter(pa.array(~repeats))) if repeats.any() else dataset
 
 
 def market(size: str, *, seed: int) -> Simulation:

@@ -19,10 +19,11 @@ from jobs.run_folder import RunFolder
 from jobs.tables import print_comparison
 from jobs.train_ranker import held_out
 from jobs.value_slates import value_slates
-from marketplace.slate_columns import flat
+from marketplace.slate_columns import flat, item_offsets
 
 MODELS = ("lightgbm", "mmoe")
 BASELINE = "lightgbm"
+K = 10  # of the metrics @k
 
 
 def evaluate(run: RunFolder) -> None:
@@ -43,7 +44,7 @@ def evaluate(run: RunFolder) -> None:
     pq.write_table(settled(prepared.labels.filter(pa.array(prepared.rows(test)))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
     report = build_report(
-        models | {"popularity": popularity(prepared, test)},
+        models | {"popularity": popularity(prepared, test)} | as_recorded(data.position),
         data.labels,
         prepared.offsets_of(test),
         title=f"Value model on {dataset.name}",
@@ -54,11 +55,14 @@ def evaluate(run: RunFolder) -> None:
         slices={"surface": slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)},
         facts=facts(run, prepared),
         shopper=slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *short_lists(slates, k=K)),
+        k=K,
     )
     page = write_report(report, folder)
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
     print_comparison(report.comparison)
+    for note in short_lists(slates, k=K):
+        print("   " + note)
     print(f"   report: {page}")
 
 
@@ -75,6 +79,24 @@ def popularity(prepared: TrainingRows, test: np.ndarray) -> dict[str, np.ndarray
     names = [feature.name for feature in prepared.encoder.spec.select(Group.CROSS, Kind.NUMBER)]
     touches = prepared.part(test).inputs.cross_numbers[:, names.index("popularity")]
     return {"value": touches.astype(np.float64)}
+
+
+def as_recorded(position: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """The order in which the items were shown, as a ranker; none where no place was recorded. `position` [N], 0 = not.
+
+    It stands in the places whose clicks it is judged on, so that it is flattered by every position effect.
+    """
+    if not position.any():
+        return {}
+    place = np.where(position > 0, position, position.max() + 1)
+    return {"as recorded": {"value": -place.astype(np.float64)}}
+
+
+def short_lists(slates: pa.Table, *, k: int) -> tuple[str, ...]:
+    """A note where no list is longer than `k`, so that what stands in the first k says nothing of an order."""
+    longest = int(np.diff(item_offsets(slates)).max(initial=0))
+    note = f"No list is longer than {longest}: recall@{k} and sums@{k} are the same for any order of it."
+    return (note,) if longest <= k else ()
 
 
 def facts(run: RunFolder, prepared: TrainingRows) -> dict[str, str]:

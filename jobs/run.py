@@ -9,10 +9,12 @@ from pathlib import Path
 
 from features.mapped import mapped_features
 from jobs.config import RunConfig
-from jobs.data import describe, get, with_visits
+from jobs.data import get, learnable, with_visits
 from jobs.defaults import spec_of
+from jobs.fingerprint import changed_files, keep_fingerprint
 from jobs.mapped_report import notes
 from jobs.run_folder import RunFolder
+from marketplace.check import joined_events, read_lines
 
 Stage = Callable[[RunFolder], None]
 
@@ -22,10 +24,11 @@ def data(run: RunFolder) -> None:
     dataset = with_visits(get(run.config))
     spec_of(dataset, run.config)  # refuses a mapped feature under a standard name before anything is trained
     dataset = replace(dataset, notes=(*dataset.notes, *notes(mapped_features(dataset))))
-    print("   " + describe(dataset))
-    for note in dataset.notes:
-        print("   " + note)
-    dataset.save(run.part("data"))
+    joined = joined_events(dataset)
+    for line in read_lines(dataset, joined):
+        print("   " + line)
+    learnable(dataset, joined).save(run.part("data"))
+    keep_fingerprint(run)
 
 
 def retrieval(run: RunFolder) -> None:
@@ -68,8 +71,11 @@ STAGES: dict[str, Stage] = {
 def run_all(config: RunConfig, folder: Path) -> RunFolder:
     """Every stage that is not done yet."""
     run = RunFolder.create(folder, config)
+    changed = changed_files(run) if "data" in run.stages else []
+    if changed:
+        print(f"== changed since: {', '.join(changed)}; nothing is kept, every stage is done again")
     for name, work in STAGES.items():
-        run.stage(name, partial(work, run))
+        run.stage(name, partial(work, run), again=bool(changed) and name == "data")
     return run
 
 

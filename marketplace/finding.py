@@ -37,13 +37,17 @@ class Where:
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem, under the name of the rule that it breaks; a table's stands at the first row in which it occurs."""
+    """One problem, under the name of the rule that it breaks; a table's stands at the first row in which it occurs.
+
+    `share` of the rows it holds for, where it is about rows.
+    """
 
     rule: str
     where: Where
     reason: str
     fix: str
     severity: Severity = Severity.ERROR
+    share: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.where}: {self.severity}: {self.reason} Fix: {self.fix} [{self.rule}]"
@@ -86,9 +90,10 @@ def of_rows(rows: np.ndarray, where: Where, reason: str, fix: str, *, severity: 
     return Finding("values", first, f"{reason}{count_of_rows(int(rows.sum()))}.", fix, severity)
 
 
-def count_of_rows(rows: int) -> str:
-    """How often a reason holds, behind it: nothing for a single row."""
-    return f" ({rows} rows)" if rows > 1 else ""
+def count_of_rows(rows: int, *, of: int = 0) -> str:
+    """How often a reason holds, behind it, with the share `of` so many: nothing for a single row."""
+    share = f", {rows / of:.2%}" if of else ""
+    return f" ({rows} rows{share})" if rows > 1 else ""
 
 
 @dataclass(frozen=True)

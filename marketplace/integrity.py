@@ -10,15 +10,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace.attribution import REASONS, attribute
 from marketplace.dataset import Dataset
-from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows
+from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows, errors
 from marketplace.keys import rows_of
 from marketplace.near_identifiers import NearIdentifiers, near_identifiers
 from marketplace.schema import EVENTS, SURFACES
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
 OLDEST = 631_152_000_000_000  # 1990-01-01, UTC microseconds: what lies before is a number in another unit
+EPOCH, LATEST = 0, 7_258_118_400_000_000  # 1970-01-01 and 2200-01-01: what lies outside is no time of a shop
+MOST = 0.5  # share of the rows above which what is odd makes a run meaningless
 WARNING = Severity.WARNING
+NOT_COUNTED = {  # by reason: the column that shows it, what is wrong with its value, and what to do
+    "orphan_request": ("request_id", "is no known request", "Export the slates of the same period."),
+    "other_user": ("user_id", "is another shopper than the slate's", "Is a request_id used for two requests?"),
+    "orphan_item": ("item_id", "was not shown in its request", "Export whole lists, and positions from 1."),
+    "early": ("time", "lies before its slate", "Check both clocks and time zones."),
+    "late": ("time", "lies after the window of its event", "Check both clocks and time zones."),
+}
+PAGE_KEYS = {"search": "query", "store_page": "page_merchant_id", "product_page": "page_item_id"}  # by surface
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 
 
@@ -28,7 +39,9 @@ def check_dataset(
     """Everything odd in `dataset`; `now` is the moment after which no event can lie (None = not checked)."""
     rules = _IntegrityRules(dataset, origins or {}, now)
     parts = (rules.emptiness(), rules.names(), rules.money(), rules.times(), rules.references(), rules.lists())
-    return [finding for part in parts for finding in part if finding is not None]
+    findings = [finding for part in parts for finding in part if finding is not None]
+    lost = [] if errors(findings) else [finding for finding in rules.answers() if finding is not None]
+    return [*findings, *lost]
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,10 @@ class _IntegrityRules:
                 fix = "Check the time zone, the order of day and month, and the exporter's clock."
                 yield self._rows(table, "time", times > limit, f"lies after {self.now:%Y-%m-%d %H:%M %Z}", fix)
             fix = "Check the unit: seconds read as microseconds give 1970."
-            yield self._rows(table, "time", times < OLDEST, "lies before 1990", fix, severity=WARNING)
+            outside = (times < EPOCH) | (times >= LATEST)
+            yield self._rows(table, "time", outside, "lies outside 1970 to 2199", fix)
+            old = (times < OLDEST) & ~outside
+            yield self._rows(table, "time", old, "lies before 1990", fix, severity=WARNING)
 
     def references(self) -> Iterator[Finding | None]:
         items, users = self._column("items", "item_id"), self._column("users", "user_id")
@@ -119,8 +135,7 @@ class _IntegrityRules:
         if near is None:
             return None
         share = near.rows.mean()
-        trouble = f"is no known {key.removesuffix('_id')}: {near.cause} ({near.unknown!r} for {near.known!r}); "
-        trouble += f"{share:.0%} of rows"
+        trouble = f"is no known {key.removesuffix('_id')}: {near.cause} ({near.unknown!r} for {near.known!r})"
         severity = Severity.ERROR if share >= 0.05 else WARNING
         return self._rows(table, key, near.rows, trouble, near.fix, severity=severity, of_item=of_item)
 
@@ -135,15 +150,37 @@ class _IntegrityRules:
         taken = _repeats(pa.array(place)) & (position > 0)
         fix = "Two items cannot stand in one place; is the request_id used for two requests?"
         yield self._rows("slates", "position", taken, "is taken in this request", fix, severity=WARNING, of_item=True)
-        answered = self._column("feedback", "request_id")
-        slate = rows_of(answered, self._column("slates", "request_id"))
-        lost = (slate < 0) & _true(pc.is_valid(answered))
-        fix = "Export the slates of the same period; the event is counted as an orphan."
-        yield self._rows("feedback", "request_id", lost, "is no known request", fix, severity=WARNING)
-        shown = np.append(self._times("slates"), np.iinfo(np.int64).min)[slate]
-        early = self._times("feedback") < shown
-        fix = "The event is not counted; check both clocks and time zones."
-        yield self._rows("feedback", "time", early, "lies before its slate", fix, severity=WARNING)
+        for surface, key in PAGE_KEYS.items():
+            on = _true(pc.equal(self._column("slates", "surface"), surface))
+            bad = on & _true(pc.is_null(self._column("slates", key)))
+            fix = (
+                f"Map {key}, or name the surface where the lists were shown: the service refuses {surface} without it."
+            )
+            yield self._rows("slates", key, bad, f"is the {key} of a list on {surface}", fix, severity=WARNING)
+        gap = ~self._without_gap(position)
+        fix = "Nothing, where lists are exported in part; else number the places of a request 1, 2, 3."
+        yield self._rows("slates", "request_id", gap, "shows places with a gap", fix, severity=WARNING)
+
+    def answers(self) -> Iterator[Finding | None]:
+        """Events that count for no item of a slate, by the first reason; an error where that is most of them."""
+        if len(self.data.slates) == 0 or len(self.data.feedback) == 0:
+            return
+        joined = attribute(self.data.slates, self.data.feedback)
+        for name, (column, trouble, fix) in NOT_COUNTED.items():
+            bad = joined.reason == REASONS.index(name)
+            yield self._rows("feedback", column, bad, trouble, fix, severity=_by_share(bad))
+        if joined.counts.used == 0:
+            reason = f"of {len(self.data.feedback)} events none counts for an item that was shown."
+            yield self._whole("feedback", reason, "Map request_id, or export what the same shoppers were shown.")
+
+    def _without_gap(self, position: np.ndarray) -> np.ndarray:
+        """bool [R]: the distinct places shown are 1 to their number."""
+        request, rows = request_of_rows(self.data.slates), position > 0
+        places = np.unique(np.stack([request[rows], position[rows]]), axis=1)
+        count = np.bincount(places[0], minlength=len(self.data.slates))
+        last = np.zeros(len(self.data.slates), np.int64)
+        np.maximum.at(last, request[rows], position[rows])
+        return count == last
 
     def _origin(self, table: str) -> TableOrigin:
         return self.origins.get(table, TableOrigin(table))
@@ -181,7 +218,19 @@ class _IntegrityRules:
         row = int(rows[np.argmin([origin.row(index, of_item=of_item) for index in rows[:1000]])])
         value = (self._flat(column) if of_item else self._column(table, column))[row].as_py()
         where = Where(origin.file, part=column, row=origin.row(row, of_item=of_item))
-        return Finding("integrity", where, f"{value!r} {trouble}{count_of_rows(len(rows))}.", fix, severity)
+        return Finding(
+            "integrity",
+            where,
+            f"{value!r} {trouble}{count_of_rows(len(rows), of=len(bad))}.",
+            fix,
+            severity,
+            len(rows) / len(bad),
+        )
+
+
+def _by_share(bad: np.ndarray) -> Severity:
+    """An error above the share MOST of the rows."""
+    return Severity.ERROR if bad.sum() > MOST * len(bad) else WARNING
 
 
 def _true(values: pa.Array) -> np.ndarray:

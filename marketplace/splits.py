@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SECOND = 1_000_000  # microseconds
+TEST_SHARE = 0.2  # last share of the slates: never trained on, never tuned on
+VALIDATION_SHARE = 0.15  # last share of the rest: early stopping and calibration
 HOUR_US = 3_600 * SECOND
 DAY_US = 24 * HOUR_US
 

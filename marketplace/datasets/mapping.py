@@ -7,6 +7,8 @@ to the mapping's folder.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -25,7 +27,7 @@ from marketplace.schema import (
     SHADOW_PRICE,
 )
 from marketplace.toml_model import CurrencyCode, as_model
-from marketplace.toml_text import TomlText
+from marketplace.toml_text import TomlText, parse_toml
 
 REQUIRED = {
     "items": ("item_id", "merchant_id", "price"),
@@ -201,3 +203,23 @@ def _names(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
             if name not in known:
                 fix = nearest(name, list(known)) if known else "Name columns, such as under [items.numeric]."
                 yield text.finding((key,), f"names {name!r}, which is no further column of the mapping", fix)
+
+
+def time_zone_of(path: Path) -> tzinfo:
+    """The zone of a mapping file's times without an offset; UTC where it names none or cannot be read."""
+    try:
+        zone = read_mapping(parse_toml(path.read_bytes(), file=str(path))).time_zone
+    except (DataError, OSError):
+        zone = None
+    return UTC if zone is None else ZoneInfo(zone)
+
+
+def files_of(path: Path) -> list[Path]:
+    """A mapping file and those that it names, as far as it can be read."""
+    try:
+        mapping = read_mapping(parse_toml(path.read_bytes(), file=str(path)))
+    except (DataError, OSError):
+        return [path]
+    names = [export.file for export in map(mapping.export, SCHEMAS) if export is not None]
+    patterns = [file for name in names if "*" in name for file in sorted(path.parent.glob(name))]
+    return [path, *(path.parent / name for name in names if "*" not in name), *patterns]

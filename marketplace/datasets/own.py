@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.dataset import SCHEMAS, Dataset
+from marketplace.datasets.deliveries import once, with_answers
 from marketplace.datasets.events import events_of_feedback, events_of_labels, in_time, read_labels
 from marketplace.datasets.fields import DEFAULTS, Loading, read_fields
 from marketplace.datasets.further import read_further
@@ -93,7 +94,8 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
         loading.notes.append("No lists were recorded: nothing says what shoppers saw, so there is no click rate.")
     if "feedback" in tables:
         logged = events_of_feedback(loading, tables["feedback"], items)
-        events.insert(0, (logged, loading.origins["feedback"]))
+        named = not {"feedback_id", "order_id"}.isdisjoint(tables["feedback"])
+        events.insert(0, _delivered(loading, slates, logged, named=named))
     feedback = in_time(loading, events) if events else empty(FEEDBACK)
     if "merchants" in tables:
         merchants = _conform(tables["merchants"], MERCHANTS)
@@ -117,6 +119,21 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
         mapped_features=mapping.features,
         ignored_features=mapping.ignore,
     )
+
+
+def _delivered(loading: Loading, slates: pa.Table, logged: pa.Table, *, named: bool) -> tuple[pa.Table, TableOrigin]:
+    """The feedback file's events, each once and with the request that it answers, and where they came from.
+
+    Where labels stand in the impressions' rows these are the answers, and an event without a request is beside them.
+    """
+    origin = loading.origins["feedback"]
+    if not named:
+        logged, origin, findings = once(logged, origin)
+        loading.findings += findings
+    if loading.mapping.slates is not None and not loading.mapping.slates.labels:
+        logged, notes = with_answers(slates, logged)
+        loading.notes += notes
+    return logged, origin
 
 
 def _slates(loading: Loading, columns: dict[str, pa.Array], items: pa.Table) -> tuple[pa.Table, dict[str, pa.Array]]:

@@ -141,7 +141,8 @@ WITH known AS (SELECT *, row_number() OVER (PARTITION BY feedback_id ORDER BY ti
      joined AS (
        SELECT rows.n, first.event, coalesce(first.amount, rows.price) AS amount
        FROM first JOIN place USING (request_id, item_id) JOIN rows ON rows.n = place.n JOIN windows USING (event)
-       WHERE rows.time < :now AND first.time >= rows.time AND first.time < rows.time + windows.length
+       WHERE rows.time < :now AND first.user_id = 'u'
+         AND first.time >= rows.time AND first.time < rows.time + windows.length
          AND (first.event NOT IN ('order', 'return')
               OR (coalesce(first.amount, 0) >= 0 AND coalesce(first.amount, 0) < 9e999 AND NOT first.is_nan
                   AND coalesce(first.currency, rows.currency) = rows.currency)))
@@ -169,7 +170,7 @@ def _by_sql(slates, feedback, as_of):
     with sqlite3.connect(":memory:") as db:
         db.execute("CREATE TABLE rows (n INTEGER PRIMARY KEY, request_id, item_id, position, price, time, currency)")
         db.execute("CREATE TABLE feedback (n INTEGER PRIMARY KEY, feedback_id, request_id, event, item_id, time,"
-                   " amount, is_nan, currency)")  # fmt: skip
+                   " amount, is_nan, currency, user_id)")  # fmt: skip
         db.execute("CREATE TABLE windows (event, length)")
         db.executemany(
             "INSERT INTO windows VALUES (?, ?)", [(name, w // timedelta(microseconds=1)) for name, w in WINDOW.items()]
@@ -182,8 +183,8 @@ def _by_sql(slates, feedback, as_of):
         for e in feedback.to_pylist():
             row = (e["feedback_id"], e["request_id"], e["event"], e["item_id"], micro(e["time"]), e["amount"])
             is_nan = e["amount"] is not None and math.isnan(e["amount"])
-            db.execute("INSERT INTO feedback (feedback_id, request_id, event, item_id, time, amount, is_nan, currency)"
-                       " VALUES (?,?,?,?,?,?,?,?)", (*row, is_nan, e["currency"]))  # fmt: skip
+            db.execute("INSERT INTO feedback (feedback_id, request_id, event, item_id, time, amount, is_nan, currency,"
+                       " user_id) VALUES (?,?,?,?,?,?,?,?,?)", (*row, is_nan, e["currency"], e["user_id"]))  # fmt: skip
         rows = db.execute(SQL, {"now": micro(as_of)}).fetchall()
     return [(bool(order), bool(click), value, bool(returned)) for order, click, value, returned in rows]
 

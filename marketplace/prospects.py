@@ -1,0 +1,90 @@
+"""Prospects of a data set: which heads it teaches, which metrics mean something, how wide their intervals will be.
+
+A sum of n events has a 95 % interval of about +- 1.96 / sqrt(n) of itself (Poisson), wider where the requests of one
+shopper agree; the difference of two rankings, judged on half of the test period, about twice that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.attribution import Attribution, recorded_labels
+from marketplace.dataset import Dataset
+from marketplace.finding import Finding, Severity, Where
+from marketplace.heads import Head, HeadKind, Labels, learned_heads
+from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
+from marketplace.splits import TEST_SHARE, VALIDATION_SHARE, periods
+
+FEWEST = 50  # events below which a head's probabilities are not calibrated
+TOP = 10  # of the report's metrics @k
+Z = 1.96
+
+
+def too_little(dataset: Dataset, joined: Attribution | None) -> Iterator[Finding]:
+    """What a run would find out after training: that there is nothing to learn from, or to judge on.
+
+    `joined`: its slates and events; None without slates.
+    """
+    where = Where(dataset.name)
+    orders = int(pc.sum(pc.equal(dataset.feedback["event"].cast(pa.string()), "order")).as_py() or 0)
+    if len(dataset.feedback) > 0 and orders < FEWEST:
+        reason = f"{orders} orders are few: their probability is not calibrated, and differences in them are not seen."
+        yield Finding("prospects", where, reason, "Export a longer period.", Severity.WARNING)
+    if joined is None:
+        return
+    try:
+        period = periods(joined.slates, test_share=TEST_SHARE, validation_share=VALIDATION_SHARE)
+    except ValueError as error:
+        yield Finding("prospects", where, f"{error}", "Export a longer period.")
+        return
+    answered = np.zeros(len(joined.slates), bool)
+    answered[request_of_rows(joined.slates)[to_numpy(joined.labels["click"].combine_chunks())]] = True
+    for name, requests in (("validation", period.validation), ("test", period.test)):
+        if not answered[requests].any():
+            reason = (
+                f"none of the {int(requests.sum())} requests of the {name} period was answered by a click or order."
+            )
+            yield Finding("prospects", where, reason, "Export a longer period.")
+
+
+def prospects(dataset: Dataset, joined: Attribution | None) -> Iterator[str]:
+    """One line a question; `joined`: its slates and events, None without slates."""
+    if joined is None:
+        yield "heads: without lists orders alone are learned, over candidates as of each basket"
+        return
+    recorded = {name: to_numpy(joined.labels[name].combine_chunks()) for name in recorded_labels(dataset.feedback)}
+    learned = learned_heads(recorded)
+    heads = [_from(head, recorded) for head in learned]
+    yield f"heads and the events that teach them: {', '.join(heads) or 'none'}"
+    longest = int(np.diff(item_offsets(dataset.slates)).max(initial=0))
+    if longest <= TOP:
+        yield f"metrics: no list is longer than {longest}; recall@{TOP} and sums@{TOP} are the same for any order of it"
+    test = {
+        head.label: recorded[head.label].sum() * TEST_SHARE for head in learned if head.kind is HeadKind.PROBABILITY
+    }
+    yield f"intervals in the test period, at best: {_widths(test)}"
+    yield f"tune: {_tuning(dataset, test.get('order', 0.0))}"
+
+
+def _from(head: Head, labels: Labels) -> str:
+    count = int((head.rows(labels) & (labels[head.label] > 0)).sum())
+    return f"{head.name} from {count:,}{'' if count >= FEWEST else ' (too few to calibrate)'}"
+
+
+def _widths(events: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}s +- {Z / np.sqrt(n):.0%}" for name, n in events.items() if n >= 1) or "no events"
+
+
+def _tuning(dataset: Dataset, orders: float) -> str:
+    propensity = to_numpy(flat(dataset.slates, "propensity"))[shown(dataset.slates)]
+    drawn = float(np.mean(propensity < 1)) if len(propensity) else 0.0
+    if drawn == 0:
+        return "can promise nothing: no place was drawn at random with its propensity (docs/counterfactual.md)"
+    if orders < 1:
+        return "can promise nothing on orders: there are none in the test period"
+    least = 2 * Z / np.sqrt(orders)
+    return f"{drawn:.0%} of the places were drawn at random; changes of orders below {least:.0%} are beyond it"

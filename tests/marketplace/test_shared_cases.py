@@ -1,0 +1,95 @@
+"""Small shops that differ from a clean one in one thing: what the check says of each."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.data import data_root
+from marketplace.attribution import attribute
+from marketplace.check import DataCheck, data_check
+from marketplace.datasets.own import load_own
+from marketplace.finding import errors
+
+CASES = data_root().parent / "cases"
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def case():
+    """The check of a case, by its name."""
+    if not CASES.exists():
+        pytest.skip(f"{CASES} does not exist")
+
+    def checked(name: str) -> DataCheck:
+        return data_check(Path(CASES / name / "mapping.toml"), now=NOW)
+
+    return checked
+
+
+def labels(check: DataCheck) -> dict[str, int]:
+    """How often each label is true."""
+    joined = attribute(check.dataset.slates, check.dataset.feedback)
+    return {name: int(np.sum(joined.labels[name].to_numpy())) for name in ("click", "order")}
+
+
+def test_the_clean_shop_loses_no_event(case):
+    check = case("clean")
+    assert not errors(check.findings)
+    assert check.joined.counts.without_use == {"without_request": 1}
+    assert labels(check) == {"click": 97, "order": 40}
+    assert any("joined to what was shown: 137 events (99.3%)" in line for line in check.lines())
+
+
+def test_events_without_requests_join_their_shoppers_lists(case):
+    check = case("events_without_request")
+    assert not errors(check.findings)
+    assert labels(check) == labels(case("clean"))
+    assert any("137 of 138 were joined to their shopper's latest list" in note for note in check.lines())
+
+
+def test_likely_repeats_are_counted_once(case):
+    check = case("dup_events_no_id")
+    (finding,) = [finding for finding in check.findings if finding.rule == "repeats"]
+    assert finding.reason.startswith("3 of 141 events (2.1%)")
+    assert len(check.dataset.feedback) == len(case("clean").dataset.feedback)
+    assert labels(check) == labels(case("clean"))
+
+
+def test_positions_from_0_are_an_error_with_the_fix(case):
+    (finding,) = errors(case("pos0").findings)
+    assert "in 120 of 120 requests one item stands at 0" in finding.reason
+    assert "first_position = 0" in finding.fix
+
+
+def test_unknown_ids_are_an_error_by_their_share(case):
+    found = errors(case("float_ids").findings)
+    assert found
+    assert all(finding.share == 1 for finding in found)
+
+
+def test_a_search_without_query_is_named(case):
+    assert any(
+        "is the query of a list on search (120 rows, 100.00%)" in f.reason
+        for f in case("surface_search_no_query").findings
+    )
+
+
+def test_few_orders_are_named_before_training(case):
+    assert any("24 orders are few" in finding.reason for finding in case("few_orders").findings)
+
+
+@pytest.mark.parametrize("name", ["epoch_ms", "epoch_s_format", "egp"])
+def test_other_times_and_currencies_join_as_the_clean_shops(case, name):
+    check = case(name)
+    assert not errors(check.findings)
+    assert labels(check) == labels(case("clean"))
+    first = check.dataset.slates["time"][0]
+    assert first == case("clean").dataset.slates["time"][0]
+
+
+def test_every_case_can_be_checked(case):
+    for folder in sorted(path for path in CASES.iterdir() if path.is_dir()):
+        dataset, _ = load_own(folder / "mapping.toml", now=NOW)
+        assert dataset is not None or errors(case(folder.name).findings)
