@@ -145,4 +145,4 @@ def test_ids_that_were_read_as_decimals_are_an_error_with_cause_and_fix(shop):
     assert "error: '1.0' is no known item: ids were read as decimals" in found
     assert "(3 rows, 100.00%)" in found
     assert "dtype=str" in found
-    assert any("events.csv" in line and "error: 'a' is no known item (5 rows)" in line for line in lines), lines
+    assert any("events.csv" in line and "error: 'a' is no known item (5 rows, 71.43%)" in line for line in lines), lines
