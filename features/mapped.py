@@ -48,8 +48,9 @@ def mapped_features(dataset: Dataset) -> MappedFeatures:
     left_out = {name: _choice(name, dataset) for name in dataset.context_features}
     unused = {name: reason for name, reason in left_out.items() if reason}
     for feature, values in _columns(dataset):
-        if feature.name in features or feature.name in unused:
-            continue  # a service's log repeats what its catalogue knows
+        entry = feature.source is Source.REQUEST and feature.name in dataset.context_features
+        if entry or feature.name in features or feature.name in unused:
+            continue  # a service's log repeats what its context and its catalogue know
         if reason := _choice(feature.name, dataset) or _nothing_to_learn(values):
             unused[feature.name] = reason
         else:
