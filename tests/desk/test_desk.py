@@ -148,7 +148,10 @@ def with_overrides(desk):
         desk.move({"w_new": value})
 
 
-@pytest.mark.parametrize("scope", [EVERYWHERE, SEARCH, Scope(Dimension.SEGMENT, "new")], ids=str)
+SLOW_SCOPES = [pytest.param(scope, marks=pytest.mark.slow) for scope in (SEARCH, Scope(Dimension.SEGMENT, "new"))]
+
+
+@pytest.mark.parametrize("scope", [EVERYWHERE, *SLOW_SCOPES], ids=str)
 def test_a_front_is_of_its_tab_and_promises_what_loading_it_brings(desk, scope):
     """Every point and the start, against serving the drafts themselves on the half that the search did not see."""
     with_overrides(desk)
