@@ -32,7 +32,7 @@ from marketplace.splits import microseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(microseconds=1)
 NOBODY = Visitor("", None, 0)
-PRIME = "prime the store from the data set instead."
+REMAKE = "make it from the data set (`MemoryStore.of`) instead."
 
 
 class RequestContext(Protocol):
@@ -168,7 +168,7 @@ class MemoryStore:
         """
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["catalogue"]) != self._fingerprint():
-                raise ValueError(f"{path}: saved over another catalogue; {PRIME}")
+                raise ValueError(f"{path}: saved over another catalogue; {REMAKE}")
             for statistic in self._statistics:
                 prefix = f"{statistic.name}."
                 arrays = {name.removeprefix(prefix): saved[name] for name in saved.files if name.startswith(prefix)}
@@ -176,7 +176,7 @@ class MemoryStore:
                     statistic.restore(arrays)
                 except KeyError as missing:
                     raise ValueError(
-                        f"{path}: saved before {prefix}{missing.args[0]} was remembered; {PRIME}"
+                        f"{path}: saved before {prefix}{missing.args[0]} was remembered; {REMAKE}"
                     ) from None
 
     def _remember(self, log: EventLog) -> None:
