@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from features.catalogue import known_of
 from features.spec import Feature, FeatureSpec, Group, Kind, Source
 from marketplace.dataset import Dataset
+from marketplace.finding import FieldError
 from marketplace.slate_columns import RequestLists, all_lists, item_offsets
 
 TOKENS = 12  # words of a text
@@ -32,13 +33,11 @@ class MappedFeatures:
     unused: Mapping[str, str] = field(default_factory=dict)
 
     def added_to(self, standard: FeatureSpec) -> FeatureSpec:
-        """A spec with the standard features, then these; ValueError for a name that both have."""
+        """A spec with the standard features, then these; FieldError for a name that both have."""
         taken = {feature.name for feature in standard.features}
         if clash := [feature.name for feature in self.features if feature.name in taken]:
-            raise ValueError(
-                f"the mapping names further columns {clash}, and standard features have these names "
-                f"(docs/features.md). Choose others, such as {'shop_' + clash[0]!r}, or list them under `ignore`."
-            )
+            reason = f"further columns have the names {clash}, which standard features have (docs/features.md)"
+            raise FieldError(reason, f"Choose others, such as {'shop_' + clash[0]!r}, or list them under `ignore`.")
         return FeatureSpec((*standard.features, *self.features))
 
 
@@ -47,7 +46,7 @@ def mapped_features(dataset: Dataset) -> MappedFeatures:
     features: dict[str, Feature] = {}
     left_out = {name: _choice(name, dataset) for name in dataset.context_features}
     unused = {name: reason for name, reason in left_out.items() if reason}
-    for feature, values in _columns(dataset):
+    for feature, values in mapped_columns(dataset):
         entry = feature.source is Source.REQUEST and feature.name in dataset.context_features
         if entry or feature.name in features or feature.name in unused:
             continue  # a service's log repeats what its context and its catalogue know
@@ -72,7 +71,7 @@ def _choice(name: str, dataset: Dataset) -> str | None:
     return None
 
 
-def _columns(dataset: Dataset) -> Iterator[tuple[Feature, pa.Array]]:
+def mapped_columns(dataset: Dataset) -> Iterator[tuple[Feature, pa.Array]]:
     """Every column of the maps: as a feature, with its values."""
     for table, source in ((dataset.items, Source.ITEM), (dataset.users, Source.SHOPPER)):
         for name, values in known_of(table, "numeric").items():

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+from jobs.config import RunConfig
 from marketplace.finding import Finding, errors
 
+if TYPE_CHECKING:
+    from marketplace.check import DataCheck
 
-def check_data(mapping: Path) -> int:
-    """Print what was read of the exports that `mapping` names, what it allows, and the findings; 1 = errors."""
-    from marketplace.check import data_check
+
+def check_data(mapping: Path, *, policy: str) -> int:
+    """Print what was read of the exports that `mapping` names, what it allows, and the findings; 1 = errors.
+
+    `policy`: the one that a run would be made with.
+    """
     from marketplace.datasets.mapping import time_zone_of
 
-    checked = data_check(mapping, now=datetime.now(UTC))
+    checked = run_check(mapping, policy=policy, now=datetime.now(UTC))
     print(*checked.lines(zone=time_zone_of(mapping)), sep="\n")
     return _printed(checked.findings, of=mapping)
+
+
+def run_check(mapping: Path, *, policy: str = "default", now: datetime | None = None) -> DataCheck:
+    """What is missing or odd in the data, and what would stop a run of it."""
+    from jobs.admission import admission, described
+    from marketplace.check import by_harm, data_check
+
+    checked = data_check(mapping, now=now)
+    if checked.dataset is None or errors(checked.findings):
+        return checked
+    dataset = described(checked.dataset)
+    further = admission(dataset, checked.joined, RunConfig(data=str(mapping), policy=policy))
+    return replace(checked, dataset=dataset, findings=tuple(by_harm([*checked.findings, *further])))
 
 
 def check_policy(policy: Path, run: Path | None) -> int:

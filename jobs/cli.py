@@ -171,14 +171,15 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
 
 @cli.command("check-data")
 @click.argument("mapping", type=FILE)
-def check_data(mapping: Path) -> None:
+@click.option("--policy", default="default", show_default=True, help="the policy of the run: a shipped one, or a file")
+def check_data(mapping: Path, policy: str) -> None:
     """Say what is missing or odd in the data that MAPPING describes, with rows and fixes.
 
     Exits with 1 where something must be mended before a run.
     """
     from jobs.check import check_data as job
 
-    sys.exit(job(mapping))
+    sys.exit(job(mapping, policy=policy))
 
 
 @cli.command("check-policy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def get(config: RunConfig) -> Dataset:
         case ".toml":
             from marketplace.datasets.own import read_own
 
-            return read_own(Path(config.data))
+            return read_own(Path(config.data), now=datetime.now(UTC))
     raise ValueError(
         f"--data {config.data!r} is unknown. Choose simulated, {', '.join(READERS)}, a mapping file that ends in .toml "
         "(docs/own_data.md), or a service's log that ends in .sqlite."

@@ -10,7 +10,9 @@ from features.mapped import context_entries, mapped_features
 from features.spec import FeatureSpec
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset
-from value_model.formula import ValuePolicy, default_policy, load_policy, shipped_policy
+from marketplace.finding import FieldError
+from value_model.formula import ValuePolicy, default_policy, in_currency, load_policy, shipped_policy
+from value_model.formula.shipped import PER_RIYAL
 
 
 def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
@@ -29,18 +31,32 @@ def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
 
 
 def policy_of(dataset: Dataset, config: RunConfig, *, heads: Collection[str] | None = None) -> ValuePolicy:
-    """The policy that the run names; `default` is in the data's currency, and without the terms of absent heads.
+    """The policy that the run names, in the data's currency; `default` without the terms of absent heads.
 
-    `heads`: those that the run learned, None = all that such data can teach. Raises ValueError for a policy in another
-    currency than the data's.
+    `heads`: those that the run learned, None = all that such data can teach. A policy in another currency is converted
+    at the data set's rate, `default` else at a rough one; FieldError where there is none.
     """
+    rates = dataset.currency_rates
     if config.policy == "default":
         clicks, orders = dataset.has_impressions, True
         if heads is not None:
             clicks, orders = "ctr" in heads, {"order_value", "cvr" if "ctr" in heads else "ctcvr"} <= set(heads)
-        return default_policy(currency=dataset.currency, clicks=clicks, orders=orders)
-    path = Path(config.policy)
-    policy = load_policy(path) if path.suffix == ".toml" else shipped_policy(config.policy)
-    if policy.currency != dataset.currency:
-        raise ValueError(f"policy {config.policy} is in {policy.currency}, the data in {dataset.currency}: convert it.")
-    return policy
+        policy = default_policy(clicks=clicks, orders=orders)
+        rates = {policy.currency: PER_RIYAL[dataset.currency], **rates} if dataset.currency in PER_RIYAL else rates
+    else:
+        path = Path(config.policy)
+        policy = load_policy(path) if path.suffix == ".toml" else shipped_policy(config.policy)
+    if policy.currency == dataset.currency:
+        return policy
+    if policy.currency not in rates:
+        raise _without_rate(config.policy, policy.currency, dataset.currency)
+    return in_currency(policy, dataset.currency, rate=rates[policy.currency])
+
+
+def _without_rate(name: str, currency: str, data: str) -> FieldError:
+    """It names the line that is missing."""
+    fix = (
+        f"Say under [currencies] of the mapping how many {data} one {currency} is worth (`{currency} = 13.2` where "
+        f"1 {currency} = 13.2 {data}), or name a policy in {data} by --policy."
+    )
+    return FieldError(f"the policy {name!r} is in {currency}, the amounts in {data}, and no rate is known", fix)

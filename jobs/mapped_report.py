@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
-from features.mapped import MappedFeatures
-from features.spec import Feature, FeatureSpec, Group, Kind, ModelInputs, Source
-from marketplace.heads import Labels
+from features.mapped import MappedFeatures, mapped_columns, mapped_features
+from features.spec import Feature, Kind, Source
+from marketplace.attribution import Attribution, recorded_labels
+from marketplace.dataset import Dataset
+from marketplace.finding import Finding, Severity, Where
+from marketplace.slate_columns import flat, to_numpy
 
 ECHO = 0.98  # AUC of one feature alone, above which it is likely an echo of the label
 FEWEST = 50  # rows of either kind, below which an AUC says little
+NEWEST = 1_000_000  # rows that are looked at
 ROWS_A_WORD = 20  # fewer, and words separate the rows that they were counted on by chance
 
 
@@ -27,22 +33,23 @@ def notes(mapped: MappedFeatures) -> list[str]:
     return lines + [f"Mapped, and no feature ({reason}): {', '.join(names)}." for reason, names in unused.items()]
 
 
-def echoes(inputs: ModelInputs, labels: Labels, spec: FeatureSpec) -> Iterator[str]:
+def echoes(dataset: Dataset, joined: Attribution) -> Iterator[Finding]:
     """A warning for each mapped feature of items or candidates that tells a label almost by itself, with its AUC.
 
     A missing number counts as the least, so that a number known of what was clicked alone is found.
     """
-    for feature, values in _columns(inputs, spec):
-        for name, label in labels.items():
-            happened = label > 0
+    labels = {name: to_numpy(joined.labels[name])[-NEWEST:] > 0 for name in recorded_labels(dataset.feedback)}
+    for feature, values in _of_candidates(replace(dataset, slates=joined.slates)):
+        for name, happened in labels.items():
             if min(happened.sum(), (~happened).sum()) < FEWEST:
                 continue
-            score = values if feature.kind is Kind.NUMBER else _rates(values, happened)
+            score = _numbers(values) if feature.kind is Kind.NUMBER else _rates(values, happened)
             if score is not None and (area := separation(score, happened)) >= ECHO:
-                yield (
-                    f"{feature.name!r} alone tells {name} from no {name} (AUC {area:.3f}) on the training rows: is it "
-                    "recorded after the answer? What is not known before the shopper answers goes under `ignore`."
+                reason = (
+                    f"{feature.name!r} alone tells {name} from no {name} (AUC {area:.3f}): is it recorded after it?"
                 )
+                fix = "What is not known before the shopper answers goes under `ignore`."
+                yield Finding("echo", Where(dataset.name), reason, fix, Severity.WARNING)
                 break
 
 
@@ -55,24 +62,26 @@ def separation(score: np.ndarray, happened: np.ndarray) -> float:
     return float(max(area, 1 - area))
 
 
-def _columns(inputs: ModelInputs, spec: FeatureSpec) -> Iterator[tuple[Feature, np.ndarray]]:
-    """[N] of each: numbers with missing ones as the least, and codes."""
-    packed = {
-        (Group.ITEM, Kind.NUMBER): inputs.item_numbers,
-        (Group.CROSS, Kind.NUMBER): inputs.cross_numbers,
-        (Group.ITEM, Kind.CATEGORY): inputs.item_codes,
-        (Group.CROSS, Kind.CATEGORY): inputs.cross_codes,
-    }
-    for (group, kind), columns in packed.items():
-        for place, feature in enumerate(spec.select(group, kind)):
-            if feature.source is not Source.STANDARD:
-                values = columns[:, place]
-                yield feature, np.where(np.isnan(values), -np.inf, values) if kind is Kind.NUMBER else values
+def _of_candidates(dataset: Dataset) -> Iterator[tuple[Feature, pa.Array]]:
+    """The features of items and candidates, with their values in the newest rows."""
+    used = {feature.name for feature in mapped_features(dataset).features}
+    rows = dataset.item_rows(flat(dataset.slates, "item_id"))
+    item = pa.array(rows[-NEWEST:], mask=rows[-NEWEST:] < 0)
+    for feature, values in mapped_columns(dataset):
+        if feature.name not in used or feature.kind is Kind.CATEGORIES:
+            continue
+        if feature.source is Source.ITEM:
+            yield feature, values.take(item)
+        elif feature.source is Source.CANDIDATE and len(values) == len(rows):
+            yield feature, values.slice(max(len(rows) - NEWEST, 0))
 
 
-def _rates(codes: np.ndarray, happened: np.ndarray) -> np.ndarray | None:
+def _numbers(values: pa.Array) -> np.ndarray:
+    return np.nan_to_num(to_numpy(values).astype(np.float64), nan=-np.inf)
+
+
+def _rates(words: pa.Array, happened: np.ndarray) -> np.ndarray | None:
     """The share of rows of the same word in which it happened; None where there are too many words to say."""
+    codes = to_numpy(words.dictionary_encode(null_encoding="encode").indices)
     rows = np.bincount(codes)
-    if (rows > 0).sum() * ROWS_A_WORD > len(codes):
-        return None
-    return (np.bincount(codes, happened) / np.maximum(rows, 1))[codes]
+    return None if len(rows) * ROWS_A_WORD > len(codes) else (np.bincount(codes, happened) / rows)[codes]

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from features.mapped import mapped_features
+from jobs.admission import admission, described
 from jobs.config import RunConfig
-from jobs.data import get, learnable, with_visits
-from jobs.defaults import spec_of
+from jobs.data import get, learnable
 from jobs.fingerprint import changed_files, keep_fingerprint
-from jobs.mapped_report import notes
 from jobs.run_folder import RunFolder
 from marketplace.check import joined_events, read_lines
+from marketplace.finding import DataError, errors
 
 Stage = Callable[[RunFolder], None]
 
 
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
-    dataset = with_visits(get(run.config))
-    spec_of(dataset, run.config)  # refuses a mapped feature under a standard name before anything is trained
-    dataset = replace(dataset, notes=(*dataset.notes, *notes(mapped_features(dataset))))
+    dataset = described(get(run.config))
     joined = joined_events(dataset)
     for line in read_lines(dataset, joined):
         print("   " + line)
+    findings = list(admission(dataset, joined, run.config))
+    if refused := errors(findings):
+        raise DataError(refused)
+    for warning in findings:
+        print(f"   {warning}", flush=True)
     learnable(dataset, joined).save(run.part("data"))
     keep_fingerprint(run)
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from jobs.export import ROWS, save_rows
-from jobs.mapped_report import echoes
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from marketplace.heads import learned_heads
@@ -37,8 +36,6 @@ def train_ranker(run: RunFolder) -> None:
     train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
-    for warning in echoes(train.inputs, train.labels, prepared.encoder.spec):
-        print(f"   warning: {warning}", flush=True)
     mmoe = _fit_mmoe(run, prepared, train, held_out)
     mmoe.save(folder / "mmoe")
     calibration = fit_calibration(mmoe.predict(held_out.inputs), held_out.labels, held_out.weight)

@@ -41,7 +41,7 @@ def check(data: Dataset | Path | str, *, now: datetime | None = None) -> list[Fi
 
     `now` is the moment after which no event can lie; None = not checked. Never raises for bad data.
     """
-    return _by_harm(_read(data, now)[1])
+    return by_harm(_read(data, now)[1])
 
 
 def data_check(data: Dataset | Path | str, *, now: datetime | None = None) -> DataCheck:
@@ -51,14 +51,15 @@ def data_check(data: Dataset | Path | str, *, now: datetime | None = None) -> Da
     if dataset is not None and not errors(findings):
         joined = joined_events(dataset)
         findings = [*findings, *too_little(dataset, joined)]
-    return DataCheck(dataset, joined, tuple(_by_harm(findings)))
+    return DataCheck(dataset, joined, tuple(by_harm(findings)))
 
 
 def _read(data: Dataset | Path | str, now: datetime | None) -> tuple[Dataset | None, list[Finding]]:
     return (data, check_dataset(data, now=now)) if isinstance(data, Dataset) else load_own(data, now=now)
 
 
-def _by_harm(findings: Iterable[Finding]) -> list[Finding]:
+def by_harm(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then by the share of rows."""
     return sorted(findings, key=lambda finding: (finding.severity is not Severity.ERROR, -finding.share))
 
 

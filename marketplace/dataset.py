@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class Dataset:
 
     `slates` (SLATE; sorted by time) are the lists that were shown: none in purchase-only data, where `feedback`
     holds orders without a request. `feedback` (FEEDBACK; sorted by time) is the one stream of everything that
-    shoppers did, whether or not it answers a slate. `currency` is that of every amount.
+    shoppers did, whether or not it answers a slate. `currency` is that of every amount; `currency_rates` how many of it
+    one of another currency is worth.
 
     What suits the data: `segment` groups shoppers (user_segment, user_country, or an entry of the slates' context);
     `context_features` are the entries of the context to learn from; `has_text`: names and queries are worth reading;
@@ -45,6 +47,7 @@ class Dataset:
     whole_lists: bool = False
     mapped_features: tuple[str, ...] | None = None
     ignored_features: tuple[str, ...] = ()
+    currency_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def has_impressions(self) -> bool:
@@ -68,7 +71,7 @@ class Dataset:
         folder.mkdir(parents=True, exist_ok=True)
         for table in SCHEMAS:
             pq.write_table(getattr(self, table), folder / f"{table}.parquet", compression="zstd")
-        about = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in SCHEMAS}
+        about = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in SCHEMAS}
         (folder / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -10,12 +10,14 @@ import codecs
 import csv
 import gzip
 import io
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.dataset as pads
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
@@ -23,19 +25,30 @@ from marketplace.datasets.mapping import Export
 from marketplace.finding import DataError, Finding, Where, of_rows
 
 
-def read_export(folder: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
-    """The file's columns: text of a CSV, a Parquet file's own types; raises DataError where nothing can be read."""
+def read_export(folder: Path, export: Export, columns: Collection[str]) -> tuple[pa.Table, list[str], list[Finding]]:
+    """The file's columns among `columns`, the names of its others, and what was odd.
+
+    Text of a CSV, a Parquet file's own types; raises DataError where nothing can be read.
+    """
     try:
-        parts = [_read(path, export) for path in _paths(folder, export.file)]
-        table = pa.concat_tables([part for part, _ in parts], promote_options="permissive")
-        findings = [finding for _, part in parts for finding in part]
+        parts = [_read(path, export, columns) for path in _paths(folder, export.file)]
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
     except (OSError, pa.ArrowInvalid, UnicodeError, LookupError, csv.Error) as error:
         reason = f"the file cannot be read: {error}."
         raise DataError([Finding("file", Where(export.file), reason, _reading_fix(error))]) from error
     if len(table) == 0:
         fix = "Export it again, or leave it out."
         raise DataError([Finding("file", Where(export.file), "the file has no rows.", fix)])
-    return table, findings
+    unused = list(dict.fromkeys(name for part in parts for name in part.unused))
+    return table, unused, [finding for part in parts for finding in part.findings]
+
+
+class _Part(NamedTuple):
+    """What one file of an export holds."""
+
+    table: pa.Table
+    unused: list[str]
+    findings: list[Finding]
 
 
 def _paths(folder: Path, name: str) -> list[Path]:
@@ -50,20 +63,28 @@ def _paths(folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _read(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
+def _read(path: Path, export: Export, columns: Collection[str]) -> _Part:
     plain_name = path.name.removesuffix(".gz")
     if path.is_dir() or plain_name.endswith((".parquet", ".pq")):
-        return _read_parquet(path, export)
-    return _read_json(path) if plain_name.endswith((".jsonl", ".ndjson", ".json")) else _read_csv(path, export)
+        return _read_parquet(path, export, columns)
+    if plain_name.endswith((".jsonl", ".ndjson", ".json")):
+        return _read_json(path, columns)
+    return _read_csv(path, export, columns)
 
 
-def _read_json(path: Path) -> tuple[pa.Table, list[Finding]]:
+def _divided(names: Sequence[str], columns: Collection[str]) -> tuple[list[str], list[str]]:
+    """A file's columns that the mapping uses, and the others."""
+    return [name for name in names if name in columns], [name for name in names if name not in columns]
+
+
+def _read_json(path: Path, columns: Collection[str]) -> _Part:
     """JSON lines; times stay text, for the mapping says how they are written."""
     table = pajson.read_json(path)
     text = [pa.field(spec.name, pa.string()) for spec in table.schema if pa.types.is_temporal(spec.type)]
     if text:
         table = pajson.read_json(path, parse_options=pajson.ParseOptions(explicit_schema=pa.schema(text)))
-    return table, []
+    used, unused = _divided(table.column_names, columns)
+    return _Part(table.select(used), unused, [])
 
 
 def _reading_fix(error: Exception) -> str:
@@ -73,15 +94,16 @@ def _reading_fix(error: Exception) -> str:
     return f"Check the path, relative to the mapping's folder, and that it is {kinds}."
 
 
-def _read_parquet(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
-    table = pq.read_table(path)
+def _read_parquet(path: Path, export: Export, columns: Collection[str]) -> _Part:
+    used, unused = _divided(pads.dataset(path, format="parquet", partitioning="hive").schema.names, columns)
+    table = pq.read_table(path, columns=used)
     table.validate(full=True)  # text that is not UTF-8 would surface much later
-    return _decode_all(table, export)
+    table, findings = _decode_all(table, export)
+    return _Part(table, unused, findings)
 
 
-def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
-    with _opened(path) as binary, io.TextIOWrapper(binary, export.encoding, errors="replace", newline="") as file:
-        header = next(filter(None, csv.reader(file, delimiter=export.delimiter)), [])
+def _read_csv(path: Path, export: Export, columns: Collection[str]) -> _Part:
+    used, unused = _divided(_header(path, export), columns)
     broken: list[pacsv.InvalidRow] = []
 
     def skip(row: pacsv.InvalidRow) -> str:
@@ -98,20 +120,30 @@ def _read_csv(path: Path, export: Export) -> tuple[pa.Table, list[Finding]]:
             invalid_row_handler=skip if _readable(path, export.encoding) else None,
         ),
         convert_options=pacsv.ConvertOptions(
-            column_types={name.removeprefix("\ufeff"): pa.binary() for name in header},
+            column_types={name: pa.binary() for name in used},
+            include_columns=list(dict.fromkeys(used)),
             strings_can_be_null=True,
             null_values=[""],
         ),
     )
     table, findings = _decode_all(table, export)
-    return table, ([_broken(export.file, broken)] if broken else []) + findings
+    return _Part(table, unused, ([_broken(export.file, broken)] if broken else []) + findings)
+
+
+def _header(path: Path, export: Export) -> list[str]:
+    """The names of a CSV's columns; raises UnicodeError where they are no text in the export's encoding."""
+    with (
+        _opened(path) as binary,
+        io.TextIOWrapper(binary, export.encoding, errors="surrogateescape", newline="") as file,
+    ):
+        names = next(filter(None, csv.reader(file, delimiter=export.delimiter)), [])
+    return [name.encode(errors="surrogateescape").decode().removeprefix("\ufeff") for name in names]
 
 
 def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding]]:
     """`table` with its bytes as text."""
     findings = []
     for index, spec in enumerate(table.schema):
-        spec.name.encode()  # raises UnicodeError for a header that is not UTF-8
         if pa.types.is_binary(spec.type) or pa.types.is_large_binary(spec.type):
             where = Where(export.file, part=f"column {spec.name}")
             column, undecodable = _decode(table[spec.name], where=where)

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, dict[str, str | float | bool]] = {
     "feedback": {},
 }
 FILLED_LATER = {"slates": ("user_id", "price", "merchant_id"), "feedback": ("user_id",)}
+LISTED = 20  # names in a note
 OPTIONAL_NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")  # NaN where the export has none
 
 
@@ -43,6 +44,7 @@ class Loading:
     findings: list[Finding] = field(default_factory=list)
     origins: dict[str, TableOrigin] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unused: dict[str, list[str]] = field(default_factory=dict)  # columns that the mapping does not use, by table
 
 
 def read_fields(loading: Loading, table: str) -> tuple[dict[str, pa.Array], pa.Table]:
@@ -51,11 +53,15 @@ def read_fields(loading: Loading, table: str) -> tuple[dict[str, pa.Array], pa.T
     assert export is not None
     loading.origins[table] = TableOrigin(export.file)
     try:
-        raw, findings = read_export(loading.folder, export)
+        raw, unused, findings = read_export(loading.folder, export, loading.mapping.columns(table))
     except DataError as error:
         loading.findings += error.findings
         return {}, pa.table({})
     loading.findings += findings
+    loading.unused[table] = unused
+    if unused:
+        names = ", ".join(unused[:LISTED]) + (f" and {len(unused) - LISTED} more" if len(unused) > LISTED else "")
+        loading.notes.append(f"Columns of {export.file} that the mapping does not use: {names}.")
     columns = {f.name: _column(loading, table, f, raw) for f in SCHEMAS[table] if not pa.types.is_map(f.type)}
     for name, kind in DERIVING.get(table, {}).items():
         if name in export.columns:
@@ -89,7 +95,9 @@ def read_column(loading: Loading, keys: tuple[str, ...], column: str, kind: pa.D
     assert export is not None
     if column not in raw.column_names:
         reason = f"names the column {column!r}: {export.file} has no column {column!r}"
-        loading.findings.append(loading.text.finding(keys, reason, nearest(column, raw.column_names)))
+        loading.findings.append(
+            loading.text.finding(keys, reason, nearest(column, [*raw.column_names, *loading.unused[keys[0]]]))
+        )
         return pa.nulls(len(raw), kind)
     values, findings = _convert(loading, export, raw[column], kind, Where(export.file, part=f"column {column}"))
     loading.findings += findings

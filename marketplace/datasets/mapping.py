@@ -146,6 +146,11 @@ class Mapping(BaseModel):
         """Column by name of one of FURTHER."""
         return getattr(self.export(table), section, {})
 
+    def columns(self, table: str) -> set[str]:
+        """The columns of an export that some line of the mapping uses."""
+        sections = ("columns", "labels", *FURTHER.get(table, ()))
+        return {column for section in sections for column in self.further(table, section).values()}
+
 
 def read_mapping(text: TomlText) -> Mapping:
     """The mapping that a text holds; raises DataError with the line and key of every mistake."""

@@ -6,6 +6,7 @@ Merchants without a file have commission and rates of 0; the data set's notes sa
 from __future__ import annotations
 
 from collections.abc import Mapping as Columns
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -28,14 +29,14 @@ from marketplace.toml_text import parse_toml
 
 
 def read_own(path: Path | str, *, now: datetime | None = None) -> Dataset:
-    """The data set that the mapping file `path` describes; raises DataError that lists everything unusable.
+    """The data set that the mapping file `path` describes, warnings among its notes.
 
-    `now` is the moment after which no event can lie; None = no such check.
+    `now` is the moment after which no event can lie; None = no such check. DataError lists everything unusable.
     """
     dataset, findings = load_own(path, now=now)
     if dataset is None or errors(findings):
         raise DataError(errors(findings))
-    return dataset
+    return replace(dataset, notes=(*dataset.notes, *map(str, findings)))
 
 
 def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None, list[Finding]]:
@@ -118,6 +119,7 @@ def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dat
         context_features=tuple(mapping.further("slates", "context")),
         mapped_features=mapping.features,
         ignored_features=mapping.ignore,
+        currency_rates=mapping.currencies,
     )
 
 

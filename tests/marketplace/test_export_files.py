@@ -49,12 +49,12 @@ def partitions(folder: Path) -> str:
 
 @pytest.mark.parametrize("write", [packed, lines, daily, whole_folder, partitions])
 def test_the_same_rows_however_they_are_stored(tmp_path, write):
-    table, findings = read_export(tmp_path, Export(file=write(tmp_path), columns={}))
-    assert findings == []
+    table, unused, findings = read_export(tmp_path, Export(file=write(tmp_path), columns={}), {*ROWS[0]})
+    assert (unused, findings) == ([], [])
     text = [{name: str(cell) for name, cell in row.items()} for row in table.select(list(ROWS[0])).to_pylist()]
     assert text == ROWS
 
 
 def test_a_pattern_that_names_no_file_is_said_so(tmp_path):
     with pytest.raises(DataError, match="no file is called"):
-        read_export(tmp_path, Export(file="2026-*.csv", columns={}))
+        read_export(tmp_path, Export(file="2026-*.csv", columns={}), ())

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from made_shop import shop_rows, spoiled_shop, write_shop
 
+from jobs.admission import admission, described
+from jobs.check import run_check
+from jobs.config import RunConfig
 from jobs.data import learnable
 from marketplace.check import data_check, joined_events
 from marketplace.datasets.own import read_own
@@ -16,13 +19,16 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 def agree(path) -> bool:
     """Whether the check passes, after reading and what a run then asks of the data have agreed with it."""
-    checked = data_check(path, now=NOW)
+    checked = run_check(path, now=NOW)
     lines = [*checked.lines(), *map(str, checked.findings)]
     assert all("\n" not in line for line in lines), lines
     passes = not errors(checked.findings)
     with nullcontext() if passes else pytest.raises(DataError):
-        dataset = read_own(path, now=NOW)
-        learnable(dataset, joined_events(dataset))
+        dataset = described(read_own(path, now=NOW))
+        joined = joined_events(dataset)
+        if refused := errors(admission(dataset, joined, RunConfig())):
+            raise DataError(refused)
+        learnable(dataset, joined)
     return passes
 
 

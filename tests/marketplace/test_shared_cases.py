@@ -1,17 +1,24 @@
 """Small shops that differ from a clean one in one thing: what the check says of each."""
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jobs.check import run_check
+from jobs.config import RunConfig
 from jobs.data import data_root
+from jobs.defaults import policy_of
+from jobs.run import run_all
 from marketplace.attribution import attribute
-from marketplace.check import DataCheck, data_check
+from marketplace.check import DataCheck
 from marketplace.datasets.own import load_own
-from marketplace.finding import errors
+from marketplace.finding import DataError, FieldError, errors
 
+pytestmark = pytest.mark.filterwarnings("error")  # of NumPy as of anything else
 CASES = data_root().parent / "cases"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -23,7 +30,7 @@ def case():
         pytest.skip(f"{CASES} does not exist")
 
     def checked(name: str) -> DataCheck:
-        return data_check(Path(CASES / name / "mapping.toml"), now=NOW)
+        return run_check(Path(CASES / name / "mapping.toml"), now=NOW)
 
     return checked
 
@@ -83,10 +90,32 @@ def test_few_orders_are_named_before_training(case):
 @pytest.mark.parametrize("name", ["epoch_ms", "epoch_s_format", "egp"])
 def test_other_times_and_currencies_join_as_the_clean_shops(case, name):
     check = case(name)
-    assert not errors(check.findings)
+    assert not [finding for finding in errors(check.findings) if finding.rule != "currency"]
     assert labels(check) == labels(case("clean"))
     first = check.dataset.slates["time"][0]
     assert first == case("clean").dataset.slates["time"][0]
+
+
+def test_a_policy_in_another_currency_needs_a_rate_before_anything_is_trained(case, tmp_path):
+    (finding,) = errors(case("egp").findings)
+    assert "`SAR = 13.2` where 1 SAR = 13.2 EGP" in finding.fix
+    with pytest.raises(DataError, match=r"under \[currencies\]"):
+        run_all(RunConfig(data=str(CASES / "egp" / "mapping.toml")), tmp_path)
+
+
+def test_with_a_rate_the_shipped_policy_is_converted(case, tmp_path):
+    case("egp")
+    shutil.copytree(CASES / "egp", tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "mapping.toml").open("a", encoding="utf-8") as mapping:
+        mapping.write("\n[currencies]\nSAR = 13.2\n")
+    check = run_check(tmp_path / "mapping.toml", now=NOW)
+    assert not errors(check.findings)
+    shipped, policy = (policy_of(data, RunConfig()) for data in (case("clean").dataset, check.dataset))
+    assert policy.currency == "EGP"
+    assert policy.weight["w_click"].value == pytest.approx(13.2 * shipped.weight["w_click"].value)  # money a click
+    assert policy.weight["w_gmv"].value == shipped.weight["w_gmv"].value  # a share of money
+    with pytest.raises(FieldError, match="rate"):
+        policy_of(replace(check.dataset, currency="JPY", currency_rates={}), RunConfig())
 
 
 def test_every_case_can_be_checked(case):
