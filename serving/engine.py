@@ -35,6 +35,7 @@ from serving.scorer import Scorer
 from serving.service import Ranking, ServiceState
 from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
+from serving.soundness import finite_candidates
 from serving.stages import Stages
 from serving.valuation import Valuation
 
@@ -179,8 +180,12 @@ class RankingEngine:
             shadow_price=None if self.pacing is None else self.pacing.price(rows),
         )
         stages.mark("value")
+        columns = {**heads, "value": values.value, "merchant_value": values.merchant_value, "score": candidates.score}
+        sound = finite_candidates(columns, rows, item_id=parts.item_table.item_id, request_id=request.request_id)
         context = SlateContext(request.k, request.time, request.page_merchant_id is not None)
-        shortlist, choice = parts.slate_selector.select(values, rows, context=context, seed=seed)
+        choosable = values if len(sound) == len(rows) else values.only(sound)
+        shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=seed)
+        shortlist = sound[shortlist]
         stages.mark("choose")
         return build_slate(
             request,

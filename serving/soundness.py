@@ -1,0 +1,40 @@
+"""Soundness: which candidates have finite numbers alone, and may be chosen, answered and logged.
+
+A head of a damaged graph, or a formula such as a division by a price of 0, gives NaN or infinity. Such a candidate takes
+no part in the choice: it is counted, and named in the service's log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+NAMED = 5  # items of a warning
+
+
+class NotFinite(ArithmeticError):
+    """No candidate of a request has a finite value."""
+
+
+def finite_candidates(
+    columns: Mapping[str, np.ndarray], rows: np.ndarray, *, item_id: np.ndarray, request_id: str
+) -> np.ndarray:
+    """int64, increasing: the positions [n] at which every one of the columns [n] is finite.
+
+    `rows` [n] of the catalogue's `item_id` are the candidates. Raises NotFinite where there are candidates and none is: nothing can be answered, and nothing is logged.
+    """
+    broken = {name: ~finite for name, values in columns.items() if not (finite := np.isfinite(values)).all()}
+    if not broken:
+        return np.arange(len(rows))
+    out = np.logical_or.reduce(list(broken.values()))
+    message = (
+        f"request {request_id!r}: {', '.join(broken)} of {out.sum()} of {len(rows)} candidates is not finite "
+        f"(items {', '.join(item_id[rows[out][:NAMED]])})"
+    )
+    if out.all():
+        raise NotFinite(f"{message}; nothing is answered or logged. Check the bundle's ranker and value policy.")
+    logger.warning("%s; they take no part in the choice", message)
+    return np.flatnonzero(~out)
