@@ -115,10 +115,14 @@ def export(folder: Path) -> None:
 @click.option("--workers", default=1, show_default=True, help="processes; one a core")
 @click.option("--log", type=click.Path(path_type=Path), default=None, help="SQLite log  [default: FOLDER/log.sqlite]")
 def serve(folder: Path, host: str, port: int, workers: int, log: Path | None) -> None:
-    """Serve the bundle of run FOLDER over HTTP with gunicorn."""
+    """Serve the bundle of run FOLDER over HTTP with gunicorn.
+
+    SIGTERM, SIGHUP and Ctrl-C answer what has begun, and end. Exits with gunicorn's code: 0 after such a signal, 2
+    where the address is in use or the log cannot be opened, another where the service failed.
+    """
     from jobs.serve import serve as job
 
-    job(folder, host=host, port=port, workers=workers, log=log)
+    sys.exit(job(folder, host=host, port=port, workers=workers, log=log))
 
 
 @cli.command()
@@ -167,6 +171,27 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
     from jobs.replay import replay_log
 
     sys.exit(replay_log(log, home=home, out=out))
+
+
+@cli.group("log")
+def log_commands() -> None:
+    """Look after the log of a service."""
+
+
+@log_commands.command()
+@click.argument("log", type=FILE)
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(log: Path, target: Path) -> None:
+    """Write all that LOG holds into the new file TARGET, while services go on appending to LOG.
+
+    A plain copy of LOG alone lacks what lies in LOG-wal while a service runs.
+    """
+    from marketplace.sqlite_log import SqliteLog
+
+    opened = SqliteLog(log)
+    opened.backup(target)
+    opened.close()
+    click.echo(f"{target}: {target.stat().st_size:,} bytes")
 
 
 @cli.command("check-data")

@@ -1,8 +1,14 @@
-"""Start the HTTP service on a run's bundle: gunicorn, one synchronous worker a core."""
+"""Start the HTTP service on a run's bundle: gunicorn, one synchronous worker a core.
+
+One process to whoever supervises it: SIGTERM, SIGHUP and SIGINT let gunicorn answer what it has begun and end; its exit
+code is passed on; gunicorn ends with this process however that dies.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,26 +17,43 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import requests
 
+from marketplace.sqlite_log import SqliteLog
+
 READY_SECONDS = 120  # a service that is not ready by then is taken for broken
+DRAIN_SECONDS = 30  # what a request that has begun may still take after a signal to end
+PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 
 class ServiceFailed(ValueError):
-    """The service stopped, or did not become ready: holds what it printed."""
+    """The service cannot start, stopped, or did not become ready: says why, or holds what it printed."""
 
 
-def serve(folder: Path, *, host: str, port: int, workers: int, log: Path | None) -> None:
-    """Serve until interrupted."""
+def serve(folder: Path, *, host: str, port: int, workers: int, log: Path | None) -> int:
+    """Serve until a signal, or until gunicorn ends: its exit code, 128 + n where signal n killed it.
+
+    Raises ServiceFailed for an address in use, SchemaError for a log that cannot be opened.
+    """
+    log = log or folder / "log.sqlite"
+    _check_address(host, port)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    SqliteLog(log).close()
     with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics:
-        settings = environment(folder, log or folder / "log.sqlite", metrics)
-        process = subprocess.Popen(command(host, port, workers), env=settings)
-        try:
-            process.wait()
-        except KeyboardInterrupt:
+        process = subprocess.Popen(
+            command(host, port, workers), env=environment(folder, log, metrics), preexec_fn=_end_with_parent
+        )
+
+        def drain(number: int, frame: FrameType | None) -> None:
             process.terminate()
-            process.wait()
+
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, drain)
+        code = process.wait()
+    SqliteLog(log).close()  # the last connection: whatever is in the WAL goes into the file
+    return code if code >= 0 else 128 - code
 
 
 @contextmanager
@@ -47,11 +70,11 @@ def running(folder: Path, *, log: Path, port: int | None = None) -> Iterator[str
             yield address
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=DRAIN_SECONDS + 10)
 
 
 def command(host: str, port: int, workers: int) -> list[str]:
-    gunicorn = [sys.executable, "-m", "gunicorn", "serving.wsgi:create()"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "serving.wsgi:create()", "--graceful-timeout", str(DRAIN_SECONDS)]
     return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 
@@ -72,6 +95,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _check_address(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServiceFailed(
+                f"{host}:{port} cannot be bound: {error.strerror}. Stop what listens there, or give --host or --port."
+            ) from error
+
+
+def _end_with_parent() -> None:
+    """In the child, before gunicorn: ask to be ended when the parent dies, even of SIGKILL (Linux alone can)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _wait(process: subprocess.Popen[bytes], address: str, printed: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -81,7 +122,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, printed: Path) -> None
                 return
             if answer.json().get("reload_problem"):
                 break
-        except requests.ConnectionError:
-            pass
+        except (requests.RequestException, ValueError):
+            pass  # not listening yet, slow on a busy machine, or no JSON: the next poll tells
         time.sleep(0.2)
     raise ServiceFailed(f"the service did not become ready; it printed:\n{printed.read_text()[-3000:]}")

@@ -31,6 +31,10 @@ class DuplicateRequest(ValueError):
         self.request_id = request_id
 
 
+class LogUnavailable(RuntimeError):
+    """The log cannot be read or written now: says why, and what to do. Nothing of the call was stored."""
+
+
 class UnknownRequest(KeyError):
     """No slate of this request_id is in the log."""
 
@@ -47,7 +51,10 @@ class Receipt:
 
 
 class Log(Protocol):
-    """Keeps slates and feedback; what was appended is there when the call returns, and is never changed."""
+    """Keeps slates and feedback; what was appended is there when the call returns, and is never changed.
+
+    Every method raises LogUnavailable where the log cannot be read or written.
+    """
 
     def append(self, slate: Slate) -> None:
         """Store one slate; raises DuplicateRequest."""
@@ -83,6 +90,9 @@ class Log(Protocol):
 
         Slates whose request ids are in `skip` are passed over: a writer that remembers its own need not read them.
         """
+
+    def probe(self) -> None:
+        """Nothing where a row can be written now; raises LogUnavailable."""
 
     def close(self) -> None:
         """Release what the log holds; appended rows stay where the log is durable."""

@@ -75,6 +75,9 @@ class MemoryLog:
         shown = [slate for slate in batch if slate.request_id not in skip]
         return _not_before(slates_to_table(shown), since).select(list(columns)), mark + len(batch)
 
+    def probe(self) -> None:
+        """Memory can always be written."""
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -5,26 +5,30 @@ A slate is one row: request_id, time and `body`, the record-batch message of Arr
 would take some 10 KB a row). Feedback lies in plain columns, so that SQL can read it.
 
 Durability: SQLite in WAL mode. An acknowledged append has reached the operating system and survives `kill -9` of
-every process; with `survive_power_loss` each append also waits for the disk (`synchronous` FULL, not NORMAL).
+every process; with `survive_power_loss` each append also waits for the disk. Readers pass over a row that cannot be
+read: the table `damaged` names it, and the row itself stays as it is.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import RLock
-from time import monotonic, sleep
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
+from marketplace.log import SHOWN, DuplicateRequest, LogUnavailable, Receipt, UnknownRequest, admit, bounds
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
 from marketplace.slate_columns import PLAIN_SLATE, plain
+from marketplace.sqlite_file import SqliteFile
+
+logger = logging.getLogger(__name__)
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,43 +40,43 @@ CREATE TABLE IF NOT EXISTS feedback (
     time INTEGER NOT NULL, user_id TEXT NOT NULL, item_id TEXT NOT NULL, amount REAL, currency TEXT,
     session_id TEXT, detail TEXT);
 CREATE INDEX IF NOT EXISTS feedback_by_time ON feedback (time, arrival);
+CREATE TABLE IF NOT EXISTS damaged (
+    source TEXT NOT NULL, arrival INTEGER NOT NULL, name TEXT, reason TEXT NOT NULL,
+    PRIMARY KEY (source, arrival)) WITHOUT ROWID;
 """
+TABLES = {"about", "slates", "feedback", "damaged"}
 COLUMNS = ", ".join(FEEDBACK.names)
 ADD_SLATE = "INSERT INTO slates (request_id, time, body) VALUES (?, ?, ?)"
 ADD_FEEDBACK = f"INSERT OR IGNORE INTO feedback ({COLUMNS}) VALUES ({', '.join('?' * len(FEEDBACK))})"
+ADD_DAMAGED = "INSERT OR IGNORE INTO damaged VALUES (?, ?, ?, ?)"
 BETWEEN = "WHERE time >= ? AND time < ? ORDER BY time, arrival"
-ARRIVED = "WHERE arrival > ? AND time >= ? ORDER BY arrival LIMIT ?"
+ARRIVED = "WHERE arrival > ? AND arrival <= ? AND time >= ? ORDER BY arrival LIMIT ?"
 PLAIN_FEEDBACK = pa.schema(
     [f.with_type(pa.int64() if pa.types.is_timestamp(f.type) else plain(f.type)) for f in FEEDBACK]
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 CODEC = pa.Codec("lz4_raw")
+Rows = list[tuple[Any, ...]]
 
 
 class SqliteLog:
     """A `Log` in the file `path`, made if it is not there.
 
-    Safe to use from several threads and processes, forked ones included: each process opens its own connection. A
-    writer waits up to `patience` for the others. Raises SchemaError for a file that is no log or of another schema
-    version.
+    Safe to use from several threads and processes, forked ones included. A writer waits up to `patience` for the
+    others. Raises SchemaError for a file that is no log or of another schema version.
     """
 
     def __init__(
         self, path: Path | str, *, patience: timedelta = timedelta(seconds=30), survive_power_loss: bool = False
     ) -> None:
-        self._path = Path(path)
-        self._patience = patience
-        self._synchronous = "FULL" if survive_power_loss else "NORMAL"
-        self._lock = RLock()
-        self._connections: dict[int, sqlite3.Connection] = {}  # by process; a forked child must not close its parent's
-        with self._transaction() as connection:
-            _prepare(connection, self._path)
+        self._file = SqliteFile(Path(path), patience=patience, survive_power_loss=survive_power_loss)
+        _prepare(self._file)
 
     def append(self, slate: Slate) -> None:
-        batch = slates_to_batch([slate])
-        row = (slate.request_id, (slate.time - EPOCH) // timedelta(microseconds=1), _pack(batch))
+        row = (slate.request_id, (slate.time - EPOCH) // MICROSECOND, _pack(slates_to_batch([slate])))
         try:
-            with self._open() as connection:
+            with self._file.connection() as connection:
                 connection.execute(ADD_SLATE, row)
         except sqlite3.IntegrityError as error:
             raise DuplicateRequest(slate.request_id) from error
@@ -80,35 +84,30 @@ class SqliteLog:
     def append_feedback(self, feedback: pa.Table) -> Receipt:
         table = admit(feedback).cast(PLAIN_FEEDBACK)
         rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             accepted = connection.executemany(ADD_FEEDBACK, rows).rowcount if rows else 0
         return Receipt(accepted=accepted, duplicates=len(rows) - accepted)
 
     def slate(self, request_id: str) -> Slate:
-        with self._open() as connection:
-            row = connection.execute("SELECT body FROM slates WHERE request_id = ?", (request_id,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT arrival, request_id, body FROM slates WHERE request_id = ?", (request_id,))
+        if not rows:
             raise UnknownRequest(request_id)
-        return table_to_slates(_table([row[0]]))[0]
+        bodies = self._bodies(rows)
+        if not bodies:
+            raise SchemaError(f"slate {request_id!r} of {self._file.path} is damaged and cannot be read.")
+        return table_to_slates(_table(bodies))[0]
 
     def slates(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
-        with self._open() as connection:
-            rows = connection.execute(f"SELECT body FROM slates {BETWEEN}", bounds(since, until)).fetchall()
-        return _table([body for (body,) in rows])
+        query = f"SELECT arrival, request_id, body FROM slates {BETWEEN}"
+        return _table(self._bodies(self._rows(query, bounds(since, until))))
 
     def feedback(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
-        with self._open() as connection:
-            rows = connection.execute(f"SELECT {COLUMNS} FROM feedback {BETWEEN}", bounds(since, until)).fetchall()
-        columns = [pa.array([row[j] for row in rows], f.type) for j, f in enumerate(PLAIN_FEEDBACK)]
-        return pa.Table.from_arrays(columns, schema=PLAIN_FEEDBACK).cast(FEEDBACK)
+        query = f"SELECT arrival, {COLUMNS} FROM feedback {BETWEEN}"
+        return self._events(self._rows(query, bounds(since, until)))
 
     def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
-        query = f"SELECT arrival, {COLUMNS} FROM feedback {ARRIVED}"
-        with self._open() as connection:
-            rows = connection.execute(query, (mark, bounds(since, None)[0], -1)).fetchall()
-        columns = [pa.array([row[j] for row in rows], f.type) for j, f in enumerate(PLAIN_FEEDBACK, 1)]
-        table = pa.Table.from_arrays(columns, schema=PLAIN_FEEDBACK).cast(FEEDBACK)
-        return table, rows[-1][0] if rows else mark
+        rows, mark = self._arrived("feedback", COLUMNS, mark, since=since, most=-1)
+        return self._events(rows), mark
 
     def shown_after(
         self,
@@ -119,71 +118,90 @@ class SqliteLog:
         skip: Collection[str] = (),
         columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
-        query = f"SELECT arrival, request_id, body FROM slates {ARRIVED}"
-        with self._open() as connection:
-            rows = connection.execute(query, (mark, bounds(since, None)[0], most)).fetchall()
-        table = pa.Table.from_batches([_unpack(body) for _, name, body in rows if name not in skip], PLAIN_SLATE)
+        rows, mark = self._arrived("slates", "request_id, body", mark, since=since, most=most)
+        table = pa.Table.from_batches(self._bodies([row for row in rows if row[1] not in skip]), PLAIN_SLATE)
         schema = pa.schema([SLATE.field(name) for name in columns], metadata=SLATE.metadata)
-        return table.select(schema.names).combine_chunks().cast(schema), rows[-1][0] if rows else mark
+        return table.select(schema.names).combine_chunks().cast(schema), mark
+
+    def probe(self) -> None:
+        with self._file.connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO about VALUES ('probed', ?)", (str(datetime.now(UTC)),))
+
+    def backup(self, target: Path) -> None:
+        """Write all that is on record into the new file `target`, while others append; raises SchemaError."""
+        self._file.backup(target)
 
     def close(self) -> None:
-        with self._lock:
-            if connection := self._connections.pop(os.getpid(), None):
-                connection.close()
+        self._file.close()
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """This process's connection, held for one statement that commits by itself."""
-        with self._lock:
-            if os.getpid() not in self._connections:
-                self._connections[os.getpid()] = self._connect()
-            yield self._connections[os.getpid()]
+    def _rows(self, query: str, values: Sequence[Any]) -> Rows:
+        with self._file.connection() as connection:
+            return connection.execute(query, values).fetchall()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+    def _arrived(self, source: str, columns: str, mark: int, *, since: datetime | None, most: int) -> tuple[Rows, int]:
+        """At most `most` rows (arrival, columns) after `mark`, and the mark to go on from: old rows are read once."""
+        earliest = bounds(since, None)[0]
+        if mark == 0:  # the index knows where the first row of the period lies; what arrived before need not be read
+            query = f"SELECT min(arrival), (SELECT max(arrival) FROM {source}) FROM {source} WHERE time >= ?"
+            first, last = self._rows(query, (earliest,))[0]
+            mark = (last or 0) if first is None else first - 1
+        else:
+            last = self._rows(f"SELECT max(arrival) FROM {source}", ())[0][0]
+        rows = self._rows(f"SELECT arrival, {columns} FROM {source} {ARRIVED}", (mark, last or 0, earliest, most))
+        return rows, rows[-1][0] if len(rows) == most else max(mark, last or 0)
+
+    def _bodies(self, rows: Rows) -> list[pa.RecordBatch]:
+        """The slates of rows (arrival, request_id, body) that can be read."""
+        batches, damaged = [], []
+        for arrival, name, body in rows:
             try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+                batches.append(_unpack(body, name))
+            except (pa.ArrowException, OSError, TypeError, ValueError, OverflowError) as error:
+                damaged.append(("slates", arrival, str(name), str(error)))
+        self._pass_over(damaged)
+        return batches
 
-    def _connect(self) -> sqlite3.Connection:
-        wait = self._patience.total_seconds()
+    def _events(self, rows: Rows) -> pa.Table:
+        """FEEDBACK of those rows (arrival, columns) that can be read."""
         try:
-            connection = sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
-            _use_wal(connection, patience=wait)
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        except sqlite3.DatabaseError as error:
-            raise SchemaError(
-                f"{self._path} cannot be opened as a log: {error}. Name a new file in a folder that can be written to."
-            ) from error
-        return connection
+            return _events([row[1:] for row in rows])
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            sound, damaged = [], []
+            for row in rows:
+                try:
+                    sound.append(row)
+                    _events([row[1:]])
+                except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                    damaged.append(("feedback", row[0], str(sound.pop()[1]), str(error)))
+            self._pass_over(damaged)
+            return _events([row[1:] for row in sound])
+
+    def _pass_over(self, damaged: list[tuple[str, int, str, str]]) -> None:
+        """Name damaged rows, the first time that they are met: in the program's log and in the table `damaged`."""
+        for row in damaged:
+            source, arrival, name, reason = row
+            known = self._rows("SELECT 1 FROM damaged WHERE source = ? AND arrival = ?", (source, arrival))
+            if not known:
+                where = f"{self._file.path}: row {arrival} of {source} ({name!r})"
+                logger.error("%s is damaged and passed over: %s", where, reason)
+                with suppress(LogUnavailable), self._file.connection() as connection:
+                    connection.execute(ADD_DAMAGED, row)
 
 
-def _use_wal(connection: sqlite3.Connection, *, patience: float) -> None:
-    """Switch to WAL; SQLite does not wait by itself where another process is switching at the same moment."""
-    deadline = monotonic() + patience
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or monotonic() > deadline:
-                raise
-            sleep(0.01)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    for statement in filter(str.strip, CREATE.split(";")):
-        connection.execute(statement)
-    connection.execute("INSERT OR IGNORE INTO about VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
-    (version,) = connection.execute("SELECT value FROM about WHERE name = 'schema_version'").fetchone()
+def _prepare(file: SqliteFile) -> None:
+    """Make the tables that are missing; a log that has them all is only read, which needs no lock."""
+    with file.connection() as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables >= TABLES:
+        with file.transaction() as connection:
+            for statement in filter(str.strip, CREATE.split(";")):
+                connection.execute(statement)
+            connection.execute("INSERT OR IGNORE INTO about VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+    with file.connection() as connection:
+        (version,) = connection.execute("SELECT value FROM about WHERE name = 'schema_version'").fetchone()
     if version != str(SCHEMA_VERSION):
         raise SchemaError(
-            f"{path} holds a log of schema version {version}, this program writes {SCHEMA_VERSION}. "
+            f"{file.path} holds a log of schema version {version}, this program writes {SCHEMA_VERSION}. "
             "Begin a new file, and read the old one with the program that wrote it."
         )
 
@@ -193,10 +211,24 @@ def _pack(batch: pa.RecordBatch) -> bytes:
     return message.size.to_bytes(4, "little") + CODEC.compress(message, asbytes=True)
 
 
-def _unpack(body: bytes) -> pa.RecordBatch:
+def _unpack(body: bytes, request_id: str) -> pa.RecordBatch:
+    """One slate; raises a ValueError or Arrow's errors where the body is not what was written under `request_id`."""
     message = CODEC.decompress(memoryview(body)[4:], int.from_bytes(body[:4], "little"))
-    return pa.ipc.read_record_batch(message, PLAIN_SLATE)
+    batch = pa.ipc.read_record_batch(message, PLAIN_SLATE)
+    batch.validate()
+    if batch.num_rows != 1 or batch["request_id"][0].as_py() != request_id:
+        raise ValueError("the body is not that of its request id")
+    batch["time"][0].as_py()
+    return batch
 
 
-def _table(bodies: list[bytes]) -> pa.Table:
-    return pa.Table.from_batches(map(_unpack, bodies), PLAIN_SLATE).combine_chunks().cast(SLATE)
+def _table(batches: list[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(batches, PLAIN_SLATE).combine_chunks().cast(SLATE)
+
+
+def _events(rows: Rows) -> pa.Table:
+    columns = [pa.array([row[j] for row in rows], f.type) for j, f in enumerate(PLAIN_FEEDBACK)]
+    table = pa.Table.from_arrays(columns, schema=PLAIN_FEEDBACK).cast(FEEDBACK)
+    for time in pc.min_max(table["time"]).values() if rows else ():
+        time.as_py()  # years that no calendar has
+    return table

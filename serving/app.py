@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from features.spec import FeatureSpec
-from marketplace.log import DuplicateRequest
+from marketplace.log import DuplicateRequest, LogUnavailable
 from serving import answers, payloads
 from serving.metrics import Metrics
 from serving.openapi import document
@@ -31,15 +31,19 @@ def create_app(
     *,
     metrics: Metrics | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    probe: Callable[[], None] = lambda: None,
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:
-    """The WSGI application around an engine or a `LiveService`; `clock` gives the time of requests that carry none."""
+    """The WSGI application around an engine or a `LiveService`.
+
+    `clock` gives the time of requests that carry none; `probe` raises LogUnavailable where nothing can be logged.
+    """
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     counts = metrics or Metrics()
     _add_rankings(app, services, counts, clock)
     _add_feedback(app, services, counts, clock)
-    _add_operations(app, services, counts)
+    _add_operations(app, services, counts, probe)
     _add_accounting(app, counts)
     _add_refusals(app, max_body_bytes)
     return app
@@ -85,7 +89,7 @@ def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         return _json({"accepted": accepted, "duplicates": duplicates})
 
 
-def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> None:
+def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics, probe: Callable[[], None]) -> None:
     @app.get("/healthz")
     def healthz() -> Response:
         return _json({"status": "ok"})
@@ -93,12 +97,13 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> N
     @app.get("/readyz")
     def readyz() -> Response:
         services.follow()
-        state = services.state
+        state, log_problem = services.state, _log_problem(probe)
         readiness = payloads.Readiness(
-            ready=state.bundle is not None,
+            ready=state.bundle is not None and log_problem is None,
             bundle=state.bundle,
             versions=dict(state.versions),
             reload_problem=state.problem,
+            log_problem=log_problem,
         )
         return _json(readiness.model_dump(), status=200 if readiness.ready else 503)
 
@@ -106,7 +111,7 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics) -> N
     def metrics() -> Response:
         services.follow()
         state = services.state
-        counts.ready.set(state.bundle is not None)
+        counts.ready.set(state.bundle is not None and _log_problem(probe) is None)
         counts.stale.set(state.problem is not None)
         return Response(counts.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -134,6 +139,7 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
     app.register_error_handler(BadRequest, lambda e: _refusal(400, "the request is malformed", (e.field, str(e))))
     app.register_error_handler(UnknownName, lambda e: _refusal(404, str(e.args[0])))
     app.register_error_handler(DuplicateRequest, lambda e: _refusal(409, str(e)))
+    app.register_error_handler(LogUnavailable, lambda e: _refusal(503, str(e)))
     app.register_error_handler(NotReady, lambda e: _refusal(503, f"not ready: {e}"))
 
     @app.errorhandler(HTTPException)
@@ -146,6 +152,15 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
     def refuse_unforeseen(error: Exception) -> Response:
         app.logger.exception("unforeseen error", exc_info=error)
         return _refusal(500, "the service failed; its log says why")
+
+
+def _log_problem(probe: Callable[[], None]) -> str | None:
+    """Why nothing can be logged now; None where it can."""
+    try:
+        probe()
+    except LogUnavailable as error:
+        return str(error)
+    return None
 
 
 def _spec(services: ServiceProvider) -> FeatureSpec:

@@ -45,7 +45,7 @@ REASONS = {
     409: "A slate of this request_id is already on record",
     413: "The body is too large",
     415: "The body is not application/json",
-    503: "No bundle is loaded yet",
+    503: "No bundle is loaded yet, or the log cannot be written; `error` says which",
 }
 
 

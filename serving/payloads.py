@@ -259,3 +259,4 @@ class Readiness(BaseModel):
     bundle: str | None
     versions: dict[str, str]
     reload_problem: str | None = Field(description="why the newest bundle was refused; the last good one still serves")
+    log_problem: str | None = Field(description="why nothing can be logged now; requests are refused until it can")

@@ -1,7 +1,7 @@
 """Soundness: which candidates have finite numbers alone, and may be chosen, answered and logged.
 
-A head of a damaged graph, or a formula such as a division by a price of 0, gives NaN or infinity. Such a candidate takes
-no part in the choice: it is counted, and named in the service's log.
+A head of a damaged graph, or a formula such as a division by a price of 0, gives NaN or infinity. Such a candidate
+takes no part in the choice, and is named in the service's log.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ def finite_candidates(
 ) -> np.ndarray:
     """int64, increasing: the positions [n] at which every one of the columns [n] is finite.
 
-    `rows` [n] of the catalogue's `item_id` are the candidates. Raises NotFinite where there are candidates and none is: nothing can be answered, and nothing is logged.
+    `rows` [n] of the catalogue's `item_id` are the candidates. Raises NotFinite where there are candidates and none is:
+    nothing can be answered, and nothing is logged.
     """
-    broken = {name: ~finite for name, values in columns.items() if not (finite := np.isfinite(values)).all()}
+    finite = {name: np.isfinite(values) for name, values in columns.items()}
+    broken = {name: ~column for name, column in finite.items() if not column.all()}
     if not broken:
         return np.arange(len(rows))
     out = np.logical_or.reduce(list(broken.values()))

@@ -11,10 +11,12 @@ PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
 from serving.service import LiveService
+
+LOG_WAIT = timedelta(seconds=3)  # for a lock of the log; far below gunicorn's time-out of a worker, 30 seconds
 
 
 class NotConfigured(RuntimeError):
@@ -35,7 +39,8 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    log = SqliteLog(path, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
+    log = SqliteLog(path, patience=LOG_WAIT, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
+    atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
     def build(folder: Path) -> RankingEngine:
         return build_engine(load_bundle(folder), log=log)
@@ -43,7 +48,7 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
     services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
-    return create_app(services)
+    return create_app(services, probe=log.probe)
 
 
 def _setting(environment: Mapping[str, str], name: str, meaning: str) -> str:

@@ -4,6 +4,7 @@ import orjson
 import pytest
 from fake_service import CATALOGUE, FakeService
 
+from marketplace.log import LogUnavailable
 from serving import payloads
 from serving.app import create_app
 
@@ -176,6 +177,23 @@ def test_health_and_readiness(client, service):
     assert (ready.status_code, ready.get_json()["bundle"]) == (200, "b1")
     service.bundle = None
     assert client.get("/readyz").status_code == 503
+
+
+def test_where_nothing_can_be_logged_requests_are_refused_and_the_service_is_not_ready(service, monkeypatch):
+    def broken(*_):
+        raise LogUnavailable("the log was moved")
+
+    client = create_app(service, clock=lambda: NOW, probe=broken).test_client()
+    monkeypatch.setattr(service, "rank", broken)
+    monkeypatch.setattr(service, "record", broken)
+    for path, content in (("/v1/recommend", HOME), ("/v1/feedback", {"events": [event()]})):
+        response = post(client, path, content)
+        assert (response.status_code, response.get_json()["error"]) == (503, "the log was moved")
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["ready"]) == (503, False)
+    assert ready.get_json()["log_problem"] == "the log was moved"
+    assert "value_model_ready 0.0" in client.get("/metrics").text
+    assert client.get("/healthz").status_code == 200
 
 
 def test_metrics_count_answers_and_stages(client):

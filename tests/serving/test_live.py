@@ -72,6 +72,7 @@ def test_a_bad_bundle_is_reported_and_the_last_good_one_serves(world):
         "bundle": "two",
         "versions": {"ranker": "r1"},
         "reload_problem": None,
+        "log_problem": None,
     }
 
 

@@ -46,7 +46,7 @@ def test_candidates_without_a_finite_value_are_left_out_and_named(bundle, market
 
 def test_where_no_candidate_has_one_nothing_is_answered_or_logged(bundle, market):
     engine = damaged(bundle, lambda items: items >= 0)
-    with pytest.raises(NotFinite, match="'r home': ctr, .* of 60 of 60 candidates is not finite"):
+    with pytest.raises(NotFinite, match=r"'r home': ctr, .* of 60 of 60 candidates is not finite"):
         engine.rank(ask(market))
     assert len(engine.log.slates()) == 0
 
