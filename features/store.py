@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -96,6 +97,14 @@ class FeatureStore(Protocol):
         """
         ...
 
+    def save(self, path: Path, *, extra: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
+        """Write everything remembered to one .npz file, and `extra` beside it."""
+        ...
+
+    def restore(self, path: Path) -> None:
+        """Remember what was saved, and nothing else; raises ValueError, and changes nothing, where that cannot be."""
+        ...
+
 
 class MemoryStore:
     """A `FeatureStore` in the memory of one process; one thread may write to it."""
@@ -154,9 +163,9 @@ class MemoryStore:
         )
         return replace(snapshot, state=state, candidate_words=self._candidate_words(request, len(rows)))
 
-    def save(self, path: Path) -> None:
-        """Write everything remembered to one .npz file."""
-        arrays = {"catalogue": np.array(self._fingerprint())}
+    def save(self, path: Path, *, extra: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
+        """Write everything remembered to one .npz file, and `extra` beside it."""
+        arrays = {**extra, "catalogue": np.array(self._fingerprint())}
         for statistic in self._statistics:
             arrays |= {f"{statistic.name}.{name}": values for name, values in statistic.saved().items()}
         np.savez(path, **arrays)  # type: ignore[arg-type]
@@ -164,12 +173,14 @@ class MemoryStore:
     def restore(self, path: Path) -> None:
         """Remember what was saved, and nothing else.
 
-        Raises ValueError where it was saved over another catalogue, or without a statistic that the spec needs.
+        Raises ValueError, and remembers what it did, where it was saved over another catalogue, or without a statistic
+        that the spec needs.
         """
+        restored = [statistic(self.catalogue) for statistic in statistics_of(self.spec)]
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["catalogue"]) != self._fingerprint():
                 raise ValueError(f"{path}: saved over another catalogue; {REMAKE}")
-            for statistic in self._statistics:
+            for statistic in restored:
                 prefix = f"{statistic.name}."
                 arrays = {name.removeprefix(prefix): saved[name] for name in saved.files if name.startswith(prefix)}
                 try:
@@ -178,6 +189,7 @@ class MemoryStore:
                     raise ValueError(
                         f"{path}: saved before {prefix}{missing.args[0]} was remembered; {REMAKE}"
                     ) from None
+        self._statistics = restored
 
     def _remember(self, log: EventLog) -> None:
         for statistic in self._statistics:

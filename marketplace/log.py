@@ -91,6 +91,9 @@ class Log(Protocol):
         Slates whose request ids are in `skip` are passed over: a writer that remembers its own need not read them.
         """
 
+    def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
+        """The feedback_id and the request_id of the rows at two marks; None where no row lies there."""
+
     def probe(self) -> None:
         """Nothing where a row can be written now; raises LogUnavailable."""
 

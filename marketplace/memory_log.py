@@ -75,6 +75,14 @@ class MemoryLog:
         shown = [slate for slate in batch if slate.request_id not in skip]
         return _not_before(slates_to_table(shown), since).select(list(columns)), mark + len(batch)
 
+    def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
+        events = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback])["feedback_id"]
+        requests = list(self._slates)
+        return (
+            events[feedback - 1].as_py() if 0 < feedback <= len(events) else None,
+            requests[slates - 1] if 0 < slates <= len(requests) else None,
+        )
+
     def probe(self) -> None:
         """Memory can always be written."""
 

@@ -123,6 +123,11 @@ class SqliteLog:
         schema = pa.schema([SLATE.field(name) for name in columns], metadata=SLATE.metadata)
         return table.select(schema.names).combine_chunks().cast(schema), mark
 
+    def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
+        event = self._rows("SELECT feedback_id FROM feedback WHERE arrival = ?", (feedback,))
+        slate = self._rows("SELECT request_id FROM slates WHERE arrival = ?", (slates,))
+        return event[0][0] if event else None, slate[0][0] if slate else None
+
     def probe(self) -> None:
         with self._file.connection() as connection:
             connection.execute("INSERT OR REPLACE INTO about VALUES ('probed', ?)", (str(datetime.now(UTC)),))

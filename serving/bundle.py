@@ -39,6 +39,7 @@ from serving.onnx_scorer import OnnxScorer
 from serving.query_tower import OnnxQueryTower
 from serving.scorer import NoHeads, Scorer
 from serving.slate_selection import SlateSelector
+from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import MerchantTable
@@ -90,11 +91,16 @@ def load_bundle(folder: Path) -> ModelBundle:
 
 
 def build_engine(
-    bundle: ModelBundle, *, log: Log, store: FeatureStore | None = None, scorer: Scorer | None = None
+    bundle: ModelBundle,
+    *,
+    log: Log,
+    store: FeatureStore | None = None,
+    scorer: Scorer | None = None,
+    checkpoint: StoreCheckpoint | None = None,
 ) -> RankingEngine:
     """The engine of a bundle; `store` None = the bundle's own, `scorer` None = ONNX Runtime.
 
-    Raises BundleError where the parts do not belong together.
+    `checkpoint` keeps what its store learns from the log. Raises BundleError where the parts do not belong together.
     """
     catalogue = Catalogue.of(bundle.catalogue) if store is None else store.catalogue
     item_table = ItemTable.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
@@ -125,7 +131,7 @@ def build_engine(
             embeddings=None if index is None else index.embeddings,
         ),
     )
-    return RankingEngine(parts, store=store or _store(bundle, catalogue), log=log)
+    return RankingEngine(parts, store=store or _store(bundle, catalogue), log=log, checkpoint=checkpoint)
 
 
 def _catalogue(folder: Path, manifest: Manifest) -> Dataset:

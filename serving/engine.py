@@ -37,6 +37,7 @@ from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
 from serving.soundness import finite_candidates
 from serving.stages import Stages
+from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 
 NO_ROWS = np.empty(0, np.int32)
@@ -66,19 +67,35 @@ class Parts:
 class RankingEngine:
     """Answers requests with logged slates: a `RankingService`, and the `ServiceProvider` of its one bundle.
 
-    `clock` measures the stages, in seconds.
+    `clock` measures the stages, in seconds; `checkpoint` None = what the store learns from the log is kept nowhere.
     """
 
     def __init__(
-        self, parts: Parts, *, store: FeatureStore, log: Log, clock: Callable[[], float] = time.perf_counter
+        self,
+        parts: Parts,
+        *,
+        store: FeatureStore,
+        log: Log,
+        checkpoint: StoreCheckpoint | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.parts, self.store, self.log, self._clock = parts, store, log, clock
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._follower = Follower(
-            log, store, since=parts.known_until, every=parts.config.follow_seconds, pacing=self.pacing
+            log,
+            store,
+            since=parts.known_until,
+            every=parts.config.follow_seconds,
+            pacing=self.pacing,
+            checkpoint=checkpoint,
         )
         self._follower.follow()
+
+    def close(self) -> None:
+        """Keep what was learned from the log for the next to start."""
+        self._follower.follow(at_once=True)
+        self._follower.keep()
 
     def follow(self) -> None:
         """Nothing to follow: an engine serves its bundle for good."""

@@ -3,7 +3,8 @@
 Events reach the store only through the log, in order of arrival and each exactly once: a repeat is dropped by the
 log, and a service that starts again reads what happened since its bundle was made. Impressions of a process's own
 slates are remembered until then, those of others are read; where merchants' exposure is paced all are read, because
-prices depend on the order.
+prices depend on the order. A checkpoint keeps what was learned, so that a worker starts in the same time however much
+is in the log.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from marketplace.log import SHOWN, Log
 from marketplace.schema import SLATE
 from marketplace.slate import Slate
 from serving.pacing import READ, Pacing
+from serving.store_checkpoint import BEGINNING, EVERY, LogPosition, StoreCheckpoint
 
 BATCH = 1000  # slates read at once
 
@@ -34,11 +36,13 @@ class Follower:
         since: datetime,
         every: float,
         pacing: Pacing | None = None,
+        checkpoint: StoreCheckpoint | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
-        self._pacing = pacing
-        self._feedback, self._slates = 0, 0
+        self._pacing, self._checkpoint = pacing, checkpoint
+        self._kept = BEGINNING if checkpoint is None else checkpoint.restore(store, pacing, log)
+        self._feedback, self._slates = self._kept.feedback, self._kept.slates
         self._own: dict[str, Slate] = {}
         self._followed = -float("inf")
 
@@ -69,7 +73,15 @@ class Follower:
                     self._pacing.learn(shown)
             if self._slates - before < BATCH:
                 self._own.clear()
+                self.keep(at_least=EVERY)
                 return
+
+    def keep(self, *, at_least: int = 1) -> None:
+        """Write the checkpoint, where so many rows were read since the last one."""
+        position = LogPosition(self._feedback, self._slates)
+        if self._checkpoint is not None and position.beyond(self._kept) >= at_least:
+            self._checkpoint.save(self._store, self._pacing, self._log, position)
+            self._kept = position
 
 
 def shown_table(slates: list[Slate]) -> pa.Table:

@@ -37,6 +37,11 @@ class Pacing:
             target[item_table.merchant_code[name]] = share
         self._prices = ShadowPrices(target, rate=section.rate, most=section.highest_price)
 
+    @property
+    def prices(self) -> np.ndarray:
+        """float64 [merchants + 1]: the prices themselves."""
+        return self._prices.price
+
     def price(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n]: what is added now to the values of catalogue rows."""
         return self._prices.worth(self._item_table.merchant[rows]).astype(np.float32)

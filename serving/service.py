@@ -56,6 +56,10 @@ class RankingService(Protocol):
         """(accepted, duplicates) of a FEEDBACK table, after it is on record."""
         ...
 
+    def close(self) -> None:
+        """Keep what must outlive the process."""
+        ...
+
     @property
     def currency(self) -> str: ...
 
@@ -110,7 +114,9 @@ class LiveService:
     ) -> None:
         self._pointer, self._build, self._every, self._clock, self._run = pointer, build, every, clock, run
         self._serving: tuple[RankingService, ServiceState] | None = None
-        self._seen: Path | None = None
+        self._loaded: Path | None = None  # what serves
+        self._seen: Path | None = None  # the pointer's latest target
+        self._change = threading.Lock()
         self._problem: str | None = None
         self._looked = -float("inf")
 
@@ -126,6 +132,11 @@ class LiveService:
             return ServiceState(problem=self._problem)
         return replace(self._serving[1], problem=self._problem)
 
+    def close(self) -> None:
+        """Let the serving bundle keep what must outlive the process."""
+        if self._serving is not None:
+            self._serving[0].close()
+
     def follow(self) -> None:
         """Load what the pointer names, where that changed."""
         now = self._clock()
@@ -133,9 +144,13 @@ class LiveService:
             return
         self._looked = now
         target = self._pointer.resolve()
-        if target == self._seen:
-            return
-        self._seen = target
+        with self._change:
+            if target == self._seen:
+                return
+            self._seen = target
+            if target == self._loaded:  # moved back before another had taken over
+                self._problem = None
+                return
         if self._serving is None:
             self._load(target)
         else:
@@ -145,8 +160,16 @@ class LiveService:
         try:
             service = self._build(target)
         except Exception as error:  # whatever is wrong with a new bundle, the last good one must go on serving
-            self._problem = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
             logger.error("bundle %s refused", target, exc_info=not isinstance(error, BundleError))
+            with self._change:
+                if target == self._seen:
+                    known = isinstance(error, BundleError)
+                    self._problem = str(error) if known else f"{type(error).__name__}: {error}"
             return
-        self._serving, self._problem = (service, service.state), None
+        with self._change:
+            if target != self._seen and self._serving is not None:
+                logger.info("bundle %s is loaded too late: the link has moved on to %s", target, self._seen)
+                return
+            self._serving, self._loaded = (service, service.state), target
+            self._problem = None
         logger.info("serving bundle %s", target)

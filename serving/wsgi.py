@@ -25,6 +25,7 @@ from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
 from serving.service import LiveService
+from serving.store_checkpoint import StoreCheckpoint
 
 LOG_WAIT = timedelta(seconds=3)  # for a lock of the log; far below gunicorn's time-out of a worker, 30 seconds
 
@@ -43,9 +44,11 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
     atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
     def build(folder: Path) -> RankingEngine:
-        return build_engine(load_bundle(folder), log=log)
+        bundle = load_bundle(folder)
+        return build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.version))
 
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
+    atexit.register(services.close)
     services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
     return create_app(services, probe=log.probe)

@@ -107,18 +107,14 @@ class UserItems:
         return columns | {"history": history} | self._last(history)
 
     def update(self, log: EventLog) -> None:
-        """In one block where nobody is remembered yet, else user by user."""
+        """In one block where nobody is remembered yet, else in one pass over the events of those who acted."""
         events = log.interactions
         sequence = self._arrived + np.arange(len(events))
         self._arrived += len(events)
         if len(self._users) == 0:
             self._users = UserMemory(block_of(events))
-            return
-        for user in np.unique(events.users):
-            rows = np.flatnonzero((events.users == user) & (events.item >= 0))
-            name = events.user.dictionary[int(user)].as_py()
-            more = events.item[rows], events.kind[rows], events.time[rows], sequence[rows]
-            self._users.put(name, self._users.get(name).plus(*more))
+        else:
+            self._users.add(events, sequence)
 
     def of_user(self, visitor: Visitor) -> Columns:
         history = self._users.get(visitor.user_id).history[None, :]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from features.interactions import KINDS, Interactions
 from features.spec import HISTORY
@@ -45,19 +46,6 @@ class UserInteractions:
         place = np.minimum(np.searchsorted(self.item, rows), len(self.item) - 1)
         return place, self.item[place] == rows
 
-    def plus(self, item: np.ndarray, kind: np.ndarray, time: np.ndarray, sequence: np.ndarray) -> UserInteractions:
-        """The same user after more events, in any order of time."""
-        rows, which = np.unique(np.concatenate([self.item, item]), return_inverse=True)
-        counts = np.zeros((len(rows), len(KINDS)))
-        counts[which[: len(self.item)]] = self.counts
-        np.add.at(counts, (which[len(self.item) :], kind), 1.0)
-        last = np.concatenate([self.last, time])
-        arrived = np.concatenate([self.sequence, sequence])
-        newest = np.zeros(len(rows), np.int64)
-        order = np.lexsort((arrived, last))
-        newest[which[order]] = order  # the latest of each item is assigned last
-        return UserInteractions(rows.astype(np.int32), counts, last[newest], arrived[newest])
-
 
 NOBODY = UserInteractions(
     np.zeros(0, np.int32), np.zeros((0, len(KINDS))), np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -81,8 +69,19 @@ class UserMemory:
             self._awake[user_id] = self._asleep(self._row[user_id])
         return self._awake.get(user_id, NOBODY)
 
-    def put(self, user_id: str, one: UserInteractions) -> None:
-        self._awake[user_id] = one
+    def add(self, events: Interactions, sequence: np.ndarray) -> None:
+        """Remember more events, in any order of time; `sequence` int64 [m] is their arrival."""
+        known = np.flatnonzero(events.item >= 0)
+        codes, user = np.unique(events.users[known], return_inverse=True)
+        names = events.user.dictionary.take(pa.array(codes)).to_pylist()
+        earlier = [self.get(name) for name in names]
+        touched = np.repeat(np.arange(len(names)), [len(one.item) for one in earlier])
+        columns = _of_events(events, known, sequence)
+        columns = {name: np.concatenate([*(getattr(one, name) for one in earlier), columns[name]]) for name in PER_ITEM}
+        user, columns = _one_row_an_item(np.concatenate([touched, user]), columns)
+        start = np.searchsorted(user, np.arange(len(names) + 1)).tolist()
+        for name, rows in zip(names, map(slice, start[:-1], start[1:]), strict=True):
+            self._awake[name] = UserInteractions(**{column: values[rows] for column, values in columns.items()})
 
     def block(self) -> dict[str, np.ndarray]:
         """Everybody in one block of arrays, to be saved: `users`, where each one's rows `start`, and PER_ITEM."""
@@ -102,20 +101,28 @@ def _block(everyone: Mapping[str, UserInteractions]) -> dict[str, np.ndarray]:
 
 
 def block_of(events: Interactions) -> dict[str, np.ndarray]:
-    """The block of all events about known items, without a loop over users."""
-    names, kinds = events.user.dictionary, len(KINDS)
-    sequence = np.arange(len(events))
-    known = np.flatnonzero(events.item >= 0)
-    order = known[np.lexsort((sequence[known], events.time[known], events.item[known], events.users[known]))]
-    user, item = events.users[order], events.item[order]
-    ends = np.flatnonzero(np.append((user[1:] != user[:-1]) | (item[1:] != item[:-1]), True)[: len(order)])
-    which = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
-    counts = np.bincount(which * kinds + events.kind[order], minlength=len(ends) * kinds).reshape(-1, kinds)
-    return {
-        "users": np.array(names.to_pylist(), np.str_),
-        "start": np.searchsorted(user[ends], np.arange(len(names) + 1)),
-        "item": item[ends],
-        "counts": counts.astype(np.float64),
-        "last": events.time[order[ends]],
-        "sequence": sequence[order[ends]],
-    }
+    """The block of all events about known items, in order of arrival, without a loop over users."""
+    names, known = events.user.dictionary, np.flatnonzero(events.item >= 0)
+    columns = _of_events(events, known, np.arange(len(events)))
+    user, columns = _one_row_an_item(events.users[known], columns)
+    start = np.searchsorted(user, np.arange(len(names) + 1))
+    return columns | {"users": np.array(names.to_pylist(), np.str_), "start": start}
+
+
+def _of_events(events: Interactions, rows: np.ndarray, sequence: np.ndarray) -> dict[str, np.ndarray]:
+    """The PER_ITEM columns of single events."""
+    counts = np.zeros((len(rows), len(KINDS)))
+    counts[np.arange(len(rows)), events.kind[rows]] = 1.0
+    return {"item": events.item[rows], "counts": counts, "last": events.time[rows], "sequence": sequence[rows]}
+
+
+def _one_row_an_item(user: np.ndarray, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """PER_ITEM rows of users [m] with one row a user and item, by both: counts are added up, the latest stays."""
+    order = np.lexsort((columns["sequence"], columns["last"], columns["item"], user))
+    user, columns = user[order], {name: values[order] for name, values in columns.items()}
+    item = columns["item"]
+    new = np.append(True, (user[1:] != user[:-1]) | (item[1:] != item[:-1]))[: len(order)]
+    starts = np.flatnonzero(new)
+    ends = np.append(starts[1:], len(order))[: len(starts)] - 1
+    counts = np.add.reduceat(columns["counts"], starts) if len(starts) else columns["counts"]
+    return user[ends], {name: values[ends] for name, values in columns.items()} | {"counts": counts}

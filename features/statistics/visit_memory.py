@@ -27,11 +27,17 @@ class VisitMemory:
         time = columns["time"]
         self._newest = max(self._newest, int(time.max(initial=NEVER)))
         rows = np.flatnonzero((session >= 0) & (time >= self._newest - VISIT))
-        rows = rows[np.lexsort((time[rows], session[rows]))]
-        parts = np.split(rows, np.flatnonzero(np.diff(session[rows])) + 1) if len(rows) else []
-        for part in parts:
-            name = names[int(session[part[0]])].as_py()
-            self._visits[name] = self._plus(self._visits.get(name), {key: v[part] for key, v in columns.items()})
+        codes, visit = np.unique(session[rows], return_inverse=True)
+        visits = names.take(pa.array(codes)).to_pylist()
+        earlier = [self._visits.get(name, self._nothing) for name in visits]
+        touched = np.repeat(np.arange(len(visits)), [len(one["time"]) for one in earlier])
+        more = {name: np.concatenate([*(one[name] for one in earlier), columns[name][rows]]) for name in self._nothing}
+        visit = np.concatenate([touched, visit])
+        order = np.lexsort((more["time"], visit))  # stable: those of one time stay in order of arrival
+        more = {name: values[order] for name, values in more.items()}
+        start = np.searchsorted(visit[order], np.arange(len(visits) + 1)).tolist()
+        for name, part in zip(visits, map(slice, start[:-1], start[1:]), strict=True):
+            self._visits[name] = {key: values[part] for key, values in more.items()}
         if self._newest - VISIT > self._swept:
             self._visits = {n: visit for n, visit in self._visits.items() if visit["time"][-1] >= self._newest - VISIT}
             self._swept = self._newest
@@ -56,10 +62,3 @@ class VisitMemory:
         self.add(
             pa.array(saved["sessions"].tolist(), pa.string()), session, {name: saved[name] for name in self._nothing}
         )
-
-    def _plus(self, visit: dict[str, np.ndarray] | None, more: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if visit is None:
-            return more
-        columns = {name: np.concatenate([visit[name], more[name]]) for name in more}
-        order = np.argsort(columns["time"], kind="stable")
-        return {name: values[order] for name, values in columns.items()}

@@ -33,6 +33,9 @@ class FakeService:
     def current(self) -> FakeService:
         return self
 
+    def close(self) -> None:
+        """Nothing to keep."""
+
     @property
     def state(self) -> ServiceState:
         return ServiceState(self.bundle, {"ranker": "r1"})

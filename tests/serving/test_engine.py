@@ -19,6 +19,7 @@ from serving.parity import difference
 from serving.replay import NotReplayable, replay
 from serving.request import Request, UnknownName
 from serving.stages import STAGES
+from serving.store_checkpoint import StoreCheckpoint
 from serving.tensorflow_scorer import TensorFlowScorer
 from value_model.formula import evaluate, parse_policy, shipped_policy, to_toml
 from value_model.formula.logged_slates import logged_slates
@@ -317,6 +318,23 @@ def test_a_service_that_starts_again_knows_what_its_log_holds(bundle, market, tm
     shown = top.item_id[top.position == 1][0]
     before = top.numeric["impressions"][top.position == 1][0]
     assert again.rank(ask(market, request_id="r2", candidates=(shown,))).slate.numeric["impressions"][0] == before + 1
+
+
+def test_a_service_that_starts_from_a_checkpoint_answers_as_one_that_reads_the_log(bundle, market, tmp_path):
+    path = tmp_path / "log.sqlite"
+    checkpoint = StoreCheckpoint(path, bundle=bundle.version)
+    first = build_engine(bundle, log=SqliteLog(path), checkpoint=checkpoint)
+    for number, surface in enumerate(ALL_SURFACES):
+        top = first.rank(ask(market, surface, session_id="visit")).slate
+        first.record(feedback(market, top.item_id[top.position == 1][0], feedback_id=f"f{number}"))
+    first.close()
+    first.rank(ask(market, request_id="after the checkpoint"))
+    kept = build_engine(bundle, log=SqliteLog(path), checkpoint=checkpoint)
+    anew = build_engine(bundle, log=SqliteLog(path))
+    request = ask(market, request_id="again", time=market.known_until + timedelta(minutes=5), session_id="visit")
+    assert kept.store.history("newcomer").tolist() == anew.store.history("newcomer").tolist() != []
+    slate = kept.rank(request).slate
+    assert replace(anew.rank(replace(request, request_id="anew", seed=slate.seed)).slate, request_id="again") == slate
 
 
 def test_what_was_shown_counts_as_an_impression(bundle, market):

@@ -13,7 +13,7 @@ REQUEST = {"surface": "home", "user_id": "u1"}
 @pytest.fixture
 def world(tmp_path):
     """A pointer, its possible targets, a clock in hand, and a live service whose folder `bad` cannot be loaded."""
-    for name in ("one", "two", "bad", "broken"):
+    for name in ("one", "two", "three", "bad", "broken"):
         (tmp_path / name).mkdir()
     now, waiting = [0.0], []
 
@@ -97,6 +97,57 @@ def test_requests_are_answered_while_the_next_bundle_is_loaded(world):
     point("two")
     assert live.state.bundle == "two"
     assert live.current() is not first
+
+
+def slow(live, point, name):
+    """Point at a bundle whose load goes on after the link has moved on; the returned call ends it."""
+    tasks = []
+    run, live._run = live._run, tasks.append
+    point(name, load=False)
+    live._run = run
+    (task,) = tasks
+    return task
+
+
+def test_a_rollback_is_not_lost_to_a_slow_load(world):
+    live, point = world
+    point("one")
+    late = slow(live, point, "two")
+    point("one")
+    late()
+    assert (live.state.bundle, live.state.problem) == ("one", None)
+    point("two")
+    assert live.state.bundle == "two"
+
+
+def test_of_two_loads_the_one_of_the_links_target_serves_whichever_ends_last(world):
+    live, point = world
+    point("one")
+    late = slow(live, point, "two")
+    point("three")
+    assert live.state.bundle == "three"
+    late()
+    assert live.state.bundle == "three"
+
+
+def test_a_refusal_stays_until_the_link_moves(world):
+    live, point = world
+    point("one")
+    late = slow(live, point, "two")
+    point("bad")
+    late()
+    assert (live.state.bundle, live.state.problem) == ("one", "policy.toml was changed")
+    point("one")
+    assert live.state.problem is None
+
+
+def test_a_refusal_of_what_the_link_has_left_is_not_reported(world):
+    live, point = world
+    point("one")
+    late = slow(live, point, "bad")
+    point("two")
+    late()
+    assert (live.state.bundle, live.state.problem) == ("two", None)
 
 
 def test_a_load_that_fails_unforeseen_keeps_the_last_good_bundle(world):
