@@ -26,6 +26,7 @@ from retrieval.retriever import Quota
 from retrieval.sources.popularity import Popularity
 from retrieval.sources.two_tower_source import TwoTowerSource
 from retrieval.sources.user_history import UserHistory
+from retrieval.surfaces import SurfaceRecipes
 from retrieval.two_tower import TwoTower
 from serving.export_bundle import TrainedParts, export_bundle
 from serving.export_onnx import write_graph
@@ -74,7 +75,9 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
         calibration=Calibration({"ctr": isotonic, "cvr": isotonic, "order_value": Calibrator("scale", slope=1.1)}),
         policy=default_policy(currency=dataset.currency),
         sources=sources,
-        quotas={"nearest": Quota(500, 300), "popularity": Quota(200, 20), "repeats": Quota(50, 10)},
+        recipes=SurfaceRecipes.alike(
+            {"nearest": Quota(500, 300), "popularity": Quota(200, 20), "repeats": Quota(50, 10)}
+        ),
         towers=towers,
         index=index,
     )

@@ -48,9 +48,12 @@ def cli() -> None:
 @click.option("--seed", default=7, show_default=True)
 @click.option("--index", type=click.Choice(["scann", "faiss", "exact"]), default="scann", show_default=True)
 @click.option("--policy", default="default", show_default=True, help="a shipped value policy, or a policy file")
+@click.option("--surfaces", default="default", show_default=True, help="recipes of the surfaces, a surfaces.toml")
 @click.option("--feature", multiple=True, help="a feature beside the standard ones; may be repeated")
 @click.option("--out", type=FOLDER, default=Path("runs/latest"), show_default=True, help="a new or interrupted run")
-def run(data: str, size: str, seed: int, index: str, policy: str, feature: tuple[str, ...], out: Path) -> None:
+def run(
+    data: str, size: str, seed: int, index: str, policy: str, surfaces: str, feature: tuple[str, ...], out: Path
+) -> None:
     """Do everything: data, retrieval, ranker, calibration, evaluation, export.
 
     A run that was interrupted goes on where it stopped when it is asked for again with the same options.
@@ -58,8 +61,10 @@ def run(data: str, size: str, seed: int, index: str, policy: str, feature: tuple
     from jobs.config import RunConfig
     from jobs.run import run_all
 
-    features = ",".join(feature)
-    run_all(RunConfig(data=data, size=size, seed=seed, index=index, policy=policy, features=features), out)
+    config = RunConfig(
+        data=data, size=size, seed=seed, index=index, policy=policy, surfaces=surfaces, features=",".join(feature)
+    )
+    run_all(config, out)
 
 
 @cli.command()

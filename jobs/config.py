@@ -24,5 +24,6 @@ class RunConfig:
     retrieval_epochs: int = 8
     retrieval_pairs: int = 150_000  # the newest pairs of request and wish that the towers learn from
     ranker_epochs: int = 20
+    surfaces: str = "default"  # the shipped recipes, or the path of a surfaces.toml
     policy: str = "default"  # a shipped value policy, or the path of one
     features: str = ""  # features beside the standard ones (`standard_spec(extra=...)`), separated by commas

@@ -22,10 +22,12 @@ from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.run_folder import RunFolder
+from jobs.run_surfaces import recipes_of
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
-from retrieval.blend import load_blend
+from retrieval.blend import load_blends
 from retrieval.build import BuiltIndex, load_index
+from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
@@ -57,8 +59,8 @@ def export(run: RunFolder) -> None:
         policy=policy_of(dataset, run.config, heads=run.heads),
         rows=load_rows(run.path / "ranker" / ROWS) if run.heads else None,
         sources=run_sources.sources,
-        quotas=run_sources.quotas,
-        blend=load_blend(run.path / "retrieval" / "blend.json"),
+        recipes=recipes_of(run, run_sources.names),
+        blends=load_blends(run.path / "retrieval" / BLENDS),
         towers=towers,
         index=index,
         config=ServingConfig(segment=dataset.segment),

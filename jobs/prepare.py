@@ -13,15 +13,18 @@ from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.data import kept
 from jobs.run_folder import RunFolder
+from jobs.run_surfaces import recipes_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
 from marketplace.slate_columns import flat, request_of_rows, shown
 from marketplace.splits import Periods, periods
 from retrieval.basket_candidates import basket_candidates, labelled, sample
-from retrieval.blend import load_blend
+from retrieval.blend import load_blends
 from retrieval.build import load_index
 from retrieval.labelled_requests import LabelledRequests, features_of, labelled_requests
+from retrieval.saved_sources import BLENDS
+from retrieval.sources.run_sources import RunSources
 from value_model.rankers.batches import take
 from value_model.rankers.ranker import RankingData
 
@@ -106,9 +109,15 @@ def _candidates(
     users = encoder.encode(requests.frame)
     towers = TwoTower.load_towers(folder)
     embeddings = towers.embed_queries(users.user_codes[baskets], users.user_lists[baskets], users.user_numbers[baskets])
-    blend = load_blend(folder / "blend.json")
     candidates = basket_candidates(
-        dataset, requests, baskets, embeddings, segment=dataset.segment, index=index, blend=blend
+        dataset,
+        requests,
+        baskets,
+        embeddings,
+        segment=dataset.segment,
+        index=index,
+        recipes=recipes_of(run, RunSources(dataset, segment=dataset.segment, index=index).names),
+        blends=load_blends(folder / BLENDS),
     )
     pq.write_table(candidates, folder / CANDIDATES)
     return candidates

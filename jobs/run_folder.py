@@ -2,6 +2,7 @@
 
 run.json            configuration and package versions
 data/               the data set's tables, Parquet
+surfaces.toml       the recipe of each surface, to be edited
 retrieval/          towers, candidate sources, item embeddings
 ranker/             MMoE, LightGBM twin, calibrators, encoder, held-out predictions
 evaluation/         metrics.json, report.html, plots
@@ -36,10 +37,9 @@ class RunFolder:
         """Make the folder, or take up an existing one: its configuration must be the same."""
         path.mkdir(parents=True, exist_ok=True)
         kept = path / "run.json"
-        if kept.exists() and (earlier := json.loads(kept.read_text())["config"]) != asdict(config):
-            changed = {
-                name: (earlier.get(name), new) for name, new in asdict(config).items() if earlier.get(name) != new
-            }
+        if kept.exists() and (earlier := _config(kept)) != config:
+            before, now = asdict(earlier), asdict(config)
+            changed = {name: (before[name], now[name]) for name in now if before[name] != now[name]}
             raise RunFolderError(
                 f"{path} holds a run with another configuration: {changed}. Choose another --out, or remove it."
             )
@@ -55,7 +55,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} is not a run: it has no run.json. Make one with `value-model run --out {path}`."
             )
-        return cls(path, RunConfig(**json.loads(kept.read_text())["config"]))
+        return cls(path, _config(kept))
 
     def part(self, name: str) -> Path:
         """The folder of one part, made when missing."""
@@ -90,6 +90,11 @@ class RunFolder:
         kept[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_mb": round(peak)}
         (self.path / "stages.json").write_text(json.dumps(kept, indent=1) + "\n")
         print(f"   {kept[name]['seconds']:.1f} s", flush=True)
+
+
+def _config(kept: Path) -> RunConfig:
+    """The configuration in run.json; a setting that is younger than the run has its default."""
+    return RunConfig(**json.loads(kept.read_text())["config"])
 
 
 class RunFolderError(ValueError):

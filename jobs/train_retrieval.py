@@ -1,7 +1,7 @@
-"""Train what proposes candidates: the two towers, their index, the candidate sources, and the blend of them all.
+"""Train what proposes candidates: the two towers, their index, the candidate sources, and each surface's blend of them.
 
 Every part is judged on a later time than it learned from: the towers stop early on the validation period's positives,
-the blend is fitted there on sources that know only what came before it, and the test period is seen by nothing.
+the blends are fitted there on sources that know only what came before it, and the test period is seen by nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from evaluation import bootstrap
 from evaluation.estimate import Estimate
@@ -21,21 +23,23 @@ from jobs.data import kept
 from jobs.defaults import spec_of
 from jobs.prepare import CANDIDATES
 from jobs.run_folder import RunFolder
-from marketplace.dataset import Dataset
+from jobs.run_surfaces import recipes_of
 from marketplace.splits import Periods, periods
-from retrieval.blend import Blend, fit_blend, save_blend
-from retrieval.build import BuiltIndex, build_index, save_index
+from retrieval.blend import Blends, fit_blend, save_blends
+from retrieval.build import build_index, save_index
 from retrieval.candidates import Query
 from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
-from retrieval.retriever import Retriever
+from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
+from retrieval.surface_retriever import SurfaceRetriever
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
 
 MIN_COUNT = 3  # a name seen less often shares the embedding of the unknown
-BLEND_QUERIES = 1500  # requests of the validation period that the blend is fitted on
+BLEND_QUERIES = 500  # requests of the validation period that each blend is fitted on
+FEWEST_OF_SURFACE = 100  # with positives, for a surface to have a blend of its own requests
 TEST_QUERIES = 2000  # requests of the test period that recall is measured on
 RECALL_AT = (20, 100, 500)
 FEWEST = 20  # requests of a period with an event, for retrieval to be judged on that event
@@ -49,15 +53,46 @@ class RetrievalSample:
     requests: np.ndarray
     embeddings: np.ndarray
 
-    def queries(self) -> Iterable[Query]:
-        return (self.labelled.query(r, e) for r, e in zip(self.requests.tolist(), self.embeddings, strict=True))
+    def queries(self, surface: str | None = None) -> Iterable[Query]:
+        """As they were made, or as if made on `surface`."""
+        queries = (self.labelled.query(r, e) for r, e in zip(self.requests.tolist(), self.embeddings, strict=True))
+        return queries if surface is None else (made_on(surface, query) for query in queries)
 
     def positives(self) -> list[np.ndarray]:
         return [self.labelled.positives(request) for request in self.requests.tolist()]
 
 
+@dataclass(frozen=True)
+class RetrievalRequests:
+    """All labelled requests with their query embeddings float32 [R, d]."""
+
+    labelled: LabelledRequests
+    embeddings: np.ndarray
+
+    def sample(self, period: np.ndarray, *, most: int) -> RetrievalSample:
+        """Of those in the period (bool [R]) that have a positive, evenly spread over time, at most `most`."""
+        some = self.labelled.with_positive(period)
+        chosen = some[np.linspace(0, len(some) - 1, min(most, len(some))).astype(int)]
+        return RetrievalSample(self.labelled, chosen, self.embeddings[chosen])
+
+    def of_surface(self, surface: str, period: np.ndarray) -> RetrievalSample:
+        """Of the surface's in the period; of every surface's where it has too few."""
+        among = pc.equal(self.labelled.slates["surface"].cast(pa.string()), surface).to_numpy()
+        sample = self.sample(period & among, most=BLEND_QUERIES)
+        return sample if len(sample.requests) >= FEWEST_OF_SURFACE else self.sample(period, most=BLEND_QUERIES)
+
+
+def made_on(surface: str, query: Query) -> Query:
+    """The query as if made on `surface`; a product page is then that of the item touched last, where there is one."""
+    if query.surface == surface:
+        return query
+    if surface == "product_page" and len(query.history):
+        return query.on_page_of(int(query.history[-1]))
+    return replace(query, surface=surface)
+
+
 def train_retrieval(run: RunFolder) -> None:
-    """Write retrieval/: encoder, towers, index, blend, and recall of held-out orders; a catalogue alone has no towers.
+    """Write retrieval/: encoder, towers, index, blends, and recall of held-out orders; a catalogue alone has no towers.
 
     Where the later periods have too few orders, recall is of the strongest event that they have.
     """
@@ -81,11 +116,13 @@ def train_retrieval(run: RunFolder) -> None:
     index = build_index(config.index, towers.embed_items(items), queries=sample_queries)
     save_index(index, folder / "index", item_ids=dataset.items["item_id"].to_pylist())
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
-    blend = _fit_blend(dataset, index, period, _sample(labelled, queries, period.validation, most=BLEND_QUERIES))
-    save_blend(blend, folder / "blend.json")
-    sources = RunSources(dataset, segment=dataset.segment, index=index).advance(period.test_from)
-    test = _sample(labelled, queries, period.test, most=TEST_QUERIES)
-    recall = held_out_recall(sources.retriever(blend=blend), test)
+    sources = RunSources(dataset, segment=dataset.segment, index=index)
+    recipes = recipes_of(run, sources.names)
+    early = RunSources(dataset, segment=dataset.segment, index=index).advance(period.validation_from)
+    blends = _fit_blends(early.retriever(recipes, blends={}), RetrievalRequests(labelled, queries), period.validation)
+    save_blends(blends, folder / BLENDS)
+    retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
+    recall = held_out_recall(retriever, RetrievalRequests(labelled, queries).sample(period.test, most=TEST_QUERIES))
     (folder / "recall.json").write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
     print(
         f"   held-out {labelled.goal}s, merged sources: "
@@ -125,23 +162,25 @@ def goal_of(labelled: LabelledRequests, period: Periods) -> str:
     )
 
 
-def _sample(labelled: LabelledRequests, queries: np.ndarray, requests: np.ndarray, *, most: int) -> RetrievalSample:
-    """Evenly spread over time, at most `most`."""
-    some = labelled.with_positive(requests)
-    chosen = some[np.linspace(0, len(some) - 1, min(most, len(some))).astype(int)]
-    return RetrievalSample(labelled, chosen, queries[chosen])
+def _fit_blends(retriever: SurfaceRetriever, requests: RetrievalRequests, period: np.ndarray) -> Blends:
+    """A blend a surface, fitted on its requests of the period (bool [R]); `retriever` knows what came before it.
+
+    A surface with too few takes every request as if it were made there, on a product page from the item touched last.
+    None for a surface where no positive was proposed.
+    """
+    blends: dict[str, dict[str, float]] = {}
+    for surface, recipe in retriever.recipes.items():
+        sample = requests.of_surface(surface, period)
+        if recipe.fusion == "ranks" or not len(sample.requests):
+            continue
+        mixed, positives = retriever[surface], sample.positives()
+        pools = [mixed.pool(query, k=max(RECALL_AT)) for query in sample.queries(surface)]
+        if any(np.isin(pool.items, items).any() for pool, items in zip(pools, positives, strict=True)):
+            blends[surface] = dict(zip(recipe.sources, fit_blend(pools, positives).weights, strict=True))
+    return blends
 
 
-def _fit_blend(dataset: Dataset, index: BuiltIndex, period: Periods, sample: RetrievalSample) -> Blend | None:
-    """On sources that know only what came before the sample's period; None where no positive was proposed."""
-    early = RunSources(dataset, segment=dataset.segment, index=index).advance(period.validation_from)
-    unblended = early.retriever(blend=None)
-    pools = [unblended.pool(query, k=max(RECALL_AT)) for query in sample.queries()]
-    wanted = [np.isin(pool.items, items) for pool, items in zip(pools, sample.positives(), strict=True)]
-    return fit_blend(pools, sample.positives()) if np.concatenate(wanted).any() else None
-
-
-def held_out_recall(retriever: Retriever, sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
+def held_out_recall(retriever: SurfaceRetriever, sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
     """recall@k = hits / min(k, number of positives), mean over the sample's requests."""
     hits = np.zeros((len(sample.requests), len(RECALL_AT)))
     for place, (query, positives) in enumerate(zip(sample.queries(), sample.positives(), strict=True)):

@@ -26,7 +26,9 @@ SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY = "seed", "k", "considered", "
 SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
 
-VERSION_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # of what answered a slate
+COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
+SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
+VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
 ID = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")
@@ -54,7 +56,7 @@ REQUEST_FIELDS = (
         "context",
         pa.map_(pa.string(), pa.string()),
         "what else was known of the request: country, device, city; the service adds "
-        f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY} and {SEGMENT_KEY}",
+        f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY}, {SEGMENT_KEY} and {SURFACES_KEY}",
     ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiment that the request took part in", nullable=True),

@@ -20,7 +20,16 @@ import pyarrow as pa
 
 from marketplace import slate_columns
 from marketplace.record_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
-from marketplace.schema import CONSIDERED_KEY, PLACES_KEY, SEED_KEY, SEGMENT_KEY, SLATE, VERSION_PARTS, SchemaError
+from marketplace.schema import (
+    COLUMN_PARTS,
+    CONSIDERED_KEY,
+    PLACES_KEY,
+    SEED_KEY,
+    SEGMENT_KEY,
+    SLATE,
+    SURFACES_KEY,
+    SchemaError,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,8 +90,13 @@ class Slate:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Content hash of each part that answered the request, by `schema.VERSION_PARTS`."""
-        return {part: getattr(self, f"{part}_version") for part in VERSION_PARTS}
+        """Content hash of each part that answered the request, by `schema.VERSION_PARTS`.
+
+        A slate that is older than the surfaces' recipes has none of them.
+        """
+        surfaces = self.context.get(SURFACES_KEY)
+        columns = {part: getattr(self, f"{part}_version") for part in COLUMN_PARTS}
+        return columns if surfaces is None else columns | {"surfaces": surfaces}
 
     @property
     def seed(self) -> int:

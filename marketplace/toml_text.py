@@ -95,7 +95,8 @@ def _lines(text: str) -> dict[KeyPath, int]:
             quote = None if quote in line else quote
         elif header := _HEADER.match(line):
             table = _path(header[2])
-            lines.setdefault(table, number)
+            for depth in range(len(table)):  # tables around it have a line too, though no header of their own
+                lines.setdefault(table[: depth + 1], number)
             if header[1] == "[[":
                 arrays[table] += 1
                 table = (*table, arrays[table] - 1)

@@ -21,10 +21,11 @@ from marketplace.schema import SLATE
 from marketplace.slate_columns import item_offsets
 from marketplace.splits import DAY_US, Periods, microseconds
 from marketplace.visits import in_visits
-from retrieval.blend import Blend
+from retrieval.blend import Blends
 from retrieval.build import BuiltIndex
 from retrieval.labelled_requests import LabelledRequests
 from retrieval.sources.run_sources import RunSources
+from retrieval.surfaces import SurfaceRecipes
 
 BLOCK = 28 * DAY_US  # how long the counting sources go without an update
 CANDIDATES = 100  # of a basket
@@ -50,13 +51,14 @@ def basket_candidates(
     *,
     segment: str,
     index: BuiltIndex,
-    blend: Blend | None,
+    recipes: SurfaceRecipes,
+    blends: Blends,
 ) -> pa.Table:
     """SLATE rows of baskets (positions in `requests`), their candidates at position 0; embeddings float32 [t, d]."""
     time = microseconds(requests.slates["time"])[baskets]
     block = time // BLOCK
     sources = RunSources(dataset, segment=segment, index=index)
-    retriever = sources.retriever(blend=blend)
+    retriever = sources.retriever(recipes, blends=blends)
     rows, scores, names, sizes = [], [], [], []
     for place, basket in enumerate(tqdm(baskets.tolist(), desc="candidates as of each basket", unit="basket")):
         if place == 0 or block[place] != block[place - 1]:

@@ -7,7 +7,7 @@ source's proposal (0 = best, ABSENT = not proposed).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -41,6 +41,10 @@ class CandidatePool:
     rank: np.ndarray
     scores: np.ndarray | None = None
 
+    def select(self, rows: np.ndarray) -> CandidatePool:
+        """Some of its items, bool [n]."""
+        return CandidatePool(self.items[rows], self.rank[rows], None if self.scores is None else self.scores[rows])
+
 
 def pool(proposed: Sequence[np.ndarray]) -> CandidatePool:
     """The union of proposals, each best first, one a source."""
@@ -68,22 +72,18 @@ class Blend:
         """Float64 [n] of the sources' scores [n, S]."""
         return scores @ np.array(self.weights)
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.weights))
 
-    @classmethod
-    def load(cls, path: Path) -> Blend:
-        return cls(tuple(json.loads(path.read_text())))
+Blends = Mapping[str, Mapping[str, float]]  # weight by source, by surface
 
 
-def save_blend(blend: Blend | None, path: Path) -> None:
-    """Write a blend, or take away an earlier one."""
-    path.unlink(missing_ok=True) if blend is None else blend.save(path)
+def save_blends(blends: Blends, path: Path) -> None:
+    """Write the blends of the surfaces that have one."""
+    path.write_text(json.dumps(blends, indent=1) + "\n")
 
 
-def load_blend(path: Path) -> Blend | None:
-    """What `save_blend` wrote; None where nothing was fitted."""
-    return Blend.load(path) if path.exists() else None
+def load_blends(path: Path) -> Blends:
+    """What `save_blends` wrote; nothing where nothing was fitted."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def fit_blend(pools: Sequence[CandidatePool], positives: Sequence[np.ndarray], *, ridge: float = 1.0) -> Blend:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,8 @@ class Query:
     `embedding` float32 [d] is the query tower's output, or None where no tower is loaded. `allowed` bool
     [n_items] is what may be shown (in stock, of the page's merchant, in the filters); None = everything.
     `exclude` int32: rows that must not be proposed. `history` int32: rows the user touched, newest last. `time` is
-    UTC microseconds, 0 where only sources that do not look at it are asked.
+    UTC microseconds, 0 where only sources that do not look at it are asked. `page_item` is the row of the item whose
+    product page it is, None on the other surfaces.
     """
 
     user_id: str
@@ -26,6 +27,14 @@ class Query:
     allowed: np.ndarray | None = None
     exclude: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     time: int = 0
+    surface: str = "home"
+    page_item: int | None = None
+
+    def on_page_of(self, item: int) -> Query:
+        """The same query on the product page of `item`, which counts as touched now and is not proposed."""
+        history = np.append(self.history[self.history != item], np.int32(item))
+        exclude = np.union1d(self.exclude, [item]).astype(np.int32)
+        return replace(self, surface="product_page", page_item=item, history=history, exclude=exclude)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,16 @@ class Candidates:
     def select(self, positions: np.ndarray) -> Candidates:
         """Those at the positions."""
         return Candidates(self.items[positions], self.source[positions], self.score[positions], self.sources)
+
+    def followed_by(self, items: np.ndarray, *, source: int) -> Candidates:
+        """Those and further `items` of one source, each with a lower score than the one before."""
+        lowest = self.score.min(initial=0.0)
+        return Candidates(
+            np.concatenate([self.items, items]).astype(np.int32),
+            np.append(self.source, np.full(len(items), source)).astype(np.int8),
+            np.append(self.score, lowest - np.arange(1, len(items) + 1)).astype(np.float32),
+            self.sources,
+        )
 
 
 class CandidateSource(Protocol):

@@ -59,18 +59,22 @@ class LabelledRequests:
         return np.flatnonzero(some & requests)
 
     def query(self, request: int, embedding: np.ndarray | None) -> Query:
-        """The request as a query of the retriever; on a store page only its merchant's items are allowed."""
+        """The request as the service would ask the retriever; a store page allows its merchant's items alone."""
         history = self.catalogue.rows(self.frame.columns["history_items"][request].values)
         page = self.slates["page_merchant_id"][request].as_py()
         code = None if page is None else pc.index(self.catalogue.merchant_names, page).as_py()
-        return Query(
+        query = Query(
             user_id=self.slates["user_id"][request].as_py(),
             segment=str(self.segment[request]),
             history=history[history >= 0],
             embedding=embedding,
             allowed=None if code is None else self.catalogue.merchant == code,
             time=int(microseconds(self.slates["time"].slice(request, 1))[0]),
+            surface=self.slates["surface"][request].as_py(),
         )
+        item = self.slates["page_item_id"][request].as_py()
+        row = -1 if item is None else self.catalogue.row.get(item, -1)
+        return query if row < 0 else query.on_page_of(row)
 
 
 def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequests:

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from retrieval.blend import Blend, CandidatePool, ScoringSource, fused, pool
+from marketplace.toml_model import Fix
+from retrieval.blend import ABSENT, Blend, CandidatePool, ScoringSource, fused, pool
 from retrieval.candidates import Candidates, CandidateSource, Query
+from retrieval.decayed import first_allowed
+
+CATALOGUE = "catalogue"  # the fallback that needs no source: whatever is allowed, by catalogue row
+MOST_ASKED = 5_000  # items of one source
+
+Items = Annotated[int, Field(ge=0, le=MOST_ASKED), Fix(f"Write a whole number of items, 0 to {MOST_ASKED}.")]
+Share = Annotated[float, Field(ge=0, le=1), Fix("Write a share, 0 to 1.")]
 
 
 @dataclass(frozen=True)
 class Quota:
-    """How many items a source is asked for, and how many of its best are sure to be in the answer."""
+    """How many items a source is asked for, and how many of its best are sure to be in the answer.
 
-    ask: int
-    sure: int = 0
+    These are `sure`, or the `share` of all candidates where that is more.
+    """
+
+    ask: Items
+    sure: Items = 0
+    share: Share = 0.0
+
+    def surely(self, k: int) -> int:
+        """Of its best, those that k candidates hold whatever their scores."""
+        return max(self.sure, math.ceil(self.share * k))
 
 
 class Retriever:
@@ -24,7 +43,8 @@ class Retriever:
 
     The score is a learned `Blend` of what every source makes of the item, or without one the fusion of ranks. A
     candidate's source is the one that ranks it best (the earlier source where two do). Candidates come best score
-    first, equal scores by catalogue row, so that the same query gives the same answer.
+    first, equal scores by catalogue row, so that the same query gives the same answer; behind them, in the order of
+    the fallback sources, those that fill a short list.
     """
 
     def __init__(
@@ -33,8 +53,15 @@ class Retriever:
         quotas: Mapping[str, Quota],
         *,
         blend: Blend | None = None,
+        relevant: Collection[str] = (),
+        fallback: Sequence[CandidateSource] = (),
+        least: int = 0,
     ) -> None:
-        """`quotas` by source name. A blend needs sources that can score any item (`ScoringSource`)."""
+        """`quotas` by source name. A blend needs sources that can score any item (`ScoringSource`).
+
+        `relevant`: names of sources one of which must propose a candidate, none = any source. `fallback` fills up to
+        `least` candidates.
+        """
         names = tuple(source.name for source in sources)
         if len(set(names)) != len(names):
             raise ValueError(f"sources must have different names, received {names}")
@@ -42,39 +69,59 @@ class Retriever:
             raise ValueError(f"quotas are for {sorted(quotas)}, sources are {sorted(names)}; give each source one")
         if blend is not None and len(blend.weights) != len(names):
             raise ValueError(f"the blend has {len(blend.weights)} weights, the retriever {len(names)} sources")
-        self.names = names
-        self._sources = tuple(sources)
-        self._ask = tuple(quotas[name].ask for name in names)
-        self._sure = np.array([quotas[name].sure for name in names])
+        self.names = tuple(dict.fromkeys([*names, *(source.name for source in fallback)]))
+        self._sources, self._fallback, self._least = tuple(sources), tuple(fallback), least
+        self._quotas = tuple(quotas[name] for name in names)
         self._blend = blend
         self._scoring = tuple(source for source in sources if isinstance(source, ScoringSource))
+        self._relevant = np.array([name in relevant for name in names])
         if blend is not None and len(self._scoring) < len(names):
             raise ValueError("a blend needs sources that can score any item; leave it out to fuse ranks")
 
-    def retrieve(self, query: Query, *, k: int) -> Candidates:
-        """At most k distinct allowed candidates; `score` is the blend's, or the fused ranks'."""
+    def retrieve(self, query: Query, *, k: int, places: int = 0) -> Candidates:
+        """At most k distinct allowed candidates; `score` is the blend's, or the fused ranks'.
+
+        Where fewer come than `least`, or than there are `places` to fill, the fallback is asked.
+        """
+        query = _excluded_once(query)
         candidates = self._proposed(query, most=None)
         score = fused(candidates) if self._blend is None else self._blend.score(self._scores(query, candidates.items))
         # The pool is sorted by row: stable sorts keep equal scores in that order.
         order = np.argsort(-score, kind="stable")
-        if self._sure.any():
-            sure: np.ndarray = np.less(candidates.rank, self._sure).any(axis=1)[order]
+        surely = np.array([quota.surely(k) for quota in self._quotas])
+        if surely.any():
+            sure: np.ndarray = np.less(candidates.rank, surely).any(axis=1)[order]
             order = np.concatenate([order[sure], order[~sure]])
             order = order[:k][np.argsort(-score[order[:k]], kind="stable")]
         chosen = order[:k]
         source = candidates.rank[chosen].argmin(axis=1).astype(np.int8)
-        return Candidates(candidates.items[chosen], source, score[chosen].astype(np.float32), self.names)
+        best = Candidates(candidates.items[chosen], source, score[chosen].astype(np.float32), self.names)
+        short = min(k, max(self._least, places)) - len(chosen)
+        return best if short <= 0 else self._filled(best, query, short)
+
+    def _filled(self, candidates: Candidates, query: Query, short: int) -> Candidates:
+        """The candidates and at most `short` more of the fallback's; their score lies below every other."""
+        for source in self._fallback:
+            more = source.propose(without(query, candidates.items), k=short)[0]
+            candidates, short = candidates.followed_by(more, source=self.names.index(source.name)), short - len(more)
+            if short <= 0:
+                break
+        return candidates
 
     def pool(self, query: Query, *, k: int | None = None) -> CandidatePool:
         """Everything that the sources propose, before the choice: to fit a blend on. `k` = the most of one source."""
+        query = _excluded_once(query)
         candidates = self._proposed(query, most=k)
         scored = len(self._scoring) == len(self._sources)
         return replace(candidates, scores=self._scores(query, candidates.items)) if scored else candidates
 
     def _proposed(self, query: Query, *, most: int | None) -> CandidatePool:
-        query = _excluded_once(query)
-        asks = self._ask if most is None else tuple(min(ask, most) for ask in self._ask)
-        return pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, asks, strict=True)])
+        asks = [quota.ask if most is None else min(quota.ask, most) for quota in self._quotas]
+        proposed = pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, asks, strict=True)])
+        if not self._relevant.any():
+            return proposed
+        vouched: np.ndarray = np.less(proposed.rank[:, self._relevant], ABSENT).any(axis=1)
+        return proposed.select(vouched)
 
     def _scores(self, query: Query, items: np.ndarray) -> np.ndarray:
         return np.stack([source.score(query, items) for source in self._scoring], axis=1)
@@ -87,3 +134,21 @@ def _excluded_once(query: Query) -> Query:
     allowed = query.allowed.copy()
     allowed[query.exclude] = False
     return replace(query, allowed=allowed, exclude=query.exclude[:0])
+
+
+def without(query: Query, items: np.ndarray) -> Query:
+    """The query that does not allow some items either."""
+    return replace(query, exclude=np.union1d(query.exclude, items).astype(np.int32))
+
+
+class WholeCatalogue:
+    """Every allowed item, by catalogue row: what is left to show where no source proposes anything."""
+
+    name = CATALOGUE
+
+    def __init__(self, n_items: int) -> None:
+        self._rows = np.arange(n_items, dtype=np.int32)
+
+    def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first k."""
+        return first_allowed(self._rows, np.zeros(len(self._rows), np.float32), query, k=k)

@@ -1,42 +1,42 @@
-"""The retriever's files: each source in a folder of its own, and how they are merged.
+"""The retriever's files: each source in a folder of its own, and the blends; the recipes are `retrieval.surfaces`.
 
-retriever.json          sources in order with their kinds and quotas
-blend.json              weights of the blend, where one was fitted
+retriever.json          sources in order with their kinds
+blends.json             weights of each surface's blend, where one was fitted
 sources/NAME/           what the source `NAME` saved; `nearest` lives in the index
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from retrieval.blend import Blend, load_blend, save_blend
+from retrieval.blend import Blends, load_blends, save_blends
 from retrieval.build import BuiltIndex
 from retrieval.candidates import CandidateSource, SavedSource
-from retrieval.retriever import Quota, Retriever
 from retrieval.sources.rows import SOURCES, SourceRow
+from retrieval.surface_retriever import SurfaceRetriever
+from retrieval.surfaces import SurfaceRecipes
+
+BLENDS = "blends.json"
 
 
 class UnknownSource(ValueError):
     """A source that cannot be written, or read back, by this program."""
 
 
-def save_retriever(
-    sources: Sequence[CandidateSource], quotas: Mapping[str, Quota], *, blend: Blend | None, folder: Path
-) -> None:
-    """Write the sources, their quotas and the blend; raises UnknownSource for a source that cannot be loaded again."""
+def save_retriever(sources: Sequence[CandidateSource], *, blends: Blends, folder: Path) -> None:
+    """Write the sources and the blends; raises UnknownSource for a source that cannot be loaded again."""
     folder.mkdir(parents=True)
     settings = []
     for source in sources:
         row = row_of(source)
         if not row.over_index:
             cast(SavedSource, source).save(folder / "sources" / source.name)
-        settings.append({"name": source.name, "kind": row.kind, **asdict(quotas[source.name])})
+        settings.append({"name": source.name, "kind": row.kind})
     (folder / "retriever.json").write_text(json.dumps(settings, indent=1) + "\n")
-    save_blend(blend, folder / "blend.json")
+    save_blends(blends, folder / BLENDS)
 
 
 def row_of(source: CandidateSource) -> SourceRow:
@@ -47,12 +47,18 @@ def row_of(source: CandidateSource) -> SourceRow:
     raise UnknownSource(f"source {source.name!r} cannot be bundled: give its class a row in retrieval.sources.rows.")
 
 
-def load_retriever(folder: Path, *, index: BuiltIndex | None) -> Retriever:
-    """The retriever that `save_retriever` wrote; `index` serves the source `nearest`."""
+def saved_names(folder: Path) -> tuple[str, ...]:
+    """The sources that `save_retriever` wrote."""
+    return tuple(row["name"] for row in json.loads((folder / "retriever.json").read_text()))
+
+
+def load_retriever(
+    folder: Path, recipes: SurfaceRecipes, *, index: BuiltIndex | None, n_items: int
+) -> SurfaceRetriever:
+    """The retriever of `recipes` over the sources that `save_retriever` wrote; `index` serves those over the towers."""
     settings = json.loads((folder / "retriever.json").read_text())
     sources = [load_source(row["kind"], folder / "sources" / row["name"], index=index) for row in settings]
-    quotas = {row["name"]: Quota(row["ask"], row["sure"]) for row in settings}
-    return Retriever(sources, quotas, blend=load_blend(folder / "blend.json"))
+    return SurfaceRetriever(sources, recipes, blends=load_blends(folder / BLENDS), n_items=n_items)
 
 
 def load_source(kind: str, folder: Path, *, index: BuiltIndex | None) -> CandidateSource:

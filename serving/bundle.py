@@ -2,10 +2,11 @@
 
 manifest.json           hash of every file, versions, facts           encoder.json    vocabularies, feature spec
 catalogue/*.parquet     items, merchants, users                       store.npz       what the feature store knew
-retriever/              sources, quotas, blend, query_tower.onnx      index/          embeddings, index, its recall
+retriever/              sources, blends, query_tower.onnx             index/          embeddings, index, its recall
 ranker/*.onnx           the served graphs, calibrators inside         ranker/savedmodel/1   for TF-Serving
 ranker/trained/         weights of the network                        calibrators.json, feature_spec.json
-policy.toml             the value formula                             settings.json, metrics.json
+policy.toml             the value formula                             surfaces.toml   the recipe of each surface
+settings.json, metrics.json
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from features.spec import FeatureSpec
 from features.store import FeatureStore, MemoryStore
 from marketplace.codec import read_parquet
 from marketplace.dataset import Dataset
+from marketplace.finding import DataError
 from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
-from retrieval.saved_sources import UnknownSource, load_retriever
+from retrieval.saved_sources import UnknownSource, load_retriever, saved_names
+from retrieval.surfaces import SurfaceRecipes, load_surfaces
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
 from serving.engine import Parts, RankingEngine
@@ -56,6 +59,7 @@ class ModelBundle:
     catalogue: Dataset  # items, merchants, users and currency; no slates, no feedback
     encoder: Encoder
     policy: ValuePolicy
+    recipes: SurfaceRecipes
     config: ServingConfig
 
     @property
@@ -81,10 +85,11 @@ def load_bundle(folder: Path) -> ModelBundle:
     manifest = open_manifest(folder)
     try:
         policy = load_policy(folder / "policy.toml")
+        recipes = load_surfaces(folder / "surfaces.toml", known=saved_names(folder / "retriever"))
         encoder = Encoder.from_json((folder / "encoder.json").read_text())
         config = ServingConfig.from_json((folder / "settings.json").read_text(), where=str(folder / "settings.json"))
-        bundle = ModelBundle(folder, manifest, _catalogue(folder, manifest), encoder, policy, config)
-    except (PolicyError, OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError) as error:
+        bundle = ModelBundle(folder, manifest, _catalogue(folder, manifest), encoder, policy, recipes, config)
+    except (PolicyError, DataError, OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError) as error:
         raise BundleError(f"bundle {folder} cannot be read: {error}. {AGAIN}") from error
     _check_declared(bundle)
     return bundle
@@ -157,6 +162,7 @@ def _check_declared(bundle: ModelBundle) -> None:
     agree(facts["ranker_feature_spec"], spec.version, what="feature spec that the ranker was trained on", fix=AGAIN)
     agree(facts["items"], len(bundle.catalogue.items), what="items in the catalogue", fix=AGAIN)
     agree(bundle.manifest.versions["policy"], bundle.policy.version, what="version of policy.toml", fix=AGAIN)
+    agree(bundle.manifest.versions["surfaces"], bundle.recipes.version, what="version of surfaces.toml", fix=AGAIN)
     agree(bundle.catalogue.currency, bundle.policy.currency, what="currency of the value policy", fix=AGAIN)
 
 
@@ -183,8 +189,8 @@ def _candidate_generator(bundle: ModelBundle, item_table: ItemTable, index: Buil
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
     try:
-        retriever = load_retriever(folder, index=index)
-    except UnknownSource as error:
+        retriever = load_retriever(folder, bundle.recipes, index=index, n_items=len(item_table))
+    except (UnknownSource, ValueError) as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
     return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
 

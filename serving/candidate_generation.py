@@ -9,7 +9,7 @@ import numpy as np
 from features.spec import ModelInputs
 from retrieval.candidates import Candidates, Query
 from retrieval.index import CandidateIndex
-from retrieval.retriever import Retriever
+from retrieval.surface_retriever import SurfaceRetriever
 from serving.item_table import ItemTable
 from serving.request import Request, UnknownName
 from serving.stages import Stages
@@ -30,7 +30,7 @@ class CandidateGenerator:
 
     def __init__(
         self,
-        retriever: Retriever,
+        retriever: SurfaceRetriever,
         item_table: ItemTable,
         *,
         tower: QueryTower | None,
@@ -71,13 +71,16 @@ class CandidateGenerator:
         query = Query(
             user_id=request.user_id,
             segment=segment,
-            history=self._with_page(request, history),
+            history=history,
             embedding=embedding,
             allowed=self._allowed(request),
             exclude=self._excluded(request),
             time=round(request.time.timestamp() * 1e6),
+            surface=request.surface,
         )
-        return self._retriever.retrieve(query, k=k)
+        if request.page_item_id is not None:
+            query = query.on_page_of(self._item_table.row[request.page_item_id])
+        return self._retriever.retrieve(query, k=k, places=request.k)
 
     def _check_page(self, request: Request) -> None:
         item, merchant, table = request.page_item_id, request.page_merchant_id, self._item_table
@@ -92,12 +95,6 @@ class CandidateGenerator:
             raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
         return Candidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
 
-    def _with_page(self, request: Request, history: np.ndarray) -> np.ndarray:
-        if request.page_item_id is None:
-            return history
-        page = self._item_table.row[request.page_item_id]
-        return np.append(history[history != page], np.int32(page))
-
     def _allowed(self, request: Request) -> np.ndarray | None:
         table = self._item_table
         if request.page_merchant_id is None:
@@ -105,7 +102,4 @@ class CandidateGenerator:
         return table.in_stock & (table.merchant == table.merchant_code[request.page_merchant_id])
 
     def _excluded(self, request: Request) -> np.ndarray:
-        if not request.exclude and request.page_item_id is None:
-            return np.empty(0, np.int32)
-        page = () if request.page_item_id is None else (request.page_item_id,)
-        return np.unique(self._item_table.rows({*request.exclude, *page}))
+        return np.unique(self._item_table.rows(set(request.exclude)))

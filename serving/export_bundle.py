@@ -18,11 +18,12 @@ from marketplace.codec import write_parquet
 from marketplace.dataset import Dataset
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import ITEMS, MERCHANTS, USERS
-from retrieval.blend import Blend
+from retrieval.blend import Blends
 from retrieval.build import BuiltIndex, save_index
 from retrieval.candidates import CandidateSource
-from retrieval.retriever import Quota
 from retrieval.saved_sources import save_retriever
+from retrieval.surfaces import SurfaceRecipes
+from retrieval.surfaces import to_toml as recipes_to_toml
 from retrieval.two_tower import TwoTower
 from serving.bundle import AGAIN, build_engine, load_bundle
 from serving.config import DEFAULTS, ServingConfig
@@ -55,9 +56,9 @@ class TrainedParts:
     calibration: Calibration
     policy: ValuePolicy
     sources: Sequence[CandidateSource]
-    quotas: Mapping[str, Quota]
+    recipes: SurfaceRecipes
     rows: ModelInputs | None = None
-    blend: Blend | None = None
+    blends: Blends = field(default_factory=dict)
     towers: TwoTower | None = None
     index: BuiltIndex | None = None
     config: ServingConfig = DEFAULTS
@@ -92,6 +93,7 @@ def _write_data(trained: TrainedParts, draft: Path) -> None:
         "encoder.json": trained.encoder.to_json(),
         "feature_spec.json": trained.encoder.spec.to_json() + "\n",
         "policy.toml": to_toml(trained.policy),
+        "surfaces.toml": recipes_to_toml(trained.recipes),
         "settings.json": trained.config.to_json(),
         "metrics.json": json.dumps(dict(trained.metrics), indent=1) + "\n",
     }
@@ -100,7 +102,7 @@ def _write_data(trained: TrainedParts, draft: Path) -> None:
 
 
 def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
-    save_retriever(trained.sources, trained.quotas, blend=trained.blend, folder=draft / "retriever")
+    save_retriever(trained.sources, blends=trained.blends, folder=draft / "retriever")
     if trained.index is not None:
         save_index(trained.index, draft / "index", item_ids=trained.dataset.items["item_id"].to_pylist())
     if trained.towers is not None:
@@ -132,6 +134,7 @@ def _versions(trained: TrainedParts, draft: Path) -> dict[str, str]:
         "calibrator": content_hash(draft / "calibrators.json"),
         "policy": trained.policy.version,
         "feature_spec": trained.encoder.spec.version,
+        "surfaces": trained.recipes.version,
     }
 
 

@@ -10,7 +10,15 @@ import pyarrow as pa
 
 from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
-from marketplace.schema import CONSIDERED_KEY, FORMULA_PREFIX, PLACES_KEY, SEED_KEY, SEGMENT_KEY
+from marketplace.schema import (
+    COLUMN_PARTS,
+    CONSIDERED_KEY,
+    FORMULA_PREFIX,
+    PLACES_KEY,
+    SEED_KEY,
+    SEGMENT_KEY,
+    SURFACES_KEY,
+)
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.item_table import ItemTable
@@ -47,6 +55,7 @@ def build_slate(
     numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
     position, propensity = places(choice, len(rows))
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
+    reserved[SURFACES_KEY] = versions["surfaces"]
     return Slate(
         request_id=request.request_id,
         time=request.time,
@@ -71,7 +80,7 @@ def build_slate(
         predictions={head: predicted[shortlist] for head, predicted in scored.heads.items()},
         numeric={**numeric, **logged_quantities(values.quantities, numeric)},
         categorical=categorical_features(snapshot, item_table, rows, shortlist),
-        **{f"{part}_version": version for part, version in versions.items()},  # type: ignore[arg-type]
+        **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
     )
 
 

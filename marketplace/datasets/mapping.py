@@ -25,6 +25,7 @@ from marketplace.schema import (
     SEED_KEY,
     SEGMENT_KEY,
     SHADOW_PRICE,
+    SURFACES_KEY,
 )
 from marketplace.toml_model import CurrencyCode, as_model
 from marketplace.toml_text import TomlText, parse_toml
@@ -57,7 +58,7 @@ DERIVING: dict[str, dict[str, pa.DataType]] = {
     },
 }
 IGNORED = "ignore"
-RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SHADOW_PRICE}
+RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY, SHADOW_PRICE}
 
 
 def _zone(name: str | None) -> str | None:

@@ -1,8 +1,8 @@
 """Candidate sources of a run: one row each, in the order that the blend knows them.
 
 A row says the kind that is written in bundles, the class (its file says what it proposes and how it scores), how it
-is built, from which data, what it learns from, and its quota. Training, the blend, basket candidates, exports and
-loading loop over the rows.
+is built, from which data and what it learns from. Training, the blend, basket candidates, exports and loading loop over
+the rows; which surface asks a source, and for how many items, is in `retrieval/surfaces.toml`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, cast
 from features.interactions import KINDS, Interactions
 from marketplace.splits import microseconds
 from retrieval.build import BuiltIndex
-from retrieval.retriever import Quota
 from retrieval.sources.affinity import Affinity
 from retrieval.sources.catalogue_sample import CatalogueSample
 from retrieval.sources.covisits import CoVisits
@@ -32,9 +31,6 @@ from retrieval.sources.similar_segments import SimilarSegments
 from retrieval.sources.two_tower_source import TwoTowerSource
 from retrieval.sources.user_history import UserHistory
 
-ASK = 300  # items that each source proposes
-SURE_NEAREST = 50  # of the candidates: the towers' best, which alone know new items
-QUOTA = Quota(ASK)
 INTEREST = frozenset(KINDS) - {"order"}
 
 
@@ -90,7 +86,6 @@ class SourceRow:
     build: Callable[[SourceInputs], Any]
     when: Callable[[SourceInputs], bool] = always
     learns_from: Callable[[SourceInputs, int | None, int], Interactions] | None = feedback_events
-    quota: Quota = QUOTA
     over_index: bool = False
 
 
@@ -101,7 +96,6 @@ SOURCES = (
         lambda inputs: TwoTowerSource(cast(BuiltIndex, inputs.index)),
         when=towers_trained,
         learns_from=None,
-        quota=Quota(ASK, sure=SURE_NEAREST),
         over_index=True,
     ),
     SourceRow("popularity", Popularity, lambda inputs: Popularity(inputs.n_items)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from marketplace.dataset import Dataset
-from retrieval.blend import Blend
+from retrieval.blend import Blends
 from retrieval.build import BuiltIndex
-from retrieval.retriever import Quota, Retriever
 from retrieval.sources.inputs import SourceInputs
 from retrieval.sources.rows import SOURCES
+from retrieval.surface_retriever import SurfaceRetriever
+from retrieval.surfaces import SurfaceRecipes, shipped_surfaces
 
 
 class RunSources:
@@ -30,9 +31,10 @@ class RunSources:
         return self
 
     @property
-    def quotas(self) -> dict[str, Quota]:
-        return {source.name: row.quota for row, source in zip(self._rows, self.sources, strict=True)}
+    def names(self) -> tuple[str, ...]:
+        return tuple(source.name for source in self.sources)
 
-    def retriever(self, *, blend: Blend | None) -> Retriever:
-        """The sources merged by `blend`; without one by rank."""
-        return Retriever(self.sources, self.quotas, blend=blend)
+    def retriever(self, recipes: SurfaceRecipes | None = None, *, blends: Blends) -> SurfaceRetriever:
+        """The sources merged by `recipes` (None = the shipped ones, as far as there are sources for them)."""
+        recipes = shipped_surfaces().only(self.names) if recipes is None else recipes
+        return SurfaceRetriever(self.sources, recipes, blends=blends, n_items=self._inputs.n_items)

@@ -10,7 +10,9 @@ from marketplace.simulator import SimulatorConfig, simulate
 from retrieval import saved_sources
 from retrieval.blend import fit_blend
 from retrieval.candidates import Query
+from retrieval.retriever import Quota
 from retrieval.sources import rows, run_sources
+from retrieval.surfaces import SurfaceRecipes
 
 
 def test_a_file_and_a_row_make_a_source(monkeypatch, tmp_path):
@@ -32,13 +34,15 @@ def test_a_file_and_a_row_make_a_source(monkeypatch, tmp_path):
     assert learned.sources[-1].name == "bargains"
 
     query = Query("u", "s", np.array([3, 1], np.int32))
-    pool = learned.retriever(blend=None).pool(query)
+    recipes = SurfaceRecipes.alike({name: Quota(300) for name in learned.names})
+    pool = learned.retriever(recipes, blends={})["home"].pool(query)
     blend = fit_blend([pool], [learned.sources[-1].propose(query, k=10)[0]])
     assert blend.weights[-1] > 0  # the items that it proposes first were the positives
 
     folder = tmp_path / "retriever"
-    saved_sources.save_retriever(learned.sources, learned.quotas, blend=blend, folder=folder)
-    served = saved_sources.load_retriever(folder, index=None).retrieve(query, k=20)
-    live = learned.retriever(blend=blend).retrieve(query, k=20)
+    blends = {"home": dict(zip(learned.names, blend.weights, strict=True))}
+    saved_sources.save_retriever(learned.sources, blends=blends, folder=folder)
+    served = saved_sources.load_retriever(folder, recipes, index=None, n_items=200).retrieve(query, k=20)
+    live = learned.retriever(recipes, blends=blends).retrieve(query, k=20)
     np.testing.assert_array_equal(served.items, live.items)
     assert "bargains" in {served.sources[number] for number in served.source}

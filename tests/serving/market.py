@@ -25,6 +25,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.pairs import item_inputs
 from retrieval.retriever import Quota
 from retrieval.sources.run_sources import RunSources
+from retrieval.surfaces import SurfaceRecipes
 from retrieval.two_tower import TwoTower
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts
@@ -67,7 +68,7 @@ def trained_market() -> TrainedParts:
         calibration=Calibration({"ctr": Calibrator("platt", slope=0.9, intercept=-0.5)}),
         policy=default_policy(currency=dataset.currency),
         sources=sources,
-        quotas={source.name: Quota(100, 2) for source in sources},
+        recipes=SurfaceRecipes.alike({source.name: Quota(100, 2) for source in sources}),
         towers=towers,
         index=index,
         config=ServingConfig(candidates=60),

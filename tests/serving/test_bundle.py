@@ -7,6 +7,7 @@ import pytest
 from market import trained_market
 
 from marketplace.memory_log import MemoryLog
+from marketplace.schema import VERSION_PARTS
 from serving.bundle import build_engine, load_bundle
 from serving.export_bundle import export_bundle
 from serving.manifest import BundleError, open_manifest, seal
@@ -37,10 +38,11 @@ def test_a_bundle_holds_what_its_page_says(bundle_folder):
         "store.npz",
         "calibrators.json",
         "policy.toml",
+        "surfaces.toml",
         "settings.json",
         "metrics.json",
     }
-    assert set(bundle.manifest.versions) == {"retriever", "index", "ranker", "calibrator", "policy", "feature_spec"}
+    assert set(bundle.manifest.versions) == set(VERSION_PARTS)
     assert bundle.metrics == {"order AUC": 0.5}
     assert (bundle.savedmodel / "assets.extra" / "tf_serving_warmup_requests").exists()
 
