@@ -17,7 +17,7 @@ from features.catalogue import known_of
 from features.spec import Feature, FeatureSpec, Group, Kind, Source
 from marketplace.dataset import Dataset
 from marketplace.finding import FieldError
-from marketplace.slate_columns import RequestLists, all_lists, item_offsets
+from marketplace.slate_columns import RequestLists, each_list, item_offsets
 
 TOKENS = 12  # words of a text
 IDENTIFIER = 0.9  # distinct values over values: words above it name rows, and cannot be learned from
@@ -82,7 +82,7 @@ def mapped_columns(dataset: Dataset) -> Iterator[tuple[Feature, pa.Array]]:
         yield _feature(name, Kind.CATEGORIES, Source.ITEM), values
     offsets = item_offsets(dataset.slates)
     for column, kind in (("numeric", Kind.NUMBER), ("categorical", Kind.CATEGORY)):
-        for name, cells in all_lists(dataset.slates, column).items():
+        for name, cells in each_list(dataset.slates, column):
             yield _feature(name, kind, _source(cells, offsets)), cells.values
 
 
@@ -105,9 +105,12 @@ def _nothing_to_learn(values: pa.Array) -> str | None:
     known = values.filter(pc.invert(missing.fill_null(True)))
     if not len(known):
         return "empty in every row"
-    distinct = pc.count_distinct(known).as_py()
-    if distinct == 1 and len(known) == len(values):
+    least_and_most = pc.min_max(known).as_py()
+    if least_and_most["min"] == least_and_most["max"] and len(known) == len(values):
         return "the same in every row"
-    if not pa.types.is_floating(values.type) and len(known) > FEW and distinct > IDENTIFIER * len(known):
+    if pa.types.is_floating(values.type) or len(known) <= FEW:
+        return None
+    distinct = pc.count_distinct(known).as_py()
+    if distinct > IDENTIFIER * len(known):
         return f"identifiers: {distinct:,} different words in {len(known):,} rows"
     return None

@@ -31,15 +31,15 @@ def check_data(mapping: Path, *, policy: str) -> int:
 
 def run_check(mapping: Path, *, policy: str = "default", now: datetime | None = None) -> DataCheck:
     """What is missing or odd in the data, and what would stop a run of it."""
-    from jobs.admission import admission, described
+    from jobs.admission import Applicant
     from marketplace.check import by_harm, data_check
 
     checked = data_check(mapping, now=now)
     if checked.dataset is None or errors(checked.findings):
         return checked
-    dataset = described(checked.dataset)
-    further = admission(dataset, checked.joined, RunConfig(data=str(mapping), policy=policy))
-    return replace(checked, dataset=dataset, findings=tuple(by_harm([*checked.findings, *further])))
+    applicant = Applicant.of(checked.dataset)
+    further = applicant.admission(checked.joined, RunConfig(data=str(mapping), policy=policy))
+    return replace(checked, dataset=applicant.dataset, findings=tuple(by_harm([*checked.findings, *further])))
 
 
 def check_policy(policy: Path, run: Path | None) -> int:

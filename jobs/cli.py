@@ -153,6 +153,16 @@ def simulate(size: str, seed: int, out: Path) -> None:
     job(size, seed=seed, out=out)
 
 
+@cli.command("example-shop")
+@click.argument("folder", type=FOLDER)
+@click.option("--seed", default=7, show_default=True)
+def example_shop(folder: Path, seed: int) -> None:
+    """Write a shop's export to FOLDER as docs/own_data.md has it: four CSV files and their mapping."""
+    from jobs.example_shop import example_shop as job
+
+    job(folder, seed=seed)
+
+
 @cli.command("join-feedback")
 @click.argument("log", type=FILE)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("training_rows.parquet"), show_default=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from features.definitions import standard_spec
-from features.mapped import context_entries, mapped_features
+from features.mapped import MappedFeatures, context_entries, mapped_features
 from features.spec import FeatureSpec
 from jobs.config import RunConfig
 from marketplace.dataset import Dataset
@@ -15,8 +15,8 @@ from value_model.formula import ValuePolicy, default_policy, in_currency, load_p
 from value_model.formula.shipped import PER_RIYAL
 
 
-def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
-    """The standard features that the data has, those that the run names, and the mapped ones.
+def spec_of(dataset: Dataset, config: RunConfig, *, mapped: MappedFeatures | None = None) -> FeatureSpec:
+    """The standard features that the data has, those that the run names, and the mapped ones (None = found).
 
     Raises ValueError for a feature that is none of those that can be named, and for a mapped one under a standard name.
     """
@@ -27,7 +27,7 @@ def spec_of(dataset: Dataset, config: RunConfig) -> FeatureSpec:
         against_list=dataset.whole_lists,
         extra=tuple(filter(None, config.features.split(","))),
     )
-    return mapped_features(dataset).added_to(standard)
+    return (mapped or mapped_features(dataset)).added_to(standard)
 
 
 def policy_of(dataset: Dataset, config: RunConfig, *, heads: Collection[str] | None = None) -> ValuePolicy:

@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from features.mapped import MappedFeatures, mapped_columns, mapped_features
+from features.mapped import MappedFeatures, mapped_columns
 from features.spec import Feature, Kind, Source
 from marketplace.attribution import Attribution, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, Where
-from marketplace.slate_columns import flat, to_numpy
+from marketplace.slate_columns import flat, item_offsets, to_numpy
 
 ECHO = 0.98  # AUC of one feature alone, above which it is likely an echo of the label
 FEWEST = 50  # rows of either kind, below which an AUC says little
-NEWEST = 1_000_000  # rows that are looked at
+NEWEST = 200_000  # rows that are looked at, about
 ROWS_A_WORD = 20  # fewer, and words separate the rows that they were counted on by chance
 
 
@@ -33,21 +33,22 @@ def notes(mapped: MappedFeatures) -> list[str]:
     return lines + [f"Mapped, and no feature ({reason}): {', '.join(names)}." for reason, names in unused.items()]
 
 
-def echoes(dataset: Dataset, joined: Attribution) -> Iterator[Finding]:
+def echoes(dataset: Dataset, joined: Attribution, mapped: MappedFeatures) -> Iterator[Finding]:
     """A warning for each mapped feature of items or candidates that tells a label almost by itself, with its AUC.
 
     A missing number counts as the least, so that a number known of what was clicked alone is found.
     """
-    labels = {name: to_numpy(joined.labels[name])[-NEWEST:] > 0 for name in recorded_labels(dataset.feedback)}
-    for feature, values in _of_candidates(replace(dataset, slates=joined.slates)):
-        for name, happened in labels.items():
-            if min(happened.sum(), (~happened).sum()) < FEWEST:
-                continue
-            score = _numbers(values) if feature.kind is Kind.NUMBER else _rates(values, happened)
-            if score is not None and (area := separation(score, happened)) >= ECHO:
-                reason = (
-                    f"{feature.name!r} alone tells {name} from no {name} (AUC {area:.3f}): is it recorded after it?"
-                )
+    newest = int(np.searchsorted(item_offsets(joined.slates), len(joined.labels) - NEWEST))
+    slates = joined.slates.slice(newest)
+    labels = joined.labels.slice(int(item_offsets(joined.slates)[newest]))
+    happened = {name: to_numpy(labels[name].combine_chunks()) > 0 for name in recorded_labels(dataset.feedback)}
+    told = {name: rows for name, rows in happened.items() if min(rows.sum(), (~rows).sum()) >= FEWEST}
+    for feature, values in _of_candidates(replace(dataset, slates=slates), mapped):
+        numbers = _ranks(values) if feature.kind is Kind.NUMBER else None
+        for name, rows in told.items():
+            score = _rates(values, rows) if numbers is None else numbers
+            if score is not None and (area := separation(score, rows)) >= ECHO:
+                reason = f"{feature.name!r} alone tells {name} from no {name} (AUC {area:.3f}). Is it recorded later?"
                 fix = "What is not known before the shopper answers goes under `ignore`."
                 yield Finding("echo", Where(dataset.name), reason, fix, Severity.WARNING)
                 break
@@ -62,22 +63,23 @@ def separation(score: np.ndarray, happened: np.ndarray) -> float:
     return float(max(area, 1 - area))
 
 
-def _of_candidates(dataset: Dataset) -> Iterator[tuple[Feature, pa.Array]]:
-    """The features of items and candidates, with their values in the newest rows."""
-    used = {feature.name for feature in mapped_features(dataset).features}
+def _of_candidates(dataset: Dataset, mapped: MappedFeatures) -> Iterator[tuple[Feature, pa.Array]]:
+    """The features of items and candidates, with their values in each row."""
+    source = {feature.name: feature.source for feature in mapped.features}
     rows = dataset.item_rows(flat(dataset.slates, "item_id"))
-    item = pa.array(rows[-NEWEST:], mask=rows[-NEWEST:] < 0)
     for feature, values in mapped_columns(dataset):
-        if feature.name not in used or feature.kind is Kind.CATEGORIES:
+        if feature.kind is Kind.CATEGORIES:
             continue
-        if feature.source is Source.ITEM:
-            yield feature, values.take(item)
-        elif feature.source is Source.CANDIDATE and len(values) == len(rows):
-            yield feature, values.slice(max(len(rows) - NEWEST, 0))
+        match source.get(feature.name):
+            case Source.ITEM if feature.source is Source.ITEM:
+                yield feature, values.take(pa.array(rows, mask=rows < 0))
+            case Source.CANDIDATE if len(values) == len(rows):
+                yield feature, values
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
-    return np.nan_to_num(to_numpy(values).astype(np.float64), nan=-np.inf)
+def _ranks(numbers: pa.Array) -> np.ndarray:
+    """Dense ranks; a missing number is the least."""
+    return np.unique(np.nan_to_num(to_numpy(numbers).astype(np.float64), nan=-np.inf), return_inverse=True)[1]
 
 
 def _rates(words: pa.Array, happened: np.ndarray) -> np.ndarray | None:

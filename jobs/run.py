@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from jobs.admission import admission, described
+from jobs.admission import Applicant
 from jobs.config import RunConfig
 from jobs.data import get, learnable
 from jobs.fingerprint import changed_files, keep_fingerprint
@@ -19,11 +19,12 @@ Stage = Callable[[RunFolder], None]
 
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
-    dataset = described(get(run.config))
+    applicant = Applicant.of(get(run.config))
+    dataset = applicant.dataset
     joined = joined_events(dataset)
     for line in read_lines(dataset, joined):
         print("   " + line)
-    findings = list(admission(dataset, joined, run.config))
+    findings = list(applicant.admission(joined, run.config))
     if refused := errors(findings):
         raise DataError(refused)
     for warning in findings:

@@ -38,8 +38,10 @@ def too_little(dataset: Dataset, joined: Attribution | None) -> Iterator[Finding
         return
     try:
         period = periods(joined.slates, test_share=TEST_SHARE, validation_share=VALIDATION_SHARE)
-    except ValueError as error:
-        yield Finding("prospects", where, f"{error}", "Export a longer period.")
+    except ValueError:
+        reason = f"{len(joined.slates)} requests cannot be divided into a training, a validation and a test period."
+        fix = "Export a longer period; or map [items] alone, and a run serves the catalogue and learns nothing."
+        yield Finding("prospects", where, reason, fix)
         return
     answered = np.zeros(len(joined.slates), bool)
     answered[request_of_rows(joined.slates)[to_numpy(joined.labels["click"].combine_chunks())]] = True

@@ -7,7 +7,7 @@ twice in one request the first counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.schema import SLATE
+
+LARGEST = 2**31 - 1  # values in one column of lists
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -112,10 +114,15 @@ def lists(slates: pa.Table, column: str, name: str) -> RequestLists:
 
 def all_lists(slates: pa.Table, column: str) -> dict[str, RequestLists]:
     """Every entry of a map-of-lists column by name; quicker than asking for each."""
+    return dict(each_list(slates, column))
+
+
+def each_list(slates: pa.Table, column: str) -> Iterator[tuple[str, RequestLists]]:
+    """The same, one after another, so that no more than one stands in memory beside the table."""
     offsets, keys, items = _map(slates, column)
-    entries_by_name = _all_entries(offsets, keys)
-    picked = {name: items.take(entry) for name, entry in entries_by_name.items()}
-    return {name: RequestLists(_offsets(cells), cells.flatten()) for name, cells in picked.items()}
+    for name, entry in _all_entries(offsets, keys).items():
+        picked = items.take(entry)
+        yield name, RequestLists(_offsets(picked), picked.flatten())
 
 
 def all_scalars(table: pa.Table, column: str) -> dict[str, pa.Array]:
@@ -133,15 +140,47 @@ def entries(slates: pa.Table, column: str) -> MapEntries:
 def map_of_lists(columns: Mapping[str, RequestLists], *, requests: int, values: pa.DataType) -> pa.MapArray:
     """The inverse of `all_lists`: R map cells, each with the entries `columns` in their order."""
     width = len(columns)
-    keys = pa.array(list(columns) * requests, pa.string())
+    lengths = np.stack([np.zeros(requests, np.int64), *(cells.lengths for cells in columns.values())], axis=1)[:, 1:]
+    ends = np.append(0, np.cumsum(lengths.ravel()))
+    if ends[-1] > LARGEST:
+        raise ValueError(f"the lists hold {ends[-1]:,} values of {width} columns; Arrow's limit is {LARGEST:,}.")
+    starts = ends[:-1].reshape(requests, width)
+    laid_out = _words_laid_out if pa.types.is_string(values) else _numbers_laid_out
+    cells = laid_out(columns.values(), starts.T, values, total=int(ends[-1]))
+    items = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), cells)
+    keys = pa.array(list(columns), pa.string()).take(pa.array(np.tile(np.arange(width), requests)))
     offsets = pa.array(np.arange(requests + 1, dtype=np.int32) * width)
-    by_column = [
-        pa.ListArray.from_arrays(pa.array(cells.offsets, pa.int32()), cells.values.cast(values))
-        for cells in columns.values()
-    ] or [pa.array([], pa.list_(values))]
-    order = np.arange(requests * width).reshape(width, requests).T.ravel()
-    items = pa.concat_arrays(by_column).take(pa.array(order))
     return pa.MapArray.from_arrays(offsets, keys, items).cast(pa.map_(pa.string(), pa.list_(values)))
+
+
+def _numbers_laid_out(
+    columns: Iterable[RequestLists], starts: np.ndarray, kind: pa.DataType, *, total: int
+) -> pa.Array:
+    """[total]: each column's lists at `starts` [column, request]."""
+    values, missing = np.empty(total, kind.to_pandas_dtype()), None
+    for cells, start in zip(columns, starts, strict=True):
+        places, numbers = _places(cells, start), cells.values.cast(kind)
+        values[places] = to_numpy(numbers)
+        if numbers.null_count:
+            missing = np.zeros(total, bool) if missing is None else missing
+            missing[places] = to_numpy(numbers.is_null())
+    return pa.array(values, kind, mask=missing)
+
+
+def _words_laid_out(columns: Iterable[RequestLists], starts: np.ndarray, kind: pa.DataType, *, total: int) -> pa.Array:
+    """The same of words, each of a column's kept once until the end."""
+    code, words = np.full(total, -1, np.int32), [pa.array([], kind)]
+    for cells, start in zip(columns, starts, strict=True):
+        coded = cells.values.cast(kind).dictionary_encode()
+        known = sum(map(len, words))
+        code[_places(cells, start)] = to_numpy(pc.add(coded.indices, known).fill_null(-1))
+        words.append(coded.dictionary)
+    return pa.concat_arrays(words).take(pa.array(code, mask=code < 0))
+
+
+def _places(cells: RequestLists, start: np.ndarray) -> np.ndarray:
+    """int64 [values]: where each value stands once each request's list begins at its `start`."""
+    return np.repeat(start - cells.offsets[:-1], cells.lengths) + np.arange(len(cells.values))
 
 
 def to_numpy(array: pa.Array) -> np.ndarray:

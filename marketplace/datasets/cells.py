@@ -69,6 +69,8 @@ def _wrong_type(values: pa.Array, kind: pa.DataType, where: Where, error: Except
 
 def _numbers(values: pa.Array, kind: pa.DataType, *, where: Where) -> tuple[pa.Array, list[Finding]]:
     if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_nan(values), None, values)  # a missing number, as pandas writes it
         return values.cast(kind), []
     fits = pc.or_(pc.match_substring_regex(values, NUMBER), pc.match_substring_regex(values, WORD_NUMBER))
     bad = _true(pc.invert(fits))

@@ -19,17 +19,18 @@ NUMBERS = ("retrieval_score", "merchant_value", "value", "propensity")
 
 
 def group(
-    columns: Mapping[str, pa.Array], items: pa.Table, *, name: str, first_position: int | None = None
+    columns: dict[str, pa.Array], items: pa.Table, *, name: str, first_position: int | None = None
 ) -> tuple[pa.Table, dict[str, pa.Array], TableOrigin, list[Finding]]:
     """SLATE rows by time of the impressions `columns`, their "label.x" by name and flat, the origin, what was odd.
 
     Items of a slate are in order of position; without positions in that of the file, numbered from the top. A missing
-    price or merchant is taken from `items`. A request has the time of its first impression.
+    price or merchant is taken from `items`. A request has the time of its first impression. `columns` is emptied on the
+    way, so that many rows are held once.
     """
     request = columns["request_id"].dictionary_encode().indices.to_numpy()
     times = columns["time"].cast(pa.int64()).to_numpy()
     if "position" in columns and first_position is not None:
-        columns = {**columns, "position": pc.add(columns["position"], 1 - first_position).cast(pa.int32())}
+        columns["position"] = pc.add(columns["position"], 1 - first_position).cast(pa.int32())
     position = columns["position"].to_numpy() if "position" in columns else np.zeros(len(request), np.int32)
     first_time = np.full(request.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first_time, request, times)
@@ -39,14 +40,14 @@ def group(
     findings = _doubtful(columns, request, name=name)
     if "position" in columns and first_position is None:
         findings += _from_zero(position, request, name=name)
-    columns = dict(columns) | _from_catalogue(columns, items)
+    columns |= _from_catalogue(columns, items)
     columns["time"] = pa.array(first_time[request]).cast(columns["time"].type)
     if "position" not in columns:
         place = np.arange(len(order)) - np.repeat(starts, np.diff(offsets)) + 1
         columns["position"] = pa.array(place[np.argsort(order)].astype(np.int32))
-    by_item = {key: values.take(pa.array(order)) for key, values in columns.items()}
-    table = _slates(by_item, offsets)
-    return table, _named(by_item, "label"), TableOrigin(name, rows=order[starts] + 1, item_rows=order + 1), findings
+    by_item = {key: columns.pop(key).take(pa.array(order)) for key in list(columns)}
+    labels = _named(by_item, "label")
+    return _slates(by_item, offsets), labels, TableOrigin(name, rows=order[starts] + 1, item_rows=order + 1), findings
 
 
 def _from_catalogue(columns: Mapping[str, pa.Array], items: pa.Table) -> dict[str, pa.Array]:
@@ -92,14 +93,14 @@ def _from_zero(position: np.ndarray, request: np.ndarray, *, name: str) -> list[
     return [Finding("lists", Where(name, part="position", row=int(np.argmax(position == 0)) + 1), reason, fix)]
 
 
-def _slates(by_item: Mapping[str, pa.Array], offsets: np.ndarray) -> pa.Table:
+def _slates(by_item: dict[str, pa.Array], offsets: np.ndarray) -> pa.Table:
     starts, requests = pa.array(offsets[:-1]), len(offsets) - 1
     cells: dict[str, pa.Array] = {}
     for field in REQUEST_FIELDS:
         if field.name in by_item:
-            cells[field.name] = by_item[field.name].take(starts)
+            cells[field.name] = by_item.pop(field.name).take(starts)
     for field in ITEM_FIELDS:
-        values = by_item.get(field.name, pa.array(np.full(offsets[-1], np.nan)) if field.name in NUMBERS else None)
+        values = by_item.pop(field.name, pa.array(np.full(offsets[-1], np.nan)) if field.name in NUMBERS else None)
         if values is not None:
             cells[field.name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
     cells["context"] = _context(by_item, starts)
@@ -112,11 +113,12 @@ def _slates(by_item: Mapping[str, pa.Array], offsets: np.ndarray) -> pa.Table:
     return conform(pa.table(cells), SLATE, where="slates")
 
 
-def _named(by_item: Mapping[str, pa.Array], section: str) -> dict[str, pa.Array]:
+def _named(by_item: dict[str, pa.Array], section: str) -> dict[str, pa.Array]:
+    """The columns of a section, taken out of `by_item`."""
     prefix = f"{section}."
-    return {key.removeprefix(prefix): values for key, values in by_item.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): by_item.pop(key) for key in list(by_item) if key.startswith(prefix)}
 
 
-def _context(by_item: Mapping[str, pa.Array], starts: pa.Array) -> pa.Array:
+def _context(by_item: dict[str, pa.Array], starts: pa.Array) -> pa.Array:
     columns = {key: values.take(starts) for key, values in _named(by_item, "context").items()}
     return map_of(columns) if columns else pa.array([[]] * len(starts), SLATE.field("context").type)

@@ -82,12 +82,12 @@ def _without_shopper(loading: Loading, table: str, users: pa.Array) -> None:
         loading.findings.append(of_rows(empty, where, "user_id is empty", fix))
 
 
-def _dataset(loading: Loading, tables: Columns[str, dict[str, pa.Array]]) -> Dataset:
+def _dataset(loading: Loading, tables: dict[str, dict[str, pa.Array]]) -> Dataset:
     mapping = loading.mapping
     items = _conform(with_margin(tables["items"]), ITEMS)
     slates, events = empty(SLATE), []
     if "slates" in tables:
-        slates, labels = _slates(loading, tables["slates"], items)
+        slates, labels = _slates(loading, tables.pop("slates"), items)
         if labels:
             happened, rows = events_of_labels(slates, labels, loading.origins["slates"])
             events.append((happened, TableOrigin(loading.origins["slates"].file, rows)))

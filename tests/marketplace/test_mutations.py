@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from made_shop import shop_rows, spoiled_shop, write_shop
 
-from jobs.admission import admission, described
+from jobs.admission import Applicant
 from jobs.check import run_check
 from jobs.config import RunConfig
 from jobs.data import learnable
@@ -24,11 +24,11 @@ def agree(path) -> bool:
     assert all("\n" not in line for line in lines), lines
     passes = not errors(checked.findings)
     with nullcontext() if passes else pytest.raises(DataError):
-        dataset = described(read_own(path, now=NOW))
-        joined = joined_events(dataset)
-        if refused := errors(admission(dataset, joined, RunConfig())):
+        applicant = Applicant.of(read_own(path, now=NOW))
+        joined = joined_events(applicant.dataset)
+        if refused := errors(applicant.admission(joined, RunConfig())):
             raise DataError(refused)
-        learnable(dataset, joined)
+        learnable(applicant.dataset, joined)
     return passes
 
 
