@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
@@ -92,8 +93,11 @@ def main() -> None:
     before = pa.array(microseconds(views["time"]) < cut)
     folder = Path(tempfile.mkdtemp())
     write_export(dataset, views.filter(before), folder)
+    start = perf_counter()
     run_all(RunConfig(data=str(folder / "mapping.toml"), seed=SEED), folder / "run")
     engine = build_engine(load_bundle(folder / "run" / "bundle"), log=MemoryLog())
+    answer(engine, clickouts.user[0], "first answer", cut)
+    minutes = (perf_counter() - start) / 60
     served = replayed(engine, views.filter(pc.invert(before)), clickouts)
     users, end = pc.unique(views["user_id"].cast(pa.string())).to_pylist(), int(microseconds(views["time"]).max())
     some = [users[row] for row in np.linspace(0, len(users) - 1, SHOPPERS).astype(int)]
@@ -104,6 +108,7 @@ def main() -> None:
     rows += [
         Measure("most frequent first item of 200 shoppers", first, "share", "<= 0.1"),
         Measure("next first item in the city of a new view", follows, "share", ">= 0.9"),
+        Measure("from the files to a served slate, one core", minutes, "min"),
     ]
     shutil.rmtree(folder)
     about = f"trivago's {len(views):,} item views, no lists, no sessions; {len(clickouts.item):,} clickouts"
@@ -213,12 +218,13 @@ def by_city(items: list[str], city_of: Mapping[str, str]) -> dict[str, Counter[s
 
 def recalls(served: list[list[str]], lists: Mapping[str, list[list[str]]], clickouts: Clickouts) -> list[Measure]:
     """recall@k of the clickout's item: served, with the first baseline as its bar, and both baselines."""
-    rows, counts = [], bootstrap.resample(len(served), np.random.default_rng(SEED))
+    rows, shopper = [], np.array(clickouts.user)
+    samples = bootstrap.resample(len(served), np.random.default_rng(SEED), shopper=shopper)
     for k in AT:
         found = {name: hits(these, clickouts, k) for name, these in {"served": served, **lists}.items()}
         bar = found["the last item's city"].mean()
         for name, hit in found.items():
-            estimate = bootstrap.means(hit[:, None], counts)[0].estimate()
+            estimate = bootstrap.means(hit[:, None], samples)[0].estimate()
             title = f"recall@{k}, served" if name == "served" else f"recall@{k}, history, then popular in {name}"
             goal = f">= {bar:.4f}" if name == "served" else None
             rows.append(Measure(title, estimate.value, "share", goal, (estimate.low, estimate.high)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluation import bootstrap, ranking
-from evaluation.bootstrap import Resampled
+from evaluation.bootstrap import Resampled, Samples
 from evaluation.estimate import Estimate
 from evaluation.heads import amount_head, probability_head
 from marketplace.heads import HeadKind, Labels, heads_of, per_impression, recorded_heads
@@ -70,8 +70,8 @@ def evaluate_ranker(
 
     Raises UnknownHead for a prediction that is neither a head nor the value.
     """
-    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
-    return _estimates(_measure(predictions, labels, offsets, counts, k, where))
+    samples = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
+    return _estimates(_measure(predictions, labels, offsets, samples, k, where))
 
 
 def compare_rankers(
@@ -89,8 +89,8 @@ def compare_rankers(
     """`evaluate_ranker` of each model on the same bootstrap samples, so that differences are paired."""
     if baseline not in models:
         raise ValueError(f"baseline {baseline!r} is not among the models {sorted(models)}.")
-    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
-    measured = {name: _measure(heads, labels, offsets, counts, k, where) for name, heads in models.items()}
+    samples = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
+    measured = {name: _measure(heads, labels, offsets, samples, k, where) for name, heads in models.items()}
     base = measured[baseline]
     differences = {
         name: _estimates({metric: result[metric] - base[metric] for metric in result if metric in base})
@@ -108,7 +108,7 @@ def _measure(
     predictions: Mapping[str, np.ndarray],
     labels: Labels,
     offsets: np.ndarray,
-    counts: np.ndarray,
+    samples: Samples,
     k: int,
     where: np.ndarray | None,
 ) -> dict[str, Resampled]:
@@ -118,11 +118,11 @@ def _measure(
         if head in recorded_heads(labels):
             judge = amount_head if head.kind is HeadKind.MONEY else probability_head
             rows = head.rows(labels) if where is None else head.rows(labels) & where
-            measured = judge(predictions[head.name], labels[head.label], offsets, counts=counts, where=rows)
+            measured = judge(predictions[head.name], labels[head.label], offsets, samples=samples, where=rows)
             result |= {f"{head.name}.{name}": value for name, value in measured.items()}
     for score, prefix, total, label in _ranked_for(labels):
         if score in predictions:
-            measured = _ranking(predictions[score], label, offsets, counts, k, where)
+            measured = _ranking(predictions[score], label, offsets, samples, k, where)
             result[f"{score}.{total}@{k}"] = measured.pop("total")
             result |= {f"{score}.{prefix}{name}": value for name, value in measured.items()}
     return result
@@ -136,7 +136,7 @@ def _ranked_for(labels: Labels) -> list[tuple[str, str, str, np.ndarray]]:
 
 
 def _ranking(
-    scores: np.ndarray, labels: np.ndarray, offsets: np.ndarray, counts: np.ndarray, k: int, where: np.ndarray | None
+    scores: np.ndarray, labels: np.ndarray, offsets: np.ndarray, samples: Samples, k: int, where: np.ndarray | None
 ) -> dict[str, Resampled]:
     ranked = ranking.rank(scores, offsets, where=where)
     columns = {
@@ -146,4 +146,4 @@ def _ranking(
         f"recall@{k}": ranking.recall(ranked, labels, k=k),
         "total": ranking.value_at(ranked, labels, k=k),
     }
-    return dict(zip(columns, bootstrap.means(np.column_stack(list(columns.values())), counts), strict=True))
+    return dict(zip(columns, bootstrap.means(np.column_stack(list(columns.values())), samples), strict=True))

@@ -1,4 +1,4 @@
-"""Is a head right: discrimination and calibration of probabilities and amounts, with bootstrap intervals over requests.
+"""Is a head right: discrimination and calibration of probabilities and amounts, with bootstrap intervals over shoppers.
 
 Conventions: predictions, labels [N]; `where` [N] keeps the rows on which the head's condition holds (cvr: the clicked,
 order_value: the ordered); probabilities in [0, 1], amounts in the data's currency. Everything additive is first summed
@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from evaluation import bootstrap, ranking
-from evaluation.bootstrap import Resampled
+from evaluation.bootstrap import Resampled, Samples
 from evaluation.rank_sums import area, gini, rank_sums
 
 SMALLEST = 1e-15  # a probability is kept this far from 0 and 1 in the log loss
@@ -112,22 +112,22 @@ def probability_head(
     labels: np.ndarray,
     offsets: np.ndarray,
     *,
-    counts: np.ndarray,
+    samples: Samples,
     where: np.ndarray | None = None,
 ) -> dict[str, Resampled]:
     """AUC, AUC within requests (weighted by their rows), log loss, calibration ratio and ECE (15 equal-mass bins).
 
-    `counts` [B, R] from `bootstrap.resample`. ECE's plug-in is biased upward, on samples even more: its draws are
+    `samples` from `bootstrap.resample`. ECE's plug-in is biased upward, on samples even more: its draws are
     shifted back onto the value, so that the interval states spread alone.
     """
     predictions, labels, request, requests = _rows(predictions, labels, offsets, where)
     edges = equal_mass_edges(predictions)
-    sums, draws = _resampled_sums(head_sums(predictions, labels, request, requests=requests, edges=edges), counts)
+    sums, draws = _resampled_sums(head_sums(predictions, labels, request, requests=requests, edges=edges), samples)
     order = rank_sums(predictions, labels, request)
-    result = {"auc": _resampled(lambda weight: area(order(weight)), request, counts)}
-    result["grouped_auc"] = _grouped_auc(predictions, labels, request, counts)
+    result = {"auc": _resampled(lambda weight: area(order(weight)), request, samples)}
+    result["grouped_auc"] = _grouped_auc(predictions, labels, request, samples)
     for name in ("log_loss", "calibration_ratio", "ece"):
-        result[name] = Resampled(float(getattr(sums, name)), getattr(draws, name), len(np.unique(request)))
+        result[name] = Resampled(float(getattr(sums, name)), getattr(draws, name), samples.units(request))
     spread = result["ece"].draws - np.nanmean(result["ece"].draws) if len(request) else result["ece"].draws
     return result | {"ece": Resampled(float(sums.ece), np.maximum(sums.ece + spread, 0), result["ece"].n)}
 
@@ -137,19 +137,19 @@ def amount_head(
     labels: np.ndarray,
     offsets: np.ndarray,
     *,
-    counts: np.ndarray,
+    samples: Samples,
     where: np.ndarray | None = None,
 ) -> dict[str, Resampled]:
     """Calibration ratio, MAE, RMSLE and normalised Gini of amounts."""
     predictions, labels, request, requests = _rows(predictions, labels, offsets, where)
     edges = equal_mass_edges(predictions)
-    sums, draws = _resampled_sums(head_sums(predictions, labels, request, requests=requests, edges=edges), counts)
+    sums, draws = _resampled_sums(head_sums(predictions, labels, request, requests=requests, edges=edges), samples)
     order, best = rank_sums(predictions, labels, request), rank_sums(labels, labels, request)
     result = {
-        name: Resampled(float(getattr(sums, name)), getattr(draws, name), len(np.unique(request)))
+        name: Resampled(float(getattr(sums, name)), getattr(draws, name), samples.units(request))
         for name in ("calibration_ratio", "mae", "rmsle")
     }
-    return result | {"gini": _resampled(lambda weight: gini(order(weight), best(weight)), request, counts)}
+    return result | {"gini": _resampled(lambda weight: gini(order(weight), best(weight)), request, samples)}
 
 
 def _rows(
@@ -166,24 +166,24 @@ def _rows(
     return predictions, np.asarray(labels, np.float64)[rows], request[rows], len(offsets) - 1
 
 
-def _resampled_sums(sums: HeadSums, counts: np.ndarray) -> tuple[HeadSums, HeadSums]:
+def _resampled_sums(sums: HeadSums, samples: Samples) -> tuple[HeadSums, HeadSums]:
     columns = sums.columns
-    return HeadSums.from_columns(columns.sum(axis=0)), HeadSums.from_columns(bootstrap.totals(columns, counts))
+    return HeadSums.from_columns(columns.sum(axis=0)), HeadSums.from_columns(bootstrap.totals(columns, samples))
 
 
-def _resampled(statistic: Callable[[np.ndarray], float], request: np.ndarray, counts: np.ndarray) -> Resampled:
-    ones = np.ones(counts.shape[1], np.uint16)
-    return Resampled(statistic(ones), np.array([statistic(row) for row in counts]), len(np.unique(request)))
+def _resampled(statistic: Callable[[np.ndarray], float], request: np.ndarray, samples: Samples) -> Resampled:
+    ones = np.ones(samples.requests, np.uint16)
+    return Resampled(statistic(ones), np.array([statistic(row) for row in samples.counts]), samples.units(request))
 
 
-def _grouped_auc(predictions: np.ndarray, labels: np.ndarray, request: np.ndarray, counts: np.ndarray) -> Resampled:
-    rows = np.bincount(request, minlength=counts.shape[1])
+def _grouped_auc(predictions: np.ndarray, labels: np.ndarray, request: np.ndarray, samples: Samples) -> Resampled:
+    rows = np.bincount(request, minlength=samples.requests)
     ranked = ranking.rank(predictions, np.concatenate(([0], np.cumsum(rows))))
     areas = ranking.request_auc(ranked, labels)
     used = ~np.isnan(areas)
     columns = np.column_stack([np.where(used, areas, 0.0) * rows, used * rows])
-    total, draws = columns.sum(axis=0), bootstrap.totals(columns, counts)
-    return Resampled(float(_over(total[0], total[1])), _over(draws[:, 0], draws[:, 1]), int(used.sum()))
+    total, draws = columns.sum(axis=0), bootstrap.totals(columns, samples)
+    return Resampled(float(_over(total[0], total[1])), _over(draws[:, 0], draws[:, 1]), samples.units(used))
 
 
 def _over(numerator, denominator) -> np.ndarray:

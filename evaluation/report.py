@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluation import bootstrap, plots
+from evaluation.bootstrap import Samples
 from evaluation.compare import VALUE, Comparison, compare_rankers
 from evaluation.curves import Curve, calibration_curve, position_curve
 from evaluation.estimate import Estimate
@@ -94,10 +95,10 @@ def build_report(
     shopper [R]: whose request, so that intervals resample shoppers.
     """
     comparison = compare_rankers(models, labels, offsets, baseline=baseline, rng=rng, k=k, where=where, shopper=shopper)
-    counts = bootstrap.resample(len(offsets) - 1, rng, shopper=shopper)
-    drawn = _calibration_plots(models, labels, offsets, counts, where, currency)
+    samples = bootstrap.resample(len(offsets) - 1, rng, shopper=shopper)
+    drawn = _calibration_plots(models, labels, offsets, samples, where, currency)
     if position is not None:
-        drawn.append(_position_plot(labels, position, offsets, counts))
+        drawn.append(_position_plot(labels, position, offsets, samples))
     drawn += _distributions(models, labels, currency, where)
     sliced = {
         name: _by_slice(models, labels, offsets, groups, baseline, rng, k, where, shopper)
@@ -135,7 +136,7 @@ def _calibration_plots(
     models: Mapping[str, Heads],
     labels: Labels,
     offsets: np.ndarray,
-    counts: np.ndarray,
+    samples: Samples,
     where: np.ndarray | None,
     currency: str,
 ) -> list[Plot]:
@@ -143,7 +144,7 @@ def _calibration_plots(
     for head in recorded_heads(labels):
         rows = head.rows(labels) if where is None else head.rows(labels) & where
         curves = {
-            name: calibration_curve(heads[head.name], labels[head.label], offsets, counts=counts, where=rows)
+            name: calibration_curve(heads[head.name], labels[head.label], offsets, samples=samples, where=rows)
             for name, heads in models.items()
             if rows.any() and head.name in heads
         }
@@ -161,9 +162,9 @@ def _unit(head: Head, currency: str) -> str:
     return head.unit.replace("currency", currency).replace(" / ", " per ")
 
 
-def _position_plot(labels: Labels, position: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> Plot:
+def _position_plot(labels: Labels, position: np.ndarray, offsets: np.ndarray, samples: Samples) -> Plot:
     events = dict.fromkeys(head.label for head in recorded_heads(labels) if head.kind is HeadKind.PROBABILITY)
-    curves = {name: position_curve(labels[name], position, offsets, counts=counts) for name in events}
+    curves = {name: position_curve(labels[name], position, offsets, samples=samples) for name in events}
     caption = (
         "Observed rates where the list was shown: relevance and examination together, not position's effect alone."
     )

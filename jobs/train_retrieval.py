@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -42,6 +42,7 @@ BLEND_QUERIES = 500  # requests of the validation period that each blend is fitt
 FEWEST_OF_SURFACE = 100  # with positives, for a surface to have a blend of its own requests
 TEST_QUERIES = 2000  # requests of the test period that recall is measured on
 RECALL_AT = (20, 100, 500)
+RECALL = "recall.json"
 FEWEST = 20  # requests of a period with an event, for retrieval to be judged on that event
 
 
@@ -52,6 +53,11 @@ class RetrievalSample:
     labelled: LabelledRequests
     requests: np.ndarray
     embeddings: np.ndarray
+
+    def text(self, column: str) -> np.ndarray:
+        """str [q]: a column of the requests."""
+        values = self.labelled.slates[column].take(pa.array(self.requests))
+        return values.cast(pa.string()).to_numpy(zero_copy_only=False)
 
     def queries(self, surface: str | None = None) -> Iterable[Query]:
         """As they were made, or as if made on `surface`."""
@@ -123,11 +129,9 @@ def train_retrieval(run: RunFolder) -> None:
     save_blends(blends, folder / BLENDS)
     retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
     recall = held_out_recall(retriever, RetrievalRequests(labelled, queries).sample(period.test, most=TEST_QUERIES))
-    (folder / "recall.json").write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
-    print(
-        f"   held-out {labelled.goal}s, merged sources: "
-        + ", ".join(f"{name} {share}" for name, share in recall.items())
-    )
+    (folder / RECALL).write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
+    for line in recall_lines(recall, goal=labelled.goal):
+        print("   " + line)
 
 
 def _fit_towers(
@@ -181,12 +185,25 @@ def _fit_blends(retriever: SurfaceRetriever, requests: RetrievalRequests, period
 
 
 def held_out_recall(retriever: SurfaceRetriever, sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
-    """recall@k = hits / min(k, number of positives), mean over the sample's requests."""
+    """recall@k = hits / min(k, number of positives), mean over the requests: of all, and "SURFACE recall@k"."""
     hits = np.zeros((len(sample.requests), len(RECALL_AT)))
     for place, (query, positives) in enumerate(zip(sample.queries(), sample.positives(), strict=True)):
         items = retriever.retrieve(query, k=max(RECALL_AT)).items
         for column, k in enumerate(RECALL_AT):
             hits[place, column] = np.isin(positives, items[:k]).sum() / min(k, len(positives))
-    counts = bootstrap.resample(len(hits), np.random.default_rng(seed))
-    means = bootstrap.means(hits, counts)
-    return {f"recall@{k}": mean.estimate() for k, mean in zip(RECALL_AT, means, strict=True)}
+    samples = bootstrap.resample(len(hits), np.random.default_rng(seed), shopper=sample.text("user_id"))
+    surface = sample.text("surface")
+    parts = {name: np.where((surface == name)[:, None], hits, np.nan) for name in np.unique(surface).tolist()}
+    columns = {"": hits} | {f"{name} ": part for name, part in parts.items() if len(parts) > 1}
+    means = bootstrap.means(np.concatenate(list(columns.values()), axis=1), samples)
+    names = [f"{prefix}recall@{k}" for prefix in columns for k in RECALL_AT]
+    return {name: mean.estimate() for name, mean in zip(names, means, strict=True)}
+
+
+def recall_lines(recall: Mapping[str, Estimate], *, goal: str) -> Iterator[str]:
+    """One line of all requests, and one a surface."""
+    surfaces = dict.fromkeys(name.rpartition(" ")[0] for name in recall)
+    for surface in surfaces:
+        parts = {name.rpartition(" ")[2]: share for name, share in recall.items() if name.rpartition(" ")[0] == surface}
+        where = f", {surface}" if surface else ", merged sources"
+        yield f"held-out {goal}s{where}: " + ", ".join(f"{name} {share}" for name, share in parts.items())

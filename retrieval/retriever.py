@@ -21,6 +21,8 @@ MOST_ASKED = 5_000  # items of one source
 Items = Annotated[int, Field(ge=0, le=MOST_ASKED), Fix(f"Write a whole number of items, 0 to {MOST_ASKED}.")]
 Share = Annotated[float, Field(ge=0, le=1), Fix("Write a share, 0 to 1.")]
 
+TIE = 0.1  # of the fused ranks, of which the first is 1/60: less than any difference that a blend means
+
 
 @dataclass(frozen=True)
 class Quota:
@@ -41,10 +43,11 @@ class Quota:
 class Retriever:
     """Merges sources: each one's sure items, and the best of the rest by one score.
 
-    The score is a learned `Blend` of what every source makes of the item, or without one the fusion of ranks. A
-    candidate's source is the one that ranks it best (the earlier source where two do). Candidates come best score
-    first, equal scores by catalogue row, so that the same query gives the same answer; behind them, in the order of
-    the fallback sources, those that fill a short list.
+    The score is a learned `Blend` of what every source makes of the item, plus TIE x the fusion of ranks: items that
+    the blend cannot tell apart, such as most of those for a shopper without a past, follow the sources' order.
+    Without a blend it is the fusion of ranks. A candidate's source is the one that ranks it best (the earlier source
+    where two do). Candidates come best score first, equal scores by catalogue row, so that the same query gives the
+    same answer; behind them, in the order of the fallback sources, those that fill a short list.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class Retriever:
         """
         query = _excluded_once(query)
         candidates = self._proposed(query, most=None)
-        score = fused(candidates) if self._blend is None else self._blend.score(self._scores(query, candidates.items))
+        score = fused(candidates)
+        if self._blend is not None:
+            score = self._blend.score(self._scores(query, candidates.items)) + TIE * score
         # The pool is sorted by row: stable sorts keep equal scores in that order.
         order = np.argsort(-score, kind="stable")
         surely = np.array([quota.surely(k) for quota in self._quotas])

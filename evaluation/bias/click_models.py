@@ -172,9 +172,9 @@ def randomised(
     cell, size = request[kept] * depth + position[kept] - 1, (len(offsets) - 1) * depth
     sums = [np.bincount(cell, values, minlength=size).reshape(-1, depth) for values in (weight, weight * click[kept])]
     table = np.column_stack(sums)
-    counts = bootstrap.resample(len(table), rng, replicates=replicates)
+    samples = bootstrap.resample(len(table), rng, replicates=replicates)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = [t[:, depth:] / t[:, :depth] for t in (table.sum(axis=0)[None], bootstrap.totals(table, counts))]
+        rates = [t[:, depth:] / t[:, :depth] for t in (table.sum(axis=0)[None], bootstrap.totals(table, samples))]
         value, draws = (rate / np.where(rate[:, :1] > 0, rate[:, :1], np.nan) for rate in rates)
     return [bootstrap.Resampled(value[0, at], draws[:, at], len(table)).estimate() for at in range(depth)]
 
@@ -192,7 +192,7 @@ def with_intervals(
 ) -> list[Estimate]:
     """[K] examination by `fit` (cells -> [K]) with intervals from refitting on bootstrap samples of the requests."""
     request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    counts = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates)
+    samples = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates)
     value = fit(cells(position, click, pair, depth=depth))
-    draws = np.array([fit(cells(position, click, pair, depth=depth, weight=row[request])) for row in counts])
+    draws = np.array([fit(cells(position, click, pair, depth=depth, weight=row[request])) for row in samples.counts])
     return [bootstrap.Resampled(value[at], draws[:, at], len(offsets) - 1).estimate() for at in range(depth)]

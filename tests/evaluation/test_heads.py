@@ -58,11 +58,11 @@ def test_gini_by_the_lorenz_curve():
 def test_every_metric_equals_its_library_on_data_and_on_each_sample():
     rng = np.random.default_rng(3)
     predictions, labels, offsets = funnel(rng, requests=60)
-    counts = bootstrap.resample(60, rng, replicates=5)
-    result = heads.probability_head(predictions["ctr"], labels["click"], offsets, counts=counts)
-    amounts = heads.amount_head(predictions["gmv"], labels["order_value"], offsets, counts=counts)
+    samples = bootstrap.resample(60, rng, replicates=5)
+    result = heads.probability_head(predictions["ctr"], labels["click"], offsets, samples=samples)
+    amounts = heads.amount_head(predictions["gmv"], labels["order_value"], offsets, samples=samples)
     request = np.repeat(np.arange(60), np.diff(offsets))
-    for draw, weight in enumerate([np.ones(60), *counts]):
+    for draw, weight in enumerate([np.ones(60), *samples.counts]):
         w = weight[request]
         expected = {
             "auc": roc_auc_score(labels["click"], predictions["ctr"], sample_weight=w),
@@ -84,7 +84,7 @@ def test_ece_by_the_calibration_curve():
     predictions, labels = rng.beta(1, 9, 3000), (rng.random(3000) < 0.12).astype(float)
     observed, predicted = calibration_curve(labels, predictions, n_bins=15, strategy="quantile")
     result = heads.probability_head(
-        predictions, labels, np.arange(3001), counts=bootstrap.resample(3000, rng, replicates=50)
+        predictions, labels, np.arange(3001), samples=bootstrap.resample(3000, rng, replicates=50)
     )
     assert result["ece"].value == pytest.approx(np.abs(observed - predicted).mean(), abs=1e-12)
     estimate = result["ece"].estimate()
@@ -98,7 +98,7 @@ def test_grouped_area_is_the_impression_weighted_mean_of_the_requests():
     mixed = [r for r in rows if 0 < labels["click"][r].sum() < r.stop - r.start]
     areas = [roc_auc_score(labels["click"][r], predictions["ctr"][r]) for r in mixed]
     result = heads.probability_head(
-        predictions["ctr"], labels["click"], offsets, counts=bootstrap.resample(40, rng, replicates=2)
+        predictions["ctr"], labels["click"], offsets, samples=bootstrap.resample(40, rng, replicates=2)
     )
     assert result["grouped_auc"].value == pytest.approx(
         np.average(areas, weights=[r.stop - r.start for r in mixed]), abs=1e-12
@@ -123,8 +123,9 @@ def test_intervals_cover_the_truth_and_tighten_with_data():
     covered, widths = 0, {}
     for _ in range(60):
         predictions, labels, offsets = funnel(rng, requests=150)
-        counts = bootstrap.resample(150, rng)
-        ratio = heads.probability_head(predictions["ctr"], labels["click"], offsets, counts=counts)["calibration_ratio"]
+        samples = bootstrap.resample(150, rng)
+        measured = heads.probability_head(predictions["ctr"], labels["click"], offsets, samples=samples)
+        ratio = measured["calibration_ratio"]
         covered += ratio.estimate().low <= 1 <= ratio.estimate().high
     assert covered >= 51  # 95 % of 60 is 57; 51 is three standard errors below
     for requests in (100, 1600):

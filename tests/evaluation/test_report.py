@@ -92,11 +92,11 @@ def test_purchase_only_data_has_no_click_curves():
 def test_curves_hold_the_true_rates():
     rng = np.random.default_rng(3)
     heads, labels, offsets, position = shown(rng, requests=2000)
-    counts = bootstrap.resample(2000, rng)
-    calibration = calibration_curve(heads["ctr"], labels["click"], offsets, counts=counts)
+    samples = bootstrap.resample(2000, rng)
+    calibration = calibration_curve(heads["ctr"], labels["click"], offsets, samples=samples)
     assert ((calibration.low <= calibration.x) & (calibration.x <= calibration.high)).mean() > 0.7
     assert calibration.rows.sum() == len(labels["click"])
-    positions = position_curve(labels["click"], position, offsets, counts=counts)
+    positions = position_curve(labels["click"], position, offsets, samples=samples)
     np.testing.assert_array_equal(positions.x, np.arange(1, 9))
     expected = [labels["click"][position == p].mean() for p in range(1, 9)]
     np.testing.assert_allclose(positions.y, expected, atol=1e-12)

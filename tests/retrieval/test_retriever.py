@@ -107,8 +107,16 @@ def test_a_blend_scores_every_candidate_by_every_source():
     """Item 45 is the first source's 46th and the second's 6th: its score is the sum of both, with their weights."""
     retriever = Retriever([FIRST, SECOND], QUOTAS, blend=Blend((2.0, 1.0)))
     candidates = retriever.retrieve(ASK, k=200)
-    best = -2.0 * np.log1p(45) - np.log1p(5)
+    best = -2.0 * np.log1p(45) - np.log1p(5) + 0.1 * (1 / (60 + 45) + 1 / (60 + 5))
     assert candidates.score[list(candidates.items).index(45)] == pytest.approx(best)
+
+
+def test_items_that_a_blend_cannot_tell_apart_follow_the_sources_order():
+    """Both weights are 0, as for a shopper without a past: no ties, and whoever both sources put first leads."""
+    candidates = Retriever([FIRST, SECOND], QUOTAS, blend=Blend((0.0, 0.0))).retrieve(ASK, k=200)
+    plain = Retriever([FIRST, SECOND], QUOTAS).retrieve(ASK, k=200)
+    np.testing.assert_array_equal(candidates.items, plain.items)
+    assert len(np.unique(candidates.score)) == len(np.unique(plain.score))
 
 
 def test_a_source_that_cannot_score_is_fused_by_rank_and_refused_in_a_blend():
