@@ -138,7 +138,9 @@ def _ranked_for(labels: Labels) -> list[tuple[str, str, str, np.ndarray]]:
 def _ranking(
     scores: np.ndarray, labels: np.ndarray, offsets: np.ndarray, samples: Samples, k: int, where: np.ndarray | None
 ) -> dict[str, Resampled]:
-    ranked = ranking.rank(scores, offsets, where=where)
+    known = ~np.isnan(labels)
+    ranked = ranking.rank(scores, offsets, where=known if where is None else where & known)
+    labels = np.nan_to_num(labels)
     columns = {
         f"ndcg@{k}": ranking.ndcg(ranked, labels, k=k),
         f"map@{k}": ranking.average_precision(ranked, labels, k=k),

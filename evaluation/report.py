@@ -164,7 +164,10 @@ def _unit(head: Head, currency: str) -> str:
 
 def _position_plot(labels: Labels, position: np.ndarray, offsets: np.ndarray, samples: Samples) -> Plot:
     events = dict.fromkeys(head.label for head in recorded_heads(labels) if head.kind is HeadKind.PROBABILITY)
-    curves = {name: position_curve(labels[name], position, offsets, samples=samples) for name in events}
+    curves = {
+        name: position_curve(labels[name], np.where(np.isnan(labels[name]), 0, position), offsets, samples=samples)
+        for name in events
+    }
     caption = (
         "Observed rates where the list was shown: relevance and examination together, not position's effect alone."
     )

@@ -2,7 +2,8 @@
 
 A head is learned where its label and its condition are recorded, unless it is the product of others that are learned:
 then it is composed, by `composed` alone. In what order rows stand matters: factors before their product, a new head
-last. Labels are float32 [N] by name, absent where they are not recorded: purchase-only data have no `click`.
+last. Labels are float32 [N] by name, NaN where they are not known yet (`marketplace.settled`), absent where they are not
+recorded: purchase-only data have no `click`.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class Head:
         return self.kind is HeadKind.PROBABILITY and not self.factors
 
     def rows(self, labels: Labels) -> np.ndarray:
-        """bool [N]: where its condition holds."""
-        return np.ones(len(labels[self.label]), bool) if self.condition is None else labels[self.condition] > 0
+        """bool [N]: where its condition holds and its label is known."""
+        known = ~np.isnan(labels[self.label])
+        return known if self.condition is None else known & (labels[self.condition] > 0)
 
     def training_rows(self, labels: Labels) -> np.ndarray:
         """bool [N]: where it is supervised; the logarithm of an amount needs one above 0.

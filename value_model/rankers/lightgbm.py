@@ -160,7 +160,7 @@ def _boost(
 def _boost_ranking(
     table: np.ndarray, data: RankingData, heads: tuple[Head, ...], names: Mapping[str, bool], config: TreesConfig
 ) -> lightgbm.Booster:
-    grade = sum(data.labels[head.label] for head in heads if head.kind is HeadKind.PROBABILITY)
+    grade = sum(np.nan_to_num(data.labels[head.label]) for head in heads if head.kind is HeadKind.PROBABILITY)
     lengths = np.bincount(data.inputs.request)
     return lightgbm.train(
         _settings(config, "lambdarank"), _data(table, grade, data.weight, names, lengths[lengths > 0]), config.trees

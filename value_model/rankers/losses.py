@@ -30,11 +30,13 @@ def trained_heads(learned: Iterable[str]) -> tuple[Head, ...]:
 
 
 def pointwise(logits: Logits, labels: LabelTensors, *, weight: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Weighted means by head: a probability's cross-entropy, an amount's likelihood, each where its condition holds."""
-    losses = {}
+    """Weighted means by head: a probability's cross-entropy, an amount's likelihood, each where its condition holds and its label is known."""
+    losses, known = {}, {name: tf.cast(~tf.math.is_nan(label), tf.float32) for name, label in labels.items()}
+    labels = {name: tf.where(tf.math.is_nan(label), tf.zeros_like(label), label) for name, label in labels.items()}
     for head in trained_heads([*logits.events, *logits.amounts]):
-        label = labels[head.label]
-        held = weight if head.condition is None else weight * labels[head.condition]
+        label, held = labels[head.label], weight * known[head.label]
+        if head.condition is not None:
+            held *= labels[head.condition]
         if head.name in logits.amounts:
             held *= tf.cast(label > 0, tf.float32)
             row = log_normal(label, logits.amounts[head.name])
@@ -75,7 +77,9 @@ def listwise(
     losses = {}
     for head in per_impression([head.name for head in trained_heads(logits.events)]):
         score = logits.events[head.name] if head.is_rate else log_probability(logits, head.name)
-        losses[f"{head.name} {name}"] = loss(ragged(labels[head.label], request), ragged(score, request))
+        label = labels[head.label]
+        known = tf.where(tf.math.is_nan(label), -tf.ones_like(label), label)  # below 0 = TF-Ranking leaves the row out
+        losses[f"{head.name} {name}"] = loss(ragged(known, request), ragged(score, request))
     return losses
 
 

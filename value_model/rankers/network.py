@@ -109,7 +109,7 @@ class Network(keras.Model):
                 self.log_value[i].assign([log.mean(), max(log.std(), 1e-3), log.min() - 1, log.max() + 1])
         for i, head in enumerate(self._events):
             weight = data.weight * head.rows(labels)
-            odds = self.position.adapt(data.position, labels[head.label], weight, head=i)
+            odds = self.position.adapt(data.position, np.nan_to_num(labels[head.label]), weight, head=i)
             self.last_bias[i].assign(odds)
 
     def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:

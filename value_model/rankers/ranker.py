@@ -19,7 +19,8 @@ from marketplace.heads import Labels
 class RankingData:
     """Inputs, labels by name (float32 [N]), shown position (int32 [N], 0 = unknown) and row weights (float32 [N]).
 
-    An amount is in the data's currency, 0 where its event did not happen; a label that is not recorded is absent.
+    An amount is in the data's currency, 0 where its event did not happen. A label is NaN where it is not known yet, and
+    absent where it is not recorded.
     """
 
     inputs: ModelInputs

@@ -1,0 +1,96 @@
+"""Settled requests: so old that nearly all that will come of them has come.
+
+The newest requests of a log have had little time: an order that is still to come is not "no order". An event's delay
+is seen only where it is shorter than its request's age, so that among what is known, quick events are too frequent.
+The share F(d) that has come after d follows from what could have been seen (right truncation):
+
+    F(d) = product over delays u > d of (1 - n(u) / R(u))    n(u) events of delay u, R(u) of delay <= u <= age
+
+A request is settled for an event once F(its age) >= SETTLED, at the latest when the event's window closes; delays
+longer than the log cannot be known. Source: Woodroofe 1985, Estimating a Distribution Function with Truncated Data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketplace.attribution import EVENT_OF_LABEL, Attribution, recorded_labels
+from marketplace.keys import rows_of
+from marketplace.slate_columns import request_of_rows
+from marketplace.splits import DAY_US, HOUR_US, microseconds
+
+SETTLED = 0.99  # share of an event's cases that have come
+EVENTS = ("click", "cart", "order")  # what heads are learned of
+
+
+def settling_times(joined: Attribution, feedback: pa.Table) -> dict[str, int]:
+    """By event that was recorded: microseconds after which SETTLED of its cases have come."""
+    time, event = microseconds(feedback["time"]), feedback["event"].cast(pa.string())
+    request = rows_of(feedback["request_id"], joined.slates["request_id"])
+    since = np.append(microseconds(joined.slates["time"]), 0)[request]
+    waits = {}
+    for name in EVENTS:
+        rows = np.flatnonzero((joined.reason == 0) & pc.equal(event, name).to_numpy())
+        if len(rows):
+            waits[name] = _wait(time[rows] - since[rows], last_moment(joined, feedback) - since[rows])
+    return waits
+
+
+def settled_requests(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:
+    """By event that was recorded: bool [R], whether a request has settled for it."""
+    age = last_moment(joined, feedback) - microseconds(joined.slates["time"])
+    return {event: age >= wait for event, wait in settling_times(joined, feedback).items()}
+
+
+def settled_for_all(joined: Attribution, feedback: pa.Table) -> np.ndarray:
+    """bool [R]: settled for every event that was recorded."""
+    return np.logical_and.reduce([np.ones(len(joined.slates), bool), *settled_requests(joined, feedback).values()])
+
+
+def settled_labels(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:
+    """By recorded label of a head: bool [N], whether it is known; else it may still change."""
+    settled, request = settled_requests(joined, feedback), request_of_rows(joined.slates)
+    events = {label: EVENT_OF_LABEL[label] for label in recorded_labels(feedback)}
+    return {label: settled[event][request] for label, event in events.items() if event in settled}
+
+
+def with_maturity(labels: pa.Table, mature: np.ndarray) -> pa.Table:
+    """LABELS whose `mature` says which rows (bool [N]) have settled."""
+    place = labels.column_names.index("mature")
+    return labels.set_column(place, labels.schema.field(place), pa.array(mature))
+
+
+def last_moment(joined: Attribution, feedback: pa.Table) -> int:
+    """The present of a log: its last slate or event, UTC microseconds."""
+    return int(max(microseconds(table["time"]).max(initial=0) for table in (joined.slates, feedback)))
+
+
+def settling_notes(joined: Attribution, feedback: pa.Table) -> Iterator[str]:
+    """One line an event of which some requests are too young."""
+    for event, settled in settled_requests(joined, feedback).items():
+        if not settled.all():
+            wait = _duration(settling_times(joined, feedback)[event])
+            yield (
+                f"open windows: {SETTLED:.0%} of the {event}s come within {wait}; the last {(~settled).mean():.1%} of "
+                f"the requests are younger, and say nothing of {event}s yet: they neither teach nor judge them"
+            )
+
+
+def _wait(delay: np.ndarray, age: np.ndarray) -> int:
+    """The least of the delays by which SETTLED have come; `age` = how long each event's request could be watched."""
+    delays, times = np.unique(delay, return_counts=True)
+    at_risk = np.searchsorted(np.sort(delay), delays, "right") - np.searchsorted(np.sort(age), delays, "left")
+    earlier = np.cumprod((1 - times / at_risk)[::-1])[::-1]
+    come = np.append(earlier[1:], 1.0)
+    return int(delays[np.argmax(come >= SETTLED)])
+
+
+def _duration(microseconds_: int) -> str:
+    if microseconds_ >= 2 * DAY_US:
+        return f"{microseconds_ / DAY_US:.1f} days"
+    hours = microseconds_ / HOUR_US
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
