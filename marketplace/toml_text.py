@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,14 @@ from marketplace.finding import DataError, Finding, Where
 
 LARGEST = 1_000_000  # bytes: what people write by hand is a hundredth of it
 DEEPEST = 20  # tables within tables
+WIDEST = 2**63  # TOML's whole numbers lie within
 KeyPath = tuple[str | int, ...]  # ("weights", "w_click", "value"); tables of an array count from 0
 
 # Both take time linear in the length of a line.
 _HEADER = re.compile(r"\s*(\[\[?)([^\[\]]+)\]")
 _KEY = re.compile(r"([^=#\[\]{}]+)=")
 _QUOTES = ('"""', "'''")
+_ENDLESS = re.compile(r"[0-9_]{1000}")  # more digits than Python converts
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,21 @@ def parse_toml(content: bytes | str, *, file: str) -> TomlText:
     if len(content) > LARGEST:
         raise _refusal(Where(file), f"the file has {len(content):,} bytes", f"{LARGEST:,} is the limit.")
     text = content if isinstance(content, str) else _decoded(content, file)
+    if endless := _ENDLESS.search(text):
+        where = Where(file, text.count("\n", 0, endless.start()) + 1)
+        raise _refusal(where, "a number has 1,000 digits or more", "Write one below 2^63, or a float such as 1e6.")
     try:
         values = tomllib.loads(text)
         if _depth(values) > DEEPEST:
             raise ValueError(f"tables nest deeper than {DEEPEST} levels")
-        return TomlText(file, values, _lines(text))
+        parsed = TomlText(file, values, _lines(text))
     except (RecursionError, ValueError) as error:
         match = re.search(r"line (\d+)", str(error))
         where = Where(file, int(match.group(1)) if match else 0)
         raise _refusal(where, f"the file is not TOML: {error}", "Mend that line.") from error
+    for path in _too_wide(values):
+        raise DataError([parsed.finding(path, "is no whole number of 64 bits", "Write one below 2^63, or a float.")])
+    return parsed
 
 
 def _decoded(content: bytes, file: str) -> str:
@@ -83,6 +91,15 @@ def _depth(content: dict[str, Any]) -> int:
         cells = (cell for table in level for cell in (table.values() if isinstance(table, dict) else table))
         level = [cell for cell in cells if isinstance(cell, dict | list)]
     return depth
+
+
+def _too_wide(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Where the whole numbers stand that TOML does not allow, and that Python may refuse to print."""
+    if isinstance(value, dict | list):
+        for key, cell in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _too_wide(cell, (*path, key))
+    elif isinstance(value, int) and not -WIDEST <= value < WIDEST:
+        yield path
 
 
 def _lines(text: str) -> dict[KeyPath, int]:

@@ -317,3 +317,15 @@ def test_weights_inside_a_terms_own_formula_have_their_influence() -> None:
     assert v.ndcg_gap.value == pytest.approx((1 - 3 / 4) / 2)
     moved = [np.std([1.5, 1, 0]), np.std([0, 2, 0]) / 2]
     assert [w.share, v.share] == pytest.approx(np.divide(moved, sum(moved)))
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [("9" * 5000, "a number has 1,000 digits"), ("0x" + "f" * 900, "prior is no whole number of 64 bits")],
+)
+def test_a_number_that_python_would_not_even_print_is_refused_with_its_line(number: str, reason: str) -> None:
+    head = 'name = "n"\nowner = "o"\nreason = "r"\ncurrency = "SAR"\nunit = "1"\n'
+    with pytest.raises(PolicyError, match=rf"p.toml:6: error: {reason}"):
+        parse_policy(f'{head}prior = {number}\n[expressions]\nvalue = "newness"\n', file="p.toml")
+    with pytest.raises(PolicyError, match=r"p.toml:7: error: a number"):
+        parse_policy(f'{head}[expressions]\nvalue = "newness * {number}"\n', file="p.toml")

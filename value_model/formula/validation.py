@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from marketplace.finding import Finding, Where
 from value_model.formula.metrics import NAMES, closest
@@ -14,6 +14,7 @@ from value_model.formula.unit_rules import unit_of
 from value_model.formula.units import Unit, parse_unit
 from value_model.formula.value_policy import ValuePolicy, Weight
 
+MOST_GUESSED = 20  # unknown names for which those near are looked up
 MOST_OVERRIDDEN = 1000  # surfaces and segments: the checks judge the policy once for each
 LONGEST_WRITTEN_OUT = 10_000  # names and functions
 
@@ -30,10 +31,12 @@ def _names(policy: ValuePolicy) -> Iterator[Finding]:
         yield Finding("names", policy.where, reason, f'Add [expressions] {policy.result} = "...".')
     yield from _clashes(policy)
     known = set(policy.weight) | (set(policy.quantity) - set(policy.expression))
+    unknown = 0
     for expression in policy.expressions:
         for name in dict.fromkeys(names(expression.tree)):
             if name not in known:
-                yield _unknown(name, expression.where, known, policy)
+                unknown += 1
+                yield _unknown(name, expression.where, known if unknown <= MOST_GUESSED else (), policy)
         known.add(expression.name)
     used = {name for expression in policy.expressions for name in names(expression.tree)}
     for weight in policy.weights:
@@ -54,7 +57,7 @@ def _clashes(policy: ValuePolicy) -> Iterator[Finding]:
             yield Finding("names", weight.where, f"{weight.name} is a quantity, not a weight.", "Call it w_...")
 
 
-def _unknown(name: str, where: Where, known: set[str], policy: ValuePolicy) -> Finding:
+def _unknown(name: str, where: Where, known: Collection[str], policy: ValuePolicy) -> Finding:
     if name in policy.expression:
         return Finding("names", where, f"{name} is used before it is defined.", f"Move {name} above this line.")
     close = difflib.get_close_matches(name, sorted(known), n=2)
