@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from retrieval.config import DEFAULTS, RetrievalConfig
 
 TRAINING_SAMPLE = 100_000  # rows that centroids and codebooks are learned from
 ANISOTROPIC_THRESHOLD = 0.2
+PICKLED = "scann_docids.pkl"  # identifiers as ScaNN keeps them
 LONG_LIST = 100  # results above which the rescored multiple shrinks
 
 
@@ -99,7 +101,13 @@ class ScannIndex:
 
     @classmethod
     def load(cls, folder: Path) -> ScannIndex:
+        """Raises ValueError for files that ScaNN would unpickle, or that lie elsewhere."""
         settings = json.loads((folder / "search.json").read_text())
+        for asset in re.findall(r'asset_path: *"([^"]*)"', (folder / "scann" / "scann_assets.pbtxt").read_text()):
+            if Path(asset).name != asset:
+                raise ValueError(f"{folder / 'scann' / 'scann_assets.pbtxt'} names {asset}, which lies elsewhere.")
+        if (folder / "scann" / PICKLED).exists():
+            raise ValueError(f"{folder / 'scann' / PICKLED}: ScaNN would unpickle it; an index here has none.")
         return cls(_scann().load_searcher(str(folder / "scann"), assets_backcompat_shim=False), **settings)
 
 

@@ -57,7 +57,7 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         service = services.current()
         request = payload.to_request(request_id=uuid.uuid4().hex, now=now, spec=service.spec)
         ranking = service.rank(request)
-        counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered)
+        counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
         terms = service.explain(ranking.slate) if payload.explain else None
         return _json(answers.slate_answer(ranking, contributions=terms))
 

@@ -121,12 +121,21 @@ class RankingEngine:
         Raises UnknownName for a page or candidates that the catalogue does not hold, and
         `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
         """
-        stages, parts, item_table = Stages(self._clock), self.parts, self.parts.item_table
+        stages = Stages(self._clock)
+        self._follower.follow()
+        stages.mark("follow")
+        ranking = self.answer(request, stages)
+        self.log.append(ranking.slate)
+        self._follower.logged(ranking.slate)
+        stages.mark("log")
+        return ranking
+
+    def answer(self, request: Request, stages: Stages) -> Ranking:
+        """What `rank` puts on record; raises UnknownName."""
+        parts, item_table = self.parts, self.parts.item_table
         unknown = self._unknown(request)
         if unknown:
             request = request.only(item_table.places(request.candidates or ()))
-        self._follower.follow()
-        stages.mark("follow")
         user = self.store.lookup(request, NO_ROWS)
         user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
         segment = segment_of(request, user, name=parts.config.segment)
@@ -153,12 +162,9 @@ class RankingEngine:
             request=np.zeros(len(rows), np.int32),
         )
         stages.mark("encode")
-        slate = self._slate(request, candidates, snapshot, inputs, segment, stages)
+        slate, left_out = self._slate(request, candidates, snapshot, inputs, segment, stages)
         stages.mark("slate")
-        self.log.append(slate)
-        self._follower.logged(slate)
-        stages.mark("log")
-        return Ranking(slate, stages.seconds, unknown)
+        return Ranking(slate, stages.seconds, unknown, left_out)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
@@ -182,7 +188,8 @@ class RankingEngine:
         inputs: ModelInputs,
         segment: str,
         stages: Stages,
-    ) -> Slate:
+    ) -> tuple[Slate, int]:
+        """The slate, and how many candidates had no finite numbers."""
         parts, rows, seed = self.parts, candidates.items, request.draw_seed
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
@@ -204,7 +211,7 @@ class RankingEngine:
         shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=seed)
         shortlist = sound[shortlist]
         stages.mark("choose")
-        return build_slate(
+        slate = build_slate(
             request,
             ScoredCandidates(candidates, inputs, heads, values),
             snapshot,
@@ -215,6 +222,7 @@ class RankingEngine:
             versions=parts.versions,
             currency=parts.currency,
         )
+        return slate, len(rows) - len(sound)
 
 
 def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:

@@ -33,6 +33,7 @@ from serving.manifest import Manifest, agree, content_hash, seal, written_whole
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import probe_inputs, refuse_difference, worst_difference
 from serving.tensorflow_scorer import TensorFlowScorer
+from serving.trial_requests import try_out
 from value_model.formula import ValuePolicy, to_toml
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.graphs import Graphs
@@ -79,7 +80,8 @@ def export_bundle(trained: TrainedParts, folder: Path) -> Manifest:
         if trained.ranker is not None:
             facts |= _write_ranker(trained, trained.ranker, draft)
         manifest = seal(draft, versions=_versions(trained, draft), facts=facts)
-        build_engine(load_bundle(draft), log=MemoryLog())
+        engine = build_engine(load_bundle(draft), log=MemoryLog())
+        try_out(engine, users=trained.dataset.users["user_id"].slice(0, 2).to_pylist())
     return manifest
 
 

@@ -1,6 +1,7 @@
 """A bundle's table of contents: the hash of every file, the versions, and the facts that its parts must agree on.
 
-A folder is written beside its final place and renamed, so that a reader sees a whole bundle or none.
+A folder is written beside its final place and renamed, so that a reader sees a whole bundle or none. It holds data
+alone: files of formats that no loader runs anything from, and no link that leads out of it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 MANIFEST = "manifest.json"
 FORMAT = 3
+
+
+SAVEDMODEL = Path("ranker", "savedmodel")  # for TF-Serving: the service does not load it
+DATA_FILES = {".json", ".txt", ".toml", ".npy", ".npz", ".parquet", ".onnx", ".pb", ".pbtxt", ".faiss"}
+COPY_AGAIN = "Copy the bundle again from where it was exported, or export it again."
 
 
 class BundleError(ValueError):
@@ -25,17 +31,27 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """`files` relative path -> sha256; `versions` part -> content hash; `facts` what the parts were built for."""
+    """`files` relative path -> sha256; `versions` part -> content hash; `facts` what the parts were built for.
+
+    `sha256` is that of all the others.
+    """
 
     files: Mapping[str, str]
     versions: Mapping[str, str]
     facts: Mapping[str, str | int | float]
     format: int = FORMAT
+    sha256: str = ""
+
+    @property
+    def content_sha256(self) -> str:
+        """What `sha256` must be."""
+        content = {"files": self.files, "versions": self.versions, "facts": self.facts, "format": self.format}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def version(self) -> str:
         """The bundle's own content hash."""
-        return hashlib.sha256(json.dumps(dict(self.files), sort_keys=True).encode()).hexdigest()[:12]
+        return self.content_sha256[:12]
 
 
 def file_hash(path: Path) -> str:
@@ -58,6 +74,7 @@ def seal(folder: Path, *, versions: Mapping[str, str], facts: Mapping[str, str |
     """Write the manifest of everything in `folder`."""
     files = {str(f.relative_to(folder)): file_hash(f) for f in sorted(folder.rglob("*")) if f.is_file()}
     manifest = Manifest(files, dict(versions), dict(facts))
+    manifest = replace(manifest, sha256=manifest.content_sha256)
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
     return manifest
 
@@ -70,6 +87,12 @@ def open_manifest(folder: Path) -> Manifest:
     manifest = _read(path)
     if manifest.format != FORMAT:
         raise BundleError(f"{path}: format {manifest.format}, this program reads {FORMAT}. Export the bundle again.")
+    if manifest.sha256 != manifest.content_sha256:
+        raise BundleError(
+            f"{path} was changed after the export: expected sha256 {manifest.sha256[:12] or 'of nothing'}, and its "
+            f"files, versions and facts have {manifest.content_sha256[:12]}. {COPY_AGAIN}"
+        )
+    _check_data_alone(folder)
     _check_files(folder, manifest)
     return manifest
 
@@ -81,19 +104,33 @@ def _read(path: Path) -> Manifest:
         raise BundleError(f"{path} cannot be read ({error}). Copy the bundle again, or export it again.") from error
 
 
+def _check_data_alone(folder: Path) -> None:
+    """Refuse what would make a loader run something, or read what is not in the bundle."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"bundle {folder}: {name} leads out of it, to {path.resolve()}. {COPY_AGAIN}")
+        if not path.is_file() or name.is_relative_to(SAVEDMODEL):
+            continue
+        if path.suffix not in DATA_FILES:
+            raise BundleError(
+                f"bundle {folder}: {name} is of no kind that a bundle holds ({', '.join(sorted(DATA_FILES))}). A "
+                "bundle is data: whatever a loader would run or unpickle is refused. Export it again."
+            )
+
+
 def _check_files(folder: Path, manifest: Manifest) -> None:
     present = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()} - {MANIFEST}
-    again = "Copy the bundle again from where it was exported, or export it again."
     if missing := sorted(set(manifest.files) - present):
-        raise BundleError(f"bundle {folder} is incomplete: {missing} missing. {again}")
+        raise BundleError(f"bundle {folder} is incomplete: {missing} missing. {COPY_AGAIN}")
     if extra := sorted(present - set(manifest.files)):
-        raise BundleError(f"bundle {folder} holds files that its manifest does not list: {extra}. {again}")
+        raise BundleError(f"bundle {folder} holds files that its manifest does not list: {extra}. {COPY_AGAIN}")
     for name, expected in manifest.files.items():
         actual = file_hash(folder / name)
         if actual != expected:
             raise BundleError(
                 f"bundle {folder}: {name} was changed after the export: expected sha256 {expected[:12]}, "
-                f"found {actual[:12]}. {again}"
+                f"found {actual[:12]}. {COPY_AGAIN}"
             )
 
 

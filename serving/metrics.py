@@ -25,13 +25,15 @@ class Metrics:
         self.seconds = Histogram("answer_seconds", "whole HTTP answer", ["route"], buckets=SECONDS, **mine)
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
+        self.left_out = Counter("candidates_left_out", "candidates without finite numbers", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
         self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="mostrecent", **mine)
         self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="mostrecent", **mine)
 
-    def observe_ranking(self, seconds: Mapping[str, float], *, candidates: int) -> None:
-        """One ranking: its seconds per stage, and how many candidates were scored."""
+    def observe_ranking(self, seconds: Mapping[str, float], *, candidates: int, left_out: int = 0) -> None:
+        """One ranking: its seconds per stage, how many candidates were scored, and how many had no finite numbers."""
         self.candidates.inc(candidates)
+        self.left_out.inc(left_out)
         for stage, value in seconds.items():
             self.stages.labels(stage).observe(value)
 

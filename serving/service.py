@@ -36,11 +36,15 @@ class ServiceState:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """One answer: the slate on record, seconds per stage, and the caller's candidates that the catalogue lacks."""
+    """One answer: the slate on record, seconds per stage, and the caller's candidates that the catalogue lacks.
+
+    `left_out`: candidates whose heads or value are not finite.
+    """
 
     slate: Slate
     seconds: Mapping[str, float]
     unknown_candidates: tuple[str, ...] = ()
+    left_out: int = 0
 
 
 class RankingService(Protocol):

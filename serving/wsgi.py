@@ -26,6 +26,7 @@ from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
 from serving.service import LiveService
 from serving.store_checkpoint import StoreCheckpoint
+from serving.trial_requests import try_out
 
 LOG_WAIT = timedelta(seconds=3)  # for a lock of the log; far below gunicorn's time-out of a worker, 30 seconds
 
@@ -45,7 +46,9 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
 
     def build(folder: Path) -> RankingEngine:
         bundle = load_bundle(folder)
-        return build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.version))
+        engine = build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.version))
+        try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
+        return engine
 
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
     atexit.register(services.close)

@@ -1,8 +1,11 @@
+import json
 import os
+import re
 import shutil
 
 import pytest
 
+from serving.config import ServingConfig
 from serving.manifest import BundleError, content_hash, open_manifest, point_current, seal, written_whole
 
 
@@ -45,6 +48,61 @@ def test_a_folder_without_or_with_a_broken_manifest_says_what_to_do(sealed, tmp_
     (sealed / "manifest.json").write_text("{")
     with pytest.raises(BundleError, match="cannot be read"):
         open_manifest(sealed)
+
+
+def rewritten(folder, **changes):
+    """The manifest as somebody would change it by hand."""
+    entries = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(entries | changes))
+
+
+@pytest.mark.parametrize("changes", [{"versions": {"ranker": "s"}}, {"facts": {"items": 4}}, {"sha256": ""}])
+def test_versions_and_facts_are_under_the_hash(sealed, changes):
+    rewritten(sealed, **changes)
+    with pytest.raises(BundleError, match=r"manifest.json was changed after the export"):
+        open_manifest(sealed)
+
+
+@pytest.mark.parametrize("name", ["index/scann/scann_docids.pkl", "ranker/model.pt", "hook.py", "ranker/extra", "a.so"])
+def test_a_file_that_a_loader_could_run_is_refused_even_where_the_hashes_fit(sealed, name):
+    (sealed / name).parent.mkdir(parents=True, exist_ok=True)
+    (sealed / name).write_bytes(b"cos\nsystem\n")
+    (sealed / "manifest.json").unlink()
+    seal(sealed, versions={}, facts={})
+    with pytest.raises(BundleError, match=f"{name} is of no kind that a bundle holds"):
+        open_manifest(sealed)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_link_that_leads_out_of_the_bundle_is_refused(sealed, tmp_path, folder):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "policy.toml").write_text("a = 2\n")
+    (sealed / "policy.toml").unlink()
+    target = tmp_path / "outside" if folder else tmp_path / "outside" / "policy.toml"
+    (sealed / ("more" if folder else "policy.toml")).symlink_to(target)
+    (sealed / "manifest.json").unlink()
+    seal(sealed, versions={}, facts={})
+    with pytest.raises(BundleError, match=r"leads out of it, to .*outside"):
+        open_manifest(sealed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ('{"candidates": 0}', "candidates is 0: Input should be greater than or equal to 1"),
+        ('{"candidates": "500"}', "candidates is '500': Input should be a valid integer"),
+        ('{"candidates": true}', "candidates is True: Input should be a valid integer"),
+        ('{"shortlist": -5}', "shortlist is -5"),
+        ('{"follow_seconds": NaN}', "follow_seconds is nan"),
+        ('{"cached_items": 1e30}', "cached_items is 1e"),
+        ('{"speed": 11}', "speed is 11: Unexpected"),
+        ("[]", "the file is"),
+    ],
+)
+def test_settings_are_typed_and_bounded(settings, problem):
+    with pytest.raises(BundleError, match=f"settings.json: {re.escape(problem)}"):
+        ServingConfig.from_json(settings, where="settings.json")
+    assert ServingConfig.from_json(ServingConfig(candidates=60).to_json(), where="") == ServingConfig(candidates=60)
 
 
 def test_a_failed_write_leaves_nothing_and_nothing_is_overwritten(tmp_path, sealed):

@@ -1,6 +1,7 @@
 """Nothing that is not finite is answered or logged."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,8 +11,27 @@ from test_engine import ask
 from marketplace.memory_log import MemoryLog
 from serving.answers import slate_answer
 from serving.bundle import build_engine
+from serving.manifest import BundleError
 from serving.replay import replay
 from serving.soundness import NotFinite
+from serving.trial_requests import try_out
+from value_model.formula import parse_policy
+
+CLICKS = """
+name = "clicks"
+owner = "test"
+reason = "clicks alone"
+currency = "SAR"
+unit = "SAR / impression"
+[expressions]
+value = "w * ctr"
+[weights.w]
+value = 1.0
+unit = "SAR / click"
+low = 0.0
+high = 2.0
+reason = "test"
+"""
 
 
 class Damaged:
@@ -37,7 +57,7 @@ def test_candidates_without_a_finite_value_are_left_out_and_named(bundle, market
     rows = engine.parts.item_table.rows(ranking.slate.item_id)
     assert (rows % 2 == 1).all()
     assert (ranking.slate.position > 0).sum() == 10
-    assert ranking.slate.considered > len(rows)
+    assert ranking.slate.considered == len(rows) + ranking.left_out > len(rows)
     assert "ctr, ctcvr, gmv, value, merchant_value of" in caplog.text
     assert "r home" in caplog.text
     assert engine.log.slate("r home") == ranking.slate
@@ -49,6 +69,25 @@ def test_where_no_candidate_has_one_nothing_is_answered_or_logged(bundle, market
     with pytest.raises(NotFinite, match=r"'r home': ctr, .* of 60 of 60 candidates is not finite"):
         engine.rank(ask(market))
     assert len(engine.log.slates()) == 0
+
+
+def test_a_bundle_whose_trial_requests_are_answered_badly_does_not_take_over(bundle, market):
+    users = market.dataset.users["user_id"].slice(0, 2).to_pylist()
+    whole = build_engine(bundle, log=MemoryLog())
+    try_out(whole, users=users)
+    assert len(whole.log.slates()) == 0
+    with pytest.raises(BundleError, match=r"'home of nobody.*': \d+ of \d+ candidates have heads or values"):
+        try_out(damaged(bundle, lambda items: items % 2 == 0), users=users)
+    with pytest.raises(BundleError, match="fails with NotFinite"):
+        try_out(damaged(bundle, lambda items: items >= 0), users=users)
+
+    class Constant(Damaged):
+        def score(self, inputs, *, items=None):
+            return {name: np.full(len(inputs.request), 0.5) for name in self.heads}
+
+    policy = replace(bundle, policy=parse_policy(CLICKS))
+    with pytest.raises(BundleError, match="every candidate of every trial request has the same value"):
+        try_out(build_engine(policy, log=MemoryLog(), scorer=Constant(whole.parts.scorer, None)), users=users)
 
 
 @pytest.mark.parametrize("time", ["1970-01-01", "years before", "2199-12-31"])
