@@ -17,7 +17,7 @@ from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.lazy_adam import LazyAdam
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
-from value_model.rankers.training import Fitting, fit
+from value_model.rankers.training import Fitting, ended_heads, fit
 
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 8), tower_units=4, dropout=0.1, positions=8)
 CONFIG = TrainingConfig(epochs=4, batch_requests=32, learning_rate=5e-3)
@@ -82,6 +82,24 @@ def test_early_stopping_keeps_the_best_epoch_and_ends(data: RankingData, later: 
     assert len(history.train) == history.best + config.patience + 1 < config.epochs
     kept = Fitting(model, config=config, seed=0).evaluate(later)
     assert kept["ctr"] == pytest.approx(history.held_out[history.best]["ctr"], abs=1e-5)
+
+
+def test_a_head_that_got_no_better_for_its_patience_is_ended_for_good() -> None:
+    losses = [{"ctr": ctr, "order_value": value} for ctr, value in ((3, 2), (2, 1), (2, 3), (1, 4), (0.9, 0.5))]
+    assert ended_heads(losses[:3], patience=2) == frozenset()
+    assert ended_heads(losses[:4], patience=1) == {"order_value"}
+    assert ended_heads(losses, patience=1) == {"order_value"}  # also where it is the lowest again
+    assert ended_heads([], patience=1) == frozenset()
+
+
+def test_an_ended_head_is_learned_no_further_while_others_are(data: RankingData) -> None:
+    fitting = Fitting(ranker(), config=CONFIG, seed=0)
+    fitting.ranker.network.adapt(data)
+    start = fitting.ranker.network.last.numpy()
+    fitting.epoch(data, 0, rate=5e-3, ended=frozenset({"order_value"}))
+    learned = np.abs(fitting.ranker.network.last.numpy() - start).max(axis=0)
+    assert learned[:2].min() > 0
+    assert learned[2] == 0
 
 
 def test_fixed_weights_scale_a_head_and_uncertainty_learns_its_weights(data: RankingData, later: RankingData) -> None:

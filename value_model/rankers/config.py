@@ -34,6 +34,7 @@ class TrainingConfig:
 
     epochs: int = 30  # at most; early stopping usually ends sooner
     patience: int = 4  # epochs without a better validation loss
+    head_patience: int = 2  # the same of one head's loss, after which the head is learned no further
     batch_requests: int = 256  # whole requests a step
     learning_rate: float = 2e-3
     slow_down: float = 0.3  # factor on the learning rate after every epoch that is not the best so far

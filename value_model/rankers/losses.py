@@ -89,12 +89,16 @@ def ragged(values: tf.Tensor, request: tf.Tensor) -> tf.RaggedTensor:
 
 
 def total(
-    losses: Mapping[str, tf.Tensor], weights: Mapping[str, float], log_variance: Mapping[str, tf.Tensor]
+    losses: Mapping[str, tf.Tensor],
+    weights: Mapping[str, float],
+    log_variance: Mapping[str, tf.Tensor],
+    counted: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
     """Sum of the losses, each times its weight (1 unless given), or exp(-s) loss + s / 2 where s is learned.
 
+    `counted`, by head: 1, or 0 for a head that is learned no further.
     Source: Kendall et al. 2018, Multi-Task Learning Using Uncertainty to Weigh Losses, equation 10.
     """
-    learned = [tf.exp(-s) * losses[name] + s / 2 for name, s in log_variance.items() if name in losses]
-    fixed = [weights.get(name, 1.0) * value for name, value in losses.items() if name not in log_variance]
-    return tf.add_n(learned + fixed)
+    terms = {name: weights.get(name, 1.0) * value for name, value in losses.items()}
+    terms |= {name: tf.exp(-s) * losses[name] + s / 2 for name, s in log_variance.items() if name in losses}
+    return tf.add_n([counted[name.split()[0]] * term for name, term in terms.items()])

@@ -7,7 +7,7 @@ its dropout from (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +51,8 @@ def fit(
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
     are learned from `data`. Early stopping watches the pointwise losses, positions shown and hidden as in training;
-    every epoch that is not the best so far slows the learning rate down.
+    every epoch that is not the best so far slows the learning rate down. A head whose own loss got no better for
+    `head_patience` epochs is learned no further, so that it cannot over-fit while others still learn.
     """
     ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
@@ -61,13 +62,25 @@ def fit(
         if state.best >= 0 and epoch - state.best > config.patience:
             break
         rate = config.learning_rate * config.slow_down**state.worse
-        train, later = fitting.epoch(data, epoch, rate=rate), fitting.evaluate(held_out)
+        ended = ended_heads(state.held_out, patience=config.head_patience)
+        train, later = fitting.epoch(data, epoch, rate=rate, ended=ended), fitting.evaluate(held_out)
         bar.set_postfix({name: f"{value:.4f}" for name, value in later.items()})
         state = state.after(epoch, train, later, fitting)
         if checkpoint:
             store(checkpoint, state, fitting)
     ranker.set_weights(state.best_weights)
     return LossHistory(state.train, state.held_out, state.best)
+
+
+def ended_heads(held_out: Sequence[Mapping[str, float]], *, patience: int) -> frozenset[str]:
+    """The heads whose losses by epoch were, at any time, not the lowest so far for `patience` epochs in a row."""
+    ended = set()
+    for head in held_out[0] if held_out else ():
+        losses = np.array([epoch[head] for epoch in held_out])
+        lowest = np.flatnonzero(losses <= np.minimum.accumulate(losses))
+        if np.diff(np.append(lowest, len(losses))).max() > patience:
+            ended.add(head)
+    return frozenset(ended)
 
 
 class Fitting:
@@ -80,6 +93,7 @@ class Fitting:
         self._weights |= {head.name: config.clicked_weight for head in trained if head.through}
         listed = per_impression([head.name for head in trained])
         self._weights |= {f"{head.name} {config.listwise}": config.listwise_weight for head in listed}
+        self._counted = [head.name for head in trained]
         # "uncertainty" learns the weights of these losses; the others keep their fixed ones.
         self._uncertain = [head.name for head in trained if not head.through]
         self._ranking = loss.ranking_loss(config.listwise) if config.listwise else None
@@ -89,14 +103,15 @@ class Fitting:
         self.step = tf.function(self._step, reduce_retracing=True)
         self.measure = tf.function(self._losses, reduce_retracing=True)
 
-    def epoch(self, data: RankingData, epoch: int, *, rate: float) -> dict[str, float]:
-        """One pass; mean losses."""
+    def epoch(self, data: RankingData, epoch: int, *, rate: float, ended: Collection[str] = ()) -> dict[str, float]:
+        """One pass in which the heads in `ended` count for nothing; mean losses."""
+        counted = tf.constant([float(name not in ended) for name in self._counted])
         rng = np.random.default_rng([self.seed, epoch])
         sums: list[dict[str, tf.Tensor]] = []
         for number, batch in enumerate(batches(data, size=self.config.batch_requests, rng=rng)):
             hidden = rng.random(len(batch.inputs.user_codes)) < self.config.position_dropout
             seed = tf.constant([self.seed ^ epoch, number], tf.int32)
-            sums.append(self.step(tensors(batch, hidden), seed, tf.constant(rate)))
+            sums.append(self.step(tensors(batch, hidden), seed, tf.constant(rate), counted))
         return means(sums, np.ones(len(sums)))
 
     def evaluate(self, data: RankingData) -> dict[str, float]:
@@ -129,17 +144,19 @@ class Fitting:
             losses |= loss.listwise(self.config.listwise, self._ranking, logits, labels, request=row["request"])
         return losses
 
-    def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             losses = self._losses(row, seed)
-            objective = self._objective(losses)
+            counts = dict(zip(self._counted, tf.unstack(counted), strict=True))
+            objective = self._objective(losses, counts)
         gradients = tape.gradient(objective, self.variables)
         self.optimizer.apply(gradients, self.variables, rate)
         return losses
 
-    def _objective(self, losses: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _objective(self, losses: Mapping[str, tf.Tensor], counted: Mapping[str, tf.Tensor]) -> tf.Tensor:
         learned = self._uncertain if self.config.loss_weights == "uncertainty" else ()
-        return loss.total(losses, self._weights, dict(zip(learned, tf.unstack(self.spread), strict=False)))
+        spread = dict(zip(learned, tf.unstack(self.spread), strict=False))
+        return loss.total(losses, self._weights, spread, counted)
 
 
 def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
