@@ -35,7 +35,7 @@ FEWEST = (10, 1, 1)  # rows of an event in the training, validation and test per
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """R requests over N rows, and the period that each request belongs to."""
+    """R requests over N rows, and the period that each request belongs to; `segment` groups shoppers."""
 
     slates: pa.Table
     labels: pa.Table
@@ -43,6 +43,7 @@ class TrainingRows:
     encoder: Encoder
     data: RankingData
     period: Periods
+    segment: str
 
     @property
     def offsets(self) -> np.ndarray:
@@ -93,7 +94,7 @@ def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: P
         return None
     frame = features_of(dataset, joined.slates, encoder.spec)
     data = _ranking_data(joined, labels, frame, encoder, dataset)
-    return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period)
+    return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period, dataset.segment)
 
 
 def _candidates(

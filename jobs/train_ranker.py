@@ -19,11 +19,13 @@ from marketplace.heads import learned_heads
 from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
+from value_model.rankers.group_offsets import groups_of
 from value_model.rankers.lightgbm import Trees
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import fit
 
+SURFACE = "surface"  # the user category
 FEW = 20  # requests whose rows are kept for the export
 
 
@@ -38,14 +40,15 @@ def train_ranker(run: RunFolder) -> None:
     save_rows(first_requests(test).inputs, folder / ROWS)
     mmoe = _fit_mmoe(run, prepared, train, held_out)
     mmoe.save(folder / "mmoe")
-    calibration = fit_calibration(mmoe.predict(held_out.inputs), held_out.labels, held_out.weight)
+    groups = groups_of(prepared.encoder, (prepared.segment, SURFACE))
+    calibration = fit_calibration(mmoe.predict(held_out.inputs), held_out, groups=groups)
     calibration.save(folder / "calibration.json")
-    keep(run, "mmoe", calibration(mmoe.predict(test.inputs)))
+    keep(run, "mmoe", calibration(mmoe.predict(test.inputs), test.inputs))
     print("   LightGBM twin", flush=True)
     trees, trees_calibration = fit_trees(train, held_out, prepared)
     trees.save(folder / "lightgbm")
     trees_calibration.save(folder / "lightgbm" / "calibration.json")
-    keep(run, "lightgbm", trees_calibration(trees.predict(test.inputs)))
+    keep(run, "lightgbm", trees_calibration(trees.predict(test.inputs), test.inputs))
 
 
 def first_requests(data: RankingData) -> RankingData:
@@ -68,7 +71,8 @@ def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_o
 def fit_trees(train: RankingData, held_out: RankingData, prepared: TrainingRows) -> tuple[Trees, Calibration]:
     """The twin on the same rows and features, calibrated on the same period."""
     trees = Trees.fit(train, spec=prepared.encoder.spec, config=TreesConfig())
-    return trees, fit_calibration(trees.predict(held_out.inputs), held_out.labels, held_out.weight)
+    groups = groups_of(prepared.encoder, (prepared.segment, SURFACE))
+    return trees, fit_calibration(trees.predict(held_out.inputs), held_out, groups=groups)
 
 
 def keep(run: RunFolder, name: str, predictions: Mapping[str, np.ndarray]) -> None:

@@ -56,8 +56,8 @@ def fitted_trees(lists: Lists) -> Trees:
 
 def calibrated(heads: Heads, later: RankingData) -> Heads:
     """`heads` as they have to be read in view of what happened `later`."""
-    calibration = fit_calibration(heads(later), later.labels, later.weight)
-    return lambda data: calibration(heads(data))
+    calibration = fit_calibration(heads(later), later)
+    return lambda data: calibration(heads(data), data.inputs)
 
 
 def compare(lists: Lists, mmoe: Mapping[str, np.ndarray], *, seed: int) -> Comparison:

@@ -115,7 +115,8 @@ def test_predictions_are_the_rankers_on_features_from_the_store(engine, market):
     request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:30]))
     slate = engine.rank(request).slate
     known = market.store.lookup(request, np.arange(30, dtype=np.int32))
-    expected = market.calibration(market.ranker.predict(market.encoder.encode(known.frame())))
+    inputs = market.encoder.encode(known.frame())
+    expected = market.calibration(market.ranker.predict(inputs), inputs)
     for head, values in expected.items():
         assert difference(values, slate.predictions[head]) < 1e-6
 

@@ -12,6 +12,7 @@ from serving.onnx_scorer import OnnxScorer, session
 from serving.parity import ExportRefused, difference, probe_inputs, refuse_difference
 from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.graphs import Graphs
+from value_model.rankers.group_offsets import GroupOffsets
 
 RAW = Calibration()
 
@@ -124,11 +125,15 @@ def test_calibration_is_part_of_the_graph(exported, tmp_path):
             "ctr": Calibrator("platt", slope=0.8, intercept=-1.0),
             "cvr": Calibrator("isotonic", x=(-2.0, 0.0, 1.5), y=(0.01, 0.2, 0.3)),
             "order_value": Calibrator("scale", slope=1.3),
-        }
+        },
+        {
+            "ctr": (GroupOffsets("country", 0, (0.0, 0.1, -0.2, 0.3, 0.5, -0.7)),),
+            "order_value": (GroupOffsets("country", 0, (0.0, 0.3, -0.4, 0.1, 0.2, 0.0)),),
+        },
     )
     export_onnx(ranker, Graphs(ranker, calibration), folder=tmp_path)
     probe = probe_inputs(ranker, rows=30, rng=np.random.default_rng(5))
-    expected, scores = calibration(ranker.predict(probe)), OnnxScorer(tmp_path).score(probe)
+    expected, scores = calibration(ranker.predict(probe), probe), OnnxScorer(tmp_path).score(probe)
     for head, values in expected.items():
         assert difference(values, scores[head]) < 2e-6
 

@@ -9,6 +9,7 @@ import pytest
 from ranking_market import sigmoid
 
 from features.keras2 import tensorflow as tf
+from features.spec import ModelInputs
 from value_model.rankers.calibration import (
     Calibration,
     Calibrator,
@@ -20,6 +21,7 @@ from value_model.rankers.calibration import (
     log_odds,
 )
 from value_model.rankers.graphs import calibrate
+from value_model.rankers.ranker import RankingData
 
 
 def drawn(rng: np.random.Generator, bend, rows: int = 20_000):  # type: ignore[no-untyped-def]
@@ -27,6 +29,15 @@ def drawn(rng: np.random.Generator, bend, rows: int = 20_000):  # type: ignore[n
     predicted = sigmoid(rng.normal(-2, 1, rows))
     truth = sigmoid(bend(log_odds(predicted)))
     return predicted, (rng.random(rows) < truth).astype(np.float32), truth
+
+
+def rows_of(labels: dict[str, np.ndarray]) -> RankingData:
+    """Rows without inputs, each a request of its own."""
+    rows = len(labels["click"])
+    codes, numbers = np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.float32)
+    request = np.arange(rows, dtype=np.int32)
+    inputs = ModelInputs(codes, codes, numbers, codes, codes, numbers, codes, numbers, request)
+    return RankingData(inputs, labels, np.zeros(rows, np.int32), np.ones(rows, np.float32))
 
 
 def test_platt_finds_the_slope_and_intercept_that_bent_the_odds() -> None:
@@ -127,7 +138,8 @@ def test_cvr_is_calibrated_among_clicks_and_ctcvr_is_composed() -> None:
     value = np.where(order > 0, 30.0, 0.0)
     predictions = {"ctr": ctr, "cvr": cvr, "order_value": np.full(40_000, 20.0)}
     labels = {"click": click, "order": order.astype(np.float32), "order_value": value.astype(np.float32)}
-    calibrated = fit_calibration(predictions, labels, np.ones(40_000))(predictions)
+    data = rows_of(labels)
+    calibrated = fit_calibration(predictions, data)(predictions, data.inputs)
     assert calibrated["ctr"].sum() == pytest.approx(click.sum(), rel=0.02)
     assert calibrated["ctcvr"].sum() == pytest.approx(order.sum(), rel=0.03)
     assert calibrated["gmv"].sum() == pytest.approx(value.sum(), rel=0.03)
@@ -156,6 +168,7 @@ def test_gmv_is_calibrated_where_three_orders_in_ten_are_paid_by_voucher() -> No
     paid = order * (rng.random(rows) < 0.7) * amount
     labels = {"click": click, "order": order.astype(np.float32), "order_value": paid.astype(np.float32)}
     heads = {"ctr": ctr, "cvr": cvr, "order_value": amount}  # a model of the paid orders alone
-    calibrated = fit_calibration(heads, labels, np.ones(rows, np.float32))(heads)
+    data = rows_of(labels)
+    calibrated = fit_calibration(heads, data)(heads, data.inputs)
     assert calibrated["gmv"].sum() / paid.sum() == pytest.approx(1, abs=0.02)
     assert calibrated["order_value"][order > 0].mean() == pytest.approx(paid[order > 0].mean(), rel=0.01)

@@ -117,8 +117,8 @@ def test_a_product_is_its_factors_also_when_calibrated(
     rankers: dict[str, Ranker], data: RankingData, head: Head
 ) -> None:
     raw = rankers["mmoe"].predict(data.inputs)
-    calibration = fit_calibration(raw, data.labels, data.weight)
-    for predictions in (raw, calibration(raw), Calibration()(raw)):
+    calibration = fit_calibration(raw, data)
+    for predictions in (raw, calibration(raw, data.inputs), Calibration()(raw, data.inputs)):
         expected = np.prod([predictions[factor] for factor in head.factors], axis=0)
         np.testing.assert_allclose(predictions[head.name], expected, rtol=1e-12)
     assert set(calibration.heads) == {one.name for one in uncomposed(raw)}

@@ -15,6 +15,7 @@ from marketplace.heads import learned_heads
 from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.graphs import Graphs
+from value_model.rankers.group_offsets import GroupOffsets
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import fit
@@ -136,7 +137,9 @@ def test_it_can_overfit_a_tiny_set() -> None:
         model,
         tiny,
         tiny,
-        config=TrainingConfig(epochs=150, batch_requests=8, learning_rate=2e-2, patience=150, slow_down=1.0),
+        config=TrainingConfig(
+            epochs=150, batch_requests=8, learning_rate=2e-2, patience=150, head_patience=150, slow_down=1.0
+        ),
         rng=np.random.default_rng(0),
         progress=False,
     )
@@ -171,7 +174,8 @@ CALIBRATION = Calibration(
         "ctr": Calibrator("isotonic", x=(-3.0, -1.0, 0.0, 2.0), y=(0.02, 0.2, 0.35, 0.8)),
         "cvr": Calibrator("platt", slope=0.8, intercept=-0.2),
         "order_value": Calibrator("scale", slope=1.1),
-    }
+    },
+    {"cvr": (GroupOffsets("segment", 0, (0.0, 0.3, -0.4, 0.1, 0.2, -0.7)),)},
 )
 
 
@@ -179,7 +183,7 @@ def test_graphs_agree_with_the_ranker_its_calibrators_and_their_halves(trained: 
     inputs = halves(made.data)[1].inputs
     graphs = Graphs(trained, CALIBRATION)
     whole = {name: values.numpy() for name, values in graphs.whole(*arguments(inputs, graphs.whole)).items()}
-    expected = CALIBRATION(trained.predict(inputs))
+    expected = CALIBRATION(trained.predict(inputs), inputs)
     assert set(whole) == set(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(whole[name], values, rtol=1e-6, atol=1e-6, err_msg=name)

@@ -9,12 +9,14 @@ ranking by the raw one:
 - scale:    an amount times sum of actual / sum of predicted; also undoes the bias of E[v] = exp(mu + sigma^2 / 2).
 The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it. A head is
 calibrated where its condition holds: cvr among clicked rows, order_value among ordered rows, amounts of 0 included.
+Groups of requests, as segments and surfaces, then add offsets of their own (`group_offsets`), the last one last: within
+a group, ranking by a head is unchanged.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,7 +27,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from marketplace.heads import HeadKind, Labels, composed, recorded_heads, uncomposed
+from features.spec import ModelInputs
+from marketplace.heads import Head, HeadKind, composed, products, recorded_heads, uncomposed
+from value_model.rankers.group_offsets import GroupCodes, GroupOffsets, Observations, fit_offsets, shift_odds
+from value_model.rankers.ranker import RankingData
 
 EDGE = 1e-7  # probabilities are kept this far from 0 and 1 while fitting
 LEAST, LEAST_LEFT = 1e-37, 1e-17  # p and 1 - p are kept above these in log odds: below what float32, float64 tell apart
@@ -60,35 +65,97 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A calibrator a learned head; heads without one pass unchanged."""
+    """A calibrator a learned head, and what groups of requests add to it; heads without one pass unchanged."""
 
     heads: Mapping[str, Calibrator] = field(default_factory=dict)
+    groups: Mapping[str, tuple[GroupOffsets, ...]] = field(default_factory=dict)
 
-    def __call__(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Calibrated heads, and the products composed of them."""
-        learned = [head.name for head in uncomposed(predictions)]
-        return composed({name: self.heads.get(name, Calibrator())(predictions[name]) for name in learned})
+    def __call__(self, predictions: Mapping[str, np.ndarray], inputs: ModelInputs) -> dict[str, np.ndarray]:
+        """Calibrated heads of the rows of `inputs`, and the products composed of them."""
+        heads = uncomposed(predictions)
+        calibrated = {head.name: self.heads.get(head.name, Calibrator())(predictions[head.name]) for head in heads}
+        for head in heads:
+            for group in self.groups.get(head.name, ()):
+                calibrated[head.name] = _shifted(head, calibrated[head.name], group.of(inputs))
+        return composed(calibrated)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({name: asdict(one) for name, one in self.heads.items()}, indent=1))
+        heads = {name: asdict(one) for name, one in self.heads.items()}
+        groups = {name: [asdict(one) for one in several] for name, several in self.groups.items()}
+        path.write_text(json.dumps({"heads": heads, "groups": groups}, indent=1))
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
         rows = json.loads(path.read_text())
-        return cls(
-            {name: Calibrator(**row | {"x": tuple(row["x"]), "y": tuple(row["y"])}) for name, row in rows.items()}
-        )
+        heads = {
+            name: Calibrator(**row | {"x": tuple(row["x"]), "y": tuple(row["y"])})
+            for name, row in rows["heads"].items()
+        }
+        groups = {
+            name: tuple(GroupOffsets(**row | {"offsets": tuple(row["offsets"])}) for row in several)
+            for name, several in rows["groups"].items()
+        }
+        return cls(heads, groups)
 
 
-def fit_calibration(predictions: Mapping[str, np.ndarray], labels: Labels, weight: np.ndarray) -> Calibration:
-    """Calibrators from held-out rows in time order, predicted as served (positions unknown)."""
-    calibrators = {}
+def fit_calibration(
+    predictions: Mapping[str, np.ndarray], data: RankingData, *, groups: Sequence[GroupCodes] = ()
+) -> Calibration:
+    """Calibrators from held-out rows in time order, predicted as served (positions unknown), and of their `groups`.
+
+    A head's offsets are fitted on what it completes: cvr's on the orders of all rows, given ctr as calibrated by then.
+    """
+    calibrators: dict[str, Calibrator] = {}
+    offsets: dict[str, tuple[GroupOffsets, ...]] = {}
+    known: dict[str, np.ndarray] = {}
     for head in uncomposed(predictions):
-        if head in recorded_heads(labels):
-            rows = head.rows(labels)
-            fit = fit_scale if head.kind is HeadKind.MONEY else fit_probability
-            calibrators[head.name] = fit(predictions[head.name][rows], labels[head.label][rows], weight[rows])
-    return Calibration(calibrators)
+        known[head.name] = predictions[head.name]
+        if head in recorded_heads(data.labels):
+            calibrators[head.name] = _fit_head(head, predictions[head.name], data)
+            calibrated = calibrators[head.name](predictions[head.name])
+            offsets[head.name], known[head.name] = _grouped(head, calibrated, known, data, groups)
+        known = composed(known)
+    return Calibration(calibrators, offsets if groups else {})
+
+
+def _fit_head(head: Head, predicted: np.ndarray, data: RankingData) -> Calibrator:
+    rows = head.rows(data.labels)
+    fit = fit_scale if head.kind is HeadKind.MONEY else fit_probability
+    return fit(predicted[rows], data.labels[head.label][rows], data.weight[rows])
+
+
+def _grouped(
+    head: Head, calibrated: np.ndarray, known: Mapping[str, np.ndarray], data: RankingData, groups: Sequence[GroupCodes]
+) -> tuple[tuple[GroupOffsets, ...], np.ndarray]:
+    """The offsets of each group on top of those before, and the predictions with all of them."""
+    result: list[GroupOffsets] = []
+    for group in groups:
+        codes, rows, exposure = group.of(data.inputs), *_observed(head, known, data)
+        observations = Observations(
+            calibrated[rows],
+            data.labels[head.label][rows],
+            exposure[rows],
+            data.weight[rows],
+            data.inputs.request[rows],
+            money=head.kind is HeadKind.MONEY,
+        )
+        offsets = fit_offsets(observations, codes[rows], size=group.size)
+        result.append(GroupOffsets(group.feature, group.column, tuple(offsets.tolist())))
+        calibrated = _shifted(head, calibrated, result[-1].of(data.inputs))
+    return tuple(result), calibrated
+
+
+def _observed(head: Head, known: Mapping[str, np.ndarray], data: RankingData) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (bool [N]) on which the product that `head` completes is observed, and its other factors; else its own."""
+    for product in products(known):
+        others = [known[factor] for factor in product.factors if factor != head.name and factor in known]
+        if head.name in product.factors and product.condition is None and product in recorded_heads(data.labels):
+            return product.rows(data.labels), np.prod(others, axis=0)
+    return head.rows(data.labels), np.ones(len(data.weight))
+
+
+def _shifted(head: Head, calibrated: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    return calibrated * ratio if head.kind is HeadKind.MONEY else shift_odds(calibrated, ratio)
 
 
 def fit_probability(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:

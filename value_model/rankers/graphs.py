@@ -11,7 +11,7 @@ import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
-from marketplace.heads import composed
+from marketplace.heads import HeadKind, composed, head_of
 from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Calibrator
 from value_model.rankers.logits import predictions
 from value_model.rankers.mmoe import MMoE
@@ -56,7 +56,17 @@ class Graphs(tf.Module):
     def _rest(self, user_codes, user_lists, user_numbers, item_part, cross_codes, cross_numbers, request):  # type: ignore[no-untyped-def]
         user_part = self.network.user_part(user_codes, user_lists, user_numbers)
         raw = predictions(self.network.join(user_part, item_part, cross_codes, cross_numbers, request))
-        return composed({name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()})
+        heads = {name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()}
+        return composed({name: self._grouped(name, values, user_codes, request) for name, values in heads.items()})
+
+    def _grouped(self, head: str, calibrated: tf.Tensor, user_codes: tf.Tensor, request: tf.Tensor) -> tf.Tensor:
+        """The TensorFlow twin of the groups of `Calibration`."""
+        for group in self._calibration.groups.get(head, ()):
+            by_request = tf.gather(tf.constant(group.ratios, tf.float32), user_codes[:, group.column])
+            ratio = tf.gather(by_request, request)
+            money = head_of(head).kind is HeadKind.MONEY
+            calibrated = calibrated * ratio if money else calibrated * ratio / (1 - calibrated + calibrated * ratio)
+        return calibrated
 
 
 def group_specs(spec: FeatureSpec, group: Group) -> list[tf.TensorSpec]:
