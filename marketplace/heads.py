@@ -2,8 +2,8 @@
 
 A head is learned where its label and its condition are recorded, unless it is the product of others that are learned:
 then it is composed, by `composed` alone. In what order rows stand matters: factors before their product, a new head
-last. Labels are float32 [N] by name, NaN where they are not known yet (`marketplace.settled`), absent where they are not
-recorded: purchase-only data have no `click`.
+last. Labels are float32 [N] by name, NaN where they are not known yet (`marketplace.settled`), absent where they are
+not recorded: purchase-only data have no `click`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,10 @@ def trained_heads(learned: Iterable[str]) -> tuple[Head, ...]:
 
 
 def pointwise(logits: Logits, labels: LabelTensors, *, weight: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Weighted means by head: a probability's cross-entropy, an amount's likelihood, each where its condition holds and its label is known."""
+    """Weighted means by head: cross-entropy of a probability, likelihood of an amount.
+
+    Each over the rows where its condition holds and its label is known.
+    """
     losses, known = {}, {name: tf.cast(~tf.math.is_nan(label), tf.float32) for name, label in labels.items()}
     labels = {name: tf.where(tf.math.is_nan(label), tf.zeros_like(label), label) for name, label in labels.items()}
     for head in trained_heads([*logits.events, *logits.amounts]):
