@@ -6,6 +6,8 @@ without the header) and what was received.
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,8 +51,15 @@ def _converted(
 def identifiers(values: pa.Array) -> pa.Array:
     """Names as they are compared: Unicode NFC, without blanks around them; null where nothing is left."""
     coded = values.dictionary_encode()
-    names = pc.utf8_trim_whitespace(pc.utf8_normalize(coded.dictionary, form="NFC"))
+    names = _composed(pc.utf8_trim_whitespace(coded.dictionary))
     return pc.if_else(pc.equal(names, ""), None, names).take(coded.indices)
+
+
+def _composed(names: pa.Array) -> pa.Array:
+    """Unicode NFC; Arrow's own utf8_normalize leaves accents and hamzas apart (version 25)."""
+    other = pc.fill_null(pc.invert(pc.string_is_ascii(names)), False)
+    composed = [unicodedata.normalize("NFC", name) for name in names.filter(other).to_pylist()]
+    return pc.replace_with_mask(names, other, pa.array(composed, names.type)) if composed else names
 
 
 def _whole(values: pa.Array) -> pa.Array:

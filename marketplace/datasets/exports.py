@@ -149,6 +149,8 @@ def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding
             column, undecodable = _decode(table[spec.name], where=where)
             table = table.set_column(index, spec.name, column)
             findings += undecodable
+        elif pa.types.is_large_string(spec.type):  # as pandas writes it
+            table = table.set_column(index, spec.name, table[spec.name].cast(pa.string()))
     return table, findings
 
 

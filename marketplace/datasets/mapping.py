@@ -58,6 +58,7 @@ DERIVING: dict[str, dict[str, pa.DataType]] = {
     },
 }
 IGNORED = "ignore"
+OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
 RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY, SHADOW_PRICE}
 
 
@@ -134,6 +135,9 @@ class Mapping(BaseModel):
     currencies: dict[str, Annotated[float, Field(gt=0)]] = {}  # what one of another currency is worth in `currency`
     features: tuple[str, ...] | None = None  # names of further columns that models read; None = all
     ignore: tuple[str, ...] = ()  # those that they do not
+    segment: str = OF_SHOPPERS[0]  # what groups shoppers: one of OF_SHOPPERS, or a name under [slates.context]
+    has_text: bool = True  # names and queries are worth reading
+    whole_lists: bool = False  # lists are ranked as a whole: models compare an item with the others of its list
     items: ItemExport
     merchants: Export | None = None
     users: UserExport | None = None
@@ -204,6 +208,10 @@ def _names(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
                 reason = f"is the name of another column, under [{known[name]}]"
                 yield text.finding((table, section, name), reason, f"Choose another, such as {table}_{name}.")
             known.setdefault(name, f"{table}.{section}")
+    groups = (*OF_SHOPPERS, *mapping.further("slates", "context"))
+    if mapping.segment not in groups:
+        reason = f"is {mapping.segment!r}, which groups no shoppers"
+        yield text.finding(("segment",), reason, nearest(mapping.segment, groups))
     for key, names in (("features", mapping.features or ()), ("ignore", mapping.ignore)):
         for name in names:
             if name not in known:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.dataset import SCHEMAS, Dataset
-from marketplace.datasets.deliveries import once, with_answers
+from marketplace.datasets.deliveries import once, payable, with_answers
 from marketplace.datasets.events import events_of_feedback, events_of_labels, in_time, read_labels
 from marketplace.datasets.fields import DEFAULTS, Loading, read_fields
 from marketplace.datasets.further import read_further
@@ -69,7 +69,9 @@ def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
     if table in ("slates", "feedback"):
         fields, stand_ins = with_shoppers(fields, rows=len(raw))
         if stand_ins:
-            loading.notes.append(f"{stand_ins:,} rows of {table} name no shopper: the visit or device stands in.")
+            loading.notes.append(
+                f"{stand_ins:,} rows of {table} name no shopper: the visit, device, request or order stands in."
+            )
         _without_shopper(loading, table, fields["user_id"])
     return fields
 
@@ -78,7 +80,7 @@ def _without_shopper(loading: Loading, table: str, users: pa.Array) -> None:
     empty = users.is_null().to_numpy(zero_copy_only=False)
     if empty.any():
         where = Where(loading.origins[table].file, part="user_id")
-        fix = "Map session_id or device_id, which then stands in, or leave the rows out."
+        fix = "Map session_id, device_id or order_id, which then stands in, or leave the rows out."
         loading.findings.append(of_rows(empty, where, "user_id is empty", fix))
 
 
@@ -120,6 +122,9 @@ def _dataset(loading: Loading, tables: dict[str, dict[str, pa.Array]]) -> Datase
         mapped_features=mapping.features,
         ignored_features=mapping.ignore,
         currency_rates=mapping.currencies,
+        segment=mapping.segment,
+        has_text=mapping.has_text,
+        whole_lists=mapping.whole_lists,
     )
 
 
@@ -128,7 +133,8 @@ def _delivered(loading: Loading, slates: pa.Table, logged: pa.Table, *, named: b
 
     Where labels stand in the impressions' rows these are the answers, and an event without a request is beside them.
     """
-    origin = loading.origins["feedback"]
+    logged, origin, findings = payable(logged, loading.origins["feedback"])
+    loading.findings += findings
     if not named:
         logged, origin, findings = once(logged, origin)
         loading.findings += findings

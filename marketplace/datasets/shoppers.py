@@ -1,4 +1,4 @@
-"""Anonymous shoppers: where a user id is empty, the visit or the device stands in for the shopper."""
+"""Anonymous shoppers: where a user id is empty, the visit, device, request or order stands in for the shopper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-STAND_INS = {"session_id": "session:", "device_id": "device:", "request_id": "request:"}
+STAND_INS = {"session_id": "session:", "device_id": "device:", "request_id": "request:", "order_id": "order:"}
 
 
 def with_shoppers(columns: Mapping[str, pa.Array], *, rows: int) -> tuple[dict[str, pa.Array], int]:

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from marketplace.datasets.cells import identifiers
 from marketplace.near_identifiers import near_identifiers
 
 CASES = [
@@ -25,3 +26,8 @@ def test_the_likely_cause_is_named(names, known, rows, first, cause):
 def test_what_is_known_or_like_nothing_is_near_nothing():
     assert near_identifiers(pa.array(["1", "2", None]), pa.array(["1", "2.5", "b"])) is None
     assert near_identifiers(pa.array([], pa.string()), pa.array(["1"])) is None
+
+
+def test_identifiers_are_compared_in_one_form_and_kept_composed():
+    written = ["é", "e\u0301", " أحمر\u00a0", "ا\u0654حمر", "p1", "", None]
+    assert identifiers(pa.array(written)).to_pylist() == ["é", "é", "أحمر", "أحمر", "p1", None, None]
