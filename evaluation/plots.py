@@ -45,7 +45,7 @@ def calibration(curves: Mapping[str, Curve], *, unit: str = "probability", logar
     _draw(axes, curves)
     points = np.concatenate([np.concatenate((curve.x, curve.y)) for curve in curves.values()])
     positive = points[points > 0]
-    if logarithmic and len(positive):
+    if logarithmic and all((curve.x > 0).any() and (curve.y > 0).any() for curve in curves.values()):
         axes.set_xscale("log", nonpositive="mask")
         axes.set_yscale("log", nonpositive="mask")
         axes.plot(*[[positive.min(), positive.max()]] * 2, color="#666", linestyle=":", label="calibrated")

@@ -37,11 +37,14 @@ def data_root() -> Path:
 
 
 def get(config: RunConfig) -> Dataset:
-    """The data set that `config.data` names; FileNotFoundError says where a real one was looked for."""
+    """The data set that `config.data` names; FileNotFoundError says where a real one was looked for.
+
+    Simulated and public data sets are closed.
+    """
     if config.data == "simulated":
-        return market(config.size, seed=config.seed).dataset
+        return replace(market(config.size, seed=config.seed).dataset, closed=True)
     if config.data in READERS:
-        return READERS[config.data].read(data_root())
+        return replace(READERS[config.data].read(data_root()), closed=True)
     match Path(config.data).suffix:
         case ".sqlite":
             return logged(Path(config.data))

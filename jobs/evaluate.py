@@ -41,7 +41,7 @@ def evaluate(run: RunFolder) -> None:
     features = data.inputs.numbers(prepared.encoder.spec)
     valued = {name: value_slates(dataset, slates, heads, policy, features=features) for name, heads in models.items()}
     pq.write_table(valued["mmoe"], folder / "slates.parquet", compression="zstd")
-    pq.write_table(settled(prepared.labels.filter(pa.array(prepared.rows(test)))), folder / "labels.parquet")
+    pq.write_table(prepared.labels.filter(pa.array(prepared.rows(test))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
     report = build_report(
         models | {"popularity": popularity(prepared, test)} | as_recorded(data.position),
@@ -57,6 +57,7 @@ def evaluate(run: RunFolder) -> None:
         shopper=slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False),
         notes=(*dataset.notes, *short_lists(slates, k=K)),
         k=K,
+        where=data.weight > 0,
     )
     page = write_report(report, folder)
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
@@ -64,14 +65,6 @@ def evaluate(run: RunFolder) -> None:
     for note in short_lists(slates, k=K):
         print("   " + note)
     print(f"   report: {page}")
-
-
-def settled(labels: pa.Table) -> pa.Table:
-    """Labels of a recorded data set: it is closed, so nothing can come any more, however short ago a slate was."""
-    closed = pa.array(np.ones(len(labels), bool))
-    for name in ("mature", "return_mature"):
-        labels = labels.set_column(labels.column_names.index(name), labels.schema.field(name), closed)
-    return labels
 
 
 def popularity(prepared: TrainingRows, test: np.ndarray) -> dict[str, np.ndarray]:

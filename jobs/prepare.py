@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from jobs.run_surfaces import recipes_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
+from marketplace.settled import settled_for_all, settled_labels, with_maturity
 from marketplace.slate_columns import flat, request_of_rows, shown
 from marketplace.splits import Periods, periods
 from retrieval.basket_candidates import basket_candidates, labelled, sample
@@ -30,6 +31,7 @@ from value_model.rankers.ranker import RankingData
 
 CANDIDATES = "basket_candidates.parquet"
 OF_BASKETS = ("order", "order_value")  # the labels of what was never shown: it could only be bought
+LEAST_SETTLED = 0.5  # share of the requests below which periods are cut by all of them
 FEWEST = (10, 1, 1)  # rows of an event in the training, validation and test period, for a head to be learned of it
 
 
@@ -66,14 +68,18 @@ class TrainingRows:
 def prepare(run: RunFolder) -> TrainingRows | None:
     """The rows of a run whose retrieval is trained: recorded lists, or candidates as of each basket.
 
-    None where they teach no head: nothing but views, or too few of every event. A recorded data set is closed: what
-    its feedback does not hold did not happen, so every row counts as settled.
+    None where they teach no head: nothing but views, or too few of every event. Rows of requests that are too young for
+    an event have no label of it (`marketplace.settled`), unless the data set is closed: what it does not hold did not
+    happen. Periods are cut by the settled requests, so that the last one can be judged.
     """
     dataset = kept(run.path)
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
-        return _prepared(dataset, joined, encoder, _periods(joined.slates, run))
+        known = {} if dataset.closed else settled_labels(joined, dataset.feedback)
+        settled = np.ones(len(joined.slates), bool) if dataset.closed else settled_for_all(joined, dataset.feedback)
+        joined = replace(joined, labels=with_maturity(joined.labels, settled[request_of_rows(joined.slates)]))
+        return _prepared(dataset, joined, encoder, _periods(joined.slates, run, settled=settled), known=known)
     if "order_value" not in recorded_labels(dataset.feedback):
         print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")
         return None
@@ -81,15 +87,28 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     period = _periods(requests.slates, run)
     baskets = sample(requests, period)
     joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
-    return _prepared(dataset, joined, encoder, period.take(baskets))
+    settled = np.ones(len(joined.labels), bool)  # a basket is its orders: none is waited for
+    joined = replace(joined, labels=with_maturity(joined.labels, settled))
+    return _prepared(dataset, joined, encoder, period.take(baskets), known={})
 
 
-def _periods(slates: pa.Table, run: RunFolder) -> Periods:
-    return periods(slates, test_share=run.config.test_share, validation_share=run.config.validation_share)
+def _periods(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
+    counted = None if settled is None or settled.mean() < LEAST_SETTLED else settled
+    shares = run.config.test_share, run.config.validation_share
+    return periods(slates, test_share=shares[0], validation_share=shares[1], counted=counted)
 
 
-def _prepared(dataset: Dataset, joined: Attribution, encoder: Encoder, period: Periods) -> TrainingRows | None:
-    labels = _taught(joined, period, recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS)
+def _prepared(
+    dataset: Dataset,
+    joined: Attribution,
+    encoder: Encoder,
+    period: Periods,
+    *,
+    known: Mapping[str, np.ndarray],
+) -> TrainingRows | None:
+    """`known`: by label the rows (bool [N]) where it is, if not everywhere."""
+    names = recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS
+    labels = _taught(joined, period, names, known)
     if not learned_heads(labels):
         return None
     frame = features_of(dataset, joined.slates, encoder.spec)
@@ -124,11 +143,15 @@ def _candidates(
     return candidates
 
 
-def _taught(joined: Attribution, period: Periods, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Labels float32 [N] by name, those that are rarer than FEWEST in a period left out and said so."""
+def _taught(
+    joined: Attribution, period: Periods, names: Iterable[str], known: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Labels float32 [N] by name, NaN where not `known`; those rarer than FEWEST in a period left out and said so."""
     request, labels = request_of_rows(joined.slates), {}
     for name in names:
         label = joined.labels[name].to_numpy().astype(np.float32)
+        if name in known:
+            label[~known[name]] = np.nan
         parts = (period.train, period.validation, period.test)
         counts = tuple(int((label[part[request]] > 0).sum()) for part in parts)
         if min(count - least for count, least in zip(counts, FEWEST, strict=True)) >= 0:

@@ -19,7 +19,8 @@ from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
-from marketplace.slate_columns import item_offsets
+from marketplace.settled import settled_for_all, with_maturity
+from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, load_policy
@@ -54,13 +55,16 @@ def run_evidence(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: evaluate the run first (`value-model evaluate {folder}`).")
     dataset, slates = kept(folder), pq.read_table(path)
-    per_day = requests_per_day(slates)
+    slates, labels = settled_part(slates, pq.read_table(path.with_name("labels.parquet")))
+    evaluated, per_day = slates, requests_per_day(slates)
     in_force = policy_of(dataset, run.config, heads=run.heads)
     judged = in_force if policy is None else policy_of(dataset, replace(run.config, policy=str(policy)))
     slates, ranked_by, left_out = of_one_policy(dataset, slates, served_policies(run), in_force)
     if most is not None and len(slates) > most:
         slates = slates.take(np.sort(rng.choice(len(slates), most, replace=False)))
-    slates, labels = labelled(dataset, slates)
+    labels = labels.filter(pa.array(chosen_rows(slates, evaluated)))
+    if not dataset.has_impressions:
+        slates, labels = labelled(dataset, slates)
     evidence, note = evidence_of(dataset, slates, labels, judged, ranked_by=ranked_by, rng=rng)
     return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out))
 
@@ -69,11 +73,25 @@ def log_evidence(log: Path, *, rng: np.random.Generator) -> RunEvidence:
     """The requests of a service's log, as its models predicted them, under the policy of the bundle beside it."""
     dataset = logged(log)
     in_force = load_policy(log.parent / "bundle" / "policy.toml")
-    slates, ranked_by, left_out = of_one_policy(dataset, dataset.slates, bundle_policies(log.parent), in_force)
-    per_day = requests_per_day(slates)
-    slates, labels = labelled(dataset, slates)
+    joined = attribute(dataset.slates, dataset.feedback)
+    settled = settled_for_all(joined, dataset.feedback)[request_of_rows(joined.slates)]
+    known, labels = settled_part(joined.slates, with_maturity(joined.labels, settled))
+    slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(log.parent), in_force)
+    labels, per_day = labels.filter(pa.array(chosen_rows(slates, known))), requests_per_day(slates)
     evidence, note = evidence_of(dataset, slates, labels, in_force, ranked_by=ranked_by, rng=rng)
     return RunEvidence(dataset, in_force, slates, labels, evidence, per_day, (note, *left_out))
+
+
+def settled_part(slates: pa.Table, labels: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The requests whose items are all `mature`, with their rows of `labels`."""
+    settled, mature = np.ones(len(slates), bool), labels["mature"].to_numpy()
+    settled[request_of_rows(slates)[~mature]] = False
+    return slates.filter(pa.array(settled)), labels.filter(pa.array(settled[request_of_rows(slates)]))
+
+
+def chosen_rows(chosen: pa.Table, slates: pa.Table) -> np.ndarray:
+    """bool [N]: the rows of `slates` whose requests are among the `chosen`, which are in the same order."""
+    return (rows_of(slates["request_id"], chosen["request_id"]) >= 0)[request_of_rows(slates)]
 
 
 def requests_per_day(slates: pa.Table) -> float:

@@ -14,7 +14,7 @@ from marketplace.datasets.own import load_own
 from marketplace.finding import Finding, Severity, errors
 from marketplace.integrity import check_dataset
 from marketplace.prospects import prospects, too_little
-from marketplace.slate_columns import to_numpy
+from marketplace.settled import settling_notes
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,6 @@ def joined_events(dataset: Dataset) -> Attribution | None:
 def read_lines(dataset: Dataset, joined: Attribution | None, *, zone: tzinfo = UTC) -> Iterator[str]:
     """The census, and the notes of the reader."""
     yield from census(dataset, joined.counts if joined else None, zone=zone)
-    if joined and (waiting := int((~to_numpy(joined.labels["mature"].combine_chunks())).sum())):
-        share = waiting / len(joined.labels)
-        yield f"open windows: {share:.1%} of what was shown is younger than 7 days at the end; orders may be missing"
+    if joined and not dataset.closed:
+        yield from settling_notes(joined, dataset.feedback)
     yield from dataset.notes

@@ -31,6 +31,7 @@ class Dataset:
     `context_features` are the entries of the context to learn from; `has_text`: names and queries are worth reading;
     `whole_lists`: what is shown is ranked as a whole list, so that items are compared within it. `mapped_features` are
     the names, among the maps of items, users and slates, that models read (None = all), but for `ignored_features`.
+    `closed`: nothing can still come of what was shown; else the newest requests are too young (`marketplace.settled`).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Dataset:
     whole_lists: bool = False
     mapped_features: tuple[str, ...] | None = None
     ignored_features: tuple[str, ...] = ()
+    closed: bool = False
     currency_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -64,13 +64,19 @@ class Periods:
         return Periods(*parts, self.validation_from, self.test_from)
 
 
-def periods(slates: pa.Table, *, test_share: float, validation_share: float) -> Periods:
-    """By time: the last `test_share` of the requests, and before them the last `validation_share` of the rest."""
-    outer = split(slates, test_share=test_share)
-    inner = split(slates.filter(pa.array(outer.train)), test_share=validation_share)
-    train, validation = outer.train.copy(), outer.train.copy()
-    train[outer.train], validation[outer.train] = inner.train, inner.test
-    return Periods(train, validation, outer.test, inner.cut, outer.cut)
+def periods(
+    slates: pa.Table, *, test_share: float, validation_share: float, counted: np.ndarray | None = None
+) -> Periods:
+    """By time: the last `test_share` of the requests, and before them the last `validation_share` of the rest.
+
+    `counted` bool [R]: the requests of which the shares are taken; None = all.
+    """
+    of = slates if counted is None else slates.filter(pa.array(counted))
+    outer = split(of, test_share=test_share)
+    inner = split(of.filter(pa.array(outer.train)), test_share=validation_share)
+    time = microseconds(slates["time"])
+    early, test = time < inner.cut, time >= outer.cut
+    return Periods(early, ~early & ~test, test, inner.cut, outer.cut)
 
 
 def _lengths(slates: pa.Table) -> np.ndarray:

@@ -138,6 +138,7 @@ class Mapping(BaseModel):
     segment: str = OF_SHOPPERS[0]  # what groups shoppers: one of OF_SHOPPERS, or a name under [slates.context]
     has_text: bool = True  # names and queries are worth reading
     whole_lists: bool = False  # lists are ranked as a whole: models compare an item with the others of its list
+    closed: bool = False  # whether nothing can still come of what was shown, as of an experiment long over
     items: ItemExport
     merchants: Export | None = None
     users: UserExport | None = None

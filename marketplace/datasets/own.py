@@ -121,6 +121,7 @@ def _dataset(loading: Loading, tables: dict[str, dict[str, pa.Array]]) -> Datase
         context_features=tuple(mapping.further("slates", "context")),
         mapped_features=mapping.features,
         ignored_features=mapping.ignore,
+        closed=mapping.closed,
         currency_rates=mapping.currencies,
         segment=mapping.segment,
         has_text=mapping.has_text,

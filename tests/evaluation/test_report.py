@@ -75,6 +75,29 @@ def test_the_page_stands_alone_and_is_readable_without_pictures(report, tmp_path
     assert "<b>baseline</b>" not in page
 
 
+@pytest.mark.parametrize("clicks", [[], [3], [0, 3, 5], range(8)], ids=str)
+@pytest.mark.filterwarnings("error")
+def test_no_warning_leaks_from_lists_that_say_little(clicks):
+    """No click, one, those of one shopper, nothing else: what is not defined is NaN, without a word from NumPy."""
+    label = np.isin(np.arange(8), list(clicks)).astype(np.float32)
+    labels = {"click": label, "order": label, "order_value": 10 * label}
+    heads = {"ctr": np.full(8, 0.3), "cvr": np.linspace(0.1, 0.4, 8), "ctcvr": np.linspace(0.01, 0.2, 8)}
+    models = {"a": heads | {"order_value": np.full(8, 5.0), "gmv": heads["ctcvr"] * 5, "value": heads["cvr"]}}
+    report = build_report(
+        models,
+        labels,
+        np.array([0, 4, 8]),
+        title="few",
+        baseline="a",
+        rng=np.random.default_rng(0),
+        currency="SAR",
+        position=np.tile(np.arange(1, 5), 2),
+        slices={"surface": np.array(["home", "search"])},
+        shopper=np.array(["one", "one"]),
+    )
+    assert "few" in to_html(report)
+
+
 def test_every_model_metric_is_in_the_table(report):
     page = to_html(report)
     for name in report.comparison.metrics["model"]:

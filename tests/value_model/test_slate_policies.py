@@ -105,6 +105,21 @@ def test_the_propensities_of_all_slates_sum_to_one_and_are_those_that_choose_log
         )
 
 
+@pytest.mark.parametrize("values", [[1.0, np.nan, 2.0, np.inf, -np.inf], [0.0, np.nan, np.nan], [np.nan] * 3], ids=str)
+def test_several_values_that_are_not_finite_have_odds_too(values: list[float]) -> None:
+    """They stand behind all others, each as likely as the next: the slates of every length sum to 1."""
+    policy, value, rng = PlackettLuce(0.5), np.array(values), np.random.default_rng(5)
+    for k in range(1, len(value) + 1):
+        slates = itertools.permutations(range(len(value)), k)
+        assert sum(policy.propensity(value, np.array(slate)).prod() for slate in slates) == pytest.approx(1)
+    behind = np.flatnonzero(~np.isfinite(value))
+    orders = [policy.choose(value, k=len(value), rng=rng) for _ in range(600)]
+    last = np.array([choice.order[-1] for choice in orders])
+    assert set(last) == set(behind)
+    assert np.bincount(last)[behind] == pytest.approx(600 / len(behind), abs=60)
+    np.testing.assert_allclose(orders[0].propensity[-len(behind) :], 1 / np.arange(len(behind), 0, -1))
+
+
 def test_an_impossible_slate_has_no_probability() -> None:
     values = np.array([3.0, 2.0, 1.0])
     assert Greedy().propensity(values, np.array([0, 2])).tolist() == [1.0, 0.0]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from evaluation.estimate import Estimate
 from marketplace.heads import recorded_heads
-from marketplace.slate_columns import predictions, request_of_rows, to_numpy
+from marketplace.slate_columns import predictions, request_of_rows, shown, to_numpy
 
 HeadCalibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum predicted / sum observed
 
@@ -17,9 +17,10 @@ HeadCalibration = Mapping[str, Mapping[str, Estimate]]  # surface -> head -> sum
 def logged_calibration(slates: pa.Table, labels: pa.Table) -> dict[str, dict[str, Estimate]]:
     """The heads' calibration ratios per surface, from a SLATE table and its items' labels (marketplace.attribution).
 
-    Rows that were not seen, or whose windows are still open, do not count; heads that were not logged are left out.
+    As a ranker is trained and evaluated: on what was shown, without requests that are too young (`mature`); heads that
+    were not logged are left out.
     """
-    counted = _flags(labels, "seen") & _flags(labels, "mature")
+    counted = shown(slates) & _flags(labels, "mature") if shown(slates).any() else _flags(labels, "mature")
     predicted, happened = {}, {}
     for head in recorded_heads(labels.column_names):
         logged = predictions(slates, head.name)

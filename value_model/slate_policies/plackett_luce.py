@@ -14,6 +14,8 @@ import numpy as np
 from marketplace.plackett_luce import conditionals
 from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, ItemAttributes, SlateChoice, best, finite
 
+BELOW = 1e4  # log odds: practically never before what is finite, and gumbel noise still tells apart
+
 
 @dataclass(frozen=True)
 class PlackettLuce:
@@ -41,14 +43,20 @@ class PlackettLuce:
     def choose(
         self, value: np.ndarray, *, k: int, rng: np.random.Generator, attributes: ItemAttributes = NO_ATTRIBUTES
     ) -> SlateChoice:
-        utility = finite(value) / self.temperature
+        utility = self._log_odds(value)
         order = best(utility + rng.gumbel(size=len(utility)), k)
         return SlateChoice(order, list_propensity(utility, order))
 
     def propensity(
         self, value: np.ndarray, order: np.ndarray, *, k: int | None = None, attributes: ItemAttributes = NO_ATTRIBUTES
     ) -> np.ndarray:
-        return list_propensity(finite(value) / self.temperature, order)
+        return list_propensity(self._log_odds(value), order)
+
+    def _log_odds(self, value: np.ndarray) -> np.ndarray:
+        """value / t; whatever is not finite stands BELOW all that is, with equal odds among its like."""
+        known = np.isfinite(value)
+        lowest = np.asarray(value)[known].min(initial=np.inf) / self.temperature if known.any() else 0.0
+        return np.where(known, finite(value) / self.temperature, lowest - BELOW)
 
     def pick(self, score: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
         """One row drawn with odds exp(score / t), and its probability; -inf is never drawn."""

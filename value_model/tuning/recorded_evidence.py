@@ -21,7 +21,7 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.slate_policies.slate_section import Exploration, SlateSection
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.from_log import evidence_from_log, logged_exposure
+from value_model.tuning.from_log import evidence_from_log, expected_squares, logged_exposure
 from value_model.tuning.recorded_exposure import recorded_exposure
 
 RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
@@ -56,9 +56,27 @@ def recorded_evidence(
     curves = examination_curves(
         position, pad(click, mask), pad(np.nan_to_num(predictions(slates, "ctr")), mask), surface
     )
-    evidence = evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment)
+    evidence = per_examined(evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment))
     exposure = _exposure(recorded, evidence, ranked_by, rng=rng)
     return replace(evidence, exposure=exposure), NOT_RANDOMISED if exposure is None else RANDOMISED
+
+
+def per_examined(evidence: Evidence) -> Evidence:
+    """Evidence whose predictions, P(outcome | shown where it was), speak of an examined impression.
+
+    Heads are calibrated on what was shown, at its places: whoever multiplies them by examination once more discounts
+    for position twice. Each outcome is scaled, surface by surface, so that what the heads expect of the recorded lists
+    is the sum of their predictions: sum over what was shown of examination x predicted = sum of heads.
+    """
+    shown, surface = evidence.position > 0, evidence.slates.surface
+    scaled = {}
+    for name, expected in evidence.predicted.items():
+        factor = np.ones(len(evidence))
+        for rows in (surface == one for one in evidence.slates.surfaces):
+            looked = float((evidence.looked * expected)[rows].sum())
+            factor[rows] = expected[rows][shown[rows]].sum() / looked if looked > 0 else 1.0
+        scaled[name] = expected * factor[:, None]
+    return replace(evidence, predicted=scaled, squares=expected_squares(scaled))
 
 
 def _exposure(
