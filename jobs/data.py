@@ -77,6 +77,7 @@ def logged(path: Path) -> Dataset:
         slates=log.slates(),
         feedback=log.feedback(),
         notes=(f"The log of a service: {path}.",),
+        closed=False,
         context_features=context,
         mapped_features=(*context, *(feature.name for feature in spec.mapped())),
     )

@@ -89,6 +89,12 @@ def test_costs_are_margins_and_other_currencies_are_converted(shop):
     assert any("'USD' is not the data set's SAR" in line for line in lines)
 
 
+def test_a_mapping_may_say_that_nothing_can_still_come(shop):
+    assert not read_own(shop / "mapping.toml").closed
+    (shop / "mapping.toml").write_text("closed = true\n" + (shop / "mapping.toml").read_text("utf-8"), "utf-8")
+    assert read_own(shop / "mapping.toml").closed
+
+
 def test_labels_of_impressions_are_events_at_their_slates_time(shop):
     data = read_own(shop / "mapping.toml")
     assert data.slates["time"][0].as_py() == datetime(2026, 3, 1, 15, tzinfo=UTC)
