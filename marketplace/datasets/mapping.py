@@ -57,6 +57,11 @@ DERIVING: dict[str, dict[str, pa.DataType]] = {
         "unit_price": pa.float64(),
     },
 }
+INSTEAD_OF_SHOPPERS = {  # fields that a missing user_id is told by
+    "users": set[str](),
+    "slates": {"session_id", "device_id"},
+    "feedback": {"session_id", "device_id", "request_id", "order_id"},
+}
 IGNORED = "ignore"
 OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
 RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY, SHADOW_PRICE}
@@ -179,7 +184,7 @@ def _fields(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
                     yield text.finding((table, section, name), f"is no field of {table}", nearest(name, fields))
         present = export.columns.keys() | export.constants.keys()
         for name in REQUIRED[table]:
-            if name not in present and not (name == "user_id" and present & {"session_id", "device_id"}):
+            if name not in present and not (name == "user_id" and present & INSTEAD_OF_SHOPPERS[table]):
                 meaning = schema.field(name).metadata[b"meaning"].decode()
                 fix = f'Add {name} = "the column of your file".'
                 yield text.finding((table, "columns", name), f"is missing: {meaning}", fix)

@@ -21,7 +21,7 @@ from marketplace.datasets.further import read_further
 from marketplace.datasets.impressions import group
 from marketplace.datasets.mapping import read_mapping
 from marketplace.datasets.money import with_margin
-from marketplace.datasets.shoppers import with_shoppers
+from marketplace.datasets.shoppers import with_shoppers, with_shoppers_of_slates
 from marketplace.finding import DataError, Finding, TableOrigin, Where, errors, of_rows
 from marketplace.integrity import check_dataset
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform, empty
@@ -49,7 +49,10 @@ def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None,
         return None, [Finding("file", Where(str(path)), reason, "Name a text file in UTF-8.")]
     except DataError as error:
         return None, list(error.findings)
-    tables = {name: _columns(loading, name) for name in SCHEMAS if loading.mapping.export(name) is not None}
+    tables: dict[str, dict[str, pa.Array]] = {}
+    for name in SCHEMAS:
+        if loading.mapping.export(name) is not None:
+            tables[name] = _columns(loading, name, slates=tables.get("slates"))
     if errors(loading.findings):
         return None, loading.findings
     dataset = _dataset(loading, tables)
@@ -58,14 +61,16 @@ def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None,
     return dataset, [*loading.findings, *check_dataset(dataset, now=now, origins=loading.origins)]
 
 
-def _columns(loading: Loading, table: str) -> dict[str, pa.Array]:
-    """All that the mapping says of one export, as plain columns."""
+def _columns(loading: Loading, table: str, *, slates: Columns[str, pa.Array] | None) -> dict[str, pa.Array]:
+    """All that the mapping says of one export, as plain columns; `slates`: those of the impressions, for events."""
     fields, raw = read_fields(loading, table)
     if errors(loading.findings):
         return fields
     fields |= read_further(loading, table, raw, fields)
     if table == "slates":
         fields |= read_labels(loading, raw)
+    if table == "feedback" and slates and "request_id" in fields:
+        fields = with_shoppers_of_slates(fields, slates)
     if table in ("slates", "feedback"):
         fields, stand_ins = with_shoppers(fields, rows=len(raw))
         if stand_ins:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace.keys import values_of
+
 STAND_INS = {"session_id": "session:", "device_id": "device:", "request_id": "request:", "order_id": "order:"}
 
 
@@ -21,3 +23,13 @@ def with_shoppers(columns: Mapping[str, pa.Array], *, rows: int) -> tuple[dict[s
         if name in columns:
             user = pc.coalesce(user, pc.binary_join_element_wise(prefix, columns[name].cast(pa.string()), ""))
     return rest | {"user_id": user}, empty - user.null_count
+
+
+def with_shoppers_of_slates(columns: Mapping[str, pa.Array], slates: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """The columns of events; one that names no shopper is by the shopper of the list that it answers."""
+    requests = columns["request_id"]
+    user = columns.get("user_id", pa.nulls(len(requests), pa.string()))
+    if not user.null_count:
+        return dict(columns)
+    of_slate = values_of(requests, slates["request_id"], slates["user_id"]).cast(pa.string())
+    return {**columns, "user_id": pc.coalesce(user, of_slate)}

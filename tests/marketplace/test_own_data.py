@@ -163,6 +163,11 @@ MAPPING = [
     ("[items]", "[items", ["is not TOML", "line 5"]),
     ('purchase = "order"', 'purchase = "ordr"', ["feedback.events.purchase", "'ordr'", "Did you mean 'order'?"]),
     ('file = "events.csv"', 'file = "event.csv"', ["event.csv", "cannot be read", "Check the path"]),
+    (
+        'currency = "SAR" ',
+        'segment = "contry"\ncurrency = "SAR" ',
+        ["mapping.toml:2: error: segment", "groups no shoppers", "Did you mean 'country'?"],
+    ),
     ('surface = "home" ', 'surface = "lobby" ', ["impressions.csv, surface", "'lobby' is no surface"]),
 ]
 
