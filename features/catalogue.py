@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
+from features.text.documents import Document
+from features.text.lexical_index import LexicalIndex
+from features.text.normal_form import tokenise
 from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.keys import one_array, rows_of
 from marketplace.splits import microseconds
 
-WORD = re.compile(r"[^\W_]+")
 FEW = 10_000  # ids
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 
@@ -42,10 +41,11 @@ class Catalogue:
     attributes: dict[str, pa.DictionaryArray]  # words [n] of what else is known of the items, by name
     numeric: dict[str, np.ndarray]  # float32 [n]
     text: dict[str, pa.Array]  # string [n]
+    saved_index: LexicalIndex | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Catalogue:
-        """The catalogue of a data set."""
+    def of(cls, dataset: Dataset, *, lexical_index: LexicalIndex | None = None) -> Catalogue:
+        """The catalogue of a data set; `lexical_index` None = made from its items when it is first needed."""
         items = dataset.items
         category, category_names = _codes(items["category"])
         merchant, merchant_names = _codes(items["merchant_id"])
@@ -65,6 +65,7 @@ class Catalogue:
             attributes={name: words.dictionary_encode() for name, words in known_of(items, "attributes").items()},
             numeric={name: as_numbers(values) for name, values in known_of(items, "numeric").items()},
             text=known_of(items, "text"),
+            saved_index=lexical_index,
         )
 
     def __len__(self) -> int:
@@ -89,6 +90,25 @@ class Catalogue:
         return (total / np.maximum(count, 1))[self.category]
 
     @cached_property
+    def lexical_index(self) -> LexicalIndex:
+        """What answers a search by words: name, category, attributes and further text."""
+        return self.saved_index or LexicalIndex.of(self._documents())
+
+    def _documents(self) -> list[Document]:
+        category = self.category_names.take(pa.array(self.category)).to_pylist()
+        attributes = {name: words.to_pylist() for name, words in self.attributes.items()}
+        text = [column.to_pylist() for column in self.text.values()]
+        return [
+            Document.of(
+                name,
+                groups=[("category", category[row])]
+                + [(kind, labels[row]) for kind, labels in attributes.items() if labels[row]],
+                text=[column[row] for column in text],
+            )
+            for row, name in enumerate(self.names.to_pylist())
+        ]
+
+    @cached_property
     def tokens(self) -> pa.Array:
         """list<string> [n]: the words of the item's name."""
         return tokenise(self.names)
@@ -97,23 +117,6 @@ class Catalogue:
     def text_tokens(self) -> dict[str, pa.Array]:
         """list<string> [n]: the words of each further text."""
         return {name: tokenise(texts) for name, texts in self.text.items()}
-
-
-def tokenise(texts: pa.Array) -> pa.Array:
-    """list<string>: the `words` of each text; empty for a missing one."""
-    split = [words(text) for text in texts.to_pylist()]
-    offsets = np.append(0, np.cumsum([len(row) for row in split])).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(list(chain.from_iterable(split)), pa.string()))
-
-
-def words(text: str | None) -> list[str]:
-    """Runs of letters and digits of any script, without case, accents and vowel marks (as Arabic search expects)."""
-    if not text:
-        return []
-    plain = text.casefold()
-    if not plain.isascii():
-        plain = "".join(mark for mark in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(mark))
-    return WORD.findall(plain)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:

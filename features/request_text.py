@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
-from features.catalogue import tokenise
 from features.spec import FeatureSpec, Group, Kind, Source
+from features.text.normal_form import tokenise
 from marketplace import slate_columns
 from marketplace.keys import one_array, values_of
 

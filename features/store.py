@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from features.catalogue import Catalogue, words
+from features.catalogue import Catalogue
 from features.definitions import statistics_of
 from features.item_columns import item_facts
 from features.request_text import RequestText, context_features
@@ -27,6 +27,7 @@ from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Kind, Source
 from features.state import FeatureState
 from features.statistics.statistic import Columns, EventLog, Visitor
+from features.text.normal_form import words
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 

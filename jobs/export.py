@@ -47,11 +47,12 @@ def export(run: RunFolder) -> None:
     until = last_moment(dataset, now=datetime.now(UTC)) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     index, towers = _towers(run.path / "retrieval")
-    run_sources = RunSources(dataset, segment=dataset.segment, index=index).advance(until)
     known_until = EPOCH + timedelta(microseconds=until)
+    store = MemoryStore.of(dataset, spec=encoder.spec, until=known_until)
+    run_sources = RunSources(dataset, segment=dataset.segment, index=index, catalogue=store.catalogue).advance(until)
     trained = TrainedParts(
         dataset=dataset,
-        store=MemoryStore.of(dataset, spec=encoder.spec, until=known_until),
+        store=store,
         known_until=known_until,
         encoder=encoder,
         ranker=MMoE.load(run.path / "ranker" / "mmoe") if run.heads else None,

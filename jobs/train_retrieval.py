@@ -122,9 +122,10 @@ def train_retrieval(run: RunFolder) -> None:
     index = build_index(config.index, towers.embed_items(items), queries=sample_queries)
     save_index(index, folder / "index", item_ids=dataset.items["item_id"].to_pylist())
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
-    sources = RunSources(dataset, segment=dataset.segment, index=index)
+    sources = RunSources(dataset, segment=dataset.segment, index=index, catalogue=labelled.catalogue)
     recipes = recipes_of(run, sources.names)
-    early = RunSources(dataset, segment=dataset.segment, index=index).advance(period.validation_from)
+    early = RunSources(dataset, segment=dataset.segment, index=index, catalogue=labelled.catalogue)
+    early.advance(period.validation_from)
     blends = _fit_blends(early.retriever(recipes, blends={}), RetrievalRequests(labelled, queries), period.validation)
     save_blends(blends, folder / BLENDS)
     retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
@@ -180,7 +181,7 @@ def _fit_blends(retriever: SurfaceRetriever, requests: RetrievalRequests, period
         mixed, positives = retriever[surface], sample.positives()
         pools = [mixed.pool(query, k=max(RECALL_AT)) for query in sample.queries(surface)]
         if any(np.isin(pool.items, items).any() for pool, items in zip(pools, positives, strict=True)):
-            blends[surface] = dict(zip(recipe.sources, fit_blend(pools, positives).weights, strict=True))
+            blends[surface] = dict(zip(mixed.scoring, fit_blend(pools, positives).weights, strict=True))
     return blends
 
 

@@ -20,9 +20,17 @@ EVENT_CODE = {event: code for code, event in enumerate(EVENTS)}
 # Reserved entries of a slate's `context`, which the service adds: the seed of the random draws, the places to fill,
 # how many candidates were scored (the slate keeps the shortlist), and the group whose weights applied.
 SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY = "seed", "k", "considered", "segment"
+# Of a search also: its words in normal form, and how well the best item shown answers them (MATCHES).
+QUERY_WORDS_KEY, MATCH_KEY = "query_words", "match"
+MATCHES = ("none", "part", "all")
 
-# Reserved entries of `numeric`: the shadow prices of the items' merchants, and the prefix of a quantity that the
-# formula read under the name of a feature with other content.
+# How well an item answers the words of a search, best first: they are its name; it answers all of them; all, some
+# nearly (a beginning, a near spelling, a category that they name); most of them; some. 0 = none.
+RELEVANCE_GRADES = {"name": 5, "all": 4, "nearly": 3, "most": 2, "part": 1}
+
+# Reserved entries of `numeric`: the grade of each candidate of a search, the shadow prices of the items' merchants, and
+# the prefix of a quantity that the formula read under the name of a feature with other content.
+RELEVANCE = "relevance"
 SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
 
@@ -56,7 +64,8 @@ REQUEST_FIELDS = (
         "context",
         pa.map_(pa.string(), pa.string()),
         "what else was known of the request: country, device, city; the service adds "
-        f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY}, {SEGMENT_KEY} and {SURFACES_KEY}",
+        f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY}, {SEGMENT_KEY} and {SURFACES_KEY}, of a search {QUERY_WORDS_KEY} "
+        f"and {MATCH_KEY}",
     ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiment that the request took part in", nullable=True),
@@ -76,7 +85,8 @@ REQUEST_FIELDS = (
         "numeric",
         pa.map_(pa.string(), pa.list_(pa.float32())),
         "numeric features as served: length 1 (request) or n (item, cross); beside them the merchant quantities that "
-        f"the formula read, and {SHADOW_PRICE}: what a promise of exposure added to the values",
+        f"the formula read, {SHADOW_PRICE}: what a promise of exposure added to the values, and {RELEVANCE}: how well "
+        f"the item answers a search ({', '.join(f'{grade} = {name}' for name, grade in RELEVANCE_GRADES.items())})",
     ),
     _field(
         "categorical",

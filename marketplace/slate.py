@@ -23,6 +23,7 @@ from marketplace.record_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS
 from marketplace.schema import (
     COLUMN_PARTS,
     CONSIDERED_KEY,
+    MATCH_KEY,
     PLACES_KEY,
     SEED_KEY,
     SEGMENT_KEY,
@@ -117,6 +118,11 @@ class Slate:
     def segment(self) -> str | None:
         """The group whose weights applied."""
         return self.context.get(SEGMENT_KEY)
+
+    @property
+    def match(self) -> str | None:
+        """How well the best item shown answers a search (`schema.MATCHES`); None where nothing is searched."""
+        return None if self.query is None else self.context.get(MATCH_KEY)
 
     def __len__(self) -> int:
         return len(self.item_id)

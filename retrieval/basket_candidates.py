@@ -57,7 +57,7 @@ def basket_candidates(
     """SLATE rows of baskets (positions in `requests`), their candidates at position 0; embeddings float32 [t, d]."""
     time = microseconds(requests.slates["time"])[baskets]
     block = time // BLOCK
-    sources = RunSources(dataset, segment=segment, index=index)
+    sources = RunSources(dataset, segment=segment, index=index, catalogue=requests.catalogue)
     retriever = sources.retriever(recipes, blends=blends)
     rows, scores, names, sizes = [], [], [], []
     for place, basket in enumerate(tqdm(baskets.tolist(), desc="candidates as of each basket", unit="basket")):

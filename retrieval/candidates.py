@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Query:
     [n_items] is what may be shown (in stock, of the page's merchant, in the filters); None = everything.
     `exclude` int32: rows that must not be proposed. `history` int32: rows the user touched, newest last. `time` is
     UTC microseconds, 0 where only sources that do not look at it are asked. `page_item` is the row of the item whose
-    product page it is, None on the other surfaces.
+    product page it is, None on the other surfaces. `text` is what a search is for.
     """
 
     user_id: str
@@ -29,6 +29,7 @@ class Query:
     time: int = 0
     surface: str = "home"
     page_item: int | None = None
+    text: str | None = None
 
     def on_page_of(self, item: int) -> Query:
         """The same query on the product page of `item`, which counts as touched now and is not proposed."""
@@ -73,6 +74,15 @@ class CandidateSource(Protocol):
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k allowed items, best first, as (rows int32 [m], scores float32 [m])."""
+        ...
+
+
+@runtime_checkable
+class NarrowingSource(CandidateSource, Protocol):
+    """A source that says among which items all sources are to propose."""
+
+    def narrowed(self, query: Query) -> Query:
+        """The query with fewer items allowed, or as it was."""
         ...
 
 

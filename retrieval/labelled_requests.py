@@ -71,6 +71,7 @@ class LabelledRequests:
             allowed=None if code is None else self.catalogue.merchant == code,
             time=int(microseconds(self.slates["time"].slice(request, 1))[0]),
             surface=self.slates["surface"][request].as_py(),
+            text=self.slates["query"][request].as_py(),
         )
         item = self.slates["page_item_id"][request].as_py()
         row = -1 if item is None else self.catalogue.row.get(item, -1)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from marketplace.toml_model import Fix
 from retrieval.blend import ABSENT, Blend, CandidatePool, ScoringSource, fused, pool
-from retrieval.candidates import Candidates, CandidateSource, Query
+from retrieval.candidates import Candidates, CandidateSource, NarrowingSource, Query
 from retrieval.decayed import first_allowed
 
 CATALOGUE = "catalogue"  # the fallback that needs no source: whatever is allowed, by catalogue row
@@ -47,7 +47,8 @@ class Retriever:
     the blend cannot tell apart, such as most of those for a shopper without a past, follow the sources' order.
     Without a blend it is the fusion of ranks. A candidate's source is the one that ranks it best (the earlier source
     where two do). Candidates come best score first, equal scores by catalogue row, so that the same query gives the
-    same answer; behind them, in the order of the fallback sources, those that fill a short list.
+    same answer; behind them, in the order of the fallback sources, those that fill a short list. A source that narrows
+    (the words of a search) says first among which items all of them propose.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Retriever:
         fallback: Sequence[CandidateSource] = (),
         least: int = 0,
     ) -> None:
-        """`quotas` by source name. A blend needs sources that can score any item (`ScoringSource`).
+        """`quotas` by source name. The blend has a weight for each that can score any item (`ScoringSource`).
 
         `relevant`: names of sources one of which must propose a candidate, none = any source. `fallback` fills up to
         `least` candidates.
@@ -70,23 +71,27 @@ class Retriever:
             raise ValueError(f"sources must have different names, received {names}")
         if set(quotas) != set(names):
             raise ValueError(f"quotas are for {sorted(quotas)}, sources are {sorted(names)}; give each source one")
-        if blend is not None and len(blend.weights) != len(names):
-            raise ValueError(f"the blend has {len(blend.weights)} weights, the retriever {len(names)} sources")
         self.names = tuple(dict.fromkeys([*names, *(source.name for source in fallback)]))
         self._sources, self._fallback, self._least = tuple(sources), tuple(fallback), least
         self._quotas = tuple(quotas[name] for name in names)
         self._blend = blend
         self._scoring = tuple(source for source in sources if isinstance(source, ScoringSource))
         self._relevant = np.array([name in relevant for name in names])
-        if blend is not None and len(self._scoring) < len(names):
-            raise ValueError("a blend needs sources that can score any item; leave it out to fuse ranks")
+        self._narrowing = tuple(source for source in sources if isinstance(source, NarrowingSource))
+        if blend is not None and len(blend.weights) != len(self._scoring):
+            raise ValueError(f"the blend has {len(blend.weights)} weights, the sources that score are {self.scoring}")
+
+    @property
+    def scoring(self) -> tuple[str, ...]:
+        """The sources that a blend weighs, by name."""
+        return tuple(source.name for source in self._scoring)
 
     def retrieve(self, query: Query, *, k: int, places: int = 0) -> Candidates:
         """At most k distinct allowed candidates; `score` is the blend's, or the fused ranks'.
 
         Where fewer come than `least`, or than there are `places` to fill, the fallback is asked.
         """
-        query = _excluded_once(query)
+        query = _excluded_once(self._narrowed(query))
         candidates = self._proposed(query, most=None)
         score = fused(candidates)
         if self._blend is not None:
@@ -115,10 +120,9 @@ class Retriever:
 
     def pool(self, query: Query, *, k: int | None = None) -> CandidatePool:
         """Everything that the sources propose, before the choice: to fit a blend on. `k` = the most of one source."""
-        query = _excluded_once(query)
+        query = _excluded_once(self._narrowed(query))
         candidates = self._proposed(query, most=k)
-        scored = len(self._scoring) == len(self._sources)
-        return replace(candidates, scores=self._scores(query, candidates.items)) if scored else candidates
+        return replace(candidates, scores=self._scores(query, candidates.items)) if self._scoring else candidates
 
     def _proposed(self, query: Query, *, most: int | None) -> CandidatePool:
         asks = [quota.ask if most is None else min(quota.ask, most) for quota in self._quotas]
@@ -127,6 +131,11 @@ class Retriever:
             return proposed
         vouched: np.ndarray = np.less(proposed.rank[:, self._relevant], ABSENT).any(axis=1)
         return proposed.select(vouched)
+
+    def _narrowed(self, query: Query) -> Query:
+        for source in self._narrowing:
+            query = source.narrowed(query)
+        return query
 
     def _scores(self, query: Query, items: np.ndarray) -> np.ndarray:
         return np.stack([source.score(query, items) for source in self._scoring], axis=1)

@@ -2,7 +2,7 @@
 
 retriever.json          sources in order with their kinds
 blends.json             weights of each surface's blend, where one was fitted
-sources/NAME/           what the source `NAME` saved; `nearest` lives in the index
+sources/NAME/           what the source `NAME` saved; `nearest` and `lexical` live in indexes
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from features.text.lexical_index import LexicalIndex
 from retrieval.blend import Blends, load_blends, save_blends
 from retrieval.build import BuiltIndex
 from retrieval.candidates import CandidateSource, SavedSource
@@ -32,7 +33,7 @@ def save_retriever(sources: Sequence[CandidateSource], *, blends: Blends, folder
     settings = []
     for source in sources:
         row = row_of(source)
-        if not row.over_index:
+        if row.over_index is None:
             cast(SavedSource, source).save(folder / "sources" / source.name)
         settings.append({"name": source.name, "kind": row.kind})
     (folder / "retriever.json").write_text(json.dumps(settings, indent=1) + "\n")
@@ -53,22 +54,33 @@ def saved_names(folder: Path) -> tuple[str, ...]:
 
 
 def load_retriever(
-    folder: Path, recipes: SurfaceRecipes, *, index: BuiltIndex | None, n_items: int
+    folder: Path,
+    recipes: SurfaceRecipes,
+    *,
+    index: BuiltIndex | None,
+    lexical_index: LexicalIndex | None = None,
+    n_items: int,
 ) -> SurfaceRetriever:
-    """The retriever of `recipes` over the sources that `save_retriever` wrote; `index` serves those over the towers."""
+    """The retriever of `recipes` over the sources that `save_retriever` wrote; the indexes serve those over them."""
     settings = json.loads((folder / "retriever.json").read_text())
-    sources = [load_source(row["kind"], folder / "sources" / row["name"], index=index) for row in settings]
+    sources = [
+        load_source(row["kind"], folder / "sources" / row["name"], index=index, lexical_index=lexical_index)
+        for row in settings
+    ]
     return SurfaceRetriever(sources, recipes, blends=load_blends(folder / BLENDS), n_items=n_items)
 
 
-def load_source(kind: str, folder: Path, *, index: BuiltIndex | None) -> CandidateSource:
+def load_source(
+    kind: str, folder: Path, *, index: BuiltIndex | None, lexical_index: LexicalIndex | None = None
+) -> CandidateSource:
     """A saved source; raises UnknownSource for a kind without a row, and where the index that it needs is absent."""
     row = next((row for row in SOURCES if row.kind == kind), None)
     if row is None:
         kinds = sorted({row.kind for row in SOURCES})
         raise UnknownSource(f"a source of kind {kind!r} is unknown to this program; it knows {kinds}.")
-    if not row.over_index:
+    if row.over_index is None:
         return row.source.load(folder)
-    if index is None:
+    searched = index if row.over_index == "index" else lexical_index
+    if searched is None:
         raise UnknownSource(f"source {kind!r} needs an index, and the bundle holds none. Export the bundle again.")
-    return row.source(index)
+    return row.source(searched)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retrieval.blend import Blend, Blends
+from retrieval.blend import Blend, Blends, ScoringSource
 from retrieval.candidates import Candidates, CandidateSource, Query
 from retrieval.retriever import CATALOGUE, Retriever, WholeCatalogue
 from retrieval.surfaces import Recipe, SurfaceRecipes
@@ -23,7 +23,7 @@ class SurfaceRetriever:
             surface: Retriever(
                 [by_name[name] for name in recipe.sources],
                 recipe.sources,
-                blend=blend_of(surface, recipe, blends),
+                blend=blend_of(surface, recipe, blends, sources=[by_name[name] for name in recipe.sources]),
                 relevant=recipe.relevant,
                 fallback=[by_name[name] for name in recipe.fallback],
                 least=recipe.least,
@@ -39,14 +39,15 @@ class SurfaceRetriever:
         return self._of[query.surface].retrieve(query, k=k, places=places)
 
 
-def blend_of(surface: str, recipe: Recipe, blends: Blends) -> Blend | None:
+def blend_of(surface: str, recipe: Recipe, blends: Blends, *, sources: Sequence[CandidateSource]) -> Blend | None:
     """The surface's blend; None where ranks are fused, or no blend was fitted for want of examples."""
     if recipe.fusion == "ranks" or surface not in blends:
         return None
     weights = blends[surface]
-    if missing := [name for name in recipe.sources if name not in weights]:
+    scoring = [source.name for source in sources if isinstance(source, ScoringSource)]
+    if missing := [name for name in scoring if name not in weights]:
         raise ValueError(
             f"surface {surface!r}: the learned blend has no weight for {', '.join(missing)}. Run `value-model "
             'train-retrieval` again, or write fusion = "ranks" under it.'
         )
-    return Blend(tuple(weights[name] for name in recipe.sources))
+    return Blend(tuple(weights[name] for name in scoring))

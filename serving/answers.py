@@ -37,6 +37,7 @@ def slate_answer(ranking: Ranking, *, contributions: Mapping[str, np.ndarray] | 
         "surface": slate.surface,
         "currency": slate.currency,
         "considered": slate.considered,
+        "match": slate.match,
         "unknown_candidates": list(ranking.unknown_candidates),
         "versions": slate.versions,
         "items": _items(slate, shown, contributions),

@@ -3,6 +3,7 @@
 manifest.json           hash of every file, versions, facts           encoder.json    vocabularies, feature spec
 catalogue/*.parquet     items, merchants, users                       store.npz       what the feature store knew
 retriever/              sources, blends, query_tower.onnx             index/          embeddings, index, its recall
+lexical/                the index of words
 ranker/*.onnx           the served graphs, calibrators inside         ranker/savedmodel/1   for TF-Serving
 ranker/trained/         weights of the network                        calibrators.json, feature_spec.json
 policy.toml             the value formula                             surfaces.toml   the recipe of each surface
@@ -25,6 +26,7 @@ from features.catalogue import Catalogue
 from features.encoder import Encoder
 from features.spec import FeatureSpec
 from features.store import FeatureStore, MemoryStore
+from features.text.lexical_index import LexicalIndex
 from marketplace.codec import read_parquet
 from marketplace.dataset import Dataset
 from marketplace.finding import DataError
@@ -107,7 +109,7 @@ def build_engine(
 
     `checkpoint` keeps what its store learns from the log. Raises BundleError where the parts do not belong together.
     """
-    catalogue = Catalogue.of(bundle.catalogue) if store is None else store.catalogue
+    catalogue = _catalogue_arrays(bundle) if store is None else store.catalogue
     item_table = ItemTable.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
     scorer = scorer or _scorer(bundle)
     merchants = MerchantTable.from_table(bundle.catalogue.merchants)
@@ -125,7 +127,7 @@ def build_engine(
         config=bundle.config,
         encoder=bundle.encoder,
         item_table=item_table,
-        candidate_generator=_candidate_generator(bundle, item_table, index),
+        candidate_generator=_candidate_generator(bundle, item_table, index, catalogue.lexical_index),
         scorer=scorer,
         valuation=valuation,
         slate_selector=SlateSelector(
@@ -152,6 +154,11 @@ def _catalogue(folder: Path, manifest: Manifest) -> Dataset:
         slates=empty(SLATE),
         feedback=empty(FEEDBACK),
     )
+
+
+def _catalogue_arrays(bundle: ModelBundle) -> Catalogue:
+    folder = bundle.folder / "lexical"
+    return Catalogue.of(bundle.catalogue, lexical_index=LexicalIndex.load(folder) if folder.exists() else None)
 
 
 def _check_declared(bundle: ModelBundle) -> None:
@@ -183,13 +190,17 @@ def _index(bundle: ModelBundle, item_table: ItemTable) -> BuiltIndex | None:
     return index
 
 
-def _candidate_generator(bundle: ModelBundle, item_table: ItemTable, index: BuiltIndex | None) -> CandidateGenerator:
+def _candidate_generator(
+    bundle: ModelBundle, item_table: ItemTable, index: BuiltIndex | None, lexical_index: LexicalIndex
+) -> CandidateGenerator:
     folder, tower = bundle.folder / "retriever", None
     if (folder / "query_tower.onnx").exists() and index is not None:
         tower = OnnxQueryTower(folder / "query_tower.onnx")
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
     try:
-        retriever = load_retriever(folder, bundle.recipes, index=index, n_items=len(item_table))
+        retriever = load_retriever(
+            folder, bundle.recipes, index=index, lexical_index=lexical_index, n_items=len(item_table)
+        )
     except (UnknownSource, ValueError) as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
     return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)

@@ -77,6 +77,7 @@ class CandidateGenerator:
             exclude=self._excluded(request),
             time=round(request.time.timestamp() * 1e6),
             surface=request.surface,
+            text=request.query,
         )
         if request.page_item_id is not None:
             query = query.on_page_of(self._item_table.row[request.page_item_id])

@@ -32,6 +32,7 @@ from serving.item_table import ItemTable
 from serving.pacing import Pacing
 from serving.request import Request
 from serving.scorer import Scorer
+from serving.search_relevance import SearchRelevance
 from serving.service import Ranking, ServiceState
 from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
@@ -180,6 +181,12 @@ class RankingEngine:
         """The caller's candidates that the catalogue does not hold."""
         return tuple(name for name in request.candidates or () if name not in self.parts.item_table.row)
 
+    def _search(self, request: Request, rows: np.ndarray) -> SearchRelevance | None:
+        """How well candidates (catalogue rows) answer the search; None where nothing is searched."""
+        if request.query is None:
+            return None
+        return SearchRelevance.of(self.store.catalogue.lexical_index.match(request.query), rows)
+
     def _slate(
         self,
         request: Request,
@@ -206,14 +213,16 @@ class RankingEngine:
         stages.mark("value")
         columns = {**heads, "value": values.value, "merchant_value": values.merchant_value, "score": candidates.score}
         sound = finite_candidates(columns, rows, item_id=parts.item_table.item_id, request_id=request.request_id)
-        context = SlateContext(request.k, request.time, request.page_merchant_id is not None)
+        search = self._search(request, rows)
+        relevance = None if search is None else search.grade[sound]
+        context = SlateContext(request.k, request.time, request.page_merchant_id is not None, relevance)
         choosable = values if len(sound) == len(rows) else values.only(sound)
         shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=seed)
         shortlist = sound[shortlist]
         stages.mark("choose")
         slate = build_slate(
             request,
-            ScoredCandidates(candidates, inputs, heads, values),
+            ScoredCandidates(candidates, inputs, heads, values, search),
             snapshot,
             shortlist,
             choice,

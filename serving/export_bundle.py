@@ -105,6 +105,8 @@ def _write_data(trained: TrainedParts, draft: Path) -> None:
 
 def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
     save_retriever(trained.sources, blends=trained.blends, folder=draft / "retriever")
+    if trained.dataset.has_text:
+        trained.store.catalogue.lexical_index.save(draft / "lexical")
     if trained.index is not None:
         save_index(trained.index, draft / "index", item_ids=trained.dataset.items["item_id"].to_pylist())
     if trained.towers is not None:
@@ -131,7 +133,7 @@ def _write_ranker(trained: TrainedParts, ranker: MMoE, draft: Path) -> dict[str,
 def _versions(trained: TrainedParts, draft: Path) -> dict[str, str]:
     return {
         "retriever": content_hash(draft / "retriever"),
-        "index": content_hash(draft / "index"),
+        "index": content_hash(draft / "index", draft / "lexical"),
         "ranker": content_hash(draft / "ranker" / "trained"),
         "calibrator": content_hash(draft / "calibrators.json"),
         "policy": trained.policy.version,

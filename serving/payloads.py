@@ -227,6 +227,9 @@ class SlateAnswer(BaseModel):
     surface: str
     currency: str
     considered: int = Field(description="candidates that were scored")
+    match: Literal["all", "part", "none"] | None = Field(
+        None, description="of a search: whether the best item answers all its words, part, or none (a fallback)"
+    )
     unknown_candidates: list[str] = Field(description="the caller's candidates that the catalogue does not hold")
     versions: dict[str, str]
     items: list[ShownItem]

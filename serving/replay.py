@@ -9,6 +9,7 @@ import numpy as np
 
 from features.served import served
 from marketplace.heads import composed
+from marketplace.schema import RELEVANCE
 from marketplace.slate import Slate, slates_to_table
 from serving.engine import Parts
 from serving.scorer import Scorer
@@ -42,7 +43,8 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     again = _predicted(parts, logged, scorer or parts.scorer)
     columns = parts.valuation.columns(again)
     values = parts.valuation.value(columns, surface=logged.surface, segment=logged.segment, seed=logged.seed)
-    context = SlateContext(logged.places, logged.time, logged.page_merchant_id is not None)
+    relevance = None if logged.query is None else logged.numeric.get(RELEVANCE)
+    context = SlateContext(logged.places, logged.time, logged.page_merchant_id is not None, relevance)
     chosen = parts.slate_selector.choose(values, rows, context=context, seed=logged.seed)
     position, propensity = places(chosen, len(logged))
     again = replace(

@@ -15,6 +15,7 @@ from marketplace.schema import (
     CONSIDERED_KEY,
     FORMULA_PREFIX,
     PLACES_KEY,
+    RELEVANCE,
     SEED_KEY,
     SEGMENT_KEY,
     SURFACES_KEY,
@@ -23,18 +24,20 @@ from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.item_table import ItemTable
 from serving.request import Request
+from serving.search_relevance import SearchRelevance
 from serving.valuation import Values
 from value_model.slate_policies.slate_policy import SlateChoice
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredCandidates:
-    """n candidates of one request, with model inputs, heads float64 [n] and values."""
+    """n candidates of one request, with model inputs, heads float64 [n] and values; `search` None = none of words."""
 
     candidates: Candidates
     inputs: ModelInputs
     heads: Mapping[str, np.ndarray]
     values: Values
+    search: SearchRelevance | None = None
 
 
 def build_slate(
@@ -53,9 +56,13 @@ def build_slate(
     candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
     rows, considered = candidates.items, len(scored.candidates.items)
     numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
+    numeric |= logged_quantities(values.quantities, numeric)
     position, propensity = places(choice, len(rows))
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
     reserved[SURFACES_KEY] = versions["surfaces"]
+    if scored.search is not None:
+        numeric[RELEVANCE] = scored.search.grade[shortlist]
+        reserved |= scored.search.entries(shortlist[choice.order])
     return Slate(
         request_id=request.request_id,
         time=request.time,
@@ -78,7 +85,7 @@ def build_slate(
         position=position,
         propensity=propensity,
         predictions={head: predicted[shortlist] for head, predicted in scored.heads.items()},
-        numeric={**numeric, **logged_quantities(values.quantities, numeric)},
+        numeric=numeric,
         categorical=categorical_features(snapshot, item_table, rows, shortlist),
         **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
     )

@@ -7,12 +7,13 @@ perturbed weights), the merchants' shadow prices and the rules alone, never from
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
+from marketplace.schema import RELEVANCE
 from serving.config import ServingConfig
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
@@ -23,16 +24,28 @@ from value_model.slate_policies.slate_rule import enough
 from value_model.slate_policies.slate_section import SlateSection
 
 DAY_SECONDS = 86_400.0  # seconds
-NEWCOMER = "newcomer"  # the one item attribute that depends on the time
+NEWCOMER = "newcomer"  # the item attribute that depends on the time, as relevance does on what is searched
 
 
 @dataclass(frozen=True)
 class SlateContext:
-    """What a choice depends on beside the candidates: `k` places; `time` aware; `store_page` = a merchant's own."""
+    """What a choice depends on beside the candidates: `k` places; `time` aware; `store_page` = a merchant's own.
+
+    `relevance` float32 [n]: the candidates' grades (`marketplace.schema.RELEVANCE_GRADES`), None = nothing is searched.
+    """
 
     k: int
     time: datetime
     store_page: bool = False
+    relevance: np.ndarray | None = None
+
+    @property
+    def search(self) -> bool:
+        return self.relevance is not None
+
+    def only(self, kept: np.ndarray) -> SlateContext:
+        """For the candidates at the positions `kept`."""
+        return self if self.relevance is None else replace(self, relevance=self.relevance[kept])
 
 
 class SlateSelector:
@@ -54,12 +67,16 @@ class SlateSelector:
         self._section = policy.slate or SlateSection()
         self._config, self._joined = config, joined
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
-        self._policies = {page: self._section.policy(store_page=page) for page in (False, True)}
+        self._policies = {
+            (page, search): self._section.policy(store_page=page, search=search)
+            for page in (False, True)
+            for search in (False, True)
+        }
         self._columns = dict(items.attributes)
         if embeddings is not None:
             self._columns["embedding"] = embeddings
         for name in self._section.reads:
-            if name not in (NEWCOMER, *self._columns):
+            if name not in (NEWCOMER, RELEVANCE, *self._columns):
                 raise BundleError(
                     f"value policy {policy.name!r} reads {name} of items, which the bundle does not hold; it has "
                     f"{', '.join((NEWCOMER, *self._columns))}. Compare embeddings only where there is an index."
@@ -67,7 +84,7 @@ class SlateSelector:
 
     def policy(self, context: SlateContext) -> SlatePolicy:
         """What fills the slate."""
-        return self._policies[context.store_page]
+        return self._policies[context.store_page, context.search]
 
     def select(
         self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int
@@ -75,47 +92,55 @@ class SlateSelector:
         """The shortlist of candidates (catalogue rows) as `shortlist` gives it, and the policy's choice among it."""
         shortlist = self.shortlist(values, rows, context=context)
         if len(shortlist) < len(rows):
-            values, rows = values.only(shortlist), rows[shortlist]
+            values, rows, context = values.only(shortlist), rows[shortlist], context.only(shortlist)
         return shortlist, self.choose(values, rows, context=context, seed=seed)
 
     def shortlist(self, values: Values, rows: np.ndarray, *, context: SlateContext) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
-        The best by value and shadow price, or every candidate where the formula compares items or the best alone
-        cannot fill the slate under its rules.
+        The best by value and shadow price (of a search, by tier of relevance first), or every candidate where the
+        formula compares items or the best alone cannot fill the slate under its rules.
         """
         most = max(self._config.shortlist, 2 * context.k)
         if len(rows) > most and not self._everything:
-            kept = leaders(values.ranked, most)
-            if self._enough(rows[kept], context):
+            kept = self._leaders(values.ranked, most, context)
+            if self._enough(rows[kept], context.only(kept)):
                 return kept
         return np.arange(len(rows))
 
     def choose(self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int) -> SlateChoice:
         """The policy's choice among the shortlist (catalogue rows), with the random numbers of `seed`."""
-        rng, attributes = np.random.default_rng(seed), self.attributes(rows, time=context.time)
+        rng, attributes = np.random.default_rng(seed), self.attributes(rows, context=context)
         policy, perturbed, k = self.policy(context), self._section.perturbed_weights, context.k
         if perturbed is None:
             return policy.choose(values.ranked, k=k, rng=rng, attributes=attributes)
         return perturbed.choose(values.ranked, k=k, draw=values.draw, slate=policy, attributes=attributes, rng=rng)
 
-    def attributes(self, rows: np.ndarray, *, time: datetime) -> ItemAttributes:
+    def attributes(self, rows: np.ndarray, *, context: SlateContext) -> ItemAttributes:
         """What the policy reads of items beside the value."""
-        return self._attributes(self._section.reads, rows, time)
+        return self._attributes(self._section.reads, rows, context)
 
-    def _attributes(self, names: Iterable[str], rows: np.ndarray, time: datetime) -> ItemAttributes:
-        return ItemAttributes(
-            {name: self._newcomer(rows, time) if name == NEWCOMER else self._columns[name][rows] for name in names}
-        )
+    def _attributes(self, names: Collection[str], rows: np.ndarray, context: SlateContext) -> ItemAttributes:
+        columns = {name: self._columns[name][rows] for name in names if name in self._columns}
+        if NEWCOMER in names:
+            columns[NEWCOMER] = self._newcomer(rows, context.time)
+        if context.relevance is not None:
+            columns[RELEVANCE] = context.relevance
+        return ItemAttributes(columns)
+
+    def _leaders(self, ranked: np.ndarray, most: int, context: SlateContext) -> np.ndarray:
+        if context.relevance is None or self._section.relevance is None:
+            return leaders(ranked, most)
+        return leaders_by_tier(ranked, self._section.relevance.tier(context.relevance), most)
 
     def _newcomer(self, rows: np.ndarray, time: datetime) -> np.ndarray:
         age = time.timestamp() - self._joined[rows]
         return (age >= 0) & (age < self._config.newcomer_days * DAY_SECONDS)
 
     def _enough(self, rows: np.ndarray, context: SlateContext) -> bool:
-        rules = self._section.rules_for(store_page=context.store_page)
+        rules = self._section.rules_for(store_page=context.store_page, search=context.search)
         names = {name for rule in rules for name in rule.reads}
-        return enough(rules, self._attributes(names, rows, context.time), n=len(rows), k=context.k)
+        return enough(rules, self._attributes(names, rows, context), n=len(rows), k=context.k)
 
 
 def leaders(ranked: np.ndarray, most: int) -> np.ndarray:
@@ -125,3 +150,10 @@ def leaders(ranked: np.ndarray, most: int) -> np.ndarray:
     ranked = finite(ranked)
     lowest = np.partition(ranked, -most, axis=1)[:, -most, None]
     return np.flatnonzero((ranked >= lowest).any(axis=0))
+
+
+def leaders_by_tier(ranked: np.ndarray, tier: np.ndarray, most: int) -> np.ndarray:
+    """int64, increasing: the highest tiers (int [n]) while they hold fewer than `most`, then leaders of the next."""
+    lowest = np.sort(tier)[-most]
+    above, level = np.flatnonzero(tier > lowest), np.flatnonzero(tier == lowest)
+    return np.sort(np.append(above, level[leaders(ranked[..., level], most - len(above))]))

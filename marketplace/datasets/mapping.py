@@ -21,7 +21,10 @@ from marketplace.schema import (
     CONSIDERED_KEY,
     EVENTS,
     FORMULA_PREFIX,
+    MATCH_KEY,
     PLACES_KEY,
+    QUERY_WORDS_KEY,
+    RELEVANCE,
     SEED_KEY,
     SEGMENT_KEY,
     SHADOW_PRICE,
@@ -64,7 +67,8 @@ INSTEAD_OF_SHOPPERS = {  # fields that a missing user_id is told by
 }
 IGNORED = "ignore"
 OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
-RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY, SHADOW_PRICE}
+RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY}
+RESERVED |= {QUERY_WORDS_KEY, MATCH_KEY, RELEVANCE, SHADOW_PRICE}
 
 
 def _zone(name: str | None) -> str | None:

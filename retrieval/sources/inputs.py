@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.catalogue import Catalogue
 from features.interactions import Interactions, impressions, interactions
+from features.text.lexical_index import LexicalIndex
 from marketplace.dataset import Dataset
 from retrieval.build import BuiltIndex
 from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
@@ -17,15 +19,23 @@ from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
 
 @dataclass(frozen=True)
 class SourceInputs:
-    """What sources are built from: `segment` names what groups the shoppers; `index` None = no towers."""
+    """What sources are built from: `segment` names what groups the shoppers; `index` None = no towers.
+
+    `catalogue` is that of `dataset`, where one is at hand: its lexical index is made once.
+    """
 
     dataset: Dataset
     segment: str
     index: BuiltIndex | None = None
+    catalogue: Catalogue | None = None
 
     @property
     def n_items(self) -> int:
         return len(self.dataset.items)
+
+    @cached_property
+    def lexical_index(self) -> LexicalIndex:
+        return (self.catalogue or Catalogue.of(self.dataset)).lexical_index
 
     @cached_property
     def events(self) -> frozenset[str]:

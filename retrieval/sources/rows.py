@@ -23,6 +23,7 @@ from retrieval.sources.inputs import (
     feedback_events,
     list_entries,
 )
+from retrieval.sources.lexical_source import LexicalSource
 from retrieval.sources.new_arrivals import NewArrivals
 from retrieval.sources.popularity import Popularity
 from retrieval.sources.recent import Recent
@@ -65,6 +66,10 @@ def lists_of_contexts(inputs: SourceInputs) -> bool:
     return inputs.dataset.has_impressions and not inputs.segment.startswith("user_")
 
 
+def searched_by_words(inputs: SourceInputs) -> bool:
+    return inputs.dataset.has_text
+
+
 def launches_recorded(inputs: SourceInputs) -> bool:
     return inputs.dataset.items["available_from"].null_count < inputs.n_items
 
@@ -77,7 +82,8 @@ def benchmarks_alone(inputs: SourceInputs) -> bool:
 class SourceRow:
     """One candidate source: `kind` is its name in bundles (a class may be renamed, a bundle may not).
 
-    `source` saves and loads itself; `over_index`: instead, it searches the towers' index, which is saved beside it.
+    `source` saves and loads itself; `over_index`: instead, it searches an index that is kept elsewhere, the towers'
+    (`index`) or that of words (`lexical_index`), by its name among the `SourceInputs`.
     `learns_from` None = nothing to learn.
     """
 
@@ -86,7 +92,7 @@ class SourceRow:
     build: Callable[[SourceInputs], Any]
     when: Callable[[SourceInputs], bool] = always
     learns_from: Callable[[SourceInputs, int | None, int], Interactions] | None = feedback_events
-    over_index: bool = False
+    over_index: str | None = None
 
 
 SOURCES = (
@@ -96,7 +102,7 @@ SOURCES = (
         lambda inputs: TwoTowerSource(cast(BuiltIndex, inputs.index)),
         when=towers_trained,
         learns_from=None,
-        over_index=True,
+        over_index="index",
     ),
     SourceRow("popularity", Popularity, lambda inputs: Popularity(inputs.n_items)),
     SourceRow("repeats", UserHistory, lambda inputs: UserHistory(inputs.n_items)),
@@ -126,5 +132,13 @@ SOURCES = (
         lambda inputs: CatalogueSample(inputs.n_items),
         when=nothing_recorded,
         learns_from=None,
+    ),
+    SourceRow(
+        "lexical",
+        LexicalSource,
+        lambda inputs: LexicalSource(inputs.lexical_index),
+        when=searched_by_words,
+        learns_from=None,
+        over_index="lexical_index",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from features.catalogue import Catalogue
 from marketplace.dataset import Dataset
 from retrieval.blend import Blends
 from retrieval.build import BuiltIndex
@@ -14,8 +15,11 @@ from retrieval.surfaces import SurfaceRecipes, shipped_surfaces
 class RunSources:
     """The sources that suit a data set, as of a time that only goes on."""
 
-    def __init__(self, dataset: Dataset, *, segment: str, index: BuiltIndex | None) -> None:
-        self._inputs = SourceInputs(dataset, segment, index)
+    def __init__(
+        self, dataset: Dataset, *, segment: str, index: BuiltIndex | None, catalogue: Catalogue | None = None
+    ) -> None:
+        """`catalogue`: that of `dataset`, where one is at hand."""
+        self._inputs = SourceInputs(dataset, segment, index, catalogue)
         self._rows = tuple(row for row in SOURCES if row.when(self._inputs))
         self.sources = [row.build(self._inputs) for row in self._rows]
         self._until: int | None = None

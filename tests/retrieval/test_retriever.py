@@ -119,7 +119,7 @@ def test_items_that_a_blend_cannot_tell_apart_follow_the_sources_order():
     assert len(np.unique(candidates.score)) == len(np.unique(plain.score))
 
 
-def test_a_source_that_cannot_score_is_fused_by_rank_and_refused_in_a_blend():
+def test_a_source_that_cannot_score_is_fused_by_rank_and_has_no_weight_in_a_blend():
     class Silent:
         name = "second"
 
@@ -127,5 +127,8 @@ def test_a_source_that_cannot_score_is_fused_by_rank_and_refused_in_a_blend():
             return SECOND.propose(query, k=k)
 
     assert len(Retriever([FIRST, Silent()], QUOTAS).retrieve(ASK, k=200).items) == 90
-    with pytest.raises(ValueError, match="can score any item"):
+    blended = Retriever([FIRST, Silent()], QUOTAS, blend=Blend((1.0,)))
+    assert blended.scoring == ("first",)
+    assert len(blended.retrieve(ASK, k=200).items) == 90
+    with pytest.raises(ValueError, match=r"2 weights, the sources that score are \('first',\)"):
         Retriever([FIRST, Silent()], QUOTAS, blend=Blend((1.0, 1.0)))

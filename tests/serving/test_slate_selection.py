@@ -36,7 +36,7 @@ def test_a_policys_caps_diversity_and_draws_are_served_with_the_propensities_the
         order = shown(slate)
         context = SlateContext(10, slate.time)
         attributes = engine.parts.slate_selector.attributes(
-            engine.parts.item_table.rows(slate.item_id), time=slate.time
+            engine.parts.item_table.rows(slate.item_id), context=context
         )
         policy = engine.parts.slate_selector.policy(context)
         expected = policy.propensity(slate.value, order, k=10, attributes=attributes)

@@ -60,7 +60,7 @@ def test_amounts_in_the_values_unit_follow_the_currency() -> None:
     assert converted.slate.exposure.rate == pytest.approx(0.001 * 0.267)
     assert converted.slate.exposure.highest_price == pytest.approx(0.02 * 0.267)
     assert converted.slate.exposure.guaranteed == with_slate(FULL).slate.exposure.guaranteed
-    assert converted.slate.rules == (MerchantCap(2), Newcomers(3))
+    assert converted.slate.rules == (*default_policy().slate.rules, MerchantCap(2), Newcomers(3))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from marketplace.schema import RELEVANCE
 from value_model.formula.constraint import Constraint
 from value_model.formula.quantities import Quantity
 from value_model.formula.value_policy import Override, ValuePolicy, Weight
@@ -85,8 +86,15 @@ def _constraint(constraint: Constraint) -> Iterator[str]:
 
 
 def _slate(section: SlateSection) -> Iterator[str]:
-    yield "\n[slate]"
-    for key, entry in section.to_toml().items():
+    entries = section.to_toml()
+    relevance = entries.pop(RELEVANCE, {})
+    if entries or not relevance:
+        yield "\n[slate]"
+    for key, entry in entries.items():
+        yield f"{key} = {_entry(entry)}"
+    if relevance:
+        yield f"\n[slate.{RELEVANCE}]"
+    for key, entry in relevance.items():
         yield f"{key} = {_entry(entry)}"
 
 

@@ -1,4 +1,4 @@
-"""The two limits that rules are made of: at most so many of a code, at least so many of a kind."""
+"""The limits that rules are made of: at most so many of a code, at least so many of a kind, one kind before another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AtMost:
         count = self._count[code] = self._count.get(code, 0) + 1
         return self._code == code if count == self._most and code >= 0 else None
 
-    def reserved(self, places: int) -> None:
+    def reserved(self, left: np.ndarray, *, places: int) -> None:
         return None
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
@@ -38,11 +38,27 @@ class AtLeast:
         if self._due and self._kind[row]:
             self._due -= 1
 
-    def reserved(self, places: int) -> np.ndarray | None:
+    def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
         return self._kind if self._due and self._due >= places else None
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows if np.count_nonzero(self._kind[rows]) >= min(self._least, k) else rows[:0]
+
+
+class BestFirst:
+    """The highest `tier`, int [n], takes every place while any of it is left."""
+
+    def __init__(self, tier: np.ndarray) -> None:
+        self._tier = tier
+
+    def take(self, row: int) -> None:
+        return None
+
+    def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
+        return self._tier == self._tier[left].max(initial=0)
+
+    def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
+        return rows
 
 
 def earliest(code: np.ndarray, most: int) -> np.ndarray:

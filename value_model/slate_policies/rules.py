@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from value_model.slate_policies.limits import AtLeast, AtMost
+from marketplace.schema import RELEVANCE, RELEVANCE_GRADES
+from value_model.slate_policies.limits import AtLeast, AtMost, BestFirst
 from value_model.slate_policies.slate_policy import ItemAttributes
 from value_model.slate_policies.slate_rule import Limit, SlateRule
 
@@ -124,11 +125,42 @@ class Newcomers:
         return [AtLeast(newcomer, self.least, reachable=len(reachable))]
 
 
+@dataclass(frozen=True)
+class Relevance:
+    """Of a search: first what answers it best, by tiers of grades; the value ranks within a tier."""
+
+    tiers: tuple[str, ...]
+    key: ClassVar[str] = RELEVANCE
+    example: ClassVar[str] = 'relevance = { tiers = ["name", "nearly", "part"] }'
+    on_store_page: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = (RELEVANCE,)
+
+    @classmethod
+    def from_toml(cls, entry: Any) -> Relevance | None:
+        grades = list(RELEVANCE_GRADES)
+        tiers = entry.get("tiers") if isinstance(entry, dict) and entry.keys() == {"tiers"} else None
+        if not isinstance(tiers, list) or [grade for grade in grades if grade in tiers] != tiers:
+            raise ValueError(f"Write tiers = some of {grades}, best first: a tier holds the grades down to its own.")
+        return cls(tuple(tiers)) if tiers else None
+
+    def to_toml(self) -> dict[str, list[str]]:
+        return {"tiers": list(self.tiers)}
+
+    def tier(self, grade: np.ndarray) -> np.ndarray:
+        """int [n]: the items' tiers by their grades (RELEVANCE_GRADES), the best the highest; 0 = in none."""
+        lowest = sorted(RELEVANCE_GRADES[name] for name in self.tiers)
+        return np.searchsorted(lowest, grade, side="right")
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        return [BestFirst(self.tier(attributes[RELEVANCE]))]
+
+
 def whole_number(number: Any, *, least: int) -> None:
     """Raises ValueError with what to write instead."""
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"Write a whole number, {least} or more.")
 
 
-# In the order in which they are written and applied: caps before quotas, which count what the caps leave.
-RULES: tuple[type[SlateRule], ...] = (MerchantCap, CategoryCap, AttributeCaps, Newcomers)
+# In the order in which they are written and applied: relevance before all else, caps before quotas, which count what
+# the caps leave.
+RULES: tuple[type[SlateRule], ...] = (Relevance, MerchantCap, CategoryCap, AttributeCaps, Newcomers)

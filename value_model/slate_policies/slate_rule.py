@@ -22,8 +22,8 @@ class Limit(Protocol):
         """Candidate `row` takes the next place: bool [n] of those that no later place may show, None = none."""
         ...
 
-    def reserved(self, places: int) -> np.ndarray | None:
-        """bool [n]: whom the next of the remaining `places` is kept for, while any is left; None = for all."""
+    def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
+        """bool [n]: for whom of those `left` (bool [n]) the next of so many `places` is kept; None = for all."""
         ...
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
@@ -77,7 +77,7 @@ class RemainingSlots:
         """`worth`, without those for whom the next place is not meant."""
         worth = self.worth
         for limit in self._limits:
-            reserved = limit.reserved(self._places)
+            reserved = limit.reserved(worth > -np.inf, places=self._places)
             if reserved is not None:
                 narrowed = np.where(reserved, worth, -np.inf)
                 worth = narrowed if narrowed.max() > -np.inf else worth
