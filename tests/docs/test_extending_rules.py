@@ -19,7 +19,7 @@ def test_the_rule_of_the_page_is_read_kept_and_written(monkeypatch):
     for reader in (slate_table, policy_file):  # made of RULES where they are imported: parse_policy does it anew
         monkeypatch.delitem(sys.modules, reader.__name__)
     policy = parse_policy(to_toml(default_policy()) + "\n[slate]\nseason_quota = 2\n")
-    assert policy.slate.rules == (rule(2),)
+    assert policy.slate.rules == (*default_policy().slate.rules, rule(2))
     assert parse_policy(to_toml(policy)) == policy
     seasons = ItemAttributes({"season": np.array([-1, -1, -1, 7, 8, 7])})
     slate = policy.slate.policy().choose(np.arange(6.0)[::-1], k=3, rng=np.random.default_rng(0), attributes=seasons)

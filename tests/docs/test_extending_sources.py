@@ -6,6 +6,7 @@ from importlib import import_module
 import numpy as np
 from recipes import blocks
 
+from features.catalogue import Catalogue
 from marketplace.simulator import SimulatorConfig, simulate
 from retrieval import saved_sources
 from retrieval.blend import fit_blend
@@ -40,9 +41,11 @@ def test_a_file_and_a_row_make_a_source(monkeypatch, tmp_path):
     assert blend.weights[-1] > 0  # the items that it proposes first were the positives
 
     folder = tmp_path / "retriever"
-    blends = {"home": dict(zip(learned.names, blend.weights, strict=True))}
+    blends = {"home": dict(zip(learned.retriever(recipes, blends={})["home"].scoring, blend.weights, strict=True))}
     saved_sources.save_retriever(learned.sources, blends=blends, folder=folder)
-    served = saved_sources.load_retriever(folder, recipes, index=None, n_items=200).retrieve(query, k=20)
+    words = Catalogue.of(dataset).lexical_index
+    loaded = saved_sources.load_retriever(folder, recipes, index=None, lexical_index=words, n_items=200)
+    served = loaded.retrieve(query, k=20)
     live = learned.retriever(recipes, blends=blends).retrieve(query, k=20)
     np.testing.assert_array_equal(served.items, live.items)
     assert "bargains" in {served.sources[number] for number in served.source}

@@ -22,7 +22,7 @@ def dataset():
     simulated = simulate(small, np.random.default_rng(5)).dataset
     items = simulated.items.drop_columns("available_from")  # launch times bring a source of their own
     undated = items.append_column("available_from", pa.nulls(len(items), TIME)).select(simulated.items.column_names)
-    return replace(simulated, items=undated.cast(simulated.items.schema))
+    return replace(simulated, items=undated.cast(simulated.items.schema), has_text=False)
 
 
 def names(dataset, segment):
@@ -39,6 +39,7 @@ def test_what_was_recorded_decides_which_sources_there_are(dataset):
     assert names(purchases, "user_segment") == ["popularity", "repeats", "affinity", "rebuys"]
     catalogue = replace(views, feedback=orders.slice(0, 0))
     assert names(catalogue, "user_segment") == ["popularity", "repeats", "sample"]
+    assert names(replace(catalogue, has_text=True), "user_segment")[-1] == "lexical"
 
 
 def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):

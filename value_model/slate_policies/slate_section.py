@@ -51,6 +51,12 @@ class SlateSection:
         return next((rule for rule in self.rules if isinstance(rule, Relevance)), None)
 
     @property
+    def beside_exploration(self) -> SlateSection:
+        """What decides places beside values and the tiers of a search, which count as parts of the values."""
+        rules = tuple(rule for rule in self.rules if not isinstance(rule, Relevance))
+        return replace(self, rules=rules, exploration=None)
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The item attributes that rules and diversity need."""
         names = [name for rule in self.rules for name in rule.reads]

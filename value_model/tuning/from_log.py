@@ -10,7 +10,7 @@ import pyarrow as pa
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
-from marketplace.schema import SHADOW_PRICE
+from marketplace.schema import RELEVANCE, SHADOW_PRICE
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
@@ -24,6 +24,7 @@ from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
 
 NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days at a half-life of 30
+MORE_THAN_ANY = 1000.0  # times the largest value: a tier of relevance
 MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
 
 
@@ -118,11 +119,13 @@ def logged_exposure(
     if isinstance(exploration, PerturbedWeights):
         centre = request_weights(policy, inputs.surface, segment)
         _check_draws(slates, exploration, centre)
-        sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(logged_prices(slates), inputs.mask))
+        sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(added_to_values(slates, policy), inputs.mask))
         order = _shown_order(slates, inputs.mask, examination.shape[1])
         _check(slates, perturbed_propensity(sweep, centre, exploration, order), of="the draws' rankings")
         return of_perturbed(sweep, centre, exploration, examination)
-    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
+    logits = (
+        to_numpy(flat(slates, "value")).astype(np.float64) + added_to_values(slates, policy)
+    ) / exploration.temperature
     position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
     _check(slates, plackett_luce(logits, position, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
@@ -140,6 +143,18 @@ def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str
                 f"{logged[worst]:g}, which is no draw around {centre[name][worst]:g} with sigma "
                 f"{design.sigma:g}: the log is another policy's, or its segments differ."
             )
+
+
+def added_to_values(slates: pa.Table, policy: ValuePolicy) -> np.ndarray:
+    """float64 [N]: what the choice added to the values: shadow prices; tiers of a search, so much that they decide."""
+    relevance = None if policy.slate is None else policy.slate.relevance
+    logged = numeric_features(slates, RELEVANCE)
+    if relevance is None or not len(logged.values):
+        return logged_prices(slates)
+    step = MORE_THAN_ANY * (1.0 + np.abs(np.nan_to_num(to_numpy(flat(slates, "value")))).max(initial=0.0))
+    tier = np.zeros(item_offsets(slates)[-1])
+    tier[np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))] = relevance.tier(to_numpy(logged.values))
+    return logged_prices(slates) + step * tier
 
 
 def logged_prices(slates: pa.Table) -> np.ndarray:

@@ -86,7 +86,7 @@ def _exposure(
     exploration, looks = exploration_of(ranked_by), evidence.examination
     if isinstance(exploration, PerturbedWeights):
         # Under rules, diversity or promises, places follow from more than the weights.
-        ruled = replace(ranked_by.slate or SlateSection(), exploration=None) != SlateSection()
+        ruled = (ranked_by.slate or SlateSection()).beside_exploration != SlateSection()
         if not ruled and pc.all(pc.equal(recorded["policy_version"].cast(pa.string()), ranked_by.version)).as_py():
             inputs = logged_slates(recorded, ranked_by)
             return logged_exposure(recorded, ranked_by, inputs, looks, evidence.segment, rng=rng)
