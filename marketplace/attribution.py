@@ -159,14 +159,14 @@ def _reasons(
         "unlabelled": event >= len(LABELLED_EVENTS),
         "without_request": to_numpy(feedback["request_id"].is_null()),
         "orphan_request": request < 0,
-        "other_user": ~_of_one_shopper(slates, feedback, request),
+        "other_user": ~of_one_shopper(slates, feedback, request),
         "orphan_item": row < 0,
         "early": delay < 0,
         "late": delay >= limit,
     }
 
 
-def _of_one_shopper(slates: pa.Table, feedback: pa.Table, request: np.ndarray) -> np.ndarray:
+def of_one_shopper(slates: pa.Table, feedback: pa.Table, request: np.ndarray) -> np.ndarray:
     """bool [events]: by the shopper of its slate, or in the same visit: who logs in on the way is the same one."""
     same = np.zeros(len(feedback), bool)
     for name in ("user_id", "session_id"):

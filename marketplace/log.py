@@ -6,8 +6,9 @@ the row's own `time`, ties in order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -18,6 +19,10 @@ from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
 from marketplace.slate import Slate
 
 SHOWN = ("time", "session_id", "item_id", "position")  # the columns of a slate that say what was shown
+
+
+QUARANTINED = FEEDBACK.append(pa.field("reason", pa.string(), nullable=False))
+REPEATED_ORDER = "repeated_order"
 
 
 class DuplicateRequest(ValueError):
@@ -45,9 +50,11 @@ class Receipt:
 
     accepted: int
     duplicates: int  # their feedback_id was known, or came twice in the batch; the first is kept
+    quarantined: Mapping[str, int] = field(default_factory=dict)  # by reason: kept apart from what is learned from
 
     def __add__(self, other: Receipt) -> Receipt:
-        return Receipt(self.accepted + other.accepted, self.duplicates + other.duplicates)
+        quarantined = Counter(self.quarantined) + Counter(other.quarantined)
+        return Receipt(self.accepted + other.accepted, self.duplicates + other.duplicates, dict(quarantined))
 
 
 class Log(Protocol):
@@ -59,11 +66,30 @@ class Log(Protocol):
     def append(self, slate: Slate) -> None:
         """Store one slate; raises DuplicateRequest."""
 
-    def append_feedback(self, feedback: pa.Table) -> Receipt:
-        """Store a batch (FEEDBACK), all or nothing; known events are counted, not stored twice. Raises SchemaError."""
+    def append_feedback(
+        self,
+        feedback: pa.Table,
+        *,
+        reasons: Sequence[str | None] | None = None,
+        order_keys: Sequence[str | None] | None = None,
+    ) -> Receipt:
+        """Store a batch (FEEDBACK), all or nothing; known events are counted, not stored twice. Raises SchemaError.
+
+        Events with one of the `reasons` are set apart. One of the `order_keys` (None = no order) is accepted once an
+        item; further events of it are set apart as REPEATED_ORDER.
+        """
 
     def slate(self, request_id: str) -> Slate:
         """The slate of one request; raises UnknownRequest."""
+
+    def slates_of(self, request_ids: Collection[str]) -> pa.Table:
+        """The slates (SLATE) of those request ids that are on record."""
+
+    def feedback_of(self, feedback_ids: Collection[str]) -> pa.Table:
+        """The feedback (FEEDBACK) of those ids that is on record."""
+
+    def quarantined(self) -> pa.Table:
+        """What was set apart (QUARANTINED: FEEDBACK and `reason`), in order of arrival, each event once a reason."""
 
     def slates(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         """Slates (SLATE) by time."""

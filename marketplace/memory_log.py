@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import islice
@@ -9,11 +10,23 @@ from threading import Lock
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marketplace.keys import rows_of
-from marketplace.log import SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
+from marketplace.log import (
+    QUARANTINED,
+    REPEATED_ORDER,
+    SHOWN,
+    DuplicateRequest,
+    Receipt,
+    UnknownRequest,
+    admit,
+    bounds,
+)
 from marketplace.schema import FEEDBACK
 from marketplace.slate import Slate, slates_to_table
+
+IDENTITY = ("feedback_id", "request_id", "event", "user_id", "item_id")  # of an event that is set apart
 
 
 class MemoryLog:
@@ -23,6 +36,8 @@ class MemoryLog:
         self._slates: dict[str, Slate] = {}
         self._feedback: list[pa.Table] = []
         self._known: set[str] = set()
+        self._orders: dict[tuple[str, str], str] = {}
+        self._quarantined: dict[tuple[str | None, ...], pa.Table] = {}
         self._lock = Lock()
 
     def append(self, slate: Slate) -> None:
@@ -31,15 +46,35 @@ class MemoryLog:
                 raise DuplicateRequest(slate.request_id)
             self._slates[slate.request_id] = slate
 
-    def append_feedback(self, feedback: pa.Table) -> Receipt:
+    def append_feedback(
+        self,
+        feedback: pa.Table,
+        *,
+        reasons: Sequence[str | None] | None = None,
+        order_keys: Sequence[str | None] | None = None,
+    ) -> Receipt:
         feedback = admit(feedback)
         with self._lock:
+            apart = self._reasons(feedback, reasons, order_keys)
+            self._set_apart(feedback, apart)
+            feedback = feedback.filter(pa.array([reason is None for reason in apart], pa.bool_()))
             first = dict.fromkeys(feedback["feedback_id"].to_pylist())
             new = [name for name in first if name not in self._known]
             rows = rows_of(pa.array(new, pa.string()), feedback["feedback_id"])
             self._feedback.append(feedback.take(pa.array(rows)))
             self._known.update(new)
-        return Receipt(accepted=len(new), duplicates=len(feedback) - len(new))
+        quarantined = Counter(reason for reason in apart if reason is not None)
+        return Receipt(len(new), len(feedback) - len(new), dict(quarantined))
+
+    def slates_of(self, request_ids: Collection[str]) -> pa.Table:
+        return slates_to_table([self._slates[name] for name in request_ids if name in self._slates])
+
+    def feedback_of(self, feedback_ids: Collection[str]) -> pa.Table:
+        table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback])
+        return table.filter(pc.is_in(table["feedback_id"], pa.array(list(feedback_ids), pa.string())))
+
+    def quarantined(self) -> pa.Table:
+        return pa.concat_tables([QUARANTINED.empty_table(), *self._quarantined.values()])
 
     def slate(self, request_id: str) -> Slate:
         if request_id not in self._slates:
@@ -85,6 +120,26 @@ class MemoryLog:
 
     def probe(self) -> None:
         """Memory can always be written."""
+
+    def _reasons(
+        self, feedback: pa.Table, reasons: Sequence[str | None] | None, order_keys: Sequence[str | None] | None
+    ) -> list[str | None]:
+        """Those that came with the events, and REPEATED_ORDER for orders that are on record under another id."""
+        apart = list(reasons or [None] * len(feedback))
+        items, names = feedback["item_id"].to_pylist(), feedback["feedback_id"].to_pylist()
+        for place, key in enumerate(order_keys or ()):
+            if key is not None and apart[place] is None:
+                first = self._orders.setdefault((key, items[place]), names[place])
+                apart[place] = None if first == names[place] else REPEATED_ORDER
+        return apart
+
+    def _set_apart(self, feedback: pa.Table, apart: list[str | None]) -> None:
+        for place, reason in enumerate(apart):
+            if reason is not None:
+                event = feedback.slice(place, 1)
+                key = (reason, *(event[name][0].as_py() for name in IDENTITY))
+                entry = event.append_column(QUARANTINED.field("reason"), pa.array([reason]))
+                self._quarantined.setdefault(key, entry)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.log import SHOWN, DuplicateRequest, LogUnavailable, Receipt, UnknownRequest, admit, bounds
+from marketplace.log import (
+    QUARANTINED,
+    REPEATED_ORDER,
+    SHOWN,
+    DuplicateRequest,
+    LogUnavailable,
+    Receipt,
+    UnknownRequest,
+    admit,
+    bounds,
+)
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
 from marketplace.slate_columns import PLAIN_SLATE, plain
@@ -40,14 +51,26 @@ CREATE TABLE IF NOT EXISTS feedback (
     time INTEGER NOT NULL, user_id TEXT NOT NULL, item_id TEXT NOT NULL, amount REAL, currency TEXT,
     session_id TEXT, detail TEXT);
 CREATE INDEX IF NOT EXISTS feedback_by_time ON feedback (time, arrival);
+CREATE TABLE IF NOT EXISTS quarantine (
+    arrival INTEGER PRIMARY KEY, feedback_id TEXT NOT NULL, request_id TEXT, event TEXT NOT NULL,
+    time INTEGER NOT NULL, user_id TEXT NOT NULL, item_id TEXT NOT NULL, amount REAL, currency TEXT,
+    session_id TEXT, detail TEXT, reason TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS quarantined_once ON quarantine (
+    feedback_id, reason, coalesce(request_id, ''), event, user_id, item_id);
+CREATE TABLE IF NOT EXISTS orders (
+    order_key TEXT NOT NULL, item_id TEXT NOT NULL, feedback_id TEXT NOT NULL,
+    PRIMARY KEY (order_key, item_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS damaged (
     source TEXT NOT NULL, arrival INTEGER NOT NULL, name TEXT, reason TEXT NOT NULL,
     PRIMARY KEY (source, arrival)) WITHOUT ROWID;
 """
-TABLES = {"about", "slates", "feedback", "damaged"}
+TABLES = {"about", "slates", "feedback", "quarantine", "orders", "damaged"}
+AT_ONCE = 500  # ids of one query
 COLUMNS = ", ".join(FEEDBACK.names)
 ADD_SLATE = "INSERT INTO slates (request_id, time, body) VALUES (?, ?, ?)"
 ADD_FEEDBACK = f"INSERT OR IGNORE INTO feedback ({COLUMNS}) VALUES ({', '.join('?' * len(FEEDBACK))})"
+ADD_QUARANTINED = f"INSERT OR IGNORE INTO quarantine ({COLUMNS}, reason) VALUES ({'?, ' * len(FEEDBACK)}?)"
+ADD_ORDER = "INSERT OR IGNORE INTO orders VALUES (?, ?, ?)"
 ADD_DAMAGED = "INSERT OR IGNORE INTO damaged VALUES (?, ?, ?, ?)"
 BETWEEN = "WHERE time >= ? AND time < ? ORDER BY time, arrival"
 ARRIVED = "WHERE arrival > ? AND arrival <= ? AND time >= ? ORDER BY arrival LIMIT ?"
@@ -81,12 +104,37 @@ class SqliteLog:
         except sqlite3.IntegrityError as error:
             raise DuplicateRequest(slate.request_id) from error
 
-    def append_feedback(self, feedback: pa.Table) -> Receipt:
+    def append_feedback(
+        self,
+        feedback: pa.Table,
+        *,
+        reasons: Sequence[str | None] | None = None,
+        order_keys: Sequence[str | None] | None = None,
+    ) -> Receipt:
         table = admit(feedback).cast(PLAIN_FEEDBACK)
         rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        apart = list(reasons or [None] * len(rows))
         with self._file.transaction() as connection:
-            accepted = connection.executemany(ADD_FEEDBACK, rows).rowcount if rows else 0
-        return Receipt(accepted=accepted, duplicates=len(rows) - accepted)
+            for place, key in enumerate(order_keys or ()):
+                if key is not None and apart[place] is None and _ordered_before(connection, key, rows[place]):
+                    apart[place] = REPEATED_ORDER
+            believed = [row for row, reason in zip(rows, apart, strict=True) if reason is None]
+            accepted = connection.executemany(ADD_FEEDBACK, believed).rowcount if believed else 0
+            set_apart = [(*row, reason) for row, reason in zip(rows, apart, strict=True) if reason is not None]
+            connection.executemany(ADD_QUARANTINED, set_apart)
+        return Receipt(accepted, len(believed) - accepted, dict(Counter(reason for *_, reason in set_apart)))
+
+    def slates_of(self, request_ids: Collection[str]) -> pa.Table:
+        query = "SELECT arrival, request_id, body FROM slates"
+        return _table(self._bodies(self._of_ids(query, "request_id", request_ids)))
+
+    def feedback_of(self, feedback_ids: Collection[str]) -> pa.Table:
+        return self._events(self._of_ids(f"SELECT arrival, {COLUMNS} FROM feedback", "feedback_id", feedback_ids))
+
+    def quarantined(self) -> pa.Table:
+        rows = self._rows(f"SELECT {COLUMNS}, reason FROM quarantine ORDER BY arrival", ())
+        reasons = pa.array([row[-1] for row in rows], pa.string())
+        return _events([row[:-1] for row in rows]).append_column(QUARANTINED.field("reason"), reasons)
 
     def slate(self, request_id: str) -> Slate:
         rows = self._rows("SELECT arrival, request_id, body FROM slates WHERE request_id = ?", (request_id,))
@@ -138,6 +186,13 @@ class SqliteLog:
 
     def close(self) -> None:
         self._file.close()
+
+    def _of_ids(self, query: str, column: str, ids: Collection[str]) -> Rows:
+        names, rows = list(ids), []
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            rows += self._rows(f"{query} WHERE {column} IN ({', '.join('?' * len(some))}) ORDER BY arrival", some)
+        return rows
 
     def _rows(self, query: str, values: Sequence[Any]) -> Rows:
         with self._file.connection() as connection:
@@ -191,6 +246,15 @@ class SqliteLog:
                 logger.error("%s is damaged and passed over: %s", where, reason)
                 with suppress(LogUnavailable), self._file.connection() as connection:
                     connection.execute(ADD_DAMAGED, row)
+
+
+def _ordered_before(connection: sqlite3.Connection, key: str, event: tuple[Any, ...]) -> bool:
+    """Whether order and item are on record under another feedback id; if not, they are from now on under this one."""
+    feedback_id, item_id = event[FEEDBACK.get_field_index("feedback_id")], event[FEEDBACK.get_field_index("item_id")]
+    if connection.execute(ADD_ORDER, (key, item_id, feedback_id)).rowcount:
+        return False
+    query = "SELECT feedback_id FROM orders WHERE order_key = ? AND item_id = ?"
+    return connection.execute(query, (key, item_id)).fetchone()[0] != feedback_id
 
 
 def _prepare(file: SqliteFile) -> None:

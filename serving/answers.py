@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import Slate
+from serving.feedback_checks import OrderDetails
 from serving.payloads import FeedbackRequest
 from serving.service import Ranking
 
@@ -26,8 +27,13 @@ FEEDBACK_COLUMNS = (
 )
 
 
-def slate_answer(ranking: Ranking, *, contributions: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
-    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson."""
+def slate_answer(
+    ranking: Ranking, *, contributions: Mapping[str, np.ndarray] | None, with_source: bool = True
+) -> dict[str, Any]:
+    """The fields of `payloads.SlateAnswer`, shown items only, in their order; ready for orjson.
+
+    An item's source tells what its shopper did before: `with_source` False = it is left out.
+    """
     slate = ranking.slate
     shown = np.flatnonzero(slate.position > 0)
     shown = shown[np.argsort(slate.position[shown], kind="stable")]
@@ -40,12 +46,15 @@ def slate_answer(ranking: Ranking, *, contributions: Mapping[str, np.ndarray] | 
         "match": slate.match,
         "unknown_candidates": list(ranking.unknown_candidates),
         "versions": slate.versions,
-        "items": _items(slate, shown, contributions),
+        "items": _items(slate, shown, contributions, with_source=with_source),
     }
 
 
-def _items(slate: Slate, shown: np.ndarray, contributions: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:
-    names = ("item_id", "merchant_id", "position", "price", "value", "merchant_value", "source", "retrieval_score")
+def _items(
+    slate: Slate, shown: np.ndarray, contributions: Mapping[str, np.ndarray] | None, *, with_source: bool
+) -> list[dict[str, Any]]:
+    names = ["item_id", "merchant_id", "position", "price", "value", "merchant_value", "retrieval_score"]
+    names += ["source"] if with_source else []
     columns = {name: getattr(slate, name)[shown].tolist() for name in names}
     columns["propensity"] = [None if p != p else p for p in slate.propensity[shown].tolist()]
     columns["predictions"] = _rows(slate.predictions, shown)
@@ -59,6 +68,11 @@ def _rows(columns: Mapping[str, np.ndarray], shown: np.ndarray) -> list[dict[str
     if not lists:
         return [{} for _ in shown]
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def order_details(batch: FeedbackRequest) -> OrderDetails:
+    """What came with the events beside FEEDBACK's columns."""
+    return OrderDetails([event.quantity for event in batch.events], [event.order_id for event in batch.events])
 
 
 def feedback_table(batch: FeedbackRequest) -> pa.Table:

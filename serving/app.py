@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from time import perf_counter
@@ -17,12 +18,25 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from features.spec import FeatureSpec
 from marketplace.log import DuplicateRequest, LogUnavailable
 from serving import answers, payloads
+from serving.access_log import AnswerIds, record
+from serving.feedback_checks import Sender
+from serving.keys import EVERYBODY, Caller, KeyRing, KeyScope
 from serving.metrics import Metrics
 from serving.openapi import document
 from serving.request import BadRequest, UnknownName
 from serving.service import NotReady, ServiceProvider
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
+
+
+class NotAllowed(PermissionError):
+    """The caller has no key (401), or not the scope (403)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 Payload = TypeVar("Payload", bound=payloads.Strict)
 
 
@@ -32,15 +46,18 @@ def create_app(
     metrics: Metrics | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     probe: Callable[[], None] = lambda: None,
+    keys: KeyRing | None = None,
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:
     """The WSGI application around an engine or a `LiveService`.
 
-    `clock` gives the time of requests that carry none; `probe` raises LogUnavailable where nothing can be logged.
+    `clock` gives the time of requests that carry none; `probe` raises LogUnavailable where nothing can be logged;
+    `keys` None = whoever reaches the service may do everything.
     """
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     counts = metrics or Metrics()
+    _add_callers(app, keys)
     _add_rankings(app, services, counts, clock)
     _add_feedback(app, services, counts, clock)
     _add_operations(app, services, counts, probe)
@@ -49,30 +66,45 @@ def create_app(
     return app
 
 
+def _add_callers(app: Flask, keys: KeyRing | None) -> None:
+    @app.before_request
+    def who() -> None:
+        g.caller, g.slate = EVERYBODY if keys is None else Caller("", frozenset()), None
+        kind, _, key = request.headers.get("Authorization", "").partition(" ")
+        if keys is not None and kind.lower() == "bearer":
+            g.caller = keys.caller(key.strip()) or g.caller
+
+
 def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
     def answer(payload: payloads.RecommendRequest | payloads.RankRequest) -> Response:
         now = clock()
         _refuse_future("time", payload.time, now)
+        if payload.seed is not None:
+            _require(KeyScope.TEST, what="a seed of one's choice")
         services.follow()
         service = services.current()
         request = payload.to_request(request_id=uuid.uuid4().hex, now=now, spec=service.spec)
         ranking = service.rank(request)
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
         terms = service.explain(ranking.slate) if payload.explain else None
-        return _json(answers.slate_answer(ranking, contributions=terms))
+        g.slate = ranking.slate.request_id
+        return _json(answers.slate_answer(ranking, contributions=terms, with_source=g.caller.may(KeyScope.TEST)))
 
     @app.post("/v1/recommend")
     def recommend() -> Response:
+        _require(KeyScope.RANK)
         return answer(_parse(payloads.RecommendRequest))
 
     @app.post("/v1/rank")
     def rank() -> Response:
+        _require(KeyScope.RANK)
         return answer(_parse(payloads.RankRequest))
 
 
 def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
     @app.post("/v1/feedback")
     def feedback() -> Response:
+        _require(KeyScope.FEEDBACK, KeyScope.EVENTS)
         batch, now = _parse(payloads.FeedbackRequest), clock()
         services.follow()
         service = services.current()
@@ -83,10 +115,10 @@ def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock:
                     f"this market's amounts are in {service.currency}; {event.currency} was received. Convert first."
                 )
                 raise BadRequest(f"events.{row}.currency", message)
-        accepted, duplicates = service.record(answers.feedback_table(batch))
-        counts.feedback.labels("accepted").inc(accepted)
-        counts.feedback.labels("duplicate").inc(duplicates)
-        return _json({"accepted": accepted, "duplicates": duplicates})
+        table, details = answers.feedback_table(batch), answers.order_details(batch)
+        receipt = service.record(table, sender=_sender(), details=details)
+        counts.observe_feedback(receipt)
+        return _json(asdict(receipt))
 
 
 def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics, probe: Callable[[], None]) -> None:
@@ -130,7 +162,18 @@ def _add_accounting(app: Flask, counts: Metrics) -> None:
     def count(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "unknown"
         counts.answers.labels(route, str(response.status_code)).inc()
-        counts.seconds.labels(route).observe(perf_counter() - g.started)
+        seconds = perf_counter() - g.started
+        counts.seconds.labels(route).observe(seconds)
+        ids = AnswerIds.of({name.lower(): value for name, value in request.headers.items()}, slate=g.slate)
+        response.headers.update(ids.headers)
+        record(
+            ids,
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            seconds=seconds,
+            caller=g.caller.name,
+        )
         return response
 
 
@@ -139,6 +182,7 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
     app.register_error_handler(BadRequest, lambda e: _refusal(400, "the request is malformed", (e.field, str(e))))
     app.register_error_handler(UnknownName, lambda e: _refusal(404, str(e.args[0])))
     app.register_error_handler(DuplicateRequest, lambda e: _refusal(409, str(e)))
+    app.register_error_handler(NotAllowed, lambda e: _refusal(e.status, str(e)))
     app.register_error_handler(LogUnavailable, lambda e: _refusal(503, str(e)))
     app.register_error_handler(NotReady, lambda e: _refusal(503, f"not ready: {e}"))
 
@@ -152,6 +196,24 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
     def refuse_unforeseen(error: Exception) -> Response:
         app.logger.exception("unforeseen error", exc_info=error)
         return _refusal(500, "the service failed; its log says why")
+
+
+def _require(*scopes: KeyScope, what: str = "") -> None:
+    """Raise NotAllowed unless the caller has one of the scopes."""
+    if any(g.caller.may(scope) for scope in scopes):
+        return
+    needed = " or ".join(scopes)
+    if not g.caller.scopes:
+        raise NotAllowed(401, "send an API key of this service, with the header Authorization: Bearer KEY")
+    message = f"the key {g.caller.name!r} lacks the scope {needed}" + (f", which {what} needs" if what else "")
+    raise NotAllowed(403, message)
+
+
+def _sender() -> Sender:
+    """What the caller's events may be."""
+    if g.caller is EVERYBODY:
+        return Sender.ANYBODY
+    return Sender.TRUSTED if g.caller.may(KeyScope.EVENTS) else Sender.SHOPPERS
 
 
 def _log_problem(probe: Callable[[], None]) -> str | None:

@@ -22,11 +22,12 @@ from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import FeatureStore
 from marketplace.heads import composed
-from marketplace.log import Log
+from marketplace.log import DuplicateRequest, Log, Receipt
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
+from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
 from serving.item_table import ItemTable
 from serving.pacing import Pacing
@@ -119,17 +120,17 @@ class RankingEngine:
     def rank(self, request: Request) -> Ranking:
         """The slate of `request`, after it is on record.
 
-        Raises UnknownName for a page or candidates that the catalogue does not hold, and
-        `marketplace.log.DuplicateRequest` when the log holds a slate of this request id.
+        Raises UnknownName for a page or candidates that the catalogue does not hold, and DuplicateRequest when the log
+        holds a slate of this request id and shopper.
         """
         stages = Stages(self._clock)
         self._follower.follow()
         stages.mark("follow")
         ranking = self.answer(request, stages)
-        self.log.append(ranking.slate)
-        self._follower.logged(ranking.slate)
+        slate = self._logged(ranking.slate)
+        self._follower.logged(slate)
         stages.mark("log")
-        return ranking
+        return ranking if slate is ranking.slate else replace(ranking, slate=slate)
 
     def answer(self, request: Request, stages: Stages) -> Ranking:
         """What `rank` puts on record; raises UnknownName."""
@@ -171,11 +172,25 @@ class RankingEngine:
         """Value per term, float64 [n] each, summing to the slate's values."""
         return self.parts.valuation.explain(slate)
 
-    def record(self, feedback: pa.Table) -> tuple[int, int]:
-        """(accepted, duplicates) of a FEEDBACK table, after it is on record and the store knows it."""
-        receipt = self.log.append_feedback(feedback)
+    def record(
+        self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
+    ) -> Receipt:
+        """What became of a FEEDBACK table, after it is on record and the store knows what is believed of it."""
+        batch = checked(feedback, self.log, sender=sender, details=details)
+        receipt = self.log.append_feedback(batch.events, reasons=batch.reasons, order_keys=batch.order_keys)
         self._follower.follow(at_once=True)
-        return receipt.accepted, receipt.duplicates
+        return receipt
+
+    def _logged(self, slate: Slate) -> Slate:
+        """The slate as it is on record: where another shopper's has its request id, under an id of its own."""
+        try:
+            self.log.append(slate)
+        except DuplicateRequest:
+            if self.log.slate(slate.request_id).user_id == slate.user_id:
+                raise
+            slate = replace(slate, request_id=own_id(slate.request_id, slate.user_id))
+            self.log.append(slate)
+        return slate
 
     def _unknown(self, request: Request) -> tuple[str, ...]:
         """The caller's candidates that the catalogue does not hold."""

@@ -12,6 +12,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from marketplace.log import Receipt
+
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 
 
@@ -27,6 +29,7 @@ class Metrics:
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
         self.left_out = Counter("candidates_left_out", "candidates without finite numbers", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
+        self.quarantined = Counter("feedback_quarantined", "feedback that is not believed", ["reason"], **mine)
         self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="mostrecent", **mine)
         self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="mostrecent", **mine)
 
@@ -36,6 +39,14 @@ class Metrics:
         self.left_out.inc(left_out)
         for stage, value in seconds.items():
             self.stages.labels(stage).observe(value)
+
+    def observe_feedback(self, receipt: Receipt) -> None:
+        """What became of a batch."""
+        self.feedback.labels("accepted").inc(receipt.accepted)
+        self.feedback.labels("duplicate").inc(receipt.duplicates)
+        self.feedback.labels("quarantined").inc(sum(receipt.quarantined.values()))
+        for reason, events in receipt.quarantined.items():
+            self.quarantined.labels(reason).inc(events)
 
     def render(self) -> bytes:
         """The Prometheus text format."""

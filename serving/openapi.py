@@ -18,21 +18,21 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None
         "Retrieve candidates and rank them",
         payloads.RecommendRequest,
         payloads.SlateAnswer,
-        (400, 404, 409, 413, 415, 503),
+        (400, 401, 403, 404, 409, 413, 415, 503),
     ),
     "/v1/rank": (
         "post",
         "Rank the caller's candidates",
         payloads.RankRequest,
         payloads.SlateAnswer,
-        (400, 404, 409, 413, 415, 503),
+        (400, 401, 403, 404, 409, 413, 415, 503),
     ),
     "/v1/feedback": (
         "post",
         "Record what shoppers did; safe to repeat",
         payloads.FeedbackRequest,
         payloads.FeedbackAnswer,
-        (400, 413, 415, 503),
+        (400, 401, 403, 413, 415, 503),
     ),
     "/healthz": ("get", "The process is alive", None, payloads.Health, ()),
     "/readyz": ("get", "A bundle serves", None, payloads.Readiness, (503,)),
@@ -41,6 +41,8 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None
 }
 REASONS = {
     400: "The request is malformed: `problems` names each field",
+    401: "Keys are configured, and none of them was sent: Authorization: Bearer KEY",
+    403: "The key lacks a scope, which `error` names",
     404: "A merchant, item or all candidates are not in the catalogue",
     409: "A slate of this request_id is already on record",
     413: "The body is too large",

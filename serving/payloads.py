@@ -180,6 +180,10 @@ class FeedbackEvent(Strict):
     amount: float | None = Field(None, ge=0, le=1e9, description="order or refund amount, in currency")
     currency: Currency | None = Field(None, description="ISO 4217; that of the market")
     session_id: Identifier | None = None
+    order_id: Identifier | None = Field(
+        None, description="the order that an `order` belongs to: counted once an item, whatever the feedback_id"
+    )
+    quantity: int | None = Field(None, ge=1, le=1000, description="units that the amount is for")
 
     @model_validator(mode="after")
     def _amount_has_currency(self) -> Self:
@@ -201,6 +205,7 @@ class FeedbackAnswer(BaseModel):
 
     accepted: int = Field(description="events that were new, and are now on record")
     duplicates: int = Field(description="events whose feedback_id was already on record")
+    quarantined: dict[str, int] = Field(description="events that are not believed, by reason; nothing learns from them")
 
 
 class ShownItem(BaseModel):
@@ -213,7 +218,7 @@ class ShownItem(BaseModel):
     value: float = Field(description="the value formula's result, in its unit")
     merchant_value: float = Field(description="currency per impression")
     predictions: dict[str, float] = Field(description="per head: " + ", ".join(head.name for head in HEADS))
-    source: str = Field(description="the candidate source that proposed it")
+    source: str | None = Field(None, description="the candidate source that proposed it; to keys of scope test alone")
     retrieval_score: float
     propensity: float | None = Field(description="P(this item here | the items above it)")
     contributions: dict[str, float] | None = Field(None, description="value per term; they sum to value")

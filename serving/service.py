@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from features.spec import FeatureSpec
+from marketplace.log import Receipt
 from marketplace.slate import Slate
+from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender
 from serving.manifest import BundleError
 from serving.request import Request
 
@@ -56,8 +58,10 @@ class RankingService(Protocol):
         """Value per term, float64 [n] each, summing to the slate's values."""
         ...
 
-    def record(self, feedback: pa.Table) -> tuple[int, int]:
-        """(accepted, duplicates) of a FEEDBACK table, after it is on record."""
+    def record(
+        self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
+    ) -> Receipt:
+        """What became of a FEEDBACK table, after it is on record."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is 
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
 VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [2]
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
+VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py); without keys whoever reaches it may do all
+VALUE_MODEL_KEYS             the same as text, instead of a file
 PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 """
 
@@ -20,10 +22,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from marketplace.finding import DataError
 from marketplace.sqlite_log import SqliteLog
 from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
+from serving.keys import KeyRing
 from serving.service import LiveService
 from serving.store_checkpoint import StoreCheckpoint
 from serving.trial_requests import try_out
@@ -54,7 +58,20 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
     atexit.register(services.close)
     services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
-    return create_app(services, probe=log.probe)
+    return create_app(services, probe=log.probe, keys=_keys(environment))
+
+
+def _keys(environment: Mapping[str, str]) -> KeyRing | None:
+    """The API keys, None = none are configured; raises NotConfigured, so that a mistake does not open the service."""
+    path, text = environment.get("VALUE_MODEL_KEYS_FILE"), environment.get("VALUE_MODEL_KEYS")
+    if path and text:
+        raise NotConfigured("VALUE_MODEL_KEYS_FILE and VALUE_MODEL_KEYS are both set; keep one of them.")
+    try:
+        if path:
+            return KeyRing.from_toml(Path(path).read_bytes(), file=path)
+        return KeyRing.from_toml(text, file="VALUE_MODEL_KEYS") if text else None
+    except (DataError, OSError) as error:
+        raise NotConfigured(f"the API keys cannot be read: {error}") from error
 
 
 def _setting(environment: Mapping[str, str], name: str, meaning: str) -> str:

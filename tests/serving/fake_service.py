@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from features.spec import FeatureSpec
-from marketplace.log import DuplicateRequest
+from marketplace.log import DuplicateRequest, Receipt
 from marketplace.slate import Slate
+from serving.feedback_checks import NO_DETAILS, Sender
 from serving.request import Request, UnknownName
 from serving.service import Ranking, ServiceState
 
@@ -54,11 +55,12 @@ class FakeService:
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         return {"clicks": slate.value - 1.0, "merchant": np.ones(len(slate))}
 
-    def record(self, feedback: pa.Table) -> tuple[int, int]:
+    def record(self, feedback: pa.Table, *, sender=Sender.ANYBODY, details=NO_DETAILS) -> Receipt:
+        self.sender, self.details = sender, details
         rows = feedback.to_pylist()
         new = {row["feedback_id"]: row for row in rows if row["feedback_id"] not in self.feedback}
         self.feedback |= new
-        return len(new), len(rows) - len(new)
+        return Receipt(len(new), len(rows) - len(new))
 
 
 def fake_slate(request: Request, items: list[str]) -> Slate:

@@ -74,8 +74,8 @@ def test_a_request_id_is_answered_once(client):
 
 def test_feedback_is_counted_once_by_its_id(client, service):
     batch = {"events": [event(), event(feedback_id="f2", event="order", amount=9.5, currency="SAR")]}
-    assert post(client, "/v1/feedback", batch).get_json() == {"accepted": 2, "duplicates": 0}
-    assert post(client, "/v1/feedback", batch).get_json() == {"accepted": 0, "duplicates": 2}
+    assert post(client, "/v1/feedback", batch).get_json() == {"accepted": 2, "duplicates": 0, "quarantined": {}}
+    assert post(client, "/v1/feedback", batch).get_json() == {"accepted": 0, "duplicates": 2, "quarantined": {}}
     assert service.feedback["f2"]["amount"] == 9.5
 
 
@@ -180,7 +180,7 @@ def test_health_and_readiness(client, service):
 
 
 def test_where_nothing_can_be_logged_requests_are_refused_and_the_service_is_not_ready(service, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise LogUnavailable("the log was moved")
 
     client = create_app(service, clock=lambda: NOW, probe=broken).test_client()

@@ -8,13 +8,14 @@ import pytest
 from features.keras2 import tensorflow as tf
 from features.served import served
 from features.store import MemoryStore
-from marketplace.log import DuplicateRequest
+from marketplace.log import DuplicateRequest, Receipt
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import slates_to_table, table_to_slates
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine
 from serving.export_savedmodel import quantities, value_call
+from serving.feedback_checks import own_id
 from serving.parity import difference
 from serving.replay import NotReplayable, replay
 from serving.request import Request, UnknownName
@@ -301,12 +302,38 @@ def feedback(market, item, *, feedback_id="f1", event="click"):
 def test_feedback_reaches_the_store_once(engine, market):
     item = market.dataset.items["item_id"][9].as_py()
     click = feedback(market, item)
-    assert engine.record(click) == (1, 0)
-    assert engine.record(click) == (0, 1)
+    assert engine.record(click) == Receipt(1, 0)
+    assert engine.record(click) == Receipt(0, 1)
     assert engine.store.history("newcomer").tolist() == [9]
     later = market.known_until + timedelta(minutes=1)
     slate = engine.rank(ask(market, user_id="newcomer", time=later, candidates=(item,))).slate
     assert slate.numeric["pair_clicks"].tolist() == [1.0]
+
+
+def test_a_request_id_that_another_shopper_took_blocks_nobody(engine, market):
+    mine, theirs = ask(market, user_id="ann"), ask(market, user_id="eve")
+    first, second = engine.rank(theirs).slate, engine.rank(mine).slate
+    assert (first.request_id, second.request_id) == ("r home", own_id("r home", "ann"))
+    assert engine.log.slate(second.request_id) == second
+    assert replay(engine.parts, second).same
+    for request in (mine, theirs):
+        with pytest.raises(DuplicateRequest):
+            engine.rank(request)
+    top = second.item_id[second.position == 1][0]
+    click = feedback(market, top).set_column(1, FEEDBACK.field("request_id"), pa.array(["r home"], pa.string()))
+    place = FEEDBACK.get_field_index("user_id")
+    click = click.set_column(place, FEEDBACK.field("user_id"), pa.array(["ann"], pa.string()).dictionary_encode())
+    assert engine.record(click) == Receipt(1, 0)
+    assert engine.log.feedback()["request_id"].to_pylist() == [second.request_id]
+
+
+def test_what_is_not_believed_reaches_neither_the_store_nor_the_labels(engine, market):
+    slate = engine.rank(ask(market, user_id="newcomer")).slate
+    hidden = slate.item_id[slate.position == 0][0]
+    rows = feedback(market, hidden).set_column(1, FEEDBACK.field("request_id"), pa.array(["r home"], pa.string()))
+    assert engine.record(rows) == Receipt(0, 0, {"not_shown": 1})
+    assert engine.store.history("newcomer").tolist() == []
+    assert len(engine.log.feedback()) == 0
 
 
 def test_a_service_that_starts_again_knows_what_its_log_holds(bundle, market, tmp_path):

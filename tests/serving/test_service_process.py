@@ -91,8 +91,8 @@ def test_one_request_through_the_house_and_its_feedback(world, bundle_folder):
     events = [
         {"feedback_id": "c1", "request_id": "first", "event": "click", "time": time_, "user_id": user, "item_id": top}
     ]
-    assert call(url, "/v1/feedback", {"events": events}) == (200, {"accepted": 1, "duplicates": 0})
-    assert call(url, "/v1/feedback", {"events": events}) == (200, {"accepted": 0, "duplicates": 1})
+    assert call(url, "/v1/feedback", {"events": events}) == (200, {"accepted": 1, "duplicates": 0, "quarantined": {}})
+    assert call(url, "/v1/feedback", {"events": events}) == (200, {"accepted": 0, "duplicates": 1, "quarantined": {}})
     log = SqliteLog(home / "log.sqlite")
     slate = log.slate("first")
     assert slate.item_id[slate.position == 1].tolist() == [top]

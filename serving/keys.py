@@ -1,0 +1,80 @@
+"""API keys: what the holder of each may do, from a TOML file or text; only the hashes of keys are kept.
+
+[shop-front]
+sha256 = "..."                    # of the key: printf %s "$KEY" | sha256sum
+scopes = ["rank", "feedback"]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from marketplace.finding import DataError, Finding
+from marketplace.toml_model import Fix, as_model
+from marketplace.toml_text import parse_toml
+
+
+class KeyScope(StrEnum):
+    """What a key is good for."""
+
+    RANK = "rank"  # /v1/recommend and /v1/rank
+    FEEDBACK = "feedback"  # events that answer slates
+    EVENTS = "events"  # any events: those that answer no slate, or one of another log
+    TEST = "test"  # seeds of one's choice, and the candidate source of each item
+    ADMIN = "admin"  # all of these
+
+
+@dataclass(frozen=True)
+class KeyEntry:
+    """One table of the file."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Fix("Write the 64 hex digits of `sha256sum`.")]
+    scopes: Annotated[tuple[KeyScope, ...], Field(min_length=1), Fix(f"Write some of {', '.join(KeyScope)} in a list.")]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who holds a key: its name in the file, and its scopes."""
+
+    name: str
+    scopes: frozenset[KeyScope]
+
+    def may(self, scope: KeyScope) -> bool:
+        return scope in self.scopes or KeyScope.ADMIN in self.scopes
+
+
+EVERYBODY = Caller("", frozenset(KeyScope))  # where no keys are configured
+
+
+class KeyRing:
+    """The keys of one service."""
+
+    def __init__(self, entries: Mapping[str, KeyEntry]) -> None:
+        self._callers = [
+            (bytes.fromhex(entry.sha256), Caller(name, frozenset(entry.scopes))) for name, entry in entries.items()
+        ]
+
+    @classmethod
+    def from_toml(cls, content: bytes | str, *, file: str) -> KeyRing:
+        """Raises DataError with every mistake and its line."""
+        text = parse_toml(content, file=file)
+        entries = as_model(text, dict[str, KeyEntry])
+        if not entries:
+            fix = 'Add [NAME] with sha256 = "..." and scopes = ["rank", "feedback"], or configure no keys.'
+            raise DataError([Finding("fields", text.where(), "the file holds no key.", fix)])
+        return cls(entries)
+
+    def caller(self, key: str) -> Caller | None:
+        """The holder of a key, None = nobody; every key is compared in constant time, whichever fits."""
+        digest, holder = hashlib.sha256(key.encode()).digest(), None
+        for expected, caller in self._callers:
+            if hmac.compare_digest(digest, expected):
+                holder = caller
+        return holder
