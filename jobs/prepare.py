@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from features.encoder import Encoder
 from features.spec import FeatureFrame
+from jobs.admission import OF_BASKETS
 from jobs.data import kept
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
@@ -30,7 +31,6 @@ from value_model.rankers.batches import take
 from value_model.rankers.ranker import RankingData
 
 CANDIDATES = "basket_candidates.parquet"
-OF_BASKETS = ("order", "order_value")  # the labels of what was never shown: it could only be bought
 LEAST_SETTLED = 0.5  # share of the requests below which periods are cut by all of them
 FEWEST = (10, 1, 1)  # rows of an event in the training, validation and test period, for a head to be learned of it
 

@@ -1,10 +1,11 @@
 """A run is a folder: its configuration, seed and versions, what each stage made, and which stages are done.
 
-run.json            configuration and package versions
+run.json            configuration, versions of packages, and the program's commit when the run was last taken up
 data/               the data set's tables, Parquet
 surfaces.toml       the recipe of each surface, to be edited
 retrieval/          towers, candidate sources, item embeddings
 ranker/             MMoE, LightGBM twin, calibrators, encoder, held-out predictions
+                    (losses.json in these two: losses by epoch, and the settings of the fit)
 evaluation/         metrics.json, report.html, plots
 bundle/             what the service loads
 stages.json         the stages that are done, with their seconds and peak memory
@@ -21,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jobs.config import RunConfig
+from jobs.provenance import commit
 
 PACKAGES = ("value-model", "numpy", "pyarrow", "tensorflow", "tensorflow-recommenders", "tensorflow-ranking", "scann")
 
@@ -43,7 +45,8 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} holds a run with another configuration: {changed}. Choose another --out, or remove it."
             )
-        about = {"config": asdict(config), "versions": {package: version(package) for package in PACKAGES}}
+        versions = {package: version(package) for package in PACKAGES}
+        about = {"config": asdict(config), "versions": versions, "commit": commit()}
         kept.write_text(json.dumps(about, indent=1) + "\n")
         return cls(path, config)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from jobs.export import ROWS, save_rows
 from jobs.prepare import TrainingRows, prepare
+from jobs.provenance import keep_losses
 from jobs.run_folder import RunFolder
 from marketplace.heads import learned_heads
 from value_model.rankers.batches import request_offsets, take
@@ -60,10 +61,12 @@ def first_requests(data: RankingData) -> RankingData:
 def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData) -> MMoE:
     rng = np.random.default_rng(run.config.seed)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
-    mmoe = MMoE(encoder.spec, encoder.sizes, config=NetworkConfig(), heads=heads, rng=rng)
+    network = NetworkConfig()
+    mmoe = MMoE(encoder.spec, encoder.sizes, config=network, heads=heads, rng=rng)
     training = replace(TrainingConfig(), epochs=run.config.ranker_epochs)
     checkpoint = run.part("ranker") / "checkpoint.npz"
-    fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
+    history = fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
+    keep_losses(run.part("ranker"), history, network=network, training=training)
     checkpoint.unlink()  # it resumes an interrupted fit; one that is done again starts anew
     return mmoe
 

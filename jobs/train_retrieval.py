@@ -22,6 +22,7 @@ from features.interactions import EVENT_WEIGHTS
 from jobs.data import kept
 from jobs.defaults import spec_of
 from jobs.prepare import CANDIDATES
+from jobs.provenance import keep_losses
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
 from marketplace.splits import Periods, periods
@@ -143,7 +144,8 @@ def _fit_towers(
     train = np.flatnonzero(period.train[positives.request])[-run.config.retrieval_pairs :]
     held_out = positives.select(period.validation[positives.request])
     checkpoint = run.part("retrieval") / "checkpoint"
-    fit(towers, positives.select(train), held_out, items, rng=rng, checkpoint=checkpoint)
+    history = fit(towers, positives.select(train), held_out, items, rng=rng, checkpoint=checkpoint)
+    keep_losses(run.part("retrieval"), history, towers=config)
     towers.save_towers(run.part("retrieval"))
     shutil.rmtree(checkpoint)  # it resumes an interrupted fit; one that is asked for again starts anew
     return towers

@@ -35,7 +35,10 @@ class AnswerIds:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], *, slate: str | None) -> AnswerIds:
-        """From the request's headers, by their names in small letters; `slate` is the request id of the slate that answers, None = there is none."""
+        """From the request's headers, whose names are in small letters.
+
+        `slate` is the request id of the slate that answers, None = there is none.
+        """
         sent = headers.get("x-request-id", "")
         request_id = sent if PLAIN.fullmatch(sent) else quote(slate or uuid.uuid4().hex, safe="")
         trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))

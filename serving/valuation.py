@@ -8,7 +8,7 @@ computes from the very same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -26,6 +26,12 @@ from value_model.slate_policies.perturbed_weights import PerturbedWeights
 
 QUANTITIES = (*RATES, "newness", "merchant", "margin")  # known of an item or its merchant, without a model
 SLATE_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
+
+
+def readable(heads: Iterable[str], spec: FeatureSpec) -> frozenset[str]:
+    """What a formula may read where a ranker predicts `heads`, and `spec` has the features."""
+    heads, numbers = tuple(heads), (feature.name for feature in spec.features if feature.kind is Kind.NUMBER)
+    return frozenset({*heads, *(head.name for head in products(heads)), *SLATE_COLUMNS, *QUANTITIES, *numbers})
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +77,13 @@ class Valuation:
         self.quantities = tuple(name for name in policy.inputs if name in QUANTITIES)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
         self.features = frozenset(numbers.intersection(policy.inputs) - {*QUANTITIES, *SLATE_COLUMNS})
-        self._known = {*SLATE_COLUMNS, *QUANTITIES, *numbers}
         self.exposure = None if policy.slate is None else policy.slate.exposure
         self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
         self._perturbed = None if policy.slate is None else policy.slate.perturbed_weights
 
     def check(self, heads: tuple[str, ...]) -> None:
         """Raise BundleError where the formula reads something that is neither predicted nor known."""
-        supplied = {*heads, *(head.name for head in products(heads)), *self._known}
+        supplied = readable(heads, self._spec)
         if missing := [name for name in self.policy.inputs if name not in supplied]:
             raise BundleError(
                 f"value policy {self.policy.name!r} reads {missing}, which this ranker does not predict and which is "

@@ -51,7 +51,7 @@ def bearer(name):
 def test_each_route_needs_its_scope(client, path, content, allowed):
     statuses = {name: post(client, path, content, headers=bearer(name)) for name in (*KEYS, None, "stranger")}
     assert {name for name, answer in statuses.items() if answer.status_code == 200} == allowed
-    for name in ({*KEYS} - allowed):
+    for name in {*KEYS} - allowed:
         assert statuses[name].status_code == 403
         assert f"the key {name!r} lacks the scope" in statuses[name].get_json()["error"]
     for name in (None, "stranger"):

@@ -13,7 +13,7 @@ from serving.answers import slate_answer
 from serving.bundle import build_engine
 from serving.manifest import BundleError
 from serving.replay import replay
-from serving.soundness import NotFinite
+from serving.soundness import NotFinite, finite_candidates
 from serving.trial_requests import try_out
 from value_model.formula import parse_policy
 
@@ -102,3 +102,9 @@ def test_a_request_of_any_time_gets_finite_numbers(bundle, market, time):
             numbers = [item["value"], item["merchant_value"], item["retrieval_score"], item["price"]]
             assert np.isfinite([*numbers, *item["predictions"].values(), *item["contributions"].values()]).all()
         assert (ranking.slate.numeric["age_days"][np.isfinite(ranking.slate.numeric["age_days"])] >= 0).all()
+
+
+def test_large_numbers_are_finite():
+    columns = {"value": np.array([1e300, 1.0]), "score": np.array([1.0, 3e38], np.float32)}
+    kept = finite_candidates(columns, np.arange(2), item_id=np.array(["a", "b"], object), request_id="r")
+    assert kept.tolist() == [0, 1]
