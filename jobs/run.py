@@ -11,7 +11,7 @@ from jobs.config import RunConfig
 from jobs.data import get, learnable
 from jobs.fingerprint import changed_files, keep_fingerprint
 from jobs.run_folder import RunFolder
-from marketplace.check import joined_events, read_lines
+from marketplace.check import joined_events, read_lines, with_open_windows
 from marketplace.finding import DataError, errors
 
 Stage = Callable[[RunFolder], None]
@@ -20,8 +20,8 @@ Stage = Callable[[RunFolder], None]
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
     applicant = Applicant.of(get(run.config))
-    dataset = applicant.dataset
-    joined = joined_events(dataset)
+    joined = joined_events(applicant.dataset)
+    dataset = with_open_windows(applicant.dataset, joined)
     for line in read_lines(dataset, joined):
         print("   " + line)
     findings = list(applicant.admission(joined, run.config))

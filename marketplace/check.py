@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
@@ -50,6 +50,7 @@ def data_check(data: Dataset | Path | str, *, now: datetime | None = None) -> Da
     joined = None
     if dataset is not None and not errors(findings):
         joined = joined_events(dataset)
+        dataset = with_open_windows(dataset, joined)
         findings = [*findings, *too_little(dataset, joined)]
     return DataCheck(dataset, joined, tuple(by_harm(findings)))
 
@@ -68,9 +69,14 @@ def joined_events(dataset: Dataset) -> Attribution | None:
     return attribute(dataset.slates, dataset.feedback) if dataset.has_impressions else None
 
 
+def with_open_windows(dataset: Dataset, joined: Attribution | None) -> Dataset:
+    """The data set, its notes saying of what the newest requests are too young to tell."""
+    if joined is None or dataset.closed:
+        return dataset
+    return replace(dataset, notes=(*dataset.notes, *settling_notes(joined, dataset.feedback)))
+
+
 def read_lines(dataset: Dataset, joined: Attribution | None, *, zone: tzinfo = UTC) -> Iterator[str]:
     """The census, and the notes of the reader."""
     yield from census(dataset, joined.counts if joined else None, zone=zone)
-    if joined and not dataset.closed:
-        yield from settling_notes(joined, dataset.feedback)
     yield from dataset.notes

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.data import market
 from marketplace.attribution import attribute
+from marketplace.check import with_open_windows
 from marketplace.settled import settled_labels, settled_requests, settling_notes, settling_times
 from marketplace.splits import DAY_US, microseconds, periods
 
@@ -48,6 +49,15 @@ def test_the_wait_is_that_of_the_delays_whatever_the_log_s_end_hides(cut):
     assert settling_times(joined, known)["click"] < DAY_US / 24
     (orders,) = [note for note in settling_notes(joined, known) if "orders" in note]
     assert f"come within {days:.1f} days" in orders
+
+
+def test_a_run_notes_what_is_too_young_unless_the_data_are_closed(cut):
+    dataset, slates, known = cut
+    log = replace(dataset, slates=slates, feedback=known)
+    joined = attribute(slates, known)
+    noted = with_open_windows(log, joined)
+    assert set(noted.notes) - set(log.notes) == set(settling_notes(joined, known))
+    assert with_open_windows(replace(log, closed=True), joined).notes == log.notes
 
 
 def test_a_log_without_delays_has_settled(cut):
