@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -52,7 +52,8 @@ def serve(folder: Path, *, host: str, port: int, workers: int, log: Path | None)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, drain)
         code = process.wait()
-    SqliteLog(log).close()  # the last connection: whatever is in the WAL goes into the file
+    with suppress(ValueError):  # what is wrong with the log was said; gunicorn's code is what counts
+        SqliteLog(log).close()  # the last connection: whatever is in the WAL goes into the file
     return code if code >= 0 else 128 - code
 
 

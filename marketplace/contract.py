@@ -26,7 +26,9 @@ probabilities in [0, 1]. A missing number is NaN; "optional" columns may be null
 In JSON (one object a line, with `schema_version`) times are ISO 8601 with microseconds and offset, and a number that
 JSON cannot write is the text "NaN", "Infinity" or "-Infinity". In Parquet the version lies in the file's metadata.
 `SqliteLog` keeps slates as Arrow record batches and feedback in plain columns that SQL can read. An acknowledged append
-survives `kill -9` of every process; surviving a power cut as well is `survive_power_loss=True` (slower).
+survives `kill -9` of every process; surviving a power cut as well is `survive_power_loss=True` (slower). Events that
+the service did not believe lie in the table `quarantine` with their reason, and rows that cannot be read are named in
+`damaged`: neither is part of what a reader gets.
 """
 
 SECTIONS = (

@@ -36,7 +36,7 @@ class DuplicateRequest(ValueError):
         self.request_id = request_id
 
 
-class LogUnavailable(RuntimeError):
+class LogUnavailable(ValueError):
     """The log cannot be read or written now: says why, and what to do. Nothing of the call was stored."""
 
 

@@ -20,7 +20,7 @@ from marketplace.log import DuplicateRequest, LogUnavailable
 from serving import answers, payloads
 from serving.access_log import AnswerIds, record
 from serving.feedback_checks import Sender
-from serving.keys import EVERYBODY, Caller, KeyRing, KeyScope
+from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
 from serving.metrics import Metrics
 from serving.openapi import document
 from serving.request import BadRequest, UnknownName
@@ -57,11 +57,11 @@ def create_app(
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     counts = metrics or Metrics()
+    _add_accounting(app, counts)
     _add_callers(app, keys)
     _add_rankings(app, services, counts, clock)
     _add_feedback(app, services, counts, clock)
     _add_operations(app, services, counts, probe)
-    _add_accounting(app, counts)
     _add_refusals(app, max_body_bytes)
     return app
 
@@ -73,6 +73,9 @@ def _add_callers(app: Flask, keys: KeyRing | None) -> None:
         kind, _, key = request.headers.get("Authorization", "").partition(" ")
         if keys is not None and kind.lower() == "bearer":
             g.caller = keys.caller(key.strip()) or g.caller
+        scopes = ROUTES.get(request.url_rule.rule, (KeyScope.ADMIN,)) if request.url_rule else None
+        if scopes is not None:
+            _require(*scopes)
 
 
 def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
@@ -92,19 +95,16 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
 
     @app.post("/v1/recommend")
     def recommend() -> Response:
-        _require(KeyScope.RANK)
         return answer(_parse(payloads.RecommendRequest))
 
     @app.post("/v1/rank")
     def rank() -> Response:
-        _require(KeyScope.RANK)
         return answer(_parse(payloads.RankRequest))
 
 
 def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
     @app.post("/v1/feedback")
     def feedback() -> Response:
-        _require(KeyScope.FEEDBACK, KeyScope.EVENTS)
         batch, now = _parse(payloads.FeedbackRequest), clock()
         services.follow()
         service = services.current()

@@ -50,6 +50,13 @@ class Caller:
         return scope in self.scopes or KeyScope.ADMIN in self.scopes
 
 
+# What each route needs, one of them; None = no key. A route that is not named here needs the scope admin.
+ROUTES: Mapping[str, tuple[KeyScope, ...] | None] = {
+    "/v1/recommend": (KeyScope.RANK,),
+    "/v1/rank": (KeyScope.RANK,),
+    "/v1/feedback": (KeyScope.FEEDBACK, KeyScope.EVENTS),
+    **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json")),
+}
 EVERYBODY = Caller("", frozenset(KeyScope))  # where no keys are configured
 
 

@@ -70,7 +70,8 @@ def document(*, version: str, spec: FeatureSpec) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "value-model", "version": version},
         "paths": {path: {row[0]: _operation(*row[1:])} for path, row in ROUTES.items()},
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"key": []}],  # no key, where none are configured
     }
 
 

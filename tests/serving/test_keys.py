@@ -63,6 +63,18 @@ def test_a_key_is_asked_for_before_the_body_is_read(client):
     assert post(client, "/v1/recommend", b"{").status_code == 401
 
 
+def test_a_route_of_which_nothing_is_said_needs_the_scope_admin(service):
+    app = create_app(service, keys=KeyRing.from_toml(toml(), file="keys.toml"))
+    app.put("/v1/new")(lambda: "done")
+    client = app.test_client()
+    assert {name: client.put("/v1/new", headers=bearer(name)).status_code for name in KEYS} == {
+        **dict.fromkeys(KEYS, 403),
+        "ops": 200,
+    }
+    assert client.put("/v1/new").status_code == 401
+    assert client.get("/nowhere").status_code == 404
+
+
 def test_probes_need_no_key(client):
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
         assert client.get(path).status_code == 200

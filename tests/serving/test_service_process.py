@@ -135,6 +135,28 @@ def test_the_link_moves_to_a_bad_bundle_and_to_a_good_one(world, bundle_folder, 
     wait_until(lambda: call(url, "/readyz")[1].get("reload_problem", "") is None, seconds=30)
 
 
+def test_a_supervisor_stops_the_command_and_the_log_alone_holds_everything(bundle_folder, tmp_path):
+    (tmp_path / "bundle").symlink_to(bundle_folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = "from jobs.cli import main; main()"
+    command = [sys.executable, "-c", line, "serve", str(tmp_path), "--port", str(port), "--workers", "2"]
+    server = subprocess.Popen(command)
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: call(url, "/readyz")[0] == 200, seconds=90)
+    children = psutil.Process(server.pid).children(recursive=True)
+    body = {"surface": "home", "user_id": "u", "time": trained_market().known_until.isoformat(), "k": 3}
+    names = [call(url, "/v1/recommend", body | {"request_id": f"s{n}"})[1]["request_id"] for n in range(6)]
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=60) == 0
+    assert not any(child.is_running() for child in children)
+    assert not (tmp_path / "log.sqlite-wal").exists()
+    shutil.copy(tmp_path / "log.sqlite", tmp_path / "copy.sqlite")
+    assert sorted(SqliteLog(tmp_path / "copy.sqlite").slates()["request_id"].to_pylist()) == names
+    assert len(list(tmp_path.glob("log.sqlite.store-*.npz"))) == 1
+
+
 def test_importing_the_service_imports_no_tensorflow():
     code = "import sys, serving.wsgi, serving.replay; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
