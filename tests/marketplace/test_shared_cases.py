@@ -12,6 +12,7 @@ from jobs.check import run_check
 from jobs.config import RunConfig
 from jobs.data import data_root
 from jobs.defaults import policy_of
+from jobs.recommend import recommend
 from jobs.run import run_all
 from marketplace.attribution import attribute
 from marketplace.check import DataCheck
@@ -103,12 +104,17 @@ def test_a_policy_in_another_currency_needs_a_rate_before_anything_is_trained(ca
         run_all(RunConfig(data=str(CASES / "egp" / "mapping.toml")), tmp_path)
 
 
+def egp_with_rate(folder: Path) -> Path:
+    """The shop in EGP whose mapping says what a riyal is worth: its path."""
+    shutil.copytree(CASES / "egp", folder, dirs_exist_ok=True)
+    with (folder / "mapping.toml").open("a", encoding="utf-8") as mapping:
+        mapping.write("\n[currencies]\nSAR = 13.2\n")
+    return folder / "mapping.toml"
+
+
 def test_with_a_rate_the_shipped_policy_is_converted(case, tmp_path):
     case("egp")
-    shutil.copytree(CASES / "egp", tmp_path, dirs_exist_ok=True)
-    with (tmp_path / "mapping.toml").open("a", encoding="utf-8") as mapping:
-        mapping.write("\n[currencies]\nSAR = 13.2\n")
-    check = run_check(tmp_path / "mapping.toml", now=NOW)
+    check = run_check(egp_with_rate(tmp_path), now=NOW)
     assert not errors(check.findings)
     shipped, policy = (policy_of(data, RunConfig()) for data in (case("clean").dataset, check.dataset))
     assert policy.currency == "EGP"
@@ -116,6 +122,19 @@ def test_with_a_rate_the_shipped_policy_is_converted(case, tmp_path):
     assert policy.weight["w_gmv"].value == shipped.weight["w_gmv"].value  # a share of money
     with pytest.raises(FieldError, match="rate"):
         policy_of(replace(check.dataset, currency="JPY", currency_rates={}), RunConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default", "error::RuntimeWarning")
+def test_a_shop_in_another_currency_runs_to_a_served_slate(case, tmp_path, capsys):
+    case("egp")
+    config = RunConfig(data=str(egp_with_rate(tmp_path)), index="exact", retrieval_epochs=3, ranker_epochs=3)
+    run_all(config, tmp_path / "run")
+    capsys.readouterr()
+    recommend(tmp_path / "run", user=None, surface="home", k=5)
+    shown = capsys.readouterr().out
+    assert "5 of " in shown
+    assert "EGP" in shown
 
 
 def test_every_case_can_be_checked(case):
