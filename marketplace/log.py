@@ -82,8 +82,8 @@ class Log(Protocol):
     def slate(self, request_id: str) -> Slate:
         """The slate of one request; raises UnknownRequest."""
 
-    def slates_of(self, request_ids: Collection[str]) -> pa.Table:
-        """The slates (SLATE) of those request ids that are on record."""
+    def slates_of(self, request_ids: Collection[str], *, columns: Sequence[str] = SHOWN) -> pa.Table:
+        """The slates of those request ids that are on record: their `columns` of SLATE alone."""
 
     def feedback_of(self, feedback_ids: Collection[str]) -> pa.Table:
         """The feedback (FEEDBACK) of those ids that is on record."""

@@ -66,8 +66,9 @@ class MemoryLog:
         quarantined = Counter(reason for reason in apart if reason is not None)
         return Receipt(len(new), len(feedback) - len(new), dict(quarantined))
 
-    def slates_of(self, request_ids: Collection[str]) -> pa.Table:
-        return slates_to_table([self._slates[name] for name in request_ids if name in self._slates])
+    def slates_of(self, request_ids: Collection[str], *, columns: Sequence[str] = SHOWN) -> pa.Table:
+        known = [self._slates[name] for name in request_ids if name in self._slates]
+        return slates_to_table(known).select(list(columns))
 
     def feedback_of(self, feedback_ids: Collection[str]) -> pa.Table:
         table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback])

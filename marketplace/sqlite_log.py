@@ -124,9 +124,9 @@ class SqliteLog:
             connection.executemany(ADD_QUARANTINED, set_apart)
         return Receipt(accepted, len(believed) - accepted, dict(Counter(reason for *_, reason in set_apart)))
 
-    def slates_of(self, request_ids: Collection[str]) -> pa.Table:
+    def slates_of(self, request_ids: Collection[str], *, columns: Sequence[str] = SHOWN) -> pa.Table:
         query = "SELECT arrival, request_id, body FROM slates"
-        return _table(self._bodies(self._of_ids(query, "request_id", request_ids)))
+        return _columns(self._bodies(self._of_ids(query, "request_id", request_ids)), columns)
 
     def feedback_of(self, feedback_ids: Collection[str]) -> pa.Table:
         return self._events(self._of_ids(f"SELECT arrival, {COLUMNS} FROM feedback", "feedback_id", feedback_ids))
@@ -167,9 +167,7 @@ class SqliteLog:
         columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
         rows, mark = self._arrived("slates", "request_id, body", mark, since=since, most=most)
-        table = pa.Table.from_batches(self._bodies([row for row in rows if row[1] not in skip]), PLAIN_SLATE)
-        schema = pa.schema([SLATE.field(name) for name in columns], metadata=SLATE.metadata)
-        return table.select(schema.names).combine_chunks().cast(schema), mark
+        return _columns(self._bodies([row for row in rows if row[1] not in skip]), columns), mark
 
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         event = self._rows("SELECT feedback_id FROM feedback WHERE arrival = ?", (feedback,))
@@ -293,6 +291,11 @@ def _unpack(body: bytes, request_id: str) -> pa.RecordBatch:
 
 def _table(batches: list[pa.RecordBatch]) -> pa.Table:
     return pa.Table.from_batches(batches, PLAIN_SLATE).combine_chunks().cast(SLATE)
+
+
+def _columns(batches: list[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
+    schema = pa.schema([SLATE.field(name) for name in names], metadata=SLATE.metadata)
+    return pa.Table.from_batches(batches, PLAIN_SLATE).select(schema.names).combine_chunks().cast(schema)
 
 
 def _events(rows: Rows) -> pa.Table:

@@ -29,6 +29,7 @@ from marketplace.schema import FEEDBACK
 from marketplace.slate_columns import flat, request_of_rows, shown, to_numpy
 
 REACH = 1.5  # of price x quantity: taxes, delivery, a price that has risen since
+READ = ("request_id", "user_id", "session_id", "item_id", "price", "position")  # columns of a slate
 UNITS = 10  # of an item in one order, where no quantity is sent
 
 
@@ -62,11 +63,12 @@ class CheckedFeedback:
 
 def checked(feedback: pa.Table, log: Log, *, sender: Sender, details: OrderDetails = NO_DETAILS) -> CheckedFeedback:
     """FEEDBACK with what is wrong with each event; an id that another's event or slate has taken is made its own."""
-    feedback = _own_feedback_ids(_own_request_ids(feedback, log), log)
+    feedback, slates = _own_request_ids(feedback, log)
+    feedback = _own_feedback_ids(feedback, log)
     reasons: list[str | None] = [None] * len(feedback)
     names = feedback["request_id"].is_valid().to_numpy(zero_copy_only=False)
     if sender is not Sender.TRUSTED:
-        problems = _answers(feedback, log, quantity=_quantities(details, len(feedback)))
+        problems = _answers(feedback, slates, quantity=_quantities(details, len(feedback)))
         if sender is Sender.SHOPPERS:
             problems["unanswered"] = ~names
         for reason, rows in problems.items():
@@ -80,10 +82,9 @@ def own_id(name: str, *parts: str | None) -> str:
     return f"{name}~{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
 
-def _answers(feedback: pa.Table, log: Log, *, quantity: np.ndarray) -> dict[str, np.ndarray]:
-    """bool [m] by reason, of the events that name a slate; the first that holds counts."""
+def _answers(feedback: pa.Table, slates: pa.Table, *, quantity: np.ndarray) -> dict[str, np.ndarray]:
+    """bool [m] by reason, of the events that name one of the `slates`; the first that holds counts."""
     named = feedback["request_id"].is_valid().to_numpy(zero_copy_only=False)
-    slates = log.slates_of(pc.unique(feedback["request_id"].drop_null()).to_pylist())
     row = rows_of(feedback["request_id"], slates["request_id"])
     known = row >= 0
     price = _price_shown(feedback, slates, row)
@@ -112,18 +113,22 @@ def _price_shown(feedback: pa.Table, slates: pa.Table, row: np.ndarray) -> np.nd
     return price[np.where(among, at, len(places))]
 
 
-def _own_request_ids(feedback: pa.Table, log: Log) -> pa.Table:
-    """Where another's slate had taken a request id, the event answers the slate logged under an id of its own."""
+def _own_request_ids(feedback: pa.Table, log: Log) -> tuple[pa.Table, pa.Table]:
+    """The events, and the slates that they name.
+
+    Where another's slate had taken a request id, the event answers the slate that was logged under an id of its own.
+    """
     requests, users = feedback["request_id"].to_pylist(), feedback["user_id"].to_pylist()
-    slates = log.slates_of([name for name in dict.fromkeys(requests) if name is not None])
+    slates = log.slates_of([name for name in dict.fromkeys(requests) if name is not None], columns=READ)
     row = rows_of(feedback["request_id"], slates["request_id"])
     others = np.flatnonzero((row >= 0) & ~of_one_shopper(slates, feedback, row))
     if len(others) == 0:
-        return feedback
+        return feedback, slates
     own = {int(place): own_id(requests[place], users[place]) for place in others}
-    logged = set(log.slates_of(list(own.values()))["request_id"].to_pylist())
+    theirs = log.slates_of(list(dict.fromkeys(own.values())), columns=READ)
+    logged = set(theirs["request_id"].to_pylist())
     renamed = [own[place] if own.get(place) in logged else name for place, name in enumerate(requests)]
-    return _with(feedback, "request_id", renamed)
+    return _with(feedback, "request_id", renamed), pa.concat_tables([slates, theirs])
 
 
 def _own_feedback_ids(feedback: pa.Table, log: Log) -> pa.Table:
