@@ -33,6 +33,7 @@ from marketplace.finding import DataError
 from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
+from retrieval.item_filter import UnknownWord
 from retrieval.saved_sources import UnknownSource, load_retriever, saved_names
 from retrieval.surfaces import SurfaceRecipes, load_surfaces
 from serving.candidate_generation import CandidateGenerator
@@ -201,9 +202,9 @@ def _candidate_generator(
         retriever = load_retriever(
             folder, bundle.recipes, index=index, lexical_index=lexical_index, n_items=len(item_table)
         )
-    except (UnknownSource, ValueError) as error:
+        return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
+    except (UnknownSource, UnknownWord, ValueError) as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
-    return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
 
 
 def _check_index(index: BuiltIndex, item_ids: list[str], item_table: ItemTable) -> None:

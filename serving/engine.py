@@ -31,6 +31,7 @@ from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, o
 from serving.following import Follower
 from serving.item_table import ItemTable
 from serving.pacing import Pacing
+from serving.paging import continued
 from serving.request import Request
 from serving.scorer import Scorer
 from serving.search_relevance import SearchRelevance
@@ -120,8 +121,9 @@ class RankingEngine:
     def rank(self, request: Request) -> Ranking:
         """The slate of `request`, after it is on record.
 
-        Raises UnknownName for a page or candidates that the catalogue does not hold, and DuplicateRequest when the log
-        holds a slate of this request id and shopper.
+        Raises UnknownName for a page, candidates or words of a filter that the catalogue does not hold, and for a
+        cursor that the log does not; BadRequest for a cursor of another list; DuplicateRequest when the log holds a
+        slate of this request id and shopper.
         """
         stages = Stages(self._clock)
         self._follower.follow()
@@ -138,6 +140,8 @@ class RankingEngine:
         unknown = self._unknown(request)
         if unknown:
             request = request.only(item_table.places(request.candidates or ()))
+        if request.cursor is not None:
+            request = continued(request, self.log)
         user = self.store.lookup(request, NO_ROWS)
         user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
         segment = segment_of(request, user, name=parts.config.segment)
@@ -166,7 +170,8 @@ class RankingEngine:
         stages.mark("encode")
         slate, left_out = self._slate(request, candidates, snapshot, inputs, segment, stages)
         stages.mark("slate")
-        return Ranking(slate, stages.seconds, unknown, left_out)
+        further = request.candidates is None and np.count_nonzero(slate.position) == request.k
+        return Ranking(slate, stages.seconds, unknown, left_out, further)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
