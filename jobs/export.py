@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.report import add_served
 from features.encoder import Encoder
 from features.spec import ModelInputs
 from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of
+from jobs.home_variety import home_variety
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
 from marketplace.dataset import Dataset
@@ -30,6 +32,7 @@ from retrieval.build import BuiltIndex, load_index
 from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
+from serving.bundle import load_bundle
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle
 from serving.manifest import Manifest, point_current
@@ -72,6 +75,19 @@ def export(run: RunFolder) -> None:
         manifest = export_bundle(trained, folder)
     point_current(run.path / "bundle", folder)
     print(f"   {folder}: version {manifest.version}, {_agreement(manifest)}{run.path / 'bundle'} points to it")
+    _report_variety(run, folder)
+
+
+def _report_variety(run: RunFolder, folder: Path) -> None:
+    """Print how many shoppers get the same item on home, with an alarm where too many do, and add it to the report."""
+    variety = home_variety(load_bundle(folder), shoppers=run.config.variety_shoppers)
+    if variety is None:
+        return
+    lines = [str(variety), *filter(None, [variety.alarm(run.config.variety_most)])]
+    for line in lines:
+        print("   " + line)
+    if (page := run.path / "evaluation" / "report.html").exists():
+        add_served(page, lines)
 
 
 def save_rows(inputs: ModelInputs, path: Path) -> None:
