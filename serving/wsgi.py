@@ -18,11 +18,13 @@ import gc
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from marketplace.finding import DataError
+from marketplace.log import LogUnavailable
 from marketplace.sqlite_log import SqliteLog
 from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
@@ -55,10 +57,16 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
         return engine
 
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
-    atexit.register(services.close)
+    atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
     return create_app(services, probe=log.probe, keys=_keys(environment))
+
+
+def _leave(services: LiveService) -> None:
+    """What a worker does last; a log that is gone by then was reported while it served."""
+    with suppress(LogUnavailable):
+        services.close()
 
 
 def _keys(environment: Mapping[str, str]) -> KeyRing | None:
