@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +41,7 @@ from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
 from serving.soundness import finite_candidates
 from serving.stages import Stages
+from serving.staging import IN_FORCE, STAGED, StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 
@@ -51,7 +53,7 @@ class Parts:
     """What an engine is made of.
 
     `versions` has the names of `marketplace.schema.VERSION_PARTS`; a bundle's store knows what happened before
-    `known_until`, and the log tells the rest.
+    `known_until`, and the log tells the rest. `staged`: a policy that some shoppers see instead of the one in force.
     """
 
     bundle: str
@@ -65,6 +67,23 @@ class Parts:
     scorer: Scorer
     valuation: Valuation
     slate_selector: SlateSelector
+    staged: StagedPolicy | None = None
+
+    def for_shopper(self, user_id: str) -> Parts:
+        """The parts with the policy that this shopper sees."""
+        return self._with_staged if self.staged is not None and self.staged.takes(user_id) else self
+
+    def of_policy(self, version: str) -> Parts:
+        """The parts with the policy of a slate: the staged one, or else the one in force."""
+        return self._with_staged if self.staged is not None and self.staged.version == version else self
+
+    @cached_property
+    def _with_staged(self) -> Parts:
+        assert self.staged is not None
+        versions = {**self.versions, "policy": self.staged.version}
+        return replace(
+            self, versions=versions, valuation=self.staged.valuation, slate_selector=self.staged.slate_selector
+        )
 
 
 class RankingEngine:
@@ -175,7 +194,7 @@ class RankingEngine:
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
-        return self.parts.valuation.explain(slate)
+        return self.parts.of_policy(slate.policy_version).valuation.explain(slate)
 
     def record(
         self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
@@ -217,7 +236,7 @@ class RankingEngine:
         stages: Stages,
     ) -> tuple[Slate, int]:
         """The slate, and how many candidates had no finite numbers."""
-        parts, rows, seed = self.parts, candidates.items, request.draw_seed
+        parts, rows, seed = self.parts.for_shopper(request.user_id), candidates.items, request.draw_seed
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         values = parts.valuation.value_candidates(
@@ -250,8 +269,17 @@ class RankingEngine:
             item_table=parts.item_table,
             versions=parts.versions,
             currency=parts.currency,
+            trial=trial_of(parts),
         )
         return slate, len(rows) - len(sound)
+
+
+def trial_of(parts: Parts) -> dict[str, str]:
+    """A slate's experiment and variant while a policy is staged: its version, and whose side the shopper is on."""
+    if parts.staged is None:
+        return {}
+    side = STAGED if parts.versions["policy"] == parts.staged.version else IN_FORCE
+    return {"experiment": f"policy {parts.staged.version}", "variant": side}
 
 
 def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:

@@ -55,8 +55,12 @@ def build_slate(
     item_table: ItemTable,
     versions: Mapping[str, str],
     currency: str,
+    trial: Mapping[str, str],
 ) -> Slate:
-    """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them."""
+    """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them.
+
+    `trial`: the slate's `experiment` and `variant`; empty outside an experiment.
+    """
     candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
     rows, considered = candidates.items, len(scored.candidates.items)
     numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
@@ -92,6 +96,7 @@ def build_slate(
         numeric=numeric,
         categorical=categorical_features(snapshot, item_table, rows, shortlist),
         **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
+        **trial,  # type: ignore[arg-type]
     )
 
 
