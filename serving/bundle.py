@@ -187,8 +187,8 @@ def _check_declared(bundle: ModelBundle) -> None:
         agree(bundle.catalogue.currency, bundle.staged.currency, what="currency of the staged policy", fix=AGAIN)
         if any(policy.slate is not None and policy.slate.exposure for policy in (bundle.policy, bundle.staged)):
             raise BundleError(
-                f"bundle {bundle.folder}: a policy that promises merchants exposure cannot be staged, nor served beside "
-                "a staged one: its promises are kept over all shoppers. Publish it to everybody."
+                f"bundle {bundle.folder}: a policy that promises merchants exposure cannot be staged, nor served "
+                "beside a staged one: its promises are kept over all shoppers. Publish it to everybody."
             )
 
 

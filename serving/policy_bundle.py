@@ -1,8 +1,8 @@
 """Policy bundle: a new version of a bundle with another value policy over the same models, in seconds.
 
 Every file but the policy is the same file under a second name (a hard link; a copy where the disk has none), with the
-hash that it was checked by. `savedmodel_policy` is the policy in the SavedModel's signature `value`, which stays that of
-the export; `heads` and `value_with_weights` hold for all weights of one formula.
+hash that it was checked by. The fact `savedmodel_policy` names the policy in the SavedModel's signature `value`, which
+stays that of the export; `heads` and `value_with_weights` hold for all weights of one formula.
 """
 
 from __future__ import annotations
@@ -10,33 +10,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from desk.publication import PolicyTrial, ServedPolicy
 from marketplace.memory_log import MemoryLog
 from serving.bundle import POLICY_FILE, STAGED_FILE, build_engine, load_bundle
-from serving.manifest import MANIFEST, Manifest, open_manifest, seal, written_whole
-from value_model.formula import ValuePolicy, to_toml
+from serving.manifest import Manifest, open_manifest, seal, written_whole
+from value_model.formula import to_toml
 
 TRIAL_FACTS = ("staged_policy", "staged_share")
 
 
-@dataclass(frozen=True)
-class PolicyTrial:
-    """A policy for a `share` of shoppers, above 0 and below 1."""
-
-    policy: ValuePolicy
-    share: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"a policy is staged to a share of {self.share:g}; write such as 0.1, above 0 and below 1.")
-
-
-def write_policy_bundle(
-    models: Path, policy: ValuePolicy, folder: Path, *, trial: PolicyTrial | None = None
-) -> Manifest:
-    """Write the new `folder`: the bundle `models` under `policy`, with `trial` beside it.
+def write_policy_bundle(models: Path, served: ServedPolicy, folder: Path) -> Manifest:
+    """Write the new `folder`: the bundle `models` under the policy of `served`, with its trial beside it.
 
     Raises BundleError where the bundle is damaged, or the policy reads what it does not hold; then nothing is left.
     """
@@ -46,11 +32,11 @@ def write_policy_bundle(
         shared = {name: digest for name, digest in before.files.items() if name not in (POLICY_FILE, STAGED_FILE)}
         for name in shared:
             _link(models / name, draft / name)
-        (draft / POLICY_FILE).write_text(to_toml(policy), encoding="utf-8")
-        if trial is not None:
-            (draft / STAGED_FILE).write_text(to_toml(trial.policy), encoding="utf-8")
-        versions = {**before.versions, "policy": policy.version}
-        manifest = seal(draft, versions=versions, facts=_facts(before, trial), known=shared)
+        (draft / POLICY_FILE).write_text(to_toml(served.policy), encoding="utf-8")
+        if served.trial is not None:
+            (draft / STAGED_FILE).write_text(to_toml(served.trial.policy), encoding="utf-8")
+        versions = {**before.versions, "policy": served.policy.version}
+        manifest = seal(draft, versions=versions, facts=_facts(before, served.trial), known=shared)
         build_engine(load_bundle(draft), log=MemoryLog())
     return manifest
 

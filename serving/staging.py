@@ -1,8 +1,8 @@
 """Staged policy: another value policy over the same models, tried on a share of the shoppers beside the one in force.
 
-A shopper stays on one side: u = the first 8 bytes of BLAKE2b(salt, user id) / 2^64 is uniform on [0, 1), and the staged
-policy takes u < share. The salt is the policy's version, so that a larger share keeps everybody that a smaller one took,
-and another policy draws anew.
+A shopper stays on one side: u = 8 bytes of BLAKE2b(salt, user id) / 2^64 is uniform on [0, 1), and the staged policy
+takes u < share. The salt is the policy's version: a larger share keeps everybody that a smaller one took, and another
+policy draws anew.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from desk.publication import PolicyTrial, ServedPolicy
 from marketplace.memory_log import MemoryLog
 from serving.bundle import build_engine, load_bundle
 from serving.manifest import BundleError, open_manifest
-from serving.policy_bundle import PolicyTrial, write_policy_bundle
+from serving.policy_bundle import write_policy_bundle
 from serving.replay import replay
 from serving.request import Request
 from serving.staging import staged_for
@@ -34,7 +35,7 @@ def requests(bundle, count):
 
 
 def test_models_are_shared_and_the_policy_is_new(bundle_folder, bundle, dearer, tmp_path):
-    manifest = write_policy_bundle(bundle_folder, dearer, tmp_path / "2")
+    manifest = write_policy_bundle(bundle_folder, ServedPolicy(dearer), tmp_path / "2")
     before, made = open_manifest(bundle_folder), load_bundle(tmp_path / "2")
     assert made.policy == dearer
     assert manifest.versions == {**before.versions, "policy": dearer.version}
@@ -47,7 +48,7 @@ def test_models_are_shared_and_the_policy_is_new(bundle_folder, bundle, dearer, 
 
 
 def test_what_it_serves_is_the_new_policy(bundle_folder, bundle, dearer, tmp_path):
-    write_policy_bundle(bundle_folder, dearer, tmp_path / "2")
+    write_policy_bundle(bundle_folder, ServedPolicy(dearer), tmp_path / "2")
     old, new = (build_engine(load_bundle(f), log=MemoryLog()) for f in (bundle_folder, tmp_path / "2"))
     request = requests(bundle, 1)[0]
     slate, before = new.rank(request).slate, old.rank(request).slate
@@ -62,7 +63,7 @@ def test_a_policy_that_the_models_cannot_feed_leaves_nothing(bundle_folder, bund
         '\n[quantities.likes]\nunit = "SAR / impression"\nlow = 0.0\nhigh = 1.0\nhead = true\n'
     )
     with pytest.raises(BundleError, match="reads \\['likes'\\]"):
-        write_policy_bundle(bundle_folder, parse_policy(text), tmp_path / "2")
+        write_policy_bundle(bundle_folder, ServedPolicy(parse_policy(text)), tmp_path / "2")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,7 +79,7 @@ def test_the_share_is_kept_and_a_larger_one_keeps_everybody(share):
 
 
 def test_a_staged_policy_is_seen_by_its_shoppers_alone_logged_and_replayed(bundle_folder, bundle, dearer, tmp_path):
-    write_policy_bundle(bundle_folder, bundle.policy, tmp_path / "2", trial=PolicyTrial(dearer, 0.3))
+    write_policy_bundle(bundle_folder, ServedPolicy(bundle.policy, PolicyTrial(dearer, 0.3)), tmp_path / "2")
     engine = build_engine(load_bundle(tmp_path / "2"), log=MemoryLog())
     seen = {}
     for request in requests(bundle, 60):
@@ -96,17 +97,17 @@ def test_a_staged_policy_is_seen_by_its_shoppers_alone_logged_and_replayed(bundl
 
 
 def test_the_next_bundle_holds_no_trial_of_the_last(bundle_folder, bundle, dearer, tmp_path):
-    write_policy_bundle(bundle_folder, bundle.policy, tmp_path / "2", trial=PolicyTrial(dearer, 0.3))
-    manifest = write_policy_bundle(tmp_path / "2", dearer, tmp_path / "3")
+    write_policy_bundle(bundle_folder, ServedPolicy(bundle.policy, PolicyTrial(dearer, 0.3)), tmp_path / "2")
+    manifest = write_policy_bundle(tmp_path / "2", ServedPolicy(dearer), tmp_path / "3")
     assert "staged.toml" not in manifest.files
     assert "staged_share" not in manifest.facts
     assert load_bundle(tmp_path / "3").staged is None
 
 
 def test_another_staged_file_than_the_manifests_is_refused(bundle_folder, bundle, dearer, tmp_path):
-    with pytest.raises(ValueError, match="share of 1;"):
+    with pytest.raises(ValueError, match="share is 1;"):
         PolicyTrial(dearer, 1.0)
     promises = SlateSection(exposure=ExposurePromises(rate=0.001, highest_price=0.02, fair=0.5))
     paced = replace(bundle.policy, slate=promises)
     with pytest.raises(BundleError, match="promises merchants exposure cannot be staged"):
-        write_policy_bundle(bundle_folder, bundle.policy, tmp_path / "2", trial=PolicyTrial(paced, 0.3))
+        write_policy_bundle(bundle_folder, ServedPolicy(bundle.policy, PolicyTrial(paced, 0.3)), tmp_path / "2")
