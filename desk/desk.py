@@ -56,6 +56,7 @@ class Desk:
     def __init__(self, material: Material, *, seed: int = 0) -> None:
         self.material, self.versions, self._seed = material, Versions(material.versions), seed
         self.scope, self.page = EVERYWHERE, 0
+        self.draft = material.policy
         self.config = config_of(material.requests_per_day)
         self.service = material.service or FolderService(self.versions, material.policy)
         self.renew()

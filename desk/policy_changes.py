@@ -97,8 +97,9 @@ def merged(base: ValuePolicy, theirs: ValuePolicy, ours: ValuePolicy) -> ValuePo
 
 
 def _assembled(kept: Mapping[PartKey, Any]) -> ValuePolicy:
-    listed = {kind: tuple(part for (of, _), part in kept.items() if of == kind) for kind in LISTED}
-    return ValuePolicy(**{name: kept["head", name] for name in HEAD}, **listed)
+    everything = {name: kept["head", name] for name in HEAD}
+    everything |= {kind: tuple(part for (of, _), part in kept.items() if of == kind) for kind in LISTED}
+    return ValuePolicy(**everything)
 
 
 def _text(part: Any) -> str:

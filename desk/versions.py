@@ -126,8 +126,8 @@ class Versions:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         number = 1 + max((int(path.stem) for path in self.folder.glob("[0-9]*.toml")), default=0)
-        place = {"number": number, "version": policy.version, "file": f"{number:04d}.toml"}
-        entry = VersionRecord(**vars(note), **place, at=now.isoformat(timespec="seconds"))
+        at = now.isoformat(timespec="seconds")
+        entry = VersionRecord(**vars(note), number=number, version=policy.version, file=f"{number:04d}.toml", at=at)
         path = self.folder / entry.file
         with path.open("x", encoding="utf-8") as file:
             file.write(to_toml(policy))

@@ -23,6 +23,7 @@ from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.home_variety import home_variety
+from jobs.policy_service import next_bundle, published_policy
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
 from marketplace.dataset import Dataset
@@ -45,7 +46,10 @@ ROWS = "rows.npz"  # real inputs, of the ranker's test period, that its exports 
 
 
 def export(run: RunFolder) -> None:
-    """Write the next bundle and point `bundle` to it; the store and the sources know everything recorded."""
+    """Write the next bundle and point `bundle` to it; the store and the sources know everything recorded.
+
+    What was published stays in force; a trial ends.
+    """
     dataset = kept(run.path)
     until = last_moment(dataset, now=datetime.now(UTC)) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
@@ -60,7 +64,7 @@ def export(run: RunFolder) -> None:
         encoder=encoder,
         ranker=MMoE.load(run.path / "ranker" / "mmoe") if run.heads else None,
         calibration=Calibration.load(run.path / "ranker" / "calibration.json") if run.heads else Calibration(),
-        policy=policy_of(dataset, run.config, heads=run.heads),
+        policy=published_policy(run.path) or policy_of(dataset, run.config, heads=run.heads),
         rows=load_rows(run.path / "ranker" / ROWS) if run.heads else None,
         sources=run_sources.sources,
         recipes=recipes_of(run, run_sources.names),
@@ -70,7 +74,7 @@ def export(run: RunFolder) -> None:
         config=ServingConfig(segment=dataset.segment),
         metrics=metrics(run),
     )
-    folder = next_bundle(run)
+    folder = next_bundle(run.path)
     with messages_to(run.path / "export.log"):
         manifest = export_bundle(trained, folder)
     point_current(run.path / "bundle", folder)
@@ -142,9 +146,3 @@ def metrics(run: RunFolder) -> dict[str, object]:
     """What retrieval's and the ranker's evaluations said."""
     files = {"retrieval": run.path / "retrieval" / "recall.json", "ranker": run.path / "evaluation" / "metrics.json"}
     return {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
-
-
-def next_bundle(run: RunFolder) -> Path:
-    """The folder after the newest bundle."""
-    numbers = [int(path.name) for path in run.part("bundles").iterdir() if path.name.isdigit()]
-    return run.path / "bundles" / str(max(numbers, default=0) + 1)

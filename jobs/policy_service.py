@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from desk.publication import PolicyTrial, ServedPolicy
+from desk.versions import Versions
 from serving.bundle import POLICY_FILE, STAGED_FILE
 from serving.manifest import MANIFEST, BundleError, Manifest, point_current, read_manifest
 from serving.policy_bundle import write_policy_bundle
-from value_model.formula import load_policy
+from value_model.formula import ValuePolicy, load_policy
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class BundleService:
     @property
     def manifest(self) -> Manifest:
         """Of the bundle that is served."""
-        return read_manifest((self.folder / "bundle").resolve())
+        return read_manifest((self.folder / "bundle").resolve() / MANIFEST)
 
     def prepare(self, policy: ServedPolicy) -> Path:
         place = next_bundle(self.folder)
@@ -50,6 +51,16 @@ class BundleService:
 
     def switch(self, prepared: Path) -> None:
         point_current(self.folder / "bundle", prepared)
+
+
+POLICIES = "policies"  # the history of what was published, beside the bundles
+
+
+def published_policy(folder: Path) -> ValuePolicy | None:
+    """What the folder's bundle serves, where somebody published or rolled back; None = as the run was made."""
+    if not Versions(folder / POLICIES).entries() or not (folder / "bundle" / POLICY_FILE).exists():
+        return None
+    return load_policy(folder / "bundle" / POLICY_FILE)
 
 
 def next_bundle(folder: Path) -> Path:

@@ -13,6 +13,7 @@ staged.toml             another policy for a share of the shoppers, where one is
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +54,7 @@ from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import MerchantTable
 
 POLICY_FILE, STAGED_FILE = "policy.toml", "staged.toml"
+STORE_FILES = ("store.npz", "encoder.json", "catalogue/")
 AGAIN = "Export the whole bundle again; do not mix parts of several."
 
 
@@ -72,6 +74,14 @@ class ModelBundle:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    @property
+    def store_version(self) -> str:
+        """Hash of what store and shadow prices depend on: the same under all policies that promise no exposure."""
+        promises = self.policy.slate is not None and self.policy.slate.exposure is not None
+        policy = self.policy.version if promises else ""
+        known = {name: digest for name, digest in self.manifest.files.items() if name.startswith(STORE_FILES)}
+        return hashlib.sha256(json.dumps([known, policy], sort_keys=True).encode()).hexdigest()[:12]
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

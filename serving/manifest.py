@@ -92,7 +92,7 @@ def open_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}. Give the folder that `export` wrote.")
-    manifest = _read(path)
+    manifest = read_manifest(path)
     if manifest.format != FORMAT:
         raise BundleError(f"{path}: format {manifest.format}, this program reads {FORMAT}. Export the bundle again.")
     if manifest.sha256 != manifest.content_sha256:
@@ -105,7 +105,8 @@ def open_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in the file `path` as it is written there; raises BundleError."""
     try:
         return Manifest(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:

@@ -68,7 +68,7 @@ def _application(environment: Mapping[str, str]) -> Any:
 
     def build(folder: Path) -> RankingEngine:
         bundle = load_bundle(folder)
-        engine = build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.version))
+        engine = build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.store_version))
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
