@@ -245,7 +245,7 @@ class Desk:
         """
         if not note.owner.strip() or not note.reason.strip():
             raise RefusedError("not published: a version needs an owner and a reason.")
-        if policy.version == self.policy.version and (self.trial is None or note.share < 1):
+        if policy.version == self.policy.version and (self.trial is None or note.share != 1):
             raise RefusedError("not published: nothing was changed.")
         report = self.check(policy)
         report.refuse(despite=despite)

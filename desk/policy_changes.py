@@ -85,15 +85,20 @@ def merged(base: ValuePolicy, theirs: ValuePolicy, ours: ValuePolicy) -> ValuePo
     if clashing := [pair for pair in both if pair[0].after != pair[1].after]:
         said = "; ".join(sorted(f"theirs: {their} / yours: {our}" for their, our in clashing))
         raise MergeConflict(f"both changed the same: {said}", clashing)
-    old, their_parts, our_parts = parts(base), parts(theirs), parts(ours)
-    order = {**their_parts, **our_parts} if their_parts.keys() - old.keys() else {**our_parts, **their_parts}
-    kept = order | their_parts | {key: change.after for key, change in our_changes.items()}
+    kept = {key: None for kind in ("head", *LISTED) for key in _order(kind, base, theirs, ours)}
+    kept |= parts(ours) | parts(theirs) | {key: change.after for key, change in our_changes.items()}
     gone = {key for key, change in {**their_changes, **our_changes}.items() if change.after is None}
     together = _assembled({key: part for key, part in kept.items() if key not in gone})
     try:
         return parse_policy(to_toml(together), file="the merged policy")
     except PolicyError as error:
         raise MergeConflict(f"the changes do not go together: {error}") from error
+
+
+def _order(kind: str, base: ValuePolicy, theirs: ValuePolicy, ours: ValuePolicy) -> list[PartKey]:
+    """The parts of one kind as the side lists them that added some: an expression stands below those that it uses."""
+    old, their_keys, our_keys = ([key for key in parts(p) if key[0] == kind] for p in (base, theirs, ours))
+    return [*their_keys, *our_keys] if set(their_keys) - set(old) else [*our_keys, *their_keys]
 
 
 def _assembled(kept: Mapping[PartKey, Any]) -> ValuePolicy:

@@ -99,11 +99,11 @@ def publish(
     with versions.locked():
         served = service.served()
         _check_base(draft, note.base, served.policy, versions)
-        if draft.version == served.policy.version and (served.trial is None or note.share < 1):
+        if draft.version == served.policy.version and (served.trial is None or note.share != 1):
             raise RefusedError("not published: nothing was changed.")
         _check_agreement(served.policy, draft, note)
         _keep_found(versions, served.policy, now=now)
-        staged = note.share < 1
+        staged = note.share != 1
         new = replace(served, trial=PolicyTrial(draft, note.share)) if staged else ServedPolicy(draft)
         prepared = service.prepare(new)
         record = versions.add(draft, note, now=now)

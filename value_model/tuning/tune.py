@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from evaluation.counterfactual.intervals import PolicyEstimate
 from value_model.formula.constraint import Constraint
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import holds, slack
@@ -23,6 +24,8 @@ from value_model.tuning.experiment import Experiment
 from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
 from value_model.tuning.scoring import PolicyScorer, Scores
 from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
+
+NO_GAIN = "the objective is not expected to gain on fresh requests"
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ class Goal:
 class Verdict:
     """The policy that was chosen, what it changes on the judging half, and why nothing is promised.
 
-    With `problems` the policy is today's, the prediction that of the weights that failed, and `experiment` the test
-    that would tell; None where there were no such weights.
+    Without `problems` every constraint is proven and the objective is expected to gain. With them the policy is today's,
+    the prediction that of the weights that failed, and `experiment` the test that would tell; None where there were no
+    such weights.
     """
 
     policy: ValuePolicy
@@ -84,7 +88,18 @@ class TuningResult:
 
     @property
     def promised(self) -> bool:
+        """Every constraint is proven, and the objective is expected to gain."""
         return not self.problems
+
+    @property
+    def gain(self) -> PolicyEstimate:
+        """The objective's relative change, on requests that the search never saw."""
+        return self.prediction[self.goal.maximise].relative
+
+    @property
+    def proven(self) -> bool:
+        """Promised, and the interval of the objective's gain lies above 0: else today's weights are kept."""
+        return self.promised and self.prediction[self.goal.maximise].difference.low > 0
 
     @property
     def weights(self) -> dict[str, float]:
@@ -216,10 +231,27 @@ def judge(
         failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not holds(c, prediction[c.metric])]
         if failed or prediction.problems:
             if chosen is not None:
-                return chosen
-            effect = prediction[goal.maximise].difference.value
-            test = experiment_for(judged, policy, other, effect=effect, config=config.predict)
-            return Verdict(policy, prediction, (*failed, *prediction.problems), test)
+                break
+            return _refused(
+                judged, policy, other, prediction, (*failed, *prediction.problems), goal=goal, config=config
+            )
         chosen = Verdict(other, prediction)
+    if chosen is not None and not chosen.prediction[goal.maximise].difference.value > 0:
+        return _refused(judged, policy, chosen.policy, chosen.prediction, (NO_GAIN,), goal=goal, config=config)
     nothing = "no weights were found that beat today's and keep the constraints"
     return chosen or Verdict(policy, ask(policy), (nothing,))
+
+
+def _refused(
+    judged: Evidence,
+    policy: ValuePolicy,
+    other: ValuePolicy,
+    prediction: Prediction,
+    problems: tuple[str, ...],
+    *,
+    goal: Goal,
+    config: TuneConfig,
+) -> Verdict:
+    effect = prediction[goal.maximise].difference.value
+    test = experiment_for(judged, policy, other, effect=effect, config=config.predict)
+    return Verdict(policy, prediction, problems, test)
