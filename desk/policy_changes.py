@@ -71,10 +71,10 @@ def changes(before: ValuePolicy, after: ValuePolicy) -> tuple[PolicyChange, ...]
 
 def owners(before: ValuePolicy, after: ValuePolicy) -> dict[str, tuple[str, ...]]:
     """By owner, what of theirs changes: whose agreement the new policy needs."""
-    told: dict[str, list[str]] = {}
+    parts_of: dict[str, list[str]] = {}
     for change in changes(before, after):
-        told.setdefault(change.owner(before), []).append(str(change))
-    return {owner: tuple(lines) for owner, lines in told.items()}
+        parts_of.setdefault(change.owner(before), []).append(str(change))
+    return {owner: tuple(lines) for owner, lines in parts_of.items()}
 
 
 def merged(base: ValuePolicy, theirs: ValuePolicy, ours: ValuePolicy) -> ValuePolicy:

@@ -68,13 +68,13 @@ class PolicyService(Protocol):
 
 @dataclass(frozen=True)
 class FolderService:
-    """No service: the latest version of the folder counts as in force, the policy `found` before the first one."""
+    """No service: the latest version of the folder counts as in force, the `initial` policy before the first one."""
 
     versions: Versions
-    found: ValuePolicy
+    initial: ValuePolicy
 
     def served(self) -> ServedPolicy:
-        return ServedPolicy(self.versions.latest() or self.found)
+        return ServedPolicy(self.versions.latest() or self.initial)
 
     def prepare(self, policy: ServedPolicy) -> Path:
         return self.versions.folder
@@ -154,8 +154,8 @@ def _signed(note: ChangeNote) -> None:
 def _check_agreement(in_force: ValuePolicy, draft: ValuePolicy, note: ChangeNote) -> None:
     needed = agreement(in_force, draft, owner=note.owner, reviewed=note.reviewed)
     if missing := {name: lines for name, lines in needed.items() if name not in note.approved_by}:
-        told = "; ".join(f"{name}: {', '.join(lines)}" for name, lines in missing.items())
-        raise RefusedError(f"not published: what others own changes, and they must agree first: {told}.")
+        needs = "; ".join(f"{name}: {', '.join(lines)}" for name, lines in missing.items())
+        raise RefusedError(f"not published: what others own changes, and they must agree first: {needs}.")
 
 
 def _check_base(draft: ValuePolicy, base: str, in_force: ValuePolicy, versions: Versions) -> None:

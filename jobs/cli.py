@@ -307,7 +307,7 @@ def tune(
 @click.option("--reviewed", is_flag=True, help="guardrails are held against this version from now on")
 @click.option("--rollback", is_flag=True, help="end the trial under way, or else go back to the version before")
 @click.option("--to", "number", type=int, default=None, help="with --rollback: the version of this number")
-def publish(paths: tuple[Path, ...], *, rollback: bool, number: int | None, **told: Any) -> None:
+def publish(paths: tuple[Path, ...], *, rollback: bool, number: int | None, **options: Any) -> None:
     """Put a value POLICY in force over the models that serve in FOLDER, a run's or a service's; nothing is trained.
 
     It is checked, on FOLDER's requests where it has some. Running services take it over within seconds. Without POLICY:
@@ -325,7 +325,7 @@ def publish(paths: tuple[Path, ...], *, rollback: bool, number: int | None, **to
     """
     from jobs import publish as job
 
-    request = job.PublishRequest(**told)
+    request = job.PublishRequest(**options)
     if len(paths) > 2 or (rollback and len(paths) != 1):
         raise click.UsageError("give POLICY and FOLDER, or FOLDER alone: to look, or with --rollback")
     if rollback:

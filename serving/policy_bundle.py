@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from desk.publication import PolicyTrial, ServedPolicy
 from marketplace.memory_log import MemoryLog
 from serving.bundle import POLICY_FILE, STAGED_FILE, build_engine, load_bundle
 from serving.manifest import Manifest, open_manifest, seal, written_whole
+from serving.trial_requests import try_out
 from value_model.formula import to_toml
 
 TRIAL_FACTS = ("staged_policy", "staged_share")
@@ -37,8 +39,20 @@ def write_policy_bundle(models: Path, served: ServedPolicy, folder: Path) -> Man
             (draft / STAGED_FILE).write_text(to_toml(served.trial.policy), encoding="utf-8")
         versions = {**before.versions, "policy": served.policy.version}
         manifest = seal(draft, versions=versions, facts=_facts(before, served.trial), known=shared)
-        build_engine(load_bundle(draft), log=MemoryLog())
+        _try_out(draft, served.trial)
     return manifest
+
+
+def _try_out(draft: Path, trial: PolicyTrial | None) -> None:
+    """Answer trial requests of two shoppers, and of one who sees the staged policy."""
+    bundle = load_bundle(draft)
+    engine, known = build_engine(bundle, log=MemoryLog()), bundle.catalogue.users["user_id"]
+    staged = [] if trial is None else filter(lambda user: engine.parts.for_shopper(user) is not engine.parts, _names())
+    try_out(engine, users=[*known.slice(0, 2).to_pylist(), *islice(staged, 1)])
+
+
+def _names() -> Iterator[str]:
+    return (f"shopper {number} of the trial requests" for number in range(100_000))
 
 
 def _facts(before: Manifest, trial: PolicyTrial | None) -> Mapping[str, str | int | float]:

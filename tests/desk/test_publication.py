@@ -2,6 +2,7 @@
 
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from itertools import pairwise
 from multiprocessing import get_context
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_of_many_concurrent_saves_none_is_lost_silently(tmp_path, savers):
     assert sorted(accepted) == sorted(entry.version for entry in entries[1:])
     assert all("is in force since by ranking" in told for version, told in answers if version is None)
     assert [entry.base for entry in entries[1:]] == [entry.version for entry in entries[:-1]]
-    for before, after in zip(entries[:-1], entries[1:], strict=True):
+    for before, after in pairwise(entries):
         policies = [Versions(folder).policy(entry.number) for entry in (before, after)]
         assert len(changes(*policies)) == 1  # each line changes its own weight and keeps every other
 
@@ -136,7 +137,7 @@ def test_a_trial_is_staged_widened_ended_and_published(world):
 def test_rolling_back_goes_one_version_back_each_time(world):
     versions, service, both = world
     steps = [POLICY, *(POLICY.with_weights({"w_new": value}) for value in (0.06, 0.07))]
-    for before, after in zip(steps[:-1], steps[1:], strict=True):
+    for before, after in pairwise(steps):
         publish(after, note(before.version), **both)
     for policy in reversed(steps[:-1]):
         roll_back(None, note(""), **both)

@@ -36,9 +36,9 @@ class Experiment:
 
     def _infeasible(self) -> str:
         assert self.days is not None
-        told = self.detects * (self.days / LONGEST) ** 0.5
+        least = self.detects * (self.days / LONGEST) ** 0.5
         return (
-            f"infeasible: {self._design()}; that is more than {LONGEST:.0f} days, in which a difference of {told:.4g} "
+            f"infeasible: {self._design()}; that is more than {LONGEST:.0f} days, in which a difference of {least:.4g} "
             f"or more could be told. {REMEDIES}"
         )
 

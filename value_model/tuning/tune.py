@@ -49,9 +49,9 @@ class Goal:
 class Verdict:
     """The policy that was chosen, what it changes on the judging half, and why nothing is promised.
 
-    Without `problems` every constraint is proven and the objective is expected to gain. With them the policy is today's,
-    the prediction that of the weights that failed, and `experiment` the test that would tell; None where there were no
-    such weights.
+    Without `problems` every constraint is proven and the objective is expected to gain. With them the policy is
+    today's, the prediction that of the weights that failed, and `experiment` the test that would tell; None where there
+    were no such weights.
     """
 
     policy: ValuePolicy
