@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from evaluation.counterfactual.intervals import PolicyEstimate
-from value_model.formula.constraint import Constraint
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import holds, slack
 from value_model.tuning.credits import Estimator
@@ -49,9 +49,9 @@ class Goal:
 class Verdict:
     """The policy that was chosen, what it changes on the judging half, and why nothing is promised.
 
-    Without `problems` every constraint is proven and the objective is expected to gain. With them the policy is
-    today's, the prediction that of the weights that failed, and `experiment` the test that would tell; None where there
-    were no such weights.
+    Without `problems` every constraint is proven, and the objective is expected to gain unless today's weights break a
+    constraint. With them the policy is today's, the prediction that of the weights that failed, and `experiment` the
+    test that would tell; None where there were no such weights.
     """
 
     policy: ValuePolicy
@@ -88,8 +88,13 @@ class TuningResult:
 
     @property
     def promised(self) -> bool:
-        """Every constraint is proven, and the objective is expected to gain."""
+        """Every constraint is proven, and the objective is expected to gain, or pays for what is `repaired`."""
         return not self.problems
+
+    @property
+    def repaired(self) -> tuple[Constraint, ...]:
+        """The constraints that today's weights break, and the promised ones keep."""
+        return broken_today(self.goal, self.prediction) if self.promised else ()
 
     @property
     def gain(self) -> PolicyEstimate:
@@ -236,10 +241,21 @@ def judge(
                 judged, policy, other, prediction, (*failed, *prediction.problems), goal=goal, config=config
             )
         chosen = Verdict(other, prediction)
-    if chosen is not None and not chosen.prediction[goal.maximise].difference.value > 0:
+    if chosen is not None and not (
+        chosen.prediction[goal.maximise].difference.value > 0 or broken_today(goal, chosen.prediction)
+    ):
         return _refused(judged, policy, chosen.policy, chosen.prediction, (NO_GAIN,), goal=goal, config=config)
     nothing = "no weights were found that beat today's and keep the constraints"
     return chosen or Verdict(policy, ask(policy), (nothing,))
+
+
+def broken_today(goal: Goal, prediction: Prediction) -> tuple[Constraint, ...]:
+    """The constraints that today's weights do not keep: to keep them may cost the objective something."""
+    return tuple(
+        c
+        for c in goal.constraints
+        if c.of is BoundKind.LEVEL and c.sign * (prediction[c.metric].now.value - c.bound) < 0
+    )
 
 
 def _refused(
