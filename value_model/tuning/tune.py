@@ -51,7 +51,7 @@ class Verdict:
 
     Without `problems` every constraint is proven, and the objective is expected to gain unless today's weights break a
     constraint. With them the policy is today's, the prediction that of the weights that failed, and `experiment` the
-    test that would tell; None where there were no such weights.
+    test that would tell, as it is where the gain is not proven; None where there were no such weights.
     """
 
     policy: ValuePolicy
@@ -105,6 +105,11 @@ class TuningResult:
     def proven(self) -> bool:
         """Promised, and the interval of the objective's gain lies above 0: else today's weights are kept."""
         return self.promised and self.prediction[self.goal.maximise].difference.low > 0
+
+    @property
+    def advised(self) -> bool:
+        """Whether today's weights should make way: for a proven gain, or for constraints that they break."""
+        return self.proven or bool(self.repaired)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -245,6 +250,9 @@ def judge(
         chosen.prediction[goal.maximise].difference.value > 0 or broken_today(goal, chosen.prediction)
     ):
         return _refused(judged, policy, chosen.policy, chosen.prediction, (NO_GAIN,), goal=goal, config=config)
+    if chosen is not None and chosen.prediction[goal.maximise].difference.low <= 0:
+        test = _test(judged, policy, chosen.policy, chosen.prediction, goal=goal, config=config)
+        return replace(chosen, experiment=test)
     nothing = "no weights were found that beat today's and keep the constraints"
     return chosen or Verdict(policy, ask(policy), (nothing,))
 
@@ -268,6 +276,18 @@ def _refused(
     goal: Goal,
     config: TuneConfig,
 ) -> Verdict:
-    effect = prediction[goal.maximise].difference.value
-    test = experiment_for(judged, policy, other, effect=effect, config=config.predict)
+    test = _test(judged, policy, other, prediction, goal=goal, config=config)
     return Verdict(policy, prediction, problems, test)
+
+
+def _test(
+    judged: Evidence,
+    policy: ValuePolicy,
+    other: ValuePolicy,
+    prediction: Prediction,
+    *,
+    goal: Goal,
+    config: TuneConfig,
+) -> Experiment:
+    effect = prediction[goal.maximise].difference.value
+    return experiment_for(judged, policy, other, effect=effect, config=config.predict)
