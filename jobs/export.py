@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from desk.publication import ServedPolicy
 from evaluation.report import add_served
 from features.encoder import Encoder
 from features.spec import ModelInputs
@@ -38,6 +39,8 @@ from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle
 from serving.manifest import Manifest, point_current
 from serving.parity import TOLERANCE
+from serving.policy_bundle import write_policy_bundle
+from value_model.formula import ValuePolicy
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.mmoe import MMoE
 
@@ -77,9 +80,19 @@ def export(run: RunFolder) -> None:
     folder = next_bundle(run.path)
     with messages_to(run.path / "export.log"):
         manifest = export_bundle(trained, folder)
-    point_current(run.path / "bundle", folder)
+    point_current(run.path / "bundle", _with_published(run.path, folder, trained.policy))
     print(f"   {folder}: version {manifest.version}, {_agreement(manifest)}{run.path / 'bundle'} points to it")
     _report_variety(run, folder)
+
+
+def _with_published(home: Path, folder: Path, exported: ValuePolicy) -> Path:
+    """The bundle in `folder`, or one over it with the policy that was published while it was exported."""
+    policy = published_policy(home)
+    if policy is None or policy.version == exported.version:
+        return folder
+    place = next_bundle(home)
+    write_policy_bundle(folder, ServedPolicy(policy), place)
+    return place
 
 
 def _report_variety(run: RunFolder, folder: Path) -> None:
