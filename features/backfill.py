@@ -7,6 +7,7 @@ import pyarrow as pa
 from features.catalogue import Catalogue
 from features.definitions import statistics_of
 from features.item_columns import item_facts
+from features.lexical_features import lexical_columns_of_requests, reads_words
 from features.request_text import request_text
 from features.sent import sent_numbers, sent_words
 from features.snapshot import FeatureSnapshot
@@ -31,13 +32,15 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Fe
         time=microseconds(slates["time"]),
         user_id=slates["user_id"].cast(pa.string()).combine_chunks(),
         session_id=slates["session_id"].cast(pa.string()).combine_chunks(),
-        page_item=catalogue.rows(slates["page_item_id"].cast(pa.string())),
         request=slate_columns.request_of_rows(slates),
         item=catalogue.rows(slate_columns.flat(slates, "item_id")),
     )
     columns: Columns = {}
     for statistic in statistics_of(spec):
         columns |= statistic(catalogue).as_of(log, requests)
+    if reads_words(spec):
+        queries = slates["query"].to_pylist()
+        columns |= lexical_columns_of_requests(catalogue.lexical_index, queries, requests.request, requests.item)
     state = FeatureState(
         offsets=slate_columns.item_offsets(slates),
         request=requests.request,

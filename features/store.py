@@ -21,6 +21,7 @@ import pyarrow as pa
 from features.catalogue import Catalogue
 from features.definitions import statistics_of
 from features.item_columns import item_facts
+from features.lexical_features import lexical_columns, reads_words
 from features.request_text import RequestText, context_features
 from features.sent import MappedShoppers, candidate_numbers, candidate_words, request_number, request_word
 from features.snapshot import FeatureSnapshot
@@ -119,6 +120,7 @@ class MemoryStore:
         self._shoppers = MappedShoppers(users, spec)
         self._of_request = {kind: [f for f in spec.mapped(Source.REQUEST) if f.kind is kind] for kind in Kind}
         self._of_candidate = {kind: [f for f in spec.mapped(Source.CANDIDATE) if f.kind is kind] for kind in Kind}
+        self._reads_words = reads_words(spec)
         self._statistics = [statistic(catalogue) for statistic in statistics_of(spec)]
 
     @classmethod
@@ -150,8 +152,7 @@ class MemoryStore:
         snapshot: FeatureSnapshot | None = None,
     ) -> FeatureSnapshot:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
-        page = -1 if request.page_item_id is None else self.catalogue.row.get(request.page_item_id, -1)
-        visitor = Visitor(request.user_id, request.session_id, (request.time - EPOCH) // RESOLUTION, page)
+        visitor = Visitor(request.user_id, request.session_id, (request.time - EPOCH) // RESOLUTION)
         snapshot = self._without_rows(request, visitor) if snapshot is None else snapshot
         if len(rows) == 0:
             return snapshot
@@ -159,7 +160,7 @@ class MemoryStore:
             snapshot.state,
             offsets=np.array([0, len(rows)]),
             request=np.zeros(len(rows), np.int64),
-            statistics={**snapshot.state.statistics, **self._of_rows(visitor, rows)},
+            statistics={**snapshot.state.statistics, **self._of_rows(visitor, rows), **self._words(request, rows)},
             sent={**snapshot.state.sent, **self._candidate_numbers(request, len(rows))},
             **item_facts(rows, self.catalogue.price[rows] if price is None else price, self.catalogue),
         )
@@ -209,13 +210,17 @@ class MemoryStore:
             columns |= statistic.of_rows(visitor, rows)
         return columns
 
+    def _words(self, request: RequestContext, rows: np.ndarray) -> Columns:
+        """How the candidates answer the search, where the spec asks for it."""
+        return lexical_columns(self.catalogue.lexical_index, request.query, rows) if self._reads_words else {}
+
     def _without_rows(self, request: RequestContext, visitor: Visitor) -> FeatureSnapshot:
         """What is known of a request that has no candidates yet."""
         state = FeatureState(
             offsets=np.zeros(2, np.int64),
             request=np.zeros(0, np.int64),
             time=np.array([visitor.time]),
-            statistics=self._empty_columns | self._of_user(visitor),
+            statistics=self._empty_columns | self._of_user(visitor) | self._words(request, np.empty(0, np.int32)),
             sent=self._sent_numbers(request),
             **item_facts(np.zeros(0, np.int32), np.zeros(0), self.catalogue),
         )

@@ -25,7 +25,7 @@ QUERY_WORDS_KEY, MATCH_KEY = "query_words", "match"
 MATCHES = ("none", "part", "all")
 
 # How well an item answers the words of a search, best first: they are its name; it answers all of them; all, some
-# nearly (a beginning, a near spelling, a category that they name); most of them; some. 0 = none.
+# nearly (a beginning, a near spelling, further text); most of them; some. 0 = none.
 RELEVANCE_GRADES = {"name": 5, "all": 4, "nearly": 3, "most": 2, "part": 1}
 
 # Reserved entries of `numeric`: the grade of each candidate of a search, the shadow prices of the items' merchants, and
@@ -35,11 +35,7 @@ SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
 
 COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
-FILTERS_KEY, CURSOR_KEY = "filters", "cursor"  # further ones, where there are any: JSON, and the slate continued
 SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
-RESERVED_CONTEXT = frozenset(
-    {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY}
-) | {QUERY_WORDS_KEY, MATCH_KEY}
 VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
 ID = pa.dictionary(pa.int32(), pa.string())

@@ -38,13 +38,13 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
 
     Raises NotReplayable where the slate names other versions than the bundle.
     """
-    parts = parts.of_policy(logged.policy_version)
     _check_versions(parts, logged)
     rows = parts.item_table.rows(logged.item_id)
     again = _predicted(parts, logged, scorer or parts.scorer)
     columns = parts.valuation.columns(again)
     values = parts.valuation.value(columns, surface=logged.surface, segment=logged.segment, seed=logged.seed)
-    relevance = None if logged.query is None else logged.numeric.get(RELEVANCE)
+    grade = None if logged.query is None else logged.numeric.get(RELEVANCE)
+    relevance = parts.slate_selector.relevance(grade, logged.retrieval_score)
     context = SlateContext(logged.places, logged.time, logged.page_merchant_id is not None, relevance)
     chosen = parts.slate_selector.choose(values, rows, context=context, seed=logged.seed)
     position, propensity = places(chosen, len(logged))

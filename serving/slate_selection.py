@@ -31,7 +31,8 @@ NEWCOMER = "newcomer"  # the item attribute that depends on the time, as relevan
 class SlateContext:
     """What a choice depends on beside the candidates: `k` places; `time` aware; `store_page` = a merchant's own.
 
-    `relevance` float32 [n]: the candidates' grades (`marketplace.schema.RELEVANCE_GRADES`), None = nothing is searched.
+    `relevance` int64 [n]: whoever has the higher number comes first (`SlateSelector.relevance`); None = nothing is
+    searched, or the policy says nothing of it.
     """
 
     k: int
@@ -82,6 +83,11 @@ class SlateSelector:
                     f"{', '.join((NEWCOMER, *self._columns))}. Compare embeddings only where there is an index."
                 )
 
+    def relevance(self, grade: np.ndarray | None, score: np.ndarray) -> np.ndarray | None:
+        """Of a search's candidates with these grades (None = nothing is searched) and retrieval scores: its numbers."""
+        rule = self._section.relevance
+        return None if grade is None or rule is None else rule.order(grade, score)
+
     def policy(self, context: SlateContext) -> SlatePolicy:
         """What fills the slate."""
         return self._policies[context.store_page, context.search]
@@ -129,9 +135,9 @@ class SlateSelector:
         return ItemAttributes(columns)
 
     def _leaders(self, ranked: np.ndarray, most: int, context: SlateContext) -> np.ndarray:
-        if context.relevance is None or self._section.relevance is None:
+        if context.relevance is None:
             return leaders(ranked, most)
-        return leaders_by_tier(ranked, self._section.relevance.tier(context.relevance), most)
+        return leaders_by_tier(ranked, context.relevance, most)
 
     def _newcomer(self, rows: np.ndarray, time: datetime) -> np.ndarray:
         age = time.timestamp() - self._joined[rows]

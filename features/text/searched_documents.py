@@ -71,6 +71,7 @@ class SearchedDocuments:
             for group in self.groups.by_term.get(term, ()):
                 members = self._members(group)
                 best[members] = np.maximum(best[members], weight)
+                whole[members] = True
         return best, whole
 
     def _ways(self, word: str, *, last: bool) -> list[tuple[Postings, dict[int, float]]]:

@@ -1,8 +1,8 @@
 """Text match: which items answer a query, how well, and in which order.
 
 An item's grade says how much of the query it answers; within a grade the BM25 score ranks. A word is answered by the
-item's name or labels; or nearly: by a word that begins with the query's last, by the nearest spelling of a word that
-nobody knows, by the category or attribute that it names, or by further text.
+item's name or labels, or by the category or attribute that the word names; or nearly: by a word that begins with the
+query's last, by the nearest spelling of a word that nobody knows, or by further text.
 """
 
 from __future__ import annotations

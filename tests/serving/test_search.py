@@ -7,13 +7,19 @@ from itertools import count
 import numpy as np
 import pytest
 
+from features.backfill import backfill
+from features.lexical_features import NAMES
+from jobs.searches import report_searches, search_counts
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import MATCH_KEY, QUERY_WORDS_KEY, RELEVANCE, RELEVANCE_GRADES
+from marketplace.slate import slates_to_table
+from marketplace.sqlite_log import SqliteLog
 from retrieval.retriever import Quota
 from retrieval.surfaces import SurfaceRecipes
 from serving.bundle import build_engine
 from serving.replay import replay
 from serving.request import Request
+from serving.skew import slate_skew
 from value_model.formula import default_policy
 from value_model.slate_policies.plackett_luce import PlackettLuce
 
@@ -100,6 +106,35 @@ def test_explored_searches_stay_within_the_tier_and_replay_to_the_same_bits(bund
         assert 0 < slate.propensity[shown(slate)].min() < 1
         again = replay(engine.parts, replace(slate, policy_version=engine.parts.versions["policy"]))
         assert again.same, again.differs
+
+
+def test_what_found_nothing_is_counted_by_its_normal_form(bundle, market, tmp_path, capsys):
+    log = SqliteLog(tmp_path / "log.sqlite")
+    engine = build_engine(bundle, log=log)
+    for text in ("ZZZZ", "zzzz", "Zzz-zz", "perfume", "perfume xqxq"):
+        searched(engine, market, text)
+    log.close()
+    counts = search_counts(SqliteLog(tmp_path / "log.sqlite").slates())
+    assert counts["none"] == {"zzzz": 2, "zzz zz": 1}
+    assert counts["all"] == {"perfume": 1}
+    assert counts["part"] == {"perfume xqxq": 1}
+    report_searches(tmp_path / "log.sqlite", most=1)
+    printed = capsys.readouterr().out
+    assert "zzzz" in printed
+    assert "60.0%" in printed
+
+
+def test_lexical_features_are_the_same_in_training_in_serving_and_when_checked_for_skew(engine, market):
+    slate = searched(engine, market, "perfume smart")
+    table = slates_to_table([slate])
+    trained = backfill(market.dataset, table, spec=engine.spec).columns
+    assert set(NAMES) <= set(slate.numeric)
+    for name in NAMES:
+        np.testing.assert_array_equal(trained[name].to_numpy(zero_copy_only=False), slate.numeric[name])
+        assert slate_skew(slate, engine.store)[name].mismatched == 0
+    assert np.nanmax(slate.numeric["lexical_coverage"]) == 1
+    home = engine.rank(Request("calm", market.known_until + timedelta(minutes=1), "home", "nobody")).slate
+    assert np.isnan(home.numeric["lexical_score"]).all()
 
 
 def test_sources_are_those_of_the_recipe(market):

@@ -46,16 +46,16 @@ class AtLeast:
 
 
 class BestFirst:
-    """The highest `tier`, int [n], takes every place while any of it is left."""
+    """The highest number, int [n], takes every place while any of it is left."""
 
-    def __init__(self, tier: np.ndarray) -> None:
-        self._tier = tier
+    def __init__(self, number: np.ndarray) -> None:
+        self._number = number
 
     def take(self, row: int) -> None:
         return None
 
     def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
-        return self._tier == self._tier[left].max(initial=0)
+        return self._number == self._number[left].max(initial=0)
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows

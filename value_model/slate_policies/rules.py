@@ -127,32 +127,58 @@ class Newcomers:
 
 @dataclass(frozen=True)
 class Relevance:
-    """Of a search: first what answers it best, by tiers of grades; the value ranks within a tier."""
+    """Of a search: first what answers it best, by tiers of grades; the value ranks within a tier, or within its bands.
+
+    `band`: so many items of a tier at a time, in the order of retrieval, are ranked by value; 0 = the whole tier.
+    """
 
     tiers: tuple[str, ...]
+    band: int = 0
     key: ClassVar[str] = RELEVANCE
-    example: ClassVar[str] = 'relevance = { tiers = ["name", "nearly", "part"] }'
+    example: ClassVar[str] = 'relevance = { tiers = ["name", "nearly", "part"], band = 20 }'
     on_store_page: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = (RELEVANCE,)
 
     @classmethod
     def from_toml(cls, entry: Any) -> Relevance | None:
         grades = list(RELEVANCE_GRADES)
-        tiers = entry.get("tiers") if isinstance(entry, dict) and entry.keys() == {"tiers"} else None
+        table = entry if isinstance(entry, dict) and entry.keys() <= {"tiers", "band"} else {}
+        tiers, band = table.get("tiers"), table.get("band", 0)
         if not isinstance(tiers, list) or [grade for grade in grades if grade in tiers] != tiers:
             raise ValueError(f"Write tiers = some of {grades}, best first: a tier holds the grades down to its own.")
-        return cls(tuple(tiers)) if tiers else None
+        if "band" in table:
+            whole_number(band, least=1)
+        return cls(tuple(tiers), band) if tiers else None
 
-    def to_toml(self) -> dict[str, list[str]]:
-        return {"tiers": list(self.tiers)}
+    def to_toml(self) -> dict[str, Any]:
+        return {"tiers": list(self.tiers)} | ({"band": self.band} if self.band else {})
 
-    def tier(self, grade: np.ndarray) -> np.ndarray:
-        """int [n]: the items' tiers by their grades (RELEVANCE_GRADES), the best the highest; 0 = in none."""
-        lowest = sorted(RELEVANCE_GRADES[name] for name in self.tiers)
-        return np.searchsorted(lowest, grade, side="right")
+    def order(self, grade: np.ndarray, score: np.ndarray, request: np.ndarray | int = 0) -> np.ndarray:
+        """int64 [n]: whoever has the higher number comes first; 0 = in no tier.
+
+        `grade` (RELEVANCE_GRADES) and retrieval `score` of candidates, those of one `request` among themselves.
+        """
+        tier = np.searchsorted(sorted(RELEVANCE_GRADES[name] for name in self.tiers), grade, side="right")
+        if not self.band:
+            return tier
+        group = np.asarray(request) * (len(self.tiers) + 1) + tier
+        band = np.minimum(before(group, score) // self.band, MOST_BANDS - 1)
+        return np.where(tier > 0, tier * MOST_BANDS - band, 0)
 
     def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
-        return [BestFirst(self.tier(attributes[RELEVANCE]))]
+        return [BestFirst(attributes[RELEVANCE])]
+
+
+def before(group: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """int64 [n]: how many of the same group have a higher score."""
+    order = np.lexsort((-score, group))
+    place = np.arange(len(order))
+    new_group = np.append(True, np.diff(group[order]) != 0)[: len(order)]
+    new_score = new_group | np.append(True, np.diff(score[order]) != 0)[: len(order)]
+    higher = np.empty(len(order), np.int64)
+    start, first = (np.maximum.accumulate(np.where(new, place, 0)) for new in (new_group, new_score))
+    higher[order] = first - start
+    return higher
 
 
 def whole_number(number: Any, *, least: int) -> None:
@@ -160,6 +186,8 @@ def whole_number(number: Any, *, least: int) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"Write a whole number, {least} or more.")
 
+
+MOST_BANDS = 1_000  # of a tier
 
 # In the order in which they are written and applied: relevance before all else, caps before quotas, which count what
 # the caps leave.

@@ -152,9 +152,11 @@ def added_to_values(slates: pa.Table, policy: ValuePolicy) -> np.ndarray:
     if relevance is None or not len(logged.values):
         return logged_prices(slates)
     step = MORE_THAN_ANY * (1.0 + np.abs(np.nan_to_num(to_numpy(flat(slates, "value")))).max(initial=0.0))
-    tier = np.zeros(item_offsets(slates)[-1])
-    tier[np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))] = relevance.tier(to_numpy(logged.values))
-    return logged_prices(slates) + step * tier
+    searched = np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))
+    score, request = to_numpy(flat(slates, "retrieval_score"))[searched], request_of_rows(slates)[searched]
+    first = np.zeros(len(searched))
+    first[searched] = relevance.order(to_numpy(logged.values), score, request)
+    return logged_prices(slates) + step * first
 
 
 def logged_prices(slates: pa.Table) -> np.ndarray:
