@@ -54,7 +54,7 @@ def measured(folder: Path, home: Path) -> list[Measure]:
     bundle = load_bundle(folder)
     built = build_engine(bundle, log=SqliteLog(home / "log.sqlite"))
     noted = Noted(built.parts.candidate_generator)
-    parts = replace(built.parts, finder=noted)
+    parts = replace(built.parts, candidate_generator=noted)
     engine = RankingEngine(parts, store=built.store, log=built.log, clock=time.process_time)
     whole = session(folder.with_name("whole.onnx"))
     rng, users = np.random.default_rng(SEED), bundle.catalogue.users["user_id"].to_pylist()

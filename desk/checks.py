@@ -1,4 +1,4 @@
-"""Every check before a version is saved, and which findings stand in its way.
+"""Every check before a version is put in force, and which findings stand in its way.
 
 What is already so with the policy in force (a head that is off, say) is told but blocks nobody: moving weights did not
 cause it. An error that the draft brings, or a guardrail expected to break, does.
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 from desk.guardrails import GuardrailResult, GuardrailStatus
 from desk.material import Material
+from desk.publication import RefusedError
 from marketplace.finding import Finding, Severity
 from value_model.formula import ValuePolicy
 from value_model.policy_checks import check_policy
-
-
-class RefusedError(ValueError):
-    """A version that is not saved, and why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class CheckReport:
         """Raises RefusedError with every error; with broken guardrails too unless `despite` them."""
         why = (*self.errors, *(() if despite else self.broken))
         if why:
-            raise RefusedError("not saved: " + "; ".join(why))
+            raise RefusedError("not published: " + "; ".join(why))
 
 
 def check_report(

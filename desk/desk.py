@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
-from desk.checks import CheckReport, RefusedError, check_report
+from desk.checks import CheckReport, check_report
 from desk.exploration import Exploration, explore
 from desk.guardrails import GuardrailResult, guardrail_results, guardrails_of
 from desk.material import Material
 from desk.outcomes import PolicyOutcomes, config_of
+from desk.policy_changes import PolicyChange, changes, merged
+from desk.publication import FolderService, RefusedError, agreement, publish, roll_back
 from desk.scope import EVERYWHERE, Scope, scopes
 from desk.side_by_side import RankChanges, SideBySide, rank_changes, side_by_side
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
@@ -54,12 +56,10 @@ class Desk:
     def __init__(self, material: Material, *, seed: int = 0) -> None:
         self.material, self.versions, self._seed = material, Versions(material.versions), seed
         self.scope, self.page = EVERYWHERE, 0
+        self.draft = material.policy
         self.config = config_of(material.requests_per_day)
-        self._put_in_force(self.versions.latest() or material.policy)
-
-    def _put_in_force(self, policy: ValuePolicy) -> None:
-        self.policy = self.draft = policy
-        self._outcomes: dict[Scope, PolicyOutcomes] = {}
+        self.service = material.service or FolderService(self.versions, material.policy)
+        self.renew()
 
     @property
     def places(self) -> int:
@@ -131,11 +131,17 @@ class Desk:
             weights=self.scope.weights(self.draft),
             today=self.scope.weights(self.policy),
             prediction=prediction,
-            guardrails=guardrail_results(prediction, self.guardrails),
+            guardrails=guardrail_results(self._held(prediction), self.guardrails),
             rank_changes=rank_changes(outcomes.top, top, outcomes.evidence.shown),
             slates=side_by_side(self.material, self.policy, self.draft, self._requests(), most=self.places),
             money=weights_in_money(self.draft, **part),
         )
+
+    def _held(self, prediction: Prediction) -> Prediction:
+        """The draft against the baseline in the present scope: `prediction`, where the baseline is in force."""
+        if self.baseline.version == self.policy.version:
+            return prediction
+        return self._prediction(self.draft, self.scope, against=self.baseline)
 
     def _requests(self) -> np.ndarray:
         """Row numbers of the page: requests that show more than one item, spread over the log."""
@@ -146,12 +152,15 @@ class Desk:
         spread = np.random.default_rng(self._seed).permutation(rows)
         return spread[(self.page * REQUESTS + np.arange(min(REQUESTS, len(rows)))) % len(rows)]
 
-    def _of(self, scope: Scope) -> PolicyOutcomes:
-        if scope not in self._outcomes:
+    def _of(self, scope: Scope, policy: ValuePolicy | None = None) -> PolicyOutcomes:
+        """Of a scope's requests under `policy`, None = in force."""
+        policy = policy or self.policy
+        key = scope, policy.version
+        if key not in self._outcomes:
             evidence = self.material.evidence
             part = evidence if scope.dimension is None else evidence.take(scope.rows(evidence))
-            self._outcomes[scope] = PolicyOutcomes(part, self.policy, config=self.config, seed=self._seed)
-        return self._outcomes[scope]
+            self._outcomes[key] = PolicyOutcomes(part, policy, config=self.config, seed=self._seed)
+        return self._outcomes[key]
 
     def explore(
         self, metrics: tuple[str, str] | None = None, *, progress: Callable[[int], None] | None = None
@@ -193,57 +202,117 @@ class Desk:
         """What the draft changes in the file."""
         return diff(self.policy, self.draft)
 
-    def check(self) -> CheckReport:
-        """Every check of the draft, judged over all requests."""
-        outcomes = self._of(EVERYWHERE)
-        prediction = outcomes.prediction(self.draft, outcomes.order(self.draft))
-        return check_report(self.material, self.policy, self.draft, guardrail_results(prediction, self.guardrails))
+    def check(self, policy: ValuePolicy | None = None) -> CheckReport:
+        """Every check of a policy, None = the draft, judged over all requests; guardrails against the baseline."""
+        policy = self.draft if policy is None else policy
+        held = guardrail_results(self._prediction(policy, EVERYWHERE, against=self.baseline), guardrails_of(policy))
+        return check_report(self.material, self.policy, policy, held)
 
-    def save(self, owner: str, reason: str, *, now: datetime, despite: bool = False) -> SavedVersion:
-        """Write the draft as a new version, which is then in force; what moved bears the new owner and reason.
+    def save(
+        self,
+        owner: str,
+        reason: str,
+        *,
+        now: datetime,
+        despite: bool = False,
+        approved_by: Sequence[str] = (),
+        share: float = 1.0,
+        reviewed: bool = False,
+    ) -> SavedVersion:
+        """Put the draft in force, everywhere or for a share of the shoppers; moved weights bear the reason.
 
-        Raises RefusedError without owner, reason or change, for an error that the draft brings, and for a guardrail
-        that is expected to break unless `despite` it.
+        Raises what `put_in_force` raises.
         """
-        if not owner.strip() or not reason.strip():
-            raise RefusedError("not saved: a version needs an owner and a reason.")
-        if self.draft.version == self.policy.version:
-            raise RefusedError("not saved: nothing was changed.")
-        report = self.check()
-        report.refuse(despite=despite)
-        return self._write(
-            self._signed(owner, reason), ChangeNote(VersionOrigin.SAVED, owner, reason, report.noted), now=now
+        kind = self._kind if share == 1 else VersionOrigin.STAGED
+        note = ChangeNote(
+            kind,
+            owner,
+            reason,
+            base=self.policy.version,
+            approved_by=tuple(approved_by),
+            share=share,
+            reviewed=reviewed,
         )
+        return self.put_in_force(self._reasoned(reason), note, now=now, despite=despite)
 
-    def rollback(self, number: int, owner: str, reason: str, *, now: datetime) -> SavedVersion:
-        """Put an earlier version in force again, as a new line of the history."""
-        if not owner.strip() or not reason.strip():
-            raise RefusedError("not rolled back: it needs an owner and a reason.")
-        return self._write(self.versions.policy(number), ChangeNote(VersionOrigin.ROLLED_BACK, owner, reason), now=now)
+    def put_in_force(
+        self, policy: ValuePolicy, note: ChangeNote, *, now: datetime, despite: bool = False
+    ) -> SavedVersion:
+        """Publish a policy that was made from version `note.base`.
+
+        Raises RefusedError without owner, reason, change or another owner's agreement, for an error that it brings, and
+        for a guardrail that is expected to break unless `despite` it; StaleBase where another was published since.
+        """
+        if not note.owner.strip() or not note.reason.strip():
+            raise RefusedError("not published: a version needs an owner and a reason.")
+        if policy.version == self.policy.version and (self.trial is None or note.share != 1):
+            raise RefusedError("not published: nothing was changed.")
+        report = self.check(policy)
+        report.refuse(despite=despite)
+        changed = diff(self.policy, policy, names=(self.policy.version, policy.version))
+        note = replace(note, noted=report.noted, predicted=self._predicted(policy))
+        record = publish(policy, note, versions=self.versions, service=self.service, now=now)
+        self.renew()
+        return SavedVersion(record, changed)
+
+    def rollback(self, number: int | None, owner: str, reason: str, *, now: datetime) -> SavedVersion:
+        """Put an earlier version in force again, as a new line of the history; None = end the trial, or one back.
+
+        Raises RefusedError without owner or reason.
+        """
+        before = self.policy
+        note = ChangeNote(VersionOrigin.ROLLED_BACK, owner, reason)
+        record = roll_back(number, note, versions=self.versions, service=self.service, now=now)
+        self.renew()
+        return SavedVersion(record, diff(before, self.policy, names=(before.version, self.policy.version)))
+
+    def renew(self) -> None:
+        """Begin again from what is served now."""
+        served = self.service.served()
+        self.policy = self.draft = served.policy
+        self.trial = served.trial
+        self.baseline = self.versions.baseline() or self.policy
+        self._outcomes: dict[tuple[Scope, str], PolicyOutcomes] = {}
+
+    @property
+    def behind(self) -> tuple[PolicyChange, ...]:
+        """What others have put in force since this desk's policy was read."""
+        return changes(self.policy, self.service.served().policy)
+
+    def bring_in(self) -> DeskView:
+        """Take over what others put in force since; the draft keeps its own changes.
+
+        Raises MergeConflict where both changed the same parts.
+        """
+        draft = merged(self.policy, self.service.served().policy, self.draft)
+        self.renew()
+        self.draft = draft
+        return self.view()
+
+    def agreement(self, owner: str, *, reviewed: bool = False) -> Mapping[str, tuple[str, ...]]:
+        """By owner beside `owner`, what of theirs the draft changes: they must agree before it is published."""
+        return agreement(self.policy, self.draft, owner=owner, reviewed=reviewed)
 
     def history(self) -> tuple[VersionRecord, ...]:
         return self.versions.entries()
 
-    def _signed(self, owner: str, reason: str) -> ValuePolicy:
-        old = self.policy.weight
-        changed = tuple(w if w == old[w.name] else replace(w, owner=owner, reason=reason) for w in self.draft.weights)
-        held = tuple(
-            c if c in guardrails_of(self.policy) else replace(c, owner=owner, reason=reason)
-            for c in self.draft.constraints
-        )
-        return replace(self.draft, weights=changed, constraints=held)
+    @property
+    def _kind(self) -> VersionOrigin:
+        return VersionOrigin.SAVED if self.material.service is None else VersionOrigin.PUBLISHED
 
-    def _write(self, policy: ValuePolicy, note: ChangeNote, *, now: datetime) -> SavedVersion:
-        if not self.versions.entries():
-            initial = ChangeNote(VersionOrigin.FOUND, self.policy.owner, self.policy.reason)
-            self.versions.add(self.policy, initial, now=now)
-        changed = diff(self.policy, policy, names=(self.policy.version, policy.version))
-        record = self.versions.add(policy, replace(note, predicted=self._predicted(policy)), now=now)
-        self._put_in_force(policy)
-        return SavedVersion(record, changed)
+    def _reasoned(self, reason: str) -> ValuePolicy:
+        """The draft, whose moved weights and bounds say why; their owners stay: they are asked to agree."""
+        old = self.policy.weight
+        moved = tuple(w if w == old[w.name] else replace(w, reason=reason) for w in self.draft.weights)
+        known = guardrails_of(self.policy)
+        held = tuple(c if c in known else replace(c, reason=reason) for c in self.draft.constraints)
+        return replace(self.draft, weights=moved, constraints=held)
+
+    def _prediction(self, policy: ValuePolicy, scope: Scope, *, against: ValuePolicy) -> Prediction:
+        outcomes = self._of(scope, against)
+        return outcomes.prediction(policy, outcomes.order(policy))
 
     def _predicted(self, policy: ValuePolicy) -> dict[str, str]:
         """The relative change of every metric, as it was predicted when the version was written."""
-        outcomes = self._of(EVERYWHERE)
-        prediction = outcomes.prediction(policy, outcomes.order(policy))
+        prediction = self._prediction(policy, EVERYWHERE, against=self.policy)
         return {name: str(change.relative) for name, change in prediction.changes.items()}

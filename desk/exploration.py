@@ -24,10 +24,9 @@ from value_model.tuning import (
     shadow_prices,
     tune,
 )
+from value_model.tuning.front import GENERATIONS, SIZE
 
-TRIALS, BATCH = 120, 24
-GENERATIONS, SIZE = 4, 64
-WEIGHTINGS = TRIALS + GENERATIONS * SIZE  # tried in all
+WEIGHTINGS = SearchConfig().trials + GENERATIONS * SIZE  # tried in all
 FEWEST = 60  # requests: fewer than 30 in a half find and judge nothing
 
 
@@ -66,7 +65,7 @@ def explore(
 ) -> Exploration:
     """Maximise metrics[1] within the guardrails on the `scope`'s own requests, then the front of both `metrics`.
 
-    The scope's weights move, all other overrides stay in force; the objective's own guardrail is no constraint.
+    The same search as `value-model tune`. The scope's weights move, all other overrides stay in force.
     `progress` is called with the number of weightings tried since. Raises ValueError for unknown metrics and too few
     requests.
     """
@@ -76,16 +75,14 @@ def explore(
             "judge. Search everywhere, or bring more requests."
         )
     alone = scope.alone(draft)
-    goal = Goal(metrics[1], tuple(c for c in guardrails if c.metric != metrics[1]))
+    goal = Goal(metrics[1], tuple(guardrails))
     names = tuple(w.name for w in alone.weights if w.term and w.high > 0)
-    tuning = TuneConfig(search=SearchConfig(trials=TRIALS, batch=BATCH, progress=progress), predict=config)
+    tuning = TuneConfig(search=SearchConfig(progress=progress), predict=config)
     tuned = tune(evidence, alone, goal, names=names, today=draft, seed=seed, config=tuning)
     searcher, fresh = (
         PolicyScorer(part, alone, estimator=tuned.estimator, metrics=config.metrics, today=draft)
         for part in (tuned.searched, tuned.judged)
     )
     rng = np.random.default_rng([seed, 2])
-    front = pareto_front(
-        searcher, metrics, tuned.tried, rng=rng, fresh=fresh, generations=GENERATIONS, size=SIZE, progress=progress
-    )
+    front = pareto_front(searcher, metrics, tuned.tried, rng=rng, fresh=fresh, progress=progress)
     return Exploration(scope, len(evidence), tuned, front, tuple(shadow_prices(tuned, rng=rng, front=front)))

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from desk.publication import PolicyService
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import flat, item_offsets, to_numpy
 from value_model.formula import ValuePolicy
@@ -30,7 +31,7 @@ class ItemNames:
 
 @dataclass(frozen=True)
 class Material:
-    """R requests; `policy` is the run's own. `notes` say what the log can and cannot tell."""
+    """R requests; `policy` is the run's own, `service` where policies are served. `notes` say what the log can tell."""
 
     name: str
     policy: ValuePolicy
@@ -40,6 +41,7 @@ class Material:
     calibration: HeadCalibration | None = None
     requests_per_day: float | None = None
     notes: tuple[str, ...] = ()
+    service: PolicyService | None = None
 
 
 def item_names(slates: pa.Table, dataset: Dataset) -> ItemNames:

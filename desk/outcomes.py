@@ -54,7 +54,9 @@ class PolicyOutcomes:
         """int [R, k]: the items of every shown place, best first."""
         slates = self.evidence.slates
         weights = request_weights(policy, slates.surface, self.evidence.segment)
-        return self._sweep.top({n: w[None] for n, w in weights.items()}, k=self.evidence.examination.shape[1])[0]
+        same = policy.expressions == self.policy.expressions and policy.stand_ins == self.policy.stand_ins
+        sweep = self._sweep if same else Sweep(policy, slates.columns, mask=slates.mask)
+        return sweep.top({n: w[None] for n, w in weights.items()}, k=self.evidence.examination.shape[1])[0]
 
     def prediction(self, policy: ValuePolicy, top: np.ndarray) -> Prediction:
         """Of serving `policy`, whose order is `top`; the same question has the same answer."""

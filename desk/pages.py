@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from desk.checks import CheckReport
-from desk.desk import DeskView
+from desk.desk import Desk, DeskView
 from desk.exploration import Exploration
 from desk.guardrails import GuardrailStatus
-from desk.markup import figure, percent, render
+from desk.markup import figure, render
+from desk.policy_changes import PolicyChange
+from desk.verdict import tuning_verdict
 from desk.versions import VersionRecord
 from value_model.tuning import BoundKind, Constraint, ShadowPrice
 from value_model.tuning.influence import Influence
@@ -38,13 +40,8 @@ def prices(explored: Exploration, *, currency: str) -> str:
 
 
 def _verdict(explored: Exploration) -> str:
-    tuned = explored.tuned
-    if not tuned.promised:
-        return f"No better weights can be promised: {'; '.join(tuned.problems)}."
-    gain = tuned.prediction[tuned.goal.maximise].relative
-    chosen = ", ".join(f"{name} = {value:.4g}" for name, value in tuned.weights.items())
-    change = f"{percent(gain.value)} ({100 * gain.low:+.2f} .. {100 * gain.high:+.2f})"
-    return f"Best {tuned.goal.maximise} within the guardrails: {change} with {chosen}."
+    chosen = ", ".join(f"{name} = {value:.4g}" for name, value in explored.tuned.weights.items())
+    return " ".join((*tuning_verdict(explored.tuned), *([f"With {chosen}."] if explored.tuned.promised else [])))
 
 
 def _price(price: ShadowPrice, currency: str) -> tuple[str, str, str]:
@@ -76,6 +73,21 @@ def influence(influences: Sequence[Influence], *, places: int) -> str:
 def checks(report: CheckReport) -> str:
     """What stands in the way, what should be read, and what is so already."""
     return render("checks", report=report)
+
+
+def served(desk: Desk, behind: Sequence[PolicyChange]) -> str:
+    """What shoppers get now, the trial under way, the baseline, and what others put in force since the desk opened."""
+    now, version = desk.service.served(), desk.baseline.version
+    what = "In force" if desk.material.service is None else "Served now"
+    lines = [f"{what}: {now.policy.name}, version {now.policy.version}."]
+    if now.trial is not None:
+        lines.append(f"Staged to {now.trial.share:.0%} of the shoppers: version {now.trial.policy.version}.")
+    if version != now.policy.version:
+        lines.append(f"Guardrails are held against version {version}, the last that was reviewed.")
+    if not behind:
+        return messages(" ".join(lines))
+    others = "; ".join(map(str, behind))
+    return messages(" ".join(lines)) + messages(f"Others have put in force since: {others}.", kind="bad")
 
 
 def difference(text: str) -> str:

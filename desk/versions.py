@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,41 +15,53 @@ from pathlib import Path
 
 from value_model.formula import ValuePolicy, load_policy, to_toml
 
-HISTORY = "history.jsonl"
+HISTORY, LOCK = "history.jsonl", ".lock"
 
 
 class VersionOrigin(StrEnum):
     """How a version came to be; FOUND = it was in force when the first one was saved."""
 
     FOUND = "found"
-    SAVED = "saved"
+    SAVED = "saved"  # no service stood beside the folder
+    PUBLISHED = "published"
+    STAGED = "staged"
+    UNSTAGED = "unstaged"  # a trial ended, and this version stays in force
     ROLLED_BACK = "rolled back"
 
 
 @dataclass(frozen=True)
-class VersionRecord:
-    """A line of the history: `number` counts from 1, `version` is the policy's content hash, `at` is ISO 8601 UTC."""
+class ChangeNote:
+    """What a person tells of a version, and under which conditions it was put in force.
 
-    number: int
-    version: str
-    file: str
+    `base`: version that was in force before. `approved_by`: the other owners who agreed. `share` of the shoppers who
+    see it. `reviewed`: its levels are accepted, and guardrails are held against it from now on.
+    """
+
     kind: VersionOrigin
     owner: str
     reason: str
-    at: str
     noted: tuple[str, ...] = ()  # warnings and broken guardrails that the owner saw
     predicted: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    approved_by: tuple[str, ...] = ()
+    share: float = 1.0
+    reviewed: bool = False
 
 
 @dataclass(frozen=True)
-class ChangeNote:
-    """What a person tells of a version."""
+class VersionRecord(ChangeNote):
+    """A line of the history: `number` counts from 1, `version` is the policy's content hash, `at` is ISO 8601 UTC."""
 
-    kind: VersionOrigin
-    owner: str
-    reason: str
-    noted: tuple[str, ...] = ()
-    predicted: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
+    version: str = ""
+    file: str = ""
+    at: str = ""
+
+    @classmethod
+    def read(cls, line: str) -> VersionRecord:
+        row = json.loads(line)
+        lists = {name: tuple(row.get(name, ())) for name in ("noted", "approved_by")}
+        return cls(**{**row, **lists, "kind": VersionOrigin(row["kind"])})
 
 
 class Versions:
@@ -55,15 +70,24 @@ class Versions:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with the folder, of all processes: what was read before `add` is still so when it writes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def entries(self) -> tuple[VersionRecord, ...]:
-        """Oldest first."""
+        """Oldest first; raises ValueError for a line that cannot be read."""
         path = self.folder / HISTORY
         if not path.exists():
             return ()
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        return tuple(
-            VersionRecord(**{**row, "kind": VersionOrigin(row["kind"]), "noted": tuple(row["noted"])}) for row in rows
-        )
+        lines = path.read_text("utf-8").splitlines()
+        try:
+            return tuple(VersionRecord.read(line) for line in lines if line.strip())
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path} holds a line that is no version ({error}). Mend or remove that line.") from error
 
     def policy(self, number: int) -> ValuePolicy:
         """The policy of one version; raises ValueError for a number that is not in the history."""
@@ -73,28 +97,45 @@ class Versions:
         known = [entry.number for entry in self.entries()]
         raise ValueError(f"there is no version {number} in {self.folder}; there are {known}.")
 
+    def of_version(self, version: str) -> ValuePolicy | None:
+        """The policy with this content hash, None where the history has none."""
+        numbers = [entry.number for entry in self.entries() if entry.version == version]
+        return self.policy(numbers[-1]) if numbers else None
+
     def latest(self) -> ValuePolicy | None:
-        """The policy in force; None before the first version."""
-        entries = self.entries()
+        """The policy of the last line that concerns every shopper; None before the first version."""
+        entries = [entry for entry in self.entries() if entry.share == 1]
         return self.policy(entries[-1].number) if entries else None
+
+    def baseline(self) -> ValuePolicy | None:
+        """The policy that guardrails are held against: the last that was reviewed, or the one found first."""
+        entries = [entry for entry in self.entries() if entry.reviewed or entry.kind is VersionOrigin.FOUND]
+        return self.policy(entries[-1].number) if entries else None
+
+    def before(self, version: str) -> int | None:
+        """The number of the version that was in force before `version` was first put in force; None = unknown."""
+        entries = self.entries()
+        first = next((entry for entry in entries if entry.version == version and entry.share == 1), None)
+        base = first.base if first is not None else ""
+        return next((entry.number for entry in reversed(entries) if entry.version == base), None)
 
     def add(self, policy: ValuePolicy, note: ChangeNote, *, now: datetime) -> VersionRecord:
         """Write the file, check that it reads back as the same version, then the line in the history.
 
-        Raises FileExistsError where somebody else saved a version with this number meanwhile.
+        Raises FileExistsError where somebody else saved a version with this number meanwhile: hold `locked`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        entries = self.entries()
-        number = entries[-1].number + 1 if entries else 1
-        entry = VersionRecord(
-            number, policy.version, f"{number:04d}.toml", at=now.isoformat(timespec="seconds"), **vars(note)
-        )
+        number = 1 + max((int(path.stem) for path in self.folder.glob("[0-9]*.toml")), default=0)
+        at = now.isoformat(timespec="seconds")
+        entry = VersionRecord(**vars(note), number=number, version=policy.version, file=f"{number:04d}.toml", at=at)
         path = self.folder / entry.file
         with path.open("x", encoding="utf-8") as file:
             file.write(to_toml(policy))
         assert load_policy(path).version == policy.version, f"{path} does not read back as it was written"
         with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         return entry
 
 

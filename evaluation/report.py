@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ MEANING |= {
     head.total: f"{head.total} in the first k, per request" + (", in currency" if head.kind is HeadKind.MONEY else "")
     for head in per_impression([head.name for head in HEADS])
 }
+SERVED = re.compile(r'<section id="served">.*?</section>', re.DOTALL)
 LOWER_IS_BETTER = ("log_loss", "ece", "mae", "rmsle")
 
 
@@ -116,6 +118,15 @@ def write_report(report: Report, folder: Path) -> Path:
     page = folder / "report.html"
     page.write_text(to_html(report), encoding="utf-8")
     return page
+
+
+def add_served(page: Path, lines: Sequence[str]) -> None:
+    """Say on a written page what the bundle that was exported later serves; lines of an earlier bundle go."""
+    from markupsafe import escape
+
+    served = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    section = f'<section id="served">{served}</section>'
+    page.write_text(SERVED.sub(lambda _: section, page.read_text("utf-8"), count=1), encoding="utf-8")
 
 
 def to_html(report: Report) -> str:

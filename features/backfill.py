@@ -32,6 +32,7 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Fe
         time=microseconds(slates["time"]),
         user_id=slates["user_id"].cast(pa.string()).combine_chunks(),
         session_id=slates["session_id"].cast(pa.string()).combine_chunks(),
+        page_item=catalogue.rows(slates["page_item_id"].cast(pa.string())),
         request=slate_columns.request_of_rows(slates),
         item=catalogue.rows(slate_columns.flat(slates, "item_id")),
     )

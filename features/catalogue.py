@@ -11,6 +11,7 @@ import pyarrow as pa
 from features.text.documents import Document
 from features.text.lexical_index import LexicalIndex
 from features.text.normal_form import tokenise
+from features.text.word_vectors import WordVectors
 from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.keys import one_array, rows_of
@@ -112,6 +113,24 @@ class Catalogue:
     def tokens(self) -> pa.Array:
         """list<string> [n]: the words of the item's name."""
         return tokenise(self.names)
+
+    @cached_property
+    def word_vectors(self) -> WordVectors:
+        """The words of the items' names."""
+        return WordVectors.of(self.tokens)
+
+    def shared_attributes(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """float64 [m]: the share of `one`'s known attributes that `other` has too; 0 where none is known."""
+        shared, known = np.zeros(len(one)), np.zeros(len(one))
+        for codes in self.attribute_codes.values():
+            known += codes[one] >= 0
+            shared += (codes[one] >= 0) & (codes[one] == codes[other])
+        return shared / np.maximum(known, 1)
+
+    @cached_property
+    def attribute_codes(self) -> dict[str, np.ndarray]:
+        """int32 [n] codes of each attribute's words, -1 where not known."""
+        return {name: words.indices.fill_null(-1).to_numpy() for name, words in self.attributes.items()}
 
     @cached_property
     def text_tokens(self) -> dict[str, pa.Array]:

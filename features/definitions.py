@@ -12,7 +12,14 @@ from collections.abc import Iterable
 from features import derived, lexical_features
 from features.spec import Feature, FeatureSpec, Group, Kind, category
 from features.state import Definition, Formula, Part
-from features.statistics import ITEM_STATISTICS, LIST_STATISTICS, STATISTICS, USER_STATISTICS, Statistic
+from features.statistics import (
+    ITEM_STATISTICS,
+    LIST_STATISTICS,
+    PAGE_STATISTICS,
+    STATISTICS,
+    USER_STATISTICS,
+    Statistic,
+)
 
 CONTEXT = ("country", "city", "device")
 GROUPS, KINDS = tuple(Group), (Kind.CATEGORY, Kind.CATEGORIES, Kind.NUMBER)  # the order in a spec
@@ -27,6 +34,7 @@ DEFINITIONS = (
     *_of(ITEM_STATISTICS),
     *derived.ITEM,
     *_of(USER_STATISTICS),
+    *_of(PAGE_STATISTICS),
     *lexical_features.DEFINITIONS,
     *derived.LIST,
     *_of(LIST_STATISTICS),
@@ -39,19 +47,22 @@ def standard_spec(
     context: tuple[str, ...] = CONTEXT,
     impressions: bool = True,
     text: bool = True,
+    product_pages: bool = False,
     against_list: bool = False,
     extra: tuple[str, ...] = (),
 ) -> FeatureSpec:
     """The features of a market.
 
     `context`: which entries of the request's context to use. `impressions`: whether lists were recorded (else click
-    and impression statistics are left out). `text`: name and query words. `against_list`: comparisons within the list.
-    `extra`: names of further features (Part.EXTRA). Raises ValueError for a name that is none of these.
+    and impression statistics are left out). `text`: name and query words. `product_pages`: likeness to the page's
+    item. `against_list`: comparisons within the list. `extra`: names of further features (Part.EXTRA). Raises
+    ValueError for a name that is none of these.
     """
     optional = {row.feature.name for row in DEFINITIONS if row.part is Part.EXTRA}
     if unknown := set(extra) - optional:
         raise ValueError(f"no extra features {sorted(unknown)}; there are {sorted(optional)}.")
-    parts = {Part.ALWAYS: True, Part.TEXT: text, Part.IMPRESSIONS: impressions, Part.AGAINST_LIST: against_list}
+    parts = {Part.ALWAYS: True, Part.TEXT: text, Part.IMPRESSIONS: impressions}
+    parts |= {Part.PRODUCT_PAGES: product_pages, Part.AGAINST_LIST: against_list}
     chosen = [row.feature for row in DEFINITIONS if parts.get(row.part, row.feature.name in extra)]
     entries = [category(Group.USER, name, f"{name} of the request's context") for name in context]
     at = next(i for i, feature in enumerate(chosen) if feature.name == "page_merchant")

@@ -152,7 +152,8 @@ class MemoryStore:
         snapshot: FeatureSnapshot | None = None,
     ) -> FeatureSnapshot:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
-        visitor = Visitor(request.user_id, request.session_id, (request.time - EPOCH) // RESOLUTION)
+        page = -1 if request.page_item_id is None else self.catalogue.row.get(request.page_item_id, -1)
+        visitor = Visitor(request.user_id, request.session_id, (request.time - EPOCH) // RESOLUTION, page)
         snapshot = self._without_rows(request, visitor) if snapshot is None else snapshot
         if len(rows) == 0:
             return snapshot

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from marketplace.datasets.readers import READERS
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
+PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 DATA_HELP = (
     f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service (.sqlite)"
@@ -39,6 +41,7 @@ def cli() -> None:
       value-model serve runs/first                the HTTP service on its bundle
       value-model recommend runs/first --user U   one explained slate
       value-model tune runs/first                 better weights, promised or refused
+      value-model publish POLICY runs/first       put a policy in force, in seconds
     """
 
 
@@ -300,8 +303,51 @@ def tune(
     sys.exit(answer)
 
 
+@cli.command()
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="[POLICY] FOLDER", type=click.Path(path_type=Path, exists=True)
+)
+@click.option("--by", "owner", default="", help="who publishes: an owner, as policy files name them")
+@click.option("--why", "reason", default="", help="the reason, for the history")
+@click.option("--approved-by", multiple=True, help="an owner who agreed to what changes of theirs; may be repeated")
+@click.option("--base", default=None, help="the version that POLICY was made from, or its number in the history")
+@click.option("--merge", is_flag=True, help="bring together with what others published since --base")
+@click.option("--share", default=1.0, show_default=True, help="stage it to this share of the shoppers")
+@click.option("--despite", is_flag=True, help="although a guardrail is expected to break; stays on record")
+@click.option("--reviewed", is_flag=True, help="guardrails are held against this version from now on")
+@click.option("--rollback", is_flag=True, help="end the trial under way, or else go back to the version before")
+@click.option("--to", "number", type=int, default=None, help="with --rollback: the version of this number")
+def publish(paths: tuple[Path, ...], *, rollback: bool, number: int | None, **options: Any) -> None:
+    """Put a value POLICY in force over the models that serve in FOLDER, a run's or a service's; nothing is trained.
+
+    It is checked, on FOLDER's requests where it has some. Running services take it over within seconds. Without POLICY:
+    what is served now, and the history.
+
+    \b
+    Examples:
+      value-model publish mine.toml runs/first --by growth --why "Clicks pay less since June."
+      value-model publish mine.toml runs/first --by growth --why "..." --approved-by finance --share 0.1
+      value-model publish runs/first --rollback --by growth --why "Complaints."
+      value-model publish runs/first
+
+    Who owns a weight or a constraint must publish its change or be among --approved-by. Exits with 2 where it is
+    refused, and says what stands in the way.
+    """
+    from jobs import publish as job
+
+    request = job.PublishRequest(**options)
+    if len(paths) > 2 or (rollback and len(paths) != 1):
+        raise click.UsageError("give POLICY and FOLDER, or FOLDER alone: to look, or with --rollback")
+    if rollback:
+        job.roll_back_policy(paths[0], request, number=number)
+    elif len(paths) == 1:
+        job.print_served(paths[0])
+    else:
+        job.publish_policy(paths[0], paths[1], request)
+
+
 @cli.command("evaluate-policy")
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("source", type=PATH)
 @click.argument("policy", type=FILE)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the figures here"

@@ -23,6 +23,8 @@ class RunConfig:
     validation_share: float = VALIDATION_SHARE
     retrieval_epochs: int = 8
     retrieval_pairs: int = 150_000  # the newest pairs of request and wish that the towers learn from
+    variety_shoppers: int = 200  # whose home pages the new bundle is asked for
+    variety_most: float = 0.5  # share of them with the same item in the first 10, above which the run raises an alarm
     ranker_epochs: int = 20
     surfaces: str = "default"  # the shipped recipes, or the path of a surfaces.toml
     policy: str = "default"  # a shipped value policy, or the path of one

@@ -58,6 +58,16 @@ def get(config: RunConfig) -> Dataset:
     )
 
 
+def slates_in(path: Path) -> int:
+    """How many slates a service's log holds."""
+    from marketplace.sqlite_log import SqliteLog
+
+    log = SqliteLog(path)
+    count = len(log.slates())
+    log.close()
+    return count
+
+
 def logged(path: Path) -> Dataset:
     """What a service recorded: the slates and feedback of its log, over the catalogue of the bundle beside it.
 

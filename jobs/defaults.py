@@ -24,6 +24,7 @@ def spec_of(dataset: Dataset, config: RunConfig, *, mapped: MappedFeatures | Non
         context=context_entries(dataset),
         impressions=dataset.has_impressions,
         text=dataset.has_text,
+        product_pages=dataset.has_product_pages,
         against_list=dataset.whole_lists,
         extra=tuple(filter(None, config.features.split(","))),
     )

@@ -11,15 +11,19 @@ import pyarrow.parquet as pq
 
 from evaluation.compare import Comparison
 from evaluation.report import build_report, write_report
+from features.catalogue import Catalogue
 from features.spec import Group, Kind
+from features.text.word_vectors import row_products
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from jobs.tables import print_comparison
 from jobs.train_ranker import held_out
+from jobs.train_retrieval import kept_recall, recall_lines
 from jobs.value_slates import value_slates
-from marketplace.slate_columns import flat, item_offsets
+from marketplace.dataset import Dataset
+from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
 MODELS = ("lightgbm", "mmoe")
 BASELINE = "lightgbm"
@@ -43,8 +47,10 @@ def evaluate(run: RunFolder) -> None:
     pq.write_table(valued["mmoe"], folder / "slates.parquet", compression="zstd")
     pq.write_table(prepared.labels.filter(pa.array(prepared.rows(test))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
+    baselines = {"popularity": popularity(prepared, test)} | word_match(dataset, slates)
+    recalled = recall_lines(kept_recall(run.path / "retrieval"), goal="positive")
     report = build_report(
-        models | {"popularity": popularity(prepared, test)} | as_recorded(data.position),
+        models | baselines | as_recorded(data.position),
         data.labels,
         prepared.offsets_of(test),
         title=f"Value model on {dataset.name}",
@@ -55,7 +61,7 @@ def evaluate(run: RunFolder) -> None:
         slices={"surface": slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)},
         facts=facts(run, prepared),
         shopper=slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False),
-        notes=(*dataset.notes, *short_lists(slates, k=K)),
+        notes=(*dataset.notes, *short_lists(slates, k=K), *recalled),
         k=K,
         where=data.weight > 0,
     )
@@ -72,6 +78,21 @@ def popularity(prepared: TrainingRows, test: np.ndarray) -> dict[str, np.ndarray
     names = [feature.name for feature in prepared.encoder.spec.select(Group.CROSS, Kind.NUMBER)]
     touches = prepared.part(test).inputs.cross_numbers[:, names.index("popularity")]
     return {"value": touches.astype(np.float64)}
+
+
+def word_match(dataset: Dataset, slates: pa.Table) -> dict[str, dict[str, np.ndarray]]:
+    """The baseline that reads names alone: cosine of an item's words with the query's, or the page item's; no other
+    surface has words. None where no request of SLATE rows has any."""
+    catalogue = Catalogue.of(dataset)
+    request, item = request_of_rows(slates), catalogue.rows(flat(slates, "item_id"))
+    page = catalogue.rows(slates["page_item_id"].cast(pa.string()))[request]
+    cosine = np.zeros(len(item), np.float64)
+    known = np.flatnonzero((page >= 0) & (item >= 0))
+    cosine[known] = catalogue.word_vectors.cosine(page[known], item[known])
+    searched = np.flatnonzero(slates["query"].is_valid().to_numpy()[request] & (item >= 0))
+    queries = catalogue.word_vectors.of_texts(slates["query"].combine_chunks())
+    cosine[searched] = row_products(queries[request[searched]], catalogue.word_vectors.rows[item[searched]])
+    return {"word match": {"value": cosine}} if cosine.any() else {}
 
 
 def as_recorded(position: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

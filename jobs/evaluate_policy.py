@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.report import template
 from jobs.policy_evaluation_report import sections, to_json, verdict
-from jobs.run_evidence import RunEvidence, log_evidence, run_evidence
+from jobs.run_evidence import log_evidence, run_evidence
 from jobs.tables import print_section
-from value_model.formula import ValuePolicy, load_policy
-from value_model.formula.logged_slates import LoggedSlates, logged_slates
-from value_model.tuning import Evidence, PredictConfig
+from value_model.formula import load_policy
+from value_model.tuning import PredictConfig
 from value_model.tuning.policy_evaluation import EVERYWHERE, PolicyEvaluation, evaluate_policy
 
 SEED = 0
@@ -32,7 +30,7 @@ def evaluate(source: Path, policy: Path, *, out: Path | None = None, json_file: 
     rng = np.random.default_rng(SEED)
     run = log_evidence(source, rng=rng) if source.suffix == ".sqlite" else run_evidence(source, rng=rng)
     config = PredictConfig(requests_per_day=run.requests_per_day)
-    evaluation = evaluate_policy(_readable(run, proposed), run.policy, proposed, rng=rng, config=config)
+    evaluation = evaluate_policy(run.reading(proposed), run.policy, proposed, rng=rng, config=config)
     notes = (*run.notes, *([] if proposed.slate is None else [RULED]), *_warnings(evaluation))
     page = out or (source.parent if source.suffix == ".sqlite" else source) / "policy_evaluation.html"
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -45,12 +43,6 @@ def evaluate(source: Path, policy: Path, *, out: Path | None = None, json_file: 
         print_section(section.head, section.rows, title=section.title, caption=section.caption)
     print(f"   page: {page}")
     return 0
-
-
-def _readable(run: RunEvidence, proposed: ValuePolicy) -> Evidence:
-    """The evidence with all that either policy reads."""
-    slates, inputs = run.evidence.slates, logged_slates(run.slates, proposed)
-    return replace(run.evidence, slates=LoggedSlates({**inputs.columns, **slates.columns}, slates.mask, slates.surface))
 
 
 def _warnings(evaluation: PolicyEvaluation) -> tuple[str, ...]:

@@ -16,11 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from desk.publication import ServedPolicy
+from evaluation.report import add_served
 from features.encoder import Encoder
 from features.spec import ModelInputs
 from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of
+from jobs.home_variety import home_variety
+from jobs.policy_service import next_bundle, published_policy
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
 from marketplace.dataset import Dataset
@@ -30,10 +34,13 @@ from retrieval.build import BuiltIndex, load_index
 from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
+from serving.bundle import load_bundle
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle
 from serving.manifest import Manifest, point_current
 from serving.parity import TOLERANCE
+from serving.policy_bundle import write_policy_bundle
+from value_model.formula import ValuePolicy
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.mmoe import MMoE
 
@@ -42,7 +49,10 @@ ROWS = "rows.npz"  # real inputs, of the ranker's test period, that its exports 
 
 
 def export(run: RunFolder) -> None:
-    """Write the next bundle and point `bundle` to it; the store and the sources know everything recorded."""
+    """Write the next bundle and point `bundle` to it; the store and the sources know everything recorded.
+
+    What was published stays in force; a trial ends.
+    """
     dataset = kept(run.path)
     until = last_moment(dataset, now=datetime.now(UTC)) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
@@ -57,7 +67,7 @@ def export(run: RunFolder) -> None:
         encoder=encoder,
         ranker=MMoE.load(run.path / "ranker" / "mmoe") if run.heads else None,
         calibration=Calibration.load(run.path / "ranker" / "calibration.json") if run.heads else Calibration(),
-        policy=policy_of(dataset, run.config, heads=run.heads),
+        policy=published_policy(run.path) or policy_of(dataset, run.config, heads=run.heads),
         rows=load_rows(run.path / "ranker" / ROWS) if run.heads else None,
         sources=run_sources.sources,
         recipes=recipes_of(run, run_sources.names),
@@ -67,11 +77,34 @@ def export(run: RunFolder) -> None:
         config=ServingConfig(segment=dataset.segment),
         metrics=metrics(run),
     )
-    folder = next_bundle(run)
+    folder = next_bundle(run.path)
     with messages_to(run.path / "export.log"):
         manifest = export_bundle(trained, folder)
-    point_current(run.path / "bundle", folder)
+    point_current(run.path / "bundle", _with_published(run.path, folder, trained.policy))
     print(f"   {folder}: version {manifest.version}, {_agreement(manifest)}{run.path / 'bundle'} points to it")
+    _report_variety(run, folder)
+
+
+def _with_published(home: Path, folder: Path, exported: ValuePolicy) -> Path:
+    """The bundle in `folder`, or one over it with the policy that was published while it was exported."""
+    policy = published_policy(home)
+    if policy is None or policy.version == exported.version:
+        return folder
+    place = next_bundle(home)
+    write_policy_bundle(folder, ServedPolicy(policy), place)
+    return place
+
+
+def _report_variety(run: RunFolder, folder: Path) -> None:
+    """Print how many shoppers get the same item on home, with an alarm where too many do, and add it to the report."""
+    variety = home_variety(load_bundle(folder), shoppers=run.config.variety_shoppers)
+    if variety is None:
+        return
+    lines = [str(variety), *filter(None, [variety.alarm(run.config.variety_most)])]
+    for line in lines:
+        print("   " + line)
+    if (page := run.path / "evaluation" / "report.html").exists():
+        add_served(page, lines)
 
 
 def save_rows(inputs: ModelInputs, path: Path) -> None:
@@ -126,9 +159,3 @@ def metrics(run: RunFolder) -> dict[str, object]:
     """What retrieval's and the ranker's evaluations said."""
     files = {"retrieval": run.path / "retrieval" / "recall.json", "ranker": run.path / "evaluation" / "metrics.json"}
     return {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
-
-
-def next_bundle(run: RunFolder) -> Path:
-    """The folder after the newest bundle."""
-    numbers = [int(path.name) for path in run.part("bundles").iterdir() if path.name.isdigit()]
-    return run.path / "bundles" / str(max(numbers, default=0) + 1)

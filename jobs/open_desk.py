@@ -10,7 +10,10 @@ import numpy as np
 
 from desk.desk import Desk
 from desk.material import Material, item_names
-from jobs.run_evidence import run_evidence
+from jobs.data import FEWEST_SLATES, slates_in
+from jobs.policy_service import POLICIES, BundleService
+from jobs.run_evidence import log_evidence, run_evidence
+from value_model.formula import ValuePolicy
 from value_model.policy_checks import logged_calibration
 
 VARIABLE = "VALUE_MODEL_RUN"
@@ -20,30 +23,50 @@ MOST_REQUESTS = 2_000  # on the desk: what can be ranked again between two movem
 def open_desk(*, environment: Mapping[str, str] = os.environ, demo: Path = Path("../runs/notebook")) -> Desk:
     """The desk of the run that $VALUE_MODEL_RUN names; without it of `demo`, made when missing (about a minute)."""
     if run := environment.get(VARIABLE):
-        return Desk(material_of_run(located(Path(run))))
+        return Desk(_material(located(Path(run))))
     if not (demo / "evaluation" / "slates.parquet").exists():
         from jobs.config import RunConfig
         from jobs.run import run_all
 
         run_all(RunConfig(size="small", retrieval_epochs=2, ranker_epochs=3), demo)
-    return Desk(material_of_run(demo))
+    return Desk(_material(demo))
 
 
-def material_of_run(folder: Path, *, seed: int = 0, most: int = MOST_REQUESTS) -> Material:
-    """The held-out requests of a run, at most `most` of them drawn at random; saved versions go to FOLDER/policies.
+def _material(folder: Path) -> Material:
+    material = material_of(folder)
+    if material is None:
+        raise FileNotFoundError(f"{folder} holds no evaluated run and no service's log to look at.")
+    return material
 
-    Raises what `run_evidence` raises.
+
+def material_of(
+    folder: Path, *, also: ValuePolicy | None = None, seed: int = 0, most: int = MOST_REQUESTS, fewest: int = 1
+) -> Material | None:
+    """The held-out requests of a run, else those of the service's log in the folder; None where it has neither.
+
+    At most `most` are drawn at random, of a log `fewest` must be there. The desk also reads what the policy `also`
+    reads. Versions go to FOLDER/policies, and are published to FOLDER/bundle where that is a link. Raises what
+    `run_evidence` raises.
     """
-    run = run_evidence(folder, rng=np.random.default_rng(seed), most=most)
+    rng, log = np.random.default_rng(seed), folder / "log.sqlite"
+    if (folder / "evaluation" / "slates.parquet").exists():
+        run = run_evidence(folder, rng=rng, most=most)
+    elif log.exists() and slates_in(log) >= max(fewest, FEWEST_SLATES):
+        run = log_evidence(log, rng=rng, most=most)
+    else:
+        return None
+    service = BundleService.of(folder) if (folder / "bundle").is_symlink() else None
+    read = [*([] if also is None else [also]), *([] if service is None else [service.served().policy])]
     return Material(
         name=f"{folder.name} ({run.dataset.name})",
         policy=run.policy,
-        evidence=run.evidence,
+        evidence=run.reading(*read),
         names=item_names(run.slates, run.dataset),
-        versions=folder / "policies",
+        versions=folder / POLICIES,
         calibration=logged_calibration(run.slates, run.labels) if run.dataset.has_impressions else None,
         requests_per_day=run.requests_per_day,
         notes=run.notes,
+        service=service,
     )
 
 

@@ -76,7 +76,10 @@ def bundle_folders(home: Path) -> dict[Versions, Path]:
     folders = {}
     for manifest in (*sorted(home.glob("bundles/*/manifest.json")), *home.glob("bundle/manifest.json")):
         try:
-            folders[frozenset(open_manifest(manifest.parent).versions.items())] = manifest.parent
+            opened = open_manifest(manifest.parent)
+            staged = opened.facts.get("staged_policy")
+            for policy in filter(None, (opened.versions["policy"], staged)):
+                folders[frozenset({**opened.versions, "policy": str(policy)}.items())] = manifest.parent
         except BundleError as error:
             print(f"left out: {error}")
     return folders

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from jobs.data import kept, logged
 from jobs.defaults import policy_of
+from jobs.policy_service import published_policy
 from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
@@ -23,7 +24,9 @@ from marketplace.settled import settled_for_all, with_maturity
 from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
+from serving.bundle import POLICY_FILE, STAGED_FILE
 from value_model.formula import ValuePolicy, load_policy
+from value_model.formula.logged_slates import LoggedSlates, logged_slates
 from value_model.tuning import Evidence
 from value_model.tuning.recorded_evidence import most_explored, recorded_evidence
 
@@ -42,11 +45,19 @@ class RunEvidence:
     requests_per_day: float
     notes: tuple[str, ...]
 
+    def reading(self, *policies: ValuePolicy) -> Evidence:
+        """The evidence with all that these policies read beside its own."""
+        slates = self.evidence.slates
+        columns = dict(slates.columns)
+        for policy in policies:
+            columns = {**logged_slates(self.slates, policy).columns, **columns}
+        return replace(self.evidence, slates=LoggedSlates(columns, slates.mask, slates.surface))
+
 
 def run_evidence(
     folder: Path, *, rng: np.random.Generator, most: int | None = None, policy: Path | None = None
 ) -> RunEvidence:
-    """The held-out requests of a run, at most `most` of them drawn at random; `policy` None = the run's own.
+    """The held-out requests of a run, at most `most` of them drawn at random; `policy` None = the one that is served.
 
     Raises FileNotFoundError for a run that was not evaluated, RunFolderError for a folder that is no run, ValueError
     for a policy that reads what the slates do not hold.
@@ -57,11 +68,12 @@ def run_evidence(
     dataset, slates = kept(folder), pq.read_table(path)
     slates, labels = settled_part(slates, pq.read_table(path.with_name("labels.parquet")))
     evaluated, per_day = slates, requests_per_day(slates)
-    in_force = policy_of(dataset, run.config, heads=run.heads)
-    judged = in_force if policy is None else policy_of(dataset, replace(run.config, policy=str(policy)))
-    slates, ranked_by, left_out = of_one_policy(dataset, slates, served_policies(run), in_force)
-    if most is not None and len(slates) > most:
-        slates = slates.take(np.sort(rng.choice(len(slates), most, replace=False)))
+    made_with = policy_of(dataset, run.config, heads=run.heads)
+    judged = published_policy(folder) or made_with
+    if policy is not None:
+        judged = policy_of(dataset, replace(run.config, policy=str(policy)))
+    slates, ranked_by, left_out = of_one_policy(dataset, slates, served_policies(run), made_with)
+    slates = sampled(slates, most, rng=rng)
     labels = labels.filter(pa.array(chosen_rows(slates, evaluated)))
     if not dataset.has_impressions:
         slates, labels = labelled(dataset, slates)
@@ -69,15 +81,19 @@ def run_evidence(
     return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out))
 
 
-def log_evidence(log: Path, *, rng: np.random.Generator) -> RunEvidence:
-    """The requests of a service's log, as its models predicted them, under the policy of the bundle beside it."""
+def log_evidence(log: Path, *, rng: np.random.Generator, most: int | None = None) -> RunEvidence:
+    """The requests of a service's log, as its models predicted them, under the policy of the bundle beside it.
+
+    At most `most` of them, drawn at random.
+    """
     dataset = logged(log)
     in_force = load_policy(log.parent / "bundle" / "policy.toml")
     joined = attribute(dataset.slates, dataset.feedback)
     settled = settled_for_all(joined, dataset.feedback)[request_of_rows(joined.slates)]
     known, labels = settled_part(joined.slates, with_maturity(joined.labels, settled))
     slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(log.parent), in_force)
-    labels, per_day = labels.filter(pa.array(chosen_rows(slates, known))), requests_per_day(slates)
+    per_day, slates = requests_per_day(slates), sampled(slates, most, rng=rng)
+    labels = labels.filter(pa.array(chosen_rows(slates, known)))
     evidence, note = evidence_of(dataset, slates, labels, in_force, ranked_by=ranked_by, rng=rng)
     return RunEvidence(dataset, in_force, slates, labels, evidence, per_day, (note, *left_out))
 
@@ -94,6 +110,13 @@ def chosen_rows(chosen: pa.Table, slates: pa.Table) -> np.ndarray:
     return (rows_of(slates["request_id"], chosen["request_id"]) >= 0)[request_of_rows(slates)]
 
 
+def sampled(slates: pa.Table, most: int | None, *, rng: np.random.Generator) -> pa.Table:
+    """At most `most` of the slates, drawn at random and in their order; None = all."""
+    if most is None or len(slates) <= most:
+        return slates
+    return slates.take(np.sort(rng.choice(len(slates), most, replace=False)))
+
+
 def requests_per_day(slates: pa.Table) -> float:
     times = microseconds(slates["time"])
     return len(slates) / max((times.max() - times.min()) / DAY_US, 1e-9)
@@ -106,7 +129,10 @@ def served_policies(run: RunFolder) -> dict[str, ValuePolicy]:
 
 def bundle_policies(folder: Path) -> dict[str, ValuePolicy]:
     """By version: the policies of all bundles in a folder."""
-    files = sorted({*folder.glob("bundles/*/policy.toml"), *folder.glob("bundle/policy.toml")})
+    names = (POLICY_FILE, STAGED_FILE)
+    files = sorted(
+        file for name in names for place in ("bundles/*", "bundle") for file in folder.glob(f"{place}/{name}")
+    )
     return {policy.version: policy for policy in map(load_policy, files)}
 
 

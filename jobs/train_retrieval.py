@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,7 @@ from retrieval.candidates import Query
 from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
+from retrieval.retriever import Quota, Retriever
 from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
 from retrieval.surface_retriever import SurfaceRetriever
@@ -43,6 +45,11 @@ BLEND_QUERIES = 500  # requests of the validation period that each blend is fitt
 FEWEST_OF_SURFACE = 100  # with positives, for a surface to have a blend of its own requests
 TEST_QUERIES = 2000  # requests of the test period that recall is measured on
 RECALL_AT = (20, 100, 500)
+BASELINES = (
+    "popularity",
+    "lexical",
+    "similar",
+)  # sources that recall is also measured of alone: what is popular, words
 RECALL = "recall.json"
 FEWEST = 20  # requests of a period with an event, for retrieval to be judged on that event
 
@@ -130,7 +137,12 @@ def train_retrieval(run: RunFolder) -> None:
     blends = _fit_blends(early.retriever(recipes, blends={}), RetrievalRequests(labelled, queries), period.validation)
     save_blends(blends, folder / BLENDS)
     retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
-    recall = held_out_recall(retriever, RetrievalRequests(labelled, queries).sample(period.test, most=TEST_QUERIES))
+    test = RetrievalRequests(labelled, queries).sample(period.test, most=TEST_QUERIES)
+    recall = held_out_recall(retriever, test)
+    for source in sources.sources:
+        if source.name in BASELINES:
+            alone = held_out_recall(Retriever([source], {source.name: Quota(max(RECALL_AT))}), test)
+            recall |= {f"{source.name} alone {name}": share for name, share in alone.items()}
     (folder / RECALL).write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
     for line in recall_lines(recall, goal=labelled.goal):
         print("   " + line)
@@ -187,7 +199,9 @@ def _fit_blends(retriever: SurfaceRetriever, requests: RetrievalRequests, period
     return blends
 
 
-def held_out_recall(retriever: SurfaceRetriever, sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
+def held_out_recall(
+    retriever: SurfaceRetriever | Retriever, sample: RetrievalSample, *, seed: int = 0
+) -> dict[str, Estimate]:
     """recall@k = hits / min(k, number of positives), mean over the requests: of all, and "SURFACE recall@k"."""
     hits = np.zeros((len(sample.requests), len(RECALL_AT)))
     for place, (query, positives) in enumerate(zip(sample.queries(), sample.positives(), strict=True)):
@@ -201,6 +215,12 @@ def held_out_recall(retriever: SurfaceRetriever, sample: RetrievalSample, *, see
     means = bootstrap.means(np.concatenate(list(columns.values()), axis=1), samples)
     names = [f"{prefix}recall@{k}" for prefix in columns for k in RECALL_AT]
     return {name: mean.estimate() for name, mean in zip(names, means, strict=True)}
+
+
+def kept_recall(folder: Path) -> dict[str, Estimate]:
+    """What `train_retrieval` wrote in retrieval/, nothing where nothing was recorded."""
+    path = folder / RECALL
+    return {name: Estimate(**share) for name, share in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
 def recall_lines(recall: Mapping[str, Estimate], *, goal: str) -> Iterator[str]:

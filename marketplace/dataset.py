@@ -52,6 +52,11 @@ class Dataset:
     currency_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def has_product_pages(self) -> bool:
+        """Whether lists on product pages were recorded."""
+        return self.slates["page_item_id"].null_count < len(self.slates)
+
+    @property
     def has_impressions(self) -> bool:
         """Whether lists were recorded; without them a click rate has no meaning."""
         return len(self.slates) > 0

@@ -35,7 +35,11 @@ SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
 
 COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
+FILTERS_KEY, CURSOR_KEY = "filters", "cursor"  # further ones, where there are any: JSON, and the slate continued
 SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
+RESERVED_CONTEXT = frozenset(
+    {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY}
+) | {QUERY_WORDS_KEY, MATCH_KEY}
 VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
 ID = pa.dictionary(pa.int32(), pa.string())

@@ -54,17 +54,27 @@ class ItemFilter:
     def __bool__(self) -> bool:
         return self != NO_FILTER
 
+    def check(self, items: FilterColumns) -> None:
+        """Raises UnknownWord for any word that no item has."""
+        self.mask(items)
+        for column, words in (("category", self.without_categories), ("merchant", self.without_merchants)):
+            _codes(items, column, words)
+
     def mask(self, items: FilterColumns) -> np.ndarray | None:
-        """bool [n]: the items that pass; None where nothing is asked. Raises UnknownWord."""
+        """bool [n]: the items that pass; None where nothing is asked.
+
+        Raises UnknownWord for what is asked for and no item has; to leave out what nobody has is no mistake.
+        """
         if not self:
             return None
         passing = np.ones(len(items.price), bool)
         for column, words in {"category": self.categories, "merchant": self.merchants, **self.attributes}.items():
             if words or column in self.attributes:
-                passing &= _among(items, column, words)
+                passing &= _among(items, column, _codes(items, column, words))
         for column, words in {"category": self.without_categories, "merchant": self.without_merchants}.items():
             if words:
-                passing &= ~_among(items, column, words)
+                known = items.code[column]
+                passing &= ~_among(items, column, [known[word] for word in words if word in known])
         if self.price_from is not None:
             passing &= items.price >= self.price_from
         if self.price_to is not None:
@@ -75,14 +85,17 @@ class ItemFilter:
 NO_FILTER = ItemFilter()
 
 
-def _among(items: FilterColumns, column: str, words: tuple[str, ...]) -> np.ndarray:
-    """bool [n]: items with one of the `words` in a column of codes."""
+def _codes(items: FilterColumns, column: str, words: tuple[str, ...]) -> list[int]:
     if column not in items.codes:
         raise UnknownWord(f"items have no attribute {column!r}. {nearest(column, sorted(items.codes))}")
     known = items.code[column]
-    for word in words:
-        if word not in known:
-            raise UnknownWord(f"no item has the {column} {word!r}. {nearest(word, list(known), listed=10)}")
-    wanted = np.zeros(len(known) + 1, bool)  # the last: of what is not known, -1
-    wanted[[known[word] for word in words]] = True
+    if unknown := [word for word in words if word not in known]:
+        raise UnknownWord(f"no item has the {column} {unknown[0]!r}. {nearest(unknown[0], list(known), listed=10)}")
+    return [known[word] for word in words]
+
+
+def _among(items: FilterColumns, column: str, codes: list[int]) -> np.ndarray:
+    """bool [n]: the items with one of the codes in a column."""
+    wanted = np.zeros(len(items.code[column]) + 1, bool)  # the last: of what is not known, -1
+    wanted[codes] = True
     return wanted[items.codes[column]]

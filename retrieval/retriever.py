@@ -28,7 +28,7 @@ TIE = 0.1  # of the fused ranks, of which the first is 1/60: less than any diffe
 class Quota:
     """How many items a source is asked for, and how many of its best are sure to be in the answer.
 
-    These are `sure`, or the `share` of all candidates where that is more.
+    These are `sure`, or the `share` of all candidates where that is more. `ask` 0: its score alone counts.
     """
 
     ask: Items
@@ -126,7 +126,9 @@ class Retriever:
 
     def _proposed(self, query: Query, *, most: int | None) -> CandidatePool:
         asks = [quota.ask if most is None else min(quota.ask, most) for quota in self._quotas]
-        proposed = pool([source.propose(query, k=ask)[0] for source, ask in zip(self._sources, asks, strict=True)])
+        nothing = np.empty(0, np.int32)  # of a source whose score alone counts
+        both = zip(self._sources, asks, strict=True)
+        proposed = pool([source.propose(query, k=ask)[0] if ask else nothing for source, ask in both])
         if not self._relevant.any():
             return proposed
         vouched: np.ndarray = np.less(proposed.rank[:, self._relevant], ABSENT).any(axis=1)

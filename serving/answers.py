@@ -46,6 +46,7 @@ def slate_answer(
         "match": slate.match,
         "unknown_candidates": list(ranking.unknown_candidates),
         "versions": slate.versions,
+        "cursor": slate.request_id if ranking.further else None,
         "items": _items(slate, shown, contributions, with_source=with_source),
     }
 

@@ -8,10 +8,12 @@ ranker/*.onnx           the served graphs, calibrators inside         ranker/sav
 ranker/trained/         weights of the network                        calibrators.json, feature_spec.json
 policy.toml             the value formula                             surfaces.toml   the recipe of each surface
 settings.json, metrics.json
+staged.toml             another policy for a share of the shoppers, where one is tried
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +35,7 @@ from marketplace.finding import DataError
 from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
+from retrieval.item_filter import UnknownWord
 from retrieval.saved_sources import UnknownSource, load_retriever, saved_names
 from retrieval.surfaces import SurfaceRecipes, load_surfaces
 from serving.candidate_generation import CandidateGenerator
@@ -44,11 +47,14 @@ from serving.onnx_scorer import OnnxScorer
 from serving.query_tower import OnnxQueryTower
 from serving.scorer import NoHeads, Scorer
 from serving.slate_selection import SlateSelector
+from serving.staging import StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import MerchantTable
 
+POLICY_FILE, STAGED_FILE = "policy.toml", "staged.toml"
+STORE_FILES = ("store.npz", "encoder.json", "catalogue/")
 AGAIN = "Export the whole bundle again; do not mix parts of several."
 
 
@@ -63,10 +69,19 @@ class ModelBundle:
     policy: ValuePolicy
     recipes: SurfaceRecipes
     config: ServingConfig
+    staged: ValuePolicy | None = None
 
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    @property
+    def store_version(self) -> str:
+        """Hash of what store and shadow prices depend on: the same under all policies that promise no exposure."""
+        promises = self.policy.slate is not None and self.policy.slate.exposure is not None
+        policy = self.policy.version if promises else ""
+        known = {name: digest for name, digest in self.manifest.files.items() if name.startswith(STORE_FILES)}
+        return hashlib.sha256(json.dumps([known, policy], sort_keys=True).encode()).hexdigest()[:12]
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -86,11 +101,13 @@ def load_bundle(folder: Path) -> ModelBundle:
     folder = Path(folder).resolve()
     manifest = open_manifest(folder)
     try:
-        policy = load_policy(folder / "policy.toml")
+        policy = load_policy(folder / POLICY_FILE)
         recipes = load_surfaces(folder / "surfaces.toml", known=saved_names(folder / "retriever"))
         encoder = Encoder.from_json((folder / "encoder.json").read_text())
         config = ServingConfig.from_json((folder / "settings.json").read_text(), where=str(folder / "settings.json"))
-        bundle = ModelBundle(folder, manifest, _catalogue(folder, manifest), encoder, policy, recipes, config)
+        staged = load_policy(folder / STAGED_FILE) if (folder / STAGED_FILE).exists() else None
+        catalogue = _catalogue(folder, manifest)
+        bundle = ModelBundle(folder, manifest, catalogue, encoder, policy, recipes, config, staged)
     except (PolicyError, DataError, OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError) as error:
         raise BundleError(f"bundle {folder} cannot be read: {error}. {AGAIN}") from error
     _check_declared(bundle)
@@ -114,11 +131,20 @@ def build_engine(
     scorer = scorer or _scorer(bundle)
     merchants = MerchantTable.from_table(bundle.catalogue.merchants)
     merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
-    valuation = Valuation(
-        bundle.policy, merchants, merchant=merchant, margin=catalogue.margin, spec=bundle.encoder.spec
-    )
-    valuation.check(scorer.heads)
     index = _index(bundle, item_table)
+
+    def policy_parts(policy: ValuePolicy) -> tuple[Valuation, SlateSelector]:
+        valuation = Valuation(policy, merchants, merchant=merchant, margin=catalogue.margin, spec=bundle.encoder.spec)
+        valuation.check(scorer.heads)
+        embeddings = None if index is None else index.embeddings
+        joined = merchants.joined[merchant]
+        return valuation, SlateSelector(policy, bundle.config, item_table, joined=joined, embeddings=embeddings)
+
+    valuation, slate_selector = policy_parts(bundle.policy)
+    staged = None
+    if bundle.staged is not None:
+        share = float(bundle.manifest.facts["staged_share"])
+        staged = StagedPolicy(bundle.staged.version, share, *policy_parts(bundle.staged))
     parts = Parts(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
@@ -130,13 +156,8 @@ def build_engine(
         candidate_generator=_candidate_generator(bundle, item_table, index, catalogue.lexical_index),
         scorer=scorer,
         valuation=valuation,
-        slate_selector=SlateSelector(
-            bundle.policy,
-            bundle.config,
-            item_table,
-            joined=merchants.joined[merchant],
-            embeddings=None if index is None else index.embeddings,
-        ),
+        slate_selector=slate_selector,
+        staged=staged,
     )
     return RankingEngine(parts, store=store or _store(bundle, catalogue), log=log, checkpoint=checkpoint)
 
@@ -171,6 +192,14 @@ def _check_declared(bundle: ModelBundle) -> None:
     agree(bundle.manifest.versions["policy"], bundle.policy.version, what="version of policy.toml", fix=AGAIN)
     agree(bundle.manifest.versions["surfaces"], bundle.recipes.version, what="version of surfaces.toml", fix=AGAIN)
     agree(bundle.catalogue.currency, bundle.policy.currency, what="currency of the value policy", fix=AGAIN)
+    if bundle.staged is not None:
+        agree(facts.get("staged_policy"), bundle.staged.version, what=f"version of {STAGED_FILE}", fix=AGAIN)
+        agree(bundle.catalogue.currency, bundle.staged.currency, what="currency of the staged policy", fix=AGAIN)
+        if any(policy.slate is not None and policy.slate.exposure for policy in (bundle.policy, bundle.staged)):
+            raise BundleError(
+                f"bundle {bundle.folder}: a policy that promises merchants exposure cannot be staged, nor served "
+                "beside a staged one: its promises are kept over all shoppers. Publish it to everybody."
+            )
 
 
 def _scorer(bundle: ModelBundle) -> Scorer:
@@ -201,9 +230,9 @@ def _candidate_generator(
         retriever = load_retriever(
             folder, bundle.recipes, index=index, lexical_index=lexical_index, n_items=len(item_table)
         )
-    except (UnknownSource, ValueError) as error:
+        return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
+    except (UnknownSource, UnknownWord, ValueError) as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
-    return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
 
 
 def _check_index(index: BuiltIndex, item_ids: list[str], item_table: ItemTable) -> None:

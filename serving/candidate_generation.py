@@ -9,6 +9,7 @@ import numpy as np
 from features.spec import ModelInputs
 from retrieval.candidates import Candidates, Query
 from retrieval.index import CandidateIndex
+from retrieval.item_filter import UnknownWord
 from retrieval.surface_retriever import SurfaceRetriever
 from serving.item_table import ItemTable
 from serving.request import Request, UnknownName
@@ -39,6 +40,8 @@ class CandidateGenerator:
         """`index` is the one that the retriever searches."""
         self._retriever, self._item_table, self._tower, self.index = retriever, item_table, tower, index
         self._everything = bool(item_table.in_stock.all())
+        for _, recipe in retriever.recipes.items():
+            recipe.filters.check(item_table.filter_columns)
 
     def generate(
         self, request: Request, user_inputs: ModelInputs, *, history: np.ndarray, segment: str, k: int, stages: Stages
@@ -64,9 +67,10 @@ class CandidateGenerator:
     def retrieve(
         self, request: Request, *, history: np.ndarray, segment: str, embedding: np.ndarray | None, k: int
     ) -> Candidates:
-        """At most k candidates in stock; on a store page its merchant's alone.
+        """At most k candidates in stock that pass the filters; on a store page its merchant's alone.
 
-        The item of a product page counts as touched now, and is not proposed.
+        The item of a product page counts as touched now, and is not proposed. Raises UnknownName where a filter asks
+        for what no item has.
         """
         query = Query(
             user_id=request.user_id,
@@ -98,9 +102,16 @@ class CandidateGenerator:
 
     def _allowed(self, request: Request) -> np.ndarray | None:
         table = self._item_table
-        if request.page_merchant_id is None:
-            return None if self._everything else table.in_stock
-        return table.in_stock & (table.merchant == table.merchant_code[request.page_merchant_id])
+        masks = [] if self._everything else [table.in_stock]
+        if request.page_merchant_id is not None:
+            masks.append(table.merchant == table.merchant_code[request.page_merchant_id])
+        try:
+            for filters in (self._retriever.recipes[request.surface].filters, request.filters):
+                if (passing := filters.mask(table.filter_columns)) is not None:
+                    masks.append(passing)
+        except UnknownWord as error:
+            raise UnknownName(str(error)) from error
+        return np.logical_and.reduce(masks) if masks else None
 
     def _excluded(self, request: Request) -> np.ndarray:
         return np.unique(self._item_table.rows(set(request.exclude)))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, o
 from serving.following import Follower
 from serving.item_table import ItemTable
 from serving.pacing import Pacing
+from serving.paging import continued
 from serving.request import Request
 from serving.scorer import Scorer
 from serving.search_relevance import SearchRelevance
@@ -39,6 +41,7 @@ from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext, SlateSelector
 from serving.soundness import finite_candidates
 from serving.stages import Stages
+from serving.staging import IN_FORCE, STAGED, StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 
@@ -50,7 +53,7 @@ class Parts:
     """What an engine is made of.
 
     `versions` has the names of `marketplace.schema.VERSION_PARTS`; a bundle's store knows what happened before
-    `known_until`, and the log tells the rest.
+    `known_until`, and the log tells the rest. `staged`: a policy that some shoppers see instead of the one in force.
     """
 
     bundle: str
@@ -64,6 +67,23 @@ class Parts:
     scorer: Scorer
     valuation: Valuation
     slate_selector: SlateSelector
+    staged: StagedPolicy | None = None
+
+    def for_shopper(self, user_id: str) -> Parts:
+        """The parts with the policy that this shopper sees."""
+        return self._with_staged if self.staged is not None and self.staged.takes(user_id) else self
+
+    def of_policy(self, version: str) -> Parts:
+        """The parts with the policy of a slate: the staged one, or else the one in force."""
+        return self._with_staged if self.staged is not None and self.staged.version == version else self
+
+    @cached_property
+    def _with_staged(self) -> Parts:
+        assert self.staged is not None
+        versions = {**self.versions, "policy": self.staged.version}
+        return replace(
+            self, versions=versions, valuation=self.staged.valuation, slate_selector=self.staged.slate_selector
+        )
 
 
 class RankingEngine:
@@ -120,8 +140,9 @@ class RankingEngine:
     def rank(self, request: Request) -> Ranking:
         """The slate of `request`, after it is on record.
 
-        Raises UnknownName for a page or candidates that the catalogue does not hold, and DuplicateRequest when the log
-        holds a slate of this request id and shopper.
+        Raises UnknownName for a page, candidates or words of a filter that the catalogue does not hold, and for a
+        cursor that the log does not; BadRequest for a cursor of another list; DuplicateRequest when the log holds a
+        slate of this request id and shopper.
         """
         stages = Stages(self._clock)
         self._follower.follow()
@@ -138,6 +159,8 @@ class RankingEngine:
         unknown = self._unknown(request)
         if unknown:
             request = request.only(item_table.places(request.candidates or ()))
+        if request.cursor is not None:
+            request = continued(request, self.log)
         user = self.store.lookup(request, NO_ROWS)
         user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
         segment = segment_of(request, user, name=parts.config.segment)
@@ -166,11 +189,12 @@ class RankingEngine:
         stages.mark("encode")
         slate, left_out = self._slate(request, candidates, snapshot, inputs, segment, stages)
         stages.mark("slate")
-        return Ranking(slate, stages.seconds, unknown, left_out)
+        further = request.candidates is None and np.count_nonzero(slate.position) == request.k
+        return Ranking(slate, stages.seconds, unknown, left_out, further)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
-        return self.parts.valuation.explain(slate)
+        return self.parts.of_policy(slate.policy_version).valuation.explain(slate)
 
     def record(
         self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
@@ -212,7 +236,7 @@ class RankingEngine:
         stages: Stages,
     ) -> tuple[Slate, int]:
         """The slate, and how many candidates had no finite numbers."""
-        parts, rows, seed = self.parts, candidates.items, request.draw_seed
+        parts, rows, seed = self.parts.for_shopper(request.user_id), candidates.items, request.draw_seed
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         values = parts.valuation.value_candidates(
@@ -246,8 +270,17 @@ class RankingEngine:
             item_table=parts.item_table,
             versions=parts.versions,
             currency=parts.currency,
+            trial=trial_of(parts),
         )
         return slate, len(rows) - len(sound)
+
+
+def trial_of(parts: Parts) -> dict[str, str]:
+    """A slate's experiment and variant while a policy is staged: its version, and whose side the shopper is on."""
+    if parts.staged is None:
+        return {}
+    side = STAGED if parts.versions["policy"] == parts.staged.version else IN_FORCE
+    return {"experiment": f"policy {parts.staged.version}", "variant": side}
 
 
 def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:

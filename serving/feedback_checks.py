@@ -107,9 +107,9 @@ def _price_shown(feedback: pa.Table, slates: pa.Table, row: np.ndarray) -> np.nd
     places = request_of_rows(slates)[on_page] * len(items) + code[on_page]
     order = np.argsort(places, kind="stable")
     places, price = places[order], np.append(to_numpy(flat(slates, "price"))[on_page][order], np.nan)
-    of_event = row * len(items) + rows_of(feedback["item_id"], items)
-    at = np.searchsorted(places, of_event)
-    among = (row >= 0) & (np.append(places, -1)[at] == of_event)
+    asked = row * len(items) + rows_of(feedback["item_id"], items)
+    at = np.searchsorted(places, asked)
+    among = (row >= 0) & (np.append(places, -1)[at] == asked)
     return price[np.where(among, at, len(places))]
 
 

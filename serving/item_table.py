@@ -13,6 +13,7 @@ from features.catalogue import Catalogue
 from features.encoder import EncodedItems, Encoder
 from features.item_columns import catalogue_columns
 from features.snapshot import item_numbers
+from retrieval.item_filter import FilterColumns
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class ItemTable:
     merchant_code: Mapping[str, int]
     category: np.ndarray  # int32 codes
     attributes: Mapping[str, np.ndarray]  # int32 codes of these two and all others of the catalogue; -1 = not known
+    code: Mapping[str, Mapping[str, int]]  # the code of each word of those
     price: np.ndarray  # float64, currency
     in_stock: np.ndarray  # bool
     encoded: EncodedItems
@@ -44,15 +46,21 @@ class ItemTable:
             item_id=item_id,
             merchant_id=merchant_id,
             merchant=catalogue.merchant,
-            merchant_code={name: code for code, name in enumerate(catalogue.merchant_names.to_pylist())},
+            merchant_code=_numbered(catalogue.merchant_names),
             category=catalogue.category,
             attributes={**_codes(catalogue.attributes), "merchant": catalogue.merchant, "category": catalogue.category},
+            code={name: _numbered(words) for name, words in words_of(catalogue).items()},
             price=np.asarray(catalogue.price, np.float64),
             in_stock=in_stock.to_numpy(),
             encoded=encoder.encode_items(columns),
             numbers=item_numbers(catalogue, encoder.spec),
             logged={name: known[name] if name in known else _as_logged(column) for name, column in columns.items()},
         )
+
+    @property
+    def filter_columns(self) -> FilterColumns:
+        """What item filters read."""
+        return FilterColumns(self.attributes, self.code, self.price)
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -65,6 +73,16 @@ class ItemTable:
     def places(self, item_ids: Iterable[str]) -> np.ndarray:
         """int64: the places in `item_ids` of those items that are in the catalogue."""
         return np.flatnonzero([name in self.row for name in item_ids])
+
+
+def words_of(catalogue: Catalogue) -> dict[str, pa.Array]:
+    """The words of merchant, category and every attribute, in the order of their codes."""
+    attributes = {name: words.dictionary for name, words in catalogue.attributes.items()}
+    return {**attributes, "merchant": catalogue.merchant_names, "category": catalogue.category_names}
+
+
+def _numbered(words: pa.Array) -> dict[str, int]:
+    return {word: code for code, word in enumerate(words.to_pylist())}
 
 
 def _codes(columns: Mapping[str, pa.DictionaryArray]) -> dict[str, np.ndarray]:

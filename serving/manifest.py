@@ -70,9 +70,17 @@ def content_hash(*paths: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def seal(folder: Path, *, versions: Mapping[str, str], facts: Mapping[str, str | int | float]) -> Manifest:
-    """Write the manifest of everything in `folder`."""
-    files = {str(f.relative_to(folder)): file_hash(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+def seal(
+    folder: Path,
+    *,
+    versions: Mapping[str, str],
+    facts: Mapping[str, str | int | float],
+    known: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Write the manifest of everything in `folder`; `known` hashes, by relative path, are not computed again."""
+    known = known or {}
+    names = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+    files = {name: known.get(name) or file_hash(folder / name) for name in names}
     manifest = Manifest(files, dict(versions), dict(facts))
     manifest = replace(manifest, sha256=manifest.content_sha256)
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
@@ -84,7 +92,7 @@ def open_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}. Give the folder that `export` wrote.")
-    manifest = _read(path)
+    manifest = read_manifest(path)
     if manifest.format != FORMAT:
         raise BundleError(f"{path}: format {manifest.format}, this program reads {FORMAT}. Export the bundle again.")
     if manifest.sha256 != manifest.content_sha256:
@@ -97,7 +105,8 @@ def open_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in the file `path` as it is written there; raises BundleError."""
     try:
         return Manifest(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:

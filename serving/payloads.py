@@ -14,6 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from features.spec import FeatureSpec, Source
 from marketplace.heads import HEADS
+from retrieval.item_filter import NO_FILTER, ItemFilter
 from serving.request import Request
 from serving.sent_features import sent_features
 
@@ -21,6 +22,7 @@ MAX_BODY_BYTES = 1 << 20
 MAX_CANDIDATES = 1000
 MAX_EVENTS = 1000
 MAX_SHOWN = 200
+MAX_WORDS = 100  # of one condition of a filter
 MAX_CONTEXT = 20
 MAX_FEATURES = 500
 
@@ -108,16 +110,57 @@ class AnyRequest(Strict):
         )
 
 
+class Filters(Strict):
+    """Which items may be shown: all conditions hold at once, within a list one of its words must."""
+
+    categories: list[Label] = Field(default_factory=list, max_length=MAX_WORDS)
+    merchants: list[Identifier] = Field(default_factory=list, max_length=MAX_WORDS)
+    price_from: Price | None = Field(None, description="in the market's currency, included")
+    price_to: Price | None = Field(None, description="in the market's currency, included")
+    attributes: dict[Label, list[Label]] = Field(
+        default_factory=dict, max_length=MAX_CONTEXT, description="by attribute, such as brand, the words allowed"
+    )
+
+    @model_validator(mode="after")
+    def _price_range(self) -> Self:
+        if self.price_from is not None and self.price_to is not None and self.price_from > self.price_to:
+            raise ValueError(f"price_from {self.price_from:g} lies above price_to {self.price_to:g}")
+        if many := [name for name, words in self.attributes.items() if len(words) > MAX_WORDS]:
+            raise ValueError(f"attributes.{many[0]} has more than {MAX_WORDS} words")
+        return self
+
+    def to_item_filter(self) -> ItemFilter:
+        """The same as retrieval reads it."""
+        return ItemFilter(
+            categories=tuple(self.categories),
+            merchants=tuple(self.merchants),
+            price_from=self.price_from,
+            price_to=self.price_to,
+            attributes={name: tuple(words) for name, words in self.attributes.items()},
+        )
+
+
 class RecommendRequest(AnyRequest):
     """Retrieve candidates from the catalogue, and rank them."""
 
     exclude: list[Identifier] = Field(
         default_factory=list, max_length=MAX_CANDIDATES, description="items that must not be shown"
     )
+    exclude_merchants: list[Identifier] = Field(default_factory=list, max_length=MAX_WORDS)
+    exclude_categories: list[Label] = Field(default_factory=list, max_length=MAX_WORDS)
+    filters: Filters | None = Field(None, description="which items may be shown; none = any in stock")
+    cursor: Identifier | None = Field(
+        None, description="of an earlier answer to this shopper on this page: what it and those before it showed is out"
+    )
 
     def to_request(self, *, request_id: str, now: datetime, spec: FeatureSpec) -> Request:
         request = super().to_request(request_id=request_id, now=now, spec=spec)
-        return replace(request, exclude=tuple(self.exclude))
+        filters = replace(
+            NO_FILTER if self.filters is None else self.filters.to_item_filter(),
+            without_categories=tuple(self.exclude_categories),
+            without_merchants=tuple(self.exclude_merchants),
+        )
+        return replace(request, exclude=tuple(self.exclude), filters=filters, cursor=self.cursor)
 
 
 class RankRequest(AnyRequest):
@@ -237,6 +280,7 @@ class SlateAnswer(BaseModel):
     )
     unknown_candidates: list[str] = Field(description="the caller's candidates that the catalogue does not hold")
     versions: dict[str, str]
+    cursor: str | None = Field(description="send it for the next page; null = this is the last")
     items: list[ShownItem]
 
 

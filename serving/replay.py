@@ -38,6 +38,7 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
 
     Raises NotReplayable where the slate names other versions than the bundle.
     """
+    parts = parts.of_policy(logged.policy_version)
     _check_versions(parts, logged)
     rows = parts.item_table.rows(logged.item_id)
     again = _predicted(parts, logged, scorer or parts.scorer)

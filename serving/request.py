@@ -10,6 +10,8 @@ from typing import Self
 
 import numpy as np
 
+from retrieval.item_filter import NO_FILTER, ItemFilter
+
 
 @dataclass(frozen=True)
 class Request:
@@ -17,8 +19,9 @@ class Request:
 
     `time` is aware. `k` items are shown. `seed` decides every random draw of the answer: None = derived from the
     request id, so that a retry of a request draws the same slate. `price` float64 [candidates] are the caller's, in
-    the market's currency, NaN = the catalogue's. `numeric` and `categorical` hold the mapped features that came with
-    the request, [1], and with its candidates, [candidates], as the slate will.
+    the market's currency, NaN = the catalogue's. `exclude` are items; `cursor` is the request id of the slate that this
+    one continues. `numeric` and `categorical` hold the mapped features that came with the request, [1], and with its
+    candidates, [candidates], as the slate will.
     """
 
     request_id: str
@@ -33,6 +36,8 @@ class Request:
     context: Mapping[str, str] = field(default_factory=dict)
     candidates: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    filters: ItemFilter = NO_FILTER
+    cursor: str | None = None
     seed: int | None = None
     price: np.ndarray | None = None
     numeric: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -41,12 +41,14 @@ class Ranking:
     """One answer: the slate on record, seconds per stage, and the caller's candidates that the catalogue lacks.
 
     `left_out`: candidates whose heads or value are not finite.
+    `further`: every place is filled, so that another page may follow.
     """
 
     slate: Slate
     seconds: Mapping[str, float]
     unknown_candidates: tuple[str, ...] = ()
     left_out: int = 0
+    further: bool = False
 
 
 class RankingService(Protocol):

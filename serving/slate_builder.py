@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,12 @@ from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.schema import (
     COLUMN_PARTS,
     CONSIDERED_KEY,
+    CURSOR_KEY,
+    FILTERS_KEY,
     FORMULA_PREFIX,
     PLACES_KEY,
     RELEVANCE,
+    RESERVED_CONTEXT,
     SEED_KEY,
     SEGMENT_KEY,
     SURFACES_KEY,
@@ -51,15 +55,19 @@ def build_slate(
     item_table: ItemTable,
     versions: Mapping[str, str],
     currency: str,
+    trial: Mapping[str, str],
 ) -> Slate:
-    """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them."""
+    """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them.
+
+    `trial`: the slate's `experiment` and `variant`; empty outside an experiment.
+    """
     candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
     rows, considered = candidates.items, len(scored.candidates.items)
     numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
     numeric |= logged_quantities(values.quantities, numeric)
     position, propensity = places(choice, len(rows))
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
-    reserved[SURFACES_KEY] = versions["surfaces"]
+    reserved |= {SURFACES_KEY: versions["surfaces"]} | page_entries(request)
     if scored.search is not None:
         numeric[RELEVANCE] = scored.search.grade[shortlist]
         reserved |= scored.search.entries(shortlist[choice.order])
@@ -72,7 +80,7 @@ def build_slate(
         query=request.query,
         page_merchant_id=request.page_merchant_id,
         page_item_id=request.page_item_id,
-        context={**request.context, **{name: str(entry) for name, entry in reserved.items()}},
+        context={**callers_context(request), **{name: str(entry) for name, entry in reserved.items()}},
         currency=currency,
         item_id=item_table.item_id[rows],
         merchant_id=item_table.merchant_id[rows],
@@ -88,7 +96,24 @@ def build_slate(
         numeric=numeric,
         categorical=categorical_features(snapshot, item_table, rows, shortlist),
         **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
+        **trial,  # type: ignore[arg-type]
     )
+
+
+def callers_context(request: Request) -> dict[str, str]:
+    """The caller's entries of the context, but for those that the service writes."""
+    return {name: entry for name, entry in request.context.items() if name not in RESERVED_CONTEXT}
+
+
+def page_entries(request: Request) -> dict[str, str]:
+    """What narrowed the request's list, as entries of the context."""
+    entries = {}
+    if request.filters:
+        narrow = {name: value for name, value in asdict(request.filters).items() if value}
+        entries[FILTERS_KEY] = json.dumps(narrow, ensure_ascii=False)
+    if request.cursor is not None:
+        entries[CURSOR_KEY] = request.cursor
+    return entries
 
 
 def places(chosen: SlateChoice, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,11 +18,14 @@ import gc
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from marketplace.finding import DataError
+from marketplace.log import LogUnavailable
+from marketplace.schema import SchemaError
 from marketplace.sqlite_log import SqliteLog
 from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
@@ -35,13 +38,28 @@ from serving.trial_requests import try_out
 LOG_WAIT = timedelta(seconds=3)  # for a lock of the log; far below gunicorn's time-out of a worker, 30 seconds
 
 
+BOOT_FAILED = 3  # by which gunicorn knows that another worker would fail as well
+logger = logging.getLogger(__name__)
+
+
 class NotConfigured(RuntimeError):
     """The environment lacks a setting, or holds one that cannot be used."""
 
 
 def create(environment: Mapping[str, str] = os.environ) -> Any:
-    """The WSGI application of one worker: where a bundle cannot be loaded /readyz says why, and the next is awaited."""
+    """The WSGI application of one worker: where a bundle cannot be loaded /readyz says why, and the next is awaited.
+
+    Where settings or log cannot be used, one line says why, and gunicorn ends with BOOT_FAILED.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return _application(environment)
+    except (NotConfigured, SchemaError, LogUnavailable) as error:
+        logger.critical("%s", error)
+        raise SystemExit(BOOT_FAILED) from error
+
+
+def _application(environment: Mapping[str, str]) -> Any:
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,15 +68,21 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
 
     def build(folder: Path) -> RankingEngine:
         bundle = load_bundle(folder)
-        engine = build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.version))
+        engine = build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.store_version))
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
     services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
-    atexit.register(services.close)
+    atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
     return create_app(services, probe=log.probe, keys=_keys(environment))
+
+
+def _leave(services: LiveService) -> None:
+    """What a worker does last; a log that is gone by then was reported while it served."""
+    with suppress(LogUnavailable):
+        services.close()
 
 
 def _keys(environment: Mapping[str, str]) -> KeyRing | None:

@@ -88,7 +88,7 @@ class Panel:
         self.measure = button("Measure the influence", "desk-measure", self._measure)
         worth = widgets.VBox([self.money, self.measure, self.influence])
         parts = {
-            "Save as a new version, history, rollback": self.version_form.box,
+            "Publish, history, rollback": self.version_form.box,
             "Pareto front and shadow prices": self.front_search.box,
             "Guardrails": self.guardrails.box,
             "What the weights say in money, and how much each decides": worth,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from evaluation.ranking import discounts
 
@@ -53,10 +53,7 @@ def _by_place(
 
 def _falling(clicks: np.ndarray, looks: np.ndarray) -> np.ndarray:
     rate = clicks / np.maximum(looks, 1e-12)
-    fitted: np.ndarray = IsotonicRegression(increasing=False).fit_transform(
-        np.arange(len(rate)), rate, sample_weight=np.maximum(looks, 1e-12)
-    )
-    return fitted
+    return np.asarray(isotonic_regression(rate, weights=np.maximum(looks, 1e-12), increasing=False).x)
 
 
 def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray]) -> np.ndarray:

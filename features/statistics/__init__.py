@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from features.statistics.counts import Counts
 from features.statistics.earlier_lists import EarlierLists
+from features.statistics.page_items import PageItems
 from features.statistics.popularity import DecayedPopularity
 from features.statistics.statistic import Statistic
 from features.statistics.user_counts import UserCounts
@@ -15,5 +16,6 @@ from features.statistics.visit_items import VisitItems
 
 ITEM_STATISTICS: tuple[type[Statistic], ...] = (DecayedPopularity, Counts)
 USER_STATISTICS: tuple[type[Statistic], ...] = (UserCounts, UserItems)
+PAGE_STATISTICS: tuple[type[Statistic], ...] = (PageItems,)
 LIST_STATISTICS: tuple[type[Statistic], ...] = (VisitItems, EarlierLists)
-STATISTICS = (*ITEM_STATISTICS, *USER_STATISTICS, *LIST_STATISTICS)
+STATISTICS = (*ITEM_STATISTICS, *USER_STATISTICS, *PAGE_STATISTICS, *LIST_STATISTICS)

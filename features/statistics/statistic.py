@@ -78,11 +78,15 @@ class EventLog:
 
 @dataclass(frozen=True, eq=False)
 class RequestRows:
-    """R past requests: `time` int64, `user_id` and `session_id` string [R]; N rows: `request` int64, `item` int32."""
+    """R past requests over N rows: `request` int64 and `item` int32 [N].
+
+    `time` int64, `user_id` and `session_id` string, `page_item` int32 [R]: the row of the page's item, -1 = none.
+    """
 
     time: np.ndarray
     user_id: pa.Array
     session_id: pa.Array
+    page_item: np.ndarray
     request: np.ndarray
     item: np.ndarray
 
@@ -97,11 +101,12 @@ class RequestRows:
 
 @dataclass(frozen=True)
 class Visitor:
-    """The sender of one request: user, visit (None = unknown) and time in UTC microseconds."""
+    """The sender of one request: user, visit (None = unknown), time in UTC microseconds, and the page's item (row)."""
 
     user_id: str
     session_id: str | None
     time: int
+    page_item: int = -1
 
 
 class Statistic(Protocol):

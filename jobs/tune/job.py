@@ -31,7 +31,7 @@ def tune(
     policy: Path | None = None,
     out: Path | None = None,
 ) -> int:
-    """0 where weights are promised, 1 where nothing can be; the policy in force is left alone either way.
+    """0 where weights are promised with a proven gain, 1 where today's are to be kept; none are put in force.
 
     Raises what `run_evidence` and `tune_request` raise.
     """
@@ -58,7 +58,7 @@ def tune(
     )
     _write(report, run, folder, out)
     _print(report, run, folder, out)
-    return 0 if report.tuned.promised else 1
+    return 0 if report.tuned.advised else 1
 
 
 def _write(report: TuningReport, run: RunEvidence, folder: Path, out: Path) -> None:
@@ -68,7 +68,7 @@ def _write(report: TuningReport, run: RunEvidence, folder: Path, out: Path) -> N
     page = to_html(report, title=title, facts=_facts(report.request, run, folder), notes=run.notes)
     (out / PAGE).write_text(page, encoding="utf-8")
     (out / POLICY).unlink(missing_ok=True)
-    if report.tuned.promised:
+    if report.tuned.advised:
         proposed = signed(report.tuned.policy, run.policy, why=f"Tuned to maximise {goal.maximise} on {requests}")
         (out / POLICY).write_text(to_toml(proposed), encoding="utf-8")
 
@@ -79,8 +79,10 @@ def _print(report: TuningReport, run: RunEvidence, folder: Path, out: Path) -> N
     for section in sections(report):
         print_section(section.head, section.rows, title=section.title, caption=section.caption)
     print(f"   report: {out / PAGE}")
-    if report.tuned.promised:
-        print(f"   proposed: {out / POLICY}; go on with `value-model check-policy {out / POLICY} --run {folder}`")
+    if report.tuned.advised:
+        print(f"   proposed: {out / POLICY}; put it in force with")
+        base = f" --base {run.policy.version}"
+        print(f"     value-model publish {out / POLICY} {folder} --by OWNER --why REASON{base}")
 
 
 def _facts(request: TuneRequest, run: RunEvidence, folder: Path) -> dict[str, str]:

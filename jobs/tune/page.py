@@ -22,7 +22,7 @@ def to_html(report: TuningReport, *, title: str, facts: Mapping[str, str], notes
         title=title,
         facts=facts,
         notes=notes,
-        promised=report.tuned.promised,
+        promised=report.tuned.advised,
         verdict=verdict(report),
         sections=sections(report),
         pictures=[(caption, svg(figure)) for caption, figure in _pictures(report)],

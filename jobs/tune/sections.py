@@ -9,6 +9,7 @@ from math import isfinite
 import numpy as np
 
 from desk.guardrails import GuardrailResult, GuardrailStatus
+from desk.verdict import tuning_verdict
 from evaluation.estimate import Estimate
 from jobs.tune.tuning_report import TuningReport
 from value_model.formula import ValuePolicy, Weight
@@ -35,22 +36,11 @@ class Section:
 
 def verdict(report: TuningReport) -> tuple[str, ...]:
     """What is promised, or why nothing is and what would tell; the first line is the verdict."""
-    tuned, goal = report.tuned, report.request.goal
-    if not tuned.promised:
-        test = tuned.verdict.experiment
-        last = "There is nothing to try." if test is None else f"The experiment that would tell: {test}."
-        return ("Nothing is promised.", *(f"{problem}." for problem in tuned.problems), last)
-    gain = tuned.prediction[goal.maximise].relative
-    held = "; ".join(map(str, goal.constraints)) or "nothing else was held"
-    lines = [
-        f"Promised: {held}.",
-        f"Expected of {goal.maximise}: {percent(gain)}, on {len(tuned.judged):,} requests that the search never saw.",
-    ]
-    if broken := [str(row.constraint) for row in _not_held(report) if row.status is GuardrailStatus.RED]:
-        lines.append(f"Expected to break, in the policy file but not asked for here: {'; '.join(broken)}.")
-    if gain.low <= 0:
-        lines.append(f"That {goal.maximise} grows is not proven: an experiment would tell.")
-    return tuple(lines)
+    broken = [str(row.constraint) for row in _not_held(report) if row.status is GuardrailStatus.RED]
+    if not report.tuned.advised or not broken:
+        return tuning_verdict(report.tuned)
+    warning = f"Expected to break, in the policy file but not asked for here: {'; '.join(broken)}."
+    return (*tuning_verdict(report.tuned), warning)
 
 
 def _not_held(report: TuningReport) -> tuple[GuardrailResult, ...]:
@@ -75,7 +65,7 @@ def sections(report: TuningReport) -> tuple[Section, ...]:
 def _weights(report: TuningReport) -> Section:
     today, proposed = report.tuned.today, report.proposed or report.tuned.today
     rows = (row for weight in today.weights for row in _rows_of(weight, proposed.weight[weight.name], proposed))
-    title = "Weights" if report.tuned.promised else "Weights that the log cannot promise"
+    title = "Weights" if report.tuned.advised else "Weights that the log cannot promise"
     head = ("weight", "where", "unit", "bounds", "today", "proposed", "x", "the proposed one in money")
     return Section(title, "Overrides shrink towards the global weight by their evidence.", head, tuple(rows))
 
@@ -153,7 +143,7 @@ def _sensitivities(report: TuningReport) -> Section:
         for part in report.sensitivities
     )
     head = ("weight", f"{objective}, 10 % more of it", f"may move before {objective} loses 1 %")
-    return Section("Sensitivity", "BoundKind each weight, all others as in the table of weights.", head, rows)
+    return Section("Sensitivity", "Of each weight, all others as in the table of weights.", head, rows)
 
 
 def _influences(report: TuningReport) -> Section:
@@ -189,7 +179,7 @@ def _front(report: TuningReport) -> Section:
     )
     caption = (
         f"{len(points)} of {count} weightings that none beats in all of {', '.join(front.metrics)}: grown on one half "
-        "of the shoppers, judged on the other, against today."
+        f"of the shoppers, judged on the {len(report.tuned.judged):,} requests of the other, against today."
     )
     return Section("Pareto front", caption, (*front.metrics, *front.weights), rows)
 

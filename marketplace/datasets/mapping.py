@@ -17,19 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from marketplace.dataset import SCHEMAS
 from marketplace.finding import DataError, FieldError, Finding, nearest
-from marketplace.schema import (
-    CONSIDERED_KEY,
-    EVENTS,
-    FORMULA_PREFIX,
-    MATCH_KEY,
-    PLACES_KEY,
-    QUERY_WORDS_KEY,
-    RELEVANCE,
-    SEED_KEY,
-    SEGMENT_KEY,
-    SHADOW_PRICE,
-    SURFACES_KEY,
-)
+from marketplace.schema import EVENTS, FORMULA_PREFIX, RELEVANCE, RESERVED_CONTEXT, SHADOW_PRICE
 from marketplace.toml_model import CurrencyCode, as_model
 from marketplace.toml_text import TomlText, parse_toml
 
@@ -67,8 +55,7 @@ INSTEAD_OF_SHOPPERS = {  # fields that a missing user_id is told by
 }
 IGNORED = "ignore"
 OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
-RESERVED = {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY}
-RESERVED |= {QUERY_WORDS_KEY, MATCH_KEY, RELEVANCE, SHADOW_PRICE}
+RESERVED = RESERVED_CONTEXT | {RELEVANCE, SHADOW_PRICE}
 
 
 def _zone(name: str | None) -> str | None:

@@ -42,6 +42,10 @@ class CoVisits:
         self._as_of: int | None = None
         self._similar: RankedRows | None = None  # of the pairs as they are, once needed
 
+    @property
+    def n_items(self) -> int:
+        return self._pairs.shape[0]
+
     def update(self, events: Interactions) -> None:
         """Learn from further sessions (a session must come whole) and age the rest to their end."""
         known = events.session.indices.fill_null(-1).to_numpy()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
-from features.interactions import Interactions, impressions, interactions
+from features.interactions import KINDS, Interactions, impressions, interactions
 from features.text.lexical_index import LexicalIndex
 from marketplace.dataset import Dataset
 from retrieval.build import BuiltIndex
@@ -34,8 +34,12 @@ class SourceInputs:
         return len(self.dataset.items)
 
     @cached_property
+    def items(self) -> Catalogue:
+        return self.catalogue or Catalogue.of(self.dataset)
+
+    @cached_property
     def lexical_index(self) -> LexicalIndex:
-        return (self.catalogue or Catalogue.of(self.dataset)).lexical_index
+        return self.items.lexical_index
 
     @cached_property
     def events(self) -> frozenset[str]:
@@ -68,6 +72,12 @@ def feedback_events(inputs: SourceInputs, since: int | None, until: int) -> Inte
         until=until,
         segment=inputs.feedback_segments,
     )
+
+
+def orders(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
+    """Orders of [since, until) alone."""
+    events = feedback_events(inputs, since, until)
+    return events.select(events.kind == KINDS.index("order"))
 
 
 def list_entries(inputs: SourceInputs, since: int | None, until: int) -> Interactions:

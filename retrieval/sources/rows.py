@@ -22,12 +22,17 @@ from retrieval.sources.inputs import (
     categories,
     feedback_events,
     list_entries,
+    orders,
 )
 from retrieval.sources.lexical_source import LexicalSource
 from retrieval.sources.new_arrivals import NewArrivals
+from retrieval.sources.page_covisits import PageCoVisits
+from retrieval.sources.page_neighbours import PageNeighbours
 from retrieval.sources.popularity import Popularity
 from retrieval.sources.recent import Recent
 from retrieval.sources.repeat_purchase import RepeatPurchase
+from retrieval.sources.same_merchant import SameMerchant
+from retrieval.sources.similar_items import SimilarItems
 from retrieval.sources.similar_segments import SimilarSegments
 from retrieval.sources.two_tower_source import TwoTowerSource
 from retrieval.sources.user_history import UserHistory
@@ -55,6 +60,10 @@ def turned_to(inputs: SourceInputs) -> bool:
 
 def without_lists(inputs: SourceInputs) -> bool:
     return not inputs.dataset.has_impressions and not nothing_recorded(inputs)
+
+
+def orders_recorded(inputs: SourceInputs) -> bool:
+    return "order" in inputs.events
 
 
 def nothing_recorded(inputs: SourceInputs) -> bool:
@@ -124,6 +133,29 @@ SOURCES = (
         when=launches_recorded,
         learns_from=None,
     ),
+    SourceRow("similar", SimilarItems, lambda inputs: SimilarItems.of(inputs.items), learns_from=None),
+    SourceRow(
+        "neighbours",
+        PageNeighbours,
+        lambda inputs: PageNeighbours(cast(BuiltIndex, inputs.index)),
+        when=towers_trained,
+        learns_from=None,
+        over_index="index",
+    ),
+    SourceRow(
+        "page_covisits",
+        PageCoVisits,
+        lambda inputs: PageCoVisits(inputs.n_items, name="also_viewed"),
+        when=interest_recorded,
+    ),
+    SourceRow(
+        "page_covisits",
+        PageCoVisits,
+        lambda inputs: PageCoVisits(inputs.n_items, name="bought_together"),
+        when=orders_recorded,
+        learns_from=orders,
+    ),
+    SourceRow("same_merchant", SameMerchant, lambda inputs: SameMerchant(inputs.items.merchant)),
     SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
     SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=turned_to, learns_from=None),
     SourceRow(

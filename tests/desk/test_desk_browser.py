@@ -6,7 +6,7 @@ import pytest
 from desk_browser import DOTS, NOTEBOOK, Looking, dragged_and_saved, searched_and_loaded, served
 
 from desk import Desk
-from jobs.open_desk import material_of_run
+from jobs.open_desk import material_of
 from value_model.formula import load_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
@@ -33,7 +33,7 @@ def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, c
     assert [name for name in before.weight if kept.weight[name] != before.weight[name]] == ["w_click"]
     chosen = "return arguments[0].selectedOptions[0].text"
     assert looking.driver.execute_script(chosen, looking.all(".desk-more select")[0]).startswith("2:")
-    assert Desk(material_of_run(copied_run, most=200)).policy == kept
+    assert Desk(material_of(copied_run, most=200)).policy == kept
 
 
 def test_a_point_of_the_front_is_clicked_and_loaded(looking):

@@ -10,7 +10,7 @@ import pytest
 from desk import Desk
 from jobs.data import kept, market
 from jobs.defaults import policy_of
-from jobs.open_desk import material_of_run, open_desk
+from jobs.open_desk import material_of, open_desk
 from jobs.run_evidence import evidence_of, labelled
 from jobs.run_folder import RunFolder
 from marketplace.schema import SLATE
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("run")
 
 @pytest.fixture(scope="module")
 def material(run_folder):
-    return material_of_run(run_folder)
+    return material_of(run_folder)
 
 
 def test_the_simulated_log_counts_as_randomised(material):

@@ -135,6 +135,11 @@ def test_a_version_is_checked_saved_and_rolled_back(panel):
     assert panel.desk.history() == ()
     saving.owner.value, saving.reason.value = "Noura", "Newcomers <3"
     saving.save.click()
+    assert "they must agree first: ranking" in saving.answer.value
+    (tick,) = saving.agreement.ticks.values()
+    assert tick.description == "ranking agrees: w_new 0.05 -> 0.06"
+    tick.value = True
+    saving.save.click()
     assert "Version 2" in saving.answer.value
     assert "Newcomers &lt;3" in saving.history.value
     assert panel.desk.policy.version in panel.head.value
@@ -142,6 +147,23 @@ def test_a_version_is_checked_saved_and_rolled_back(panel):
     saving.back.click()
     assert [e.kind for e in panel.desk.history()] == ["found", "saved", "rolled back"]
     assert panel.sliders["w_new"].value == 0.05
+
+
+def test_what_another_desk_put_in_force_is_seen_and_brought_in(panel):
+    other = Desk(panel.desk.material)
+    other.move({"w_click": 1.1})
+    panel.sliders["w_new"].value = 0.06
+    form = panel.version_form
+    assert form.bring_in.layout.display == "none"
+    other.save("ranking", "clicks", now=NOW)
+    form.owner.value, form.reason.value = "ranking", "newcomers"
+    form.save.click()
+    assert "which your changes do not touch" in form.answer.value
+    assert "Others have put in force since: w_click 1 -&gt; 1.1" in form.served.value
+    form.bring_in.click()
+    assert {name: slider.value for name, slider in panel.sliders.items()} == {"w_click": 1.1, "w_new": 0.06}
+    form.save.click()
+    assert "Version 3" in form.answer.value
 
 
 def test_names_of_items_are_text_not_markup(panel):

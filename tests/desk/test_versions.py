@@ -1,5 +1,6 @@
 """Versions of a policy: what is written is read back, numbers count on, nothing is overwritten."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -60,14 +61,25 @@ def test_before_the_first_version_there_is_nothing_and_no_folder(tmp_path):
         versions.policy(1)
 
 
-def test_a_number_that_somebody_else_took_meanwhile_is_not_overwritten(tmp_path):
+def test_a_file_whose_line_was_never_written_is_left_alone(tmp_path):
     versions = Versions(tmp_path / "policies")
     versions.add(POLICY, note(), now=NOW)
     (versions.folder / "0002.toml").write_text("theirs")
-    with pytest.raises(FileExistsError):
-        versions.add(POLICY, note(), now=NOW)
+    assert versions.add(POLICY, note(), now=NOW).number == 3
     assert (versions.folder / "0002.toml").read_text() == "theirs"
-    assert len(versions.entries()) == 1
+    assert [entry.number for entry in versions.entries()] == [1, 3]
+
+
+def test_a_line_of_an_older_history_is_read(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    versions.add(POLICY, note(), now=NOW)
+    row = json.loads((versions.folder / HISTORY).read_text())
+    names = ("number", "version", "file", "kind", "owner", "reason", "at", "noted", "predicted")
+    (versions.folder / HISTORY).write_text(json.dumps({name: row[name] for name in names}) + "\n")
+    assert (versions.entries()[0].share, versions.entries()[0].base) == (1.0, "")
+    (versions.folder / HISTORY).write_text('{"number": 1\n')
+    with pytest.raises(ValueError, match="a line that is no version"):
+        versions.entries()
 
 
 def test_the_history_is_only_added_to(tmp_path):

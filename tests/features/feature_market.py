@@ -75,6 +75,7 @@ def _slates(rng: np.random.Generator, requests: int, days: int) -> tuple[pa.Tabl
         "time": _times(rng.integers(0, days, requests)),
         "surface": rng.choice(["home", "search"], requests),
         "user_id": _names("u", rng.integers(0, PEOPLE, requests)),
+        "page_item_id": [f"i{r}" if r % 4 == 1 else None for r in range(requests)],
         "query": [None if r % 3 else "blue DRESS" for r in range(requests)],
         "context": pa.array(
             [[("city", "Dubai"), ("device", "app")] if r % 2 else [("country", "AE")] for r in range(requests)],

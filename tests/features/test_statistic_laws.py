@@ -30,13 +30,13 @@ def whole(market):
     return log_of(market, feedback=market.feedback, slates=market.slates)
 
 
-def one_request(user, *, rows=ROWS, now=NOW):
+def one_request(user, *, rows=ROWS, now=NOW, page=3):
     """A past request of `user` for the batch form, and the same for the online form."""
     session = None if user == "u0" else f"visit of {user}"
     texts = pa.array([user], pa.string()), pa.array([session], pa.string())
     return (
-        RequestRows(np.array([now]), *texts, np.zeros(len(rows), np.int64), rows),
-        Visitor(user, session, now),
+        RequestRows(np.array([now]), *texts, np.array([page], np.int32), np.zeros(len(rows), np.int64), rows),
+        Visitor(user, session, now, page),
         rows,
     )
 

@@ -20,7 +20,7 @@ from features.served import arrays
 from features.store import MemoryStore, before
 from marketplace.slate import table_to_slates
 
-SPEC = standard_spec(against_list=True)
+SPEC = standard_spec(against_list=True, product_pages=True)
 
 
 def assert_same(frame, expected):
@@ -84,7 +84,7 @@ def test_a_file_of_another_catalogue_is_refused(market, tmp_path):
 def test_a_file_without_a_statistic_is_refused(market, tmp_path):
     MemoryStore.of(market, spec=standard_spec()).save(tmp_path / "store.npz")
     lists = MemoryStore.of(market, spec=SPEC)
-    with pytest.raises(ValueError, match="saved before visit_items"):
+    with pytest.raises(ValueError, match="saved before page_items"):
         lists.restore(tmp_path / "store.npz")
 
 

@@ -25,27 +25,38 @@ def dataset():
     return replace(simulated, items=undated.cast(simulated.items.schema), has_text=False)
 
 
+PAGE = ("similar", "also_viewed", "bought_together", "same_merchant")
+
+
 def names(dataset, segment):
     return [source.name for source in RunSources(dataset, segment=segment, index=None).sources]
 
 
 def test_what_was_recorded_decides_which_sources_there_are(dataset):
-    assert names(dataset, "user_segment") == ["popularity", "repeats", "covisits"]
-    assert names(dataset, "city") == ["popularity", "repeats", "covisits", "shown"]
+    assert names(dataset, "user_segment") == ["popularity", "repeats", "covisits", *PAGE]
+    assert names(dataset, "city") == ["popularity", "repeats", "covisits", "shown", *PAGE]
     views = replace(dataset, slates=dataset.slates.slice(0, 0))
-    assert names(views, "user_segment") == ["popularity", "repeats", "covisits", "affinity", "rebuys", "recent"]
+    assert names(views, "user_segment") == ["popularity", "repeats", "covisits", "affinity", "rebuys", *PAGE, "recent"]
     orders = dataset.feedback.filter(pc.equal(dataset.feedback["event"].cast(pa.string()), "order"))
     purchases = replace(views, feedback=orders)
-    assert names(purchases, "user_segment") == ["popularity", "repeats", "affinity", "rebuys"]
+    assert names(purchases, "user_segment") == [
+        "popularity",
+        "repeats",
+        "affinity",
+        "rebuys",
+        "similar",
+        "bought_together",
+        "same_merchant",
+    ]
     catalogue = replace(views, feedback=orders.slice(0, 0))
-    assert names(catalogue, "user_segment") == ["popularity", "repeats", "sample"]
+    assert names(catalogue, "user_segment") == ["popularity", "repeats", "similar", "same_merchant", "sample"]
     assert names(replace(catalogue, has_text=True), "user_segment")[-1] == "lexical"
 
 
 def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
     time, city = microseconds(dataset.slates["time"]), segment_of_requests(dataset, dataset.slates, "city")
     cut = int(np.median(time))
-    shown = RunSources(dataset, segment="city", index=None).advance(int(time[60])).advance(cut).sources[-1]
+    shown = RunSources(dataset, segment="city", index=None).advance(int(time[60])).advance(cut).sources[3]
     rows = dict(zip(dataset.items["item_id"].to_pylist(), range(len(dataset.items)), strict=True))
     seen = Counter()
     name = Counter(city[time < cut].tolist()).most_common(1)[0][0]

@@ -1,5 +1,6 @@
 """`value-model serve` to whoever supervises it: signals, exit codes and clear lines, with a stand-in for gunicorn."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from jobs.serve import ServiceFailed, running, serve
+from jobs.serve import ServiceFailed, free_port, running, serve
 from marketplace.schema import SchemaError
 
 GUNICORN = """
@@ -124,3 +125,15 @@ def test_the_command_passes_the_exit_code_on(tmp_path):
     assert answer.returncode == 2
     assert answer.stderr.startswith("value-model: ")
     assert "cannot be opened as a log" in answer.stderr
+
+
+def test_gunicorn_alone_ends_with_a_code_and_one_line_where_a_worker_cannot_start(tmp_path):
+    (tmp_path / "text").write_text("a text file, and rather longer than the header of a database")
+    settings = {"VALUE_MODEL_BUNDLE": "nowhere", "VALUE_MODEL_LOG": "text"}
+    settings["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "gunicorn", "serving.wsgi:create()", "--bind", f"127.0.0.1:{free_port()}"]
+    environment = os.environ | settings
+    answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 3
+    assert "CRITICAL serving.wsgi: text cannot be opened as a log: file is not a database" in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -45,7 +45,10 @@ def trials(tmp_path):
 def test_a_promise_is_a_policy_file_and_a_page(log, tmp_path):
     result = ask(tmp_path, "--maximise", "newcomer_exposure", "--trials", "48")
     assert result.exit_code == 0, result.output
-    assert "Promised: relative change of ctr at least -0.05 at 95%." in result.output
+    assert "Promised: newcomer_exposure +" in result.output
+    assert "proven on 1,200 requests that the search never saw" in result.output
+    assert "Held: relative change of ctr at least -0.05 at 95%." in result.output
+    assert f"--base {CONSTRAINED.version}" in result.output
     policy = load_policy(tmp_path / "out" / "policy.toml")
     assert policy.constraints == (HELD,)
     moved = [w for w in policy.weights if w.value != POLICY.weight[w.name].value]
@@ -79,7 +82,11 @@ def test_a_refusal_says_why_proposes_the_experiment_and_leaves_no_policy_behind(
     monkeypatch.setattr("jobs.tune.job.run_evidence", lambda folder, **_: blind)
     result = ask(tmp_path, "--maximise", "newcomer_exposure", "--trials", "32")
     assert result.exit_code == 1
-    for words in ("Nothing is promised.", "the log was not randomised", "The experiment that would tell: 3 arms of"):
+    for words in (
+        "Nothing is promised: keep today's weights.",
+        "the log was not randomised",
+        "The experiment that would tell: 3 arms of",
+    ):
         assert words in result.output
     assert "days at today's traffic" in result.output
     page = (tmp_path / "out" / "report.html").read_text()

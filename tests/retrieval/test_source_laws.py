@@ -16,7 +16,8 @@ from retrieval.build import build_index
 from retrieval.candidates import Query
 from retrieval.saved_sources import load_source
 from retrieval.sources.inputs import SourceInputs
-from retrieval.sources.rows import SOURCES
+from retrieval.sources.rows import SOURCES, benchmarks_alone
+from retrieval.surfaces import shipped_surfaces
 
 N_ITEMS = 400
 HALF = 60  # days after which the later part of the events begins
@@ -61,7 +62,7 @@ def query(**changes) -> Query:
     history = np.array([5, 3, 130, 7], np.int32)
     plain = {"user_id": "user 4", "segment": "segment 1", "history": history, "embedding": np.ones(8, np.float32)}
     plain["text"] = "perfume smart"
-    return Query(**(plain | {"time": NOW} | changes))
+    return Query(**(plain | {"time": NOW, "page_item": 7} | changes))
 
 
 def learned(row, *parts: Interactions):
@@ -187,3 +188,8 @@ class TestLearning:
         items, scores = source.propose(query(), k=20)
         assert len(items) == len(scores) <= 20
         assert np.isfinite(scored(source, query(), np.arange(N_ITEMS))).all()
+
+
+def test_the_shipped_recipes_name_every_source_that_a_run_can_have():
+    names = {row.build(INPUTS).name for row in SOURCES if row.when is not benchmarks_alone}
+    assert names == set(shipped_surfaces().names)

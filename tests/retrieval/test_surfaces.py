@@ -11,7 +11,6 @@ from marketplace.finding import DataError
 from retrieval.candidates import Query
 from retrieval.item_filter import NO_FILTER, FilterColumns, ItemFilter, UnknownWord
 from retrieval.retriever import Quota, Retriever
-from retrieval.sources.rows import SOURCES, benchmarks_alone
 from retrieval.surface_retriever import SurfaceRetriever
 from retrieval.surfaces import Recipe, SurfaceRecipes, load_surfaces, shipped_surfaces, to_toml
 
@@ -47,11 +46,6 @@ def written(tmp_path, text):
     path = tmp_path / "surfaces.toml"
     path.write_text(text)
     return path
-
-
-def test_the_shipped_recipes_name_every_source_that_a_run_can_have():
-    kinds = {row.kind for row in SOURCES if row.when is not benchmarks_alone}
-    assert kinds <= set(shipped_surfaces().names)
 
 
 def test_a_file_comes_back_as_it_was_written(tmp_path):

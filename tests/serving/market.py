@@ -43,7 +43,7 @@ def trained_market() -> TrainedParts:
     rng = np.random.default_rng(3)
     small = replace(SimulatorConfig.small(), requests=400, users=150, items=400, merchants=40)
     dataset = with_mapped_features(simulate(small, rng).dataset)
-    spec = mapped_features(dataset).added_to(standard_spec())
+    spec = mapped_features(dataset).added_to(standard_spec(product_pages=True))
     frame = backfill(dataset, dataset.slates.slice(0, 300), spec=spec)
     encoder = Encoder.fit(frame)
     inputs = encoder.encode(frame)

@@ -12,6 +12,8 @@ from marketplace.attribution import attribute
 from marketplace.log import Receipt
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
+from marketplace.simulator import SimulatorConfig, simulate
+from marketplace.slate import table_to_slates
 from marketplace.sqlite_log import SqliteLog
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.request import Request
@@ -139,3 +141,15 @@ def test_a_batch_of_many_slates_is_judged_event_by_event(log):
         log.append(fake_slate(answered, [f"i{number}", "other"]))
     rows = [event(f"n{n}", request_id=f"n{n}", user_id=f"u{n}", item_id=f"i{n + n % 2}") for n in range(700)]
     assert recorded(log, *rows) == Receipt(350, 0, {"not_shown": 350})
+
+
+def test_everything_that_simulated_shoppers_did_is_believed():
+    small = replace(SimulatorConfig.small(), requests=300, users=100, items=300, merchants=30)
+    dataset = simulate(small, np.random.default_rng(2)).dataset
+    log = MemoryLog()
+    for slate in table_to_slates(dataset.slates):
+        log.append(slate)
+    batch = checked(dataset.feedback, log, sender=Sender.SHOPPERS)
+    receipt = log.append_feedback(batch.events, reasons=batch.reasons, order_keys=batch.order_keys)
+    assert receipt == Receipt(len(dataset.feedback), 0)
+    assert "order" in log.feedback()["event"].to_pylist()

@@ -11,6 +11,8 @@ import numpy as np
 
 POWER, SIGNIFICANCE = 0.8, 0.05
 LEAST_EFFECT = 0.01  # of the metric's level: smaller effects are not worth an experiment
+LONGEST = 90.0  # days: what takes longer is no experiment, the market has changed before it ends
+REMEDIES = "Log more exploration, aim at a larger effect (wider bounds, fewer constraints), or bring more traffic"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,25 @@ class Experiment:
     days: float | None
     detects: float  # the least difference of the objective that it tells, in the objective's unit
 
+    @property
+    def feasible(self) -> bool:
+        """Whether it ends within LONGEST days; True where the traffic is not known."""
+        return self.days is None or self.days <= LONGEST
+
     def __str__(self) -> str:
+        if not self.feasible:
+            return self._infeasible()
+        return self._design()
+
+    def _infeasible(self) -> str:
+        assert self.days is not None
+        least = self.detects * (self.days / LONGEST) ** 0.5
+        return (
+            f"infeasible: {self._design()}; that is more than {LONGEST:.0f} days, in which a difference of {least:.4g} "
+            f"or more could be told. {REMEDIES}"
+        )
+
+    def _design(self) -> str:
         days = "" if self.days is None else f", {self.days:,.1f} days at today's traffic"
         return (
             f"{len(self.arms)} arms of {self.requests_per_arm:,} requests{days}, "

@@ -13,6 +13,8 @@ import numpy as np
 
 from value_model.tuning.scoring import PolicyScorer, Scores
 
+GENERATIONS, SIZE = 6, 96  # of a front that is grown
+
 
 @dataclass(frozen=True)
 class Front:
@@ -30,8 +32,8 @@ def pareto_front(
     *,
     rng: np.random.Generator,
     fresh: PolicyScorer | None = None,
-    generations: int = 6,
-    size: int = 96,
+    generations: int = GENERATIONS,
+    size: int = SIZE,
     step: float = 0.3,
     progress: Callable[[int], None] | None = None,
 ) -> Front:

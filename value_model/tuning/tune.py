@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from value_model.formula.constraint import Constraint
+from evaluation.counterfactual.intervals import PolicyEstimate
+from value_model.formula.constraint import BoundKind, Constraint
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import holds, slack
 from value_model.tuning.credits import Estimator
@@ -23,6 +24,8 @@ from value_model.tuning.experiment import Experiment
 from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
 from value_model.tuning.scoring import PolicyScorer, Scores
 from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
+
+NO_GAIN = "the objective is not expected to gain on fresh requests"
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ class Goal:
 class Verdict:
     """The policy that was chosen, what it changes on the judging half, and why nothing is promised.
 
-    With `problems` the policy is today's, the prediction that of the weights that failed, and `experiment` the test
-    that would tell; None where there were no such weights.
+    Without `problems` every constraint is proven, and the objective is expected to gain unless today's weights break a
+    constraint. With them the policy is today's, the prediction that of the weights that failed, and `experiment` the
+    test that would tell, as it is where the gain is not proven; None where there were no such weights.
     """
 
     policy: ValuePolicy
@@ -84,7 +88,28 @@ class TuningResult:
 
     @property
     def promised(self) -> bool:
+        """Every constraint is proven, and the objective is expected to gain, or pays for what is `repaired`."""
         return not self.problems
+
+    @property
+    def repaired(self) -> tuple[Constraint, ...]:
+        """The constraints that today's weights break, and the promised ones keep."""
+        return broken_today(self.goal, self.prediction) if self.promised else ()
+
+    @property
+    def gain(self) -> PolicyEstimate:
+        """The objective's relative change, on requests that the search never saw."""
+        return self.prediction[self.goal.maximise].relative
+
+    @property
+    def proven(self) -> bool:
+        """Promised, and the interval of the objective's gain lies above 0: else today's weights are kept."""
+        return self.promised and self.prediction[self.goal.maximise].difference.low > 0
+
+    @property
+    def advised(self) -> bool:
+        """Whether today's weights should make way: for a proven gain, or for constraints that they break."""
+        return self.proven or bool(self.repaired)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -216,10 +241,53 @@ def judge(
         failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not holds(c, prediction[c.metric])]
         if failed or prediction.problems:
             if chosen is not None:
-                return chosen
-            effect = prediction[goal.maximise].difference.value
-            test = experiment_for(judged, policy, other, effect=effect, config=config.predict)
-            return Verdict(policy, prediction, (*failed, *prediction.problems), test)
+                break
+            return _refused(
+                judged, policy, other, prediction, (*failed, *prediction.problems), goal=goal, config=config
+            )
         chosen = Verdict(other, prediction)
+    if chosen is not None and not (
+        chosen.prediction[goal.maximise].difference.value > 0 or broken_today(goal, chosen.prediction)
+    ):
+        return _refused(judged, policy, chosen.policy, chosen.prediction, (NO_GAIN,), goal=goal, config=config)
+    if chosen is not None and chosen.prediction[goal.maximise].difference.low <= 0:
+        test = _test(judged, policy, chosen.policy, chosen.prediction, goal=goal, config=config)
+        return replace(chosen, experiment=test)
     nothing = "no weights were found that beat today's and keep the constraints"
     return chosen or Verdict(policy, ask(policy), (nothing,))
+
+
+def broken_today(goal: Goal, prediction: Prediction) -> tuple[Constraint, ...]:
+    """The constraints that today's weights do not keep: to keep them may cost the objective something."""
+    return tuple(
+        c
+        for c in goal.constraints
+        if c.of is BoundKind.LEVEL and c.sign * (prediction[c.metric].now.value - c.bound) < 0
+    )
+
+
+def _refused(
+    judged: Evidence,
+    policy: ValuePolicy,
+    other: ValuePolicy,
+    prediction: Prediction,
+    problems: tuple[str, ...],
+    *,
+    goal: Goal,
+    config: TuneConfig,
+) -> Verdict:
+    test = _test(judged, policy, other, prediction, goal=goal, config=config)
+    return Verdict(policy, prediction, problems, test)
+
+
+def _test(
+    judged: Evidence,
+    policy: ValuePolicy,
+    other: ValuePolicy,
+    prediction: Prediction,
+    *,
+    goal: Goal,
+    config: TuneConfig,
+) -> Experiment:
+    effect = prediction[goal.maximise].difference.value
+    return experiment_for(judged, policy, other, effect=effect, config=config.predict)

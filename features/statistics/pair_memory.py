@@ -1,0 +1,124 @@
+"""Pairs of items by visit: in how many visits both were touched, in batch and as a memory of a stream.
+
+A visit counts a pair once, from the later of the two first touches on; the first MOST distinct items of a visit count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from features.interactions import Interactions
+
+MOST = 50  # items of a visit
+FRESH = 4096  # pairs kept aside before they are merged into the table
+
+
+@dataclass(frozen=True, eq=False)
+class VisitOrder:
+    """The distinct items of visits, by visit and first touch: `visit` int64, `item` int32, `time` int64, `rank` in the
+    visit, 0 = first."""
+
+    visit: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    rank: np.ndarray
+
+
+def visit_order(visit: np.ndarray, item: np.ndarray, time: np.ndarray) -> VisitOrder:
+    """Of touches; equal times by item."""
+    order = np.lexsort((time, item, visit))
+    first = order[np.append(True, (np.diff(visit[order]) != 0) | (np.diff(item[order]) != 0))[: len(order)]]
+    first = first[np.lexsort((item[first], time[first], visit[first]))]
+    start = np.flatnonzero(np.append(True, np.diff(visit[first]) != 0)[: len(first)])
+    rank = np.arange(len(first)) - np.repeat(start, np.diff(np.append(start, len(first))))
+    kept = first[rank < MOST]
+    return VisitOrder(visit[kept], item[kept], time[kept], rank[rank < MOST])
+
+
+def pairs_of(visits: VisitOrder) -> tuple[np.ndarray, np.ndarray]:
+    """(later, earlier) rows of every pair of a visit's items."""
+    later, earlier = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for lag in range(1, MOST):
+        rows = np.flatnonzero(visits.rank >= lag)
+        if not len(rows):
+            break
+        later.append(rows)
+        earlier.append(rows - lag)
+    return np.concatenate(later), np.concatenate(earlier)
+
+
+class PairMemory:
+    """Online: the items of each visit so far, and the number of visits by pair, sorted by code min x n + max."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("codes", "counts", "sessions", "lengths", "items")
+
+    def __init__(self, n_items: int) -> None:
+        self._size = np.int64(n_items)
+        self._visits: dict[str, np.ndarray] = {}
+        self._table = self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    def update(self, events: Interactions) -> None:
+        """Remember touches of known items in known visits."""
+        if not len(events):
+            return
+        codes, visit = np.unique(events.sessions, return_inverse=True)
+        names = events.session.dictionary.take(pa.array(codes)).to_pylist()
+        before = [self._visits.get(name, np.zeros(0, np.int32)) for name in names]
+        known = np.array([len(items) for items in before])
+        # What a visit touched before comes first, in its order.
+        past = np.concatenate([np.arange(-length, 0) for length in known]) + np.iinfo(np.int64).min // 2
+        visits = visit_order(
+            np.append(np.repeat(np.arange(len(names)), known), visit),
+            np.concatenate([*before, events.item]).astype(np.int32),
+            np.append(past, events.time),
+        )
+        later, earlier = pairs_of(visits)
+        new = visits.rank[later] >= known[visits.visit[later]]
+        one, other = visits.item[later[new]], visits.item[earlier[new]]
+        self._count(np.minimum(one, other) * self._size + np.maximum(one, other))
+        ends = np.searchsorted(visits.visit, np.arange(len(names) + 1)).tolist()
+        for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True):
+            self._visits[name] = visits.item[start:stop]
+
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """float64 [m]: the visits of each pair; 0 for -1."""
+        return _looked_up(self._table, codes) + _looked_up(self._fresh, codes)
+
+    def saved(self) -> Iterator[tuple[str, np.ndarray]]:
+        codes, counts = _merged(self._table, self._fresh)
+        lengths = np.array([len(items) for items in self._visits.values()], np.int64)
+        items = np.concatenate([np.zeros(0, np.int32), *self._visits.values()])
+        yield from zip(self.SAVED, (codes, counts, np.array(list(self._visits), np.str_), lengths, items), strict=True)
+
+    def restore(self, saved: dict[str, np.ndarray]) -> None:
+        self._table, self._fresh = (saved["codes"], saved["counts"]), (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        parts = np.split(saved["items"], np.cumsum(saved["lengths"])[:-1]) if len(saved["lengths"]) else []
+        self._visits = dict(zip(saved["sessions"].tolist(), parts, strict=True))
+
+    def _count(self, codes: np.ndarray) -> None:
+        self._fresh = _merged(self._fresh, (codes, np.ones(len(codes), np.int64)))
+        if len(self._fresh[0]) > FRESH:
+            self._table = _merged(self._table, self._fresh)
+            self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+Counted = tuple[np.ndarray, np.ndarray]  # sorted codes, and the visits of each; int64
+
+
+def _merged(one: Counted, other: Counted) -> Counted:
+    codes, place = np.unique(np.append(one[0], other[0]), return_inverse=True)
+    counts = np.bincount(place, np.append(one[1], other[1]), minlength=len(codes))
+    return codes, counts.astype(np.int64)
+
+
+def _looked_up(counted: Counted, codes: np.ndarray) -> np.ndarray:
+    known, counts = counted
+    if not len(known):
+        return np.zeros(len(codes))
+    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    return np.where(known[place] == codes, counts[place], 0).astype(np.float64)
