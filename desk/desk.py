@@ -174,8 +174,9 @@ class Desk:
             raise ValueError("the requests hold no prediction of clicks, orders or sales: nothing to search for.")
         metrics = metrics or (next(m for m in self.metrics if m != objective.name), objective.name)
         held = tuple(c for c in self.guardrails if c.metric in self.metrics)
+        evidence = self.material.searched
         return explore(
-            self._of(self.scope).evidence,
+            evidence if self.scope.dimension is None else evidence.take(self.scope.rows(evidence)),
             self.draft,
             self.scope,
             metrics=metrics,

@@ -42,6 +42,12 @@ class Material:
     requests_per_day: float | None = None
     notes: tuple[str, ...] = ()
     service: PolicyService | None = None
+    whole: Evidence | None = None
+
+    @property
+    def searched(self) -> Evidence:
+        """The requests of a search: `whole`, all that the run has, as `value-model tune` searches; None = these."""
+        return self.whole or self.evidence
 
 
 def item_names(slates: pa.Table, dataset: Dataset) -> ItemNames:

@@ -8,7 +8,7 @@ from desk.checks import CheckReport
 from desk.desk import Desk, DeskView
 from desk.exploration import Exploration
 from desk.guardrails import GuardrailStatus
-from desk.markup import figure, render
+from desk.markup import figure, percent, render
 from desk.policy_changes import PolicyChange
 from desk.verdict import tuning_verdict
 from desk.versions import VersionRecord
@@ -37,6 +37,20 @@ def prices(explored: Exploration, *, currency: str) -> str:
     """The best weights of a search, and what each guardrail costs; where, and on whose requests it was judged."""
     rows = [_price(price, currency) for price in explored.prices]
     return render("prices", explored=explored, verdict=_verdict(explored), prices=rows)
+
+
+def loaded(explored: Exploration, point: int, *, requests: int) -> str:
+    """The figures of a point of the front, which are those of the figure; the desk's table is over other requests."""
+    judged, front = len(explored.tuned.judged), explored.front
+    changes = (front.change(metric, point, requests=judged) for metric in front.metrics)
+    figures = ", ".join(
+        f"{metric} {percent(change.value)} [{100 * change.low:+.2f}, {100 * change.high:+.2f}]"
+        for metric, change in zip(front.metrics, changes, strict=True)
+    )
+    return messages(
+        f"Loaded: {figures}, judged on {judged:,} requests that the search never saw. The table of metrics is over the "
+        f"desk's {requests:,} requests, some of which it saw."
+    )
 
 
 def _verdict(explored: Exploration) -> str:

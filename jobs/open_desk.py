@@ -40,28 +40,36 @@ def _material(folder: Path) -> Material:
 
 
 def material_of(
-    folder: Path, *, also: ValuePolicy | None = None, seed: int = 0, most: int = MOST_REQUESTS, fewest: int = 1
+    folder: Path,
+    *,
+    also: ValuePolicy | None = None,
+    seed: int = 0,
+    most: int = MOST_REQUESTS,
+    searched: bool = True,
 ) -> Material | None:
     """The held-out requests of a run, else those of the service's log in the folder; None where it has neither.
 
-    At most `most` are drawn at random, of a log `fewest` must be there. The desk also reads what the policy `also`
-    reads. Versions go to FOLDER/policies, and are published to FOLDER/bundle where that is a link. Raises what
-    `run_evidence` raises.
+    At most `most`, drawn at random, are looked at; all are `searched`, unless no search is asked for. The desk also
+    reads what the policy `also` reads. Versions go to FOLDER/policies, and are published to FOLDER/bundle where that is
+    a link. Raises what `run_evidence` raises.
     """
-    rng, log = np.random.default_rng(seed), folder / "log.sqlite"
+    rng, log, kept = np.random.default_rng(seed), folder / "log.sqlite", None if searched else most
     if (folder / "evaluation" / "slates.parquet").exists():
-        run = run_evidence(folder, rng=rng, most=most)
-    elif log.exists() and slates_in(log) >= max(fewest, FEWEST_SLATES):
-        run = log_evidence(log, rng=rng, most=most)
+        run = run_evidence(folder, rng=rng, most=kept)
+    elif log.exists() and slates_in(log) >= FEWEST_SLATES:
+        run = log_evidence(log, rng=rng, most=kept)
     else:
         return None
     service = BundleService.of(folder) if (folder / "bundle").is_symlink() else None
     read = [*([] if also is None else [also]), *([] if service is None else [service.served().policy])]
+    whole, count = run.reading(*read), len(run.slates)
+    rows = np.sort(np.random.default_rng(seed).choice(count, min(most, count), replace=False))
     return Material(
         name=f"{folder.name} ({run.dataset.name})",
         policy=run.policy,
-        evidence=run.reading(*read),
-        names=item_names(run.slates, run.dataset),
+        evidence=whole.take(rows),
+        whole=whole,
+        names=item_names(run.slates.take(rows), run.dataset),
         versions=folder / POLICIES,
         calibration=logged_calibration(run.slates, run.labels) if run.dataset.has_impressions else None,
         requests_per_day=run.requests_per_day,

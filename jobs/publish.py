@@ -21,7 +21,6 @@ from value_model.formula import ValuePolicy, load_policy
 from value_model.policy_checks import check_policy
 
 UNTRIED = "There are no requests to try it on: only the file itself was checked."
-FEWEST = 60  # requests of a log that say something
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
     if request.merge and base != in_force.version:
         draft, base = _together(draft, base, versions, in_force), in_force.version
     note, now = request.note(base), datetime.now(UTC)
-    material = material_of(folder, also=draft, fewest=FEWEST)
+    material = material_of(folder, also=draft, searched=False)
     if material is None:
         print(f"   {UNTRIED}")
         report = CheckReport(tuple(check_policy(draft)), (), ())

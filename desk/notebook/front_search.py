@@ -29,12 +29,15 @@ class FrontSearch:
         self.figure = front_figure(self._load)
         self.prices = widgets.HTML(layout=widgets.Layout(flex="1 1 420px"))
         self.prices.add_class("desk-prices")
-        rows = ([self.across, self.up, self.search, self.progress], [self.figure, self.prices], [self.best])
+        self.point = widgets.HTML()
+        top = [self.across, self.up, self.search, self.progress]
+        rows = (top, [self.figure, self.prices], [self.best, self.point])
         self.box = widgets.VBox([widgets.HBox(row, layout=widgets.Layout(flex_flow="wrap")) for row in rows])
         self.show()
 
     def show(self) -> None:
         """What was found in the desk's present scope."""
+        self.point.value = ""
         scope = self._desk.scope
         explored = self._explored.get(scope)
         self.search.description = f"Search: {scope.title}"
@@ -71,5 +74,7 @@ class FrontSearch:
     def _load(self, point: int | None) -> None:
         explored = self._explored.get(self._desk.scope)
         if explored is not None:
-            self._loaded(self._desk.load(explored, point))
+            view = self._desk.load(explored, point)
+            self._loaded(view)
             mark(self.figure, point)
+            self.point.value = "" if point is None else pages.loaded(explored, point, requests=view.requests)

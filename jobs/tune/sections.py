@@ -186,9 +186,7 @@ def _front(report: TuningReport) -> Section:
 
 def front_point(report: TuningReport, metric: str, point: int) -> Estimate:
     """The relative change of one point, with its normal 95 % interval."""
-    score = report.front.scores[metric]
-    value, half = float(score.relative[point]), 1.96 * float(score.relative_error[point])
-    return Estimate(value, value - half, value + half, len(report.tuned.judged))
+    return report.front.change(metric, point, requests=len(report.tuned.judged))
 
 
 def percent(share: Estimate) -> str:

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 from desk_toy import POLICY, toy
 
+from desk import Desk
+from desk.verdict import tuning_verdict
 from jobs.cli import cli
 from jobs.run_evidence import RunEvidence
 from jobs.tune.request import tune_request
@@ -106,6 +108,20 @@ def test_weights_of_each_surface_are_overrides_of_the_file(log, tmp_path):
     policy = load_policy(tmp_path / "out" / "policy.toml")
     assert {o.key for o in policy.weight["w_new"].surface} <= {"home", "search"}
     assert policy.weight["w_click"] == POLICY.weight["w_click"]
+
+
+def test_the_notebook_gives_the_same_verdict_and_front(log, tmp_path):
+    """Its search sees every request, though its sliders move on some."""
+    result = ask(tmp_path, "--maximise", "newcomer_exposure", "--front", "ctr,newcomer_exposure")
+    material = toy(tmp_path, requests=2400)
+    few = material.evidence.take(np.arange(0, 2400, 4))
+    names = replace(material.names, item=material.names.item[::4], merchant=material.names.merchant[::4])
+    desk = Desk(replace(material, policy=CONSTRAINED, evidence=few, whole=log.evidence, names=names))
+    explored = desk.explore(("ctr", "newcomer_exposure"))
+    for line in tuning_verdict(explored.tuned):
+        assert line in result.output
+    point = explored.front.change("newcomer_exposure", 0, requests=1200)
+    assert f"{100 * point.value:+.2f} % [{100 * point.low:+.2f}" in result.output.replace("\n", "")
 
 
 def test_questions_are_read_from_the_options(log):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from marketplace.estimate import Estimate
 from value_model.tuning.scoring import PolicyScorer, Scores
 
 GENERATIONS, SIZE = 6, 96  # of a front that is grown
@@ -23,6 +24,12 @@ class Front:
     metrics: tuple[str, ...]
     weights: Mapping[str, np.ndarray]
     scores: Scores
+
+    def change(self, metric: str, point: int, *, requests: int) -> Estimate:
+        """The relative change of one point, judged on `requests`, with its normal 95 % interval."""
+        score = self.scores[metric]
+        value, half = float(score.relative[point]), 1.96 * float(score.relative_error[point])
+        return Estimate(value, value - half, value + half, requests)
 
 
 def pareto_front(
