@@ -29,7 +29,7 @@ def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, c
     dragged_and_saved(looking, copied_run, ("tuning_desk", "tuning_saved"))
     kept, before = (load_policy(copied_run / "policies" / name) for name in ("0002.toml", "0001.toml"))
     assert kept.weight["w_click"].value > weight
-    assert kept.weight["w_click"].owner == "Noura"
+    assert kept.weight["w_click"].owner == "growth"
     assert [name for name in before.weight if kept.weight[name] != before.weight[name]] == ["w_click"]
     chosen = "return arguments[0].selectedOptions[0].text"
     assert looking.driver.execute_script(chosen, looking.all(".desk-more select")[0]).startswith("2:")

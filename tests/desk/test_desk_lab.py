@@ -41,7 +41,7 @@ def looking(browser, copied_run, tmp_path_factory):
 
 def test_a_slider_is_dragged_the_table_changes_and_a_version_is_saved(looking, copied_run):
     dragged_and_saved(looking, copied_run, ("tuning_lab", "tuning_lab_saved"))
-    assert load_policy(copied_run / "policies" / "0002.toml").weight["w_click"].owner == "Noura"
+    assert load_policy(copied_run / "policies" / "0002.toml").weight["w_click"].owner == "growth"
 
 
 def test_a_point_of_the_front_is_clicked_and_loaded(looking):
