@@ -60,14 +60,21 @@ def item_names(slates: pa.Table, dataset: Dataset) -> ItemNames:
         pad(to_numpy(column.indices.fill_null(0)).astype(np.int64), mask) for column in (items, merchants)
     )
     return ItemNames(
-        item, merchant, to_numpy(titles).astype(str), to_numpy(merchants.dictionary).astype(str), _titles(slates)
+        item,
+        merchant,
+        to_numpy(titles).astype(str),
+        to_numpy(merchants.dictionary).astype(str),
+        _titles(slates, dataset),
     )
 
 
-def _titles(slates: pa.Table) -> np.ndarray:
+def _titles(slates: pa.Table, dataset: Dataset) -> np.ndarray:
+    """Each request in a few words: its surface and what it is about, an item by its name."""
     columns = ("request_id", "surface", "query", "page_item_id", "page_merchant_id", "user_id")
     rows = slates.select(columns).to_pylist()
-    about = [row["query"] or row["page_item_id"] or row["page_merchant_id"] or "" for row in rows]
+    pages = slates["page_item_id"].combine_chunks().cast(pa.string())
+    names = pc.coalesce(dataset.of_items(pages, "name").cast(pa.string()), pages).to_pylist()
+    about = [row["query"] or name or row["page_merchant_id"] or "" for row, name in zip(rows, names, strict=True)]
     return np.array(
         [
             f"{row['surface']}{f' “{what}”' if what else ''} · shopper {row['user_id']} · {row['request_id']}"

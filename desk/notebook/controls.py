@@ -9,6 +9,8 @@ from math import floor, log10
 import ipywidgets as widgets
 
 from desk.desk import Desk, DeskView
+from value_model.formula.constraint import BoundKind, Constraint
+from value_model.formula.metrics import METRIC
 
 STEPS = 300  # at least, between a weight's bounds
 
@@ -40,16 +42,18 @@ class Sliders:
     def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved, self._quiet = desk, moved, False
         self.slider = {w.name: self._slider(w.name) for w in desk.weights}
+        self._about = {name: widgets.HTML(layout=widgets.Layout(width="215px")) for name in self.slider}
         self._restore = {name: self._button("↺", "as in force", "restore", name) for name in self.slider}
         self._follow = {name: self._button("⤴", "follow everywhere", "follow", name) for name in self.slider}
         rows = [self._row(name) for name in self.slider]
-        self.box = widgets.VBox(rows, layout=widgets.Layout(min_width="590px"))
+        self.box = widgets.VBox(rows, layout=widgets.Layout(max_width="100%"))
 
     def show(self, view: DeskView) -> None:
         """Put the sliders where the view's weights are, without moving anything."""
         self._quiet = True
         for name, slider in self.slider.items():
             slider.value = view.weights[name]
+            self._about[name].value = self._told(name, view.money.get(name, ""))
             changed = view.weights[name] != view.today[name]
             slider.style.handle_color = "#e0a100" if changed else None
             self._restore[name].disabled = not changed
@@ -74,12 +78,16 @@ class Sliders:
         return slider
 
     def _row(self, name: str) -> widgets.HBox:
+        parts = [self.slider[name], self._about[name], self._restore[name], self._follow[name]]
+        return widgets.HBox(parts, layout=widgets.Layout(flex_flow="wrap"))
+
+    def _told(self, name: str, money: str) -> str:
+        """What the weight pays, then its unit and bounds; on hover who owns it and why."""
         weight = self._desk.draft.weight[name]
         unit = "ratio" if weight.unit == "1" else weight.unit
-        about = f"{escape(unit)}, {weight.low:g} to {weight.high:g}"
-        label = widgets.HTML(f'<small title="{escape(weight.reason)}">{about}</small>')
-        label.layout.width = "165px"
-        return widgets.HBox([self.slider[name], label, self._restore[name], self._follow[name]])
+        why = escape(f"{weight.owner}: {weight.reason}", quote=True)
+        bounds = f"{escape(unit)}, {weight.low:g} to {weight.high:g}"
+        return f'<small title="{why}">{escape(money)}{"<br>" if money else ""}{bounds}</small>'
 
     def _on_value(self, name: str, value: float) -> None:
         step, now = self.slider[name].step, self._desk.scope.weights(self._desk.draft)[name]
@@ -93,35 +101,74 @@ class Sliders:
 
 
 class Guardrails:
-    """The bounds of the draft's guardrails whose metrics are known; `moved` is called after every move."""
+    """The bounds of the draft's guardrails whose metrics are known, shares and relative changes in per cent.
+
+    `moved` is called after every move; a bound that cannot be is said, and not taken.
+    """
 
     def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved = desk, moved
         self.bound: dict[str, widgets.FloatText] = {}
-        self.box = widgets.VBox()
+        self.note = widgets.HTML()
+        self._rows = widgets.VBox()
+        self.box = widgets.VBox([self._rows, self.note])
 
     def show(self) -> None:
         """The bounds as they are in the draft."""
         now = self._now()
         if now.keys() != self.bound.keys():
-            self.bound = {subject: self._text(subject) for subject in now}
-            rows = ([_label(subject), text] for subject, text in self.bound.items())
-            self.box.children = tuple(widgets.HBox(row) for row in rows)
-        for subject, bound in now.items():
-            self.bound[subject].value = bound
+            self.bound = {subject: self._text(constraint) for subject, constraint in now.items()}
+            rows = ([_label(constraint), self.bound[subject]] for subject, constraint in now.items())
+            self._rows.children = tuple(widgets.HBox(row, layout=widgets.Layout(flex_flow="wrap")) for row in rows)
+        for subject, constraint in now.items():
+            self.bound[subject].value = _shown(constraint)
 
-    def _now(self) -> dict[str, float]:
-        return {c.subject: c.bound for c in self._desk.guardrails if c.metric in self._desk.metrics}
+    def _now(self) -> dict[str, Constraint]:
+        return {c.subject: c for c in self._desk.guardrails if c.metric in self._desk.metrics}
 
-    def _text(self, subject: str) -> widgets.FloatText:
-        text = widgets.FloatText(value=self._now()[subject], step=0.005, layout=widgets.Layout(width="90px"))
-        text.observe(lambda change: self._on_value(subject, change["new"]), names="value")
+    def _text(self, constraint: Constraint) -> widgets.FloatText:
+        text = widgets.FloatText(value=_shown(constraint), step=0.5, layout=widgets.Layout(width="90px"))
+        text.observe(lambda change: self._on_value(constraint.subject, change["new"]), names="value")
         return text
 
-    def _on_value(self, subject: str, bound: float) -> None:
-        if bound != self._now()[subject]:
-            self._moved(self._desk.guard(subject, bound))
+    def _on_value(self, subject: str, value: float) -> None:
+        constraint = self._now()[subject]
+        if value == _shown(constraint):
+            return
+        bound = float(f"{value / _scale(constraint):.10g}")
+        if problem := _impossible(constraint, bound):
+            self.note.value = f"<b>{escape(problem)}</b>"
+            self.bound[subject].value = _shown(constraint)
+            return
+        self.note.value = ""
+        self._moved(self._desk.guard(subject, bound))
 
 
-def _label(text: str) -> widgets.Label:
-    return widgets.Label(text, layout=widgets.Layout(width="260px"))
+def _scale(constraint: Constraint) -> float:
+    """100 where the bound is written in per cent."""
+    share = METRIC[constraint.metric].share
+    return 100.0 if constraint.of is BoundKind.RELATIVE or share else 1.0
+
+
+def _shown(constraint: Constraint) -> float:
+    return float(f"{constraint.bound * _scale(constraint):.10g}")
+
+
+def _impossible(constraint: Constraint, bound: float) -> str:
+    """Why nothing can be bounded so; empty where it can."""
+    if constraint.of is BoundKind.RELATIVE and bound < -1:
+        return f"{constraint.metric} cannot lose more than 100 %: write -100 or more."
+    if constraint.of is BoundKind.LEVEL and METRIC[constraint.metric].share and not 0 <= bound <= 1:
+        return f"{constraint.metric} is a share: write 0 to 100."
+    return ""
+
+
+def _label(constraint: Constraint) -> widgets.HTML:
+    """What is bounded in plain words; on hover its owner and why."""
+    metric = METRIC[constraint.metric]
+    what = "" if constraint.of is BoundKind.LEVEL else "change of "
+    unit = " in %" if _scale(constraint) == 100 else f" in {metric.unit}"
+    side = constraint.side.replace("_", " ")
+    why = escape(f"{constraint.owner}: {constraint.reason}", quote=True)
+    text = escape(f"{what}{metric.words}: {side}{unit}")
+    return widgets.HTML(f'<span title="{why}">{text}</span>', layout=widgets.Layout(width="430px", max_width="100%"))

@@ -28,7 +28,7 @@ class Panel:
         self.version_form = VersionForm(desk, clock=clock, done=self._renew)
         self.front_search = FrontSearch(desk, loaded=self.show)
         self.outlook, self.slates, self.money, self.influence, self.head = (widgets.HTML() for _ in range(5))
-        self.outlook.layout.flex = "1 1 640px"
+        self.outlook.layout.flex, self.outlook.layout.min_width = "1 1 340px", "0"
         for name in ("outlook", "slates", "influence", "head"):
             getattr(self, name).add_class(f"desk-{name}")
         self.next = button("Other requests", "desk-next", self._turn)
@@ -55,7 +55,7 @@ class Panel:
     def _renew(self) -> None:
         policy, material = self.desk.policy, self.desk.material
         about = (
-            f"{material.name}: {len(material.evidence):,} logged requests. In force: {policy.name}, version "
+            f"{material.name}: {len(material.evidence):,} logged requests. The draft began with {policy.name}, version "
             f"{policy.version}."
         )
         formula = " · ".join(f"{e.name} = {e.source}" for e in policy.expressions)
@@ -84,7 +84,8 @@ class Panel:
     def _turn(self, _: object) -> None:
         self.show(self.desk.look(page=self.desk.page + 1))
 
-    def _more(self) -> widgets.Accordion:
+    def _more(self) -> widgets.VBox:
+        """Panes that open beside one another."""
         self.measure = button("Measure the influence", "desk-measure", self._measure)
         worth = widgets.VBox([self.money, self.measure, self.influence])
         parts = {
@@ -93,7 +94,12 @@ class Panel:
             "Guardrails": self.guardrails.box,
             "What the weights say in money, and how much each decides": worth,
         }
-        more = widgets.Accordion(children=list(parts.values()), titles=list(parts), selected_index=0)
+        first = next(iter(parts))
+        panes = [
+            widgets.Accordion(children=[part], titles=[title], selected_index=0 if title == first else None)
+            for title, part in parts.items()
+        ]
+        more = widgets.VBox(panes)
         more.add_class("desk-more")
         return more
 

@@ -120,8 +120,27 @@ def test_the_influence_is_that_of_the_draft_it_was_measured_on(panel):
 def test_a_guardrail_can_be_moved(panel):
     panel.sliders["w_new"].value = 2.0
     assert 'data-light="red"' in panel.outlook.value
-    panel.guardrails.bound["ctr, relative change at least"].value = -0.9
+    bound = panel.guardrails.bound["ctr, relative change at least"]
+    assert bound.value == -1.0  # per cent
+    bound.value = -90
     assert 'data-light="red"' not in panel.outlook.value
+    assert panel.desk.guardrails[0].bound == -0.9
+    bound.value = -120
+    assert "cannot lose more than 100 %" in panel.guardrails.note.value
+    assert bound.value == -90
+
+
+def test_weights_say_what_they_pay_and_metrics_what_they_count(panel):
+    panel.sliders["w_click"].value = 2.0
+    assert "one click is worth SAR 2" in panel.weights._about["w_click"].value
+    assert "clicks per item shown" in panel.outlook.value
+
+
+def test_panes_open_beside_one_another(panel):
+    panes = panel.box.children[-1].children
+    assert [pane.selected_index for pane in panes] == [0, None, None, None]
+    panes[1].selected_index = 0
+    assert panes[0].selected_index == 0
 
 
 def test_a_version_is_checked_saved_and_rolled_back(panel):
@@ -143,6 +162,7 @@ def test_a_version_is_checked_saved_and_rolled_back(panel):
     assert "Version 2" in saving.answer.value
     assert "Newcomers &lt;3" in saving.history.value
     assert panel.desk.policy.version in panel.head.value
+    assert panel.desk.policy.version in saving.served.value
     saving.number.value, saving.reason.value = 1, "It did not help."
     saving.back.click()
     assert [e.kind for e in panel.desk.history()] == ["found", "saved", "rolled back"]

@@ -16,6 +16,18 @@ class Metric:
     numerator: str
     denominator: str = "request"
     unit: str = "1"
+    meaning: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it is in plain words, such as "clicks per item shown"."""
+        above, below = self.unit.split(" / ") if " / " in self.unit else (self.name, "")
+        return self.meaning or f"{above}s per {below.replace('impression', 'item shown')}"
+
+    @property
+    def share(self) -> bool:
+        """Whether its level is a share, which people write in per cent."""
+        return self.unit == "1"
 
     @property
     def money(self) -> bool:
@@ -25,11 +37,12 @@ class Metric:
 STANDARD = (
     *(Metric(head.name, head.label, head.condition or "shown", head.unit) for head in HEADS if head.is_rate),
     Metric("orders", "order", "request", "order / request"),
-    Metric("gmv", "gmv", "request", "currency / request"),
-    Metric("commission", "commission", "request", "currency / request"),
-    Metric("newcomer_exposure", "newcomer", "examined"),
-    Metric("merchant_quality", "quality", "examined"),
+    Metric("gmv", "gmv", "request", "currency / request", "sales per request"),
+    Metric("commission", "commission", "request", "currency / request", "commission per request"),
+    Metric("newcomer_exposure", "newcomer", "examined", meaning="share of what shoppers look at: new merchants"),
+    Metric("merchant_quality", "quality", "examined", meaning="mean quality of the merchants shoppers look at"),
 )
+METRIC = {metric.name: metric for metric in STANDARD}
 NAMES = tuple(metric.name for metric in STANDARD)
 
 
