@@ -35,8 +35,12 @@ class SurfaceRetriever:
         return self._of[surface]
 
     def retrieve(self, query: Query, *, k: int, places: int = 0) -> Candidates:
-        """At most k candidates of the query's surface; see `Retriever.retrieve`."""
-        return self._of[query.surface].retrieve(query, k=k, places=places)
+        """At most k candidates of the query's surface, nor more than its recipe has ranked; see `Retriever.retrieve`.
+
+        A longer page than that is filled all the same: twice as many `places`, so that the slate's rules have a choice.
+        """
+        most = max(self.recipes[query.surface].most, 2 * places)
+        return self._of[query.surface].retrieve(query, k=min(k, most), places=places)
 
 
 def blend_of(surface: str, recipe: Recipe, blends: Blends, *, sources: Sequence[CandidateSource]) -> Blend | None:

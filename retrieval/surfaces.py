@@ -37,13 +37,15 @@ Names = Annotated[tuple[str, ...], Field(max_length=100)]
 class Recipe:
     """One surface: `sources` by name. A candidate must be proposed by one of `relevant`, where any is named.
 
-    Where fewer than `least` come, the `fallback` sources fill up, in their order. `filters`: what may be shown at all.
+    At most `most` candidates, the best by the surface's score, are ranked. Where fewer than `least` come, the
+    `fallback` sources fill up, in their order. `filters`: what may be shown at all.
     """
 
     sources: dict[str, Quota]
     fusion: Annotated[Literal["learned", "ranks"], Fix('Write fusion = "learned" or fusion = "ranks".')] = "learned"
     relevant: Names = ()
     fallback: Names = ()
+    most: Annotated[int, Field(ge=1, le=5000), Fix("Write a whole number of candidates, 1 to 5000.")] = 500
     least: Annotated[int, Field(ge=1, le=1000), Fix("Write a whole number of candidates, 1 to 1000.")] = 50
     filters: ItemFilter = NO_FILTER
 
@@ -97,8 +99,8 @@ class SurfaceRecipes:
 
     @property
     def version(self) -> str:
-        """Hash of the recipes, whatever the layout of their file."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """Hash of the recipes, whatever the layout of their file; an entry at its default does not count."""
+        return hashlib.sha256("".join(_section(*row) for row in self.items()).encode()).hexdigest()[:12]
 
     @classmethod
     def alike(cls, quotas: Mapping[str, Quota]) -> SurfaceRecipes:
@@ -139,7 +141,7 @@ def to_toml(recipes: SurfaceRecipes) -> str:
 
 def _section(surface: str, recipe: Recipe) -> str:
     defaults = {f.name: f.default for f in fields(Recipe)}
-    plain = {name: getattr(recipe, name) for name in ("fusion", "relevant", "fallback", "least")}
+    plain = {name: getattr(recipe, name) for name in ("fusion", "relevant", "fallback", "most", "least")}
     lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items() if value != defaults[name]]
     lines += ["", f"[{surface}.sources]", *(f"{name} = {_inline(quota)}" for name, quota in recipe.sources.items())]
     if narrows := {name: value for name, value in asdict(recipe.filters).items() if value}:

@@ -54,6 +54,7 @@ def test_a_file_comes_back_as_it_was_written(tmp_path):
         fusion="ranks",
         relevant=("nearest",),
         fallback=("popularity", "catalogue"),
+        most=90,
         least=7,
         filters=ItemFilter(price_to=90.5, attributes={"brand": ('a"b', "ج")}, without_categories=("toys",)),
     )
@@ -103,6 +104,23 @@ def test_a_blend_without_the_weight_of_a_source_is_refused():
     recipes = SurfaceRecipes.alike({"nearest": Quota(2), "popularity": Quota(2)})
     with pytest.raises(ValueError, match="'home': the learned blend has no weight for popularity"):
         SurfaceRetriever(sources, recipes, blends={"home": {"nearest": 1.0}}, n_items=N)
+
+
+def test_a_surface_has_no_more_candidates_ranked_than_its_recipe_says_but_enough_to_choose_a_page_from():
+    recipe = Recipe({"nearest": Quota(50)}, most=5)
+    retriever = SurfaceRetriever(
+        [Fixed("nearest", list(range(50)))], SurfaceRecipes(*(4 * [recipe])), blends={}, n_items=N
+    )
+    assert len(retriever.retrieve(query(), k=40).items) == 5
+    assert len(retriever.retrieve(query(), k=40, places=10).items) == 20
+    assert len(retriever.retrieve(query(), k=4, places=2).items) == 4
+
+
+def test_an_entry_at_its_default_does_not_count_for_the_version():
+    """So that a bundle stays valid when recipes get a further entry."""
+    one, other = Recipe({"nearest": Quota(2)}), Recipe({"nearest": Quota(2, 0, 0.0)}, fusion="learned")
+    assert SurfaceRecipes(one, one, one, one).version == SurfaceRecipes(other, one, one, other).version
+    assert SurfaceRecipes(one, one, one, one).version != SurfaceRecipes(one, one, one, Recipe({"x": Quota(2)})).version
 
 
 def test_a_share_of_the_candidates_is_sure():
