@@ -181,6 +181,7 @@ class Desk:
             self.scope,
             metrics=metrics,
             guardrails=held,
+            baseline=self.baseline,
             config=self.config,
             seed=self._seed,
             progress=progress,

@@ -59,15 +59,16 @@ def explore(
     *,
     metrics: tuple[str, str],
     guardrails: Sequence[Constraint],
+    baseline: ValuePolicy,
     config: PredictConfig,
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> Exploration:
     """Maximise metrics[1] within the guardrails on the `scope`'s own requests, then the front of both `metrics`.
 
-    The same search as `value-model tune`. The scope's weights move, all other overrides stay in force.
-    `progress` is called with the number of weightings tried since. Raises ValueError for unknown metrics and too few
-    requests.
+    The same search as `value-model tune`; guardrails are held against the `baseline`. The scope's weights move, all
+    other overrides stay in force. `progress` is called with the number of weightings tried since. Raises ValueError for
+    unknown metrics and too few requests.
     """
     if len(evidence) < FEWEST:
         raise ValueError(
@@ -75,7 +76,7 @@ def explore(
             "judge. Search everywhere, or bring more requests."
         )
     alone = scope.alone(draft)
-    goal = Goal(metrics[1], tuple(guardrails))
+    goal = Goal(metrics[1], tuple(guardrails), baseline)
     names = tuple(w.name for w in alone.weights if w.term and w.high > 0)
     tuning = TuneConfig(search=SearchConfig(progress=progress), predict=config)
     tuned = tune(evidence, alone, goal, names=names, today=draft, seed=seed, config=tuning)

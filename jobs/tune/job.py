@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from desk.versions import Versions
+from jobs.policy_service import POLICIES
 from jobs.run_evidence import RunEvidence, run_evidence
 from jobs.tables import print_section
 from jobs.tune.page import to_html
@@ -45,6 +47,7 @@ def tune(
         front=front,
         by=by,
         trials=trials,
+        baseline=Versions(folder / POLICIES).baseline(),
     )
     out = out or folder / "tuning"
     out.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,8 @@ class TuneRequest:
     def study(self, evidence: Evidence, policy: ValuePolicy) -> str:
         """The search's name: the same for the same request of the same log, so that it goes on."""
         constraints = sorted(f"{c.subject} {c.bound!r} {c.confidence!r}" for c in self.goal.constraints)
-        words = [self.goal.maximise, *constraints, *sorted(self.names), self.by or "", policy.version]
+        held = self.goal.baseline or policy
+        words = [self.goal.maximise, *constraints, *sorted(self.names), self.by or "", policy.version, held.version]
         digest = hashlib.sha256("\n".join(words).encode())
         parts = (evidence.slates.columns, evidence.feedback, evidence.predicted, evidence.traits)
         columns = [column for part in parts for column in part.values()]
@@ -49,8 +50,11 @@ def tune_request(
     front: str = "",
     by: str | None = None,
     trials: int = 240,
+    baseline: ValuePolicy | None = None,
 ) -> TuneRequest:
     """From the command's options: `hold` lines replace the policy's constraints; names are separated by commas.
+
+    `baseline`: what changes are bounded against, None = the policy.
 
     Raises ValueError for metrics that the log does not tell, and for weights that the policy does not have or whose
     bounds leave nothing above 0 to search.
@@ -69,7 +73,9 @@ def tune_request(
         raise ValueError(f"weights {unknown} cannot be searched; policy {policy.name!r} has {', '.join(searchable)}.")
     if trials < 1:
         raise ValueError(f"trials is {trials}; write 1 or more.")
-    return TuneRequest(Goal(maximise, constraints), names, drawn, None if by is None else Dimension(by), trials)
+    return TuneRequest(
+        Goal(maximise, constraints, baseline), names, drawn, None if by is None else Dimension(by), trials
+    )
 
 
 def _listed(text: str) -> tuple[str, ...]:

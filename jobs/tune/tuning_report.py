@@ -83,7 +83,7 @@ def tuning_report(
         request=request,
         tuned=tuned,
         proposed=proposed,
-        guardrails=guardrail_results(tuned.prediction, (*goal.constraints, *others)),
+        guardrails=guardrail_results(tuned.verdict.held, (*goal.constraints, *others)),
         prices=tuple(p for p in shadow_prices(tuned, rng=rng, front=front) if p.constraint.metric != goal.maximise),
         sensitivities=tuple(
             sensitivities(tuned.judged, explained, names, objective=goal.maximise, estimator=tuned.estimator)

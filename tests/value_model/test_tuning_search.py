@@ -23,7 +23,7 @@ from value_model.tuning import (
 )
 from value_model.tuning.constraint import slack
 from value_model.tuning.search import Search, ranges
-from value_model.tuning.tune import judge, shortlist
+from value_model.tuning.tune import judge, rebased, shortlist
 
 CTR = Constraint("ctr", at_least=-0.05, of=BoundKind.RELATIVE)
 NEW = Constraint("newcomer_exposure", at_least=0.25)
@@ -47,6 +47,25 @@ def best_by_grid(truth, goal: Goal) -> float:
     scores = true_scores(truth, {"w_gmv": gmv.ravel(), "w_new": new.ravel()})
     held = np.all([slack(c, scores[c.metric], z=0) >= 0 for c in goal.constraints], axis=0)
     return float(scores[goal.maximise].level[held].max())
+
+
+def test_small_losses_do_not_add_up_against_the_baseline(log, truth):
+    """A second search from what the first one spent keeps to what is left of it."""
+    first = tune(log, POLICY, Goal("gmv", (CTR,)), config=QUICK).policy
+    tuned = tune(log, first, Goal("gmv", (CTR,), baseline=POLICY), config=QUICK)
+    same = predict(tuned.judged, POLICY, POLICY, rng=np.random.default_rng(0), estimator=tuned.estimator)
+    assert tuned.verdict.held["ctr"].now.value == same["ctr"].now.value != tuned.prediction["ctr"].now.value
+    true = predict(truth, POLICY, tuned.policy, rng=np.random.default_rng(2), estimator=Estimator.DIRECT)
+    assert true["ctr"].relative.value >= -0.05
+
+
+def test_what_was_lost_since_the_baseline_is_used_up(log):
+    since = predict(log, POLICY, {"w_gmv": 0.2}, rng=np.random.default_rng(0))
+    change, absolute = since["ctr"], Constraint("newcomer_exposure", at_least=-0.01, of=BoundKind.CHANGE)
+    moved = rebased((CTR, NEW, absolute), since)
+    assert 1 + moved[0].bound == pytest.approx(0.95 * change.now.value / change.proposed.value)
+    assert moved[1] == NEW
+    assert moved[2].bound == pytest.approx(-0.01 - since["newcomer_exposure"].difference.value)
 
 
 @pytest.mark.parametrize("goal", [Goal("gmv", (CTR,)), Goal("gmv", (CTR, NEW))])

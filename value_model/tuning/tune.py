@@ -39,10 +39,11 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class Goal:
-    """What to maximise, and what must hold meanwhile."""
+    """What to maximise, and what must hold meanwhile: changes are bounded against `baseline`, None = today's policy."""
 
     maximise: str
     constraints: tuple[Constraint, ...] = ()
+    baseline: ValuePolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class Verdict:
     prediction: Prediction
     problems: tuple[str, ...] = ()
     experiment: Experiment | None = None
+    against_baseline: Prediction | None = None
+
+    @property
+    def held(self) -> Prediction:
+        """What constraints are judged by: the changes against the baseline."""
+        return self.against_baseline or self.prediction
 
 
 @dataclass(frozen=True)
@@ -139,10 +146,27 @@ def tune(
     using = estimator or (Estimator.DIRECT if evidence.exposure is None else Estimator.DR)
     today = today or policy
     scorer = PolicyScorer(searched, policy, estimator=using, metrics=config.predict.metrics, today=today)
-    tried, scores = explore(scorer, goal, names, config=config, seed=seed)
-    finalists = [policy.with_weights(weights) for weights in shortlist(scorer, tried, scores, goal, config)]
+    near = goal
+    if goal.baseline is not None and goal.baseline.version != today.version:
+        rng = np.random.default_rng([seed, 3])
+        since = predict(searched, goal.baseline, today, rng=rng, estimator=using, config=config.predict)
+        near = replace(goal, constraints=rebased(goal.constraints, since))
+    tried, scores = explore(scorer, near, names, config=config, seed=seed)
+    finalists = [policy.with_weights(weights) for weights in shortlist(scorer, tried, scores, near, config)]
     verdict = judge(judged, today, goal, finalists, estimator=using, seed=seed, config=config)
     return TuningResult(goal, policy, today, verdict, tried, scores, searched, judged, using)
+
+
+def rebased(constraints: Sequence[Constraint], since: Prediction) -> tuple[Constraint, ...]:
+    """The constraints as bounds against today, for the search alone: what was lost `since` is used up."""
+
+    def moved(constraint: Constraint) -> Constraint:
+        then, today = since[constraint.metric].now.value, since[constraint.metric].proposed.value
+        if constraint.of is BoundKind.RELATIVE:
+            return constraint.moved_to((1 + constraint.bound) * then / today - 1)
+        return constraint.moved_to(constraint.bound + (then - today if constraint.of is BoundKind.CHANGE else 0.0))
+
+    return tuple(map(moved, constraints))
 
 
 def explore(
@@ -232,29 +256,35 @@ def judge(
     """The last of the finalists before one fails; today's policy where the first does."""
     rng = np.random.default_rng([seed, 1])
 
-    def ask(other: ValuePolicy) -> Prediction:
-        return predict(judged, policy, other, rng=rng, estimator=estimator, config=config.predict)
+    def ask(other: ValuePolicy) -> Verdict:
+        prediction = predict(judged, policy, other, rng=rng, estimator=estimator, config=config.predict)
+        if goal.baseline is None or goal.baseline.version == policy.version:
+            return Verdict(other, prediction)
+        against = predict(judged, goal.baseline, other, rng=rng, estimator=estimator, config=config.predict)
+        return Verdict(other, prediction, against_baseline=against)
+
+    def tested(verdict: Verdict, problems: tuple[str, ...] = ()) -> Verdict:
+        effect = verdict.prediction[goal.maximise].difference.value
+        test = experiment_for(judged, policy, verdict.policy, effect=effect, config=config.predict)
+        return replace(verdict, policy=policy if problems else verdict.policy, problems=problems, experiment=test)
 
     chosen: Verdict | None = None
     for other in finalists:
-        prediction = ask(other)
-        failed = [f"not proven on fresh requests: {c}" for c in goal.constraints if not holds(c, prediction[c.metric])]
-        if failed or prediction.problems:
+        verdict = ask(other)
+        failed = [
+            f"not proven on fresh requests: {c}" for c in goal.constraints if not holds(c, verdict.held[c.metric])
+        ]
+        if failed or verdict.prediction.problems:
             if chosen is not None:
                 break
-            return _refused(
-                judged, policy, other, prediction, (*failed, *prediction.problems), goal=goal, config=config
-            )
-        chosen = Verdict(other, prediction)
-    if chosen is not None and not (
-        chosen.prediction[goal.maximise].difference.value > 0 or broken_today(goal, chosen.prediction)
-    ):
-        return _refused(judged, policy, chosen.policy, chosen.prediction, (NO_GAIN,), goal=goal, config=config)
-    if chosen is not None and chosen.prediction[goal.maximise].difference.low <= 0:
-        test = _test(judged, policy, chosen.policy, chosen.prediction, goal=goal, config=config)
-        return replace(chosen, experiment=test)
-    nothing = "no weights were found that beat today's and keep the constraints"
-    return chosen or Verdict(policy, ask(policy), (nothing,))
+            return tested(verdict, (*failed, *verdict.prediction.problems))
+        chosen = verdict
+    if chosen is None:
+        return replace(ask(policy), problems=("no weights were found that beat today's and keep the constraints",))
+    gain = chosen.prediction[goal.maximise].difference
+    if not (gain.value > 0 or broken_today(goal, chosen.prediction)):
+        return tested(chosen, (NO_GAIN,))
+    return chosen if gain.low > 0 else tested(chosen)
 
 
 def broken_today(goal: Goal, prediction: Prediction) -> tuple[Constraint, ...]:
@@ -264,30 +294,3 @@ def broken_today(goal: Goal, prediction: Prediction) -> tuple[Constraint, ...]:
         for c in goal.constraints
         if c.of is BoundKind.LEVEL and c.sign * (prediction[c.metric].now.value - c.bound) < 0
     )
-
-
-def _refused(
-    judged: Evidence,
-    policy: ValuePolicy,
-    other: ValuePolicy,
-    prediction: Prediction,
-    problems: tuple[str, ...],
-    *,
-    goal: Goal,
-    config: TuneConfig,
-) -> Verdict:
-    test = _test(judged, policy, other, prediction, goal=goal, config=config)
-    return Verdict(policy, prediction, problems, test)
-
-
-def _test(
-    judged: Evidence,
-    policy: ValuePolicy,
-    other: ValuePolicy,
-    prediction: Prediction,
-    *,
-    goal: Goal,
-    config: TuneConfig,
-) -> Experiment:
-    effect = prediction[goal.maximise].difference.value
-    return experiment_for(judged, policy, other, effect=effect, config=config.predict)
