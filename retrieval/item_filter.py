@@ -68,9 +68,11 @@ class ItemFilter:
         if not self:
             return None
         passing = np.ones(len(items.price), bool)
-        for column, words in {"category": self.categories, "merchant": self.merchants, **self.attributes}.items():
-            if words or column in self.attributes:
-                passing &= _among(items, column, _codes(items, column, words))
+        named = [("category", self.categories), ("merchant", self.merchants), *self.attributes.items()]
+        for column, words in named:
+            codes = _codes(items, column, words)
+            if words:
+                passing &= _among(items, column, codes)
         for column, words in {"category": self.without_categories, "merchant": self.without_merchants}.items():
             if words:
                 known = items.code[column]

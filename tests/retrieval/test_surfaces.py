@@ -174,6 +174,8 @@ ITEMS = FilterColumns(
         (ItemFilter(price_from=20, price_to=30), [1, 2]),
         (ItemFilter(attributes={"brand": ("y",)}), [2, 3]),
         (ItemFilter(without_categories=("a",)), [2, 3]),
+        (ItemFilter(attributes={"brand": ()}), [0, 1, 2, 3]),
+        (ItemFilter(categories=("a",), attributes={"category": ("b",)}), []),
         (ItemFilter(without_merchants=("m", "n")), []),
     ],
 )
