@@ -185,18 +185,29 @@ def _fit_blends(retriever: SurfaceRetriever, requests: RetrievalRequests, period
     """A blend a surface, fitted on its requests of the period (bool [R]); `retriever` knows what came before it.
 
     A surface with too few takes every request as if it were made there, on a product page from the item touched last.
-    None for a surface where no positive was proposed.
+    None for a surface where no positive was proposed. What asks the same sources on the same requests is fitted once.
     """
+    fitted: dict[tuple[str, bool, bytes], dict[str, float]] = {}
     blends: dict[str, dict[str, float]] = {}
     for surface, recipe in retriever.recipes.items():
-        sample = requests.of_surface(surface, period)
-        if recipe.fusion == "ranks" or not len(sample.requests):
+        if recipe.fusion == "ranks":
             continue
-        mixed, positives = retriever[surface], sample.positives()
-        pools = [mixed.pool(query, k=max(RECALL_AT)) for query in sample.queries(surface)]
-        if any(np.isin(pool.items, items).any() for pool, items in zip(pools, positives, strict=True)):
-            blends[surface] = dict(zip(mixed.scoring, fit_blend(pools, positives).weights, strict=True))
+        sample = requests.of_surface(surface, period)
+        key = repr((recipe.sources, recipe.relevant)), surface == "product_page", sample.requests.tobytes()
+        if key not in fitted:
+            fitted[key] = _fit_blend(retriever[surface], sample, surface=surface)
+        if fitted[key]:
+            blends[surface] = fitted[key]
     return blends
+
+
+def _fit_blend(retriever: Retriever, sample: RetrievalSample, *, surface: str) -> dict[str, float]:
+    """Weight by source; none where no positive was proposed."""
+    positives = sample.positives()
+    pools = [retriever.pool(query, k=max(RECALL_AT)) for query in sample.queries(surface)]
+    if not any(np.isin(pool.items, items).any() for pool, items in zip(pools, positives, strict=True)):
+        return {}
+    return dict(zip(retriever.scoring, fit_blend(pools, positives).weights, strict=True))
 
 
 def held_out_recall(

@@ -62,8 +62,17 @@ def without_lists(inputs: SourceInputs) -> bool:
     return not inputs.dataset.has_impressions and not nothing_recorded(inputs)
 
 
-def orders_recorded(inputs: SourceInputs) -> bool:
-    return "order" in inputs.events
+def pages_recorded(inputs: SourceInputs) -> bool:
+    """Lists on product pages, or no lists at all: then a shopper goes on from the item touched last."""
+    return inputs.dataset.has_product_pages or not inputs.dataset.has_impressions
+
+
+def views_of_pages(inputs: SourceInputs) -> bool:
+    return interest_recorded(inputs) and pages_recorded(inputs)
+
+
+def orders_of_pages(inputs: SourceInputs) -> bool:
+    return "order" in inputs.events and pages_recorded(inputs)
 
 
 def nothing_recorded(inputs: SourceInputs) -> bool:
@@ -146,13 +155,13 @@ SOURCES = (
         "page_covisits",
         PageCoVisits,
         lambda inputs: PageCoVisits(inputs.n_items, name="also_viewed"),
-        when=interest_recorded,
+        when=views_of_pages,
     ),
     SourceRow(
         "page_covisits",
         PageCoVisits,
         lambda inputs: PageCoVisits(inputs.n_items, name="bought_together"),
-        when=orders_recorded,
+        when=orders_of_pages,
         learns_from=orders,
     ),
     SourceRow("same_merchant", SameMerchant, lambda inputs: SameMerchant(inputs.items.merchant)),

@@ -9,10 +9,11 @@ from scipy import sparse
 
 from features.catalogue import Catalogue
 from retrieval.candidates import Query
-from retrieval.decayed import best_allowed
+from retrieval.decayed import best_allowed, permitted
 
 LEAST_PRICE = 0.01  # currency: a price of nothing has no logarithm
 KIN = "brand"  # the attribute whose sharers are proposed from other categories too
+SCORED = 20_000  # items of a category and brand that are compared: those of the nearest price where there are more
 NONE = -1  # the code of what is not known: like nothing
 
 
@@ -21,7 +22,7 @@ class SimilarItems:
 
     `attributes`: the share of the page item's attributes that the candidate has; `words`: cosine of the names' words,
     each weighted by log(n / items with it); `price`: |log ratio|, at most 2. Proposed are the items of its category and
-    of its brand.
+    of its brand, of a price near its own where there are more than SCORED.
     """
 
     name = "similar"
@@ -46,6 +47,10 @@ class SimilarItems:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         alike = _same(self._category, query.page_item) | _same(self._kin, query.page_item)
         items = np.flatnonzero(alike).astype(np.int32)
+        if len(items) > SCORED:
+            items = items[permitted(items, query)]
+            far = np.abs(self._log_price[items] - self._log_price[query.page_item])
+            items = np.sort(items[np.argsort(far, kind="stable")[:SCORED]])
         return best_allowed(items, self.score(query, items), query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
