@@ -109,6 +109,7 @@ def print_next(folder: Path) -> None:
     for line in (
         f"value-model evaluate {folder}        # {folder}/evaluation/report.html",
         f"value-model tune {folder}            # {folder}/tuning/report.html",
+        f"value-model publish {folder}         # what is served; with a policy file: put it in force",
         f"voila notebooks/2_tune_the_value.ipynb             # sliders; VALUE_MODEL_RUN={folder}",
         f"value-model recommend {folder} --surface product_page",
         f"value-model serve {folder} --port 8080",
