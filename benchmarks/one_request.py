@@ -28,6 +28,7 @@ from onnxruntime import InferenceSession
 
 from benchmarks.record import Measure, record
 from features.spec import ModelInputs
+from marketplace.simulator.words import CATEGORIES
 from marketplace.sqlite_log import SqliteLog
 from retrieval.candidates import Candidates
 from serving.bundle import build_engine, load_bundle
@@ -38,6 +39,10 @@ from serving.request import Request
 
 SEED = 1
 WARM, MEASURED = 300, 700
+SEARCH = "whole engine, a search"
+QUERIES = [
+    f"{word} {suffix}".strip() for c in CATEGORIES for word in (c.english, c.arabic) for suffix in ("", "noor", "قمر")
+]
 
 
 def main() -> None:
@@ -71,6 +76,11 @@ def measured(folder: Path, home: Path) -> list[Measure]:
         ranking, spent = timed(lambda request=request: engine.rank(request), name="whole engine")
         row = {f"stage {stage}, cpu": value for stage, value in ranking.seconds.items()}
         row |= spent | bare(engine, whole, request, noted.rows)
+        searched = replace(
+            request, request_id=f"search {number}", surface="search", query=QUERIES[number % len(QUERIES)]
+        )
+        _, spent = timed(lambda request=searched: engine.rank(request), name=SEARCH)
+        row |= spent | {f"{SEARCH}, {name}": value for name, value in bare(engine, whole, searched, noted.rows).items()}
         if number >= WARM:
             for name, value in row.items():
                 seconds.setdefault(name, []).append(value)
@@ -123,6 +133,11 @@ def table(seconds: dict[str, list[float]], *, candidates: int) -> list[Measure]:
         for model, bar in (("bare model, whole graph", "<= 1.5"), ("bare model, item parts kept", None)):
             name = f"engine / ({model} + search), {clock}"
             measures.append(ratio(engine, columns[f"{model}, {clock}"] + search, name=name, bar=bar))
+        twins = (
+            columns[f"{SEARCH}, bare model, whole graph, {clock}"] + columns[f"{SEARCH}, bare index search, {clock}"]
+        )
+        name = f"{SEARCH}: engine / (bare model, whole graph + search), {clock}"
+        measures.append(ratio(columns[f"{SEARCH}, {clock}"], twins, name=name, bar="<= 1.6"))
     unlogged = columns["whole engine, cpu"] - columns["stage slate, cpu"] - columns["stage log, cpu"]
     bare_ = columns["bare model, whole graph, cpu"] + columns["bare index search, cpu"]
     name = "engine without building and logging the slate / (bare model, whole graph + search), cpu"

@@ -23,6 +23,7 @@ from retrieval.build import build_index
 from retrieval.config import DEFAULTS
 from retrieval.pairs import item_inputs
 from retrieval.retriever import Quota
+from retrieval.sources.lexical_source import LexicalSource
 from retrieval.sources.popularity import Popularity
 from retrieval.sources.two_tower_source import TwoTowerSource
 from retrieval.sources.user_history import UserHistory
@@ -59,10 +60,10 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
     towers.item_tower.encoder.numbers.adapt(items.numbers)
     queries = towers.embed_queries(inputs.user_codes[:256], inputs.user_lists[:256], inputs.user_numbers[:256])
     index = build_index("scann", towers.embed_items(items), queries=queries)
-    sources = [TwoTowerSource(index), Popularity(ITEMS), UserHistory(ITEMS)]
+    counted = [Popularity(ITEMS), UserHistory(ITEMS)]
     micros = int(until.timestamp() * 1e6)
     events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
-    for source in sources[1:]:
+    for source in counted:
         source.update(events)
     points = np.linspace(-6, 2, 60)
     isotonic = Calibrator("isotonic", x=tuple(points), y=tuple(1 / (1 + np.exp(-points))))
@@ -74,9 +75,14 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
         ranker=ranker,
         calibration=Calibration({"ctr": isotonic, "cvr": isotonic, "order_value": Calibrator("scale", slope=1.1)}),
         policy=default_policy(currency=dataset.currency),
-        sources=sources,
+        sources=[TwoTowerSource(index), *counted, LexicalSource(store.catalogue.lexical_index)],
         recipes=SurfaceRecipes.alike(
-            {"nearest": Quota(500, 300), "popularity": Quota(200, 20), "repeats": Quota(50, 10)}
+            {
+                "nearest": Quota(500, 300),
+                "popularity": Quota(200, 20),
+                "repeats": Quota(50, 10),
+                "lexical": Quota(300, 200),
+            }
         ),
         towers=towers,
         index=index,

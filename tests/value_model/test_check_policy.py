@@ -1,5 +1,7 @@
 """Every check finds its harm, with line and fix, and leaves sound policies alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -224,6 +226,14 @@ def test_terms_that_decide_nothing_or_everything_are_named() -> None:
         default_policy().with_weights({"w_order": 40.0, "w_gmv": 0.0, "w_merchant": 0.0}), slates=slates
     )
     assert ("crushing", True) in {(f.rule, "ctcvr makes" in f.reason) for f in loud}
+
+
+def test_searches_that_value_alone_ranks_are_warned_of() -> None:
+    slates = market(np.random.default_rng(3))
+    plain = replace(default_policy(), slate=None)
+    assert "relevance" in {f.rule for f in check_policy(plain, slates=slates)}
+    assert "relevance" not in {f.rule for f in check_policy(plain, slates=slates.on("home"))}
+    assert "relevance" not in {f.rule for f in check_policy(default_policy(), slates=slates)}
 
 
 def test_a_head_that_is_off_where_it_counts_is_named() -> None:

@@ -36,6 +36,14 @@ def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterato
                 )
 
 
+def unanswered(policy: ValuePolicy, slates: LoggedSlates) -> Iterator[Finding]:
+    """Searches that nothing but the value ranks: what is worth more comes before what was searched for."""
+    if "search" in slates.surfaces and (policy.slate is None or policy.slate.relevance is None):
+        reason = "searches are ranked by value alone: what is worth more comes before what was searched for."
+        fix = 'Add [slate.relevance] with tiers = ["name", "all", "nearly", "most", "part"] and band = 20.'
+        yield Finding("relevance", policy.where, reason, fix, Severity.WARNING)
+
+
 def miscalibrated(policy: ValuePolicy, calibration: HeadCalibration) -> Iterator[Finding]:
     """Heads whose calibration ratio is surely off on a surface where a weight of theirs applies."""
     used = inlined_names(policy, policy.result)
