@@ -131,7 +131,7 @@ def build_engine(
     scorer = scorer or _scorer(bundle)
     merchants = MerchantTable.from_table(bundle.catalogue.merchants)
     merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
-    index = _index(bundle, item_table)
+    index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
     def policy_parts(policy: ValuePolicy) -> tuple[Valuation, SlateSelector]:
         valuation = Valuation(policy, merchants, merchant=merchant, margin=catalogue.margin, spec=bundle.encoder.spec)
@@ -153,7 +153,8 @@ def build_engine(
         config=bundle.config,
         encoder=bundle.encoder,
         item_table=item_table,
-        candidate_generator=_candidate_generator(bundle, item_table, index, catalogue.lexical_index),
+        lexical_index=lexical_index,
+        candidate_generator=_candidate_generator(bundle, item_table, index, lexical_index),
         scorer=scorer,
         valuation=valuation,
         slate_selector=slate_selector,
@@ -178,8 +179,13 @@ def _catalogue(folder: Path, manifest: Manifest) -> Dataset:
 
 
 def _catalogue_arrays(bundle: ModelBundle) -> Catalogue:
+    return Catalogue.of(bundle.catalogue, lexical_index=_lexical_index(bundle))
+
+
+def _lexical_index(bundle: ModelBundle) -> LexicalIndex | None:
+    """None where names and queries are no words."""
     folder = bundle.folder / "lexical"
-    return Catalogue.of(bundle.catalogue, lexical_index=LexicalIndex.load(folder) if folder.exists() else None)
+    return LexicalIndex.load(folder) if folder.exists() else None
 
 
 def _check_declared(bundle: ModelBundle) -> None:
@@ -220,7 +226,7 @@ def _index(bundle: ModelBundle, item_table: ItemTable) -> BuiltIndex | None:
 
 
 def _candidate_generator(
-    bundle: ModelBundle, item_table: ItemTable, index: BuiltIndex | None, lexical_index: LexicalIndex
+    bundle: ModelBundle, item_table: ItemTable, index: BuiltIndex | None, lexical_index: LexicalIndex | None
 ) -> CandidateGenerator:
     folder, tower = bundle.folder / "retriever", None
     if (folder / "query_tower.onnx").exists() and index is not None:

@@ -22,6 +22,7 @@ from features.encoder import Encoder
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import FeatureStore
+from features.text.lexical_index import LexicalIndex
 from marketplace.heads import composed
 from marketplace.log import DuplicateRequest, Log, Receipt
 from marketplace.slate import Slate
@@ -63,6 +64,7 @@ class Parts:
     config: ServingConfig
     encoder: Encoder
     item_table: ItemTable
+    lexical_index: LexicalIndex | None  # of words; None = names and queries are none
     candidate_generator: CandidateGenerator
     scorer: Scorer
     valuation: Valuation
@@ -222,9 +224,8 @@ class RankingEngine:
 
     def _search(self, request: Request, rows: np.ndarray) -> SearchRelevance | None:
         """How well candidates (catalogue rows) answer the search; None where nothing is searched."""
-        if request.query is None:
-            return None
-        return SearchRelevance.of(self.store.catalogue.lexical_index.match(request.query), rows)
+        index = self.parts.lexical_index
+        return None if index is None or request.query is None else SearchRelevance.of(index.match(request.query), rows)
 
     def _slate(
         self,
