@@ -5,7 +5,8 @@ python -m benchmarks.search [RUN]       RUN: a run of the demo market (`make dem
 Exact names of items in stock, and names with one slip (one letter exchanged, dropped, doubled, an Arabic spelling
 variant, the last letters not typed yet), through the engine of the run's newest bundle. Recorded searches are those
 of the test period with a click, asked as a shopper whom nobody knows; beside them stands word match: items of which a
-word is in the query, the most clicked, carted and ordered first. Candidates for the first 200 are ranked with k = 200.
+word is in the query, those with most events (seen, clicked, carted, ordered, later ones too) first. Slates of 200.
+Bar of the times: home may take 1.42 times the bare model and index search, a search 1.6 times, so 1.13 times home.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def recorded_searches(dataset: Dataset, run: RunFolder) -> tuple[list[str], list
 
 
 def popular_items(dataset: Dataset) -> dict[str, int]:
-    """Clicks, carts and orders by item."""
+    """Events by item: impressions, clicks, carts, orders and returns."""
     counted = pc.value_counts(dataset.feedback["item_id"].cast("string")).to_pylist()
     return {row["values"]: row["counts"] for row in counted}
 
@@ -242,7 +243,10 @@ def times(market: Searching, queries: Sequence[str]) -> list[Measure]:
             before = time.process_time()
             engine.rank(request)
             spent[name].append(1e3 * (time.process_time() - before))
-    return [Measure(f"engine, {name}, p50", float(np.median(values)), "ms of CPU") for name, values in spent.items()]
+    middle = {name: float(np.median(values)) for name, values in spent.items()}
+    measures = [Measure(f"engine, {name}, p50", value, "ms of CPU") for name, value in middle.items()]
+    ratio = middle["search, a new text"] / middle["home"]
+    return [*measures, Measure("engine, search of a new text / home", ratio, "x", "<= 1.13")]
 
 
 def main(folder: Path) -> None:
