@@ -68,7 +68,7 @@ def test_the_service_answers_logs_and_learns(run_folder):
     answer, receipt = demo_requests(run_folder, log=log)
     terms = answer["items"][0]["contributions"]
     assert sum(terms.values()) == pytest.approx(answer["items"][0]["value"], rel=1e-12)
-    assert receipt == {"accepted": len(answer["items"]) + 2, "duplicates": 0}
+    assert receipt == {"accepted": len(answer["items"]) + 2, "duplicates": 0, "quarantined": {}}
     service_log = SqliteLog(log)
     assert service_log.slate(answer["request_id"]).user_id
     assert len(service_log.feedback()) == receipt["accepted"]
