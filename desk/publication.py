@@ -95,17 +95,16 @@ def publish(
 
     Raises RefusedError without owner, reason, change or an owner's agreement, and StaleBase.
     """
-    _signed(note)
     with versions.locked():
         served = service.served()
         _check_base(draft, note.base, served.policy, versions)
         if draft.version == served.policy.version and (served.trial is None or note.share != 1):
             raise RefusedError("not published: nothing was changed.")
-        _check_agreement(served.policy, draft, note)
-        _keep_found(versions, served.policy, now=now)
+        check_agreement(served.policy, draft, note)
         staged = note.share != 1
         new = replace(served, trial=PolicyTrial(draft, note.share)) if staged else ServedPolicy(draft)
         prepared = service.prepare(new)
+        _keep_found(versions, served.policy, now=now)
         record = versions.add(draft, note, now=now)
         service.switch(prepared)
     return record
@@ -151,7 +150,9 @@ def _signed(note: ChangeNote) -> None:
         raise RefusedError("not published: a version needs an owner and a reason.")
 
 
-def _check_agreement(in_force: ValuePolicy, draft: ValuePolicy, note: ChangeNote) -> None:
+def check_agreement(in_force: ValuePolicy, draft: ValuePolicy, note: ChangeNote) -> None:
+    """Raises RefusedError without owner, reason, or the agreement of an owner whose parts change."""
+    _signed(note)
     needed = agreement(in_force, draft, owner=note.owner, reviewed=note.reviewed)
     if missing := {name: lines for name, lines in needed.items() if name not in note.approved_by}:
         needs = "; ".join(f"{name}: {', '.join(lines)}" for name, lines in missing.items())

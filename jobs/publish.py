@@ -13,7 +13,7 @@ from pathlib import Path
 from desk.checks import CheckReport
 from desk.desk import Desk, SavedVersion
 from desk.policy_changes import changes, merged
-from desk.publication import RefusedError, publish, roll_back
+from desk.publication import RefusedError, check_agreement, publish, roll_back
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
 from jobs.open_desk import material_of
 from jobs.policy_service import POLICIES, BundleService
@@ -55,6 +55,7 @@ def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
     if request.merge and base != in_force.version:
         draft, base = _together(draft, base, versions, in_force), in_force.version
     note, now = request.note(base), datetime.now(UTC)
+    check_agreement(in_force, draft, note)
     material = material_of(folder, also=draft, searched=False)
     if material is None:
         print(f"   {UNTRIED}")
@@ -123,7 +124,7 @@ def _print_in_force(service: BundleService) -> None:
     print(f"   served now: {served.policy.name}, version {served.policy.version}, bundle {service.manifest.version}")
     if served.trial is not None:
         print(f"   staged to {served.trial.share:.0%} of the shoppers: version {served.trial.policy.version}")
-    print(f"   {service.folder / 'bundle'} points to {bundle}; running services follow within their poll (2 s)")
+    print(f"   {service.folder / 'bundle'} points to {bundle}; running services load it now")
 
 
 def _line(entry: VersionRecord) -> str:

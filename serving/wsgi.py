@@ -4,7 +4,7 @@ gunicorn 'serving.wsgi:create()' --workers 2 --bind 127.0.0.1:8080
 
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
-VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [2]
+VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [0.5]
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
 VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py); without keys whoever reaches it may do all
 VALUE_MODEL_KEYS             the same as text, instead of a file
@@ -72,7 +72,7 @@ def _application(environment: Mapping[str, str]) -> Any:
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
-    services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "2"))
+    services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5"))
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
