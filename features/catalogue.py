@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,8 +26,10 @@ RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
 class Catalogue:
     """Columns over n items. Row -1 stands for an item that is not in the catalogue.
 
-    `category` and `merchant` are int32 codes into their names; `price` in the data's currency, `margin` a share of it;
-    `launched` is UTC microseconds, the smallest int64 where unknown; `rates[name]` are the merchant's. NaN = unknown.
+    `category` and `merchant` are int32 codes into their names; `price` in the data's currency, `margin` a share of it,
+    `category_price` the mean price of the item's category; `launched` is UTC microseconds, the smallest int64 where
+    unknown; `rates[name]` are the merchant's. NaN = unknown. Rows without an item, of item_id "", are room for new
+    ones: `write` moves the numbers and codes of rows, which is what a service reads; names, words and text stay.
     """
 
     item_id: pa.Array  # string [n]
@@ -35,6 +38,7 @@ class Catalogue:
     category_names: pa.Array
     merchant_names: pa.Array
     price: np.ndarray
+    category_price: np.ndarray
     margin: np.ndarray
     launched: np.ndarray
     rates: dict[str, np.ndarray]
@@ -45,22 +49,36 @@ class Catalogue:
     saved_index: LexicalIndex | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, *, lexical_index: LexicalIndex | None = None) -> Catalogue:
-        """The catalogue of a data set; `lexical_index` None = made from its items when it is first needed."""
+    def of(
+        cls,
+        dataset: Dataset,
+        *,
+        lexical_index: LexicalIndex | None = None,
+        mean_price: Mapping[str, float] | None = None,
+    ) -> Catalogue:
+        """The catalogue of a data set; `lexical_index` None = made from its items when it is first needed.
+
+        `mean_price` by category (NaN for others) stands in for that of its own items.
+        """
         items = dataset.items
         category, category_names = _codes(items["category"])
         merchant, merchant_names = _codes(items["merchant_id"])
         row = rows_of(merchant_names, dataset.merchants["merchant_id"])
         rates = {name: _looked_up(dataset.merchants[name], row)[merchant] for name in RATES}
+        price = one_array(items["price"]).to_numpy().copy()
+        mean = category_means(category, price, len(category_names))
+        if mean_price is not None:
+            mean = np.array([mean_price.get(name, np.nan) for name in category_names.to_pylist()])
         return cls(
             item_id=one_array(items["item_id"]),
             category=category,
             merchant=merchant,
             category_names=category_names,
             merchant_names=merchant_names,
-            price=one_array(items["price"]).to_numpy(),
-            margin=one_array(items["margin"]).to_numpy(zero_copy_only=False),
-            launched=microseconds(items["available_from"]),
+            price=price,
+            category_price=mean[category],
+            margin=one_array(items["margin"]).to_numpy(zero_copy_only=False).copy(),
+            launched=microseconds(items["available_from"]).copy(),
             rates=rates,
             names=one_array(items["name"]),
             attributes={name: words.dictionary_encode() for name, words in known_of(items, "attributes").items()},
@@ -74,28 +92,36 @@ class Catalogue:
 
     def rows(self, item_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """int32 rows of the items, -1 where unknown."""
-        if len(item_ids) > FEW:  # Arrow hashes the whole catalogue at each call; a few go through a table that is kept
-            return rows_of(item_ids, self.item_id).astype(np.int32)
-        return np.fromiter((self.row.get(name, -1) for name in item_ids.to_pylist()), np.int32, len(item_ids))
+        if len(item_ids) <= FEW:  # Arrow hashes the whole catalogue at each call; a few go through a table that is kept
+            return np.fromiter((self.row.get(name, -1) for name in item_ids.to_pylist()), np.int32, len(item_ids))
+        rows = rows_of(item_ids, self.item_id).astype(np.int32)
+        others = np.flatnonzero(rows < 0)  # what began since, or is not here
+        names = item_ids.take(pa.array(others)).to_pylist()
+        rows[others] = [self.row.get(name, -1) for name in names]
+        return rows
 
     @cached_property
     def row(self) -> dict[str, int]:
         """Row by item id."""
-        return {name: row for row, name in enumerate(self.item_id.to_pylist())}
+        return {name: row for row, name in enumerate(self.item_id.to_pylist()) if name}
 
-    @cached_property
-    def category_price(self) -> np.ndarray:
-        """float64 [n]: mean price of the item's category."""
-        total = np.bincount(self.category, self.price, minlength=len(self.category_names))
-        count = np.bincount(self.category, minlength=len(self.category_names))
-        return (total / np.maximum(count, 1))[self.category]
+    def write(self, rows: np.ndarray, items: Catalogue, *, category: np.ndarray, merchant: np.ndarray) -> None:
+        """Rows become the `items`, whose codes in this catalogue are `category` and `merchant`."""
+        for name in ("price", "category_price", "margin", "launched"):
+            getattr(self, name)[rows] = getattr(items, name)
+        self.category[rows], self.merchant[rows] = category, merchant
+        for columns, values in ((self.rates, items.rates), (self.numeric, items.numeric)):
+            for name, column in columns.items():
+                column[rows] = values.get(name, np.nan)
+        self.row.update(zip(items.item_id.to_pylist(), rows.tolist(), strict=True))
 
     @cached_property
     def lexical_index(self) -> LexicalIndex:
         """What answers a search by words: name, category, attributes and further text."""
-        return self.saved_index or LexicalIndex.of(self._documents())
+        return self.saved_index or LexicalIndex.of(self.documents())
 
-    def _documents(self) -> list[Document]:
+    def documents(self) -> list[Document]:
+        """What a search reads of each item, by row."""
         category = self.category_names.take(pa.array(self.category)).to_pylist()
         attributes = {name: words.to_pylist() for name, words in self.attributes.items()}
         text = [column.to_pylist() for column in self.text.values()]
@@ -106,7 +132,7 @@ class Catalogue:
                 + [(kind, labels[row]) for kind, labels in attributes.items() if labels[row]],
                 text=[column[row] for column in text],
             )
-            for row, name in enumerate(self.names.to_pylist())
+            for row, name in enumerate(self.names.to_pylist()[: len(self.row)])
         ]
 
     @cached_property
@@ -138,9 +164,15 @@ class Catalogue:
         return {name: tokenise(texts) for name, texts in self.text.items()}
 
 
+def category_means(category: np.ndarray, price: np.ndarray, categories: int) -> np.ndarray:
+    """float64 [categories]: mean price of the items of each code."""
+    total, count = (np.bincount(category, weights, minlength=categories) for weights in (price, None))
+    return total / np.maximum(count, 1)
+
+
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     coded = one_array(column).cast(pa.string()).dictionary_encode()
-    return coded.indices.to_numpy().astype(np.int32), coded.dictionary
+    return coded.indices.to_numpy().astype(np.int32, copy=True), coded.dictionary
 
 
 def known_of(table: pa.Table, column: str) -> dict[str, pa.Array]:
@@ -150,7 +182,7 @@ def known_of(table: pa.Table, column: str) -> dict[str, pa.Array]:
 
 def as_numbers(values: pa.Array) -> np.ndarray:
     """float32; NaN where null."""
-    return values.cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return values.cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
 
 
 def _looked_up(column: pa.ChunkedArray, row: np.ndarray) -> np.ndarray:

@@ -161,10 +161,10 @@ def _number_of(feature: Feature, state: FeatureState) -> np.ndarray:
     return (state.of_item if feature.source is Source.ITEM else state.sent)[feature.name]
 
 
-def item_numbers(catalogue: Catalogue, spec: FeatureSpec) -> np.ndarray:
-    """float32 [n, item numbers]: the item numbers of every catalogue row, at the catalogue's price."""
-    rows = np.arange(len(catalogue), dtype=np.int32)
-    facts = SimpleNamespace(**item_facts(rows, catalogue.price, catalogue))
+def item_numbers(catalogue: Catalogue, spec: FeatureSpec, *, rows: np.ndarray | None = None) -> np.ndarray:
+    """float32 [m, item numbers]: the item numbers of catalogue rows (None = all), at the catalogue's price."""
+    rows = np.arange(len(catalogue), dtype=np.int32) if rows is None else rows
+    facts = SimpleNamespace(**item_facts(rows, catalogue.price[rows], catalogue))
     features = spec.select(Group.ITEM, Kind.NUMBER)
     packed = np.empty((len(rows), len(features)), np.float32)
     for column, feature in enumerate(features):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,13 @@ import pyarrow as pa
 
 from jobs.config import RunConfig
 from marketplace.attribution import Attribution
+from marketplace.catalogue_records import CatalogueRecord, Subject
 from marketplace.dataset import Dataset, load_dataset
 from marketplace.datasets.readers import READERS
 from marketplace.finding import DataError, errors
 from marketplace.prospects import too_little
 from marketplace.repeats import repeated
+from marketplace.updated_catalogue import moved_items, moved_merchants, updated
 from marketplace.visits import in_visits, visit_notes
 
 if TYPE_CHECKING:
@@ -81,9 +84,10 @@ def logged(path: Path) -> Dataset:
         raise FileNotFoundError(f"{path} does not exist; a service writes it (`value-model serve`).")
     bundle = load_bundle(path.parent / "bundle")
     spec, log = bundle.encoder.spec, SqliteLog(path)
+    catalogue = moved_catalogue(bundle.catalogue, log.catalogue_after(0)[0], since=bundle.catalogue_until)
     context = tuple(context_features(spec))
     dataset = replace(
-        bundle.catalogue,
+        catalogue,
         slates=log.slates(),
         feedback=log.feedback(),
         notes=(f"The log of a service: {path}.",),
@@ -97,6 +101,19 @@ def logged(path: Path) -> Dataset:
             f"{path} holds {len(dataset.slates)} slates; a run needs {FEWEST_SLATES} or more to learn from."
         )
     return dataset
+
+
+def moved_catalogue(catalogue: Dataset, records: Sequence[CatalogueRecord], *, since: int) -> Dataset:
+    """The catalogue as a service's records moved it on from `since` (UTC microseconds); new items stand behind."""
+    known = set(catalogue.items["item_id"].to_pylist())
+    items = [one for one in records if one.subject is Subject.ITEM and (one.complete or one.name in known)]
+    merchants = [one for one in records if one.subject is Subject.MERCHANT]
+    moved = moved_items(catalogue.items, items, currency=catalogue.currency, since=since)
+    return replace(
+        catalogue,
+        items=updated(catalogue.items, moved, key="item_id"),
+        merchants=moved_merchants(catalogue.merchants, merchants, since=since),
+    )
 
 
 def with_visits(dataset: Dataset) -> Dataset:

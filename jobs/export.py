@@ -53,8 +53,8 @@ def export(run: RunFolder) -> None:
 
     What was published stays in force; a trial ends.
     """
-    dataset = kept(run.path)
-    until = last_moment(dataset, now=datetime.now(UTC)) + 1
+    dataset, now = kept(run.path), datetime.now(UTC)
+    until = last_moment(dataset, now=now) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     index, towers = _towers(run.path / "retrieval")
     known_until = EPOCH + timedelta(microseconds=until)
@@ -76,6 +76,7 @@ def export(run: RunFolder) -> None:
         index=index,
         config=ServingConfig(segment=dataset.segment),
         metrics=metrics(run),
+        catalogue_until=min(known_until, now),  # simulated data may end later than today
     )
     folder = next_bundle(run.path)
     with messages_to(run.path / "export.log"):

@@ -58,13 +58,13 @@ def serve(folder: Path, *, host: str, port: int, workers: int, log: Path | None)
 
 
 @contextmanager
-def running(folder: Path, *, log: Path, port: int | None = None) -> Iterator[str]:
+def running(folder: Path, *, log: Path, port: int | None = None, workers: int = 1) -> Iterator[str]:
     """The address of a service that is ready, and stopped when the block ends; what it prints goes to service.log."""
     port = port or free_port()
     printed = folder / "service.log"
     with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, printed.open("w") as out:
         settings = environment(folder, log, metrics)
-        process = subprocess.Popen(command("127.0.0.1", port, 1), env=settings, stdout=out, stderr=out)
+        process = subprocess.Popen(command("127.0.0.1", port, workers), env=settings, stdout=out, stderr=out)
         try:
             address = f"http://127.0.0.1:{port}"
             _wait(process, address, printed)

@@ -82,6 +82,13 @@ class Dataset:
         (folder / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
 
+def with_room(items: pa.Table, rows: int, *, currency: str) -> pa.Table:
+    """ITEMS with further rows at the end that hold no item: their item_id is "", and they are not in stock."""
+    nothing = {"item_id": "", "merchant_id": "", "category": "", "price": 0.0, "currency": currency, "in_stock": False}
+    columns = {name: pa.array([value] * rows) for name, value in nothing.items()}
+    return pa.concat_tables([items, conform(pa.table(columns), ITEMS, where="room for new items")])
+
+
 def load_dataset(folder: Path) -> Dataset:
     """The data set that `Dataset.save` wrote; SchemaError where a file does not follow its schema."""
     about = json.loads((folder / "dataset.json").read_text())

@@ -15,6 +15,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject
 from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
 from marketplace.slate import Slate
 
@@ -40,6 +41,10 @@ class LogUnavailable(ValueError):
     """The log cannot be read or written now: says why, and what to do. Nothing of the call was stored."""
 
 
+class CatalogueMoved(RuntimeError):
+    """The catalogue was updated while a slate was made; the slate is not stored."""
+
+
 class UnknownRequest(KeyError):
     """No slate of this request_id is in the log."""
 
@@ -58,13 +63,18 @@ class Receipt:
 
 
 class Log(Protocol):
-    """Keeps slates and feedback; what was appended is there when the call returns, and is never changed.
+    """Keeps slates, feedback and catalogue records; what was written is there when the call returns.
 
-    Every method raises LogUnavailable where the log cannot be read or written.
+    Slates and feedback are never changed; a catalogue record holds the newest state of its item or merchant. Every
+    method raises LogUnavailable where the log cannot be read or written.
     """
 
-    def append(self, slate: Slate) -> None:
-        """Store one slate; raises DuplicateRequest."""
+    def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
+        """Store one slate; raises DuplicateRequest.
+
+        `catalogue` is the mark up to which its maker knows the catalogue's records, None = whatever they say: raises
+        CatalogueMoved, and stores nothing, where one was written since.
+        """
 
     def append_feedback(
         self,
@@ -116,6 +126,17 @@ class Log(Protocol):
 
         Slates whose request ids are in `skip` are passed over: a writer that remembers its own need not read them.
         """
+
+    def put_catalogue(
+        self, subject: Subject, updates: Sequence[CatalogueUpdate], *, known: Collection[str], time: datetime
+    ) -> CatalogueReceipt:
+        """Write a batch of updates that arrived at `time`, all or nothing, in order; repeats change nothing.
+
+        `known`: ids that the serving bundle holds; others begin a record where the update names enough for it.
+        """
+
+    def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:
+        """Records that were written after `mark` (0 = all), in the order in which they began, and the next mark."""
 
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         """The feedback_id and the request_id of the rows at two marks; None where no row lies there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from threading import Lock
 
@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject, write_updates
 from marketplace.keys import rows_of
 from marketplace.log import (
     QUARANTINED,
     REPEATED_ORDER,
     SHOWN,
+    CatalogueMoved,
     DuplicateRequest,
     Receipt,
     UnknownRequest,
@@ -27,6 +29,7 @@ from marketplace.schema import FEEDBACK
 from marketplace.slate import Slate, slates_to_table
 
 IDENTITY = ("feedback_id", "request_id", "event", "user_id", "item_id")  # of an event that is set apart
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MemoryLog:
@@ -38,10 +41,14 @@ class MemoryLog:
         self._known: set[str] = set()
         self._orders: dict[tuple[str, str], str] = {}
         self._quarantined: dict[tuple[str | None, ...], pa.Table] = {}
+        self._catalogue: dict[tuple[Subject, str], tuple[int, CatalogueRecord]] = {}
+        self._moved = self._begun = 0
         self._lock = Lock()
 
-    def append(self, slate: Slate) -> None:
+    def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
         with self._lock:
+            if catalogue is not None and catalogue < self._moved:
+                raise CatalogueMoved(f"the catalogue moved on while {slate.request_id!r} was answered")
             if slate.request_id in self._slates:
                 raise DuplicateRequest(slate.request_id)
             self._slates[slate.request_id] = slate
@@ -110,6 +117,27 @@ class MemoryLog:
             batch = list(islice(self._slates.values(), mark, mark + most))
         shown = [slate for slate in batch if slate.request_id not in skip]
         return _not_before(slates_to_table(shown), since).select(list(columns)), mark + len(batch)
+
+    def put_catalogue(
+        self, subject: Subject, updates: Sequence[CatalogueUpdate], *, known: Collection[str], time: datetime
+    ) -> CatalogueReceipt:
+        def read(name: str) -> CatalogueRecord | None:
+            arrived = self._catalogue.get((subject, name))
+            return None if arrived is None else arrived[1]
+
+        with self._lock:
+            moment = (time - EPOCH) // timedelta(microseconds=1)
+            batch = write_updates(updates, read, subject=subject, known=known, time=moment, begun=self._begun)
+            self._begun = batch.begun
+            for name, record in batch.changed.items():
+                self._moved += 1
+                self._catalogue[subject, name] = (self._moved, record)
+            return CatalogueReceipt(batch.fates, self._moved)
+
+    def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:
+        with self._lock:
+            records = [record for arrival, record in self._catalogue.values() if arrival > mark]
+            return sorted(records, key=lambda record: record.first), self._moved
 
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         events = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback])["feedback_id"]

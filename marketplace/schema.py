@@ -28,11 +28,13 @@ MATCHES = ("none", "part", "all")
 # nearly (a beginning, a near spelling, further text); most of them; some. 0 = none.
 RELEVANCE_GRADES = {"name": 5, "all": 4, "nearly": 3, "most": 2, "part": 1}
 
-# Reserved entries of `numeric`: the grade of each candidate of a search, the shadow prices of the items' merchants, and
-# the prefix of a quantity that the formula read under the name of a feature with other content.
+# Reserved entries of `numeric`: the grade of each candidate of a search, the shadow prices of the items' merchants, the
+# prefix of a quantity that the formula read under the name of a feature with other content, and that of what the slate
+# policy read of items which had changed since the bundle.
 RELEVANCE = "relevance"
 SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
+RULE_PREFIX = "rule."
 
 COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
 FILTERS_KEY, CURSOR_KEY = "filters", "cursor"  # further ones, where there are any: JSON, and the slate continued

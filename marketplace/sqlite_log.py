@@ -23,10 +23,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketplace import sqlite_catalogue
+from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject
 from marketplace.log import (
     QUARANTINED,
     REPEATED_ORDER,
     SHOWN,
+    CatalogueMoved,
     DuplicateRequest,
     LogUnavailable,
     Receipt,
@@ -64,10 +67,11 @@ CREATE TABLE IF NOT EXISTS damaged (
     source TEXT NOT NULL, arrival INTEGER NOT NULL, name TEXT, reason TEXT NOT NULL,
     PRIMARY KEY (source, arrival)) WITHOUT ROWID;
 """
-TABLES = {"about", "slates", "feedback", "quarantine", "orders", "damaged"}
+TABLES = {"about", "slates", "feedback", "quarantine", "orders", "damaged", "catalogue"}
 AT_ONCE = 500  # ids of one query
 COLUMNS = ", ".join(FEEDBACK.names)
 ADD_SLATE = "INSERT INTO slates (request_id, time, body) VALUES (?, ?, ?)"
+ADD_SLATE_OF = f"INSERT INTO slates (request_id, time, body) SELECT ?, ?, ? WHERE {sqlite_catalogue.MARK} <= ?"
 ADD_FEEDBACK = f"INSERT OR IGNORE INTO feedback ({COLUMNS}) VALUES ({', '.join('?' * len(FEEDBACK))})"
 ADD_QUARANTINED = f"INSERT OR IGNORE INTO quarantine ({COLUMNS}, reason) VALUES ({'?, ' * len(FEEDBACK)}?)"
 ADD_ORDER = "INSERT OR IGNORE INTO orders VALUES (?, ?, ?)"
@@ -96,13 +100,16 @@ class SqliteLog:
         self._file = SqliteFile(Path(path), patience=patience, survive_power_loss=survive_power_loss)
         _prepare(self._file)
 
-    def append(self, slate: Slate) -> None:
+    def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
         row = (slate.request_id, (slate.time - EPOCH) // MICROSECOND, _pack(slates_to_batch([slate])))
+        statement, marks = (ADD_SLATE, ()) if catalogue is None else (ADD_SLATE_OF, (catalogue,))
         try:
             with self._file.connection() as connection:
-                connection.execute(ADD_SLATE, row)
+                added = connection.execute(statement, (*row, *marks)).rowcount
         except sqlite3.IntegrityError as error:
             raise DuplicateRequest(slate.request_id) from error
+        if not added:
+            raise CatalogueMoved(f"the catalogue moved on from {catalogue} while {slate.request_id!r} was answered")
 
     def append_feedback(
         self,
@@ -168,6 +175,17 @@ class SqliteLog:
     ) -> tuple[pa.Table, int]:
         rows, mark = self._arrived("slates", "request_id, body", mark, since=since, most=most)
         return _columns(self._bodies([row for row in rows if row[1] not in skip]), columns), mark
+
+    def put_catalogue(
+        self, subject: Subject, updates: Sequence[CatalogueUpdate], *, known: Collection[str], time: datetime
+    ) -> CatalogueReceipt:
+        with self._file.transaction() as connection:
+            moment = (time - EPOCH) // MICROSECOND
+            return sqlite_catalogue.put(connection, subject, updates, known=known, time=moment)
+
+    def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:
+        with self._file.connection() as connection:
+            return sqlite_catalogue.after(connection, mark)
 
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         event = self._rows("SELECT feedback_id FROM feedback WHERE arrival = ?", (feedback,))
@@ -261,7 +279,7 @@ def _prepare(file: SqliteFile) -> None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables >= TABLES:
         with file.transaction() as connection:
-            for statement in filter(str.strip, CREATE.split(";")):
+            for statement in filter(str.strip, (CREATE + sqlite_catalogue.CREATE).split(";")):
                 connection.execute(statement)
             connection.execute("INSERT OR IGNORE INTO about VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
     with file.connection() as connection:

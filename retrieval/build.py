@@ -17,6 +17,7 @@ import numpy as np
 
 from retrieval.config import DEFAULTS, RetrievalConfig
 from retrieval.exact import ROUNDING, ExactIndex
+from retrieval.filtered import filtered_search
 from retrieval.index import CandidateIndex
 
 
@@ -41,6 +42,12 @@ class BuiltIndex:
     index: CandidateIndex
     embeddings: np.ndarray
     report: IndexReport
+
+    def nearest(
+        self, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray, config: RetrievalConfig
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """At most k rows (int32) that `allowed` bool [n] and `exclude` leave, and their inner products with `query`."""
+        return filtered_search(self.index, self.embeddings, query, k=k, allowed=allowed, exclude=exclude, config=config)
 
 
 class WideningIndex(CandidateIndex, Protocol):

@@ -49,6 +49,9 @@ class Retriever:
     where two do). Candidates come best score first, equal scores by catalogue row, so that the same query gives the
     same answer; behind them, in the order of the fallback sources, those that fill a short list. A source that narrows
     (the words of a search) says first among which items all of them propose.
+
+    A source that learned counts knows the items of its time alone: a later item gets the least of the scores that it
+    gives to the others of the request. Sources that say so themselves (`knows_new`) see every item.
     """
 
     def __init__(
@@ -60,11 +63,12 @@ class Retriever:
         relevant: Collection[str] = (),
         fallback: Sequence[CandidateSource] = (),
         least: int = 0,
+        rows: int | None = None,
     ) -> None:
         """`quotas` by source name. The blend has a weight for each that can score any item (`ScoringSource`).
 
         `relevant`: names of sources one of which must propose a candidate, none = any source. `fallback` fills up to
-        `least` candidates.
+        `least` candidates. `rows` = how many items there were when the sources learned, None = all there are.
         """
         names = tuple(source.name for source in sources)
         if len(set(names)) != len(names):
@@ -74,7 +78,7 @@ class Retriever:
         self.names = tuple(dict.fromkeys([*names, *(source.name for source in fallback)]))
         self._sources, self._fallback, self._least = tuple(sources), tuple(fallback), least
         self._quotas = tuple(quotas[name] for name in names)
-        self._blend = blend
+        self._blend, self._rows = blend, rows
         self._scoring = tuple(source for source in sources if isinstance(source, ScoringSource))
         self._relevant = np.array([name in relevant for name in names])
         self._narrowing = tuple(source for source in sources if isinstance(source, NarrowingSource))
@@ -112,7 +116,7 @@ class Retriever:
     def _filled(self, candidates: Candidates, query: Query, short: int) -> Candidates:
         """The candidates and at most `short` more of the fallback's; their score lies below every other."""
         for source in self._fallback:
-            more = source.propose(without(query, candidates.items), k=short)[0]
+            more = source.propose(without(self._as_known(query, source), candidates.items), k=short)[0]
             candidates, short = candidates.followed_by(more, source=self.names.index(source.name)), short - len(more)
             if short <= 0:
                 break
@@ -128,7 +132,9 @@ class Retriever:
         asks = [quota.ask if most is None else min(quota.ask, most) for quota in self._quotas]
         nothing = np.empty(0, np.int32)  # of a source whose score alone counts
         both = zip(self._sources, asks, strict=True)
-        proposed = pool([source.propose(query, k=ask)[0] if ask else nothing for source, ask in both])
+        proposed = pool(
+            [source.propose(self._as_known(query, source), k=ask)[0] if ask else nothing for source, ask in both]
+        )
         if not self._relevant.any():
             return proposed
         vouched: np.ndarray = np.less(proposed.rank[:, self._relevant], ABSENT).any(axis=1)
@@ -140,7 +146,27 @@ class Retriever:
         return query
 
     def _scores(self, query: Query, items: np.ndarray) -> np.ndarray:
-        return np.stack([source.score(query, items) for source in self._scoring], axis=1)
+        """Float [n, S] of `items`, sorted."""
+        known = len(items) if self._rows is None else int(np.searchsorted(items, self._rows))
+
+        def column(source: ScoringSource) -> np.ndarray:
+            if known == len(items) or knows_new(source):
+                return source.score(self._as_known(query, source), items)
+            scores = source.score(self._as_known(query, source), items[:known])
+            return np.append(scores, np.full(len(items) - known, scores.min() if known else 0.0))
+
+        return np.stack([column(source) for source in self._scoring], axis=1)
+
+    def _as_known(self, query: Query, source: CandidateSource) -> Query:
+        """The query as the source can read it: without items of the history that began after it learned."""
+        if self._rows is None or knows_new(source) or query.history.max(initial=-1) < self._rows:
+            return query
+        return replace(query, history=query.history[query.history < self._rows])
+
+
+def knows_new(source: CandidateSource) -> bool:
+    """Whether a source knows items that began after it was saved."""
+    return getattr(source, "knows_new", False)
 
 
 def _excluded_once(query: Query) -> Query:
@@ -161,10 +187,12 @@ class WholeCatalogue:
     """Every allowed item, by catalogue row: what is left to show where no source proposes anything."""
 
     name = CATALOGUE
+    knows_new = True
 
     def __init__(self, n_items: int) -> None:
         self._rows = np.arange(n_items, dtype=np.int32)
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The first k."""
-        return first_allowed(self._rows, np.zeros(len(self._rows), np.float32), query, k=k)
+        rows = self._rows if query.allowed is None else np.flatnonzero(query.allowed).astype(np.int32)
+        return first_allowed(rows, np.zeros(len(rows), np.float32), query, k=k)

@@ -12,10 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from features.text.lexical_index import LexicalIndex
 from retrieval.blend import Blends, load_blends, save_blends
 from retrieval.build import BuiltIndex
 from retrieval.candidates import CandidateSource, SavedSource
+from retrieval.moving_index import MovingIndex
+from retrieval.sources.new_arrivals import NewArrivals
 from retrieval.sources.rows import SOURCES, SourceRow
 from retrieval.surface_retriever import SurfaceRetriever
 from retrieval.surfaces import SurfaceRecipes
@@ -57,21 +61,33 @@ def load_retriever(
     folder: Path,
     recipes: SurfaceRecipes,
     *,
-    index: BuiltIndex | None,
+    index: BuiltIndex | MovingIndex | None,
     lexical_index: LexicalIndex | None = None,
     n_items: int,
+    launched: np.ndarray | None = None,
 ) -> SurfaceRetriever:
-    """The retriever of `recipes` over the sources that `save_retriever` wrote; the indexes serve those over them."""
+    """The retriever of `recipes` over the sources that `save_retriever` wrote; the indexes serve those over them.
+
+    `n_items`: how many there were when the sources were saved. `launched` int64: the launches of a catalogue that
+    moves, written to as items begin.
+    """
     settings = json.loads((folder / "retriever.json").read_text())
     sources = [
         load_source(row["kind"], folder / "sources" / row["name"], index=index, lexical_index=lexical_index)
         for row in settings
     ]
+    for source in sources:
+        if isinstance(source, NewArrivals) and launched is not None:
+            source.launched = launched
     return SurfaceRetriever(sources, recipes, blends=load_blends(folder / BLENDS), n_items=n_items)
 
 
 def load_source(
-    kind: str, folder: Path, *, index: BuiltIndex | None, lexical_index: LexicalIndex | None = None
+    kind: str,
+    folder: Path,
+    *,
+    index: BuiltIndex | MovingIndex | None,
+    lexical_index: LexicalIndex | None = None,
 ) -> CandidateSource:
     """A saved source; raises UnknownSource for a kind without a row, and where the index that it needs is absent."""
     row = next((row for row in SOURCES if row.kind == kind), None)

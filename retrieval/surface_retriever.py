@@ -16,7 +16,7 @@ class SurfaceRetriever:
     def __init__(
         self, sources: Sequence[CandidateSource], recipes: SurfaceRecipes, *, blends: Blends, n_items: int
     ) -> None:
-        """Raises ValueError where a learned blend lacks the weight of a source."""
+        """`n_items`: those that the sources know; ValueError where a learned blend lacks the weight of a source."""
         self.recipes = recipes
         by_name = {source.name: source for source in sources} | {CATALOGUE: WholeCatalogue(n_items)}
         self._of = {
@@ -27,6 +27,7 @@ class SurfaceRetriever:
                 relevant=recipe.relevant,
                 fallback=[by_name[name] for name in recipe.fallback],
                 least=recipe.least,
+                rows=n_items,
             )
             for surface, recipe in recipes.items()
         }

@@ -28,6 +28,7 @@ tfrs = tensorflow_recommenders()
 CHUNK = 8192  # rows embedded at once
 UNKNOWN = 1  # the code of an id that is not in the vocabulary
 QUERY_INPUTS = ("user_codes", "user_lists", "user_numbers")
+CATALOGUE_INPUTS = ("item_codes", "item_lists", "item_numbers")
 
 
 class Tower(keras.layers.Layer):
@@ -126,15 +127,25 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
 
     def query_function(self):  # type: ignore[no-untyped-def]
         """The query tower as a pure tf.function of QUERY_INPUTS, to be exported (SavedModel, ONNX)."""
-        signature = [
-            tf.TensorSpec([None, width], tf.as_dtype(kind), name=name)
-            for name, (width, kind) in zip(QUERY_INPUTS, self._widths(Group.USER), strict=True)
-        ]
 
         def query_embedding(user_codes, user_lists, user_numbers):  # type: ignore[no-untyped-def]
             return tf.identity(self.query_tower(user_codes, user_lists, user_numbers), name="query_embedding")
 
-        return tf.function(query_embedding, input_signature=signature)
+        return tf.function(query_embedding, input_signature=self._signature(QUERY_INPUTS, Group.USER))
+
+    def item_function(self):  # type: ignore[no-untyped-def]
+        """The item tower likewise, of CATALOGUE_INPUTS: items that begin later are embedded by what they are."""
+
+        def item_embedding(item_codes, item_lists, item_numbers):  # type: ignore[no-untyped-def]
+            return tf.identity(self.item_tower(item_codes, item_lists, item_numbers), name="item_embedding")
+
+        return tf.function(item_embedding, input_signature=self._signature(CATALOGUE_INPUTS, Group.ITEM))
+
+    def _signature(self, names: tuple[str, ...], group: Group) -> list[tf.TensorSpec]:
+        return [
+            tf.TensorSpec([None, width], tf.as_dtype(kind), name=name)
+            for name, (width, kind) in zip(names, self._widths(group), strict=True)
+        ]
 
     def _widths(self, group: Group) -> tuple[tuple[int, type], ...]:
         """(columns, type) of a group's codes, lists and numbers."""

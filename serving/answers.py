@@ -45,6 +45,7 @@ def slate_answer(
         "considered": slate.considered,
         "match": slate.match,
         "unknown_candidates": list(ranking.unknown_candidates),
+        "unavailable_candidates": dict(ranking.unavailable_candidates),
         "versions": slate.versions,
         "cursor": slate.request_id if ranking.further else None,
         "items": _items(slate, shown, contributions, with_source=with_source),

@@ -16,9 +16,20 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from features.spec import FeatureSpec
-from marketplace.log import DuplicateRequest, LogUnavailable
+from marketplace.catalogue_records import CatalogueUpdate, Subject
+from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable
 from serving import answers, payloads
 from serving.access_log import AnswerIds, record
+from serving.catalogue_payloads import (
+    CatalogueAnswer,
+    ItemsRequest,
+    MerchantsRequest,
+    Removal,
+    catalogue_answer,
+    item_updates,
+    merchant_updates,
+    removal,
+)
 from serving.feedback_checks import Sender
 from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
 from serving.metrics import Metrics
@@ -61,6 +72,7 @@ def create_app(
     _add_callers(app, keys)
     _add_rankings(app, services, counts, clock)
     _add_feedback(app, services, counts, clock)
+    _add_catalogue(app, services, counts, clock)
     _add_operations(app, services, counts, probe)
     _add_refusals(app, max_body_bytes)
     return app
@@ -119,6 +131,36 @@ def _add_feedback(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         receipt = service.record(table, sender=_sender(), details=details)
         counts.observe_feedback(receipt)
         return _json(asdict(receipt))
+
+
+def _add_catalogue(app: Flask, services: ServiceProvider, counts: Metrics, clock: Callable[[], datetime]) -> None:
+    def write(subject: Subject, updates: list[CatalogueUpdate]) -> CatalogueAnswer:
+        receipt = services.current().put_catalogue(subject, updates, time=clock())
+        for fate in receipt.fates:
+            counts.catalogue.labels(subject.value, fate.value).inc()
+        return catalogue_answer(updates, receipt)
+
+    @app.put("/v1/items")
+    def put_items() -> Response:
+        batch = _parse(ItemsRequest)
+        services.follow()
+        updates = item_updates(batch, currency=services.current().currency)
+        return _json(write(Subject.ITEM, updates).model_dump())
+
+    @app.delete("/v1/items/<path:item_id>")
+    def delete_item(item_id: str) -> Response:
+        chosen = Removal.model_validate_strings({"item_id": item_id, **request.args.to_dict()}, strict=True)
+        services.follow()
+        answer = write(Subject.ITEM, [removal(chosen.item_id, version=chosen.version)])
+        if answer.unknown:
+            raise UnknownName(f"item {item_id!r} is not in the catalogue")
+        return _json(answer.model_dump())
+
+    @app.put("/v1/merchants")
+    def put_merchants() -> Response:
+        batch = _parse(MerchantsRequest)
+        services.follow()
+        return _json(write(Subject.MERCHANT, merchant_updates(batch)).model_dump())
 
 
 def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics, probe: Callable[[], None]) -> None:
@@ -184,6 +226,7 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
     app.register_error_handler(DuplicateRequest, lambda e: _refusal(409, str(e)))
     app.register_error_handler(NotAllowed, lambda e: _refusal(e.status, str(e)))
     app.register_error_handler(LogUnavailable, lambda e: _refusal(503, str(e)))
+    app.register_error_handler(CatalogueMoved, lambda e: _refusal(503, str(e)))
     app.register_error_handler(NotReady, lambda e: _refusal(503, f"not ready: {e}"))
 
     @app.errorhandler(HTTPException)

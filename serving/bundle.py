@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -30,28 +30,33 @@ from features.spec import FeatureSpec
 from features.store import FeatureStore, MemoryStore
 from features.text.lexical_index import LexicalIndex
 from marketplace.codec import read_parquet
-from marketplace.dataset import Dataset
+from marketplace.dataset import Dataset, with_room
 from marketplace.finding import DataError
 from marketplace.log import Log
 from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
 from retrieval.build import BuiltIndex, load_index
 from retrieval.item_filter import UnknownWord
+from retrieval.moving_index import MovingIndex
 from retrieval.saved_sources import UnknownSource, load_retriever, saved_names
 from retrieval.surfaces import SurfaceRecipes, load_surfaces
+from serving.availability import Availability
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
 from serving.engine import Parts, RankingEngine
 from serving.item_table import ItemTable
+from serving.item_tower import OnnxItemTower
+from serving.live_catalogue import LiveCatalogue, MovingParts
 from serving.manifest import BundleError, Manifest, agree, open_manifest
 from serving.onnx_scorer import OnnxScorer
 from serving.query_tower import OnnxQueryTower
+from serving.request import microseconds_of
 from serving.scorer import NoHeads, Scorer
 from serving.slate_selection import SlateSelector
 from serving.staging import StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
-from value_model.merchant import MerchantTable
+from value_model.merchant import ItemMerchants, MerchantTable
 
 POLICY_FILE, STAGED_FILE = "policy.toml", "staged.toml"
 STORE_FILES = ("store.npz", "encoder.json", "catalogue/")
@@ -87,6 +92,12 @@ class ModelBundle:
     def metrics(self) -> dict[str, Any]:
         """What evaluation said of the parts."""
         return json.loads((self.folder / "metrics.json").read_text())
+
+    @property
+    def catalogue_until(self) -> int:
+        """UTC microseconds: what was recorded before of items and merchants is in the catalogue."""
+        facts = self.manifest.facts
+        return microseconds_of(datetime.fromisoformat(str(facts.get("catalogue_until", facts["known_until"]))))
 
     @property
     def savedmodel(self) -> Path:
@@ -126,19 +137,19 @@ def build_engine(
 
     `checkpoint` keeps what its store learns from the log. Raises BundleError where the parts do not belong together.
     """
-    catalogue = _catalogue_arrays(bundle) if store is None else store.catalogue
-    item_table = ItemTable.of(catalogue, bundle.catalogue.items["in_stock"], encoder=bundle.encoder)
+    catalogue = _catalogue_with_room(bundle, log) if store is None else store.catalogue
+    item_table = ItemTable.of(catalogue, encoder=bundle.encoder)
+    availability = _availability(bundle.catalogue, catalogue)
     scorer = scorer or _scorer(bundle)
-    merchants = MerchantTable.from_table(bundle.catalogue.merchants)
-    merchant = merchants.codes(catalogue.merchant_names)[catalogue.merchant]
+    table = MerchantTable.from_table(bundle.catalogue.merchants)
+    merchants = ItemMerchants(table, table.codes(catalogue.merchant_names)[catalogue.merchant])
     index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
     def policy_parts(policy: ValuePolicy) -> tuple[Valuation, SlateSelector]:
-        valuation = Valuation(policy, merchants, merchant=merchant, margin=catalogue.margin, spec=bundle.encoder.spec)
+        valuation = Valuation(policy, merchants, margin=catalogue.margin, spec=bundle.encoder.spec)
         valuation.check(scorer.heads)
         embeddings = None if index is None else index.embeddings
-        joined = merchants.joined[merchant]
-        return valuation, SlateSelector(policy, bundle.config, item_table, joined=joined, embeddings=embeddings)
+        return valuation, SlateSelector(policy, bundle.config, item_table, merchants=merchants, embeddings=embeddings)
 
     valuation, slate_selector = policy_parts(bundle.policy)
     staged = None
@@ -154,13 +165,44 @@ def build_engine(
         encoder=bundle.encoder,
         item_table=item_table,
         lexical_index=lexical_index,
-        candidate_generator=_candidate_generator(bundle, item_table, index, lexical_index),
+        candidate_generator=_candidate_generator(bundle, item_table, availability, index, lexical_index),
         scorer=scorer,
         valuation=valuation,
         slate_selector=slate_selector,
         staged=staged,
     )
-    return RankingEngine(parts, store=store or _store(bundle, catalogue), log=log, checkpoint=checkpoint)
+    moving = MovingParts(
+        catalogue,
+        item_table,
+        availability,
+        merchants,
+        bundle.encoder,
+        lexical_index=lexical_index,
+        index=index,
+        item_tower=_item_tower(bundle.folder / "retriever"),
+    )
+    live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
+    store = store or _store(bundle, catalogue)
+    return RankingEngine(parts, store=store, log=log, live=live, checkpoint=checkpoint)
+
+
+def _catalogue_with_room(bundle: ModelBundle, log: Log) -> Catalogue:
+    """The bundle's catalogue, and vacant rows behind it: for the items that the log begins, and more to come."""
+    bundled = bundle.catalogue
+    room = max(bundle.config.new_items, 2 * len(log.catalogue_after(0)[0]))
+    dataset = replace(bundled, items=with_room(bundled.items, room, currency=bundled.currency))
+    return Catalogue.of(dataset, lexical_index=_lexical_index(bundle))
+
+
+def _availability(bundled: Dataset, catalogue: Catalogue) -> Availability:
+    vacant = len(catalogue) - len(bundled.items)
+    in_stock = np.append(bundled.items["in_stock"].to_numpy(), np.zeros(vacant, bool))
+    return Availability(in_stock, catalogue.launched, vacant=vacant)
+
+
+def _item_tower(folder: Path) -> OnnxItemTower | None:
+    path = folder / "item_tower.onnx"
+    return OnnxItemTower(path) if path.exists() else None
 
 
 def _catalogue(folder: Path, manifest: Manifest) -> Dataset:
@@ -176,10 +218,6 @@ def _catalogue(folder: Path, manifest: Manifest) -> Dataset:
         slates=empty(SLATE),
         feedback=empty(FEEDBACK),
     )
-
-
-def _catalogue_arrays(bundle: ModelBundle) -> Catalogue:
-    return Catalogue.of(bundle.catalogue, lexical_index=_lexical_index(bundle))
 
 
 def _lexical_index(bundle: ModelBundle) -> LexicalIndex | None:
@@ -217,16 +255,20 @@ def _scorer(bundle: ModelBundle) -> Scorer:
     return scorer
 
 
-def _index(bundle: ModelBundle, item_table: ItemTable) -> BuiltIndex | None:
+def _index(bundle: ModelBundle, item_table: ItemTable) -> MovingIndex | None:
     if not (bundle.folder / "index").exists():
         return None
     index, item_ids = load_index(bundle.folder / "index")
     _check_index(index, item_ids, item_table)
-    return index
+    return MovingIndex(index, room=len(item_table) - index.report.rows)
 
 
 def _candidate_generator(
-    bundle: ModelBundle, item_table: ItemTable, index: BuiltIndex | None, lexical_index: LexicalIndex | None
+    bundle: ModelBundle,
+    item_table: ItemTable,
+    availability: Availability,
+    index: MovingIndex | None,
+    lexical_index: LexicalIndex | None,
 ) -> CandidateGenerator:
     folder, tower = bundle.folder / "retriever", None
     if (folder / "query_tower.onnx").exists() and index is not None:
@@ -234,17 +276,24 @@ def _candidate_generator(
         agree(index.report.dimensions, tower.dimensions, what="dimensions of query tower and index", fix=AGAIN)
     try:
         retriever = load_retriever(
-            folder, bundle.recipes, index=index, lexical_index=lexical_index, n_items=len(item_table)
+            folder,
+            bundle.recipes,
+            index=index,
+            lexical_index=lexical_index,
+            n_items=len(bundle.catalogue.items),
+            launched=availability.launched,
         )
-        return CandidateGenerator(retriever, item_table, tower=tower, index=None if index is None else index.index)
+        searched = None if index is None else index.index
+        return CandidateGenerator(retriever, item_table, availability=availability, tower=tower, index=searched)
     except (UnknownSource, UnknownWord, ValueError) as error:
         raise BundleError(f"bundle {bundle.folder}: {error} {AGAIN}") from error
 
 
 def _check_index(index: BuiltIndex, item_ids: list[str], item_table: ItemTable) -> None:
-    agree(len(item_table), index.report.rows, what="rows of catalogue and index", fix=AGAIN)
-    if not np.array_equal(np.array(item_ids, object), item_table.item_id):
-        row = next(row for row, name in enumerate(item_table.item_id) if name != item_ids[row])
+    bundled = item_table.item_id[item_table.item_id != ""]
+    agree(len(bundled), index.report.rows, what="rows of catalogue and index", fix=AGAIN)
+    if not np.array_equal(np.array(item_ids, object), bundled):
+        row = next(row for row, name in enumerate(bundled) if name != item_ids[row])
         agree(item_table.item_id[row], item_ids[row], what=f"item of row {row} in catalogue and index", fix=AGAIN)
 
 

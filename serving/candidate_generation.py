@@ -11,8 +11,9 @@ from retrieval.candidates import Candidates, Query
 from retrieval.index import CandidateIndex
 from retrieval.item_filter import UnknownWord
 from retrieval.surface_retriever import SurfaceRetriever
+from serving.availability import Availability
 from serving.item_table import ItemTable
-from serving.request import Request, UnknownName
+from serving.request import Request, UnknownName, microseconds_of
 from serving.stages import Stages
 
 CALLER = "caller"
@@ -34,12 +35,13 @@ class CandidateGenerator:
         retriever: SurfaceRetriever,
         item_table: ItemTable,
         *,
+        availability: Availability,
         tower: QueryTower | None,
         index: CandidateIndex | None = None,
     ) -> None:
         """`index` is the one that the retriever searches."""
         self._retriever, self._item_table, self._tower, self.index = retriever, item_table, tower, index
-        self._everything = bool(item_table.in_stock.all())
+        self._availability = availability
         for _, recipe in retriever.recipes.items():
             recipe.filters.check(item_table.filter_columns)
 
@@ -67,19 +69,20 @@ class CandidateGenerator:
     def retrieve(
         self, request: Request, *, history: np.ndarray, segment: str, embedding: np.ndarray | None, k: int
     ) -> Candidates:
-        """At most k candidates in stock that pass the filters; on a store page its merchant's alone.
+        """At most k candidates that may be shown and pass the filters; on a store page its merchant's alone.
 
         The item of a product page counts as touched now, and is not proposed. Raises UnknownName where a filter asks
         for what no item has.
         """
+        time = microseconds_of(request.time)
         query = Query(
             user_id=request.user_id,
             segment=segment,
             history=history,
             embedding=embedding,
-            allowed=self._allowed(request),
+            allowed=self._allowed(request, time),
             exclude=self._excluded(request),
-            time=round(request.time.timestamp() * 1e6),
+            time=time,
             surface=request.surface,
             text=request.query,
         )
@@ -100,9 +103,8 @@ class CandidateGenerator:
             raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")
         return Candidates(rows, np.zeros(len(rows), np.int8), np.zeros(len(rows), np.float32), (CALLER,))
 
-    def _allowed(self, request: Request) -> np.ndarray | None:
-        table = self._item_table
-        masks = [] if self._everything else [table.in_stock]
+    def _allowed(self, request: Request, time: int) -> np.ndarray | None:
+        table, masks = self._item_table, []
         if request.page_merchant_id is not None:
             masks.append(table.merchant == table.merchant_code[request.page_merchant_id])
         try:
@@ -111,7 +113,9 @@ class CandidateGenerator:
                     masks.append(passing)
         except UnknownWord as error:
             raise UnknownName(str(error)) from error
-        return np.logical_and.reduce(masks) if masks else None
+        if not masks and self._availability.everything(time):
+            return None
+        return np.logical_and.reduce([self._availability.mask(time), *masks])
 
     def _excluded(self, request: Request) -> np.ndarray:
         return np.unique(self._item_table.rows(set(request.exclude)))

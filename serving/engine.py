@@ -10,7 +10,7 @@ learned from the log; everything that it was computed from is in the slate.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -23,8 +23,9 @@ from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import FeatureStore
 from features.text.lexical_index import LexicalIndex
+from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed
-from marketplace.log import DuplicateRequest, Log, Receipt
+from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.candidate_generation import CandidateGenerator
@@ -32,9 +33,11 @@ from serving.config import ServingConfig
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
 from serving.item_table import ItemTable
+from serving.live_catalogue import LiveCatalogue
 from serving.pacing import Pacing
 from serving.paging import continued
-from serving.request import Request
+from serving.request import Request, UnknownName, microseconds_of
+from serving.rule_attributes import attribute_entries
 from serving.scorer import Scorer
 from serving.search_relevance import SearchRelevance
 from serving.service import Ranking, ServiceState
@@ -47,6 +50,8 @@ from serving.store_checkpoint import StoreCheckpoint
 from serving.valuation import Valuation
 
 NO_ROWS = np.empty(0, np.int32)
+ATTEMPTS = 10  # at a slate, while the catalogue moves under it
+NAMED = 10  # candidates in a refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +96,8 @@ class Parts:
 class RankingEngine:
     """Answers requests with logged slates: a `RankingService`, and the `ServiceProvider` of its one bundle.
 
-    `clock` measures the stages, in seconds; `checkpoint` None = what the store learns from the log is kept nowhere.
+    `live` moves the parts' catalogue as the log's records say; `clock` measures the stages, in seconds; `checkpoint`
+    None = what the store learns from the log is kept nowhere.
     """
 
     def __init__(
@@ -100,10 +106,11 @@ class RankingEngine:
         *,
         store: FeatureStore,
         log: Log,
+        live: LiveCatalogue,
         checkpoint: StoreCheckpoint | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.parts, self.store, self.log, self._clock = parts, store, log, clock
+        self.parts, self.store, self.log, self.live, self._clock = parts, store, log, live, clock
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._follower = Follower(
@@ -113,6 +120,7 @@ class RankingEngine:
             every=parts.config.follow_seconds,
             pacing=self.pacing,
             checkpoint=checkpoint,
+            live=live,
         )
         self._follower.follow()
 
@@ -132,6 +140,10 @@ class RankingEngine:
         return ServiceState(self.parts.bundle, self.parts.versions)
 
     @property
+    def outgrown(self) -> bool:
+        return bool(self.live.waiting)
+
+    @property
     def currency(self) -> str:
         return self.parts.currency
 
@@ -142,25 +154,41 @@ class RankingEngine:
     def rank(self, request: Request) -> Ranking:
         """The slate of `request`, after it is on record.
 
-        Raises UnknownName for a page, candidates or words of a filter that the catalogue does not hold, and for a
-        cursor that the log does not; BadRequest for a cursor of another list; DuplicateRequest when the log holds a
-        slate of this request id and shopper.
+        A slate is made again where the catalogue moved under it: what it shows could be shown when it was recorded.
+        Raises UnknownName for a page or words of a filter that the catalogue does not hold, for a cursor that the log
+        does not, and where none of the caller's candidates may be shown; BadRequest for a cursor of another list;
+        DuplicateRequest when the log holds a slate of this request id and shopper; CatalogueMoved where the catalogue
+        moves faster than the request is answered.
         """
         stages = Stages(self._clock)
         self._follower.follow()
         stages.mark("follow")
-        ranking = self.answer(request, stages)
-        slate = self._logged(ranking.slate)
-        self._follower.logged(slate)
-        stages.mark("log")
-        return ranking if slate is ranking.slate else replace(ranking, slate=slate)
+        for _ in range(ATTEMPTS):
+            ranking = self.answer(request, stages)
+            slate = self._recorded(ranking.slate, prices_sent=request.price is not None)
+            stages.mark("log")
+            if slate is not None:
+                self._follower.logged(slate)
+                return ranking if slate is ranking.slate else replace(ranking, slate=slate)
+        raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
+
+    def _recorded(self, slate: Slate, *, prices_sent: bool) -> Slate | None:
+        """The slate as it is on record; None where the catalogue moved, and it shows what may be shown so no more."""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._logged(slate)
+            except CatalogueMoved:
+                self.live.follow()
+                if not self.live.shows(slate, prices_sent=prices_sent):
+                    return None
+        return None
 
     def answer(self, request: Request, stages: Stages) -> Ranking:
         """What `rank` puts on record; raises UnknownName."""
         parts, item_table = self.parts, self.parts.item_table
-        unknown = self._unknown(request)
-        if unknown:
-            request = request.only(item_table.places(request.candidates or ()))
+        unknown, unavailable = self._unknown(request), self._unavailable(request)
+        if unknown or unavailable:
+            request = self._only_available(request, unavailable)
         if request.cursor is not None:
             request = continued(request, self.log)
         user = self.store.lookup(request, NO_ROWS)
@@ -192,7 +220,7 @@ class RankingEngine:
         slate, left_out = self._slate(request, candidates, snapshot, inputs, segment, stages)
         stages.mark("slate")
         further = request.candidates is None and np.count_nonzero(slate.position) == request.k
-        return Ranking(slate, stages.seconds, unknown, left_out, further)
+        return Ranking(slate, stages.seconds, unknown, left_out, further, unavailable)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
@@ -208,15 +236,26 @@ class RankingEngine:
         return receipt
 
     def _logged(self, slate: Slate) -> Slate:
-        """The slate as it is on record: where another shopper's has its request id, under an id of its own."""
+        """The slate as it is on record: where another shopper's has its request id, under an id of its own.
+
+        Raises CatalogueMoved.
+        """
         try:
-            self.log.append(slate)
+            self.log.append(slate, catalogue=self.live.mark)
         except DuplicateRequest:
             if self.log.slate(slate.request_id).user_id == slate.user_id:
                 raise
             slate = replace(slate, request_id=own_id(slate.request_id, slate.user_id))
-            self.log.append(slate)
+            self.log.append(slate, catalogue=self.live.mark)
         return slate
+
+    def put_catalogue(
+        self, subject: Subject, updates: Sequence[CatalogueUpdate], *, time: datetime
+    ) -> CatalogueReceipt:
+        """What became of updates that arrived at `time`, after they are on record and this engine serves by them."""
+        receipt = self.log.put_catalogue(subject, updates, known=self.parts.item_table.row, time=time)
+        self.live.follow()
+        return receipt
 
     def _unknown(self, request: Request) -> tuple[str, ...]:
         """The caller's candidates that the catalogue does not hold."""
@@ -226,6 +265,23 @@ class RankingEngine:
         """How well candidates (catalogue rows) answer the search; None where nothing is searched."""
         index = self.parts.lexical_index
         return None if index is None or request.query is None else SearchRelevance.of(index.match(request.query), rows)
+
+    def _unavailable(self, request: Request) -> dict[str, str]:
+        """The caller's candidates that may not be shown at the request's time, and why."""
+        if request.candidates is None:
+            return {}
+        time, available = microseconds_of(request.time), self.live.parts.availability
+        rows = self.parts.item_table.rows(request.candidates)
+        hindered = rows[~available.of(rows, time)].tolist()
+        return {self.parts.item_table.item_id[row]: available.reason(row, time) for row in hindered}
+
+    def _only_available(self, request: Request, unavailable: Mapping[str, str]) -> Request:
+        row, names = self.parts.item_table.row, request.candidates or ()
+        kept = np.flatnonzero([name in row and name not in unavailable for name in names])
+        if unavailable and not len(kept):
+            reasons = ", ".join(f"{name} is {reason}" for name, reason in list(unavailable.items())[:NAMED])
+            raise UnknownName(f"none of the candidates may be shown: {reasons}")
+        return request.only(kept)
 
     def _slate(
         self,
@@ -272,8 +328,15 @@ class RankingEngine:
             versions=parts.versions,
             currency=parts.currency,
             trial=trial_of(parts),
+            further=self._changed_attributes(parts, rows[shortlist], replace(context, relevance=None)),
         )
         return slate, len(rows) - len(sound)
+
+    def _changed_attributes(self, parts: Parts, rows: np.ndarray, context: SlateContext) -> dict[str, np.ndarray]:
+        """What the slate policy read of items, where one of them is not as the bundle knows it."""
+        if not self.live.rewritten[rows].any():
+            return {}
+        return attribute_entries(parts.slate_selector.attributes(rows, context=context))
 
 
 def trial_of(parts: Parts) -> dict[str, str]:

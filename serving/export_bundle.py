@@ -44,7 +44,8 @@ from value_model.rankers.mmoe import MMoE
 class TrainedParts:
     """Everything that was learned, ready to be served.
 
-    `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`.
+    `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`, and the
+    catalogue what was recorded of it before `catalogue_until` (None = the same).
     `ranker` None = the data teach no head. `rows`: real inputs that its exports are compared on, None = drawn ones.
     `towers`, `index` None = no source is `nearest`. `metrics` is JSON: what evaluation said.
     """
@@ -64,6 +65,7 @@ class TrainedParts:
     index: BuiltIndex | None = None
     config: ServingConfig = DEFAULTS
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    catalogue_until: datetime | None = None
 
 
 def export_bundle(trained: TrainedParts, folder: Path) -> Manifest:
@@ -112,6 +114,7 @@ def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
     if trained.towers is not None:
         agree(trained.encoder.spec.version, trained.towers.spec.version, what="feature spec of the towers", fix=AGAIN)
         write_graph(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
+        write_graph(trained.towers.item_function(), path=draft / "retriever" / "item_tower.onnx")
 
 
 def _write_ranker(trained: TrainedParts, ranker: MMoE, draft: Path) -> dict[str, float]:
@@ -149,5 +152,6 @@ def _facts(trained: TrainedParts) -> dict[str, str | int | float]:
         "currency": trained.dataset.currency,
         "items": len(trained.dataset.items),
         "known_until": trained.known_until.isoformat(),
+        "catalogue_until": (trained.catalogue_until or trained.known_until).isoformat(),
         "ranker_feature_spec": spec.version,
     }

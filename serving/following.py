@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -25,8 +26,17 @@ from serving.store_checkpoint import BEGINNING, EVERY, LogPosition, StoreCheckpo
 BATCH = 1000  # slates read at once
 
 
+class MovingCatalogue(Protocol):
+    """What reads the log's records of the catalogue."""
+
+    def follow(self) -> None: ...
+
+
 class Follower:
-    """Tells `store` and `pacing` what the log holds from `since` on, when asked and at most every `every` seconds."""
+    """Tells `store` and `pacing` what the log holds from `since` on, when asked and at most every `every` seconds.
+
+    `live` reads its records of the catalogue at the same times.
+    """
 
     def __init__(
         self,
@@ -37,10 +47,13 @@ class Follower:
         every: float,
         pacing: Pacing | None = None,
         checkpoint: StoreCheckpoint | None = None,
+        live: MovingCatalogue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
-        self._pacing, self._checkpoint = pacing, checkpoint
+        self._pacing, self._checkpoint, self._live = pacing, checkpoint, live
+        if live is not None:
+            live.follow()  # first: what the checkpoint and the log hold may be of items that begin with it
         self._kept = BEGINNING if checkpoint is None else checkpoint.restore(store, pacing, log)
         self._feedback, self._slates = self._kept.feedback, self._kept.slates
         self._own: dict[str, Slate] = {}
@@ -57,6 +70,8 @@ class Follower:
         if not at_once and now - self._followed < self._every:
             return
         self._followed = now
+        if self._live is not None:
+            self._live.follow()
         events, self._feedback = self._log.feedback_after(self._feedback, since=self._since)
         if len(events):
             self._store.update(events)

@@ -1,8 +1,11 @@
-"""The catalogue as the engine reads it: arrays over its n rows, so that candidates cost one take each."""
+"""The catalogue as the engine reads it: arrays over its n rows, so that candidates cost one take each.
+
+Rows are written in place as items change or begin, between two requests (`serving.live_catalogue`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,38 +23,36 @@ from retrieval.item_filter import FilterColumns
 class ItemTable:
     """`row` of each item id; text columns are object arrays [n]; `logged` = the item categories as the log has them."""
 
-    row: Mapping[str, int]
+    row: Mapping[str, int]  # the catalogue's: items that begin are in it
     item_id: np.ndarray
     merchant_id: np.ndarray
     merchant: np.ndarray  # int32 codes
-    merchant_code: Mapping[str, int]
+    merchant_code: dict[str, int]
     category: np.ndarray  # int32 codes
     attributes: Mapping[str, np.ndarray]  # int32 codes of these two and all others of the catalogue; -1 = not known
-    code: Mapping[str, Mapping[str, int]]  # the code of each word of those
+    code: Mapping[str, dict[str, int]]  # the code of each word of those
     price: np.ndarray  # float64, currency
-    in_stock: np.ndarray  # bool
     encoded: EncodedItems
     numbers: np.ndarray  # float32 [n, item numbers]
     logged: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, catalogue: Catalogue, in_stock: pa.ChunkedArray, *, encoder: Encoder) -> ItemTable:
-        """From the catalogue and its ITEMS column `in_stock`."""
+    def of(cls, catalogue: Catalogue, *, encoder: Encoder) -> ItemTable:
         columns = catalogue_columns(catalogue, encoder.spec)
         item_id = _texts(catalogue.item_id)
         merchant_id = _texts(catalogue.merchant_names)[catalogue.merchant]
         known = {"item_id": item_id, "merchant_id": merchant_id}  # the same objects twice, so that each is read once
+        codes = {name: _numbered(words) for name, words in words_of(catalogue).items()}
         return cls(
             row=catalogue.row,
             item_id=item_id,
             merchant_id=merchant_id,
             merchant=catalogue.merchant,
-            merchant_code=_numbered(catalogue.merchant_names),
+            merchant_code=codes["merchant"],
             category=catalogue.category,
             attributes={**_codes(catalogue.attributes), "merchant": catalogue.merchant, "category": catalogue.category},
-            code={name: _numbered(words) for name, words in words_of(catalogue).items()},
+            code=codes,
             price=np.asarray(catalogue.price, np.float64),
-            in_stock=in_stock.to_numpy(),
             encoded=encoder.encode_items(columns),
             numbers=item_numbers(catalogue, encoder.spec),
             logged={name: known[name] if name in known else _as_logged(column) for name, column in columns.items()},
@@ -64,6 +65,30 @@ class ItemTable:
 
     def __len__(self) -> int:
         return len(self.item_id)
+
+    def write(self, rows: np.ndarray, items: ItemTable) -> None:
+        """Rows become the `items`; their words are coded as here, and a new word takes the next code."""
+        for column, values in self._columns(items):
+            column[rows] = values
+        for name, column in self.attributes.items():
+            column[rows] = self.coded(name, items)
+
+    def coded(self, attribute: str, items: ItemTable) -> np.ndarray:
+        """int32 [m]: the codes that this table gives to an attribute's words of `items`."""
+        if attribute not in items.code:
+            return np.full(len(items), -1, np.int32)
+        known = self.code[attribute]
+        code = np.array([known.setdefault(word, len(known)) for word in items.code[attribute]] + [-1], np.int32)
+        return code[items.attributes[attribute]]
+
+    def _columns(self, items: ItemTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Every column that is not coded here, with that of `items`."""
+        for name in ("item_id", "merchant_id", "price", "numbers"):
+            yield getattr(self, name), getattr(items, name)
+        yield self.encoded.codes, items.encoded.codes
+        yield self.encoded.lists, items.encoded.lists
+        for name, column in self.logged.items():
+            yield column, items.logged[name]
 
     def rows(self, item_ids: Iterable[str]) -> np.ndarray:
         """int32 rows of those items that are in the catalogue, in the order given."""
@@ -86,7 +111,7 @@ def _numbered(words: pa.Array) -> dict[str, int]:
 
 
 def _codes(columns: Mapping[str, pa.DictionaryArray]) -> dict[str, np.ndarray]:
-    return {name: words.indices.fill_null(-1).to_numpy() for name, words in columns.items()}
+    return {name: words.indices.fill_null(-1).to_numpy().copy() for name, words in columns.items()}
 
 
 def _as_logged(column: pa.Array) -> np.ndarray:

@@ -26,6 +26,7 @@ class KeyScope(StrEnum):
 
     RANK = "rank"  # /v1/recommend and /v1/rank
     FEEDBACK = "feedback"  # events that answer slates
+    CATALOGUE = "catalogue"  # items and merchants
     EVENTS = "events"  # any events: those that answer no slate, or one of another log
     TEST = "test"  # seeds of one's choice, and the candidate source of each item
     ADMIN = "admin"  # all of these
@@ -55,6 +56,7 @@ ROUTES: Mapping[str, tuple[KeyScope, ...] | None] = {
     "/v1/recommend": (KeyScope.RANK,),
     "/v1/rank": (KeyScope.RANK,),
     "/v1/feedback": (KeyScope.FEEDBACK, KeyScope.EVENTS),
+    **dict.fromkeys(("/v1/items", "/v1/items/<path:item_id>", "/v1/merchants"), (KeyScope.CATALOGUE,)),
     **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json")),
 }
 EVERYBODY = Caller("", frozenset(KeyScope))  # where no keys are configured

@@ -30,6 +30,7 @@ class Metrics:
         self.left_out = Counter("candidates_left_out", "candidates without finite numbers", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
         self.quarantined = Counter("feedback_quarantined", "feedback that is not believed", ["reason"], **mine)
+        self.catalogue = Counter("catalogue_updates", "updates by subject and fate", ["subject", "fate"], **mine)
         self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="mostrecent", **mine)
         self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="mostrecent", **mine)
 

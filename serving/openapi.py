@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from features.spec import Feature, FeatureSpec, Kind, Source
-from serving import payloads
+from serving import catalogue_payloads, payloads
 
 # path -> (method, summary, request model, answer model, statuses of refusals)
 ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None, tuple[int, ...]]] = {
@@ -32,6 +32,27 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None
         "Record what shoppers did; safe to repeat",
         payloads.FeedbackRequest,
         payloads.FeedbackAnswer,
+        (400, 401, 403, 413, 415, 503),
+    ),
+    "/v1/items": (
+        "put",
+        "Write what changed of items, and new ones; safe to repeat",
+        catalogue_payloads.ItemsRequest,
+        catalogue_payloads.CatalogueAnswer,
+        (400, 401, 403, 413, 415, 503),
+    ),
+    "/v1/items/{item_id}": (
+        "delete",
+        "Take an item out; safe to repeat",
+        catalogue_payloads.Removal,
+        catalogue_payloads.CatalogueAnswer,
+        (400, 401, 403, 404, 503),
+    ),
+    "/v1/merchants": (
+        "put",
+        "Write what changed of merchants, and new ones; safe to repeat",
+        catalogue_payloads.MerchantsRequest,
+        catalogue_payloads.CatalogueAnswer,
         (400, 401, 403, 413, 415, 503),
     ),
     "/healthz": ("get", "The process is alive", None, payloads.Health, ()),
@@ -69,7 +90,7 @@ def document(*, version: str, spec: FeatureSpec) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "value-model", "version": version},
-        "paths": {path: {row[0]: _operation(*row[1:])} for path, row in ROUTES.items()},
+        "paths": {path: {row[0]: _operation(path, *row[1:])} for path, row in ROUTES.items()},
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],  # no key, where none are configured
     }
@@ -94,17 +115,33 @@ def _typed(
 
 
 def _operation(
-    summary: str, request: type[BaseModel] | None, answer: type[BaseModel] | None, refusals: tuple[int, ...]
+    path: str, summary: str, request: type[BaseModel] | None, answer: type[BaseModel] | None, refusals: tuple[int, ...]
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "OK"}}}
     if answer:
         operation["responses"]["200"]["content"] = _json_of(answer)
-    if request:
+    if request and "{" in path:
+        operation["parameters"] = _parameters(path, request)
+    elif request:
         operation["requestBody"] = {"required": True, "content": _json_of(request)}
     for status in refusals:
         body = payloads.Readiness if answer is payloads.Readiness else payloads.Refusal
         operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body)}
     return operation
+
+
+def _parameters(path: str, model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a model whose values stand in the path and in the query."""
+    schema = model.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "path" if f"{{{name}}}" in path else "query",
+            "required": name in schema["required"],
+            "schema": content,
+        }
+        for name, content in schema["properties"].items()
+    ]
 
 
 def _json_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class Pacing:
                 f"the value policy guarantees exposure to {unknown}, who sell nothing in the catalogue. "
                 "Correct the merchant ids under slate.exposure, or take them out."
             )
-        target = np.zeros(len(item_table.merchant_code) + 1)  # the last stands for merchants of other catalogues
+        self._others = len(item_table.merchant_code)  # stands for merchants of other catalogues, and who begin later
+        target = np.zeros(self._others + 1)
         for name, share in section.guaranteed:
             target[item_table.merchant_code[name]] = share
         self._prices = ShadowPrices(target, rate=section.rate, most=section.highest_price)
@@ -44,7 +45,8 @@ class Pacing:
 
     def price(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n]: what is added now to the values of catalogue rows."""
-        return self._prices.worth(self._item_table.merchant[rows]).astype(np.float32)
+        merchant = np.minimum(self._item_table.merchant[rows], self._others)
+        return self._prices.worth(merchant).astype(np.float32)
 
     def learn(self, slates: pa.Table) -> None:
         """From this policy's slates (columns READ, in order of arrival); store pages, of one merchant, do not count."""
@@ -64,8 +66,6 @@ class Pacing:
     def _codes(self, slates: pa.Table) -> np.ndarray:
         """int32 [N]: the merchants of all items."""
         names = flat(slates, "merchant_id").cast(pa.dictionary(pa.int32(), pa.string()))
-        last = len(self._prices.target) - 1
-        code = np.array(
-            [self._item_table.merchant_code.get(name, last) for name in names.dictionary.to_pylist()], np.int32
-        )
+        known, others = self._item_table.merchant_code, self._others
+        code = np.array([min(known.get(name, others), others) for name in names.dictionary.to_pylist()], np.int32)
         return code[names.indices.to_numpy(zero_copy_only=False)]

@@ -279,6 +279,9 @@ class SlateAnswer(BaseModel):
         None, description="of a search: whether the best item answers all its words, part, or none (a fallback)"
     )
     unknown_candidates: list[str] = Field(description="the caller's candidates that the catalogue does not hold")
+    unavailable_candidates: dict[str, str] = Field(
+        description="those that may not be shown, by id, and why: out of stock, hidden, expired, ..."
+    )
     versions: dict[str, str]
     cursor: str | None = Field(description="send it for the next page; null = this is the last")
     items: list[ShownItem]

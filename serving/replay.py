@@ -12,6 +12,7 @@ from marketplace.heads import composed
 from marketplace.schema import RELEVANCE
 from marketplace.slate import Slate, slates_to_table
 from serving.engine import Parts
+from serving.rule_attributes import attributes_of
 from serving.scorer import Scorer
 from serving.slate_builder import places
 from serving.slate_selection import SlateContext
@@ -47,7 +48,8 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     grade = None if logged.query is None else logged.numeric.get(RELEVANCE)
     relevance = parts.slate_selector.relevance(grade, logged.retrieval_score)
     context = SlateContext(logged.places, logged.time, logged.page_merchant_id is not None, relevance)
-    chosen = parts.slate_selector.choose(values, rows, context=context, seed=logged.seed)
+    attributes = attributes_of(logged) or parts.slate_selector.attributes(rows, context=context)
+    chosen = parts.slate_selector.choose(values, attributes, context=context, seed=logged.seed)
     position, propensity = places(chosen, len(logged))
     again = replace(
         again,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.spec import FeatureSpec
+from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.log import Receipt
 from marketplace.slate import Slate
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender
@@ -40,8 +42,8 @@ class ServiceState:
 class Ranking:
     """One answer: the slate on record, seconds per stage, and the caller's candidates that the catalogue lacks.
 
-    `left_out`: candidates whose heads or value are not finite.
-    `further`: every place is filled, so that another page may follow.
+    `left_out`: candidates whose heads or value are not finite. `further`: every place is filled, so that another page
+    may follow. `unavailable_candidates`: the caller's that may not be shown, by id, with the reason.
     """
 
     slate: Slate
@@ -49,6 +51,7 @@ class Ranking:
     unknown_candidates: tuple[str, ...] = ()
     left_out: int = 0
     further: bool = False
+    unavailable_candidates: Mapping[str, str] = field(default_factory=dict)
 
 
 class RankingService(Protocol):
@@ -66,8 +69,19 @@ class RankingService(Protocol):
         """What became of a FEEDBACK table, after it is on record."""
         ...
 
+    def put_catalogue(
+        self, subject: Subject, updates: Sequence[CatalogueUpdate], *, time: datetime
+    ) -> CatalogueReceipt:
+        """What became of updates of items or merchants that arrived at `time`, after they are on record."""
+        ...
+
     def close(self) -> None:
         """Keep what must outlive the process."""
+        ...
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether it must be built again to serve all that is on record."""
         ...
 
     @property
@@ -110,7 +124,8 @@ class LiveService:
 
     `pointer` is a symbolic link to a bundle folder, or the folder itself; `follow` looks at it no more often than every
     `every` seconds. `build` loads and checks a bundle, or raises BundleError. The first bundle is waited for; later
-    ones are loaded by `run` beside the requests, and take over between two of them.
+    ones are loaded by `run` beside the requests, and take over between two of them. So is the serving one, once more,
+    when new items have outgrown it.
     """
 
     def __init__(
@@ -126,6 +141,7 @@ class LiveService:
         self._serving: tuple[RankingService, ServiceState] | None = None
         self._loaded: Path | None = None  # what serves
         self._seen: Path | None = None  # the pointer's latest target
+        self._growing = False  # the bundle that serves is being loaded again, with more room
         self._change = threading.Lock()
         self._problem: str | None = None
         self._looked = -float("inf")
@@ -155,16 +171,21 @@ class LiveService:
         self._looked = now
         target = self._pointer.resolve()
         with self._change:
-            if target == self._seen:
+            outgrown = target == self._loaded and self._outgrown()
+            if target == self._seen and not outgrown:
                 return
-            self._seen = target
-            if target == self._loaded:  # moved back before another had taken over
+            self._seen, self._growing = target, outgrown
+            if target == self._loaded and not outgrown:  # moved back before another had taken over
                 self._problem = None
                 return
         if self._serving is None:
             self._load(target)
         else:
             self._run(lambda: self._load(target))
+
+    def _outgrown(self) -> bool:
+        """Whether the serving engine must make room, which another is not being loaded for yet."""
+        return self._serving is not None and not self._growing and self._serving[0].outgrown
 
     def _load(self, target: Path) -> None:
         try:
@@ -181,5 +202,5 @@ class LiveService:
                 logger.info("bundle %s is loaded too late: the link has moved on to %s", target, self._seen)
                 return
             self._serving, self._loaded = (service, service.state), target
-            self._problem = None
+            self._problem, self._growing = None, False
         logger.info("serving bundle %s", target)

@@ -56,10 +56,11 @@ def build_slate(
     versions: Mapping[str, str],
     currency: str,
     trial: Mapping[str, str],
+    further: Mapping[str, np.ndarray],
 ) -> Slate:
     """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them.
 
-    `trial`: the slate's `experiment` and `variant`; empty outside an experiment.
+    `trial`: the slate's `experiment` and `variant`; empty outside an experiment. `further` are entries of `numeric`.
     """
     candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
     rows, considered = candidates.items, len(scored.candidates.items)
@@ -93,7 +94,7 @@ def build_slate(
         position=position,
         propensity=propensity,
         predictions={head: predicted[shortlist] for head, predicted in scored.heads.items()},
-        numeric=numeric,
+        numeric={**numeric, **further},
         categorical=categorical_features(snapshot, item_table, rows, shortlist),
         **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
         **trial,  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from serving.item_table import ItemTable
 from serving.manifest import BundleError
 from serving.valuation import Values
 from value_model.formula import ValuePolicy
+from value_model.merchant import ItemMerchants
 from value_model.slate_policies.slate_policy import ItemAttributes, SlateChoice, SlatePolicy, best, finite
 from value_model.slate_policies.slate_rule import enough
 from value_model.slate_policies.slate_section import SlateSection
@@ -50,7 +51,7 @@ class SlateContext:
 
 
 class SlateSelector:
-    """The slate policy of one bundle; `joined` float64 [n_items]: when the item's merchant joined, seconds since 1970.
+    """The slate policy of one bundle; `merchants` tell when an item's merchant joined.
 
     `embeddings` float32 [n_items, d], unit length, or None where the bundle has no index. Raises BundleError where
     the policy reads what the bundle cannot tell of its items.
@@ -62,11 +63,11 @@ class SlateSelector:
         config: ServingConfig,
         items: ItemTable,
         *,
-        joined: np.ndarray,
+        merchants: ItemMerchants,
         embeddings: np.ndarray | None = None,
     ) -> None:
         self._section = policy.slate or SlateSection()
-        self._config, self._joined = config, joined
+        self._config, self._merchants = config, merchants
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
         self._policies = {
             (page, search): self._section.policy(store_page=page, search=search)
@@ -99,7 +100,7 @@ class SlateSelector:
         shortlist = self.shortlist(values, rows, context=context)
         if len(shortlist) < len(rows):
             values, rows, context = values.only(shortlist), rows[shortlist], context.only(shortlist)
-        return shortlist, self.choose(values, rows, context=context, seed=seed)
+        return shortlist, self.choose(values, self.attributes(rows, context=context), context=context, seed=seed)
 
     def shortlist(self, values: Values, rows: np.ndarray, *, context: SlateContext) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
@@ -114,9 +115,9 @@ class SlateSelector:
                 return kept
         return np.arange(len(rows))
 
-    def choose(self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int) -> SlateChoice:
-        """The policy's choice among the shortlist (catalogue rows), with the random numbers of `seed`."""
-        rng, attributes = np.random.default_rng(seed), self.attributes(rows, context=context)
+    def choose(self, values: Values, attributes: ItemAttributes, *, context: SlateContext, seed: int) -> SlateChoice:
+        """The policy's choice among the shortlist, with the random numbers of `seed`."""
+        rng = np.random.default_rng(seed)
         policy, perturbed, k = self.policy(context), self._section.perturbed_weights, context.k
         if perturbed is None:
             return policy.choose(values.ranked, k=k, rng=rng, attributes=attributes)
@@ -140,7 +141,7 @@ class SlateSelector:
         return leaders_by_tier(ranked, context.relevance, most)
 
     def _newcomer(self, rows: np.ndarray, time: datetime) -> np.ndarray:
-        age = time.timestamp() - self._joined[rows]
+        age = time.timestamp() - self._merchants.joined(rows)
         return (age >= 0) & (age < self._config.newcomer_days * DAY_SECONDS)
 
     def _enough(self, rows: np.ndarray, context: SlateContext) -> bool:

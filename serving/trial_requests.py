@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.engine import RankingEngine
 from serving.manifest import BundleError
-from serving.request import Request
+from serving.request import Request, microseconds_of
 from serving.stages import Stages
 
 NOBODY = "nobody of the trial requests"  # a shopper of whom nothing is known
@@ -19,13 +19,14 @@ PLACES = 10
 def try_out(engine: RankingEngine, *, users: Sequence[str]) -> None:
     """Raise BundleError unless every trial request is answered with finite numbers alone, and values differ somewhere.
 
-    `users` are shoppers of the bundle's catalogue. Nothing is logged. Items that are all out of stock cannot be tried.
+    `users` are shoppers of the bundle's catalogue. Nothing is logged. Items none of which may be shown cannot be tried.
     """
     table = engine.parts.item_table
-    if not table.in_stock.any():
+    available = engine.live.parts.availability.of(np.arange(len(table)), microseconds_of(engine.parts.known_until))
+    if not available.any():
         return
     varied = False
-    for request in _requests(engine, int(np.argmax(table.in_stock)), [NOBODY, *users]):
+    for request in _requests(engine, int(np.argmax(available)), [NOBODY, *users]):
         what = f"bundle {engine.parts.bundle}: the trial request {request.request_id!r}"
         try:
             ranking = engine.answer(request, Stages(time.perf_counter))
@@ -37,7 +38,7 @@ def try_out(engine: RankingEngine, *, users: Sequence[str]) -> None:
                 "not finite. Check the ranker and the value policy (`value-model check-policy`), and export again."
             )
         varied |= len(ranking.slate) > 1 and float(np.ptp(ranking.slate.value)) > 0
-    if not varied and len(table) > 1:
+    if not varied and available.sum() > 1:
         raise BundleError(
             f"bundle {engine.parts.bundle}: every candidate of every trial request has the same value, so that nothing "
             "is ranked. Check the ranker and the value policy, and export again."

@@ -21,7 +21,7 @@ from marketplace.slate import Slate
 from serving.manifest import BundleError
 from value_model.formula import ValuePolicy, evaluate_all
 from value_model.formula.explain import explain
-from value_model.merchant import RATES, MerchantTable
+from value_model.merchant import RATES, ItemMerchants
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 
 QUANTITIES = (*RATES, "newness", "merchant", "margin")  # known of an item or its merchant, without a model
@@ -58,7 +58,7 @@ class Values:
 
 
 class Valuation:
-    """One value policy over one catalogue; `merchant` int64 [n_items] are rows of `merchants`, `margin` [n_items].
+    """One value policy over one catalogue, with the `merchants` and the `margin` (float64 [n_items]) of its items.
 
     `features`: the numbers of `spec` that the formula reads, as served: of the request, the item, or both.
     """
@@ -66,13 +66,12 @@ class Valuation:
     def __init__(
         self,
         policy: ValuePolicy,
-        merchants: MerchantTable,
+        merchants: ItemMerchants,
         *,
-        merchant: np.ndarray,
         margin: np.ndarray,
         spec: FeatureSpec,
     ) -> None:
-        self.policy, self._merchants, self._merchant, self._margin = policy, merchants, merchant, margin
+        self.policy, self._merchants, self._margin = policy, merchants, margin
         self._spec = spec
         self.quantities = tuple(name for name in policy.inputs if name in QUANTITIES)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
@@ -118,7 +117,7 @@ class Valuation:
         """float32 [n]: the quantities that the formula reads, of catalogue rows at `time`."""
         if not self.quantities:
             return {}
-        known = self._merchants.quantities(self._merchant[rows], time=time) | {"margin": self._margin[rows]}
+        known = self._merchants.quantities(rows, time=time) | {"margin": self._margin[rows]}
         return {name: known[name].astype(np.float32) for name in self.quantities}
 
     def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None, seed: int) -> Values:

@@ -56,5 +56,20 @@ class MerchantTable:
         return columns | {"newness": np.exp2(-age_days / half_life_days), "merchant": codes.astype(np.float64)}
 
 
+class ItemMerchants:
+    """The merchants of n items: a merchant table, and each item's row of it, int64 [n]."""
+
+    def __init__(self, table: MerchantTable, rows: np.ndarray) -> None:
+        self.table, self.rows = table, rows
+
+    def quantities(self, items: np.ndarray, *, time: datetime) -> dict[str, np.ndarray]:
+        """float64 each: the merchant quantities of items at `time`."""
+        return self.table.quantities(self.rows[items], time=time)
+
+    def joined(self, items: np.ndarray) -> np.ndarray:
+        """float64: when the items' merchants joined, seconds since 1970."""
+        return self.table.joined[self.rows[items]]
+
+
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return column.cast(pa.float64()).to_numpy()

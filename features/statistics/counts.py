@@ -16,7 +16,7 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened
 
 SMOOTHING = 20.0  # impressions' worth of the market's rate that a new item starts with
 Events = Callable[[EventLog], tuple[np.ndarray, np.ndarray]]  # catalogue rows int32 and times int64 of events
@@ -141,5 +141,5 @@ class Counts:
         return self._count | {f"all_{name}": np.array(total) for name, total in self._total.items()}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self._count = {name: saved[name] for name in self._count}
+        self._count = {name: lengthened(saved[name], len(count)) for name, count in self._count.items()}
         self._total = {name: float(saved[f"all_{name}"]) for name in self._total}

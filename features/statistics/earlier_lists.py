@@ -16,7 +16,7 @@ from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part, days
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened, pair
 from features.statistics.visit_memory import VISIT, VisitMemory
 from marketplace.keys import rows_of
 
@@ -124,7 +124,8 @@ class EarlierLists:
         return columns | {"listed": self._listed, "positions": self._positions, "all": self._all}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self._listed, self._positions, self._all = saved["listed"], saved["positions"], saved["all"]
+        self._listed, self._positions = (lengthened(saved[name], len(self._listed)) for name in ("listed", "positions"))
+        self._all = saved["all"]
         for name, memory in (("lists", self._lists), ("rows", self._rows)):
             prefix = f"{name}."
             memory.restore({key.removeprefix(prefix): v for key, v in saved.items() if key.startswith(prefix)})

@@ -14,7 +14,7 @@ from features.asof import Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count
 from features.state import Definition
-from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
+from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened
 from marketplace.splits import DAY_US
 
 HALF_LIFE = 7.0 * DAY_US
@@ -65,4 +65,4 @@ class DecayedPopularity:
         return {"value": self._value, "at": self._at}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self._value, self._at = saved["value"], saved["at"]
+        self._value, self._at = (lengthened(saved[name], len(self._value)) for name in ("value", "at"))

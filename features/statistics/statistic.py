@@ -150,3 +150,8 @@ class Statistic(Protocol):
 def pair(first: np.ndarray, second: np.ndarray, *, size: int) -> np.ndarray:
     """int64 code of (first, second of `size`); -1 where either is unknown."""
     return np.where((first >= 0) & (second >= 0), first * np.int64(size) + second, -1)
+
+
+def lengthened(saved: np.ndarray, rows: int) -> np.ndarray:
+    """A column by item, with zeros behind it for items that began after it was saved."""
+    return np.append(saved, np.zeros(max(rows - len(saved), 0), saved.dtype))

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from marketplace.dataset import SCHEMAS
 from marketplace.finding import DataError, FieldError, Finding, nearest
-from marketplace.schema import EVENTS, FORMULA_PREFIX, RELEVANCE, RESERVED_CONTEXT, SHADOW_PRICE
+from marketplace.schema import EVENTS, FORMULA_PREFIX, RELEVANCE, RESERVED_CONTEXT, RULE_PREFIX, SHADOW_PRICE
 from marketplace.toml_model import CurrencyCode, as_model
 from marketplace.toml_text import TomlText, parse_toml
 
@@ -199,7 +199,7 @@ def _names(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
     known: dict[str, str] = {}
     for table, section in ((table, section) for table, sections in FURTHER.items() for section in sections):
         for name in mapping.further(table, section):
-            if name in RESERVED or name.startswith(FORMULA_PREFIX):
+            if name in RESERVED or name.startswith((FORMULA_PREFIX, RULE_PREFIX)):
                 yield text.finding((table, section, name), "is a name that the service uses itself", "Choose another.")
             if name in known:
                 reason = f"is the name of another column, under [{known[name]}]"

@@ -20,6 +20,7 @@ class CatalogueSample:
     """
 
     name = "sample"
+    knows_new = True
 
     def __init__(self, n_items: int) -> None:
         self._n_items = n_items

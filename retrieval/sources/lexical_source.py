@@ -19,6 +19,7 @@ class LexicalSource:
     """score = grade + BM25 / (BM25 + HALF): the grade first, within a grade the words' weights."""
 
     name = "lexical"
+    knows_new = True
 
     def __init__(self, index: LexicalIndex) -> None:
         self._index = index

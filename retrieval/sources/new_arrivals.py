@@ -12,17 +12,21 @@ from retrieval.decayed import best_allowed
 
 
 class NewArrivals:
-    """score = -log(1 + days since the launch); items older than `days`, or not launched yet, as if of age `days`."""
+    """score = -log(1 + days since the launch); items older than `days`, or not launched yet, as if of age `days`.
+
+    `launched` may be an array that is written to as items begin.
+    """
 
     name = "new_arrivals"
+    knows_new = True
 
     def __init__(self, launched: np.ndarray, *, days: float = 30.0) -> None:
         """`launched` int64 [n_items]: UTC microseconds, the smallest int64 where an item always was."""
-        self._launched, self._days = launched, days
+        self.launched, self._days = launched, days
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items that are new at the query's time."""
-        age = self._age(query, np.arange(len(self._launched)))
+        age = self._age(query, np.arange(len(self.launched)))
         items = np.flatnonzero(age < self._days).astype(np.int32)
         return best_allowed(items, -np.log1p(age[items]), query, k=k)
 
@@ -32,12 +36,12 @@ class NewArrivals:
 
     def _age(self, query: Query, items: np.ndarray) -> np.ndarray:
         """float64 [m] days, `days` where an item is not new."""
-        age = (float(query.time) - self._launched[items]) / DAY_US
+        age = (float(query.time) - self.launched[items]) / DAY_US
         return np.where((age >= 0) & (age < self._days), age, self._days)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / "launches.npz", launched=self._launched, days=self._days)
+        np.savez(folder / "launches.npz", launched=self.launched, days=self._days)
 
     @classmethod
     def load(cls, folder: Path) -> NewArrivals:

@@ -15,6 +15,7 @@ class Recent:
     """The history itself, newest first; score = -log(1 + places back). It has nothing to learn."""
 
     name = "recent"
+    knows_new = True
 
     def __init__(self, n_items: int) -> None:
         self._n_items = n_items
@@ -26,8 +27,9 @@ class Recent:
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The score of any items; those not in the history as if they were further back than all of it."""
-        places = np.full(self._n_items, max(NEVER, len(query.history)))
         latest, back = self._latest(query)
+        last = max(items.max(initial=-1), latest.max(initial=-1), self._n_items - 1)
+        places = np.full(last + 1, max(NEVER, len(query.history)))
         places[latest] = back
         return -np.log1p(places[items])
 

@@ -7,13 +7,13 @@ import numpy as np
 from retrieval.build import BuiltIndex
 from retrieval.candidates import Query
 from retrieval.config import DEFAULTS, RetrievalConfig
-from retrieval.filtered import filtered_search
 
 
 class TwoTowerSource:
     """Items by inner product with the query's embedding, through the index; none where there is no embedding."""
 
     name = "nearest"
+    knows_new = True
 
     def __init__(self, built: BuiltIndex, *, config: RetrievalConfig = DEFAULTS) -> None:
         self._built = built
@@ -23,14 +23,8 @@ class TwoTowerSource:
         """At most k items, score = inner product."""
         if query.embedding is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        return filtered_search(
-            self._built.index,
-            self._built.embeddings,
-            query.embedding,
-            k=k,
-            allowed=query.allowed,
-            exclude=query.exclude,
-            config=self._config,
+        return self._built.nearest(
+            query.embedding, k=k, allowed=query.allowed, exclude=query.exclude, config=self._config
         )
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:

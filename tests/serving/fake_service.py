@@ -21,6 +21,7 @@ class FakeService:
     """Keeps what it was given, in memory."""
 
     currency = "SAR"
+    outgrown = False
     spec = FeatureSpec(())
 
     def __init__(self, bundle: str | None = "b1") -> None:

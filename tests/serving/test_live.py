@@ -54,6 +54,23 @@ def test_the_pointer_is_not_looked_at_on_every_request(world):
     assert live.state.bundle == "one"
 
 
+def test_a_bundle_that_new_items_have_outgrown_is_loaded_again_once(world):
+    live, point = world
+    point("one")
+    first = live.current()
+    point("one")
+    assert live.current() is first
+    first.outgrown = True
+    point("one", load=False)
+    point("one", load=False)
+    assert live.current() is first
+    point("one")
+    second = live.current()
+    assert second is not first
+    point("one")
+    assert live.current() is second
+
+
 def test_a_bad_bundle_is_reported_and_the_last_good_one_serves(world):
     live, point = world
     point("one")
