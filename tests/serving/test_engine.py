@@ -113,9 +113,9 @@ def test_candidates_of_the_caller_are_ranked_as_given(engine, market):
 
 
 def test_predictions_are_the_rankers_on_features_from_the_store(engine, market):
-    request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:30]))
+    request = ask(market, candidates=tuple(market.dataset.items["item_id"].to_pylist()[:20]))
     slate = engine.rank(request).slate
-    known = market.store.lookup(request, np.arange(30, dtype=np.int32))
+    known = market.store.lookup(request, np.arange(20, dtype=np.int32))
     inputs = market.encoder.encode(known.frame())
     expected = market.calibration(market.ranker.predict(inputs), inputs)
     for head, values in expected.items():
