@@ -47,7 +47,8 @@ class ItemTower(Protocol):
 class MovingParts:
     """What is written to as the catalogue moves, over n rows of the bundle and vacant rows behind them.
 
-    `lexical_index` is None where names are no words, `index` and `item_tower` where no source compares embeddings, or the bundle holds no item tower.
+    `lexical_index` is None where names are no words, `index` and `item_tower` where no source compares embeddings, or
+    the bundle holds no item tower.
     """
 
     catalogue: Catalogue
