@@ -140,12 +140,12 @@ def cost(folder: Path) -> dict[str, float]:
     from jobs.run import data
     from jobs.run_folder import RunFolder
 
-    run, start = RunFolder.create(folder / "run", RunConfig(data=str(folder / "mapping.toml"))), time.perf_counter()
+    run, start = RunFolder.create(folder / "run", RunConfig(data=str(folder / "mapping.toml"))), time.process_time()
     data(run)
-    read, dataset = time.perf_counter(), kept(run.path)
+    read, dataset = time.process_time(), kept(run.path)
     frame = backfill(dataset, dataset.slates, spec=FeatureSpec(mapped_features(dataset).features))
     inputs = Encoder.fit(frame).encode(frame)
-    encoded = time.perf_counter()
+    encoded = time.process_time()
     return {
         "reading": read - start,
         "features": encoded - read,
@@ -171,8 +171,8 @@ def measures(costs: Mapping[int, Mapping[str, float]]) -> list[Measure]:
         Measure(f"{count / 1e6:.0f} M impressions: {what}", cost[key], unit, bar if count == max(SIZES) else None)
         for count, cost in sorted(costs.items())
         for what, key, unit, bar in (
-            ("data stage", "reading", "s", None),
-            ("features, encoded", "features", "s", None),
+            ("data stage", "reading", "s of CPU", None),
+            ("features, encoded", "features", "s of CPU", None),
             ("peak memory", "memory", "GiB", "<= 8"),
         )
     ]
