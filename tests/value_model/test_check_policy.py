@@ -259,18 +259,18 @@ def test_calibration_by_surface_recovers_a_planted_ratio() -> None:
 
 
 def test_calibration_reads_heads_where_their_condition_holds() -> None:
-    """Two equal requests of three items by hand; the last item was not seen and must not count."""
+    """Two equal requests of three items by hand; the last item was not shown and must not count."""
     heads = {"ctr": [0.5, 0.25, 0.9], "cvr": [0.5, 0.1, 0.9], "gmv": [5.0, 1.0, 99.0]}
     slates = pa.table(
         {
             "item_id": [["a", "b", "c"]] * 2,
+            "position": pa.array([[1, 2, None]] * 2, pa.list_(pa.int32())),
             "surface": ["home", "home"],
             "predictions": pa.array([list(heads.items())] * 2, pa.map_(pa.string(), pa.list_(pa.float64()))),
         }
     )
     labels = pa.table(
         {
-            "seen": [True, True, False] * 2,
             "mature": [True] * 6,
             "click": [True, False, False] * 2,
             "order": [True, False, False] * 2,
