@@ -24,10 +24,10 @@ from marketplace.heads import (
 from value_model.formula.quantities import STANDARD
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.rankers.lightgbm import Trees
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import Ranker, RankingData
 from value_model.rankers.training import Fitting
+from value_model.rankers.trees import Trees
 
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 8), tower_units=4, positions=8)
 NAMES = [head.name for head in HEADS]

@@ -1,4 +1,4 @@
-"""The LightGBM twin: the ranker's contract, recovery of known truths, text files."""
+"""Boosted trees: the ranker's contract, recovery of known truths, text files."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from ranking_market import SPEC, assert_is_a_ranker, market, purchases
 from sklearn.metrics import roc_auc_score
 
 from value_model.rankers.config import TreesConfig
-from value_model.rankers.lightgbm import Trees
+from value_model.rankers.trees import Trees
 
 CONFIG = TreesConfig(trees=40, leaves=7, learning_rate=0.1, min_rows=50, categories=10)
 
 
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
 @pytest.mark.parametrize("clicks", [True, False])
-def test_it_is_a_ranker_with_and_without_clicks(clicks: bool) -> None:
+def test_it_is_a_ranker_with_and_without_clicks(clicks: bool, library: str) -> None:
     data = market(np.random.default_rng(0)).data
     data = data if clicks else purchases(data)
-    trees = Trees.fit(data, spec=SPEC, config=CONFIG)
+    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, library=library))
     assert trees.heads == (("ctr", "cvr", "order_value") if clicks else ("ctcvr", "order_value"))
     assert_is_a_ranker(trees, data)
 
 
-def test_heads_follow_the_truth_on_new_requests() -> None:
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_heads_follow_the_truth_on_new_requests(library: str) -> None:
     train, new = market(np.random.default_rng(1), requests=800), market(np.random.default_rng(2), requests=200)
-    heads = Trees.fit(train.data, spec=SPEC, config=CONFIG).predict(new.data.inputs)
+    heads = Trees.fit(train.data, spec=SPEC, config=replace(CONFIG, library=library)).predict(new.data.inputs)
     assert np.corrcoef(heads["ctr"], new.ctr)[0, 1] > 0.93
     assert np.corrcoef(heads["cvr"], new.cvr)[0, 1] > 0.9
 
@@ -42,9 +44,10 @@ def test_smearing_recovers_the_mean_where_exp_of_the_mean_log_falls_short() -> N
     )  # exp(0.5 ** 2 / 2) = 1.13 in truth, less what the training rows absorbed
 
 
-def test_saved_trees_predict_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_saved_trees_predict_the_same_bits(library: str, tmp_path: Path) -> None:
     data = market(np.random.default_rng(5)).data
-    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, products=True))
+    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, products=True, library=library))
     trees.save(tmp_path)
     loaded = Trees.load(tmp_path)
     for name, values in trees.predict(data.inputs).items():
@@ -52,9 +55,10 @@ def test_saved_trees_predict_the_same_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.score(data.inputs, "ctcvr"), trees.score(data.inputs, "ctcvr"))
 
 
-def test_lambdarank_orders_requests_by_what_was_clicked_and_ordered() -> None:
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_lambdarank_orders_requests_by_what_was_clicked_and_ordered(library: str) -> None:
     train, new = market(np.random.default_rng(6), requests=600), market(np.random.default_rng(7), requests=200)
-    trees = Trees.fit(train.data, spec=SPEC, config=replace(CONFIG, lambdarank=True))
+    trees = Trees.fit(train.data, spec=SPEC, config=replace(CONFIG, lambdarank=True, library=library))
     score = trees.score(new.data.inputs, "lambdarank")
     reached, best = (roc_auc_score(new.data.labels["order"], by) for by in (score, new.ctr * new.cvr))
     assert reached - 0.5 > 0.7 * (best - 0.5)

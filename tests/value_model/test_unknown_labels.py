@@ -14,9 +14,9 @@ from marketplace.heads import HEADS
 from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TreesConfig
-from value_model.rankers.lightgbm import Trees
 from value_model.rankers.losses import listwise, pointwise, ranking_loss
 from value_model.rankers.mmoe import MMoE
+from value_model.rankers.trees import Trees
 
 CONFIG = TreesConfig(trees=20, leaves=7, learning_rate=0.1, min_rows=20, categories=10)
 ORDERS = ("order", "order_value")

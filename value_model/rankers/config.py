@@ -49,8 +49,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TreesConfig:
-    """How LightGBM is fitted."""
+    """How boosted trees are fitted."""
 
+    library: str = "lightgbm"  # or "xgboost"
     trees: int = 300
     leaves: int = 31
     learning_rate: float = 0.03

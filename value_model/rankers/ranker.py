@@ -14,6 +14,8 @@ import numpy as np
 from features.spec import ModelInputs
 from marketplace.heads import Labels
 
+Predictions = Mapping[str, np.ndarray]  # float64 [N] a head
+
 
 @dataclass(frozen=True)
 class RankingData:

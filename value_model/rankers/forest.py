@@ -1,0 +1,55 @@
+"""Forests: fitted trees in one form, whichever library grew them, so that every graph of them says the same bits.
+
+A row goes left where its number is at most the threshold, or where its code is a member; a missing number goes where
+the split sends it, a code that training did not meet goes right. The score of a row is the sum of its leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TREE_SCORES = "tree_scores"  # the graph input that holds the forests' scores, float64 [N, heads]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a column of the trees' matrix comes from: a packed input by its name in `ModelInputs`, and its column."""
+
+    packed: str
+    column: int
+
+    @property
+    def is_category(self) -> bool:
+        return self.packed.endswith("_codes")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A test of one column: `members` None = a number, against the float32 `threshold`."""
+
+    column: int
+    left: Split | float
+    right: Split | float
+    threshold: float = 0.0
+    members: tuple[int, ...] | None = None
+    missing_left: bool = False
+
+
+Forest = tuple[Split, ...]  # a tree is its root; one without splits is a split into twice the same leaf
+
+
+def tree(root: Split | float) -> Split:
+    """A tree of a forest, from its root or its only leaf."""
+    return root if isinstance(root, Split) else Split(0, root, root)
+
+
+def float32_below(threshold: float) -> float:
+    """The largest float32 that is at most `threshold`: of float32 numbers the same ones are at most either."""
+    highest = float(np.finfo(np.float32).max)
+    if threshold >= highest:
+        return highest if np.isfinite(threshold) else threshold
+    with np.errstate(over="ignore"):  # below every float32 but minus infinity
+        rounded = float(np.float32(threshold))
+    return rounded if rounded <= threshold else float(np.nextafter(np.float32(rounded), np.float32(-np.inf)))

@@ -1,0 +1,91 @@
+"""XGBoost as a tree library: the same settings as LightGBM's as far as both have them.
+
+Trees grow leaf by leaf from histograms; categories are split into sets. XGBoost bounds a leaf by its summed curvature,
+not by its rows: `min_rows` has no effect here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from scipy.special import logit
+
+from value_model.rankers.boosters import Examples, Objective
+from value_model.rankers.config import TreesConfig
+from value_model.rankers.forest import Forest, Split, tree
+
+NAMES = {Objective.EVENT: "binary:logistic", Objective.NUMBER: "reg:squarederror", Objective.RANKING: "rank:ndcg"}
+
+
+class XgBoostBooster:
+    """Follows `Booster`."""
+
+    def __init__(self, booster: xgboost.Booster) -> None:
+        self._booster = booster
+
+    def predict(self, table: np.ndarray) -> np.ndarray:
+        data = xgboost.DMatrix(table, feature_types=self._booster.feature_types, enable_categorical=True)
+        return self._booster.predict(data).astype(np.float64)
+
+    def forest(self) -> Forest:
+        """Its trees, and one more for the score that it starts from."""
+        dumps = (json.loads(text) for text in self._booster.get_dump(dump_format="json"))
+        return (tree(self._start()), *(tree(_branch(root)) for root in dumps))
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(self._booster.save_raw("json"))
+
+    def _start(self) -> float:
+        learner = json.loads(self._booster.save_config())["learner"]
+        start = float(learner["learner_model_param"]["base_score"].strip("[]"))
+        return float(logit(start)) if learner["objective"]["name"] == NAMES[Objective.EVENT] else start
+
+
+class XgBoost:
+    """Follows `TreeLibrary`."""
+
+    def grow(self, examples: Examples, *, objective: Objective, config: TreesConfig) -> XgBoostBooster:
+        settings = {
+            "objective": NAMES[objective],
+            "grow_policy": "lossguide",
+            "max_leaves": config.leaves,
+            "max_depth": 0,
+            "tree_method": "hist",
+            "learning_rate": config.learning_rate,
+            "nthread": config.threads,
+            "seed": 0,
+            "verbosity": 0,
+        }
+        data = xgboost.DMatrix(
+            examples.table,
+            examples.label,
+            weight=None if objective is Objective.RANKING else examples.weight,  # its weights are of requests
+            feature_types=["c" if is_category else "q" for is_category in examples.is_category.values()],
+            enable_categorical=True,
+        )
+        if examples.lengths is not None:
+            data.set_group(examples.lengths)
+        return XgBoostBooster(xgboost.train(settings, data, config.trees))
+
+    def load(self, path: Path, *, threads: int) -> XgBoostBooster:
+        booster = xgboost.Booster(params={"nthread": threads})
+        booster.load_model(bytearray(path.read_bytes()))
+        return XgBoostBooster(booster)
+
+
+def _branch(node: Mapping[str, Any]) -> Split | float:
+    """A node of XGBoost's dump: numbers below the condition go to `yes`, and so do codes of the set."""
+    if "leaf" in node:
+        return float(node["leaf"])
+    children = {child["nodeid"]: child for child in node["children"]}
+    left, right = _branch(children[node["yes"]]), _branch(children[node["no"]])
+    column, condition, missing_left = int(node["split"][1:]), node["split_condition"], node["missing"] == node["yes"]
+    if isinstance(condition, list):
+        return Split(column, left, right, members=tuple(map(int, condition)), missing_left=missing_left)
+    below = float(np.nextafter(np.float32(condition), np.float32(-np.inf)))
+    return Split(column, left, right, below, missing_left=missing_left)
