@@ -5,7 +5,7 @@ catalogue/*.parquet     items, merchants, users                       store.npz 
 retriever/              sources, blends, query_tower.onnx             index/          embeddings, index, its recall
 lexical/                the index of words
 ranker/*.onnx           the served graphs, calibrators inside         ranker/savedmodel/1   for TF-Serving
-ranker/trained/         weights of the network                        calibrators.json, feature_spec.json
+ranker/trained/         the ranker as trained                         calibrators.json, feature_spec.json
 policy.toml             the value formula                             surfaces.toml   the recipe of each surface
 settings.json, metrics.json
 staged.toml             another policy for a share of the shoppers, where one is tried

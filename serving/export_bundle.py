@@ -36,8 +36,7 @@ from serving.tensorflow_scorer import TensorFlowScorer
 from serving.trial_requests import try_out
 from value_model.formula import ValuePolicy, to_toml
 from value_model.rankers.calibration import Calibration
-from value_model.rankers.graphs import Graphs
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.graphs import Graphs, ServedRanker
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +46,15 @@ class TrainedParts:
     `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`, and the
     catalogue what was recorded of it before `catalogue_until` (None = the same).
     `ranker` None = the data teach no head. `rows`: real inputs that its exports are compared on, None = drawn ones.
-    `towers`, `index` None = no source is `nearest`. `metrics` is JSON: what evaluation said.
+    `towers`, `index` None = no source is `nearest`. `ranker_facts`: which ranker is served and why.
+    `metrics` is JSON: what evaluation said.
     """
 
     dataset: Dataset
     store: MemoryStore
     known_until: datetime
     encoder: Encoder
-    ranker: MMoE | None
+    ranker: ServedRanker | None
     calibration: Calibration
     policy: ValuePolicy
     sources: Sequence[CandidateSource]
@@ -64,6 +64,7 @@ class TrainedParts:
     towers: TwoTower | None = None
     index: BuiltIndex | None = None
     config: ServingConfig = DEFAULTS
+    ranker_facts: Mapping[str, str | float] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     catalogue_until: datetime | None = None
 
@@ -117,15 +118,15 @@ def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
         write_graph(trained.towers.item_function(), path=draft / "retriever" / "item_tower.onnx")
 
 
-def _write_ranker(trained: TrainedParts, ranker: MMoE, draft: Path) -> dict[str, float]:
-    """Network, ONNX graphs and SavedModel; how far the last two are from the first, on real rows and at extremes."""
+def _write_ranker(trained: TrainedParts, ranker: ServedRanker, draft: Path) -> dict[str, float]:
+    """Ranker, ONNX graphs and SavedModel; how far the last two are from the first, on real rows and at extremes."""
     folder = draft / "ranker"
     graphs = Graphs(ranker, trained.calibration)
     agree(trained.encoder.spec.version, ranker.spec.version, what="feature spec of the ranker", fix=AGAIN)
     ranker.save(folder / "trained")
-    network = export_onnx(ranker, graphs, folder=folder, rows=trained.rows)
-    export_savedmodel(ranker, graphs, trained.policy, folder=folder / "savedmodel" / "1")
-    extremes = probe_inputs(ranker, rows=64, rng=np.random.default_rng(1))
+    network = export_onnx(trained.encoder, graphs, folder=folder, rows=trained.rows)
+    export_savedmodel(trained.encoder, graphs, trained.policy, folder=folder / "savedmodel" / "1")
+    extremes = probe_inputs(trained.encoder, rows=64, rng=np.random.default_rng(1))
     twins = TensorFlowScorer(folder / "savedmodel" / "1"), OnnxScorer(folder)
     saved, served = (twin.score(extremes if trained.rows is None else trained.rows) for twin in twins)
     export = refuse_difference(saved, served, twins="SavedModel and ONNX graphs")
@@ -154,4 +155,5 @@ def _facts(trained: TrainedParts) -> dict[str, str | int | float]:
         "known_until": trained.known_until.isoformat(),
         "catalogue_until": (trained.catalogue_until or trained.known_until).isoformat(),
         "ranker_feature_spec": spec.version,
+        **trained.ranker_facts,
     }

@@ -1,15 +1,16 @@
 """The ranker as two ONNX graphs, converted from the functions that the SavedModel is made of.
 
-    item.onnx    item inputs -> item part [N, H]
-    heads.onnx   user inputs, item part, cross inputs -> calibrated heads [N] of one request
+    item.onnx    item inputs -> item part [N, H]; not of trees alone
+    heads.onnx   user inputs, item part, cross inputs -> calibrated heads [N] of one request; trees are nodes before it
 
 Embedding rows are looked up by code, so that no string lookup is converted. An export whose ONNX twin says something
-else than the network is refused.
+else than the TensorFlow graph is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +20,43 @@ from onnx import ModelProto
 
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
-from serving import first_layer
+from serving import first_layer, tree_nodes
 from serving.onnx_scorer import OnnxScorer
-from serving.parity import probe_inputs, refuse_difference
+from serving.parity import Vocabulary, probe_inputs, refuse_difference
 from serving.scorer import INPUTS
 from value_model.rankers.graphs import Graphs
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.trees import Trees
 
 OPSET = 18
 PROBE_ROWS = 256
 
 
-def export_onnx(ranker: MMoE, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
+def export_onnx(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
     """Write item.onnx and heads.onnx; the greatest difference on `rows`, as `parity.difference` measures it.
 
     `rows` None = drawn ones. Raises ExportRefused when that is more than `parity.TOLERANCE`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_graph(graphs.item_part, path=folder / "item.onnx")
-    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=first_layer.rewrite)
-    return checked(ranker, graphs, folder=folder, rows=rows)
+    if graphs.item_part is not None:
+        write_graph(graphs.item_part, path=folder / "item.onnx")
+    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=partial(_rewrite, trees=graphs.trees))
+    return checked(vocabulary, graphs, folder=folder, rows=rows)
 
 
-def checked(ranker: MMoE, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
+def _rewrite(model: ModelProto, *, trees: Trees | None) -> None:
+    first_layer.rewrite(model)
+    if trees is not None:
+        tree_nodes.prepend(model, trees)
+
+
+def checked(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
     """The greatest difference between the ONNX graphs in `folder` and TensorFlow's; raises ExportRefused."""
-    rows = probe_inputs(ranker, rows=PROBE_ROWS, rng=np.random.default_rng(0)) if rows is None else rows
+    rows = probe_inputs(vocabulary, rows=PROBE_ROWS, rng=np.random.default_rng(0)) if rows is None else rows
     expected = graphs.whole(**{name: tf.constant(getattr(rows, name)) for name in (*INPUTS, "request")})
     scores = OnnxScorer(folder, capacity=1).score(rows)
-    return refuse_difference({name: expected[name].numpy() for name in scores}, scores, twins="network and ONNX graphs")
+    return refuse_difference(
+        {name: expected[name].numpy() for name in scores}, scores, twins="TensorFlow and ONNX graphs"
+    )
 
 
 def write_graph(function: Any, *, path: Path, rewrite: Callable[[ModelProto], object] | None = None) -> None:

@@ -22,13 +22,12 @@ from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
 from marketplace.heads import HEADS, composed
 from marketplace.schema import SURFACES
-from serving.parity import probe_inputs
+from serving.parity import Vocabulary, probe_inputs
 from serving.scorer import INPUTS, USER_INPUTS, input_widths
 from serving.warmup import write_warmup
 from value_model.formula import ValuePolicy
 from value_model.formula_graph import graph_values
 from value_model.rankers.graphs import Graphs
-from value_model.rankers.mmoe import MMoE
 
 Tensors = Mapping[str, tf.Tensor]
 WEIGHT = "weight_"
@@ -39,11 +38,11 @@ WARMUP_ROWS = (500, 100, 1)
 class Servable(tf.Module):
     """Holds the network's variables and the three signatures."""
 
-    def __init__(self, ranker: MMoE, graphs: Graphs, policy: ValuePolicy) -> None:
+    def __init__(self, vocabulary: Vocabulary, graphs: Graphs, policy: ValuePolicy) -> None:
         super().__init__(name="value_model")
         self.graphs, self._policy = graphs, policy
         self.heads = _traced(self._heads, list(graphs.whole.input_signature))
-        shared = [*_one_request(ranker), *(tf.TensorSpec([None], tf.float64, name=n) for n in quantities(policy))]
+        shared = [*_one_request(vocabulary), *(tf.TensorSpec([None], tf.float64, name=n) for n in quantities(policy))]
         surface = tf.TensorSpec([], tf.int32, name=SURFACE)
         weights = [tf.TensorSpec([], tf.float64, name=WEIGHT + name) for name in policy.weight]
         self.value = _traced(self._with_policy_weights, [*shared, surface])
@@ -75,15 +74,15 @@ def quantities(policy: ValuePolicy) -> tuple[str, ...]:
     return tuple(name for name in policy.inputs if name not in {head.name for head in HEADS})
 
 
-def export_savedmodel(ranker: MMoE, graphs: Graphs, policy: ValuePolicy, *, folder: Path) -> None:
+def export_savedmodel(vocabulary: Vocabulary, graphs: Graphs, policy: ValuePolicy, *, folder: Path) -> None:
     """Write the SavedModel with its warm-up requests."""
-    servable = Servable(ranker, graphs, policy)
+    servable = Servable(vocabulary, graphs, policy)
     signatures = {
         name: getattr(servable, name).get_concrete_function() for name in ("heads", "value", "value_with_weights")
     }
     tf.saved_model.save(servable, str(folder), signatures=signatures)
     rng = np.random.default_rng(0)
-    probes = [probe_inputs(ranker, rows=rows, rng=rng) for rows in WARMUP_ROWS]
+    probes = [probe_inputs(vocabulary, rows=rows, rng=rng) for rows in WARMUP_ROWS]
     columns = [{name: np.full(len(p.request), 0.5) for name in quantities(policy)} for p in probes]
     calls: dict[str, list[Mapping[str, np.ndarray]]] = {
         "heads": [heads_call(probe) for probe in probes],
@@ -127,8 +126,8 @@ def graph_names(savedmodel: Path, signature: str) -> tuple[dict[str, str], dict[
     )
 
 
-def _one_request(ranker: MMoE) -> list[tf.TensorSpec]:
-    widths = input_widths(ranker.spec)
+def _one_request(vocabulary: Vocabulary) -> list[tf.TensorSpec]:
+    widths = input_widths(vocabulary.spec)
     rows = {name: 1 if name in USER_INPUTS else None for name in INPUTS}
     kinds = {name: tf.float32 if name.endswith("_numbers") else tf.int32 for name in INPUTS}
     return [tf.TensorSpec([rows[name], widths[name]], kinds[name], name=name) for name in INPUTS]

@@ -1,7 +1,7 @@
 """The served scorer: ONNX Runtime on the ranker's two graphs, without TensorFlow in the process.
 
-item.onnx    item inputs -> item part [N, H], once an item
-heads.onnx   user inputs, item part, cross inputs -> calibrated heads [N] of one request
+item.onnx    item inputs -> item part [N, H], once an item; a ranker of trees alone has none
+heads.onnx   user inputs, item part (of trees: item inputs), cross inputs -> calibrated heads [N] of one request
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving.item_parts import CAPACITY, ItemParts, padded
 from serving.manifest import agree
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
 
-PER_ROW = (*CROSS_INPUTS, "request")
+PER_ROW = (*ITEM_INPUTS, *CROSS_INPUTS, "request")
 
 
 def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -32,14 +32,11 @@ class OnnxScorer:
     """Follows `Scorer`; `folder` holds the two graphs."""
 
     def __init__(self, folder: Path, *, capacity: int = CAPACITY) -> None:
-        self._item, self._heads = session(folder / "item.onnx"), session(folder / "heads.onnx")
-        self._item_takes, self._heads_take = _inputs_of(self._item), _inputs_of(self._heads)
+        self._heads = session(folder / "heads.onnx")
+        self._heads_take = _inputs_of(self._heads)
         self._names = [output.name for output in self._heads.get_outputs()]
-        self.parts = ItemParts(
-            self._compute_items,
-            part_width=self._item.get_outputs()[0].shape[1],
-            capacity=capacity,
-        )
+        self._item = session(folder / "item.onnx") if "item_part" in self._heads_take else None
+        self.parts = None if self._item is None else _item_parts(self._item, capacity)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -62,22 +59,29 @@ class OnnxScorer:
         """Raise BundleError where a graph takes inputs of another width than `spec` gives."""
         widths = input_widths(spec)
         for graph in (self._item, self._heads):
-            for tensor in graph.get_inputs():
+            for tensor in () if graph is None else graph.get_inputs():
                 if tensor.name in widths:
                     what = f"columns of the ranker's input {tensor.name}"
                     agree(widths[tensor.name], tensor.shape[1], what=what, fix="Export the whole bundle again.")
 
     def _one(self, inputs: ModelInputs, *, items: np.ndarray | None) -> dict[str, np.ndarray]:
-        item_part = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
         feed = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
         feed |= {name: padded(feed[name]) for name in PER_ROW if name in feed}
-        scores = self._heads.run(self._names, feed | {"item_part": item_part})
+        if self.parts is not None:
+            feed["item_part"] = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
+        scores = self._heads.run(self._names, feed)
         n = len(inputs.request)
         return {name: values[:n].astype(np.float64) for name, values in zip(self._names, scores, strict=True)}
 
-    def _compute_items(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+
+def _item_parts(graph: onnxruntime.InferenceSession, capacity: int) -> ItemParts:
+    takes = _inputs_of(graph)
+
+    def compute(codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         feed = dict(zip(ITEM_INPUTS, (codes, lists, numbers), strict=True))
-        return self._item.run(None, {name: feed[name] for name in self._item_takes})[0]
+        return graph.run(None, {name: feed[name] for name in takes})[0]
+
+    return ItemParts(compute, part_width=graph.get_outputs()[0].shape[1], capacity=capacity)
 
 
 def of_request(inputs: ModelInputs, number: int, rows: np.ndarray) -> ModelInputs:

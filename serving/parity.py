@@ -7,15 +7,25 @@ differently from one runtime to the next, and a steep calibrator multiplies it, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
-from features.spec import Group, Kind, ModelInputs
+from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
-from value_model.rankers.mmoe import MMoE
 
 TOLERANCE = 1e-3  # of the head's scale; a wrong operation is off by more, rounding by less
 TINY = 1e-30
+
+
+class Vocabulary(Protocol):
+    """Which features there are, and how many codes each of their tables has: an encoder, or a ranker made for one."""
+
+    @property
+    def spec(self) -> FeatureSpec: ...
+
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
 
 
 class ExportRefused(ValueError):
@@ -47,16 +57,16 @@ def refuse_difference(expected: Mapping[str, np.ndarray], actual: Mapping[str, n
     return gap
 
 
-def probe_inputs(ranker: MMoE, *, rows: int, rng: np.random.Generator) -> ModelInputs:
+def probe_inputs(vocabulary: Vocabulary, *, rows: int, rng: np.random.Generator) -> ModelInputs:
     """One request with `rows` candidates, drawn over all codes and a wide range of numbers, a tenth of all missing."""
-    widths = input_widths(ranker.spec)
+    widths = input_widths(vocabulary.spec)
 
     def numbers(name: str, n: int) -> np.ndarray:
         drawn = rng.lognormal(0, 2, (n, widths[name])) * rng.choice([-1, 1, 1, 1], (n, widths[name]))
         return np.where(rng.random(drawn.shape) < 0.1, np.nan, drawn).astype(np.float32)
 
     def codes(name: str, n: int) -> np.ndarray:
-        drawn = rng.integers(0, _code_limits(ranker, name), (n, widths[name]))
+        drawn = rng.integers(0, _code_limits(vocabulary, name), (n, widths[name]))
         return np.where(rng.random(drawn.shape) < 0.1, 0, drawn).astype(np.int32)
 
     def inputs(names: tuple[str, ...], n: int) -> dict[str, np.ndarray]:
@@ -69,9 +79,9 @@ def probe_inputs(ranker: MMoE, *, rows: int, rng: np.random.Generator) -> ModelI
     )
 
 
-def _code_limits(ranker: MMoE, name: str) -> np.ndarray:
+def _code_limits(vocabulary: Vocabulary, name: str) -> np.ndarray:
     """int64 [columns]: how many codes each column of a `_codes` or `_lists` input can take."""
     group, shape = name.split("_")
-    features = ranker.spec.select(Group(group), Kind.CATEGORY if shape == "codes" else Kind.CATEGORIES)
-    counts = [max(ranker.sizes[feature.table], 2) for feature in features for _ in range(feature.length)]
+    features = vocabulary.spec.select(Group(group), Kind.CATEGORY if shape == "codes" else Kind.CATEGORIES)
+    counts = [max(vocabulary.sizes[feature.table], 2) for feature in features for _ in range(feature.length)]
     return np.array(counts, np.int64)

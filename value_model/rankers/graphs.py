@@ -7,33 +7,48 @@ constant made inside the graph.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
 from marketplace.heads import HeadKind, composed, head_of
 from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Calibrator
+from value_model.rankers.forest import TREE_SCORES
+from value_model.rankers.forest_graph import ForestGraph
 from value_model.rankers.logits import predictions
 from value_model.rankers.mmoe import MMoE
+from value_model.rankers.opinion_pool import OpinionPool
+from value_model.rankers.trees import Trees
+
+ServedRanker = MMoE | Trees | OpinionPool
 
 
 class Graphs(tf.Module):
-    """`whole`, and its two halves: `item_part` once an item, then `rest` given the items' part.
+    """`whole`, and its parts: `item_part` once an item (None without a network), then `rest` given the items' part.
 
-    Each is a tf.function of one signature. For a SavedModel, save this module with the graphs as signatures; for ONNX,
-    pass a graph and its `.input_signature` to `tf2onnx.convert.from_function`.
+    Of trees, `rest` takes TREE_SCORES, float64 [N, heads]: the sums of their leaves, which each runtime computes in its
+    own way. Each is a tf.function of one signature. For a SavedModel, save this module with the graphs as signatures;
+    for ONNX, pass a graph and its `.input_signature` to `tf2onnx.convert.from_function`.
     """
 
-    def __init__(self, ranker: MMoE, calibration: Calibration) -> None:
+    def __init__(self, ranker: ServedRanker, calibration: Calibration) -> None:
         super().__init__(name="ranker")
-        self.network, self._calibration = ranker.network, calibration
+        self._ranker, self._calibration = ranker, calibration
+        mmoe, self.trees = members(ranker)
+        self.network = None if mmoe is None else mmoe.network
+        self._forests = () if self.trees is None else forests(self.trees)
         user, item, cross = (group_specs(ranker.spec, group) for group in (Group.USER, Group.ITEM, Group.CROSS))
-        request = tf.TensorSpec([None], tf.int32, name="request")
-        part = tf.TensorSpec([None, ranker.network.first_bias.shape[0]], tf.float32, name="item_part")
-        tail = [cross[0], cross[-1], request]
+        tail = [cross[0], cross[-1], tf.TensorSpec([None], tf.int32, name="request")]
+        inner = [tf.TensorSpec([None, len(self._forests)], tf.float64, name=TREE_SCORES)] if self._forests else []
+        self.item_part = None
+        if self.network is not None:
+            width = self.network.first_bias.shape[0]
+            inner.append(tf.TensorSpec([None, width], tf.float32, name="item_part"))
+            self.item_part = tf.function(self._item_part, input_signature=item)
         self.whole = tf.function(self._whole, input_signature=[*user, *item, *tail])
-        self.item_part = tf.function(self._item_part, input_signature=item)
-        self.rest = tf.function(self._rest, input_signature=[*user, part, *tail])
+        self.rest = tf.function(self._rest, input_signature=[*user, *inner, *tail])
 
     def _whole(
         self,
@@ -47,17 +62,28 @@ class Graphs(tf.Module):
         cross_numbers,
         request,
     ):  # type: ignore[no-untyped-def]
-        item_part = self.network.item_part(item_codes, item_lists, item_numbers)
-        return self._rest(user_codes, user_lists, user_numbers, item_part, cross_codes, cross_numbers, request)
+        user = {"user_codes": user_codes, "user_lists": user_lists, "user_numbers": user_numbers}
+        rows = {"cross_codes": cross_codes, "cross_numbers": cross_numbers, "request": request}
+        inner = {}
+        if self.network is not None:
+            inner["item_part"] = self.network.item_part(item_codes, item_lists, item_numbers)
+        if self._forests:
+            packed = {**user, **rows, "item_codes": item_codes, "item_numbers": item_numbers}
+            inner[TREE_SCORES] = tf.stack([forest.score(packed) for forest in self._forests], axis=1)
+        return self._heads({**user, **inner, **rows})
 
     def _item_part(self, item_codes, item_lists, item_numbers):  # type: ignore[no-untyped-def]
+        assert self.network is not None
         return {"item_part": self.network.item_part(item_codes, item_lists, item_numbers)}
 
-    def _rest(self, user_codes, user_lists, user_numbers, item_part, cross_codes, cross_numbers, request):  # type: ignore[no-untyped-def]
-        user_part = self.network.user_part(user_codes, user_lists, user_numbers)
-        raw = predictions(self.network.join(user_part, item_part, cross_codes, cross_numbers, request))
+    def _rest(self, *tensors):  # type: ignore[no-untyped-def]
+        names = [spec.name for spec in self.rest.input_signature]
+        return self._heads(dict(zip(names, tensors, strict=True)))
+
+    def _heads(self, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        raw, place = self._raw(call), (call["user_codes"], call["request"])
         heads = {name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()}
-        return composed({name: self._grouped(name, values, user_codes, request) for name, values in heads.items()})
+        return composed({name: self._grouped(name, values, *place) for name, values in heads.items()})
 
     def _grouped(self, head: str, calibrated: tf.Tensor, user_codes: tf.Tensor, request: tf.Tensor) -> tf.Tensor:
         """The TensorFlow twin of the groups of `Calibration`."""
@@ -67,6 +93,47 @@ class Graphs(tf.Module):
             money = head_of(head).kind is HeadKind.MONEY
             calibrated = calibrated * ratio if money else calibrated * ratio / (1 - calibrated + calibrated * ratio)
         return calibrated
+
+    def _raw(self, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The learned heads, float32 [N] each, before calibration."""
+        raw: list[dict[str, tf.Tensor]] = []
+        if self.network is not None:
+            user_part = self.network.user_part(call["user_codes"], call["user_lists"], call["user_numbers"])
+            rows = call["item_part"], call["cross_codes"], call["cross_numbers"], call["request"]
+            raw.append(predictions(self.network.join(user_part, *rows)))
+        if self.trees is not None:
+            raw.append(tree_predictions(self.trees, call[TREE_SCORES]))
+        if not isinstance(self._ranker, OpinionPool):
+            return raw[0]
+        return {head: pooled(head, raw[0][head], raw[1][head], weight=w) for head, w in self._ranker.weights.items()}
+
+
+def members(ranker: ServedRanker) -> tuple[MMoE | None, Trees | None]:
+    """The network and the trees of a ranker."""
+    if isinstance(ranker, OpinionPool):
+        return ranker.network, ranker.trees
+    return (ranker, None) if isinstance(ranker, MMoE) else (None, ranker)
+
+
+def forests(trees: Trees) -> tuple[ForestGraph, ...]:
+    """One graph a learned head."""
+    return tuple(ForestGraph(trees.forest(head), trees.places) for head in trees.heads)
+
+
+def tree_predictions(trees: Trees, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The TensorFlow twin of `Trees.predict`, from scores [N, heads]."""
+    heads = {}
+    for head, score in zip(trees.heads, tf.unstack(scores, num=len(trees.heads), axis=1), strict=True):
+        money = head_of(head).kind is HeadKind.MONEY
+        heads[head] = tf.exp(score) * trees.smearing[head] if money else tf.sigmoid(score)
+    return {head: tf.cast(values, tf.float32) for head, values in heads.items()}
+
+
+def pooled(head: str, network: tf.Tensor, trees: tf.Tensor, *, weight: float) -> tf.Tensor:
+    """The TensorFlow twin of `opinion_pool.pooled`; `weight` is the trees'."""
+    if head_of(head).kind is HeadKind.MONEY:
+        return tf.exp((1 - weight) * tf.math.log(network) + weight * tf.math.log(trees))
+    return tf.sigmoid((1 - weight) * log_odds(network) + weight * log_odds(trees))
 
 
 def group_specs(spec: FeatureSpec, group: Group) -> list[tf.TensorSpec]:
@@ -84,7 +151,7 @@ def calibrate(calibrator: Calibrator | None, predicted: tf.Tensor) -> tf.Tensor:
         return predicted
     if calibrator.kind == "scale":
         return predicted * calibrator.slope
-    z = tf.math.log(tf.maximum(predicted, LEAST)) - tf.math.log(tf.maximum(1 - predicted, LEAST_LEFT))
+    z = log_odds(predicted)
     if calibrator.kind == "platt":
         return tf.sigmoid(calibrator.slope * z + calibrator.intercept)
     x, y = np.array(calibrator.x, np.float32), np.array(calibrator.y, np.float32)
@@ -93,3 +160,8 @@ def calibrate(calibrator: Calibrator | None, predicted: tf.Tensor) -> tf.Tensor:
     rate = y[0] + tf.linalg.matvec(ramps, np.diff(y))
     beyond = rate * tf.exp(z - tf.clip_by_value(z, x[0], x[-1]))
     return beyond / (1 - rate + beyond)
+
+
+def log_odds(probability: tf.Tensor) -> tf.Tensor:
+    """The TensorFlow twin of `calibration.log_odds`."""
+    return tf.math.log(tf.maximum(probability, LEAST)) - tf.math.log(tf.maximum(1 - probability, LEAST_LEFT))
