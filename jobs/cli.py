@@ -56,7 +56,15 @@ def cli() -> None:
 @click.option("--feature", multiple=True, help="a feature beside the standard ones; may be repeated")
 @click.option("--out", type=FOLDER, default=Path("runs/latest"), show_default=True, help="a new or interrupted run")
 def run(
-    data: str, size: str, seed: int, index: str, policy: str, surfaces: str, feature: tuple[str, ...], out: Path
+    data: str,
+    size: str,
+    seed: int,
+    index: str,
+    trees: str,
+    policy: str,
+    surfaces: str,
+    feature: tuple[str, ...],
+    out: Path,
 ) -> None:
     """Do everything: data, retrieval, ranker, calibration, evaluation, export.
 
@@ -66,7 +74,14 @@ def run(
     from jobs.run import run_all
 
     config = RunConfig(
-        data=data, size=size, seed=seed, index=index, policy=policy, surfaces=surfaces, features=",".join(feature)
+        data=data,
+        size=size,
+        seed=seed,
+        index=index,
+        trees=trees,
+        policy=policy,
+        surfaces=surfaces,
+        features=",".join(feature),
     )
     run_all(config, out)
 
@@ -93,7 +108,7 @@ def train_retrieval(folder: Path) -> None:
 @cli.command("train-ranker")
 @click.argument("folder", type=FOLDER)
 def train_ranker(folder: Path) -> None:
-    """Train the ranker of run FOLDER again, with its calibrators and its LightGBM twin."""
+    """Train the rankers of run FOLDER again, with their calibrators, and choose the one that serves."""
     from jobs.run import again
 
     again(folder, "ranker")

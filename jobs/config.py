@@ -26,6 +26,7 @@ class RunConfig:
     variety_shoppers: int = 200  # whose home pages the new bundle is asked for
     variety_most: float = 0.5  # share of them with the same item in the first 10, above which the run raises an alarm
     ranker_epochs: int = 20
+    trees: str = "lightgbm"  # the library of the boosted trees; or xgboost
     surfaces: str = "default"  # the shipped recipes, or the path of a surfaces.toml
     policy: str = "default"  # a shipped value policy, or the path of one
     features: str = ""  # features beside the standard ones (`standard_spec(extra=...)`), separated by commas

@@ -18,6 +18,7 @@ from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
+from jobs.run_rankers import choice_of
 from jobs.tables import print_comparison
 from jobs.train_ranker import held_out
 from jobs.train_retrieval import kept_recall, recall_lines
@@ -25,8 +26,6 @@ from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
-MODELS = ("lightgbm", "mmoe")
-BASELINE = "lightgbm"
 K = 10  # of the metrics @k
 
 
@@ -40,11 +39,12 @@ def evaluate(run: RunFolder) -> None:
     test = prepared.period.test
     slates = prepared.slates.filter(pa.array(test))
     data = prepared.part(test)
-    models = {name: held_out(run, name) for name in MODELS}
+    choice = choice_of(run)
+    models = {name: held_out(run, name) for name in choice.objective}
     policy = policy_of(dataset, run.config, heads=run.heads)
     features = data.inputs.numbers(prepared.encoder.spec)
     valued = {name: value_slates(dataset, slates, heads, policy, features=features) for name, heads in models.items()}
-    pq.write_table(valued["mmoe"], folder / "slates.parquet", compression="zstd")
+    pq.write_table(valued[choice.served], folder / "slates.parquet", compression="zstd")
     pq.write_table(prepared.labels.filter(pa.array(prepared.rows(test))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
     baselines = {"popularity": popularity(prepared, test)} | word_match(dataset, slates)
@@ -54,14 +54,14 @@ def evaluate(run: RunFolder) -> None:
         data.labels,
         prepared.offsets_of(test),
         title=f"Value model on {dataset.name}",
-        baseline=BASELINE,
+        baseline=choice.served,
         rng=np.random.default_rng(run.config.seed),
         currency=dataset.currency,
         position=data.position if data.position.any() else None,
         slices={"surface": slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)},
         facts=facts(run, prepared),
         shopper=slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False),
-        notes=(*dataset.notes, *short_lists(slates, k=K), *recalled),
+        notes=(*dataset.notes, f"{choice}.", *short_lists(slates, k=K), *recalled),
         k=K,
         where=data.weight > 0,
     )

@@ -26,6 +26,7 @@ from jobs.defaults import policy_of
 from jobs.home_variety import home_variety
 from jobs.policy_service import next_bundle, published_policy
 from jobs.run_folder import RunFolder
+from jobs.run_rankers import choice_of, served_ranker
 from jobs.run_surfaces import recipes_of
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
@@ -42,7 +43,6 @@ from serving.parity import TOLERANCE
 from serving.policy_bundle import write_policy_bundle
 from value_model.formula import ValuePolicy
 from value_model.rankers.calibration import Calibration
-from value_model.rankers.mmoe import MMoE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS = "rows.npz"  # real inputs, of the ranker's test period, that its exports are compared on
@@ -60,13 +60,15 @@ def export(run: RunFolder) -> None:
     known_until = EPOCH + timedelta(microseconds=until)
     store = MemoryStore.of(dataset, spec=encoder.spec, until=known_until)
     run_sources = RunSources(dataset, segment=dataset.segment, index=index, catalogue=store.catalogue).advance(until)
+    ranker, calibration = served_ranker(run) if run.heads else (None, Calibration())
     trained = TrainedParts(
         dataset=dataset,
         store=store,
         known_until=known_until,
         encoder=encoder,
-        ranker=MMoE.load(run.path / "ranker" / "mmoe") if run.heads else None,
-        calibration=Calibration.load(run.path / "ranker" / "calibration.json") if run.heads else Calibration(),
+        ranker=ranker,
+        calibration=calibration,
+        ranker_facts=choice_of(run).facts if run.heads else {},
         policy=published_policy(run.path) or policy_of(dataset, run.config, heads=run.heads),
         rows=load_rows(run.path / "ranker" / ROWS) if run.heads else None,
         sources=run_sources.sources,

@@ -41,7 +41,7 @@ def retrieval(run: RunFolder) -> None:
 
 
 def ranker(run: RunFolder) -> None:
-    """MMoE, calibrators, LightGBM twin."""
+    """MMoE, LightGBM, their pool, calibrators, and which of them serves."""
     from jobs.train_ranker import train_ranker
 
     train_ranker(run)

@@ -4,7 +4,7 @@ run.json            configuration, versions of packages, and the program's commi
 data/               the data set's tables, Parquet
 surfaces.toml       the recipe of each surface, to be edited
 retrieval/          towers, candidate sources, item embeddings
-ranker/             MMoE, LightGBM twin, calibrators, encoder, held-out predictions
+ranker/             MMoE, LightGBM trees, their pool, which one serves, calibrators, held-out predictions
                     (losses.json in these two: losses by epoch, and the settings of the fit)
 evaluation/         metrics.json, report.html, plots
 bundle/             what the service loads

@@ -1,37 +1,43 @@
-"""Train what predicts: the MMoE, its calibrators, and the LightGBM twin that every report compares it with.
+"""Train what predicts: the MMoE, boosted trees and their opinion pool; the best of the three is served.
 
-The network stops early on the validation period; calibrators are fitted on the same later period, as served
-(positions unknown); the test period is predicted once, by everything, and kept for the evaluation.
+The network stops early on the validation period. Pool weights and calibrators are fitted on the earlier half of it, the
+served ranker is chosen on the later half, and weights and calibrators are then fitted on all of it, as served
+(positions unknown). The test period is predicted once, by everything, and kept for the evaluation.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
+from jobs.choice import Choice, choose, examination
 from jobs.export import ROWS, save_rows
 from jobs.prepare import TrainingRows, prepare
 from jobs.provenance import keep_losses
 from jobs.run_folder import RunFolder
+from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
 from value_model.rankers.batches import request_offsets, take
-from value_model.rankers.calibration import Calibration, fit_calibration
+from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.rankers.group_offsets import groups_of
-from value_model.rankers.lightgbm import Trees
+from value_model.rankers.group_offsets import GroupCodes, groups_of
 from value_model.rankers.mmoe import MMoE
-from value_model.rankers.ranker import RankingData
+from value_model.rankers.opinion_pool import OpinionPool, fit_weights, pooled
+from value_model.rankers.ranker import Predictions, Ranker, RankingData
 from value_model.rankers.training import fit
+from value_model.rankers.trees import Trees
 
 SURFACE = "surface"  # the user category
 FEW = 20  # requests whose rows are kept for the export
 
 
 def train_ranker(run: RunFolder) -> None:
-    """Write ranker/: mmoe, lightgbm, calibrators, held-out predictions and rows; nothing where no head is taught."""
+    """Write ranker/: rankers, choice, calibrators, held-out predictions and rows; nothing where no head is taught."""
     prepared, folder = prepare(run), run.part("ranker")
     if prepared is None:
         shutil.rmtree(folder)
@@ -40,16 +46,60 @@ def train_ranker(run: RunFolder) -> None:
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
     mmoe = _fit_mmoe(run, prepared, train, held_out)
-    mmoe.save(folder / "mmoe")
+    library = run.config.trees
+    print(f"   trees: {library}", flush=True)
+    trees = Trees.fit(train, spec=prepared.encoder.spec, config=TreesConfig(library=library))
+    opinions = {"mmoe": mmoe.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
     groups = groups_of(prepared.encoder, (prepared.segment, SURFACE))
-    calibration = fit_calibration(mmoe.predict(held_out.inputs), held_out, groups=groups)
-    calibration.save(folder / "calibration.json")
-    keep(run, "mmoe", calibration(mmoe.predict(test.inputs), test.inputs))
-    print("   LightGBM twin", flush=True)
-    trees, trees_calibration = fit_trees(train, held_out, prepared)
-    trees.save(folder / "lightgbm")
-    trees_calibration.save(folder / "lightgbm" / "calibration.json")
-    keep(run, "lightgbm", trees_calibration(trees.predict(test.inputs), test.inputs))
+    rng = np.random.default_rng(run.config.seed)
+    surface, shopper = (of_requests(prepared, column) for column in ("surface", "user_id"))
+    choice = chosen(opinions, held_out, groups=groups, surface=surface, shopper=shopper, rng=rng)
+    (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
+    print(f"   {choice}", flush=True)
+    pool = OpinionPool(mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions[library], held_out))
+    pool.save(folder)
+    rankers: dict[str, Ranker] = {"mmoe": mmoe, library: trees, "pool": pool}
+    for name, ranker in rankers.items():
+        calibration = fit_calibration(ranker.predict(held_out.inputs), held_out, groups=groups)
+        calibration.save(folder / f"calibration_{name}.json")
+        keep(run, name, calibration(ranker.predict(test.inputs), test.inputs))
+
+
+def chosen(
+    opinions: Mapping[str, Predictions],
+    held_out: RankingData,
+    *,
+    groups: Sequence[GroupCodes],
+    surface: np.ndarray,
+    shopper: np.ndarray,
+    rng: np.random.Generator,
+) -> Choice:
+    """The best on the later half of held-out requests of network, trees and pool, as the earlier half calibrates them.
+
+    `opinions`: raw predictions of the network, then of the trees, by name; `surface`, `shopper` [R].
+    """
+    requests = len(held_out.inputs.user_codes)
+    offsets, half = request_offsets(held_out.inputs.request, requests), requests // 2
+    early, late = (take(held_out, part, offsets=offsets) for part in np.split(np.arange(requests), [half]))
+    cut, (network, trees) = offsets[half], opinions.values()
+    weights = fit_weights(before(network, cut), before(trees, cut), early)
+    models = {}
+    for name, predicted in {**opinions, "pool": pooled(network, trees, weights=weights)}.items():
+        calibration = fit_calibration(before(predicted, cut), early, groups=groups)
+        models[name] = calibration({head: values[cut:] for head, values in predicted.items()}, late.inputs)
+    seen = examination(late, next(iter(models.values())).get("ctr"), surface[half:])
+    return choose(models, late, examination=seen, shopper=shopper[half:], rng=rng)
+
+
+def before(predicted: Predictions, row: int) -> Predictions:
+    """Predictions of the rows before one."""
+    return {head: values[:row] for head, values in predicted.items()}
+
+
+def of_requests(prepared: TrainingRows, column: str) -> np.ndarray:
+    """A column of the slates of the validation period, [R] text."""
+    values = prepared.slates.filter(pa.array(prepared.period.validation))[column]
+    return values.cast(pa.string()).to_numpy(zero_copy_only=False)
 
 
 def first_requests(data: RankingData) -> RankingData:
@@ -69,13 +119,6 @@ def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_o
     keep_losses(run.part("ranker"), history, network=network, training=training)
     checkpoint.unlink()  # it resumes an interrupted fit; one that is done again starts anew
     return mmoe
-
-
-def fit_trees(train: RankingData, held_out: RankingData, prepared: TrainingRows) -> tuple[Trees, Calibration]:
-    """The twin on the same rows and features, calibrated on the same period."""
-    trees = Trees.fit(train, spec=prepared.encoder.spec, config=TreesConfig())
-    groups = groups_of(prepared.encoder, (prepared.segment, SURFACE))
-    return trees, fit_calibration(trees.predict(held_out.inputs), held_out, groups=groups)
 
 
 def keep(run: RunFolder, name: str, predictions: Mapping[str, np.ndarray]) -> None:
