@@ -28,6 +28,7 @@ from jobs.data import data_root
 from jobs.prepare import prepare
 from jobs.run import run_all
 from jobs.run_folder import RunFolder
+from jobs.run_rankers import choice_of
 from jobs.train_ranker import held_out
 from marketplace.slate_columns import flat, item_offsets
 from value_model.rankers.config import TreesConfig
@@ -183,7 +184,7 @@ def of_run(run: RunFolder, fold: Fold, scores: str) -> np.ndarray:
     slates = pq.read_table(run.path / "evaluation" / "slates.parquet")
     ids = np.array([int(name[1:]) for name in flat(slates, "item_id").to_pylist()])
     first = np.flatnonzero(fold.part[fold.query] == 2)[0]
-    values = flat(slates, "value").to_numpy() if scores == "value" else held_out(run, "mmoe")[scores]
+    values = flat(slates, "value").to_numpy() if scores == "value" else held_out(run, choice_of(run).served)[scores]
     return ndcg(values, relevance[ids - first], item_offsets(slates))
 
 

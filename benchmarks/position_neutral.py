@@ -1,8 +1,8 @@
 """Does a neutral position cost accuracy, or buy truth?
 
-On the simulated market both rankers predict the test period's clicks without its positions. The MMoE learned with a
+On the simulated market the rankers predict the test period's clicks without its positions. The MMoE learned with a
 position tower and predicts at a neutral position; LightGBM never saw positions, so that what the old ranking put on top
-looks attractive to it. Observed clicks reward that; the true P(click | examined) does not.
+looks attractive to it; the pool is between them. Observed clicks reward that; the true P(click | examined) does not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     truth = attraction(market("demo", seed=SEED))[rows]
     clicked = prepared.data.labels["click"][rows]
     request = prepared.frame.request[rows]
-    models = {name: held_out(run, name)["ctr"] for name in ("mmoe", "lightgbm")}
+    models = {name: held_out(run, name)["ctr"] for name in ("mmoe", "lightgbm", "pool")}
     measures = []
     for name, predicted in models.items():
         resampled = [auc_and_truth(predicted, clicked, truth, sample) for sample in samples(request)]

@@ -9,7 +9,16 @@ from dataclasses import replace
 
 from benchmarks.record import record
 from benchmarks.trivago.lists import lists
-from benchmarks.trivago.rankers import NETWORK, TRAINING, Bar, compare, measures, mmoe_heads
+from benchmarks.trivago.rankers import (
+    NETWORK,
+    TRAINING,
+    Bar,
+    compare,
+    fitted_trees,
+    measures,
+    mmoe_heads,
+    tree_predictions,
+)
 
 NAME, SEED = "trivago_next_clickout", 0
 BARS = (
@@ -22,5 +31,6 @@ if __name__ == "__main__":
     data = lists("next_clickout", benchmark=NAME, shown=True)
     network = replace(NETWORK, position_factors=4)
     heads = mmoe_heads(data, shown=True, network=network, training=TRAINING, seed=SEED)
-    rows = measures(compare(data, heads(data.test), seed=SEED), BARS, prefix="")
+    models = {"MMoE": heads(data.test), "LightGBM": tree_predictions(data, fitted_trees(data))}
+    rows = measures(compare(data, models, seed=SEED), BARS, prefix="")
     record(NAME, rows, data="trivago next clickout, last 20 % of impressions", seed=SEED)

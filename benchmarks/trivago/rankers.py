@@ -1,4 +1,4 @@
-"""The MMoE and its LightGBM twin, fitted on the same lists and measured on the same test requests."""
+"""The MMoE, LightGBM and their pool, fitted on the same lists and measured on the same test requests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 from benchmarks.record import Measure
 from benchmarks.trivago.lists import Lists
 from evaluation.compare import Comparison, compare_rankers
+from jobs.train_ranker import chosen
 from marketplace.heads import learned_heads
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.rankers.lightgbm import Trees
 from value_model.rankers.mmoe import MMoE
-from value_model.rankers.ranker import RankingData
+from value_model.rankers.opinion_pool import OpinionPool, fit_weights
+from value_model.rankers.ranker import Ranker, RankingData
 from value_model.rankers.training import fit
+from value_model.rankers.trees import Trees
 
 # Chosen on the validation period: 170 k rows want small tables, dropout and decay.
 NETWORK = NetworkConfig(embedding=4, bins=16, experts=4, expert_units=(64, 32), dropout=0.2, positions=25)
@@ -35,17 +37,35 @@ class Bar:
 
 def mmoe_heads(lists: Lists, *, shown: bool, network: NetworkConfig, training: TrainingConfig, seed: int) -> Heads:
     """A network stopped and calibrated on the validation period."""
-    rng, heads = np.random.default_rng(seed), learned_heads(lists.train.labels)
-    mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, heads=heads, rng=rng)
-    fit(mmoe, lists.train, lists.validation, config=training, rng=rng)
+    mmoe = fitted_mmoe(lists, network=network, training=training, seed=seed)
     return calibrated(
         lambda data: mmoe.predict(data.inputs, position=data.position if shown else None), lists.validation
     )
 
 
-def tree_predictions(lists: Lists) -> Mapping[str, np.ndarray]:
+def fitted_mmoe(lists: Lists, *, network: NetworkConfig, training: TrainingConfig, seed: int) -> MMoE:
+    rng, heads = np.random.default_rng(seed), learned_heads(lists.train.labels)
+    mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, heads=heads, rng=rng)
+    fit(mmoe, lists.train, lists.validation, config=training, rng=rng)
+    return mmoe
+
+
+def as_served(lists: Lists, mmoe: MMoE, trees: Trees, *, seed: int) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
+    """(The name of the ranker that a run would serve, the calibrated heads of each of its rankers on the test rows)."""
+    later = lists.validation
+    opinions = {"mmoe": mmoe.predict(later.inputs), "lightgbm": trees.predict(later.inputs)}
+    requests = len(later.inputs.user_codes)
+    places = {"surface": np.full(requests, "search"), "shopper": np.arange(requests)}
+    choice = chosen(opinions, later, groups=(), **places, rng=np.random.default_rng(seed))
+    print(choice)
+    pool = OpinionPool(mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions["lightgbm"], later))
+    rankers: dict[str, Ranker] = {"mmoe": mmoe, "lightgbm": trees, "pool": pool}
+    heads = {name: calibrated(lambda data, r=r: r.predict(data.inputs), later) for name, r in rankers.items()}
+    return choice.served, {name: predict(lists.test) for name, predict in heads.items()}
+
+
+def tree_predictions(lists: Lists, trees: Trees) -> Mapping[str, np.ndarray]:
     """The twin's of the test rows; its ctcvr is a booster of its own, the stronger reference."""
-    trees = fitted_trees(lists)
     order = trees.score(lists.test.inputs, "ctcvr")
     return calibrated(lambda data: trees.predict(data.inputs), lists.validation)(lists.test) | {"ctcvr": order}
 
@@ -60,20 +80,30 @@ def calibrated(heads: Heads, later: RankingData) -> Heads:
     return lambda data: calibration(heads(data), data.inputs)
 
 
-def compare(lists: Lists, mmoe: Mapping[str, np.ndarray], *, seed: int) -> Comparison:
-    """Both rankers on the test requests, with intervals over requests."""
-    models = {"MMoE": mmoe, "LightGBM": tree_predictions(lists)}
+def compare(lists: Lists, models: Mapping[str, Mapping[str, np.ndarray]], *, seed: int) -> Comparison:
+    """Rankers on the test requests, LightGBM among them, with intervals over requests."""
     rng = np.random.default_rng(seed)
     return compare_rankers(models, lists.test.labels, lists.offsets, baseline="LightGBM", rng=rng)
 
 
 def measures(comparison: Comparison, bars: Sequence[Bar], *, prefix: str) -> list[Measure]:
-    """The MMoE against its bars, its twin beside it."""
+    """The MMoE against its bars, the others beside it."""
     rows = []
     for bar in bars:
-        for model in ("MMoE", "LightGBM"):
+        for model in comparison.metrics:
             estimate = comparison.metrics[model][bar.metric]
             name = f"{prefix}{bar.name}, {model}"
             limit = bar.bar if model == "MMoE" else None
             rows.append(Measure(name, estimate.value, "", limit, (estimate.low, estimate.high)))
+    return rows
+
+
+def served_measures(comparison: Comparison, served: str, bars: Sequence[Bar], *, prefix: str) -> list[Measure]:
+    """The served ranker against bars of its own, and against the best single ranker of the run."""
+    rows = []
+    for bar in bars:
+        figures = {model: metrics[bar.metric] for model, metrics in comparison.metrics.items()}
+        one, best = figures[served], max(figures[model].value for model in ("MMoE", "LightGBM"))
+        rows.append(Measure(f"{prefix}{bar.name}, served: {served}", one.value, "", bar.bar, (one.low, one.high)))
+        rows.append(Measure(f"{prefix}{bar.name}, served - best single", one.value - best, "", ">= 0"))
     return rows

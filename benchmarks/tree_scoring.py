@@ -1,0 +1,103 @@
+"""Trees as they are served against LightGBM's own predict: 500 rows, 300 trees of 31 leaves, one thread.
+
+40 numbers, a twentieth missing, and 5 categories of up to 200 codes, as float32; the booster learns from 40,000 rows.
+ONNX Runtime runs the nodes that the bundle holds, TensorFlow the graph of the SavedModel.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import lightgbm
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+
+from benchmarks.record import Measure, record
+from features.keras2 import tensorflow as tf
+from serving.tree_nodes import DOMAIN, OPSET, tree_ensemble
+from value_model.rankers.config import TreesConfig
+from value_model.rankers.forest import Forest, Place
+from value_model.rankers.forest_graph import ForestGraph
+from value_model.rankers.lightgbm import LightGbmBooster
+
+NAME, SEED = "tree_scoring", 0
+ROWS, LEARNED, NUMBERS, CATEGORIES = 500, 40_000, 40, (5, 12, 30, 60, 200)
+REPEATS = 200
+
+
+def table(rng: np.random.Generator, *, rows: int) -> np.ndarray:
+    """float32 [rows, F]."""
+    numbers = rng.normal(size=(rows, NUMBERS))
+    numbers[rng.random(numbers.shape) < 0.05] = np.nan
+    return np.column_stack([numbers, *(rng.integers(0, codes, rows) for codes in CATEGORIES)]).astype(np.float32)
+
+
+def grown(rng: np.random.Generator) -> lightgbm.Booster:
+    """A booster with the run's own settings."""
+    inputs, config = table(rng, rows=LEARNED), TreesConfig()
+    known = np.nan_to_num(inputs[:, :NUMBERS])
+    effect = rng.normal(size=max(CATEGORIES))[inputs[:, NUMBERS:].astype(int)].sum(axis=1)
+    signal = known @ rng.normal(0, 0.2, NUMBERS) + known[:, 0] * known[:, 1] + effect - 2
+    clicked = rng.random(LEARNED) < 1 / (1 + np.exp(-signal))
+    settings = {"objective": "binary", "num_leaves": config.leaves, "learning_rate": config.learning_rate}
+    settings |= {"min_data_in_leaf": config.min_rows, "num_threads": 1, "verbose": -1}
+    categories = list(range(NUMBERS, inputs.shape[1]))
+    return lightgbm.train(settings, lightgbm.Dataset(inputs, clicked, categorical_feature=categories), config.trees)
+
+
+def onnx_session(trees: Forest, *, columns: int) -> onnxruntime.InferenceSession:
+    takes = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, columns])
+    gives = helper.make_tensor_value_info("score", TensorProto.DOUBLE, [None, 1])
+    cast = helper.make_node("Cast", ["x"], ["matrix"], to=TensorProto.DOUBLE)
+    graph = helper.make_graph([cast, tree_ensemble(trees, matrix="matrix", score="score")], NAME, [takes], [gives])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, OPSET)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def seconds(calls: dict[str, Callable[[], object]]) -> dict[str, np.ndarray]:
+    """[REPEATS] a call, taken in turns, so that a busy moment falls on all alike."""
+    taken = {name: np.empty(REPEATS) for name in calls}
+    for repeat in range(-3, REPEATS):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if repeat >= 0:
+                taken[name][repeat] = time.perf_counter() - start
+    return taken
+
+
+def main() -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    rng = np.random.default_rng(SEED)
+    booster = grown(rng)
+    rows, trees = table(rng, rows=ROWS), LightGbmBooster(booster, threads=1).forest()
+    session = onnx_session(trees, columns=rows.shape[1])
+    places = [Place("cross_numbers", c) for c in range(NUMBERS)]
+    places += [Place("cross_codes", c) for c in range(len(CATEGORIES))]
+    graph = tf.function(ForestGraph(trees, places).score)
+    packed = {"cross_numbers": rows[:, :NUMBERS], "cross_codes": rows[:, NUMBERS:].astype(np.int32)}
+    packed = {name: tf.constant(part) for name, part in packed.items()}
+    calls: dict[str, Callable[[], np.ndarray]] = {
+        "LightGBM predict": lambda: booster.predict(rows, raw_score=True, num_threads=1),
+        "ONNX Runtime": lambda: session.run(None, {"x": rows})[0][:, 0],
+        "TensorFlow": lambda: graph(packed).numpy(),
+    }
+    expected = calls["LightGBM predict"]()
+    taken = seconds(calls)
+    own = taken.pop("LightGBM predict")
+    measures = [Measure("LightGBM predict", float(np.median(own)) * 1e3, "ms")]
+    for name, bar in (("ONNX Runtime", ">= 3"), ("TensorFlow", None)):
+        ratio = np.median(own) / np.median(taken[name])
+        measures.append(Measure(f"{name}: times as fast as LightGBM predict", float(ratio), "x", bar))
+        measures.append(Measure(f"{name}: largest difference", np.abs(calls[name]() - expected).max(), "", "<= 1e-06"))
+    record(NAME, measures, data=f"{ROWS} drawn rows, {len(trees)} trees, one thread", seed=SEED)
+
+
+if __name__ == "__main__":
+    main()
