@@ -38,7 +38,7 @@ def test_orders_are_learned_and_calibrated_as_without_the_young_requests(parts):
     trees, reference = (Trees.fit(one, spec=SPEC, config=CONFIG) for one in parts)
     for head in ("cvr", "order_value"):
         np.testing.assert_array_equal(trees.score(data.inputs, head), reference.score(data.inputs, head))
-    fits = [fit_calibration(trees.predict(one.inputs), one.labels, one.weight).heads for one in parts]
+    fits = [fit_calibration(trees.predict(one.inputs), one).heads for one in parts]
     assert all(fits[0][head] == fits[1][head] for head in ("cvr", "order_value"))
     heads = [head for head in HEADS if head.name in ("ctr", "cvr", "order_value")]
     networks = [MMoE(SPEC, SIZES, config=NetworkConfig(), heads=heads, rng=np.random.default_rng(1)) for _ in parts]

@@ -21,6 +21,8 @@ from value_model.rankers.forest import Forest, Split, tree
 
 NAMES = {Objective.EVENT: "binary:logistic", Objective.NUMBER: "reg:squarederror", Objective.RANKING: "rank:ndcg"}
 
+TINY = float(np.finfo(np.float32).tiny)  # the smallest normal float32
+
 
 class XgBoostBooster:
     """Follows `Booster`."""
@@ -87,5 +89,15 @@ def _branch(node: Mapping[str, Any]) -> Split | float:
     column, condition, missing_left = int(node["split"][1:]), node["split_condition"], node["missing"] == node["yes"]
     if isinstance(condition, list):
         return Split(column, left, right, members=tuple(map(int, condition)), missing_left=missing_left)
+    return Split(column, left, right, _next_below(condition), missing_left=missing_left)
+
+
+def _next_below(condition: float) -> float:
+    """The float32 that is next below, so that x <= it where x < condition.
+
+    Never one below float32's normal range: TensorFlow reads those as 0.
+    """
     below = float(np.nextafter(np.float32(condition), np.float32(-np.inf)))
-    return Split(column, left, right, below, missing_left=missing_left)
+    if 0 < abs(below) < TINY:
+        return 0.0 if below > 0 else -TINY
+    return below
