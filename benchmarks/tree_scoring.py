@@ -25,7 +25,7 @@ from value_model.rankers.lightgbm import LightGbmBooster
 
 NAME, SEED = "tree_scoring", 0
 ROWS, LEARNED, NUMBERS, CATEGORIES = 500, 40_000, 40, (5, 12, 30, 60, 200)
-REPEATS = 60
+REPEATS = 200
 
 
 def table(rng: np.random.Generator, *, rows: int, categories: tuple[int, ...]) -> np.ndarray:
