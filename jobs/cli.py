@@ -51,21 +51,12 @@ def cli() -> None:
 @click.option("--size", type=click.Choice(["small", "demo", "large"]), default="demo", show_default=True)
 @click.option("--seed", default=7, show_default=True)
 @click.option("--index", type=click.Choice(["scann", "faiss", "exact"]), default="scann", show_default=True)
-@click.option("--trees", type=click.Choice(["lightgbm", "xgboost"]), default="lightgbm", show_default=True)
 @click.option("--policy", default="default", show_default=True, help="a shipped value policy, or a policy file")
 @click.option("--surfaces", default="default", show_default=True, help="recipes of the surfaces, a surfaces.toml")
 @click.option("--feature", multiple=True, help="a feature beside the standard ones; may be repeated")
 @click.option("--out", type=FOLDER, default=Path("runs/latest"), show_default=True, help="a new or interrupted run")
 def run(
-    data: str,
-    size: str,
-    seed: int,
-    index: str,
-    trees: str,
-    policy: str,
-    surfaces: str,
-    feature: tuple[str, ...],
-    out: Path,
+    data: str, size: str, seed: int, index: str, policy: str, surfaces: str, feature: tuple[str, ...], out: Path
 ) -> None:
     """Do everything: data, retrieval, ranker, calibration, evaluation, export.
 
@@ -74,8 +65,9 @@ def run(
     from jobs.config import RunConfig
     from jobs.run import run_all
 
-    features = ",".join(feature)
-    config = RunConfig(data, size, seed, index, trees=trees, policy=policy, surfaces=surfaces, features=features)
+    config = RunConfig(
+        data=data, size=size, seed=seed, index=index, policy=policy, surfaces=surfaces, features=",".join(feature)
+    )
     run_all(config, out)
 
 
