@@ -191,7 +191,7 @@ class LiveService:
         try:
             service = self._build(target)
         except Exception as error:  # whatever is wrong with a new bundle, the last good one must go on serving
-            logger.error("bundle %s refused", target, exc_info=not isinstance(error, BundleError))
+            logger.error("bundle %s refused: %s", target, error, exc_info=not isinstance(error, BundleError))
             with self._change:
                 if target == self._seen:
                     known = isinstance(error, BundleError)
