@@ -66,7 +66,7 @@ def published(shopper: Shopper, home: Path) -> Iterator[tuple[str, float]]:
     for turn in range(TIMES):
         first = service.served().policy
         mine = home / "mine.toml"
-        draft = first.with_weights({"w_click": 0.1 + turn / 100})
+        draft = first.with_weights({"w_click": 0.2 + turn / 100})
         mine.write_text(to_toml(draft), encoding="utf-8")
         start = time.perf_counter()
         command(mine, home, "--base", first.version, "--despite")

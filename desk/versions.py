@@ -113,10 +113,11 @@ class Versions:
         return self.policy(entries[-1].number) if entries else None
 
     def before(self, version: str) -> int | None:
-        """The number of the version that was in force before `version` was first put in force; None = unknown."""
+        """The number of the version that was in force before `version` was last published; None = unknown."""
         entries = self.entries()
-        first = next((entry for entry in entries if entry.version == version and entry.share == 1), None)
-        base = first.base if first is not None else ""
+        made = (VersionOrigin.PUBLISHED, VersionOrigin.SAVED)
+        bases = [entry.base for entry in entries if (entry.version, entry.share) == (version, 1) and entry.kind in made]
+        base = bases[-1] if bases else ""
         return next((entry.number for entry in reversed(entries) if entry.version == base), None)
 
     def add(self, policy: ValuePolicy, note: ChangeNote, *, now: datetime) -> VersionRecord:

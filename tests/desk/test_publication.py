@@ -149,6 +149,15 @@ def test_rolling_back_goes_one_version_back_each_time(world):
     assert versions.latest() == steps[2]
 
 
+def test_content_that_was_published_again_has_what_it_replaced_before_it(world):
+    _, service, both = world
+    draft = POLICY.with_weights({"w_new": 0.06})
+    publish(draft, note(POLICY.version), **both)
+    publish(POLICY, note(draft.version), **both)
+    roll_back(None, note(""), **both)
+    assert service.now.policy == draft
+
+
 def test_what_cannot_be_prepared_leaves_no_line(world):
     versions, service, both = world
 
