@@ -120,7 +120,7 @@ def roll_back(
     _signed(note)
     with versions.locked():
         served = service.served()
-        note = replace(note, base=served.policy.version)
+        note = replace(note, kind=VersionOrigin.ROLLED_BACK, base=served.policy.version)
         if number is None and served.trial is not None:
             policy, note = served.policy, replace(note, kind=VersionOrigin.UNSTAGED)
         else:
