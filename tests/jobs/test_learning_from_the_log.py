@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from serving.bundle import build_engine, load_bundle
 from serving.request import Request
 from value_model.formula import default_policy, load_policy, to_toml
 from value_model.tuning import evidence_from_log
+from value_model.tuning.recorded_evidence import exploration_of
 
 pytestmark = pytest.mark.xdist_group("run")
 
@@ -32,7 +34,7 @@ NAMES = ("request_id", "time", "surface", "user_id", "session_id", "query", "pag
 def explored(run_folder, tmp_path_factory) -> Path:
     """The run with a bundle whose policy explores."""
     folder = tmp_path_factory.mktemp("explored")
-    (folder / "policy.toml").write_text(to_toml(default_policy()) + LUCE)
+    (folder / "policy.toml").write_text(to_toml(replace(default_policy(), slate=None)) + LUCE)
     for part in ("data", "retrieval", "ranker", "evaluation"):
         shutil.copytree(run_folder / part, folder / part)
     about = json.loads((run_folder / "run.json").read_text())
@@ -92,7 +94,7 @@ def test_a_run_trains_on_the_log(log_path, learned):
 def test_its_evidence_is_that_of_the_policy_that_was_served(log_path, learned):
     """The run's own policy does not explore: the design is that of the bundle beside the log."""
     recorded = run_evidence(learned, rng=np.random.default_rng(0))
-    assert recorded.policy.slate is None
+    assert exploration_of(recorded.policy) is None
     assert "was randomised" in recorded.notes[0]
     evidence = recorded.evidence
     assert evidence.feedback["click"].sum() > 0
