@@ -134,6 +134,16 @@ def test_slates_that_were_not_drawn_from_their_values_are_refused(logged) -> Non
         evidence_from_log(slates, labels, policy, examination=curves, rng=np.random.default_rng(3))
 
 
+def test_searches_drawn_tier_by_tier_are_not_read_as_plackett_luce(logged) -> None:
+    drawn, labels, curves = logged
+    value = flat(drawn, "value").to_numpy()
+    numeric = {"utility": value, "quality": 0 * value, "relevance": np.ones(len(value))}
+    tiered = _with(drawn, "numeric", numeric, item_offsets(drawn))
+    policy = policy_with(LUCE + 'relevance = { tiers = ["name"] }\n')
+    with pytest.raises(ValueError, match='drew searches tier by tier.*kind = "perturbed_weights"'):
+        evidence_from_log(tiered, labels, policy, examination=curves, rng=np.random.default_rng(3))
+
+
 def test_perturbed_weights_are_checked_against_the_logged_draws_and_propensities(logged) -> None:
     drawn, _, curves = logged
     policy = policy_with(PERTURBED)

@@ -123,9 +123,16 @@ def logged_exposure(
         order = _shown_order(slates, inputs.mask, examination.shape[1])
         _check(slates, perturbed_propensity(sweep, centre, exploration, order), of="the draws' rankings")
         return of_perturbed(sweep, centre, exploration, examination)
-    logits = (
-        to_numpy(flat(slates, "value")).astype(np.float64) + added_to_values(slates, policy)
-    ) / exploration.temperature
+    if (
+        policy.slate is not None
+        and policy.slate.relevance is not None
+        and len(numeric_features(slates, RELEVANCE).values)
+    ):
+        raise ValueError(
+            f"policy {policy.name!r} drew searches tier by tier: what Plackett-Luce draws within tiers is not read. "
+            'Explore by perturbed weights (kind = "perturbed_weights"), or judge the other surfaces alone.'
+        )
+    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
     position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
     _check(slates, plackett_luce(logits, position, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
