@@ -97,7 +97,7 @@ def publish(
     """
     with versions.locked():
         served = service.served()
-        _check_base(draft, note.base, served.policy, versions)
+        check_base(draft, note.base, served.policy, versions)
         if draft.version == served.policy.version and (served.trial is None or note.share != 1):
             raise RefusedError("not published: nothing was changed.")
         check_agreement(served.policy, draft, note)
@@ -159,7 +159,8 @@ def check_agreement(in_force: ValuePolicy, draft: ValuePolicy, note: ChangeNote)
         raise RefusedError(f"not published: what others own changes, and they must agree first: {needs}.")
 
 
-def _check_base(draft: ValuePolicy, base: str, in_force: ValuePolicy, versions: Versions) -> None:
+def check_base(draft: ValuePolicy, base: str, in_force: ValuePolicy, versions: Versions) -> None:
+    """Raises StaleBase where `draft` was made from another version than is in force."""
     if base == in_force.version:
         return
     since = [entry for entry in versions.entries() if entry.version == in_force.version]

@@ -35,7 +35,10 @@ def open_desk(*, environment: Mapping[str, str] = os.environ, demo: Path = Path(
 def _material(folder: Path) -> Material:
     material = material_of(folder)
     if material is None:
-        raise FileNotFoundError(f"{folder} holds no evaluated run and no service's log to look at.")
+        raise FileNotFoundError(
+            f"{folder} holds no evaluated run and no service's log to look at. Make one with "
+            f"`value-model run --out {folder}`, or name another in ${VARIABLE}."
+        )
     return material
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from desk.checks import CheckReport
 from desk.desk import Desk, SavedVersion
 from desk.policy_changes import changes, merged
-from desk.publication import RefusedError, check_agreement, publish, roll_back
+from desk.publication import RefusedError, check_agreement, check_base, publish, roll_back
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
 from jobs.open_desk import material_of
 from jobs.policy_service import POLICIES, BundleService
@@ -55,6 +55,7 @@ def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
     if request.merge and base != in_force.version:
         draft, base = _together(draft, base, versions, in_force), in_force.version
     note, now = request.note(base), datetime.now(UTC)
+    check_base(draft, note.base, in_force, versions)
     check_agreement(in_force, draft, note)
     material = material_of(folder, also=draft, searched=False)
     if material is None:

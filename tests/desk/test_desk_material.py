@@ -77,5 +77,5 @@ def test_a_relative_run_is_found_from_where_the_server_started_and_from_the_note
         monkeypatch.chdir(cwd)
         assert open_desk(environment=named).material.name.startswith(run_folder.name)
     assert open_desk(environment={"VALUE_MODEL_RUN": str(run_folder)}).material.name.startswith(run_folder.name)
-    with pytest.raises(ValueError, match=r"runs/gone is not a run.*value-model run --out"):
+    with pytest.raises(FileNotFoundError, match=r"runs/gone holds no evaluated run.*value-model run --out"):
         open_desk(environment={"VALUE_MODEL_RUN": "runs/gone"})

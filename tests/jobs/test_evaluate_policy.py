@@ -25,7 +25,7 @@ def log(tmp_path, monkeypatch):
     evidence = toy(tmp_path, requests=1200).evidence
     run = RunEvidence(None, POLICY, None, None, evidence, 1e4, ("A note.",))
     monkeypatch.setattr("jobs.evaluate_policy.run_evidence", lambda folder, **_: run)
-    monkeypatch.setattr("jobs.evaluate_policy.logged_slates", lambda slates, policy: evidence.slates)
+    monkeypatch.setattr("jobs.run_evidence.logged_slates", lambda slates, policy: evidence.slates)
     return run
 
 

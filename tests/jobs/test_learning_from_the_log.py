@@ -119,7 +119,7 @@ def test_too_small_a_log_is_not_promised_from(learned, tmp_path):
     result = CliRunner().invoke(cli, ["tune", str(learned), "--trials", "16", "--out", str(tmp_path)])
     assert result.exit_code == 1, result.output
     assert "The log was randomised" in result.output
-    assert "Nothing is promised." in result.output
+    assert "Nothing is promised: keep today's weights." in result.output
     assert not (tmp_path / "policy.toml").exists()
     assert before == {path: path.read_bytes() for path in learned.rglob("*") if path.is_file()}
 

@@ -31,6 +31,7 @@ def test_a_bundle_holds_what_its_page_says(bundle_folder):
     assert names == {
         "catalogue",
         "retriever",
+        "lexical",
         "index",
         "ranker",
         "encoder.json",

@@ -382,6 +382,10 @@ def test_the_store_of_the_bundle_is_the_one_that_was_exported(bundle, engine, ma
 
 
 def test_every_source_of_the_run_has_items_in_the_slates(engine, market):
-    users = market.dataset.feedback["user_id"].unique().to_pylist()
-    slates = [engine.rank(ask(market, user_id=user, request_id=f"r {user}")).slate for user in users[:50]]
+    users = market.dataset.feedback["user_id"].unique().to_pylist()[:50]
+    items = market.dataset.items.slice(0, 50).to_pylist()
+    pages = [{"user_id": user} for user in users]
+    pages += [{"surface": "product_page", "page_item_id": item["item_id"]} for item in items]
+    pages += [{"surface": "search", "query": item["name"]} for item in items[:10]]
+    slates = [engine.rank(ask(market, request_id=f"r {number}", **page)).slate for number, page in enumerate(pages)]
     assert {name for slate in slates for name in slate.source} == {source.name for source in market.sources}

@@ -86,7 +86,7 @@ def test_fair_exposure_comes_nearer_to_merit(bundle, market):
 
     def shortfall(section):
         engine = engine_of(bundle, section)
-        slates = [engine.rank(request).slate for request in requests(market, 250)][100:]
+        slates = [engine.rank(request).slate for request in requests(market, 400)][200:]
         merchants = sorted(set(market.dataset.merchants["merchant_id"].to_pylist()))
         exposure = np.array([share(slates, name) for name in merchants])
         weights = [np.maximum(slate.value, 0) / np.maximum(slate.value, 0).sum() for slate in slates]

@@ -15,6 +15,7 @@ from test_engine import ask
 from marketplace.memory_log import MemoryLog
 from retrieval.item_filter import ItemFilter
 from serving.answers import slate_answer
+from serving.availability import Hindrance
 from serving.bundle import build_engine
 from serving.payloads import RecommendRequest
 from serving.replay import replay
@@ -53,20 +54,23 @@ def touched(market, engine, items):
     stock=st.randoms(use_true_random=False),
 )
 def test_no_page_repeats_an_earlier_one_though_the_market_moves(engine, market, surface, lengths, clicks, stock):
-    in_stock = engine.parts.item_table.in_stock
-    before, seen, cursor = in_stock.copy(), [], None
+    stock_of = engine.live.parts.availability
+    before, seen, cursor = stock_of.hindrances.copy(), [], None
     try:
         for k in lengths:
             shown, cursor = page(engine, market, surface, k=k, cursor=cursor)
             seen += shown
             assert (cursor is not None) == (len(shown) == k)
             touched(market, engine, shown[:clicks])
-            in_stock[[stock.randrange(len(in_stock)) for _ in range(20)]] ^= True
+            moved = np.unique([stock.randrange(len(before)) for _ in range(20)])
+            stock_of.put(Hindrance.OUT_OF_STOCK, moved, stock_of.hindrances[moved] == 0)
+            stock_of.changed()
             if cursor is None:
                 break
         assert len(set(seen)) == len(seen)
     finally:
-        in_stock[:] = before
+        stock_of.hindrances[:] = before
+        stock_of.changed()
 
 
 def test_a_list_ends_when_everything_was_shown(engine, market):

@@ -140,7 +140,7 @@ def test_searches_drawn_tier_by_tier_are_not_read_as_plackett_luce(logged) -> No
     numeric = {"utility": value, "quality": 0 * value, "relevance": np.ones(len(value))}
     tiered = _with(drawn, "numeric", numeric, item_offsets(drawn))
     policy = policy_with(LUCE + 'relevance = { tiers = ["name"] }\n')
-    with pytest.raises(ValueError, match='drew searches tier by tier.*kind = "perturbed_weights"'):
+    with pytest.raises(ValueError, match=r'drew searches tier by tier.*kind = "perturbed_weights"'):
         evidence_from_log(tiered, labels, policy, examination=curves, rng=np.random.default_rng(3))
 
 
