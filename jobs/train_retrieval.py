@@ -142,7 +142,7 @@ def train_retrieval(run: RunFolder) -> None:
     for source in sources.sources:
         if source.name in BASELINES:
             alone = held_out_recall(Retriever([source], {source.name: Quota(max(RECALL_AT))}), test)
-            recall |= {f"{source.name} alone {name}": share for name, share in alone.items()}
+            recall |= {f"{source.name} alone {name}": share for name, share in alone.items() if share.high > 0}
     (folder / RECALL).write_text(json.dumps({name: asdict(share) for name, share in recall.items()}, indent=1))
     for line in recall_lines(recall, goal=labelled.goal):
         print("   " + line)
