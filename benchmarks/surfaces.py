@@ -113,11 +113,11 @@ def purchases(bundle: ModelBundle, dataset: Dataset, config: RunConfig, folder: 
     counting = Retriever(
         [named["also_viewed"]], {"also_viewed": Quota(LOOKED_AT)}, fallback=[named["popularity"]], least=LOOKED_AT
     )
-    stock, hits = engine.parts.item_table.in_stock, []
+    available, hits = engine.live.parts.availability.mask(split.test_from), []
     for number, (slate, page, bought) in enumerate(cases(dataset, split.test)):
         arguments = {"user": slate["user_id"], "when": slate["time"], "session": slate["session_id"]}
         shown = page_list(engine, page, k=LOOKED_AT, name=f"test {number}", **arguments)
-        query = Query(slate["user_id"], "", np.empty(0, np.int32), allowed=stock).on_page_of(page)
+        query = Query(slate["user_id"], "", np.empty(0, np.int32), allowed=available).on_page_of(page)
         counted = counting.retrieve(query, k=LOOKED_AT).items
         hits.append([np.isin(bought, rows).mean() for rows in (shown, counted)])
     ours, theirs = np.array(hits).T
@@ -136,8 +136,11 @@ def as_of(bundle: ModelBundle, dataset: Dataset, until: int, folder: Path) -> tu
     sources = RunSources(dataset, segment=dataset.segment, index=load_index(folder / "retrieval" / "index")[0])
     retriever = sources.advance(until).retriever(bundle.recipes, blends=load_blends(folder / "retrieval" / BLENDS))
     tower = OnnxQueryTower(bundle.folder / "retriever" / "query_tower.onnx")
-    earlier = CandidateGenerator(retriever, engine.parts.item_table, tower=tower)
-    return RankingEngine(replace(engine.parts, candidate_generator=earlier), store=store, log=MemoryLog()), sources
+    earlier = CandidateGenerator(
+        retriever, engine.parts.item_table, availability=engine.live.parts.availability, tower=tower
+    )
+    parts = replace(engine.parts, candidate_generator=earlier)
+    return RankingEngine(parts, store=store, log=MemoryLog(), live=engine.live), sources
 
 
 def cases(dataset: Dataset, test: np.ndarray):
@@ -166,7 +169,7 @@ def measure(name: str, values: np.ndarray, *, bar: str | None) -> Measure:
 def engine_time(engine: RankingEngine, dataset: Dataset, users: Sequence[str]) -> list[Measure]:
     """Median CPU time of a request of each surface, and of its retrieval."""
     items = dataset.items.select(["item_id", "merchant_id", "name"]).to_pylist()
-    timed = RankingEngine(engine.parts, store=engine.store, log=MemoryLog(), clock=time.process_time)
+    timed = RankingEngine(engine.parts, store=engine.store, log=MemoryLog(), live=engine.live, clock=time.process_time)
     measures = []
     for surface, (field, column) in {
         "home": (None, None),
