@@ -113,11 +113,12 @@ def test_a_list_of_too_many_pages_is_refused(engine, market, monkeypatch):
 
 
 def passing(market, filters):
-    """The ids of items in stock that pass, read off the tables."""
+    """The ids of launched items in stock that pass, read off the tables."""
     words = [dict(cells or ()) for cells in market.dataset.items["attributes"].to_pylist()]
     for item, attributes in zip(market.dataset.items.to_pylist(), words, strict=True):
         if (
             item["in_stock"]
+            and (item["available_from"] is None or item["available_from"] <= market.known_until)
             and (not filters.categories or item["category"] in filters.categories)
             and (not filters.merchants or item["merchant_id"] in filters.merchants)
             and (filters.price_from is None or item["price"] >= filters.price_from)
