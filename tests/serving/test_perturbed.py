@@ -57,7 +57,7 @@ def test_the_weights_logged_are_the_draws_and_values_are_theirs(bundle, market):
     assert len(seen) == design.draws
 
 
-@pytest.mark.parametrize("section", [PERTURBED, CAPPED])
+@pytest.mark.parametrize("section", [PERTURBED, pytest.param(CAPPED, marks=pytest.mark.slow)])
 def test_slates_are_shown_as_often_as_their_propensities_say(bundle, market, section):
     engine, draws = engine_of(bundle, section), 400
     counts, probabilities = Counter(), {}
@@ -120,7 +120,7 @@ def test_a_segments_own_weights_are_drawn_around_and_replayed(bundle, market):
         assert replay(engine.parts, slate).same
 
 
-@pytest.mark.parametrize("section", [PERTURBED, PACED])
+@pytest.mark.parametrize("section", [PERTURBED, pytest.param(PACED, marks=pytest.mark.slow)])
 def test_the_log_of_the_service_is_evidence(bundle, market, section):
     """Exposures told from the log are those with which the service shows items."""
     engine = engine_of(bundle, section, follow_seconds=0.0)
