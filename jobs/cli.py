@@ -138,12 +138,13 @@ def serve(folder: Path, host: str, port: int, workers: int, log: Path | None) ->
 @click.argument("folder", type=FOLDER)
 @click.option("--user", default=None, help="a shopper  [default: one of the run's own]")
 @click.option("--surface", default="home", show_default=True)
+@click.option("--query", default=None, help="what is searched for, on --surface search")
 @click.option("-k", default=10, show_default=True, help="items to show")
-def recommend(folder: Path, user: str | None, surface: str, k: int) -> None:
+def recommend(folder: Path, user: str | None, surface: str, query: str | None, k: int) -> None:
     """Print one slate of run FOLDER with predictions, merchant value and each term's contribution."""
     from jobs.recommend import recommend as job
 
-    job(folder, user=user, surface=surface, k=k)
+    job(folder, user=user, surface=surface, query=query, k=k)
 
 
 @cli.command()

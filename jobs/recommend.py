@@ -15,11 +15,12 @@ from serving.bundle import ModelBundle, build_engine, load_bundle
 from serving.payloads import RecommendRequest
 
 
-def recommend(folder: Path, *, user: str | None, surface: str, k: int) -> None:
+def recommend(folder: Path, *, user: str | None, surface: str, k: int, query: str | None = None) -> None:
     """Print the slate that the bundle of run `folder` would answer at the end of its data; nothing is logged."""
     bundle = load_bundle(folder / "bundle" if (folder / "bundle").exists() else folder)
     engine = build_engine(bundle, log=MemoryLog())
-    payload = RecommendRequest(**question(bundle, user=user, surface=surface, k=k))
+    fields = question(bundle, user=user, surface=surface, k=k) | ({} if query is None else {"query": query})
+    payload = RecommendRequest(**fields)
     request = payload.to_request(request_id=uuid.uuid4().hex, now=known_until(bundle), spec=bundle.encoder.spec)
     ranking = engine.rank(request)
     answer = slate_answer(ranking, contributions=engine.explain(ranking.slate))

@@ -36,7 +36,8 @@ def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None
         "merchant\nvalue",
         *[f"+ {term.replace('_', chr(10))}" for term in terms],
         f"= value\n{currency}",
-        title=f"{answer['surface']}: {len(items)} of {answer['considered']} candidates shown",
+        title=f"{answer['surface']}: {len(items)} of {answer['considered']} candidates shown"
+        + ("; nothing answers the query, this is the fallback" if answer["match"] == "none" else ""),
     )
     for item in items:
         title = names.get(item["item_id"]) or item["item_id"]
