@@ -1,6 +1,6 @@
 """Does a search find what was searched for, and what shoppers clicked?
 
-python -m benchmarks.search [RUN]       RUN: a run of the demo market (`make demo`); runs/demo if nothing is said
+python -m benchmarks.search [RUN]       RUN: a run of the demo market; runs/demo-simulated (`make demo`) if not named
 
 Exact names of items in stock, and names with one slip (one letter exchanged, dropped, doubled, an Arabic spelling
 variant, the last letters not typed yet), through the engine of the run's newest bundle. Recorded searches are those
@@ -259,4 +259,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo-simulated"))
