@@ -16,7 +16,7 @@ from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_
 from marketplace.keys import rows_of
 from marketplace.near_identifiers import NearIdentifiers, near_identifiers
 from marketplace.schema import EVENTS, SURFACES
-from marketplace.slate_columns import flat, item_offsets, request_of_rows
+from marketplace.slate_columns import flat, item_offsets, page_places, request_of_rows
 
 OLDEST = 631_152_000_000_000  # 1990-01-01, UTC microseconds: what lies before is a number in another unit
 EPOCH, LATEST = 0, 7_258_118_400_000_000  # 1970-01-01 and 2200-01-01: what lies outside is no time of a shop
@@ -157,7 +157,7 @@ class _IntegrityRules:
                 f"Map {key}, or name the surface where the lists were shown: the service refuses {surface} without it."
             )
             yield self._rows("slates", key, bad, f"is the {key} of a list on {surface}", fix, severity=WARNING)
-        gap = ~self._without_gap(position)
+        gap = ~self._without_gap()
         fix = "Nothing, where lists are exported in part; else number the places of a request 1, 2, 3."
         yield self._rows("slates", "request_id", gap, "shows places with a gap", fix, severity=WARNING)
 
@@ -173,13 +173,13 @@ class _IntegrityRules:
             reason = f"of {len(self.data.feedback)} events none counts for an item that was shown."
             yield self._whole("feedback", reason, "Map request_id, or export what the same shoppers were shown.")
 
-    def _without_gap(self, position: np.ndarray) -> np.ndarray:
-        """bool [R]: the distinct places shown are 1 to their number."""
-        request, rows = request_of_rows(self.data.slates), position > 0
-        places = np.unique(np.stack([request[rows], position[rows]]), axis=1)
+    def _without_gap(self) -> np.ndarray:
+        """bool [R]: the distinct places shown follow one another; a second page begins where the first ended."""
+        request, place = request_of_rows(self.data.slates), page_places(self.data.slates)[0]
+        places = np.unique(np.stack([request, place])[:, place > 0], axis=1)
         count = np.bincount(places[0], minlength=len(self.data.slates))
         last = np.zeros(len(self.data.slates), np.int64)
-        np.maximum.at(last, request[rows], position[rows])
+        np.maximum.at(last, request, place)
         return count == last
 
     def _origin(self, table: str) -> TableOrigin:

@@ -37,10 +37,11 @@ FORMULA_PREFIX = "formula."
 RULE_PREFIX = "rule."
 
 COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
-FILTERS_KEY, CURSOR_KEY = "filters", "cursor"  # further ones, where there are any: JSON, and the slate continued
+# Further ones, where there are any: JSON, the slate continued, and how many places of the list lie above the first.
+FILTERS_KEY, CURSOR_KEY, ABOVE_KEY = "filters", "cursor", "places_above"
 SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
 RESERVED_CONTEXT = frozenset(
-    {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY}
+    {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY, ABOVE_KEY}
 ) | {QUERY_WORDS_KEY, MATCH_KEY}
 VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
@@ -111,7 +112,11 @@ ITEM_FIELDS = (
         "merchant_value", pa.list_(pa.float64()), "worth to the platform apart from this order, currency per impression"
     ),
     _field("value", pa.list_(pa.float64()), "the value formula's result, in the formula's unit"),
-    _field("position", pa.list_(pa.int32()), "1-based position shown; 0 = considered and not shown"),
+    _field(
+        "position",
+        pa.list_(pa.int32()),
+        "1-based position in the list, its pages one after another; 0 = not shown",
+    ),
     _field(
         "propensity", pa.list_(pa.float64()), "P(this item here | the items above it, the policy); NaN where not shown"
     ),

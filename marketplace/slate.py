@@ -21,6 +21,7 @@ import pyarrow as pa
 from marketplace import slate_columns
 from marketplace.record_batch import ITEM_LISTS, LIST_MAPS, SCALAR_MAPS, SCALARS, slates_to_batch
 from marketplace.schema import (
+    ABOVE_KEY,
     COLUMN_PARTS,
     CONSIDERED_KEY,
     MATCH_KEY,
@@ -59,7 +60,7 @@ class Slate:
     retrieval_score: np.ndarray  # float32 [n]
     merchant_value: np.ndarray  # float64 [n], currency per impression
     value: np.ndarray  # float64 [n], the formula's unit
-    position: np.ndarray  # int32 [n], 1-based; 0 = not shown
+    position: np.ndarray  # int32 [n], 1-based, of the list with its earlier pages; 0 = not shown
     propensity: np.ndarray  # float64 [n], NaN where not shown
     predictions: Mapping[str, np.ndarray] = field(default_factory=dict)  # head -> float64 [n]
     session_id: str | None = None
@@ -108,6 +109,11 @@ class Slate:
     def places(self) -> int:
         """How many items were to be shown; 0 where the slate does not name it."""
         return int(self.context.get(PLACES_KEY) or 0)
+
+    @property
+    def places_above(self) -> int:
+        """How many places of its list the pages before it filled; 0 on a first page."""
+        return int(self.context.get(ABOVE_KEY) or 0)
 
     @property
     def considered(self) -> int:

@@ -72,6 +72,19 @@ def shown(slates: pa.Table) -> np.ndarray:
     return to_numpy(flat(slates, "position")) > 0
 
 
+def page_places(slates: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [N]: each item's place on its own page, 1 = its first, 0 = not shown; int64 [R]: places on the pages above.
+
+    A position is the sum of both. Whoever asks how a slate was filled reads the first, how far down it was looked at
+    the position.
+    """
+    position, request = to_numpy(flat(slates, "position")).astype(np.int64), request_of_rows(slates)
+    first = np.full(len(slates), LARGEST)
+    np.minimum.at(first, request[position > 0], position[position > 0])
+    above = np.where(first == LARGEST, 0, first - 1)
+    return np.where(position > 0, position - above[request], 0), above
+
+
 def names(slates: pa.Table, column: str) -> list[str]:
     """The names that occur in a map column, in order of first appearance."""
     return pc.unique(_map(slates, column)[1]).to_pylist()

@@ -17,7 +17,7 @@ MOST_PAGES = 50  # slates that one list can have
 
 
 def continued(request: Request, log: Log) -> Request:
-    """The request with every item of the slates before it excluded.
+    """The request with every item of the slates before it excluded, its places below theirs.
 
     Raises UnknownName where the log holds no such slate of this shopper, BadRequest for one of another page and after
     MOST_PAGES.
@@ -26,7 +26,7 @@ def continued(request: Request, log: Log) -> Request:
     cursor = request.cursor
     for _ in range(MOST_PAGES):
         if cursor is None:
-            return replace(request, exclude=(*request.exclude, *shown))
+            return replace(request, exclude=(*request.exclude, *shown), places_above=len(shown))
         slate = _slate(cursor, request, log)
         shown += slate.item_id[slate.position > 0].tolist()
         cursor = slate.context.get(CURSOR_KEY)

@@ -256,7 +256,7 @@ class ShownItem(BaseModel):
 
     item_id: str
     merchant_id: str
-    position: int = Field(description="1-based")
+    position: int = Field(description="1-based; the next page goes on where this one ends")
     price: float = Field(description="in the slate's currency")
     value: float = Field(description="the value formula's result, in its unit")
     merchant_value: float = Field(description="currency per impression")

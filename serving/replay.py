@@ -50,7 +50,7 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     context = SlateContext(logged.places, logged.time, logged.page_merchant_id is not None, relevance)
     attributes = attributes_of(logged) or parts.slate_selector.attributes(rows, context=context)
     chosen = parts.slate_selector.choose(values, attributes, context=context, seed=logged.seed)
-    position, propensity = places(chosen, len(logged))
+    position, propensity = places(chosen, len(logged), above=logged.places_above)
     again = replace(
         again,
         value=values.value,

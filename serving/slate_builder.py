@@ -12,6 +12,7 @@ import pyarrow as pa
 from features.snapshot import HISTORIES, FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.schema import (
+    ABOVE_KEY,
     COLUMN_PARTS,
     CONSIDERED_KEY,
     CURSOR_KEY,
@@ -66,7 +67,7 @@ def build_slate(
     rows, considered = candidates.items, len(scored.candidates.items)
     numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
     numeric |= logged_quantities(values.quantities, numeric)
-    position, propensity = places(choice, len(rows))
+    position, propensity = places(choice, len(rows), above=request.places_above)
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
     reserved |= {SURFACES_KEY: versions["surfaces"]} | page_entries(request)
     if scored.search is not None:
@@ -113,14 +114,17 @@ def page_entries(request: Request) -> dict[str, str]:
         narrow = {name: value for name, value in asdict(request.filters).items() if value}
         entries[FILTERS_KEY] = json.dumps(narrow, ensure_ascii=False)
     if request.cursor is not None:
-        entries[CURSOR_KEY] = request.cursor
+        entries |= {CURSOR_KEY: request.cursor, ABOVE_KEY: str(request.places_above)}
     return entries
 
 
-def places(chosen: SlateChoice, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Position int32 [n] (0 = not shown) and propensity float64 [n] (NaN = not shown) of a choice among n."""
+def places(chosen: SlateChoice, n: int, *, above: int) -> tuple[np.ndarray, np.ndarray]:
+    """Position int32 [n] (0 = not shown) and propensity float64 [n] (NaN = not shown) of a choice among n.
+
+    The first stands at `above` + 1: so many places of the list are on earlier pages.
+    """
     position, propensity = np.zeros(n, np.int32), np.full(n, np.nan)
-    position[chosen.order] = np.arange(1, len(chosen.order) + 1)
+    position[chosen.order] = np.arange(above + 1, above + len(chosen.order) + 1)
     propensity[chosen.order] = chosen.propensity
     return position, propensity
 

@@ -56,19 +56,24 @@ def _falling(clicks: np.ndarray, looks: np.ndarray) -> np.ndarray:
     return np.asarray(isotonic_regression(rate, weights=np.maximum(looks, 1e-12), increasing=False).x)
 
 
-def examination_of(surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float64 [R, K]: each surface's curve, cut to the `depth` [R] places that the request shows.
+def examination_of(
+    surface: np.ndarray, depth: np.ndarray, curves: Mapping[str, np.ndarray], *, above: np.ndarray | int = 0
+) -> np.ndarray:
+    """float64 [R, K]: each surface's curve from below the `above` [R] places on, the `depth` [R] that the page shows.
 
     Raises ValueError for a surface without a curve or a curve that is too short.
     """
-    table = np.zeros((len(surface), int(depth.max(initial=0))))
+    above = np.broadcast_to(above, len(surface))
+    shown = np.arange(int(depth.max(initial=0))) < depth[:, None]
+    table = np.zeros(shown.shape)
     for name in np.unique(surface).tolist():
         rows = surface == name
-        longest = int(depth[rows].max())
+        longest = int((above + depth)[rows].max())
         if name not in curves or len(curves[name]) < longest:
             raise ValueError(f"examination of {longest} places of surface {name!r} is wanted; give a curve that long.")
-        table[rows, :longest] = curves[name][:longest]
-    return np.where(np.arange(table.shape[1]) < depth[:, None], table, 0.0)
+        place = above[rows, None] + np.arange(shown.shape[1])
+        table[rows] = np.where(shown[rows], np.take(curves[name], place, mode="clip"), 0.0)
+    return table
 
 
 def inverse_examination(examination: np.ndarray, position: np.ndarray, *, cap: float = 10.0) -> np.ndarray:

@@ -72,7 +72,8 @@ def read(
     """The first `depth` positions of flattened logs [N] under a Plackett-Luce policy.
 
     logits [N] = the policy's score / temperature. Rows must be all candidates, position 0 = considered and not shown:
-    what was left out of the log cannot compete.
+    what was left out of the log cannot compete. The second page of a list is a slate of its own: pass its places on the
+    page (`marketplace.slate_columns.page_places`).
     Raises ValueError for what the estimators cannot read (`refusals`): it names the argument, the row and what was
     received.
     """

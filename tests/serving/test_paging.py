@@ -31,7 +31,10 @@ def engine(bundle):
 
 def page(engine, market, surface="home", **changes):
     """(the items shown, the cursor for the next page) of a request under a name of its own."""
-    ranking = engine.rank(ask(market, surface, request_id=f"page {next(NUMBER)}", **changes))
+    return shown_on(engine.rank(ask(market, surface, request_id=f"page {next(NUMBER)}", **changes)))
+
+
+def shown_on(ranking):
     answer = slate_answer(ranking, contributions=None)
     return [item["item_id"] for item in answer["items"]], answer["cursor"]
 
@@ -58,7 +61,11 @@ def test_no_page_repeats_an_earlier_one_though_the_market_moves(engine, market, 
     before, seen, cursor = stock_of.hindrances.copy(), [], None
     try:
         for k in lengths:
-            shown, cursor = page(engine, market, surface, k=k, cursor=cursor)
+            ranking = engine.rank(ask(market, surface, request_id=f"page {next(NUMBER)}", k=k, cursor=cursor))
+            shown, cursor = shown_on(ranking)
+            positions = [item["position"] for item in slate_answer(ranking, contributions=None)["items"]]
+            assert positions == list(range(len(seen) + 1, len(seen) + len(shown) + 1))
+            assert replay(engine.parts, engine.log.slate(ranking.slate.request_id)).same
             seen += shown
             assert (cursor is not None) == (len(shown) == k)
             touched(market, engine, shown[:clicks])

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.bias.examination import examination_of
 from marketplace.attribution import attribute
-from marketplace.schema import SLATE
+from marketplace.schema import SLATE, SURFACES
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists, request_of_rows
 from value_model.formula import parse_policy, to_toml
@@ -112,6 +112,22 @@ def test_outcomes_predictions_and_exposure_fit_together(logged) -> None:
     assert evidence.feedback["click"].sum() == pytest.approx(expected, rel=0.1)
     weight = evidence.feedback["click"] / np.maximum(evidence.exposure, 0.005)
     assert weight.sum() == pytest.approx(evidence.predicted["click"][mask].sum(), rel=0.25)
+
+
+def test_a_second_page_is_drawn_as_a_first_and_looked_at_where_it_stands(logged) -> None:
+    slates, labels, _ = logged
+    curves, above = dict.fromkeys(SURFACES, 0.9 ** np.arange(18)), 10 * (np.arange(len(slates)) % 2)
+    for policy, pages in ((LUCE, slates), (PERTURBED, _ranked(slates, flat(slates, "value").to_numpy()))):
+        position, request = flat(pages, "position").to_numpy(), request_of_rows(pages)
+        position = np.where(position > 0, position + above[request], 0)
+        cells = pa.ListArray.from_arrays(pa.array(item_offsets(pages), pa.int32()), pa.array(position))
+        field = SLATE.field("position")
+        pages = pages.set_column(pages.column_names.index("position"), field, cells.cast(field.type))
+        rng = np.random.default_rng(1)
+        evidence = evidence_from_log(pages, labels, policy_with(policy), examination=curves, rng=rng)
+        looked = np.where(position > 0, 0.9 ** (position - 1.0), 0.0)
+        np.testing.assert_allclose(evidence.looked[evidence.slates.mask], looked)
+        np.testing.assert_allclose(evidence.exposure.sum(axis=1), np.bincount(request, looked), rtol=1e-6)
 
 
 def test_predictions_follow_from_the_log(logged) -> None:

@@ -47,7 +47,8 @@ def by_counting(odds, shown):
 
 @pytest.mark.parametrize("shown", [(2, 0, 4), (1, 3, 0), (4, 2, 1)])
 def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
-    table = slates([ODDS[list(shown)]] * 400, [[1, 2, 3]] * 400, [drawn(ODDS, shown)] * 400)
+    """A second page, whose places go on at 8, is drawn like a first."""
+    table = slates([ODDS[list(shown)]] * 400, [[1, 2, 3], [8, 9, 10]] * 200, [drawn(ODDS, shown)] * 400)
     mask = np.ones((400, 3), bool)
     exposure = recorded_exposure(table, mask, np.tile(LOOKS, (400, 1)), rng=np.random.default_rng(0))
     assert exposure.mean(axis=0) == pytest.approx(by_counting(ODDS, shown), rel=0.02)
@@ -57,7 +58,8 @@ def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
 def test_a_whole_slate_on_record_is_plain_plackett_luce():
     order = (2, 0, 4)
     position, propensity = np.zeros(5, int), np.full(5, np.nan)
-    position[list(order)], propensity[list(order)] = (1, 2, 3), drawn(ODDS, order)
+    place = np.array([1, 2, 3]) + 7
+    position[list(order)], propensity[list(order)] = place, drawn(ODDS, order)
     table = slates([ODDS] * 200, [position] * 200, [propensity] * 200)
     exposure = recorded_exposure(table, np.ones((200, 5), bool), np.tile(LOOKS, (200, 1)), rng=np.random.default_rng(0))
     chance = {o: drawn(ODDS, o).prod() for o in permutations(range(5), 3)}

@@ -19,7 +19,8 @@ from value_model.formula.logged_slates import LoggedSlates
 class Evidence:
     """Logged slates, what shoppers did, what the heads expected, and how often each candidate is shown.
 
-    examination [R, K]: P(examined) by place, 0 beyond what the request shows. position: 1-based, 0 = not shown.
+    examination [R, K]: P(examined) by place on the request's page, the list's first = 1; 0 beyond what it shows.
+    position: the place on the page, 1 = its first, 0 = not shown.
     feedback: outcomes as they happened (amounts in the policy's currency), 0 where not shown.
     predicted: the same per examined impression, as the heads expect it.
     exposure: the logging policy's (`value_model.tuning.exposure`); None = the log was not randomised.

@@ -11,7 +11,16 @@ from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
 from marketplace.schema import RELEVANCE, SHADOW_PRICE
-from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, request_of_rows, to_numpy, weights
+from marketplace.slate_columns import (
+    flat,
+    item_offsets,
+    lists,
+    numeric_features,
+    page_places,
+    request_of_rows,
+    to_numpy,
+    weights,
+)
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
 from value_model.formula.value_policy import ValuePolicy
@@ -46,9 +55,9 @@ def evidence_from_log(
     """
     inputs = logged_slates(slates, policy)
     mask = inputs.mask
-    position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
-    depth = position.max(axis=1, initial=0)
-    looks = examination_of(inputs.surface, depth, examination)
+    place, above = page_places(slates)
+    position = pad(place, mask)
+    looks = examination_of(inputs.surface, position.max(axis=1, initial=0), examination, above=above)
     predicted, feedback = _outcomes(slates, labels, mask)
     group = np.full(len(mask), "") if segment is None else segment
     randomised = logged_exposure(slates, policy, inputs, looks, group, rng=rng)
@@ -133,8 +142,8 @@ def logged_exposure(
             'Explore by perturbed weights (kind = "perturbed_weights"), or judge the other surfaces alone.'
         )
     logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
-    position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
-    _check(slates, plackett_luce(logits, position, offsets, depth=examination.shape[1]), of="Plackett-Luce")
+    place, offsets = page_places(slates)[0], item_offsets(slates)
+    _check(slates, plackett_luce(logits, place, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
 
 
@@ -176,17 +185,17 @@ def logged_prices(slates: pa.Table) -> np.ndarray:
 def _shown_order(slates: pa.Table, mask: np.ndarray, depth: int) -> np.ndarray:
     """int [R, depth]: the column of the item shown at each place; -1 = none."""
     column = np.broadcast_to(np.arange(mask.shape[1], dtype=np.float64), mask.shape)[mask]
-    position, offsets = to_numpy(flat(slates, "position")).astype(np.int64), item_offsets(slates)
-    return np.nan_to_num(by_position(column, position, offsets, depth=depth), nan=-1.0).astype(np.int64)
+    place, offsets = page_places(slates)[0], item_offsets(slates)
+    return np.nan_to_num(by_position(column, place, offsets, depth=depth), nan=-1.0).astype(np.int64)
 
 
 def _check(slates: pa.Table, expected: np.ndarray, *, of: str) -> None:
     """Raises ValueError where the logged propensities are not those expected of plain draws by place, [R, K]."""
-    position = to_numpy(flat(slates, "position")).astype(np.int64)
+    place, _ = page_places(slates)
     logged = to_numpy(flat(slates, "propensity")).astype(np.float64)
-    request, shown = request_of_rows(slates), position > 0
+    request, shown = request_of_rows(slates), place > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        gap = np.abs(logged[shown] / expected[request[shown], position[shown] - 1] - 1)
+        gap = np.abs(logged[shown] / expected[request[shown], place[shown] - 1] - 1)
     if not (gap <= MOST_GAP).all():
         worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
         name = slates["request_id"][int(request[shown][worst])]

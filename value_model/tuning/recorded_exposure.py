@@ -1,6 +1,6 @@
 """Exposure under the policy that ranked a recorded log, told from its values and propensities alone.
 
-Arrays are [R, n], 0 where there is no candidate; position is 1-based, 0 = not shown.
+Arrays are [R, n], 0 where there is no candidate; position is that on the page, 1 = its first, 0 = not shown.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.plackett_luce import draw, remaining
-from marketplace.slate_columns import flat, to_numpy
+from marketplace.slate_columns import flat, page_places, to_numpy
 from value_model.formula.evaluate import pad
 from value_model.tuning.exposure import of_plackett_luce
 from value_model.tuning.from_log import MOST_GAP, logged_prices
@@ -30,7 +30,7 @@ def recorded_exposure(
     """
     worth = to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)
     odds = pad(worth / temperature, mask, absent=ABSENT)
-    position = pad(to_numpy(flat(slates, "position")).astype(np.int64), mask)
+    position = pad(page_places(slates)[0], mask)
     propensity = pad(np.nan_to_num(to_numpy(flat(slates, "propensity")).astype(np.float64)), mask)
     if not (mask & (position > 0)).any():
         return None
