@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.record import Measure, record, skip
-from jobs.config import RunConfig
+from jobs.config import PeriodsConfig, RunConfig
 from jobs.data import data_root
 from jobs.prepare import prepare
 from jobs.run import run_all
@@ -31,6 +31,7 @@ from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of
 from jobs.train_ranker import held_out
 from marketplace.slate_columns import flat, item_offsets
+from retrieval.config import RetrievalConfig
 from value_model.rankers.config import TreesConfig
 
 SEED = 7
@@ -199,7 +200,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for name, mapped in (("46 mapped features", True), ("without them", False)):
             mapping = write_export(fold, Path(place), mapped=mapped)
-            config = RunConfig(data=str(mapping), seed=SEED, index="exact", **shares(fold))
+            config = RunConfig(
+                data=str(mapping),
+                seed=SEED,
+                retrieval=RetrievalConfig(index="exact"),
+                periods=PeriodsConfig(**shares(fold)),
+            )
             run = run_all(config, Path(place) / mapping.stem)
             values = of_run(run, fold, "value").mean()
             bar = f">= {max(raw.values()) - SLACK:.4f}" if mapped else None

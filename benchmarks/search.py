@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -164,7 +164,7 @@ def recorded_measures(market: Searching, run: RunFolder) -> list[Measure]:
 
 def recorded_searches(dataset: Dataset, run: RunFolder) -> tuple[list[str], list[str]]:
     """(queries, the item clicked first) of RECORDED searches of the test period, spread over it."""
-    test = periods(dataset.slates, test_share=run.config.test_share, validation_share=run.config.validation_share).test
+    test = periods(dataset.slates, **asdict(run.config.periods)).test
     searches = dataset.slates.filter(pc.and_(test, pc.is_valid(dataset.slates["query"])))
     clicks = dataset.feedback.filter(pc.equal(dataset.feedback["event"].cast("string"), "click"))
     requests, items = clicks["request_id"].to_pylist(), clicks["item_id"].cast("string").to_pylist()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def main() -> None:
     variety = variety_of(home_pages(engine, users[:: len(users) // SHOPPERS][:SHOPPERS]))
     name = f"home of {variety.shoppers} shoppers, first {FIRST}"
     measures.append(
-        Measure(f"{name}: largest share with one item", variety.share, "share", f"<= {run.config.variety_most}")
+        Measure(f"{name}: largest share with one item", variety.share, "share", f"<= {run.config.variety.most}")
     )
     measures.append(Measure(f"{name}: distinct items", variety.items, "items"))
     measures += engine_time(engine, dataset, users)
@@ -107,7 +107,7 @@ def bought_together(dataset: Dataset) -> set[tuple[int, int]]:
 
 def purchases(bundle: ModelBundle, dataset: Dataset, config: RunConfig, folder: Path) -> list[Measure]:
     """Share of what the page's visit bought that stands in the first places, by the engine and by counting."""
-    split = periods(dataset.slates, test_share=config.test_share, validation_share=config.validation_share)
+    split = periods(dataset.slates, **asdict(config.periods))
     engine, sources = as_of(bundle, dataset, split.test_from, folder)
     named = {source.name: source for source in sources.sources}
     counting = Retriever(

@@ -1,32 +1,56 @@
-"""What a run is asked to do."""
+"""The settings of a run: its data and policy, and a section for each part of its work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from marketplace.settings import setting
 from marketplace.splits import TEST_SHARE, VALIDATION_SHARE
+from retrieval.config import RetrievalConfig
+from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
+
+
+@dataclass(frozen=True)
+class PeriodsConfig:
+    """How the time of the data is divided: training, validation, test."""
+
+    test_share: float = setting(TEST_SHARE, "the last requests: never trained on", unit="share", least=0.01, most=0.9)
+    validation_share: float = setting(
+        VALIDATION_SHARE,
+        "the last of the rest: early stopping, calibration, choice",
+        unit="share",
+        least=0.01,
+        most=0.9,
+    )
+
+
+@dataclass(frozen=True)
+class VarietyConfig:
+    """The alarm where home pages are too much alike."""
+
+    shoppers: int = setting(200, "whose home pages the new bundle is asked for", unit="shoppers", least=1)
+    most: float = setting(
+        0.5,
+        "shoppers with the same item in the first 10, above which the run raises an alarm",
+        unit="share",
+        least=0,
+        most=1,
+    )
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """`data`: simulated, the name of a reader (marketplace.datasets.readers), the path of a mapping file (TOML), or of
-    a service's log (SQLite, beside the bundle that served it).
+    """What a run is made of: its run file (`value-model run --config`), with everything that it leaves out."""
 
-    `size` of the simulated market: small, demo or large. `index`: scann, faiss or exact. Shares are of time.
-    """
-
-    data: str = "simulated"
-    size: str = "demo"
-    seed: int = 7
-    index: str = "scann"
-    test_share: float = TEST_SHARE
-    validation_share: float = VALIDATION_SHARE
-    retrieval_epochs: int = 8
-    retrieval_pairs: int = 150_000  # the newest pairs of request and wish that the towers learn from
-    variety_shoppers: int = 200  # whose home pages the new bundle is asked for
-    variety_most: float = 0.5  # share of them with the same item in the first 10, above which the run raises an alarm
-    ranker_epochs: int = 20
-    trees: str = "lightgbm"  # the library of the boosted trees; or xgboost
-    surfaces: str = "default"  # the shipped recipes, or the path of a surfaces.toml
-    policy: str = "default"  # a shipped value policy, or the path of one
-    features: str = ""  # features beside the standard ones (`standard_spec(extra=...)`), separated by commas
+    data: str = setting("simulated", "simulated, a known data set, a mapping file (.toml) or a service's log (.sqlite)")
+    size: str = setting("demo", "of the simulated market", choices=("small", "demo", "large"))
+    seed: int = setting(7, "of every draw", least=0, most=2**31 - 1)
+    policy: str = setting("default", "a shipped value policy, or the path of one")
+    surfaces: str = setting("default", "the shipped recipes of the surfaces, or the path of a surfaces.toml")
+    features: tuple[str, ...] = setting((), "features beside the standard ones")
+    periods: PeriodsConfig = field(default_factory=PeriodsConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    ranker: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    trees: TreesConfig = field(default_factory=TreesConfig)
+    variety: VarietyConfig = field(default_factory=VarietyConfig)

@@ -26,7 +26,7 @@ def spec_of(dataset: Dataset, config: RunConfig, *, mapped: MappedFeatures | Non
         text=dataset.has_text,
         product_pages=dataset.has_product_pages,
         against_list=dataset.whole_lists,
-        extra=tuple(filter(None, config.features.split(","))),
+        extra=config.features,
     )
     return (mapped or mapped_features(dataset)).added_to(standard)
 

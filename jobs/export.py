@@ -100,10 +100,10 @@ def _with_published(home: Path, folder: Path, exported: ValuePolicy) -> Path:
 
 def _report_variety(run: RunFolder, folder: Path) -> None:
     """Print how many shoppers get the same item on home, with an alarm where too many do, and add it to the report."""
-    variety = home_variety(load_bundle(folder), shoppers=run.config.variety_shoppers)
+    variety = home_variety(load_bundle(folder), shoppers=run.config.variety.shoppers)
     if variety is None:
         return
-    lines = [str(variety), *filter(None, [variety.alarm(run.config.variety_most)])]
+    lines = [str(variety), *filter(None, [variety.alarm(run.config.variety.most)])]
     for line in lines:
         print("   " + line)
     if (page := run.path / "evaluation" / "report.html").exists():

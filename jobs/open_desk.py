@@ -27,8 +27,11 @@ def open_desk(*, environment: Mapping[str, str] = os.environ, demo: Path = Path(
     if not (demo / "evaluation" / "slates.parquet").exists():
         from jobs.config import RunConfig
         from jobs.run import run_all
+        from retrieval.config import RetrievalConfig
+        from value_model.rankers.config import TrainingConfig
 
-        run_all(RunConfig(size="small", retrieval_epochs=2, ranker_epochs=3), demo)
+        quick = RunConfig(size="small", retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=3))
+        run_all(quick, demo)
     return Desk(_material(demo))
 
 

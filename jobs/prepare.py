@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -94,8 +94,7 @@ def prepare(run: RunFolder) -> TrainingRows | None:
 
 def _periods(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
     counted = None if settled is None or settled.mean() < LEAST_SETTLED else settled
-    shares = run.config.test_share, run.config.validation_share
-    return periods(slates, test_share=shares[0], validation_share=shares[1], counted=counted)
+    return periods(slates, **asdict(run.config.periods), counted=counted)
 
 
 def _prepared(

@@ -23,6 +23,10 @@ from pathlib import Path
 
 from jobs.config import RunConfig
 from jobs.provenance import commit
+from marketplace.finding import DataError
+from marketplace.settings import changes
+from marketplace.toml_model import as_model
+from marketplace.toml_text import TomlText
 
 PACKAGES = ("value-model", "numpy", "pyarrow", "tensorflow", "tensorflow-recommenders", "tensorflow-ranking", "scann")
 
@@ -40,10 +44,9 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         kept = path / "run.json"
         if kept.exists() and (earlier := _config(kept)) != config:
-            before, now = asdict(earlier), asdict(config)
-            changed = {name: (before[name], now[name]) for name in now if before[name] != now[name]}
+            changed = ", ".join(f"{name} {before!r} (now {now!r})" for name, before, now in changes(earlier, config))
             raise RunFolderError(
-                f"{path} holds a run with another configuration: {changed}. Choose another --out, or remove it."
+                f"{path} holds a run with other settings: {changed}. Choose another --out, or remove it."
             )
         versions = {package: version(package) for package in PACKAGES}
         about = {"config": asdict(config), "versions": versions, "commit": commit()}
@@ -96,8 +99,11 @@ class RunFolder:
 
 
 def _config(kept: Path) -> RunConfig:
-    """The configuration in run.json; a setting that is younger than the run has its default."""
-    return RunConfig(**json.loads(kept.read_text())["config"])
+    """The settings in run.json; one that is younger than the run has its default."""
+    try:
+        return as_model(TomlText(str(kept), json.loads(kept.read_text())["config"], {}), RunConfig)
+    except DataError as error:
+        raise RunFolderError(f"{kept} holds settings that this version does not know; run anew.\n{error}") from error
 
 
 class RunFolderError(ValueError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,6 @@ from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
 from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import fit_calibration
-from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.rankers.group_offsets import GroupCodes, groups_of
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.opinion_pool import OpinionPool, fit_weights, pooled
@@ -46,9 +44,9 @@ def train_ranker(run: RunFolder) -> None:
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
     mmoe = _fit_mmoe(run, prepared, train, held_out)
-    library = run.config.trees
+    library = run.config.trees.library
     print(f"   trees: {library}", flush=True)
-    trees = Trees.fit(train, spec=prepared.encoder.spec, config=TreesConfig(library=library))
+    trees = Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
     opinions = {"mmoe": mmoe.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
     groups = groups_of(prepared.encoder, (prepared.segment, SURFACE))
     rng = np.random.default_rng(run.config.seed)
@@ -111,9 +109,8 @@ def first_requests(data: RankingData) -> RankingData:
 def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData) -> MMoE:
     rng = np.random.default_rng(run.config.seed)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
-    network = NetworkConfig()
+    network, training = run.config.ranker, run.config.training
     mmoe = MMoE(encoder.spec, encoder.sizes, config=network, heads=heads, rng=rng)
-    training = replace(TrainingConfig(), epochs=run.config.ranker_epochs)
     checkpoint = run.part("ranker") / "checkpoint.npz"
     history = fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
     keep_losses(run.part("ranker"), history, network=network, training=training)

@@ -30,7 +30,6 @@ from marketplace.splits import Periods, periods
 from retrieval.blend import Blends, fit_blend, save_blends
 from retrieval.build import build_index, save_index
 from retrieval.candidates import Query
-from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, Pairs, item_inputs, pairs
 from retrieval.retriever import Quota, Retriever
@@ -117,7 +116,7 @@ def train_retrieval(run: RunFolder) -> None:
         (folder / "encoder.json").write_text(Encoder.fit(labelled.frame, min_count=MIN_COUNT).to_json())
         print("   nothing was recorded: no towers, candidates are new arrivals and a sample of the catalogue")
         return
-    period = periods(labelled.slates, test_share=config.test_share, validation_share=config.validation_share)
+    period = periods(labelled.slates, **asdict(config.periods))
     labelled = replace(labelled, goal=goal_of(labelled, period))
     rng = np.random.default_rng(config.seed)
     encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=MIN_COUNT)
@@ -127,7 +126,9 @@ def train_retrieval(run: RunFolder) -> None:
     towers = _fit_towers(run, encoder, positives, items, period, rng)
     queries = towers.embed_queries(positives.user_codes, positives.user_lists, positives.user_numbers)
     sample_queries = queries[labelled.with_positive(period.validation)]
-    index = build_index(config.index, towers.embed_items(items), queries=sample_queries)
+    index = build_index(
+        config.retrieval.index, towers.embed_items(items), queries=sample_queries, config=config.retrieval
+    )
     save_index(index, folder / "index", item_ids=dataset.items["item_id"].to_pylist())
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
     sources = RunSources(dataset, segment=dataset.segment, index=index, catalogue=labelled.catalogue)
@@ -151,9 +152,9 @@ def train_retrieval(run: RunFolder) -> None:
 def _fit_towers(
     run: RunFolder, encoder: Encoder, positives: Pairs, items: ItemInputs, period: Periods, rng: np.random.Generator
 ) -> TwoTower:
-    config = replace(RetrievalConfig(), epochs=run.config.retrieval_epochs)
+    config = run.config.retrieval
     towers = TwoTower(encoder.spec, encoder.sizes, config=config, rng=rng)
-    train = np.flatnonzero(period.train[positives.request])[-run.config.retrieval_pairs :]
+    train = np.flatnonzero(period.train[positives.request])[-config.pairs :]
     held_out = positives.select(period.validation[positives.request])
     checkpoint = run.part("retrieval") / "checkpoint"
     history = fit(towers, positives.select(train), held_out, items, rng=rng, checkpoint=checkpoint)

@@ -1,46 +1,62 @@
-"""Every setting of retrieval, with its unit."""
+"""Every setting of retrieval."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 
+from marketplace.settings import setting
+
 
 @dataclass(frozen=True)
 class RetrievalConfig:
-    """Defaults of the towers and of the indexes; sources take theirs as arguments where they are built."""
+    """Settings of the towers and of the indexes; sources take theirs as arguments where they are built."""
 
     # Towers (retrieval.two_tower).
-    dimensions: int = 64  # of the embeddings in which query and item meet
-    table_width: int = 32  # of the embedding of a category
-    number_bins: int = 8  # quantile bins of a number
-    hidden: tuple[int, ...] = (128,)  # widths between a tower's input and its output
-    temperature: float = 0.05  # logit = cosine / temperature
-    correct_sampling: bool = True  # logQ correction
-    remove_accidental_hits: bool = True  # the positive's other copies in the batch are no negatives
-    id_dropout: float = 0.1  # share of item and user ids hidden in training, so that the rest carries new ones
-    uniform_negatives: int = 256  # items drawn from the whole catalogue as further negatives of each batch
+    dimensions: int = setting(64, "width of the embeddings in which query and item meet", least=2, most=4096)
+    table_width: int = setting(32, "width of the embedding of a category", least=1, most=4096)
+    number_bins: int = setting(8, "quantile bins of a number", least=2, most=256)
+    hidden: tuple[int, ...] = setting((128,), "widths between a tower's input and its output", least=1, most=8192)
+    temperature: float = setting(0.05, "logit = cosine / temperature", least=1e-3, most=10)
+    correct_sampling: bool = setting(True, "logQ correction of in-batch negatives")
+    remove_accidental_hits: bool = setting(True, "the positive's other copies in the batch are no negatives")
+    id_dropout: float = setting(
+        0.1, "ids hidden in training, so that the rest carries new ones", unit="share", least=0, most=1
+    )
+    uniform_negatives: int = setting(
+        256, "negatives of each batch drawn from the whole catalogue", unit="items", least=0, most=1_000_000
+    )
 
     # Training the towers (retrieval.tower_training).
-    batch: int = 1024  # pairs
-    epochs: int = 20
-    patience: int = 2  # epochs without a better held-out recall
-    learning_rate: float = 0.1  # Adagrad
-    recall_k: int = 100
-    held_out_most: int = 4000  # held-out pairs on which recall is measured each epoch
+    pairs: int = setting(150_000, "the newest pairs of request and wish are learned from", unit="pairs", least=1)
+    batch: int = setting(1024, "pairs a step", unit="pairs", least=2, most=1_000_000)
+    epochs: int = setting(8, "passes at most; early stopping may end sooner", unit="epochs", least=1, most=10_000)
+    patience: int = setting(2, "passes without a better held-out recall", unit="epochs", least=0, most=10_000)
+    learning_rate: float = setting(0.1, "Adagrad's learning rate", least=1e-8, most=10)
+    recall_k: int = setting(100, "held-out recall is of so many items", unit="items", least=1)
+    held_out_most: int = setting(4000, "held-out pairs on which recall is measured each epoch", unit="pairs", least=1)
 
     # Indexes (retrieval.build).
-    gate: float = 0.95  # recall@100 against exact search below which a build is refused
-    gate_k: int = 100
-    gate_queries: int = 256  # queries measured at build
-    brute_force_below: int = 20_000  # rows: every row is scored
-    partition_from: int = 100_000  # rows: sqrt(rows) partitions; between the two, quantised scoring of every row
-    leaves_share: float = 0.12  # share of the partitions that a query opens
-    reorder_factor: int = 20  # rows rescored exactly = this x k, for k up to 100
-    widen_most: int = 3  # times that a build below its gate may search twice as much before it is refused
-    dimensions_per_block: int = 2  # embedding dimensions quantised together
-    exact_filter_below: int = 10_000  # rows allowed by a filter up to which they are all scored
-    overfetch: float = 1.3  # asked of the index = this x k / share of rows allowed
+    index: str = setting(
+        "scann", "the library that searches the items' embeddings", choices=("scann", "faiss", "exact")
+    )
+    gate: float = setting(0.95, "recall of exact search below which a build is refused", unit="share", least=0, most=1)
+    gate_k: int = setting(100, "that recall is of so many items", unit="items", least=1)
+    gate_queries: int = setting(256, "queries measured at build", unit="queries", least=1)
+    brute_force_below: int = setting(20_000, "items up to which every row is scored", unit="items", least=0)
+    partition_from: int = setting(
+        100_000, "from here sqrt(items) partitions; below, quantised scoring of every row", unit="items", least=0
+    )
+    leaves_share: float = setting(0.12, "partitions that a query opens", unit="share", least=1e-4, most=1)
+    reorder_factor: int = setting(20, "rows rescored exactly = this x k, for k up to 100", least=1, most=10_000)
+    widen_most: int = setting(
+        3, "times that a build below its gate may search twice as much", unit="times", least=0, most=20
+    )
+    dimensions_per_block: int = setting(2, "embedding dimensions quantised together", least=1, most=64)
+    exact_filter_below: int = setting(
+        10_000, "items allowed by a filter up to which they are all scored", unit="items", least=0
+    )
+    overfetch: float = setting(1.3, "the index is searched for this x k / share of items allowed", least=1, most=100)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -9,12 +9,14 @@ from desk_browser import chromium
 
 from jobs.config import RunConfig
 from jobs.run import run_all
+from retrieval.config import RetrievalConfig
+from value_model.rankers.config import TrainingConfig
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    run_all(RunConfig(size="small", retrieval_epochs=2, ranker_epochs=2), folder)
+    run_all(RunConfig(size="small", retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=2)), folder)
     return folder
 
 

@@ -18,9 +18,11 @@ from jobs.run import run_all
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
 from marketplace.simulator import SimulatorConfig, simulate
+from retrieval.config import RetrievalConfig
 from serving.bundle import build_engine, load_bundle
 from serving.parity import TOLERANCE
 from serving.request import Request
+from value_model.rankers.config import TrainingConfig
 
 pytestmark = pytest.mark.slow  # three runs
 
@@ -83,7 +85,12 @@ def export(folder: Path, *, events: tuple[str, ...]) -> Path:
 
 def ran(folder: Path, *events: str) -> Path:
     data = export(folder, events=events)
-    run_all(RunConfig(data=str(data), index="exact", retrieval_epochs=2, ranker_epochs=2), folder / "run")
+    run_all(
+        RunConfig(
+            data=str(data), retrieval=RetrievalConfig(index="exact", epochs=2), training=TrainingConfig(epochs=2)
+        ),
+        folder / "run",
+    )
     return folder / "run"
 
 

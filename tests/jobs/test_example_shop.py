@@ -13,6 +13,8 @@ from jobs.config import RunConfig
 from jobs.recommend import recommend
 from jobs.run import run_all
 from marketplace.finding import errors
+from retrieval.config import RetrievalConfig
+from value_model.rankers.config import TrainingConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_data.md").read_text("utf-8")
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -61,7 +63,12 @@ def test_the_pages_own_rows_are_too_few_and_the_check_says_so(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_it_runs_to_a_served_slate(mapping, tmp_path, capsys):
-    run_all(RunConfig(data=str(mapping), index="exact", retrieval_epochs=2, ranker_epochs=2), tmp_path)
+    run_all(
+        RunConfig(
+            data=str(mapping), retrieval=RetrievalConfig(index="exact", epochs=2), training=TrainingConfig(epochs=2)
+        ),
+        tmp_path,
+    )
     capsys.readouterr()
     recommend(tmp_path, user=None, surface="home", k=5)
     assert "5 of " in capsys.readouterr().out

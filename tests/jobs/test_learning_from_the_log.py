@@ -16,10 +16,12 @@ from jobs.run import again, run_all
 from jobs.run_evidence import run_evidence
 from marketplace.slate_columns import numeric_features
 from marketplace.sqlite_log import SqliteLog
+from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import features_of
 from serving.bundle import build_engine, load_bundle
 from serving.request import Request
 from value_model.formula import default_policy, load_policy, to_toml
+from value_model.rankers.config import TrainingConfig
 from value_model.tuning import evidence_from_log
 from value_model.tuning.recorded_evidence import exploration_of
 
@@ -84,7 +86,9 @@ def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):
 @pytest.fixture(scope="module")
 def learned(log_path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("learned") / "run"
-    return run_all(RunConfig(data=str(log_path), retrieval_epochs=1, ranker_epochs=1), folder).path
+    return run_all(
+        RunConfig(data=str(log_path), retrieval=RetrievalConfig(epochs=1), training=TrainingConfig(epochs=1)), folder
+    ).path
 
 
 def test_a_run_trains_on_the_log(log_path, learned):

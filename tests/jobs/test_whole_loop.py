@@ -18,6 +18,8 @@ from jobs.demo import demo_requests
 from jobs.run import again, run_all
 from jobs.run_folder import RunFolder, RunFolderError
 from marketplace.sqlite_log import SqliteLog
+from retrieval.config import RetrievalConfig
+from value_model.rankers.config import TrainingConfig
 
 pytestmark = pytest.mark.xdist_group("run")  # one process makes the run
 
@@ -32,14 +34,17 @@ def test_every_stage_is_done_and_timed(run_folder):
 
 def test_a_run_that_is_done_is_not_done_again(run_folder, capsys):
     before = (run_folder / "retrieval" / "two_tower.npz").stat().st_mtime_ns
-    run_all(RunConfig(size="small", retrieval_epochs=2, ranker_epochs=2), run_folder)
+    run_all(RunConfig(size="small", retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=2)), run_folder)
     assert capsys.readouterr().out.count("done before, kept") == 5
     assert (run_folder / "retrieval" / "two_tower.npz").stat().st_mtime_ns == before
 
 
 def test_another_configuration_is_refused_with_what_changed(run_folder):
-    with pytest.raises(RunFolderError, match="'seed': \\(7, 8\\)"):
-        run_all(RunConfig(size="small", seed=8, retrieval_epochs=2, ranker_epochs=2), run_folder)
+    with pytest.raises(RunFolderError, match=r"seed 7 \(now 8\)"):
+        run_all(
+            RunConfig(size="small", seed=8, retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=2)),
+            run_folder,
+        )
 
 
 def test_a_finished_fit_leaves_no_checkpoint_that_would_keep_it_from_being_done_again(run_folder):

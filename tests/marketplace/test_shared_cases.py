@@ -18,6 +18,8 @@ from marketplace.attribution import attribute
 from marketplace.check import DataCheck
 from marketplace.datasets.own import load_own
 from marketplace.finding import DataError, FieldError, errors
+from retrieval.config import RetrievalConfig
+from value_model.rankers.config import TrainingConfig
 
 pytestmark = pytest.mark.filterwarnings("error")  # of NumPy as of anything else
 CASES = data_root().parent / "cases"
@@ -128,7 +130,11 @@ def test_with_a_rate_the_shipped_policy_is_converted(case, tmp_path):
 @pytest.mark.filterwarnings("default", "error::RuntimeWarning")
 def test_a_shop_in_another_currency_runs_to_a_served_slate(case, tmp_path, capsys):
     case("egp")
-    config = RunConfig(data=str(egp_with_rate(tmp_path)), index="exact", retrieval_epochs=3, ranker_epochs=3)
+    config = RunConfig(
+        data=str(egp_with_rate(tmp_path)),
+        retrieval=RetrievalConfig(index="exact", epochs=3),
+        training=TrainingConfig(epochs=3),
+    )
     run_all(config, tmp_path / "run")
     capsys.readouterr()
     recommend(tmp_path / "run", user=None, surface="home", k=5)

@@ -1,23 +1,27 @@
-"""The settings of every ranker, with their units."""
+"""The settings of every ranker."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 
+from marketplace.settings import setting
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """The shape of the MMoE."""
 
-    embedding: int = 16  # width of every embedding table
-    bins: int = 16  # piecewise-linear quantile bins a number
-    experts: int = 4
-    expert_units: tuple[int, int] = (128, 64)
-    tower_units: int = 32
-    dropout: float = 0.1  # share of hidden units, in training only
-    positions: int = 64  # the last position that has its own logit; farther ones share it
-    position_factors: int = 0  # how many request-and-item factors the position logit is mixed from; 0 = position alone
+    embedding: int = setting(16, "width of every embedding table", least=1, most=1024)
+    bins: int = setting(16, "piecewise-linear quantile bins of a number", least=2, most=256)
+    experts: int = setting(4, "experts that every head mixes", least=1, most=64)
+    expert_units: tuple[int, int] = setting((128, 64), "widths of an expert's two layers", least=1, most=8192)
+    tower_units: int = setting(32, "width of a head's tower", least=1, most=4096)
+    dropout: float = setting(0.1, "share of hidden units dropped in training", least=0, most=0.9)
+    positions: int = setting(64, "the last position with a logit of its own; farther ones share it", least=1, most=4096)
+    position_factors: int = setting(
+        0, "request-and-item factors that mix the position logit; 0 = position alone", least=0, most=64
+    )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -32,32 +36,47 @@ class NetworkConfig:
 class TrainingConfig:
     """How the MMoE is fitted."""
 
-    epochs: int = 30  # at most; early stopping usually ends sooner
-    patience: int = 4  # epochs without a better validation loss
-    head_patience: int = 2  # the same of one head's loss, after which the head is learned no further
-    batch_requests: int = 256  # whole requests a step
-    learning_rate: float = 2e-3
-    slow_down: float = 0.3  # factor on the learning rate after every epoch that is not the best so far
-    decay: float = 0.0  # decoupled weight decay of dense weights, per unit of learning rate
-    loss_weights: str = "fixed"  # "fixed" (each head's loss counts once) or "uncertainty" (Kendall et al. 2018)
-    value_weight: float = 0.25  # weight of an amount's loss when fixed
-    clicked_weight: float = 0.0  # weight of the own loss of heads taught through a product: cvr's on clicked rows
-    listwise: str | None = None  # a TF-Ranking loss over each request, as "softmax_loss" or "approx_ndcg_loss"
-    listwise_weight: float = 0.1
-    position_dropout: float = 0.0  # share of training requests whose positions are hidden
+    epochs: int = setting(20, "passes at most; early stopping usually ends sooner", unit="epochs", least=1, most=10_000)
+    patience: int = setting(4, "passes without a better validation loss", unit="epochs", least=0, most=10_000)
+    head_patience: int = setting(
+        2, "the same of one head's loss, after which the head is learned no further", unit="epochs", least=0
+    )
+    batch_requests: int = setting(256, "whole requests a step", unit="requests", least=1, most=1_000_000)
+    learning_rate: float = setting(2e-3, "Adam's learning rate", least=1e-8, most=10)
+    slow_down: float = setting(
+        0.3, "factor on the learning rate after every epoch that is not the best so far", least=1e-6, most=1
+    )
+    decay: float = setting(0.0, "decoupled weight decay of dense weights, per unit of learning rate", least=0)
+    loss_weights: str = setting(
+        "fixed",
+        "each head's loss counts once, or by its uncertainty (Kendall et al. 2018)",
+        choices=("fixed", "uncertainty"),
+    )
+    value_weight: float = setting(0.25, "weight of an amount's loss when fixed", least=0)
+    clicked_weight: float = setting(
+        0.0, "weight of the loss of heads taught through a product: cvr's on clicked rows", least=0
+    )
+    listwise: str = setting("", 'a TF-Ranking loss over each request, as "softmax_loss", "approx_ndcg_loss"; "" = none')
+    listwise_weight: float = setting(0.1, "weight of the listwise loss", least=0)
+    position_dropout: float = setting(
+        0.0, "share of training requests whose positions are hidden", unit="share", least=0, most=1
+    )
 
 
 @dataclass(frozen=True)
 class TreesConfig:
     """How boosted trees are fitted."""
 
-    library: str = "lightgbm"  # or "xgboost"
-    trees: int = 300
-    leaves: int = 31
-    learning_rate: float = 0.03
-    min_rows: int = 20  # rows in a leaf
-    categories: int = 256  # a category feature with more values is left out: identifiers overfit trees
-    threads: int = 1
+    library: str = setting("lightgbm", "the library that grows them", choices=("lightgbm", "xgboost"))
+    trees: int = setting(300, "trees a head", unit="trees", least=1, most=100_000)
+    leaves: int = setting(31, "leaves of a tree at most", unit="leaves", least=2, most=65_536)
+    learning_rate: float = setting(0.03, "shrinkage of every tree", least=1e-6, most=1)
+    min_rows: int = setting(20, "rows in a leaf at least", unit="rows", least=1)
+    categories: int = setting(
+        256, "a category with more values is left out: identifiers overfit trees", unit="values", least=0
+    )
+    threads: int = setting(1, "threads", least=1, most=1024)
+    # Of comparisons, not of a run:
     position: bool = False  # take the shown position as an input; a prediction then needs it too
     products: bool = False  # also fit products of probabilities directly, scored by `Trees.score(.., "ctcvr")`
     lambdarank: bool = False  # also fit a ranking model on how many of its events a row saw, scored as "lambdarank"
