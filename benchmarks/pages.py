@@ -2,7 +2,8 @@
 
 `<!-- bench: NAME --> ... <!-- /bench -->` holds the table of benchmarks/results/NAME.json, `<!-- bench: NAME bars -->`
 its measures that have a bar,
-`<!-- formula: NAME --> ... <!-- /formula -->` a shipped value policy with its current weights.
+`<!-- formula: NAME --> ... <!-- /formula -->` a shipped value policy with its current weights,
+`<!-- settings --> ... <!-- /settings -->` every setting of a run.
 `make docs` writes them; a test fails where a page differs from its source.
 """
 
@@ -12,11 +13,14 @@ import json
 import re
 from pathlib import Path
 
+from jobs.run_file import explained
 from value_model.formula import ValuePolicy, shipped_policy
 
 ROOT = Path(__file__).parent.parent
 BENCH = re.compile(r"(<!-- bench: ([\w-]+)( bars)? -->\n).*?(<!-- /bench -->)", re.DOTALL)
 FORMULA = re.compile(r"(<!-- formula: ([\w-]+) -->\n).*?(<!-- /formula -->)", re.DOTALL)
+
+SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -49,9 +53,19 @@ def formula(policy: ValuePolicy) -> str:
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 
+def settings() -> str:
+    """The Markdown table of every setting."""
+    head = ("setting", "default", "unit", "range", "meaning")
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, default, unit, within, meaning in explained():
+        lines.append(f"| `{name}` | `{default}` | {unit} | {within} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def with_blocks(text: str) -> str:
     """`text` with every marked block replaced by what its source says now."""
     text = BENCH.sub(lambda m: f"{m[1]}{table(m[2], bars_only=bool(m[3]))}{m[4]}", text)
+    text = SETTINGS.sub(lambda m: f"{m[1]}{settings()}{m[2]}", text)
     return FORMULA.sub(lambda m: f"{m[1]}{formula(shipped_policy(m[2]))}{m[3]}", text)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from jobs.item_commands import item_commands
-from jobs.run_commands import demo, run
+from jobs.run_commands import config, demo, run
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PATH = click.Path(path_type=Path, exists=True)
@@ -43,7 +43,7 @@ def cli() -> None:
     """
 
 
-for command in (run, demo):
+for command in (run, config, demo):
     cli.add_command(command)
 
 

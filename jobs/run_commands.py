@@ -1,49 +1,85 @@
-"""The commands that make runs: `value-model run`, `value-model demo`."""
+"""The commands that make runs: `value-model run`, `config`, `demo`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from marketplace.datasets.readers import READERS
 
+if TYPE_CHECKING:
+    from jobs.config import RunConfig
+
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 DATA_HELP = (
     f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service (.sqlite)"
 )
 
 
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say how a run is made."""
+    short = (
+        click.option("--data", default=None, help=f"{DATA_HELP}  [default: simulated]"),
+        click.option("--size", default=None, help="of the simulated market: small, demo or large  [default: demo]"),
+        click.option("--seed", type=int, default=None, help="[default: 7]"),
+        click.option("--index", default=None, help="the library of the index, retrieval.index  [default: scann]"),
+        click.option("--policy", default=None, help="a shipped value policy, or a policy file  [default: default]"),
+        click.option("--surfaces", default=None, help="recipes of the surfaces, a surfaces.toml  [default: default]"),
+        click.option("--feature", multiple=True, help="a feature beside the standard ones; may be repeated"),
+        click.option("--config", "file", type=FILE, default=None, help="a run file (TOML, docs/running.md)"),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="SECTION.NAME=VALUE", help="one setting; may be repeated"
+        ),
+    )
+    for option in reversed(short):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.option("--data", default="simulated", show_default=True, help=DATA_HELP)
-@click.option("--size", type=click.Choice(["small", "demo", "large"]), default="demo", show_default=True)
-@click.option("--seed", default=7, show_default=True)
-@click.option("--index", type=click.Choice(["scann", "faiss", "exact"]), default="scann", show_default=True)
-@click.option("--policy", default="default", show_default=True, help="a shipped value policy, or a policy file")
-@click.option("--surfaces", default="default", show_default=True, help="recipes of the surfaces, a surfaces.toml")
-@click.option("--feature", multiple=True, help="a feature beside the standard ones; may be repeated")
+@settings_options
 @click.option("--out", type=FOLDER, default=Path("runs/latest"), show_default=True, help="a new or interrupted run")
-def run(
-    data: str, size: str, seed: int, index: str, policy: str, surfaces: str, feature: tuple[str, ...], out: Path
-) -> None:
+def run(out: Path, **settings: Any) -> None:
     """Do everything: data, retrieval, ranker, calibration, evaluation, export.
 
-    A run that was interrupted goes on where it stopped when it is asked for again with the same options.
-    """
-    from jobs.config import RunConfig
-    from jobs.run import run_all
-    from retrieval.config import RetrievalConfig
+    \b
+    Examples:
+      value-model run --config run.toml --out runs/first
+      value-model run --set training.epochs=30 --set retrieval.dimensions=32 --set trees.leaves=63
 
-    config = RunConfig(
-        data=data,
-        size=size,
-        seed=seed,
-        policy=policy,
-        surfaces=surfaces,
-        features=feature,
-        retrieval=RetrievalConfig(index=index),
-    )
-    run_all(config, out)
+    A run that was interrupted goes on where it stopped when it is started again with the same settings.
+    """
+    from jobs.run import run_all
+
+    run_all(_config(**settings), out)
+
+
+@click.command()
+@settings_options
+@click.option("--explain", is_flag=True, help="a table of every setting instead: default, unit, range, meaning")
+def config(explain: bool, **settings: Any) -> None:
+    """Print the run file of a run with these options: every setting, those left out with their defaults."""
+    from jobs.run_file import explained, to_toml
+
+    run_config = _config(**settings)
+    if explain:
+        from jobs.tables import print_section
+
+        print_section(("setting", "default", "unit", "range", "meaning"), explained(), title="settings", caption="")
+    else:
+        click.echo(to_toml(run_config), nl=False)
+
+
+def _config(
+    *, file: Path | None, assignments: tuple[str, ...], index: str | None, feature: tuple[str, ...], **short: Any
+) -> RunConfig:
+    from jobs.run_file import read_run
+
+    return read_run(file, assignments, {**short, "retrieval.index": index, "features": feature})
 
 
 @click.command()

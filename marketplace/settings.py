@@ -1,6 +1,7 @@
 """Settings: fields of frozen dataclasses that a run file may set, each with its meaning, unit and range.
 
-A dataclass that holds others of its kind is a tree of sections; a setting's path is its section and its name.
+A dataclass that holds others of its kind is a tree of sections; a setting's path is its section and its name. A field
+that is neither a setting nor a section is the program's alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import reduce
 from typing import Any, TypeVar, cast, get_type_hints
+
+from marketplace.finding import DataError, Finding, nearest
+from marketplace.toml_model import as_model
+from marketplace.toml_text import KeyPath, TomlText
 
 T = TypeVar("T")
 
@@ -90,3 +95,37 @@ def settings_of(section: type, path: tuple[str, ...] = ()) -> Iterator[Setting]:
             yield from settings_of(cast(type, kind), here)
         elif about := one.metadata.get("setting"):
             yield Setting(here, kind, one.default, about)
+
+
+def read_settings(text: TomlText, tree: type[T]) -> T:
+    """The tree of sections that a text describes, defaults for what it leaves out.
+
+    Raises DataError with every finding: names that are unknown, values of another type, values out of their range.
+    """
+    value, known = as_model(text, tree), {one.path: one for one in settings_of(tree)}
+    findings = [
+        text.finding(path, "is no setting of a run", "Leave it out.")
+        for path in _written(text.content)
+        if path not in known
+    ]
+    findings += [
+        _out_of_range(text, one, one.of(value)) for one in known.values() if not one.range.holds(one.of(value))
+    ]
+    if findings:
+        raise DataError(findings)
+    return value
+
+
+def _written(content: dict[str, Any], path: KeyPath = ()) -> Iterator[KeyPath]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _written(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def _out_of_range(text: TomlText, one: Setting, value: Any) -> Finding:
+    about = one.range
+    unit = f" {about.unit}" if about.unit else ""
+    fix = nearest(str(value), list(map(str, about.choices))) if about.choices else f"Write {about}{unit}."
+    return text.finding(one.path, f"is {value!r:.60} ({about.help})", fix)
