@@ -61,12 +61,16 @@ class MMoE:
         return {f"{i:03d} {v.name.split(':')[0]}": v.numpy() for i, v in enumerate(self.network.variables)}
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Assign what `weights` of a ranker of the same spec and config returned; ValueError when they differ."""
-        current = self.weights()
-        if list(current) != list(weights) or any(current[name].shape != weights[name].shape for name in current):
+        """Assign what `weights` of a ranker of the same spec and config returned; ValueError when they differ.
+
+        By name, and in order among equal names, so that a layer may move within the network.
+        """
+        places = sorted(self.weights().items(), key=by_name)
+        values = sorted(weights.items(), key=by_name)
+        if [(name[4:], value.shape) for name, value in places] != [(name[4:], value.shape) for name, value in values]:
             raise ValueError("the weights belong to a ranker of another feature spec, vocabulary or shape; retrain it.")
-        for variable, value in zip(self.network.variables, weights.values(), strict=True):
-            variable.assign(value)
+        for (place, _), (_, value) in zip(places, values, strict=True):
+            self.network.variables[int(place[:3])].assign(value)
 
     def save(self, folder: Path) -> None:
         """Write mmoe.json (definitions) and mmoe.npz (weights)."""
@@ -94,3 +98,8 @@ class MMoE:
         with np.load(folder / "mmoe.npz", allow_pickle=False) as weights:
             ranker.set_weights(dict(weights))
         return ranker
+
+
+def by_name(weight: tuple[str, np.ndarray]) -> tuple[str, str]:
+    """The order of `weights` by name, then by place."""
+    return weight[0][4:], weight[0][:3]

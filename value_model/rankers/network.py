@@ -1,16 +1,15 @@
-"""The multi-gate mixture of experts, its first layer split by what each input depends on.
+"""The multi-task network: a first layer that is split by what each input depends on, a body, a tower a task.
 
-Conventions: R requests, N rows, E experts, T tasks, one a learned head: the probabilities, then the amounts. All
-experts' first layers, all gates and the wide (linear) logits read the same inputs, so they are one matrix, and that
-matrix splits by input group:
+Conventions: R requests, N rows, T tasks, one a learned head: the probabilities, then the amounts. The first layers of
+the body's experts, its gates and the wide (linear) logits read the same inputs, so they are one matrix, and that matrix
+splits by input group:
 
     first[n] = user_part[request[n]] + item_part[n] + encode(cross[n]) @ W_c + b          [N, H]
-    expert_e = relu(relu(first_e) @ W_e + b_e)         task_t = sum_e softmax(gate_t)_e * expert_e
+    task     = body(first)                             what stands between: value_model.rankers.bodies
     logit_t  = relu(task_t @ W_t + b_t) @ v_t + wide_t
 
 The user part is computed once a request and the item part once an item (cacheable). The wide part passes a number
 straight to a logit, as the price to the log of order value.
-Source: Ma et al. 2018, Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, eq. 5-7.
 """
 
 from __future__ import annotations
@@ -25,8 +24,10 @@ from features.layers.groups import GroupEncoder
 from features.layers.tables import EmbeddingTables
 from features.spec import FeatureSpec, Group
 from marketplace.heads import Head, HeadKind
+from value_model.rankers.bodies import Mixture, he
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.logits import SIGMA, Logits, LogNormal
+from value_model.rankers.mixture_of_experts import MixtureOfExperts
 from value_model.rankers.position_tower import PositionTower
 from value_model.rankers.ranker import RankingData
 
@@ -43,7 +44,7 @@ class Network(keras.Model):
         heads: Sequence[Head],
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(name="mmoe")
+        super().__init__(name="network")
         self._shape = config
         self._events = [head for head in heads if head.kind is HeadKind.PROBABILITY]
         self._amounts = [head for head in heads if head.kind is HeadKind.MONEY]
@@ -55,7 +56,8 @@ class Network(keras.Model):
         self.cross = GroupEncoder(spec, Group.CROSS, tables, bins=config.bins)
         widths = {"user": self.user.width, "item": self.item.width, "cross": self.cross.width}
         self._first_layer(widths, rng=rng)
-        self._upper_layers(rng=rng)
+        self.body = MixtureOfExperts(config, self._tasks, rng=rng)
+        self._towers(rng=rng)
         self.position = PositionTower(
             positions=config.positions, heads=len(self._events), factors=config.position_factors
         )
@@ -65,15 +67,14 @@ class Network(keras.Model):
     def _column_counts(self) -> dict[str, int]:
         config = self._shape
         return {
-            "experts": config.experts * config.expert_units[0],
-            "gates": self._tasks * config.experts,
+            **MixtureOfExperts.columns(config, self._tasks)._asdict(),
             "wide": self._tasks + len(self._amounts),
             "mix": config.position_factors,
         }
 
     def _first_layer(self, widths: Mapping[str, int], *, rng: np.random.Generator) -> None:
-        """He-normal columns for the experts, zeros for the gates (equal shares) and the wide logits."""
-        units, columns = self._columns["experts"], sum(self._columns.values())
+        """He-normal columns for the body's hidden units, zeros for its gates and the wide logits."""
+        units, columns = self._columns["hidden"], sum(self._columns.values())
         inputs = max(sum(widths.values()), 1)
         starts = {}
         for group, width in widths.items():
@@ -86,11 +87,9 @@ class Network(keras.Model):
         self._first = {group: tf.Variable(start, name=f"first_{group}") for group, start in starts.items()}
         self.first_bias = tf.Variable(np.zeros(columns, np.float32), name="first_bias")
 
-    def _upper_layers(self, *, rng: np.random.Generator) -> None:
-        """The experts' second layers and the towers; a tower's last layer starts at zero."""
-        experts, (inner, outer), tower = self._shape.experts, self._shape.expert_units, self._shape.tower_units
-        self.expert = tf.Variable(he(rng, (experts, inner, outer)), name="expert")
-        self.expert_bias = tf.Variable(np.zeros((experts, 1, outer), np.float32), name="expert_bias")
+    def _towers(self, *, rng: np.random.Generator) -> None:
+        """A tower a task; its last layer starts at zero."""
+        outer, tower = self._shape.expert_units[1], self._shape.tower_units
         self.tower = tf.Variable(he(rng, (self._tasks, outer, tower)), name="tower")
         self.tower_bias = tf.Variable(np.zeros((self._tasks, 1, tower), np.float32), name="tower_bias")
         self.last = tf.Variable(np.zeros((tower, self._tasks), np.float32), name="last")
@@ -132,30 +131,28 @@ class Network(keras.Model):
         seed: tf.Tensor | None = None,
     ) -> Logits:
         """Logits of N rows; position None = neutral; a `seed` int32 [2] switches dropout on."""
+        first = self.first(user_part, item_part, cross_codes, cross_numbers, request)
+        towers = tf.nn.relu(tf.matmul(self.mixture(first, seed=seed).tasks, self.tower) + self.tower_bias)
+        deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1)
+        return self._logits(deep, first["wide"] + self.last_bias, position, first["mix"])
+
+    def first(
+        self,
+        user_part: tf.Tensor,
+        item_part: tf.Tensor,
+        cross_codes: tf.Tensor,
+        cross_numbers: tf.Tensor,
+        request: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """The first layer of N rows, by what reads it."""
         first = tf.gather(user_part, request) + item_part + self.first_bias
         if self.cross.width:
             first += tf.matmul(self.cross(cross_codes, cross_codes[:, :0], cross_numbers), self._first["cross"])
-        experts, gates, wide, mix = tf.split(first, list(self._columns.values()), axis=1)
-        tasks = self._mixtures(experts, gates, seed)
-        towers = tf.nn.relu(tf.matmul(tasks, self.tower) + self.tower_bias)
-        deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1)
-        return self._logits(deep, wide + self.last_bias, position, mix)
+        return dict(zip(self._columns, tf.split(first, list(self._columns.values()), axis=1), strict=True))
 
-    def _mixtures(self, experts: tf.Tensor, gates: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        """Each task's own mixture of the experts, float32 [T, N, units]."""
-        count, (inner, outer) = self._shape.experts, self._shape.expert_units
-        hidden = self._drop(tf.nn.relu(tf.reshape(experts, [-1, count, inner])), seed, 0)
-        hidden = tf.matmul(tf.transpose(hidden, [1, 0, 2]), self.expert) + self.expert_bias
-        hidden = self._drop(tf.nn.relu(hidden), seed, 1)
-        share = tf.nn.softmax(tf.reshape(gates, [-1, self._tasks, count]), axis=2)
-        mixed = tf.matmul(share, tf.transpose(hidden, [1, 0, 2]))
-        return tf.transpose(tf.reshape(mixed, [-1, self._tasks, outer]), [1, 0, 2])
-
-    def _drop(self, hidden: tf.Tensor, seed: tf.Tensor | None, layer: int) -> tf.Tensor:
-        if seed is None or self._shape.dropout == 0:
-            return hidden
-        of_layer = tf.stack([seed[0], 2 * seed[1] + layer])
-        return tf.nn.experimental.stateless_dropout(hidden, self._shape.dropout, seed=of_layer)
+    def mixture(self, first: Mapping[str, tf.Tensor], *, seed: tf.Tensor | None = None) -> Mixture:
+        """What the body makes of the first layer's rows."""
+        return self.body(first["hidden"], first["gates"], seed)
 
     def _logits(self, deep: tf.Tensor, wide: tf.Tensor, position: tf.Tensor | None, mix: tf.Tensor) -> Logits:
         """Add the wide and the position logits; log amounts are scaled, and held to the range seen in training."""
@@ -170,8 +167,3 @@ class Network(keras.Model):
             sigma = tf.clip_by_value(scale * tf.math.softplus(wide[:, self._tasks + i] + 0.5413), *SIGMA)
             amounts[head.name] = LogNormal(mu, sigma)
         return Logits(events, amounts)
-
-
-def he(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """He-normal start of stacked matrices [..., inputs, outputs]."""
-    return rng.normal(0, np.sqrt(2 / shape[-2]), shape).astype(np.float32)
