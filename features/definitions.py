@@ -48,6 +48,7 @@ def standard_spec(
     impressions: bool = True,
     text: bool = True,
     product_pages: bool = False,
+    sequence: bool = False,
     against_list: bool = False,
     extra: tuple[str, ...] = (),
 ) -> FeatureSpec:
@@ -55,14 +56,14 @@ def standard_spec(
 
     `context`: which entries of the request's context to use. `impressions`: whether lists were recorded (else click
     and impression statistics are left out). `text`: name and query words. `product_pages`: likeness to the page's
-    item. `against_list`: comparisons within the list. `extra`: names of further features (Part.EXTRA). Raises
-    ValueError for a name that is none of these.
+    item. `sequence`: further columns of the history. `against_list`: comparisons within the list. `extra`: names of
+    further features (Part.EXTRA). Raises ValueError for a name that is none of these.
     """
     optional = {row.feature.name for row in DEFINITIONS if row.part is Part.EXTRA}
     if unknown := set(extra) - optional:
         raise ValueError(f"no extra features {sorted(unknown)}; there are {sorted(optional)}.")
     parts = {Part.ALWAYS: True, Part.TEXT: text, Part.IMPRESSIONS: impressions}
-    parts |= {Part.PRODUCT_PAGES: product_pages, Part.AGAINST_LIST: against_list}
+    parts |= {Part.PRODUCT_PAGES: product_pages, Part.SEQUENCE: sequence, Part.AGAINST_LIST: against_list}
     chosen = [row.feature for row in DEFINITIONS if parts.get(row.part, row.feature.name in extra)]
     entries = [category(Group.USER, name, f"{name} of the request's context") for name in context]
     at = next(i for i, feature in enumerate(chosen) if feature.name == "page_merchant")

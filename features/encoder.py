@@ -105,6 +105,13 @@ class Encoder:
         code = self._index[feature.table].get(value)
         return self._unknown(feature.table, value) if code is None else code
 
+    def word_codes(self, feature: Feature, words: tuple[str, ...]) -> np.ndarray:
+        """int32 [words + 1]: the codes of a fixed list of words, kept, and MISSING behind them, at place -1."""
+        if feature.name not in self._word_codes:
+            codes = [self.code(feature, word) for word in words]
+            self._word_codes[feature.name] = np.array([*codes, MISSING], np.int32)
+        return self._word_codes[feature.name]
+
     def row(self, feature: Feature, values: list[str]) -> list[int]:
         """The codes of one list, as `list_codes` gives them."""
         codes = [self.code(feature, value) for value in values[-feature.length :]]
@@ -173,6 +180,10 @@ class Encoder:
             np.concatenate([_stack([], rows), *lists], axis=1),
             _stack(numbers, rows, np.float32),
         )
+
+    @cached_property
+    def _word_codes(self) -> dict[str, np.ndarray]:
+        return {}
 
     @cached_property
     def _arrays(self) -> dict[str, pa.Array]:

@@ -13,12 +13,11 @@ import pyarrow as pa
 from features.catalogue import Catalogue
 from features.definitions import FORMULAS
 from features.encoder import EncodedItems, Encoder
+from features.history_columns import NAMES, OF_ITEM, WORDS, places
 from features.item_columns import item_column, item_facts
 from features.request_text import RequestText
 from features.spec import Feature, FeatureFrame, FeatureSpec, Group, Kind, ModelInputs, Source
 from features.state import FeatureState
-
-HISTORIES = {"history_items": "item_id", "history_categories": "category", "history_merchants": "merchant_id"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +104,12 @@ class FeatureSnapshot:
             codes.append(self._text_codes(feature, encoder))
         lists = [np.zeros((requests, 0), np.int32)]
         for feature in self.spec.select(Group.USER, Kind.CATEGORIES):
-            if feature.name in HISTORIES:
-                code = items.of(HISTORIES[feature.name])
+            if feature.name in OF_ITEM:
+                code = items.of(OF_ITEM[feature.name])
                 lists.append(np.where(self.history >= 0, code[self.history], 0)[:, : feature.length])
+            elif feature.name in WORDS:
+                code = encoder.word_codes(feature, WORDS[feature.name])
+                lists.append(code[places(feature.name, self.state, self.catalogue.price)][:, : feature.length])
             else:
                 lists.append(self._text_codes(feature, encoder))
         return np.stack(codes, axis=1) if codes else lists[0], np.concatenate(lists, axis=1)
@@ -141,7 +143,7 @@ class FeatureSnapshot:
             values = self._number(feature).astype(np.float32)
             return pa.array(values[keep] if rowwise else values)
         if feature.group is Group.USER:
-            return self._history(HISTORIES[feature.name]) if feature.name in HISTORIES else self.text[feature.name]
+            return self._history(feature.name) if feature.name in NAMES else self.text[feature.name]
         if feature.group is Group.CROSS:
             words = self.candidate_words[feature.name]
             return words.take(pa.array(keep)) if rowwise else words
@@ -150,8 +152,12 @@ class FeatureSnapshot:
     def _history(self, name: str) -> pa.Array:
         touched = self.history >= 0
         offsets = pa.array(np.append(0, np.cumsum(touched.sum(axis=1))), pa.int32())
-        values = item_column(name, self.catalogue, self.history[touched])
-        return pa.ListArray.from_arrays(offsets, values.cast(pa.string()))
+        if name in OF_ITEM:
+            values = item_column(OF_ITEM[name], self.catalogue, self.history[touched]).cast(pa.string())
+        else:
+            place = places(name, self.state, self.catalogue.price)[touched]
+            values = pa.array(WORDS[name]).take(pa.array(place, mask=place < 0))
+        return pa.ListArray.from_arrays(offsets, values)
 
 
 def _number_of(feature: Feature, state: FeatureState) -> np.ndarray:

@@ -68,6 +68,7 @@ class Part(StrEnum):
     TEXT = "text"  # where names and queries are words
     IMPRESSIONS = "impressions"  # where lists were recorded
     PRODUCT_PAGES = "product_pages"  # where lists on product pages were recorded
+    SEQUENCE = "sequence"  # where a model reads the history as a sequence
     AGAINST_LIST = "against_list"  # where a caller's whole list is ranked
     EXTRA = "extra"  # where it is named
 

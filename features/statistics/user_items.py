@@ -1,8 +1,9 @@
 """A user and an item: the user's last items, and interactions with each item, its category and its merchant.
 
-Columns [N]: `pair_<kind>s`, `pair_last` (int64), `category_touches`, `merchant_touches`. Columns [R]: `history` int32
-[R, HISTORY], catalogue rows of the distinct items touched last, oldest first, padded with -1 at the end; of its newest
-`last_item` int32 (-1 = none), `last_price` (NaN = none), `last_category` and `last_merchant` int32 codes (-1 = none).
+Columns [N]: `pair_<kind>s`, `pair_last` (int64), `category_touches`, `merchant_touches`. Columns [R, HISTORY], oldest
+first, of the distinct items touched last: `history` int32 catalogue rows (padded with -1 at the end), `history_action`
+int64, the furthest action (index of KINDS, -1), `history_time` int64, of the last touch (NEVER). Columns [R], of the
+newest: `last_item` int32 (-1 = none), `last_price` (NaN = none), `last_category`, `last_merchant` int32 codes (-1).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 
 from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue
-from features.history import last_distinct, next_times
+from features.history import furthest, last_distinct, next_times
+from features.history_columns import DEFINITIONS as HISTORY_DEFINITIONS
 from features.interactions import KINDS
-from features.spec import HISTORY, Group, categories, count, number
+from features.spec import HISTORY, Group, count, number
 from features.state import Definition, Part, days, log_ratio
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from features.statistics.user_memory import UserMemory, block_of
@@ -27,10 +29,7 @@ class UserItems:
 
     name = "user_items"
     definitions: tuple[Definition, ...] = (
-        Definition(
-            categories(Group.USER, "history_items", "last distinct items touched, newest last", vocabulary="item")
-        ),
-        Definition(categories(Group.USER, "history_categories", "their categories", vocabulary="category")),
+        *HISTORY_DEFINITIONS,
         Definition(
             count(Group.USER, "user_last_price", "catalogue price of the last touched item, currency"),
             lambda s: s["last_price"],
@@ -91,20 +90,20 @@ class UserItems:
         user = rows_of(requests.user_id, events.user.dictionary)
         row_user, now, item = user[requests.request], requests.row_time, requests.item
         by_item = pair(events.users, events.item, size=size)
-        line = Timeline(by_item, events.time)
-        known = line.before(pair(row_user, item, size=size), now)
-        columns = {f"pair_{kind}s": line.sums(known, events.kind == k) for k, kind in enumerate(KINDS)}
-        columns["pair_last"] = line.last(known)
+        of_pair = Timeline(by_item, events.time)
+        known = of_pair.before(pair(row_user, item, size=size), now)
+        columns = {f"pair_{kind}s": of_pair.sums(known, events.kind == k) for k, kind in enumerate(KINDS)}
+        columns["pair_last"] = of_pair.last(known)
         for name, (code, groups) in self._codes.items():
             group = Timeline(pair(events.users, code[events.item], size=groups), events.time)
             of_row = np.where(item >= 0, code[item], -1)
             columns[f"{name}_touches"] = group.before(pair(row_user, of_row, size=groups), now).count.astype(np.float64)
+        following, action = next_times(by_item, of_pair), furthest(by_item, of_pair, events.kind)
         line = Timeline(events.users, events.time)
-        following = next_times(by_item, events.time)
-        history = last_distinct(
-            line, line.before(user, requests.time), requests.time, item=events.item, following=following, length=HISTORY
-        )
-        return columns | {"history": history} | self._last(history)
+        known = line.before(user, requests.time)
+        touch = last_distinct(line, known, requests.time, following=following, length=HISTORY)
+        steps = np.append(events.item, -1)[touch], np.append(action, -1)[touch], np.append(events.time, NEVER)[touch]
+        return columns | self._history(*steps)
 
     def update(self, log: EventLog) -> None:
         """In one block where nobody is remembered yet, else in one pass over the events of those who acted."""
@@ -117,8 +116,7 @@ class UserItems:
             self._users.add(events, sequence)
 
     def of_user(self, visitor: Visitor) -> Columns:
-        history = self._users.get(visitor.user_id).history[None, :]
-        return {"history": history} | self._last(history)
+        return self._history(*self._users.get(visitor.user_id).history)
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         user = self._users.get(visitor.user_id)
@@ -143,11 +141,15 @@ class UserItems:
         self._users = UserMemory({name: values for name, values in saved.items() if name != "arrived"})
         self._arrived = int(saved["arrived"])
 
-    def _last(self, history: np.ndarray) -> Columns:
-        newest = np.maximum((history >= 0).sum(axis=1) - 1, 0)
-        last = history[np.arange(len(history)), newest]
+    def _history(self, item: np.ndarray, action: np.ndarray, time: np.ndarray) -> Columns:
+        """The [R] and [R, HISTORY] columns, from those of the steps."""
+        newest = np.maximum((item >= 0).sum(axis=1) - 1, 0)
+        last = item[np.arange(len(item)), newest]
         known, catalogue = last >= 0, self._catalogue
         return {
+            "history": item,
+            "history_action": action,
+            "history_time": time,
             "last_item": last,
             "last_price": np.where(known, catalogue.price[last], np.nan),
             "last_category": np.where(known, catalogue.category[last], -1),

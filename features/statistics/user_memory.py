@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from features.asof import NEVER
 from features.interactions import KINDS, Interactions
 from features.spec import HISTORY
 
@@ -29,10 +30,14 @@ class UserInteractions:
     sequence: np.ndarray
 
     @cached_property
-    def history(self) -> np.ndarray:
-        """int32 [HISTORY]: items last touched, oldest first, padded with -1 at the end."""
+    def history(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Items last touched, their furthest actions and times, [1, HISTORY] each as `user_items` has them."""
         newest = np.lexsort((self.sequence, self.last))[-HISTORY:]
-        return np.pad(self.item[newest], (0, HISTORY - len(newest)), constant_values=-1)
+        furthest = len(KINDS) - 1 - (self.counts[newest, ::-1] > 0).argmax(axis=1)
+        steps = (self.item[newest], -1), (furthest, -1), (self.last[newest], NEVER)
+        more = (0, HISTORY - len(newest))
+        item, action, time = (np.pad(values, more, constant_values=nothing)[None] for values, nothing in steps)
+        return item, action, time
 
     @cached_property
     def events(self) -> np.ndarray:

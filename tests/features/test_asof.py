@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.asof import NEVER, Timeline
-from features.history import last_distinct, next_times
+from features.history import furthest, last_distinct, next_times
 
 EVENT = st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 4))  # group, time, value or item
 QUERY = st.tuples(st.integers(-1, 4), st.integers(-1, 8))
@@ -37,16 +37,21 @@ def test_statistics_agree_with_the_slow_oracle(events, queries):
 
 
 @given(st.lists(EVENT, max_size=40), st.lists(QUERY, min_size=1, max_size=10), st.integers(1, 5))
-def test_history_is_the_last_distinct_items(events, queries, length):
+def test_history_is_the_last_distinct_items_and_their_furthest_actions(events, queries, length):
     user, time, item = columns(sorted(events, key=lambda event: event[1]), 3)
     groups, now = columns(queries, 2)
     line = Timeline(user, time)
-    following = next_times(user * 10 + item, time)
-    histories = last_distinct(line, line.before(groups, now), now, item=item, following=following, length=length)
+    pair, kind = user * 10 + item, (7 * user + 3 * time + item) % 3
+    of_pair = Timeline(pair, time)
+    following, reached = next_times(pair, of_pair), furthest(pair, of_pair, kind)
+    histories = last_distinct(line, line.before(groups, now), now, following=following, length=length)
     for q in range(len(queries)):
-        touched = [i for u, t, i in zip(user, time, item, strict=True) if u == groups[q] and t < now[q]]
-        expected = list(dict.fromkeys(reversed(touched)))[:length][::-1]
+        touched = [e for e in range(len(user)) if user[e] == groups[q] and time[e] < now[q]]
+        distinct = dict.fromkeys(item[e] for e in reversed(touched))  # those that tie arrived in this order
+        expected = [max(e for e in touched if item[e] == i) for i in distinct][:length][::-1]
         assert histories[q].tolist() == expected + [-1] * (length - len(expected))
+        for e in expected:
+            assert reached[e] == max(kind[other] for other in touched if item[other] == item[e])
 
 
 def test_decay_keeps_its_precision_over_a_thousand_half_lives():

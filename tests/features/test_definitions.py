@@ -13,7 +13,7 @@ from features.spec import FeatureSpec, Kind
 from features.state import rank_in_list
 from features.text.normal_form import words
 
-EVERYTHING = standard_spec(against_list=True, product_pages=True)
+EVERYTHING = standard_spec(against_list=True, product_pages=True, sequence=True)
 
 
 def test_every_number_has_a_formula_and_every_formula_a_feature():
