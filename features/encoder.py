@@ -105,11 +105,10 @@ class Encoder:
         code = self._index[feature.table].get(value)
         return self._unknown(feature.table, value) if code is None else code
 
-    def word_codes(self, feature: Feature, words: tuple[str, ...]) -> np.ndarray:
-        """int32 [words + 1]: the codes of a fixed list of words, kept, and MISSING behind them, at place -1."""
+    def word_codes(self, feature: Feature, words: np.ndarray) -> np.ndarray:
+        """int32: the codes of a fixed array of words, which are kept."""
         if feature.name not in self._word_codes:
-            codes = [self.code(feature, word) for word in words]
-            self._word_codes[feature.name] = np.array([*codes, MISSING], np.int32)
+            self._word_codes[feature.name] = np.array([self.code(feature, word) for word in words], np.int32)
         return self._word_codes[feature.name]
 
     def row(self, feature: Feature, values: list[str]) -> list[int]:

@@ -38,10 +38,10 @@ DEFINITIONS = (
 )
 NAMES = tuple(row.feature.name for row in DEFINITIONS)
 OF_ITEM = {"history_items": "item_id", "history_categories": "category", "history_merchants": "merchant_id"}
-WORDS: Mapping[str, tuple[str, ...]] = {
-    "history_actions": KINDS,
-    "history_ages": tuple(f"{edge:.3g} s" for edge in AGES),
-    "history_prices": tuple(f"{edge:.3g}" for edge in PRICES),
+WORDS: Mapping[str, np.ndarray] = {  # in order; None, where a step has none, is last
+    "history_actions": np.array([*KINDS, None], object),
+    "history_ages": np.array([*(f"{edge:.3g} s" for edge in AGES), None], object),
+    "history_prices": np.array([*(f"{edge:.3g}" for edge in PRICES), None], object),
 }
 
 

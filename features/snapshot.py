@@ -149,14 +149,21 @@ class FeatureSnapshot:
             return words.take(pa.array(keep)) if rowwise else words
         return item_column(feature.name, self.catalogue, self.state.item[keep] if rowwise else self.state.item)
 
+    def history_words(self, name: str) -> np.ndarray:
+        """str or None: a column of the first request's history that is not of its items, as it is logged."""
+        return self._history_words(name)[0][self.history[0] >= 0]
+
+    def _history_words(self, name: str) -> np.ndarray:
+        """[R, HISTORY]"""
+        return WORDS[name][places(name, self.state, self.catalogue.price)]
+
     def _history(self, name: str) -> pa.Array:
         touched = self.history >= 0
         offsets = pa.array(np.append(0, np.cumsum(touched.sum(axis=1))), pa.int32())
         if name in OF_ITEM:
             values = item_column(OF_ITEM[name], self.catalogue, self.history[touched]).cast(pa.string())
         else:
-            place = places(name, self.state, self.catalogue.price)[touched]
-            values = pa.array(WORDS[name]).take(pa.array(place, mask=place < 0))
+            values = pa.array(self._history_words(name)[touched], pa.string())
         return pa.ListArray.from_arrays(offsets, values)
 
 

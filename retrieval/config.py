@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from features.layers.sequence_shape import ENCODERS, SequenceShape
 from marketplace.settings import setting
 
 
@@ -17,6 +18,10 @@ class RetrievalConfig:
     table_width: int = setting(32, "width of the embedding of a category", least=1, most=4096)
     number_bins: int = setting(8, "quantile bins of a number", least=2, most=256)
     hidden: tuple[int, ...] = setting((128,), "widths between a tower's input and its output", least=1, most=8192)
+    sequence: str = setting("mean", "how the query tower reads the history", choices=ENCODERS)
+    sequence_units: int = setting(64, "width of a step of the history, unless it is averaged", least=2, most=1024)
+    sequence_blocks: int = setting(1, "blocks of a Transformer (transformer, ligr)", least=1, most=16)
+    sequence_heads: int = setting(2, "attention heads of a Transformer; they share the units", least=1, most=64)
     temperature: float = setting(0.05, "logit = cosine / temperature", least=1e-3, most=10)
     correct_sampling: bool = setting(True, "logQ correction of in-batch negatives")
     remove_accidental_hits: bool = setting(True, "the positive's other copies in the batch are no negatives")
@@ -57,6 +62,10 @@ class RetrievalConfig:
         10_000, "items allowed by a filter up to which they are all scored", unit="items", least=0
     )
     overfetch: float = setting(1.3, "the index is searched for this x k / share of items allowed", least=1, most=100)
+
+    @property
+    def history(self) -> SequenceShape:
+        return SequenceShape(self.sequence, self.sequence_units, self.sequence_blocks, self.sequence_heads)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -18,6 +18,7 @@ import numpy as np
 from features.keras2 import keras, tensorflow_recommenders
 from features.keras2 import tensorflow as tf
 from features.layers.groups import GroupEncoder
+from features.layers.sequences import HistoryEncoder, history_encoder
 from features.layers.tables import EmbeddingTables
 from features.spec import FeatureSpec, Group, Kind
 from retrieval.config import RetrievalConfig
@@ -35,10 +36,17 @@ class Tower(keras.layers.Layer):
     """One group's inputs to unit vectors [B, dimensions]."""
 
     def __init__(
-        self, spec: FeatureSpec, group: Group, tables: EmbeddingTables, *, config: RetrievalConfig, seed: int
+        self,
+        spec: FeatureSpec,
+        group: Group,
+        tables: EmbeddingTables,
+        *,
+        config: RetrievalConfig,
+        seed: int,
+        history: HistoryEncoder | None = None,
     ) -> None:
         super().__init__(name=f"{group.value}_tower")
-        self.encoder = GroupEncoder(spec, group, tables, bins=config.number_bins)
+        self.encoder = GroupEncoder(spec, group, tables, bins=config.number_bins, history=history)
         widths = (*config.hidden, config.dimensions)
         self._layers = [
             keras.layers.Dense(
@@ -67,7 +75,8 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         self.spec, self.sizes, self.config = spec, dict(sizes), config
         tables = EmbeddingTables(spec, sizes, width=config.table_width, rng=rng)
         first, second = (int(seed) for seed in rng.integers(2**30, size=2))
-        self.query_tower = Tower(spec, Group.USER, tables, config=config, seed=first)
+        history = history_encoder(spec, tables, shape=config.history, rng=rng)
+        self.query_tower = Tower(spec, Group.USER, tables, config=config, seed=first, history=history)
         self.item_tower = Tower(spec, Group.ITEM, tables, config=config, seed=second)
         self.task = tfrs.tasks.Retrieval(
             temperature=config.temperature, remove_accidental_hits=config.remove_accidental_hits

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from features.snapshot import HISTORIES, FeatureSnapshot
+from features.history_columns import OF_ITEM, WORDS
+from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.schema import (
     ABOVE_KEY,
@@ -157,8 +158,10 @@ def categorical_features(
         elif feature.group is Group.CROSS:
             words = snapshot.candidate_words[feature.name].take(pa.array(shortlist))
             columns[feature.name] = words.to_numpy(zero_copy_only=False)
-        elif feature.name in HISTORIES:
-            columns[feature.name] = item_table.logged[HISTORIES[feature.name]][history]
+        elif feature.name in OF_ITEM:
+            columns[feature.name] = item_table.logged[OF_ITEM[feature.name]][history]
+        elif feature.name in WORDS:
+            columns[feature.name] = snapshot.history_words(feature.name)
         else:
             value = snapshot.user_value(feature.name)
             columns[feature.name] = np.array(value if isinstance(value, list) else [value], object)

@@ -27,9 +27,7 @@ class HistorySteps(keras.layers.Layer):
                 self._columns.append((feature, slice(start, start + feature.length)))
             start += feature.length
         if not self._columns:
-            raise ValueError(
-                f"no feature of the spec is of a history ({', '.join(NAMES)}): it has no sequence to read."
-            )
+            raise ValueError(f"the spec has none of the columns of a history: {', '.join(NAMES)}.")
         self.length = self._columns[0][0].length
         self._tables = tables
         self._projection = matrix(rng, len(self._columns) * tables.width, units, name="step")

@@ -15,6 +15,13 @@ from features.layers.tables import EmbeddingTables
 from features.spec import FeatureSpec
 
 
+def history_encoder(
+    spec: FeatureSpec, tables: EmbeddingTables, *, shape: SequenceShape, rng: np.random.Generator
+) -> HistoryEncoder | None:
+    """What a group encoder is given: None where the lists of the history are averaged, as they are beside DIN too."""
+    return None if shape.kind in ("mean", "din") else HistoryEncoder(spec, tables, shape=shape, rng=rng)
+
+
 class HistoryEncoder(keras.layers.Layer):
     """Steps, and what reads them; zeros of an empty history."""
 

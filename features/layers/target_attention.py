@@ -18,7 +18,10 @@ import numpy as np
 
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
+from features.layers.history_steps import HistorySteps
+from features.layers.tables import EmbeddingTables
 from features.layers.weights import matrix, vector
+from features.spec import FeatureSpec
 
 
 class HistoryKeys(NamedTuple):
@@ -32,9 +35,12 @@ class HistoryKeys(NamedTuple):
 class TargetAttention(keras.layers.Layer):
     """See the top of the module; `item_width` is that of the encoded item."""
 
-    def __init__(self, item_width: int, *, units: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, spec: FeatureSpec, tables: EmbeddingTables, *, item_width: int, units: int, rng: np.random.Generator
+    ) -> None:
         super().__init__(name="target_attention")
-        self.units = units
+        self._steps = HistorySteps(spec, tables, units=units, rng=rng)
+        self.width = units
         self.query_width = 2 * units
         self._query = matrix(rng, item_width, units, name="target")
         self._of_query = matrix(rng, units, units, name="of_target")
@@ -43,7 +49,9 @@ class TargetAttention(keras.layers.Layer):
         self._bias = vector(units, name="of_target")
         self._score = matrix(rng, units, 1, name="score")
 
-    def keys(self, steps: tf.Tensor, mask: tf.Tensor) -> HistoryKeys:
+    def keys(self, lists: tf.Tensor) -> HistoryKeys:
+        """The requests' share, of their packed lists."""
+        steps, mask = self._steps(lists)
         return HistoryKeys(steps, tf.tensordot(steps, self._of_step, 1), mask)
 
     def query(self, item: tf.Tensor) -> tf.Tensor:

@@ -26,12 +26,13 @@ SIZES = {"token": 5, "item": 12, "action": 5}
 NO_WORDS = [0, 0]
 
 
-def made(kind, *, blocks=2):
+def made(kind):
     rng = np.random.default_rng(0)
     tables = EmbeddingTables(SPEC, SIZES, width=3, rng=rng)
     if kind == "din":
-        return HistorySteps(SPEC, tables, units=8, rng=rng), TargetAttention(5, units=8, rng=rng)
-    encoder = HistoryEncoder(SPEC, tables, shape=SequenceShape(kind, units=8, blocks=blocks), rng=rng)
+        encoder = TargetAttention(SPEC, tables, item_width=5, units=8, rng=rng)
+    else:
+        encoder = HistoryEncoder(SPEC, tables, shape=SequenceShape(kind, units=8, blocks=2), rng=rng)
     randomise(encoder, rng)
     return encoder
 
@@ -98,19 +99,16 @@ def test_gated_recurrence_is_its_formula():
 
 
 def test_target_attention_is_its_formula_for_rows_of_several_requests():
-    steps, attention = made("din")
-    rng = np.random.default_rng(1)
-    for layer in (steps, attention):
-        randomise(layer, rng)
+    attention, rng = made("din"), np.random.default_rng(1)
     items, request = rng.normal(size=(5, 5)).astype(np.float32), np.array([0, 0, 1, 2, 2], np.int32)
     batch = np.concatenate([lists([2, 3, 4], [2, 3, 2]), lists([], []), lists([5], [1])])
-    s, mask = steps(tf.constant(batch))
-    attended = attention(attention.query(tf.constant(items)), attention.keys(s, mask), tf.constant(request)).numpy()
+    keys = attention.keys(tf.constant(batch))
+    attended = attention(attention.query(tf.constant(items)), keys, tf.constant(request)).numpy()
     names = ("_query", "_of_query", "_of_step", "_of_both", "_bias", "_score")
     query, of_query, of_step, of_both, bias, score = (getattr(attention, name).numpy() for name in names)
     for n, r in enumerate(request):
         q, expected = items[n] @ query, np.zeros(8)
-        for step, known in zip(s.numpy()[r], mask.numpy()[r], strict=True):
+        for step, known in zip(keys.steps.numpy()[r], keys.mask.numpy()[r], strict=True):
             hidden = np.maximum(q @ of_query + step @ of_step + (q * step) @ of_both + bias, 0)
             expected += known / (1 + np.exp(-(hidden @ score))) * step / LENGTH
         np.testing.assert_allclose(attended[n], expected, atol=1e-5)

@@ -16,7 +16,7 @@ from features.spec import FeatureSpec
 from marketplace.schema import SLATE
 from marketplace.slate import slates_to_table, table_to_slates
 
-SPEC = standard_spec()
+SPEC = standard_spec(sequence=True)
 
 
 def same_bits(frame, other):

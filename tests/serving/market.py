@@ -34,8 +34,10 @@ from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.mmoe import MMoE
 
-NETWORK = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(16, 8), tower_units=8)
-TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,))
+NETWORK = NetworkConfig(
+    embedding=4, bins=4, experts=2, expert_units=(16, 8), tower_units=8, sequence="din", sequence_units=8
+)
+TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,), sequence="transformer", sequence_units=8)
 
 
 @cache
@@ -43,7 +45,7 @@ def trained_market() -> TrainedParts:
     rng = np.random.default_rng(3)
     small = replace(SimulatorConfig.small(), requests=400, users=150, items=400, merchants=40)
     dataset = with_mapped_features(simulate(small, rng).dataset)
-    spec = mapped_features(dataset).added_to(standard_spec(product_pages=True))
+    spec = mapped_features(dataset).added_to(standard_spec(product_pages=True, sequence=True))
     frame = backfill(dataset, dataset.slates.slice(0, 300), spec=spec)
     encoder = Encoder.fit(frame)
     inputs = encoder.encode(frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from features.layers.sequence_shape import TARGETED, SequenceShape
 from marketplace.settings import setting
 
 
@@ -17,11 +18,19 @@ class NetworkConfig:
     experts: int = setting(4, "experts that every head mixes", least=1, most=64)
     expert_units: tuple[int, int] = setting((128, 64), "widths of an expert's two layers", least=1, most=8192)
     tower_units: int = setting(32, "width of a head's tower", least=1, most=4096)
+    sequence: str = setting("mean", "how the history is read; din = against each candidate", choices=TARGETED)
+    sequence_units: int = setting(32, "width of a step of the history, unless it is averaged", least=2, most=1024)
+    sequence_blocks: int = setting(1, "blocks of a Transformer (transformer, ligr)", least=1, most=16)
+    sequence_heads: int = setting(2, "attention heads of a Transformer; they share the units", least=1, most=64)
     dropout: float = setting(0.1, "share of hidden units dropped in training", least=0, most=0.9)
     positions: int = setting(64, "the last position with a logit of its own; farther ones share it", least=1, most=4096)
     position_factors: int = setting(
         0, "request-and-item factors that mix the position logit; 0 = position alone", least=0, most=64
     )
+
+    @property
+    def history(self) -> SequenceShape:
+        return SequenceShape(self.sequence, self.sequence_units, self.sequence_blocks, self.sequence_heads)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

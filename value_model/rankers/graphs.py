@@ -44,8 +44,7 @@ class Graphs(tf.Module):
         inner = [tf.TensorSpec([None, len(self._forests)], tf.float64, name=TREE_SCORES)] if self._forests else []
         self.item_part = None
         if self.network is not None:
-            width = self.network.first_bias.shape[0]
-            inner.append(tf.TensorSpec([None, width], tf.float32, name="item_part"))
+            inner.append(tf.TensorSpec([None, self.network.item_width], tf.float32, name="item_part"))
             self.item_part = tf.function(self._item_part, input_signature=item)
         self.whole = tf.function(self._whole, input_signature=[*user, *item, *tail])
         self.rest = tf.function(self._rest, input_signature=[*user, *inner, *tail])

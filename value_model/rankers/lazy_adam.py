@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from features.keras2 import tensorflow as tf
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
+STACKED = ("sequence_", "expert:", "tower:", "last:")
 
 
 class LazyAdam(tf.Module):
@@ -58,4 +59,4 @@ class LazyAdam(tf.Module):
 
 def is_matrix(variable: tf.Variable) -> bool:
     """Whether `variable` multiplies hidden units: biases, logits and embedding rows do not decay."""
-    return variable.name.startswith(("first_user", "first_item", "first_cross", "expert:", "tower:", "last:"))
+    return variable.name.startswith(("first_user", "first_item", "first_cross", "first_history", *STACKED))

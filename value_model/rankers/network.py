@@ -15,13 +15,16 @@ straight to a logit, as the price to the log of order value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.layers.groups import GroupEncoder
+from features.layers.sequences import history_encoder
 from features.layers.tables import EmbeddingTables
+from features.layers.target_attention import HistoryKeys, TargetAttention
 from features.spec import FeatureSpec, Group
 from marketplace.heads import Head, HeadKind
 from value_model.rankers.bodies import Mixture, he
@@ -30,6 +33,13 @@ from value_model.rankers.logits import SIGMA, Logits, LogNormal
 from value_model.rankers.mixture_of_experts import MixtureOfExperts
 from value_model.rankers.position_tower import PositionTower
 from value_model.rankers.ranker import RankingData
+
+
+class UserPart(NamedTuple):
+    """A request's share of the first layer, float32 [R, H], and what DIN compares candidates with, none without it."""
+
+    first: tf.Tensor
+    keys: HistoryKeys | tuple[()]
 
 
 class Network(keras.Model):
@@ -51,10 +61,16 @@ class Network(keras.Model):
         self._tasks = len(heads)
         self._columns = self._column_counts()
         tables = EmbeddingTables(spec, sizes, width=config.embedding, rng=rng)
-        self.user = GroupEncoder(spec, Group.USER, tables, bins=config.bins)
+        history = history_encoder(spec, tables, shape=config.history, rng=rng)
+        self.user = GroupEncoder(spec, Group.USER, tables, bins=config.bins, history=history)
         self.item = GroupEncoder(spec, Group.ITEM, tables, bins=config.bins)
         self.cross = GroupEncoder(spec, Group.CROSS, tables, bins=config.bins)
         widths = {"user": self.user.width, "item": self.item.width, "cross": self.cross.width}
+        self.target = None
+        if config.sequence == "din":
+            units, width = config.sequence_units, self.item.width
+            self.target = TargetAttention(spec, tables, item_width=width, units=units, rng=rng)
+            widths["history"] = self.target.width
         self._first_layer(widths, rng=rng)
         self.body = MixtureOfExperts(config, self._tasks, rng=rng)
         self._towers(rng=rng)
@@ -111,17 +127,26 @@ class Network(keras.Model):
             odds = self.position.adapt(data.position, np.nan_to_num(labels[head.label]), weight, head=i)
             self.last_bias[i].assign(odds)
 
-    def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        """The requests' share of the first layer, float32 [R, H]."""
-        return tf.matmul(self.user(codes, lists, numbers), self._first["user"])
+    @property
+    def item_width(self) -> int:
+        """Columns of an item part."""
+        return int(self.first_bias.shape[0]) + (0 if self.target is None else self.target.query_width)
+
+    def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> UserPart:
+        """What depends on the requests alone."""
+        first = tf.matmul(self.user(codes, lists, numbers), self._first["user"])
+        keys = () if self.target is None else self.target.keys(lists)
+        return UserPart(first, keys)
 
     def item_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        """The items' share of the first layer, float32 [N, H]: it depends on the item alone."""
-        return tf.matmul(self.item(codes, lists, numbers), self._first["item"])
+        """What depends on the items alone, float32 [N, item_width]: their share of the first layer, and DIN's query."""
+        item = self.item(codes, lists, numbers)
+        first = tf.matmul(item, self._first["item"])
+        return first if self.target is None else tf.concat([first, self.target.query(item)], axis=1)
 
     def join(
         self,
-        user_part: tf.Tensor,
+        user_part: UserPart,
         item_part: tf.Tensor,
         cross_codes: tf.Tensor,
         cross_numbers: tf.Tensor,
@@ -138,14 +163,18 @@ class Network(keras.Model):
 
     def first(
         self,
-        user_part: tf.Tensor,
+        user_part: UserPart,
         item_part: tf.Tensor,
         cross_codes: tf.Tensor,
         cross_numbers: tf.Tensor,
         request: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """The first layer of N rows, by what reads it."""
-        first = tf.gather(user_part, request) + item_part + self.first_bias
+        widths = [self.first_bias.shape[0], self.item_width - self.first_bias.shape[0]]
+        of_item, query = (item_part, None) if self.target is None else tf.split(item_part, widths, axis=1)
+        first = tf.gather(user_part.first, request) + of_item + self.first_bias
+        if self.target is not None:
+            first += tf.matmul(self.target(query, user_part.keys, request), self._first["history"])
         if self.cross.width:
             first += tf.matmul(self.cross(cross_codes, cross_codes[:, :0], cross_numbers), self._first["cross"])
         return dict(zip(self._columns, tf.split(first, list(self._columns.values()), axis=1), strict=True))
