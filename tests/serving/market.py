@@ -37,7 +37,7 @@ from value_model.rankers.mmoe import MMoE
 NETWORK = NetworkConfig(
     embedding=4, bins=4, experts=2, expert_units=(16, 8), tower_units=8, sequence="din", sequence_units=8
 )
-TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,), sequence="transformer", sequence_units=8)
+TOWERS = RetrievalConfig(table_width=4, dimensions=8, hidden=(16,))
 
 
 @cache

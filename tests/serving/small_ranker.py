@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from features.spec import Feature, FeatureSpec, Group, Kind
@@ -27,10 +29,12 @@ SIZES = {"country": 6, "item": 50, "words": 40, "room": 7}
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower_units=5, positions=10)
 
 
-def small_ranker(*, click: bool = True, seed: int = 0) -> MMoE:
+def small_ranker(
+    *, click: bool = True, seed: int = 0, spec: FeatureSpec = SPEC, sizes: Mapping[str, int] = SIZES, config=SMALL
+) -> MMoE:
     rng = np.random.default_rng(seed)
     heads = learned_heads(("order", "order_value", *["click"] * click))
-    ranker = MMoE(SPEC, SIZES, config=SMALL, heads=heads, rng=rng)
+    ranker = MMoE(spec, sizes, config=config, heads=heads, rng=rng)
     kept = ("mean", "deviation", "low", "span", "log_value")
     for variable in ranker.network.variables:
         if not variable.name.split(":")[0].split("/")[-1].startswith(kept):
