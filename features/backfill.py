@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from features.catalogue import Catalogue
@@ -9,6 +10,7 @@ from features.definitions import statistics_of
 from features.item_columns import item_facts
 from features.lexical_features import lexical_columns_of_requests, reads_words
 from features.request_text import request_text
+from features.segments import UserSegments
 from features.sent import sent_numbers, sent_words
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureFrame, FeatureSpec
@@ -27,12 +29,15 @@ def backfill(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Featur
 def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> FeatureSnapshot:
     """The same, before it is laid out in columns."""
     catalogue = Catalogue.of(dataset)
-    log = EventLog.of(catalogue, feedback=dataset.feedback, slates=dataset.slates)
+    segments = UserSegments(dataset.users)
+    log = EventLog.of(catalogue, feedback=dataset.feedback, slates=dataset.slates, segments=segments)
+    user_id = slates["user_id"].cast(pa.string()).combine_chunks()
     requests = RequestRows(
         time=microseconds(slates["time"]),
-        user_id=slates["user_id"].cast(pa.string()).combine_chunks(),
+        user_id=user_id,
         session_id=slates["session_id"].cast(pa.string()).combine_chunks(),
         page_item=catalogue.rows(slates["page_item_id"].cast(pa.string())),
+        segment=segments.of(user_id, np.arange(len(user_id))),
         request=slate_columns.request_of_rows(slates),
         item=catalogue.rows(slate_columns.flat(slates, "item_id")),
     )

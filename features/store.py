@@ -23,6 +23,7 @@ from features.definitions import statistics_of
 from features.item_columns import item_facts
 from features.lexical_features import lexical_columns, reads_words
 from features.request_text import RequestText, context_features
+from features.segments import UserSegments
 from features.sent import MappedShoppers, candidate_numbers, candidate_words, request_number, request_word
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Kind, Source
@@ -117,7 +118,7 @@ class MemoryStore:
         self._context = context_features(spec)
         country, segment = (users[name].cast(pa.string()).to_pylist() for name in ("country", "segment"))
         self._profile = dict(zip(users["user_id"].to_pylist(), zip(country, segment, strict=True), strict=True))
-        self._shoppers = MappedShoppers(users, spec)
+        self._segments, self._shoppers = UserSegments(users), MappedShoppers(users, spec)
         self._of_request = {kind: [f for f in spec.mapped(Source.REQUEST) if f.kind is kind] for kind in Kind}
         self._of_candidate = {kind: [f for f in spec.mapped(Source.CANDIDATE) if f.kind is kind] for kind in Kind}
         self._reads_words = reads_words(spec)
@@ -133,11 +134,11 @@ class MemoryStore:
 
     def update(self, feedback: pa.Table) -> None:
         """See `FeatureStore`."""
-        self._remember(EventLog.of(self.catalogue, feedback=feedback))
+        self._remember(EventLog.of(self.catalogue, feedback=feedback, segments=self._segments))
 
     def show(self, slates: pa.Table) -> None:
         """See `FeatureStore`."""
-        self._remember(EventLog.of(self.catalogue, slates=slates))
+        self._remember(EventLog.of(self.catalogue, slates=slates, segments=self._segments))
 
     def history(self, user_id: str) -> np.ndarray:
         history = self._of_user(Visitor(user_id, None, 0))["history"][0]
@@ -153,7 +154,8 @@ class MemoryStore:
     ) -> FeatureSnapshot:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
         page = -1 if request.page_item_id is None else self.catalogue.row.get(request.page_item_id, -1)
-        visitor = Visitor(request.user_id, request.session_id, (request.time - EPOCH) // RESOLUTION, page)
+        time, segment = (request.time - EPOCH) // RESOLUTION, self._segments[request.user_id]
+        visitor = Visitor(request.user_id, request.session_id, time, page, segment)
         snapshot = self._without_rows(request, visitor) if snapshot is None else snapshot
         if len(rows) == 0:
             return snapshot

@@ -19,7 +19,7 @@ from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, Cat
 from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
 from marketplace.slate import Slate
 
-SHOWN = ("time", "session_id", "item_id", "position")  # the columns of a slate that say what was shown
+SHOWN = ("time", "user_id", "session_id", "item_id", "position")  # the columns of a slate that say what was shown
 
 
 QUARANTINED = FEEDBACK.append(pa.field("reason", pa.string(), nullable=False))

@@ -103,6 +103,7 @@ def shown_table(slates: list[Slate]) -> pa.Table:
     """The columns SHOWN, which `FeatureStore.show` reads."""
     columns = {
         "time": pa.array([slate.time for slate in slates], SLATE.field("time").type),
+        "user_id": pa.array([slate.user_id for slate in slates], pa.string()),
         "session_id": pa.array([slate.session_id for slate in slates], pa.string()),
         "item_id": pa.array([slate.item_id for slate in slates], pa.list_(pa.string())),
         "position": pa.array([slate.position for slate in slates], pa.list_(pa.int32())),

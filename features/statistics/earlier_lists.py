@@ -16,8 +16,8 @@ from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part, days
+from features.statistics.recent_rows import VISIT, RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened, pair
-from features.statistics.visit_memory import VISIT, VisitMemory
 from marketplace.keys import rows_of
 
 DAY_SECONDS = 86_400.0
@@ -59,8 +59,8 @@ class EarlierLists:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._listed, self._positions, self._all = np.zeros(len(catalogue)), np.zeros(len(catalogue)), np.zeros(2)
-        self._lists = VisitMemory({"time": np.int64})
-        self._rows = VisitMemory({"time": np.int64, "item": np.int32, "position": np.float64})
+        self._lists = RecentRows({"time": np.int64})
+        self._rows = RecentRows({"time": np.int64, "item": np.int32, "position": np.float64})
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         shown, size = log.impressions, len(self._listed)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from features.catalogue import Catalogue
 from features.interactions import Interactions, coded, interactions_of
+from features.segments import NO_SEGMENTS, UserSegments
 from features.state import Definition
 from marketplace import slate_columns
 from marketplace.splits import microseconds
@@ -26,11 +27,13 @@ Columns = dict[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """P lists with M items shown: `session` (codes in `sessions`, -1 = unknown) and `time` of each list; its items.
+    """P lists with M items shown: `user` (codes in `users`), `session` (in `sessions`, -1 = unknown), `time` of each.
 
     `list` int64 [M] numbers the lists, `item` int32 [M], `position` float64 [M], 1 = first.
     """
 
+    users: pa.Array
+    user: np.ndarray
     sessions: pa.Array
     session: np.ndarray
     time: np.ndarray
@@ -41,9 +44,11 @@ class Impressions:
     @classmethod
     def of(cls, slates: pa.Table, catalogue: Catalogue) -> Impressions:
         """What SLATE rows showed."""
-        session = coded(slates["session_id"], np.arange(len(slates)))
+        user, session = (coded(slates[name], np.arange(len(slates))) for name in ("user_id", "session_id"))
         shown = slate_columns.shown(slates)
         return cls(
+            users=user.dictionary,
+            user=user.indices.to_numpy(zero_copy_only=False).astype(np.int64),
             sessions=session.dictionary,
             session=session.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
             time=microseconds(slates["time"]),
@@ -54,7 +59,7 @@ class Impressions:
 
 
 _NAMES, _CODES, _ROWS = pa.array([], pa.string()), np.zeros(0, np.int64), np.zeros(0, np.int32)
-NO_IMPRESSIONS = Impressions(_NAMES, _CODES, _CODES, _CODES, _ROWS, np.zeros(0))
+NO_IMPRESSIONS = Impressions(_NAMES, _CODES, _NAMES, _CODES, _CODES, _CODES, _ROWS, np.zeros(0))
 NO_INTERACTIONS = Interactions(
     *(3 * (_NAMES.dictionary_encode(),)), item=_ROWS, time=_CODES, weight=np.zeros(0, np.float32), until=0
 )
@@ -62,17 +67,26 @@ NO_INTERACTIONS = Interactions(
 
 @dataclass(frozen=True, eq=False)
 class EventLog:
-    """What happened: interactions (clicks, carts, orders) and impressions."""
+    """What happened: interactions (clicks, carts, orders) and impressions, and the shoppers' segments."""
 
     interactions: Interactions
     impressions: Impressions
+    segments: UserSegments = NO_SEGMENTS
 
     @classmethod
-    def of(cls, catalogue: Catalogue, *, feedback: pa.Table | None = None, slates: pa.Table | None = None) -> EventLog:
+    def of(
+        cls,
+        catalogue: Catalogue,
+        *,
+        feedback: pa.Table | None = None,
+        slates: pa.Table | None = None,
+        segments: UserSegments = NO_SEGMENTS,
+    ) -> EventLog:
         """The events of FEEDBACK and SLATE rows; None = none."""
         return cls(
             NO_INTERACTIONS if feedback is None else interactions_of(feedback, catalogue),
             NO_IMPRESSIONS if slates is None else Impressions.of(slates, catalogue),
+            segments,
         )
 
 
@@ -80,13 +94,15 @@ class EventLog:
 class RequestRows:
     """R past requests over N rows: `request` int64 and `item` int32 [N].
 
-    `time` int64, `user_id` and `session_id` string, `page_item` int32 [R]: the row of the page's item, -1 = none.
+    `time` int64, `user_id` and `session_id` string, `segment` int64 (`UserSegments`), `page_item` int32 [R]: the row of
+    the page's item, -1 = none.
     """
 
     time: np.ndarray
     user_id: pa.Array
     session_id: pa.Array
     page_item: np.ndarray
+    segment: np.ndarray
     request: np.ndarray
     item: np.ndarray
 
@@ -101,12 +117,14 @@ class RequestRows:
 
 @dataclass(frozen=True)
 class Visitor:
-    """The sender of one request: user, visit (None = unknown), time in UTC microseconds, and the page's item (row)."""
+    """The sender of one request: user, visit (None = unknown), time in UTC microseconds, the page's item (row), and the
+    user's segment (`UserSegments`)."""
 
     user_id: str
     session_id: str | None
     time: int
     page_item: int = -1
+    segment: int = 0
 
 
 class Statistic(Protocol):

@@ -14,8 +14,8 @@ from features.asof import Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, Part
+from features.statistics.recent_rows import VISIT, RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
-from features.statistics.visit_memory import VISIT, VisitMemory
 from marketplace.keys import rows_of
 
 
@@ -44,7 +44,7 @@ class VisitItems:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._size = len(catalogue)
-        self._visits = VisitMemory({"time": np.int64, "item": np.int32})
+        self._visits = RecentRows({"time": np.int64, "item": np.int32})
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, size, now = log.interactions, self._size, requests.row_time

@@ -32,7 +32,9 @@ def log_of(touches):
 def at(hour, *, page):
     now = np.array([START + hour * DAY // 24])
     texts = pa.array(["u"]), pa.array([None], pa.string())
-    return RequestRows(now, *texts, np.array([page], np.int32), np.zeros(len(ROWS), np.int64), ROWS)
+    return RequestRows(
+        now, *texts, np.array([page], np.int32), np.zeros(1, np.int64), np.zeros(len(ROWS), np.int64), ROWS
+    )
 
 
 VISITS = log_of(

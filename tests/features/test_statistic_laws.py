@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from features.asof import NEVER
 from features.catalogue import Catalogue
+from features.segments import UserSegments
 from features.state import days
 from features.statistics import STATISTICS
 from features.statistics.popularity import DecayedPopularity
@@ -19,11 +20,12 @@ from marketplace.splits import microseconds
 
 EVERY = pytest.mark.parametrize("statistic", STATISTICS, ids=lambda statistic: statistic.name)
 NOW = START + 10 * DAY
+SEGMENTS = UserSegments(random_market(np.random.default_rng(0)).users)
 ROWS = np.array([0, 3, -1, 11, 3, 5], np.int32)  # -1 = not in the catalogue
 
 
 def log_of(market, *, feedback=None, slates=None):
-    return EventLog.of(Catalogue.of(market), feedback=feedback, slates=slates)
+    return EventLog.of(Catalogue.of(market), feedback=feedback, slates=slates, segments=SEGMENTS)
 
 
 def whole(market):
@@ -35,8 +37,15 @@ def one_request(user, *, rows=ROWS, now=NOW, page=3):
     session = None if user == "u0" else f"visit of {user}"
     texts = pa.array([user], pa.string()), pa.array([session], pa.string())
     return (
-        RequestRows(np.array([now]), *texts, np.array([page], np.int32), np.zeros(len(rows), np.int64), rows),
-        Visitor(user, session, now, page),
+        RequestRows(
+            np.array([now]),
+            *texts,
+            np.array([page], np.int32),
+            np.array([SEGMENTS[user]]),
+            np.zeros(len(rows), np.int64),
+            rows,
+        ),
+        Visitor(user, session, now, page, SEGMENTS[user]),
         rows,
     )
 
