@@ -72,6 +72,7 @@ class Report:
     plots: Sequence[Plot]
     slices: Mapping[str, Mapping[str, Comparison]]  # dimension -> slice -> metrics
     notes: Sequence[str] = ()
+    summary: Sequence[str] = ()  # what comes first (`evaluation.summary`)
 
 
 def build_report(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evaluation.compare import Comparison
+from evaluation.estimate import Estimate
 from evaluation.report import build_report, write_report
+from evaluation.summary import summary
 from features.catalogue import Catalogue
 from features.spec import Group, Kind
 from features.text.word_vectors import row_products
@@ -24,6 +27,7 @@ from jobs.train_ranker import held_out
 from jobs.train_retrieval import kept_recall, recall_lines
 from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
+from marketplace.heads import Labels
 from marketplace.slate_columns import flat, item_offsets, request_of_rows
 
 K = 10  # of the metrics @k
@@ -65,12 +69,36 @@ def evaluate(run: RunFolder) -> None:
         k=K,
         where=data.weight > 0,
     )
-    page = write_report(report, folder)
+    lines = summary(
+        report.comparison,
+        report.slices["surface"],
+        ranked=ranked(slates, data.labels),
+        ahead={name: share_of(gap, choice.objective[name].value) for name, gap in choice.behind.items()},
+        policy=f"the policy {policy.name}",
+        k=K,
+        warnings=short_lists(slates, k=K),
+    )
+    page = write_report(replace(report, summary=lines), folder)
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
     print_comparison(report.comparison)
-    for note in short_lists(slates, k=K):
-        print("   " + note)
+    for line in lines:
+        print("   " + line)
     print(f"   report: {page}")
+
+
+def ranked(slates: pa.Table, labels: Labels) -> str:
+    """SLATE rows and their labels in words: how many requests of whom, where and when, and what came of them."""
+    names = {name: len(slates[name].unique()) for name in ("user_id", "surface")}
+    first, last = (str(moment.as_py().date()) for moment in pc.min_max(slates["time"]).values())
+    events = (f"{np.nansum(labels[event]):,.0f} {event}s" for event in ("click", "order") if event in labels)
+    came = " and ".join(events) or "no click and no order"
+    whose = f"{names['user_id']:,} shoppers on {names['surface']} surface{'s' if names['surface'] > 1 else ''}"
+    return f"{len(slates):,} requests of {whose}, {first} to {last}, of which came {came}"
+
+
+def share_of(gap: Estimate, whole: float) -> Estimate:
+    """A difference as a share of what it is counted from."""
+    return replace(gap, value=gap.value / whole, low=gap.low / whole, high=gap.high / whole)
 
 
 def popularity(prepared: TrainingRows, test: np.ndarray) -> dict[str, np.ndarray]:

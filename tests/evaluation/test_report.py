@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from evaluation import bootstrap, plots
+from evaluation.compare import Comparison
 from evaluation.curves import calibration_curve, position_curve
 from evaluation.estimate import Estimate
 from evaluation.report import build_report, to_html, write_report
+from evaluation.summary import summary
 
 
 def shown(rng, *, requests=200, items=8, clicks=True):
@@ -25,6 +27,39 @@ def shown(rng, *, requests=200, items=8, clicks=True):
     heads = {"ctr": ctr, "cvr": np.full(n, 0.4), "ctcvr": ctr * 0.4, "order_value": price, "gmv": ctr * 0.4 * price}
     labels = {"order": order, "order_value": order * price} | ({"click": click} if clicks else {})
     return heads, labels, offsets, position
+
+
+def test_the_summary_says_in_five_lines_what_the_tables_do():
+    """Figures worked out by hand from the estimates that stand in the comparison."""
+    ratio = {"ctr.calibration_ratio": Estimate(1.3, 1.2, 1.4, 9), "gmv.calibration_ratio": Estimate(0.95, 0.8, 1.2, 9)}
+    fair = {"ctr.calibration_ratio": Estimate(1.05, 0.98, 1.12, 9)}
+    served = {"value.gmv@10": Estimate(41.25, 38, 45, 9), "value.clicks@10": Estimate(1.5, 1, 2, 9)}
+    behind = {"value.gmv@10": Estimate(-5.5, -9.0, 1.0, 9)}
+    lines = summary(
+        Comparison("trees", {"trees": served}, {"popularity": behind, "as recorded": behind}),
+        {"home": Comparison("trees", {"trees": fair}, {}), "search": Comparison("trees", {"trees": ratio}, {})},
+        ranked="7 requests",
+        ahead={"network": Estimate(0.051, 0.01, 0.09, 9)},
+        policy="default",
+        k=10,
+        warnings=("short lists",),
+    )
+    assert lines == (
+        "What was ranked: 7 requests.",
+        "Who ranks: trees is served; it is ahead of network by 5.1% [1.0%, 9.0%].",
+        "Predictions: over heads and surfaces 1 of 3 are surely off by more than 10%; the farthest is ctr on search, "
+        "1.3 [1.2, 1.4] times what happened.",
+        "What default brings: 41.25 in sales in the first 10 of a request; +5.5 [-1, +9] against popularity, "
+        "+5.5 [-1, +9] against the order as recorded, which is judged by its own places.",
+        "What to look at next: the calibration of ctr on search; why default does not surely beat popularity; "
+        "short lists.",
+    )
+    assert (
+        "stands out"
+        in summary(Comparison("trees", {"trees": {}}, {}), {}, ranked="7 requests", ahead={}, policy="default", k=10)[
+            -1
+        ]
+    )
 
 
 def report_of(rng, *, clicks=True):
