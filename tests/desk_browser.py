@@ -135,7 +135,13 @@ class Looking:
         return element
 
     def readout(self, weight):
-        return float(self.one(f".desk-{weight} .widget-readout").text)
+        return float(self.one(f".desk-number-{weight} input").get_attribute("value"))
+
+    def type(self, css, text):
+        """What stands in a field is replaced by `text`, and the field is left."""
+        from selenium.webdriver import Keys
+
+        self.seen(self.one(css)).send_keys(Keys.CONTROL, "a", Keys.NULL, text, Keys.TAB)
 
     def picture(self, name, css):
         if PICTURES:

@@ -1,4 +1,4 @@
-"""A slider a weight, and a bound a guardrail."""
+"""A slider and a number a weight, and a bound a guardrail."""
 
 from __future__ import annotations
 
@@ -37,11 +37,15 @@ def button(
 
 
 class Sliders:
-    """The weights of the desk's present scope; `moved` is called with the view after every move."""
+    """The weights of the desk's present scope; `moved` is called with the view after every move.
+
+    A weight is dragged or typed; what is typed outside its bounds is said beside it, and not taken.
+    """
 
     def __init__(self, desk: Desk, moved: Callable[[DeskView], None]) -> None:
         self._desk, self._moved, self._quiet = desk, moved, False
         self.slider = {w.name: self._slider(w.name) for w in desk.weights}
+        self.number = {name: self._number(name) for name in self.slider}
         self._about = {name: widgets.HTML(layout=widgets.Layout(width="215px")) for name in self.slider}
         self._restore = {name: self._button("↺", "as in force", "restore", name) for name in self.slider}
         self._follow = {name: self._button("⤴", "follow everywhere", "follow", name) for name in self.slider}
@@ -53,6 +57,7 @@ class Sliders:
         self._quiet = True
         for name, slider in self.slider.items():
             slider.value = view.weights[name]
+            self.number[name].value = float(f"{view.weights[name]:.4g}")
             self._about[name].value = self._told(name, view.money.get(name, ""))
             changed = view.weights[name] != view.today[name]
             slider.style.handle_color = "#e0a100" if changed else None
@@ -69,16 +74,22 @@ class Sliders:
             max=weight.high,
             step=step_of(weight.low, weight.high),
             description=name,
-            readout_format=".4",
+            readout=False,
             style={"description_width": "90px"},
-            layout=widgets.Layout(width="360px"),
+            layout=widgets.Layout(width="270px", max_width="100%"),
         )
         slider.add_class(f"desk-{name}")
         slider.observe(lambda change: self._on_value(name, change["new"]), names="value")
         return slider
 
+    def _number(self, name: str) -> widgets.FloatText:
+        number = widgets.FloatText(step=self.slider[name].step, layout=widgets.Layout(width="84px"))
+        number.add_class(f"desk-number-{name}")
+        number.observe(lambda change: self._on_number(name, change["new"]), names="value")
+        return number
+
     def _row(self, name: str) -> widgets.HBox:
-        parts = [self.slider[name], self._about[name], self._restore[name], self._follow[name]]
+        parts = [self.slider[name], self.number[name], self._about[name], self._restore[name], self._follow[name]]
         return widgets.HBox(parts, layout=widgets.Layout(flex_flow="wrap"))
 
     def _told(self, name: str, money: str) -> str:
@@ -94,6 +105,19 @@ class Sliders:
         # A browser rounds what it is shown to the slider's grid and sends that back: nobody moved anything.
         if not self._quiet and abs(value - now) > 0.501 * step:
             self._moved(self._desk.move({name: float(f"{value:.10g}")}))
+
+    def _on_number(self, name: str, value: float) -> None:
+        weight, now = self._desk.draft.weight[name], self._desk.scope.weights(self._desk.draft)[name]
+        if self._quiet or value == float(f"{now:.4g}"):
+            return
+        if weight.low <= value <= weight.high:
+            self._moved(self._desk.move({name: value}))
+            return
+        line = f"{name} lies between {weight.low:g} and {weight.high:g}: {value:g} is not taken."
+        self._about[name].value = f'<div class="desk-outside" role="alert"><b>{escape(line)}</b></div>'
+        self._quiet = True
+        self.number[name].value = float(f"{now:.4g}")
+        self._quiet = False
 
     def _button(self, icon: str, tooltip: str, what: str, name: str) -> widgets.Button:
         act = {"restore": self._desk.restore, "follow": self._desk.follow}[what]

@@ -27,11 +27,12 @@ class FrontSearch:
         self.progress.add_class("desk-progress")
         self.best = button("Load the best weights", "desk-best", lambda _: self._load(None), width="230px")
         self.figure = front_figure(self._load)
-        self.prices = widgets.HTML(layout=widgets.Layout(flex="1 1 420px"))
+        self.prices = widgets.HTML(layout=widgets.Layout(flex="1 1 420px", min_width="0"))
         self.prices.add_class("desk-prices")
         self.point = widgets.HTML()
         top = [self.across, self.up, self.search, self.progress]
-        rows = (top, [self.figure, self.prices], [self.best, self.point])
+        picture = widgets.VBox([self.figure], layout=widgets.Layout(max_width="100%", overflow="auto"))
+        rows = (top, [picture, self.prices], [self.best, self.point])
         self.box = widgets.VBox([widgets.HBox(row, layout=widgets.Layout(flex_flow="wrap")) for row in rows])
         self.show()
 

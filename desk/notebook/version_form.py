@@ -16,6 +16,7 @@ from desk.notebook.controls import button
 DESPITE = "publish although a guardrail is expected to break"
 REVIEWED = "guardrails count from this version on (every owner of one agrees)"
 NONE = (("no version yet", 0),)
+LEAST_SHARE = 0.1  # per cent of the shoppers that a trial is for
 
 
 class VersionForm:
@@ -25,9 +26,9 @@ class VersionForm:
         self._desk, self._clock, self._done = desk, clock, done
         self.owner = _text("owner", "who publishes it", "320px")
         self.reason = _text("reason", "why, for those who read it in a year", "520px")
-        self.share = widgets.BoundedFloatText(
-            value=100, min=0.1, max=100, description="shoppers, %", layout=widgets.Layout(width="180px")
-        )
+        self.share = widgets.FloatText(value=100, description="shoppers, %", layout=widgets.Layout(width="180px"))
+        self.share.add_class("desk-share")
+        self.share.observe(lambda change: self._on_share(change["new"]), names="value")
         self.despite, self.reviewed = _tick(DESPITE, "desk-despite"), _tick(REVIEWED, "desk-reviewed")
         self.agreement = AgreementForm(lambda: desk.agreement(self.owner.value, reviewed=self.reviewed.value))
         for field in (self.owner, self.reviewed):
@@ -37,7 +38,9 @@ class VersionForm:
         self.save = button(label, "desk-save", self._save, width="180px", style="success")
         self.bring_in = button("Bring in what others changed", "desk-bring-in", self._bring_in, width="240px")
         self.end = button("End the trial", "desk-end-trial", self._end_trial, width="180px", style="warning")
-        self.number = widgets.Dropdown(description="version", options=NONE, layout=widgets.Layout(width="420px"))
+        self.number = widgets.Dropdown(
+            description="version", options=NONE, layout=widgets.Layout(width="420px", max_width="100%")
+        )
         self.back = button("Roll back to it", "desk-rollback", self._roll_back, width="180px", style="warning")
         self.served, self.answer, self.changes, self.history = (widgets.HTML() for _ in range(4))
         for name in ("served", "answer", "history"):
@@ -78,6 +81,12 @@ class VersionForm:
         if options != tuple(self.number.options):
             self.number.options = options
         self.number.disabled = self.back.disabled = not entries
+
+    def _on_share(self, share: float) -> None:
+        if not LEAST_SHARE <= share <= 100:
+            line = f"A trial is for {LEAST_SHARE} to 100 % of the shoppers: {share:g} is not taken."
+            self.answer.value = pages.messages(line, kind="bad")
+            self.share.value = 100
 
     def _check(self, _: object) -> None:
         self.answer.value = pages.checks(self._desk.check())
@@ -129,7 +138,7 @@ class VersionForm:
 
 
 def _text(name: str, hint: str, width: str) -> widgets.Text:
-    text = widgets.Text(description=name, placeholder=hint, layout=widgets.Layout(width=width))
+    text = widgets.Text(description=name, placeholder=hint, layout=widgets.Layout(width=width, max_width="100%"))
     text.add_class(f"desk-{name}")
     return text
 

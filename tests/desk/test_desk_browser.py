@@ -9,6 +9,16 @@ from desk import Desk
 from jobs.open_desk import material_of
 from value_model.formula import load_policy
 
+PANES = ("Publish", "Pareto front", "Guardrails", "What the weights say")
+# Elements of the desk that reach beyond the screen, unless something around them scrolls.
+WIDER = """
+const kept = ['auto', 'scroll', 'hidden'];
+const scrolls = e => e && (kept.includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+return [...document.querySelectorAll('.desk-tabs *, .desk-more *')]
+    .filter(e => e.getBoundingClientRect().right > arguments[0] + 1 && !scrolls(e.parentElement))
+    .map(e => e.className + ' ' + e.getBoundingClientRect().right).slice(0, 9);
+"""
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
 
@@ -58,6 +68,30 @@ def test_the_influence_is_measured(looking):
     looking.click("button.desk-measure")
     looking.until(lambda: "w_quality" in looking.html(".desk-influence"))
     looking.picture("tuning_worth", ".desk-more")
+
+
+def test_what_is_typed_outside_the_bounds_is_said_beside_the_number(looking):
+    before = looking.readout("w_gmv")
+    looking.type(".desk-number-w_gmv input", "7")
+    looking.until(lambda: "w_gmv lies between 0 and 0.5: 7 is not taken." in looking.one(".desk-outside").text)
+    looking.until(lambda: looking.readout("w_gmv") == before)
+    looking.type(".desk-number-w_gmv input", "0.25")
+    looking.until(lambda: looking.all(".desk-outside") == [])
+    assert looking.readout("w_gmv") == 0.25
+
+
+def test_a_phone_shows_every_pane_at_once_and_scrolls_down_alone(looking):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    looking.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for title in PANES:
+        looking.unfold(title)
+    for button in ("save", "search", "measure"):
+        assert looking.one(f"button.desk-{button}").is_displayed()  # opening one pane kept the others
+    beyond = looking.driver.execute_script(WIDER, 390)
+    assert beyond == []
+    assert looking.driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    looking.picture("tuning_phone", ".desk-tabs")
+    looking.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_page_made_no_error_of_its_own(looking):

@@ -50,6 +50,26 @@ def test_sliders_have_their_owners_bounds(panel):
     assert (slider.min, slider.max, slider.value) == (0.1, 10, 1)
 
 
+def test_a_number_is_typed_and_one_outside_the_bounds_is_said_and_not_taken(panel):
+    number, about = panel.weights.number["w_click"], panel.weights._about["w_click"]
+    number.value = 40.0
+    assert "w_click lies between 0.1 and 10: 40 is not taken." in about.value
+    assert panel.desk.draft.weight["w_click"].value == number.value == 1.0
+    number.value = 2.5
+    assert panel.desk.draft.weight["w_click"].value == panel.sliders["w_click"].value == 2.5
+    assert "not taken" not in about.value
+    panel.version_form.share.value = 150.0
+    assert "0.1 to 100 % of the shoppers: 150 is not taken" in panel.version_form.answer.value
+    assert panel.version_form.share.value == 100.0
+
+
+def test_opening_one_pane_keeps_the_others(panel):
+    panes = panel.box.children[-1].children
+    for pane in panes:
+        pane.selected_index = 0
+    assert [pane.selected_index for pane in panes] == [0] * len(panes)
+
+
 def test_a_tab_moves_its_own_weights(panel):
     titles = [panel.tabs.get_title(i) for i in range(len(panel.tabs.children))]
     panel.tabs.selected_index = titles.index("search")
