@@ -26,6 +26,7 @@ from features.text.lexical_index import LexicalIndex
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed
 from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
+from marketplace.schema import LISTS_SINCE
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.candidate_generation import CandidateGenerator
@@ -312,7 +313,11 @@ class RankingEngine:
         search = self._search(request, rows)
         grade = None if search is None else search.grade[sound]
         relevance = parts.slate_selector.relevance(grade, candidates.score[sound])
-        context = SlateContext(request.k, request.time, request.page_merchant_id is not None, relevance)
+        plain = SlateContext(request.k, request.time, request.surface)
+        since = None
+        if LISTS_SINCE in parts.slate_selector.reads(request.surface):
+            since = snapshot.state[LISTS_SINCE].astype(np.float32)
+        context = replace(plain, relevance=relevance, lists_since=None if since is None else since[sound])
         choosable = values if len(sound) == len(rows) else values.only(sound)
         shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=seed)
         shortlist = sound[shortlist]
@@ -328,7 +333,8 @@ class RankingEngine:
             versions=parts.versions,
             currency=parts.currency,
             trial=trial_of(parts),
-            further=self._changed_attributes(parts, rows[shortlist], replace(context, relevance=None)),
+            further=self._changed_attributes(parts, rows[shortlist], plain)
+            | ({} if since is None else {LISTS_SINCE: since[shortlist]}),
         )
         return slate, len(rows) - len(sound)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from marketplace.schema import RELEVANCE, RULE_PREFIX
+from marketplace.schema import LISTS_SINCE, RELEVANCE, RULE_PREFIX
 from marketplace.slate import Slate
 from serving.slate_selection import NEWCOMER
 from value_model.slate_policies.slate_policy import ItemAttributes
@@ -40,4 +40,6 @@ def attributes_of(slate: Slate) -> ItemAttributes | None:
             columns[name] = values.astype(bool if name == NEWCOMER else np.int32)
     if slate.query is not None and RELEVANCE in slate.numeric:
         columns[RELEVANCE] = slate.numeric[RELEVANCE]
+    if LISTS_SINCE in slate.numeric:
+        columns[LISTS_SINCE] = slate.numeric[LISTS_SINCE]
     return ItemAttributes(columns)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import numpy as np
 
-from marketplace.schema import RELEVANCE
+from marketplace.schema import LISTS_SINCE, RELEVANCE, SURFACES
 from serving.config import ServingConfig
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
@@ -25,21 +25,23 @@ from value_model.slate_policies.slate_rule import enough
 from value_model.slate_policies.slate_section import SlateSection
 
 DAY_SECONDS = 86_400.0  # seconds
-NEWCOMER = "newcomer"  # the item attribute that depends on the time, as relevance does on what is searched
+NEWCOMER = "newcomer"  # the item attribute that depends on the time
 
 
 @dataclass(frozen=True)
 class SlateContext:
-    """What a choice depends on beside the candidates: `k` places; `time` aware; `store_page` = a merchant's own.
+    """What a choice depends on beside the candidates: `k` places on a `surface`; `time` aware.
 
     `relevance` int64 [n]: whoever has the higher number comes first (`SlateSelector.relevance`); None = nothing is
-    searched, or the policy says nothing of it.
+    searched, or the policy says nothing of it. `lists_since` float [n]: how many of the shopper's lists ago each was
+    shown and left (`features.statistics.shown_items`); None = the policy does not read it there.
     """
 
     k: int
     time: datetime
-    store_page: bool = False
+    surface: str
     relevance: np.ndarray | None = None
+    lists_since: np.ndarray | None = None
 
     @property
     def search(self) -> bool:
@@ -47,7 +49,8 @@ class SlateContext:
 
     def only(self, kept: np.ndarray) -> SlateContext:
         """For the candidates at the positions `kept`."""
-        return self if self.relevance is None else replace(self, relevance=self.relevance[kept])
+        relevance, since = (None if column is None else column[kept] for column in (self.relevance, self.lists_since))
+        return replace(self, relevance=relevance, lists_since=since)
 
 
 class SlateSelector:
@@ -70,15 +73,15 @@ class SlateSelector:
         self._config, self._merchants = config, merchants
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
         self._policies = {
-            (page, search): self._section.policy(store_page=page, search=search)
-            for page in (False, True)
+            (surface, search): self._section.policy(surface, search=search)
+            for surface in SURFACES
             for search in (False, True)
         }
         self._columns = dict(items.attributes)
         if embeddings is not None:
             self._columns["embedding"] = embeddings
         for name in self._section.reads:
-            if name not in (NEWCOMER, RELEVANCE, *self._columns):
+            if name not in (NEWCOMER, RELEVANCE, LISTS_SINCE, *self._columns):
                 raise BundleError(
                     f"value policy {policy.name!r} reads {name} of items, which the bundle does not hold; it has "
                     f"{', '.join((NEWCOMER, *self._columns))}. Compare embeddings only where there is an index."
@@ -91,7 +94,11 @@ class SlateSelector:
 
     def policy(self, context: SlateContext) -> SlatePolicy:
         """What fills the slate."""
-        return self._policies[context.store_page, context.search]
+        return self._policies[context.surface, context.search]
+
+    def reads(self, surface: str) -> set[str]:
+        """The attributes of items that rules there read."""
+        return {name for rule in self._section.rules_for(surface, search=True) for name in rule.reads}
 
     def select(
         self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int
@@ -133,6 +140,8 @@ class SlateSelector:
             columns[NEWCOMER] = self._newcomer(rows, context.time)
         if context.relevance is not None:
             columns[RELEVANCE] = context.relevance
+        if context.lists_since is not None:
+            columns[LISTS_SINCE] = context.lists_since
         return ItemAttributes(columns)
 
     def _leaders(self, ranked: np.ndarray, most: int, context: SlateContext) -> np.ndarray:
@@ -145,7 +154,7 @@ class SlateSelector:
         return (age >= 0) & (age < self._config.newcomer_days * DAY_SECONDS)
 
     def _enough(self, rows: np.ndarray, context: SlateContext) -> bool:
-        rules = self._section.rules_for(store_page=context.store_page, search=context.search)
+        rules = self._section.rules_for(context.surface, search=context.search)
         names = {name for rule in rules for name in rule.reads}
         return enough(rules, self._attributes(names, rows, context), n=len(rows), k=context.k)
 

@@ -17,7 +17,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from marketplace.dataset import SCHEMAS
 from marketplace.finding import DataError, FieldError, Finding, nearest
-from marketplace.schema import EVENTS, FORMULA_PREFIX, RELEVANCE, RESERVED_CONTEXT, RULE_PREFIX, SHADOW_PRICE
+from marketplace.schema import (
+    EVENTS,
+    FORMULA_PREFIX,
+    LISTS_SINCE,
+    RELEVANCE,
+    RESERVED_CONTEXT,
+    RULE_PREFIX,
+    SHADOW_PRICE,
+)
 from marketplace.toml_model import CurrencyCode, as_model
 from marketplace.toml_text import TomlText, parse_toml
 
@@ -55,7 +63,7 @@ INSTEAD_OF_SHOPPERS = {  # fields that a missing user_id is told by
 }
 IGNORED = "ignore"
 OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
-RESERVED = RESERVED_CONTEXT | {RELEVANCE, SHADOW_PRICE}
+RESERVED = RESERVED_CONTEXT | {RELEVANCE, LISTS_SINCE, SHADOW_PRICE}
 
 
 def _zone(name: str | None) -> str | None:

@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from test_engine import DRAWN, RULED, ask, with_slate
 
@@ -14,7 +15,9 @@ from value_model.formula import parse_policy, to_toml
 from value_model.slate_policies.diversity import DPP, MMR
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.limits import earliest
-from value_model.slate_policies.rules import MerchantCap, Newcomers
+from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.slate_policies.rules import MerchantCap, Newcomers, Unheeded
+from value_model.slate_policies.slate_policy import ItemAttributes
 from value_model.slate_policies.slate_section import SlateSection
 
 
@@ -34,7 +37,7 @@ def test_a_policys_caps_diversity_and_draws_are_served_with_the_propensities_the
     for number in range(8):
         slate = engine.rank(ask(market, request_id=f"{number}")).slate
         order = shown(slate)
-        context = SlateContext(10, slate.time)
+        context = SlateContext(10, slate.time, slate.surface)
         attributes = engine.parts.slate_selector.attributes(
             engine.parts.item_table.rows(slate.item_id), context=context
         )
@@ -107,6 +110,43 @@ def test_a_merchant_cap_does_not_empty_a_store_page(bundle, market):
     without = engine_of(bundle, None).rank(ask(market, "store_page")).slate
     assert shown(with_cap).tolist() == shown(without).tolist()
     assert len(shown(with_cap)) > 2
+
+
+def test_a_store_page_is_its_items_in_each_shoppers_own_order(bundle, market):
+    users, engine = list(dict.fromkeys(market.dataset.feedback["user_id"].to_pylist())), engine_of(bundle, None)
+    slates = [
+        engine.rank(ask(market, "store_page", request_id=user, user_id=user, k=40)).slate
+        for user in (users[0], users[9])
+    ]
+    lists = [slate.item_id[shown(slate)].tolist() for slate in slates]
+    assert sorted(lists[0]) == sorted(lists[1])
+    assert lists[0] != lists[1]
+    assert all((np.diff(slate.value[shown(slate)]) <= 0).all() for slate in slates)
+
+
+def test_home_shows_last_what_it_showed_before_and_the_shopper_left(bundle, market):
+    drawn = SlateSection((Unheeded(2),), exploration=PlackettLuce(0.5 * DRAWN.exploration.temperature))
+    engine, left, hour = engine_of(bundle, drawn), [], timedelta(hours=1)
+    event = market.dataset.feedback.slice(0, 1).to_pylist()[0]
+    for number in range(4):
+        time = market.known_until + number * hour
+        slate = engine.rank(ask(market, request_id=f"{number}", time=time)).slate
+        order, names = shown(slate), slate.item_id[shown(slate)].tolist()
+        since = dict(zip(slate.item_id.tolist(), slate.numeric["lists_since"].tolist(), strict=True))
+        for ago, page in enumerate(reversed(left), start=1):
+            newer = {item for later in left[len(left) - ago + 1 :] for item in later}
+            assert {since[item] for item in page if item in since and item not in newer} <= {ago}
+        assert not {item for page in left[-2:] for item in page} & set(names)
+        assert replay(engine.parts, slate).same
+        context = SlateContext(10, time, "home", lists_since=slate.numeric["lists_since"])
+        policy, columns = engine.parts.slate_selector.policy(context), {"lists_since": slate.numeric["lists_since"]}
+        expected = policy.propensity(slate.value, order, k=10, attributes=ItemAttributes(columns))
+        assert slate.propensity[order] == pytest.approx(expected, rel=1e-9)
+        clicked = event | {"feedback_id": f"{number}", "event": "click", "item_id": names[0], "time": time + hour / 2}
+        clicked |= {"user_id": slate.user_id, "request_id": None, "session_id": None, "amount": None}
+        engine.record(pa.Table.from_pylist([clicked], schema=market.dataset.feedback.schema))
+        left.append(names[1:])
+    assert "lists_since" not in engine.rank(ask(market, "product_page")).slate.numeric
 
 
 def test_a_draw_outside_the_shortlist_never_happens(bundle, market):

@@ -1,4 +1,4 @@
-"""The limits that rules are made of: at most so many of a code, at least so many of a kind, one kind before another."""
+"""The limits that rules are made of: at most so many of a code, at least so many of a kind, a kind before or last."""
 
 from __future__ import annotations
 
@@ -59,6 +59,22 @@ class BestFirst:
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows
+
+
+class LastResort:
+    """Items of a kind, bool [n], take a place only when no others are left."""
+
+    def __init__(self, kind: np.ndarray) -> None:
+        self._kind = kind
+
+    def take(self, row: int) -> None:
+        return None
+
+    def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
+        return ~self._kind if (left & ~self._kind).any() else None
+
+    def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
+        return rows[~self._kind[rows]]
 
 
 def earliest(code: np.ndarray, most: int) -> np.ndarray:

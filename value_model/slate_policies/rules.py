@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from marketplace.schema import RELEVANCE, RELEVANCE_GRADES
-from value_model.slate_policies.limits import AtLeast, AtMost, BestFirst
+from marketplace.schema import LISTS_SINCE, MOST_LISTS, RELEVANCE, RELEVANCE_GRADES, SURFACES
+from value_model.slate_policies.limits import AtLeast, AtMost, BestFirst, LastResort
 from value_model.slate_policies.slate_policy import ItemAttributes
 from value_model.slate_policies.slate_rule import Limit, SlateRule
 
@@ -21,7 +21,7 @@ class MerchantCap:
     most: int
     key: ClassVar[str] = "merchant_cap"
     example: ClassVar[str] = "merchant_cap = 2"
-    on_store_page: ClassVar[bool] = False
+    surfaces: ClassVar[tuple[str, ...]] = tuple(surface for surface in SURFACES if surface != "store_page")
     reads: ClassVar[tuple[str, ...]] = ("merchant",)
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class CategoryCap:
     most: int
     key: ClassVar[str] = "category_cap"
     example: ClassVar[str] = "category_cap = 3"
-    on_store_page: ClassVar[bool] = True
+    surfaces: ClassVar[tuple[str, ...]] = SURFACES
     reads: ClassVar[tuple[str, ...]] = ("category",)
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class AttributeCaps:
     caps: tuple[tuple[str, int], ...]
     key: ClassVar[str] = "caps"
     example: ClassVar[str] = "caps = { brand = 2 }"
-    on_store_page: ClassVar[bool] = True
+    surfaces: ClassVar[tuple[str, ...]] = SURFACES
 
     def __post_init__(self) -> None:
         for _, most in self.caps:
@@ -103,7 +103,7 @@ class Newcomers:
     least: int
     key: ClassVar[str] = "newcomers"
     example: ClassVar[str] = "newcomers = 2"
-    on_store_page: ClassVar[bool] = True
+    surfaces: ClassVar[tuple[str, ...]] = SURFACES
     reads: ClassVar[tuple[str, ...]] = ("newcomer",)
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class Relevance:
     band: int = 0
     key: ClassVar[str] = RELEVANCE
     example: ClassVar[str] = 'relevance = { tiers = ["name", "nearly", "part"], band = 20 }'
-    on_store_page: ClassVar[bool] = True
+    surfaces: ClassVar[tuple[str, ...]] = ("search",)
     reads: ClassVar[tuple[str, ...]] = (RELEVANCE,)
 
     @classmethod
@@ -169,6 +169,34 @@ class Relevance:
         return [BestFirst(attributes[RELEVANCE])]
 
 
+@dataclass(frozen=True)
+class Unheeded:
+    """Of home: what one of the shopper's last so many lists showed, and was not touched since, comes after all else."""
+
+    lists: int
+    key: ClassVar[str] = "unheeded"
+    example: ClassVar[str] = "unheeded = 2"
+    surfaces: ClassVar[tuple[str, ...]] = ("home",)
+    reads: ClassVar[tuple[str, ...]] = (LISTS_SINCE,)
+
+    @classmethod
+    def from_toml(cls, entry: Any) -> Unheeded | None:
+        whole_number(entry, least=0)
+        if entry > MOST_LISTS:
+            raise ValueError(f"Write {MOST_LISTS} or less: of so many lists of a shopper is known what they showed.")
+        return cls(entry) if entry else None
+
+    def to_toml(self) -> int:
+        return self.lists
+
+    def left(self, lists_since: np.ndarray) -> np.ndarray:
+        """bool [n]: whether an item was shown so many lists ago (0 = in none) and left."""
+        return (lists_since > 0) & (lists_since <= self.lists)
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        return [LastResort(self.left(attributes[LISTS_SINCE]))]
+
+
 def before(group: np.ndarray, score: np.ndarray) -> np.ndarray:
     """int64 [n]: how many of the same group have a higher score."""
     order = np.lexsort((-score, group))
@@ -190,5 +218,5 @@ def whole_number(number: Any, *, least: int) -> None:
 MOST_BANDS = 1_000  # of a tier
 
 # In the order in which they are written and applied: relevance before all else, caps before quotas, which count what
-# the caps leave.
-RULES: tuple[type[SlateRule], ...] = (Relevance, MerchantCap, CategoryCap, AttributeCaps, Newcomers)
+# the caps leave, and what was left unheeded after all that is promised.
+RULES: tuple[type[SlateRule], ...] = (Relevance, MerchantCap, CategoryCap, AttributeCaps, Newcomers, Unheeded)

@@ -34,13 +34,13 @@ class Limit(Protocol):
 class SlateRule(Protocol):
     """A frozen dataclass that is its entry of [slate]; `RULES` in `value_model.slate_policies.rules` lists them.
 
-    `key`: the entry's name; `example`: such an entry; `on_store_page`: whether the rule holds on a merchant's own page;
+    `key`: the entry's name; `example`: such an entry; `surfaces`: where the rule holds;
     `reads`: the item attributes that it needs. The docstring's first line is its meaning on pages.
     """
 
     key: ClassVar[str]
     example: ClassVar[str]
-    on_store_page: ClassVar[bool]
+    surfaces: ClassVar[tuple[str, ...]]
 
     @property
     def reads(self) -> tuple[str, ...]: ...

@@ -10,7 +10,7 @@ from value_model.slate_policies.diversity import Diversity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import Relevance
+from value_model.slate_policies.rules import Relevance, Unheeded
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ExposurePromises
 from value_model.slate_policies.slate_policy import Greedy, SlatePolicy
@@ -46,14 +46,19 @@ class SlateSection:
         return self.exploration if isinstance(self.exploration, PerturbedWeights) else None
 
     @property
+    def unheeded(self) -> Unheeded | None:
+        """What keeps home from repeating what was left, if anything."""
+        return next((rule for rule in self.rules if isinstance(rule, Unheeded)), None)
+
+    @property
     def relevance(self) -> Relevance | None:
         """How a search is ranked before the value is, if it is."""
         return next((rule for rule in self.rules if isinstance(rule, Relevance)), None)
 
     @property
     def beside_exploration(self) -> SlateSection:
-        """What decides places beside values and the tiers of a search, which count as parts of the values."""
-        rules = tuple(rule for rule in self.rules if not isinstance(rule, Relevance))
+        """What decides places beside values, and beside what counts as parts of them: what comes first, what last."""
+        rules = tuple(rule for rule in self.rules if not isinstance(rule, Relevance | Unheeded))
         return replace(self, rules=rules, exploration=None)
 
     @property
@@ -62,16 +67,16 @@ class SlateSection:
         names = [name for rule in self.rules for name in rule.reads]
         return tuple(dict.fromkeys([*names, *(self.diversity.reads if self.diversity else ())]))
 
-    def rules_for(self, *, store_page: bool, search: bool) -> tuple[SlateRule, ...]:
-        """Those that hold on such a page: relevance is to what is searched."""
-        rules = (rule for rule in self.rules if rule.on_store_page or not store_page)
+    def rules_for(self, surface: str, *, search: bool) -> tuple[SlateRule, ...]:
+        """Those that hold there; `search`: whether candidates have a relevance to what is searched."""
+        rules = (rule for rule in self.rules if surface in rule.surfaces)
         return tuple(rule for rule in rules if search or RELEVANCE not in rule.reads)
 
-    def policy(self, *, store_page: bool = False, search: bool = False) -> SlatePolicy:
-        """What fills slates, merchants' own pages and searches; values hold perturbed weights and shadow prices."""
+    def policy(self, surface: str = "home", *, search: bool = False) -> SlatePolicy:
+        """What fills slates; values hold perturbed weights and shadow prices."""
         drawn = self.exploration
         pick = Greedy() if drawn is None or isinstance(drawn, PerturbedWeights) else drawn
-        rules = self.rules_for(store_page=store_page, search=search)
+        rules = self.rules_for(surface, search=search)
         return SequentialSlate(pick, rules, self.diversity) if rules or self.diversity else pick
 
     def scaled(self, factor: float) -> SlateSection:

@@ -10,8 +10,9 @@ import pyarrow as pa
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
-from marketplace.schema import RELEVANCE, SHADOW_PRICE
+from marketplace.schema import LISTS_SINCE, RELEVANCE, SHADOW_PRICE
 from marketplace.slate_columns import (
+    RequestLists,
     flat,
     item_offsets,
     lists,
@@ -27,6 +28,7 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.slate_policy import LOWEST
+from value_model.slate_policies.slate_section import SlateSection
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.exposure import of_perturbed, of_plackett_luce, perturbed_propensity
 from value_model.tuning.scoring import request_weights
@@ -141,7 +143,8 @@ def logged_exposure(
             f"policy {policy.name!r} drew searches tier by tier: what Plackett-Luce draws within tiers is not read. "
             'Explore by perturbed weights (kind = "perturbed_weights"), or judge the other surfaces alone.'
         )
-    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
+    ranked = to_numpy(flat(slates, "value")).astype(np.float64) + added_to_values(slates, policy)
+    logits = ranked / exploration.temperature
     place, offsets = page_places(slates)[0], item_offsets(slates)
     _check(slates, plackett_luce(logits, place, offsets, depth=examination.shape[1]), of="Plackett-Luce")
     return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
@@ -162,17 +165,25 @@ def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str
 
 
 def added_to_values(slates: pa.Table, policy: ValuePolicy) -> np.ndarray:
-    """float64 [N]: what the choice added to the values: shadow prices; tiers of a search, so much that they decide."""
-    relevance = None if policy.slate is None else policy.slate.relevance
-    logged = numeric_features(slates, RELEVANCE)
-    if relevance is None or not len(logged.values):
-        return logged_prices(slates)
+    """float64 [N]: what the choice added to the values: shadow prices; what decides who comes first or last.
+
+    First come the tiers of a search, in order; last comes what home showed and the shopper left.
+    """
     step = MORE_THAN_ANY * (1.0 + np.abs(np.nan_to_num(to_numpy(flat(slates, "value")))).max(initial=0.0))
-    searched = np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))
-    score, request = to_numpy(flat(slates, "retrieval_score"))[searched], request_of_rows(slates)[searched]
-    first = np.zeros(len(searched))
-    first[searched] = relevance.order(to_numpy(logged.values), score, request)
+    first, section = np.zeros(item_offsets(slates)[-1]), policy.slate or SlateSection()
+    grade, since = (numeric_features(slates, name) for name in (RELEVANCE, LISTS_SINCE))
+    if section.relevance is not None:
+        rows = _logged_rows(slates, grade)
+        score, request = to_numpy(flat(slates, "retrieval_score"))[rows], request_of_rows(slates)[rows]
+        first[rows] = section.relevance.order(to_numpy(grade.values), score, request)
+    if section.unheeded is not None:
+        first[_logged_rows(slates, since)] -= section.unheeded.left(to_numpy(since.values))
     return logged_prices(slates) + step * first
+
+
+def _logged_rows(slates: pa.Table, logged: RequestLists) -> np.ndarray:
+    """int64: the rows of the requests that logged an entry."""
+    return np.flatnonzero(np.repeat(logged.lengths > 0, np.diff(item_offsets(slates))))
 
 
 def logged_prices(slates: pa.Table) -> np.ndarray:
