@@ -67,7 +67,7 @@ def answers(
     rankings: dict[str, list[np.ndarray]] = {"random": [], "popularity": [], "CTR only": [], "engine": []}
     kept = []
     for place, row in enumerate(tqdm(table.to_pylist(), desc="requests", unit="request")):
-        slate = engine.rank(_request(row)).slate
+        slate = engine.rank(request_of(row)).slate
         if len(slate) == 0:
             continue
         kept.append(place)
@@ -80,16 +80,16 @@ def answers(
         }
         for name, score in scores.items():
             rankings[name].append(rows[np.argsort(-score, kind="stable")[:SHOWN]])
-    return {name: _padded(lists) for name, lists in rankings.items()}, np.array(kept)
+    return {name: padded(lists) for name, lists in rankings.items()}, np.array(kept)
 
 
-def _request(row: dict) -> Request:
+def request_of(row: dict) -> Request:
     names = ("request_id", "time", "surface", "user_id", "session_id", "query", "page_merchant_id", "page_item_id")
     fields = {name: row[name] for name in names}
     return Request(**fields, context=dict(row["context"]), k=SHOWN)
 
 
-def _padded(lists: list[np.ndarray]) -> np.ndarray:
+def padded(lists: list[np.ndarray]) -> np.ndarray:
     padded = np.full((len(lists), SHOWN), -1, np.int32)
     for row, items in zip(padded, lists, strict=True):
         row[: len(items)] = items
