@@ -25,7 +25,7 @@ def spec_of(dataset: Dataset, config: RunConfig, *, mapped: MappedFeatures | Non
         impressions=dataset.has_impressions,
         text=dataset.has_text,
         product_pages=dataset.has_product_pages,
-        sequence={config.ranker.sequence, config.retrieval.sequence} != {"mean"},
+        sequence={config.ranker.history.kind, config.retrieval.history.kind} != {"mean"},
         against_list=dataset.whole_lists,
         extra=config.features,
     )

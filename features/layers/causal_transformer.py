@@ -24,8 +24,6 @@ class CausalTransformer(keras.layers.Layer):
 
     def __init__(self, shape: SequenceShape, *, length: int, rng: np.random.Generator) -> None:
         super().__init__(name="causal_transformer")
-        if shape.units % shape.heads:
-            raise ValueError(f"{shape.units} units of a step cannot be shared by {shape.heads} attention heads.")
         block = GatedBlock if shape.kind == "ligr" else PlainBlock
         self._places = tf.Variable(rng.normal(0, 0.05, (length + 1, shape.units)).astype(np.float32), name="bias_place")
         self._blocks = [block(shape, length=length, rng=rng) for _ in range(shape.blocks)]

@@ -1,6 +1,6 @@
 """Target attention (DIN): each candidate weighs the steps of the history by how much they say about it.
 
-Conventions: R requests, N rows, L steps, D units.
+Conventions: R requests, N rows, L steps, D units of a step, D / 2 of the hidden layer.
 
     weight[n, l] = sigmoid(u . relu(A q[n] + B s[l] + C (q[n] * s[l]) + c))        q = W item[n]
     attended[n]  = sum over the steps of weight[n, l] s[l] / L
@@ -25,7 +25,7 @@ from features.spec import FeatureSpec
 
 
 class HistoryKeys(NamedTuple):
-    """The request's share: steps [R, L, D], their part of the hidden layer [R, L, D], mask [R, L]."""
+    """The request's share: steps [R, L, D], their part of the hidden layer [R, L, D / 2], mask [R, L]."""
 
     steps: tf.Tensor
     hidden: tf.Tensor
@@ -40,14 +40,18 @@ class TargetAttention(keras.layers.Layer):
     ) -> None:
         super().__init__(name="target_attention")
         self._steps = HistorySteps(spec, tables, units=units, rng=rng)
-        self.width = units
-        self.query_width = 2 * units
+        self.width, hidden = units, max(units // 2, 1)
+        self._query_widths = [units, hidden]
         self._query = matrix(rng, item_width, units, name="target")
-        self._of_query = matrix(rng, units, units, name="of_target")
-        self._of_step = matrix(rng, units, units, name="of_step")
-        self._of_both = matrix(rng, units, units, name="of_both")
-        self._bias = vector(units, name="of_target")
-        self._score = matrix(rng, units, 1, name="score")
+        self._of_query = matrix(rng, units, hidden, name="of_target")
+        self._of_step = matrix(rng, units, hidden, name="of_step")
+        self._of_both = matrix(rng, units, hidden, name="of_both")
+        self._bias = vector(hidden, name="of_target")
+        self._score = matrix(rng, hidden, 1, name="score")
+
+    @property
+    def query_width(self) -> int:
+        return sum(self._query_widths)
 
     def keys(self, lists: tf.Tensor) -> HistoryKeys:
         """The requests' share, of their packed lists."""
@@ -61,7 +65,7 @@ class TargetAttention(keras.layers.Layer):
 
     def call(self, query: tf.Tensor, keys: HistoryKeys, request: tf.Tensor) -> tf.Tensor:
         """What the history of each row's `request` (int32 [N]) says of it, float32 [N, D]."""
-        target, of_query = tf.split(query, 2, axis=1)
+        target, of_query = tf.split(query, self._query_widths, axis=1)
         steps, of_step, mask = (tf.gather(part, request) for part in keys)
         both = tf.tensordot(target[:, None] * steps, self._of_both, 1)
         score = tf.tensordot(tf.nn.relu(both + of_query[:, None] + of_step), self._score, 1)[:, :, 0]

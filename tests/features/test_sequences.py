@@ -7,12 +7,14 @@ import pytest
 
 from features.definitions import standard_spec
 from features.keras2 import tensorflow as tf
+from features.layers.groups import GroupEncoder
 from features.layers.history_steps import HistorySteps
 from features.layers.sequence_shape import ENCODERS, SequenceShape
 from features.layers.sequences import HistoryEncoder
 from features.layers.tables import EmbeddingTables
 from features.layers.target_attention import TargetAttention
 from features.spec import Feature, FeatureSpec, Group, Kind, categories
+from marketplace.finding import FieldError
 
 LENGTH, READERS = 4, tuple(kind for kind in ENCODERS if kind != "mean")
 SPEC = FeatureSpec(
@@ -31,6 +33,9 @@ def made(kind):
     tables = EmbeddingTables(SPEC, SIZES, width=3, rng=rng)
     if kind == "din":
         encoder = TargetAttention(SPEC, tables, item_width=5, units=8, rng=rng)
+    elif kind == "mean":
+        group = GroupEncoder(SPEC, Group.USER, tables, bins=2)
+        return lambda lists: group(lists[:, :0], lists, tf.zeros([1, 0]))
     else:
         encoder = HistoryEncoder(SPEC, tables, shape=SequenceShape(kind, units=8, blocks=2), rng=rng)
     randomise(encoder, rng)
@@ -60,7 +65,10 @@ def test_an_empty_history_is_zeros_and_padding_changes_nothing(kind):
         np.testing.assert_allclose(vectors[row], encoder(tf.constant(batch[row : row + 1])).numpy()[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "ordered"), [(kind, kind != "attention") for kind in READERS])
+ORDERED = ("gru", "transformer", "ligr")
+
+
+@pytest.mark.parametrize(("kind", "ordered"), [(kind, kind in ORDERED) for kind in ENCODERS])
 def test_order_matters_where_a_sequence_is_read_step_by_step(kind, ordered):
     encoder = made(kind)
     one, other = (
@@ -120,6 +128,11 @@ def test_a_spec_without_a_history_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"none of the columns of a history: history_items"):
         HistorySteps(spec, EmbeddingTables(spec, {}, width=3, rng=rng), units=8, rng=rng)
+
+
+def test_heads_that_cannot_share_the_units_are_refused():
+    with pytest.raises(FieldError, match=r"10 units of a step of the history cannot be shared by 3 attention heads"):
+        SequenceShape("ligr", units=10, heads=3)
 
 
 def test_the_columns_are_in_a_spec_that_reads_sequences():
