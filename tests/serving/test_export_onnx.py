@@ -132,6 +132,9 @@ def test_calibration_is_part_of_the_graph(exported, tmp_path):
         },
     )
     export_onnx(ranker, Graphs(ranker, calibration), folder=tmp_path)
+    graph = onnx.load(tmp_path / "heads.onnx").graph
+    assert sum(node.op_type == "Gemm" for node in graph.node) == 1  # offsets of groups do not forbid the rewriting
+    assert "request" in [tensor.name for tensor in graph.input]
     probe = probe_inputs(ranker, rows=30, rng=np.random.default_rng(5))
     expected, scores = calibration(ranker.predict(probe), probe), OnnxScorer(tmp_path).score(probe)
     for head, values in expected.items():

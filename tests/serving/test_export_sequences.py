@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from small_ranker import SIZES, SMALL, SPEC, small_ranker
 
@@ -39,10 +40,12 @@ def test_a_ranker_is_exported_and_kept_as_it_predicts(kind, tmp_path):
     ranker = small_ranker(spec=SEQUENCED, sizes=MORE_SIZES, config=shape)
     graphs = Graphs(ranker, Calibration())
     export_onnx(ranker, graphs, folder=tmp_path / "onnx")
+    heads = onnx.load(tmp_path / "onnx" / "heads.onnx").graph
+    assert sum(node.op_type == "Gemm" for node in heads.node) == 1
     export_savedmodel(ranker, graphs, default_policy(), folder=tmp_path / "savedmodel")
     ranker.save(tmp_path / "ranker")
     probe = probe_inputs(ranker, rows=100, rng=np.random.default_rng(5))
-    expected, onnx = ranker.predict(probe), OnnxScorer(tmp_path / "onnx").score(probe)
+    expected, scores = ranker.predict(probe), OnnxScorer(tmp_path / "onnx").score(probe)
     tensorflow, again = (
         TensorFlowScorer(tmp_path / "savedmodel").score(probe),
         MMoE.load(tmp_path / "ranker").predict(probe),
@@ -53,7 +56,7 @@ def test_a_ranker_is_exported_and_kept_as_it_predicts(kind, tmp_path):
         assert np.ptp(values) > 0
         assert np.isfinite(empty[head]).all()
         assert np.abs(empty[head] - values).max() > 1e-4
-        assert difference(values, onnx[head]) < 1e-6
+        assert difference(values, scores[head]) < 1e-6
         assert difference(values, tensorflow[head]) < 1e-6
         np.testing.assert_array_equal(values, again[head])
 

@@ -4,11 +4,12 @@ Conventions: R requests, N rows, T tasks, one a learned head: the probabilities,
 the body's experts, its gates and the wide (linear) logits read the same inputs, so they are one matrix, and that matrix
 splits by input group:
 
-    first[n] = user_part[request[n]] + item_part[n] + encode(cross[n]) @ W_c + b          [N, H]
+    first[n] = user_part[request[n]] + item_part[n] + [encode(cross[n]), attended[n]] @ W_c + b          [N, H]
     task     = body(first)                             what stands between: value_model.rankers.bodies
     logit_t  = relu(task_t @ W_t + b_t) @ v_t + wide_t
 
-The user part is computed once a request and the item part once an item (cacheable). The wide part passes a number
+The user part is computed once a request and the item part once an item (cacheable); `attended` is what the history says
+of the row's item, where `sequence` is "din" (`features.layers.target_attention`). The wide part passes a number
 straight to a logit, as the price to the log of order value.
 """
 
@@ -170,13 +171,18 @@ class Network(keras.Model):
         request: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """The first layer of N rows, by what reads it."""
-        widths = [self.first_bias.shape[0], self.item_width - self.first_bias.shape[0]]
-        of_item, query = (item_part, None) if self.target is None else tf.split(item_part, widths, axis=1)
-        first = tf.gather(user_part.first, request) + of_item + self.first_bias
-        if self.target is not None:
-            first += tf.matmul(self.target(query, user_part.keys, request), self._first["history"])
+        of_row, weights = [], []
         if self.cross.width:
-            first += tf.matmul(self.cross(cross_codes, cross_codes[:, :0], cross_numbers), self._first["cross"])
+            of_row.append(self.cross(cross_codes, cross_codes[:, :0], cross_numbers))
+            weights.append(self._first["cross"])
+        if self.target is not None:
+            widths = [self.first_bias.shape[0], self.target.query_width]
+            item_part, query = tf.split(item_part, widths, axis=1)
+            of_row.append(self.target(query, user_part.keys, request))
+            weights.append(self._first["history"])
+        first = tf.gather(user_part.first, request) + item_part + self.first_bias
+        if of_row:
+            first += tf.matmul(tf.concat(of_row, axis=1), tf.concat(weights, axis=0))
         return dict(zip(self._columns, tf.split(first, list(self._columns.values()), axis=1), strict=True))
 
     def mixture(self, first: Mapping[str, tf.Tensor], *, seed: tf.Tensor | None = None) -> Mixture:
