@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from marketplace.settings import setting
 from marketplace.splits import TEST_SHARE, VALIDATION_SHARE
-from retrieval.config import RetrievalConfig
-from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
+from retrieval.config import RetrievalConfig, SourcesConfig
+from value_model.rankers.config import CalibrationConfig, NetworkConfig, TrainingConfig, TreesConfig
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class RunConfig:
     features: tuple[str, ...] = setting((), "features beside the standard ones")
     periods: PeriodsConfig = field(default_factory=PeriodsConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
     ranker: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trees: TreesConfig = field(default_factory=TreesConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     variety: VarietyConfig = field(default_factory=VarietyConfig)

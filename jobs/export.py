@@ -59,7 +59,9 @@ def export(run: RunFolder) -> None:
     index, towers = _towers(run.path / "retrieval")
     known_until = EPOCH + timedelta(microseconds=until)
     store = MemoryStore.of(dataset, spec=encoder.spec, until=known_until)
-    run_sources = RunSources(dataset, segment=dataset.segment, index=index, catalogue=store.catalogue).advance(until)
+    run_sources = RunSources(
+        dataset, segment=dataset.segment, index=index, catalogue=store.catalogue, config=run.config.sources
+    ).advance(until)
     ranker, calibration = served_ranker(run) if run.heads else (None, Calibration())
     trained = TrainedParts(
         dataset=dataset,

@@ -135,6 +135,7 @@ def _candidates(
         embeddings,
         segment=dataset.segment,
         index=index,
+        config=run.config.sources,
         recipes=recipes_of(run, RunSources(dataset, segment=dataset.segment, index=index).names),
         blends=load_blends(folder / BLENDS),
     )

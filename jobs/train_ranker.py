@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from jobs.run_folder import RunFolder
 from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
 from value_model.rankers.batches import request_offsets, take
-from value_model.rankers.calibration import fit_calibration
+from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.group_offsets import GroupCodes, groups_of
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.opinion_pool import OpinionPool, fit_weights, pooled
@@ -48,17 +49,17 @@ def train_ranker(run: RunFolder) -> None:
     print(f"   trees: {library}", flush=True)
     trees = Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
     opinions = {"mmoe": mmoe.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
-    groups = groups_of(prepared.encoder, (prepared.segment, SURFACE))
+    calibrate = partial(fit_calibration, groups=calibration_groups(run, prepared), config=run.config.calibration)
     rng = np.random.default_rng(run.config.seed)
     surface, shopper = (of_requests(prepared, column) for column in ("surface", "user_id"))
-    choice = chosen(opinions, held_out, groups=groups, surface=surface, shopper=shopper, rng=rng)
+    choice = chosen(opinions, held_out, calibrate=calibrate, surface=surface, shopper=shopper, rng=rng)
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
     pool = OpinionPool(mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions[library], held_out))
     pool.save(folder)
     rankers: dict[str, Ranker] = {"mmoe": mmoe, library: trees, "pool": pool}
     for name, ranker in rankers.items():
-        calibration = fit_calibration(ranker.predict(held_out.inputs), held_out, groups=groups)
+        calibration = calibrate(ranker.predict(held_out.inputs), held_out)
         calibration.save(folder / f"calibration_{name}.json")
         keep(run, name, calibration(ranker.predict(test.inputs), test.inputs))
 
@@ -67,7 +68,7 @@ def chosen(
     opinions: Mapping[str, Predictions],
     held_out: RankingData,
     *,
-    groups: Sequence[GroupCodes],
+    calibrate: Callable[[Predictions, RankingData], Calibration],
     surface: np.ndarray,
     shopper: np.ndarray,
     rng: np.random.Generator,
@@ -83,10 +84,16 @@ def chosen(
     weights = fit_weights(before(network, cut), before(trees, cut), early)
     models = {}
     for name, predicted in {**opinions, "pool": pooled(network, trees, weights=weights)}.items():
-        calibration = fit_calibration(before(predicted, cut), early, groups=groups)
+        calibration = calibrate(before(predicted, cut), early)
         models[name] = calibration({head: values[cut:] for head, values in predicted.items()}, late.inputs)
     seen = examination(late, next(iter(models.values())).get("ctr"), surface[half:])
     return choose(models, late, examination=seen, shopper=shopper[half:], rng=rng)
+
+
+def calibration_groups(run: RunFolder, prepared: TrainingRows) -> tuple[GroupCodes, ...]:
+    """The groups of requests that the run's settings name."""
+    features = {"segment": prepared.segment, "surface": SURFACE}
+    return groups_of(prepared.encoder, [features[name] for name in run.config.calibration.groups])
 
 
 def before(predicted: Predictions, row: int) -> Predictions:

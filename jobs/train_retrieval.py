@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,7 @@ from retrieval.surface_retriever import SurfaceRetriever
 from retrieval.tower_training import fit
 from retrieval.two_tower import TwoTower
 
-MIN_COUNT = 3  # a name seen less often shares the embedding of the unknown
-BLEND_QUERIES = 500  # requests of the validation period that each blend is fitted on
 FEWEST_OF_SURFACE = 100  # with positives, for a surface to have a blend of its own requests
-TEST_QUERIES = 2000  # requests of the test period that recall is measured on
 RECALL_AT = (20, 100, 500)
 BASELINES = (
     "popularity",
@@ -77,10 +75,11 @@ class RetrievalSample:
 
 @dataclass(frozen=True)
 class RetrievalRequests:
-    """All labelled requests with their query embeddings float32 [R, d]."""
+    """All labelled requests with their query embeddings float32 [R, d]; `most` of a surface fit its blend."""
 
     labelled: LabelledRequests
     embeddings: np.ndarray
+    most: int
 
     def sample(self, period: np.ndarray, *, most: int) -> RetrievalSample:
         """Of those in the period (bool [R]) that have a positive, evenly spread over time, at most `most`."""
@@ -91,8 +90,8 @@ class RetrievalRequests:
     def of_surface(self, surface: str, period: np.ndarray) -> RetrievalSample:
         """Of the surface's in the period; of every surface's where it has too few."""
         among = pc.equal(self.labelled.slates["surface"].cast(pa.string()), surface).to_numpy()
-        sample = self.sample(period & among, most=BLEND_QUERIES)
-        return sample if len(sample.requests) >= FEWEST_OF_SURFACE else self.sample(period, most=BLEND_QUERIES)
+        sample = self.sample(period & among, most=self.most)
+        return sample if len(sample.requests) >= FEWEST_OF_SURFACE else self.sample(period, most=self.most)
 
 
 def made_on(surface: str, query: Query) -> Query:
@@ -113,13 +112,15 @@ def train_retrieval(run: RunFolder) -> None:
     (folder / CANDIDATES).unlink(missing_ok=True)
     labelled = labelled_requests(dataset, spec_of(dataset, config), segment=dataset.segment)
     if len(labelled.slates) == 0:
-        (folder / "encoder.json").write_text(Encoder.fit(labelled.frame, min_count=MIN_COUNT).to_json())
+        (folder / "encoder.json").write_text(
+            Encoder.fit(labelled.frame, min_count=config.retrieval.rare_below).to_json()
+        )
         print("   nothing was recorded: no towers, candidates are new arrivals and a sample of the catalogue")
         return
     period = periods(labelled.slates, **asdict(config.periods))
     labelled = replace(labelled, goal=goal_of(labelled, period))
     rng = np.random.default_rng(config.seed)
-    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=MIN_COUNT)
+    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=config.retrieval.rare_below)
     (folder / "encoder.json").write_text(encoder.to_json())
     items = item_inputs(labelled.catalogue, encoder)
     positives = pairs(encoder.encode(labelled.frame), item=labelled.item, weight=labelled.weight)
@@ -131,14 +132,22 @@ def train_retrieval(run: RunFolder) -> None:
     )
     save_index(index, folder / "index", item_ids=dataset.items["item_id"].to_pylist())
     print(f"   {index.report.kind} index: recall@{index.report.k} of exact search {index.report.recall:.3f}")
-    sources = RunSources(dataset, segment=dataset.segment, index=index, catalogue=labelled.catalogue)
+    sources_then = partial(
+        RunSources,
+        dataset,
+        segment=dataset.segment,
+        index=index,
+        catalogue=labelled.catalogue,
+        config=config.sources,
+    )
+    sources = sources_then()
     recipes = recipes_of(run, sources.names)
-    early = RunSources(dataset, segment=dataset.segment, index=index, catalogue=labelled.catalogue)
-    early.advance(period.validation_from)
-    blends = _fit_blends(early.retriever(recipes, blends={}), RetrievalRequests(labelled, queries), period.validation)
+    early = sources_then().advance(period.validation_from)
+    requests = RetrievalRequests(labelled, queries, config.retrieval.blend_requests)
+    blends = _fit_blends(early.retriever(recipes, blends={}), requests, period.validation)
     save_blends(blends, folder / BLENDS)
     retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
-    test = RetrievalRequests(labelled, queries).sample(period.test, most=TEST_QUERIES)
+    test = requests.sample(period.test, most=config.retrieval.test_requests)
     recall = held_out_recall(retriever, test)
     for source in sources.sources:
         if source.name in BASELINES:

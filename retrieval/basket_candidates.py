@@ -23,6 +23,7 @@ from marketplace.splits import DAY_US, Periods, microseconds
 from marketplace.visits import in_visits
 from retrieval.blend import Blends
 from retrieval.build import BuiltIndex
+from retrieval.config import SOURCE_DEFAULTS, SourcesConfig
 from retrieval.labelled_requests import LabelledRequests
 from retrieval.sources.run_sources import RunSources
 from retrieval.surfaces import SurfaceRecipes
@@ -51,13 +52,14 @@ def basket_candidates(
     *,
     segment: str,
     index: BuiltIndex,
+    config: SourcesConfig = SOURCE_DEFAULTS,
     recipes: SurfaceRecipes,
     blends: Blends,
 ) -> pa.Table:
     """SLATE rows of baskets (positions in `requests`), their candidates at position 0; embeddings float32 [t, d]."""
     time = microseconds(requests.slates["time"])[baskets]
     block = time // BLOCK
-    sources = RunSources(dataset, segment=segment, index=index, catalogue=requests.catalogue)
+    sources = RunSources(dataset, segment=segment, index=index, catalogue=requests.catalogue, config=config)
     retriever = sources.retriever(recipes, blends=blends)
     rows, scores, names, sizes = [], [], [], []
     for place, basket in enumerate(tqdm(baskets.tolist(), desc="candidates as of each basket", unit="basket")):

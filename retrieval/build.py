@@ -1,7 +1,7 @@
 """Index builders: build an index that is good enough, or refuse; keep it with its identifiers and its measured recall.
 
 A saved folder holds the index's own files, `embeddings.npy` (float32 [n, d]; filtered search needs them), `items.txt`
-(row -> item id, one JSON string a line) and `report.json`.
+(row -> item id, one JSON string a line), `report.json` and `config.json` (its settings).
 """
 
 from __future__ import annotations
@@ -37,17 +37,20 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class BuiltIndex:
-    """An index, the embeddings it searches (float32 [n, d]) and its report."""
+    """An index, the embeddings it searches (float32 [n, d]), its report, and the settings it was built with."""
 
     index: CandidateIndex
     embeddings: np.ndarray
     report: IndexReport
+    config: RetrievalConfig = DEFAULTS
 
     def nearest(
-        self, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray, config: RetrievalConfig
+        self, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """At most k rows (int32) that `allowed` bool [n] and `exclude` leave, and their inner products with `query`."""
-        return filtered_search(self.index, self.embeddings, query, k=k, allowed=allowed, exclude=exclude, config=config)
+        return filtered_search(
+            self.index, self.embeddings, query, k=k, allowed=allowed, exclude=exclude, config=self.config
+        )
 
 
 class WideningIndex(CandidateIndex, Protocol):
@@ -130,7 +133,7 @@ def build_index(
     report = IndexReport(kind, rows, dimensions, k, len(queries), share, config.gate, widened)
     if report.recall < report.gate:
         raise RecallBelowGate(_refusal(report, config))
-    return BuiltIndex(index, embeddings, report)
+    return BuiltIndex(index, embeddings, report, config)
 
 
 def _check(matrix: np.ndarray, what: str) -> None:
@@ -159,6 +162,7 @@ def save_index(built: BuiltIndex, folder: Path, *, item_ids: Sequence[str]) -> N
     np.save(folder / "embeddings.npy", built.embeddings, allow_pickle=False)
     (folder / "items.txt").write_text("".join(json.dumps(str(item)) + "\n" for item in item_ids))
     (folder / "report.json").write_text(json.dumps(asdict(built.report), indent=1) + "\n")
+    (folder / "config.json").write_text(built.config.to_json() + "\n")
 
 
 def load_index(folder: Path) -> tuple[BuiltIndex, list[str]]:
@@ -166,7 +170,9 @@ def load_index(folder: Path) -> tuple[BuiltIndex, list[str]]:
     report = IndexReport(**json.loads((folder / "report.json").read_text()))
     embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
     item_ids = [json.loads(line) for line in (folder / "items.txt").read_text().splitlines()]
-    return BuiltIndex(_load(report.kind, folder), embeddings, report), item_ids
+    kept = folder / "config.json"
+    config = RetrievalConfig.from_json(kept.read_text()) if kept.exists() else DEFAULTS  # of an older bundle
+    return BuiltIndex(_load(report.kind, folder), embeddings, report, config), item_ids
 
 
 def _load(kind: str, folder: Path) -> CandidateIndex:

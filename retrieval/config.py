@@ -10,8 +10,33 @@ from marketplace.settings import setting
 
 
 @dataclass(frozen=True)
+class SourcesConfig:
+    """What candidate sources remember, and for how long."""
+
+    popularity_half_life: float = setting(14.0, "of events in what is popular", unit="days", least=0.01, most=36_500)
+    popularity_prior: float = setting(
+        20.0, "events by which a segment's popularity leans on everybody's", unit="events", least=0
+    )
+    shown_half_life: float = setting(
+        30.0, "of list entries in what a context shows", unit="days", least=0.01, most=36_500
+    )
+    history_half_life: float = setting(120.0, "of what a shopper took before", unit="days", least=0.01, most=36_500)
+    covisits_half_life: float = setting(120.0, "of visits in what goes together", unit="days", least=0.01, most=36_500)
+    covisits_neighbours: int = setting(100, "co-visited items that are kept of an item", unit="items", least=1)
+    affinity_half_life: float = setting(14.0, "of events in a category's share", unit="days", least=0.01, most=36_500)
+    affinity_strength: float = setting(0.2, "weight of a category's lift beside an item's share", least=0, most=10)
+    merchant_half_life: float = setting(
+        30.0, "of events in a merchant's best items", unit="days", least=0.01, most=36_500
+    )
+    rebuys_prior: float = setting(
+        5.0, "shoppers by which an item's rebuy rate leans on the mean", unit="shoppers", least=0
+    )
+    new_days: float = setting(30.0, "after its launch, during which an item is a new arrival", unit="days", least=0.01)
+
+
+@dataclass(frozen=True)
 class RetrievalConfig:
-    """Settings of the towers and of the indexes; sources take theirs as arguments where they are built."""
+    """Settings of the towers, of their training and judgement, and of the indexes."""
 
     # Towers (retrieval.two_tower).
     dimensions: int = setting(64, "width of the embeddings in which query and item meet", least=2, most=4096)
@@ -38,6 +63,11 @@ class RetrievalConfig:
     epochs: int = setting(8, "passes at most; early stopping may end sooner", unit="epochs", least=1, most=10_000)
     patience: int = setting(2, "passes without a better held-out recall", unit="epochs", least=0, most=10_000)
     learning_rate: float = setting(0.1, "Adagrad's learning rate", least=1e-8, most=10)
+    rare_below: int = setting(3, "a name seen less often shares the embedding of the unknown", unit="requests", least=1)
+    blend_requests: int = setting(
+        500, "validation requests that each surface's blend is fitted on", unit="requests", least=1
+    )
+    test_requests: int = setting(2000, "test requests that recall is measured on", unit="requests", least=1)
     recall_k: int = setting(100, "held-out recall is of so many items", unit="items", least=1)
     held_out_most: int = setting(4000, "held-out pairs on which recall is measured each epoch", unit="pairs", least=1)
 
@@ -77,3 +107,4 @@ class RetrievalConfig:
 
 
 DEFAULTS = RetrievalConfig()
+SOURCE_DEFAULTS = SourcesConfig()

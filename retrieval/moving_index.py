@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval.build import BuiltIndex
-from retrieval.config import RetrievalConfig
 from retrieval.exact import top_rows
 
 
@@ -34,17 +33,17 @@ class MovingIndex:
         self._rows = np.flatnonzero(self._moved).astype(np.int32)
 
     def nearest(
-        self, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray, config: RetrievalConfig
+        self, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `BuiltIndex.nearest` over all rows, those without an item excepted."""
         built, size = self._built, self.report.rows
         if not len(self._rows):
             first = None if allowed is None else allowed[:size]
-            return built.nearest(query, k=k, allowed=first, exclude=exclude, config=config)
+            return built.nearest(query, k=k, allowed=first, exclude=exclude)
         stayed = ~self._moved[:size] if allowed is None else allowed[:size] & ~self._moved[:size]
         inside = exclude[(exclude < size)]
         inside = inside[stayed[inside]]
-        rows, products = built.nearest(query, k=k, allowed=stayed, exclude=inside, config=config)
+        rows, products = built.nearest(query, k=k, allowed=stayed, exclude=inside)
         moved = self._rows if allowed is None else self._rows[allowed[self._rows]]
         moved = moved[~np.isin(moved, exclude)]
         rows = np.concatenate([rows, moved])

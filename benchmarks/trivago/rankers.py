@@ -56,7 +56,7 @@ def as_served(lists: Lists, mmoe: MMoE, trees: Trees, *, seed: int) -> tuple[str
     opinions = {"mmoe": mmoe.predict(later.inputs), "lightgbm": trees.predict(later.inputs)}
     requests = len(later.inputs.user_codes)
     places = {"surface": np.full(requests, "search"), "shopper": np.arange(requests)}
-    choice = chosen(opinions, later, groups=(), **places, rng=np.random.default_rng(seed))
+    choice = chosen(opinions, later, calibrate=fit_calibration, **places, rng=np.random.default_rng(seed))
     print(choice)
     pool = OpinionPool(mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions["lightgbm"], later))
     rankers: dict[str, Ranker] = {"mmoe": mmoe, "lightgbm": trees, "pool": pool}

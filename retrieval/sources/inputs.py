@@ -14,6 +14,7 @@ from features.interactions import KINDS, Interactions, impressions, interactions
 from features.text.lexical_index import LexicalIndex
 from marketplace.dataset import Dataset
 from retrieval.build import BuiltIndex
+from retrieval.config import SOURCE_DEFAULTS, SourcesConfig
 from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
 
 
@@ -28,6 +29,7 @@ class SourceInputs:
     segment: str
     index: BuiltIndex | None = None
     catalogue: Catalogue | None = None
+    config: SourcesConfig = SOURCE_DEFAULTS
 
     @property
     def n_items(self) -> int:

@@ -15,9 +15,8 @@ from retrieval.sources.covisits import CoVisits
 class PageCoVisits:
     """`CoVisits` from the page's item alone; nothing on other pages."""
 
-    def __init__(self, n_items: int, *, name: str) -> None:
-        self.name = name
-        self._covisits = CoVisits(n_items)
+    def __init__(self, covisits: CoVisits, *, name: str) -> None:
+        self.name, self._covisits = name, covisits
 
     def update(self, events: Interactions) -> None:
         """Learn from further visits (a visit must come whole) and age the rest to their end."""
@@ -37,10 +36,7 @@ class PageCoVisits:
 
     @classmethod
     def load(cls, folder: Path) -> PageCoVisits:
-        covisits = CoVisits.load(folder)
-        loaded = cls(covisits.n_items, name=(folder / "name.txt").read_text())
-        loaded._covisits = covisits
-        return loaded
+        return cls(CoVisits.load(folder), name=(folder / "name.txt").read_text())
 
 
 def of_page(query: Query) -> Query:

@@ -92,6 +92,14 @@ def launches_recorded(inputs: SourceInputs) -> bool:
     return inputs.dataset.items["available_from"].null_count < inputs.n_items
 
 
+def covisits(inputs: SourceInputs) -> CoVisits:
+    return CoVisits(
+        inputs.n_items,
+        half_life_days=inputs.config.covisits_half_life,
+        neighbours=inputs.config.covisits_neighbours,
+    )
+
+
 def benchmarks_alone(inputs: SourceInputs) -> bool:
     return False
 
@@ -122,23 +130,51 @@ SOURCES = (
         learns_from=None,
         over_index="index",
     ),
-    SourceRow("popularity", Popularity, lambda inputs: Popularity(inputs.n_items)),
-    SourceRow("repeats", UserHistory, lambda inputs: UserHistory(inputs.n_items)),
-    # What a weekly shop holds goes together by habit, not by intent: no co-visits of purchases.
-    SourceRow("covisits", CoVisits, lambda inputs: CoVisits(inputs.n_items), when=interest_recorded),
-    SourceRow("affinity", Affinity, lambda inputs: Affinity(categories(inputs)), when=without_lists),
-    SourceRow("rebuys", RepeatPurchase, lambda inputs: RepeatPurchase(inputs.n_items), when=without_lists),
     SourceRow(
         "popularity",
         Popularity,
-        lambda inputs: Popularity(inputs.n_items, half_life_days=30.0, prior=0.5, name="shown"),
+        lambda inputs: Popularity(
+            inputs.n_items,
+            half_life_days=inputs.config.popularity_half_life,
+            prior=inputs.config.popularity_prior,
+        ),
+    ),
+    SourceRow(
+        "repeats",
+        UserHistory,
+        lambda inputs: UserHistory(inputs.n_items, half_life_days=inputs.config.history_half_life),
+    ),
+    # What a weekly shop holds goes together by habit, not by intent: no co-visits of purchases.
+    SourceRow("covisits", CoVisits, lambda inputs: covisits(inputs), when=interest_recorded),
+    SourceRow(
+        "affinity",
+        Affinity,
+        lambda inputs: Affinity(
+            categories(inputs),
+            half_life_days=inputs.config.affinity_half_life,
+            strength=inputs.config.affinity_strength,
+        ),
+        when=without_lists,
+    ),
+    SourceRow(
+        "rebuys",
+        RepeatPurchase,
+        lambda inputs: RepeatPurchase(inputs.n_items, prior=inputs.config.rebuys_prior),
+        when=without_lists,
+    ),
+    SourceRow(
+        "popularity",
+        Popularity,
+        lambda inputs: Popularity(
+            inputs.n_items, half_life_days=inputs.config.shown_half_life, prior=0.5, name="shown"
+        ),
         when=lists_of_contexts,
         learns_from=list_entries,
     ),
     SourceRow(
         "new_arrivals",
         NewArrivals,
-        lambda inputs: NewArrivals(microseconds(inputs.dataset.items["available_from"])),
+        lambda inputs: NewArrivals(microseconds(inputs.dataset.items["available_from"]), days=inputs.config.new_days),
         when=launches_recorded,
         learns_from=None,
     ),
@@ -154,17 +190,21 @@ SOURCES = (
     SourceRow(
         "page_covisits",
         PageCoVisits,
-        lambda inputs: PageCoVisits(inputs.n_items, name="also_viewed"),
+        lambda inputs: PageCoVisits(covisits(inputs), name="also_viewed"),
         when=views_of_pages,
     ),
     SourceRow(
         "page_covisits",
         PageCoVisits,
-        lambda inputs: PageCoVisits(inputs.n_items, name="bought_together"),
+        lambda inputs: PageCoVisits(covisits(inputs), name="bought_together"),
         when=orders_of_pages,
         learns_from=orders,
     ),
-    SourceRow("same_merchant", SameMerchant, lambda inputs: SameMerchant(inputs.items.merchant)),
+    SourceRow(
+        "same_merchant",
+        SameMerchant,
+        lambda inputs: SameMerchant(inputs.items.merchant, half_life_days=inputs.config.merchant_half_life),
+    ),
     SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
     SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=turned_to, learns_from=None),
     SourceRow(

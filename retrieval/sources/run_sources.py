@@ -6,6 +6,7 @@ from features.catalogue import Catalogue
 from marketplace.dataset import Dataset
 from retrieval.blend import Blends
 from retrieval.build import BuiltIndex
+from retrieval.config import SOURCE_DEFAULTS, SourcesConfig
 from retrieval.sources.inputs import SourceInputs
 from retrieval.sources.rows import SOURCES
 from retrieval.surface_retriever import SurfaceRetriever
@@ -16,10 +17,16 @@ class RunSources:
     """The sources that suit a data set, as of a time that only goes on."""
 
     def __init__(
-        self, dataset: Dataset, *, segment: str, index: BuiltIndex | None, catalogue: Catalogue | None = None
+        self,
+        dataset: Dataset,
+        *,
+        segment: str,
+        index: BuiltIndex | None,
+        catalogue: Catalogue | None = None,
+        config: SourcesConfig = SOURCE_DEFAULTS,
     ) -> None:
         """`catalogue`: that of `dataset`, where one is at hand."""
-        self._inputs = SourceInputs(dataset, segment, index, catalogue)
+        self._inputs = SourceInputs(dataset, segment, index, catalogue, config)
         self._rows = tuple(row for row in SOURCES if row.when(self._inputs))
         self.sources = [row.build(self._inputs) for row in self._rows]
         self._until: int | None = None

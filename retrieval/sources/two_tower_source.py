@@ -6,7 +6,6 @@ import numpy as np
 
 from retrieval.build import BuiltIndex
 from retrieval.candidates import Query
-from retrieval.config import DEFAULTS, RetrievalConfig
 
 
 class TwoTowerSource:
@@ -15,17 +14,14 @@ class TwoTowerSource:
     name = "nearest"
     knows_new = True
 
-    def __init__(self, built: BuiltIndex, *, config: RetrievalConfig = DEFAULTS) -> None:
+    def __init__(self, built: BuiltIndex) -> None:
         self._built = built
-        self._config = config
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items, score = inner product."""
         if query.embedding is None:
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        return self._built.nearest(
-            query.embedding, k=k, allowed=query.allowed, exclude=query.exclude, config=self._config
-        )
+        return self._built.nearest(query.embedding, k=k, allowed=query.allowed, exclude=query.exclude)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The inner products of any items, 0 where the query has no embedding."""

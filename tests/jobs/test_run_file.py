@@ -1,5 +1,8 @@
 """Run files and --set: what they say is what a run gets, and what they cannot say is refused where it stands."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from jobs.config import RunConfig
@@ -7,6 +10,8 @@ from jobs.run_file import explained, read_run, to_toml
 from marketplace.finding import DataError
 from marketplace.settings import settings_of
 
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("features", "jobs", "marketplace", "retrieval", "serving", "value_model")
 FILE = """seed = 8
 data = "shop/mapping.toml"
 [training]
@@ -52,6 +57,13 @@ def test_every_default_is_within_its_range_and_has_a_meaning():
         assert one.range.holds(one.default), one.name
         assert one.range.help, one.name
     assert len(explained()) == len({name for name, *_ in explained()})
+
+
+def test_every_setting_is_read_somewhere():
+    files = {path: path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    words = {word for path, text in files.items() if path.name != "config.py" for word in re.findall(r"\w+", text)}
+    words |= {word for text in files.values() for word in re.findall(r"self\.(\w+)", text)}
+    assert [one.name for one in settings_of(RunConfig) if one.path[-1] not in words] == []
 
 
 @pytest.mark.parametrize(

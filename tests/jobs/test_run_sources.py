@@ -1,7 +1,7 @@
 """The candidate sources of a run: which there are, and that what a group's lists showed is counted up to the cut."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from marketplace.schema import TIME
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.splits import microseconds
 from retrieval.candidates import Query
+from retrieval.config import SourcesConfig
 from retrieval.labelled_requests import segment_of_requests
 from retrieval.sources.run_sources import RunSources
 
@@ -30,6 +31,28 @@ PAGE = ("similar", "also_viewed", "bought_together", "same_merchant")
 
 def names(dataset, segment):
     return [source.name for source in RunSources(dataset, segment=segment, index=None).sources]
+
+
+def numbers(thing) -> list[float]:
+    """The numbers that a source was built with."""
+    if isinstance(thing, int | float):
+        return [thing]
+    held = thing if isinstance(thing, dict) else getattr(thing, "__dict__", {})
+    parts = thing if isinstance(thing, tuple) else held.values()
+    return [number for part in parts for number in numbers(part)]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SourcesConfig)])
+def test_every_setting_reaches_a_source(dataset, name):
+    items = dataset.items.drop_columns("available_from")
+    launched = items.append_column("available_from", pa.array([0] * len(items), TIME))
+    worlds = (replace(dataset, items=launched), replace(dataset, slates=dataset.slates.slice(0, 0)))
+    config = replace(SourcesConfig(), **{name: 7})
+    built = [
+        [numbers(s) for w in worlds for s in RunSources(w, segment="city", index=None, config=one).sources]
+        for one in (SourcesConfig(), config)
+    ]
+    assert built[0] != built[1]
 
 
 def test_what_was_recorded_decides_which_sources_there_are(dataset):

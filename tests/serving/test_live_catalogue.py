@@ -16,7 +16,6 @@ from marketplace.catalogue_records import CatalogueUpdate, Fate, Subject
 from marketplace.memory_log import MemoryLog
 from marketplace.sqlite_log import SqliteLog
 from marketplace.updated_catalogue import moved_items, moved_merchants, updated
-from retrieval.config import DEFAULTS
 from serving.bundle import build_engine
 from serving.item_table import ItemTable
 from serving.replay import replay
@@ -129,7 +128,7 @@ def test_a_new_item_is_found_by_its_content_and_has_its_place(engine, bundle, no
     assert np.isclose(np.linalg.norm(place), 1, atol=1e-3)
     allowed = engine.live.parts.availability.mask(int(now.timestamp() * 1e6))
     settings_ = {"k": 20, "allowed": allowed, "exclude": np.zeros(0, np.int32)}
-    rows, products = index.nearest(place, config=DEFAULTS, **settings_)
+    rows, products = index.nearest(place, **settings_)
     assert rows[0] == row
     exact = np.flatnonzero(allowed)[np.argsort(-(index.embeddings[allowed] @ place), kind="stable")[:20]]
     assert set(rows) == set(exact)

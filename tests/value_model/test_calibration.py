@@ -20,6 +20,7 @@ from value_model.rankers.calibration import (
     fit_scale,
     log_odds,
 )
+from value_model.rankers.config import CalibrationConfig
 from value_model.rankers.graphs import calibrate
 from value_model.rankers.ranker import RankingData
 
@@ -61,6 +62,15 @@ def test_platt_is_mostly_chosen_where_its_shape_is_the_truth_and_rows_are_few() 
         predicted, event, _ = drawn(np.random.default_rng(seed), lambda z: 0.5 * z, 1000)
         kinds.append(fit_probability(predicted, event, np.ones_like(event)).kind)
     assert kinds.count("platt") > 5
+
+
+@pytest.mark.parametrize(("heads", "kind"), [("platt", "platt"), ("isotonic", "isotonic"), ("none", "identity")])
+def test_the_settings_may_name_the_kind(heads: str, kind: str) -> None:
+    predicted, event, _ = drawn(np.random.default_rng(2), lambda z: 0.5 * z, 1000)
+    data = rows_of({"click": event.astype(np.float32)})
+    for fewest, expected in ((50, kind), (900, "identity")):
+        config = CalibrationConfig(heads=heads, fewest=fewest)
+        assert fit_calibration({"ctr": predicted}, data, config=config).heads["ctr"].kind == expected
 
 
 def test_isotonic_is_calibrated_overall_and_never_reverses_a_pair() -> None:

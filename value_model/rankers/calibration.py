@@ -7,7 +7,8 @@ ranking by the raw one:
   between two blocks keep their order (Oron and Flournoy 2017, centred isotonic regression); beyond an end, its odds
   are multiplied by the ratio of the raw odds to the end's.
 - scale:    an amount times sum of actual / sum of predicted; also undoes the bias of E[v] = exp(mu + sigma^2 / 2).
-The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it. A head is
+The kind with the lower log loss on the later half of the held-out period is refitted on the whole of it, unless
+`CalibrationConfig` names one. A head is
 calibrated where its condition holds: cvr among clicked rows, order_value among ordered rows, amounts of 0 included.
 Groups of requests, as segments and surfaces, then add offsets of their own (`group_offsets`), the last one last: within
 a group, ranking by a head is unchanged.
@@ -29,15 +30,16 @@ from sklearn.metrics import log_loss
 
 from features.spec import ModelInputs
 from marketplace.heads import Head, HeadKind, composed, products, recorded_heads, uncomposed
+from value_model.rankers.config import CalibrationConfig
 from value_model.rankers.group_offsets import GroupCodes, GroupOffsets, Observations, fit_offsets, shift_odds
 from value_model.rankers.ranker import RankingData
 
+DEFAULTS = CalibrationConfig()
 EDGE = 1e-7  # probabilities are kept this far from 0 and 1 while fitting
 LEAST, LEAST_LEFT = 1e-37, 1e-17  # p and 1 - p are kept above these in log odds: below what float32, float64 tell apart
 GAP = 1e-3  # isotonic points closer than this in log odds are one point
 RISE = 1e-3  # and so are points whose rates differ by a smaller share: a flat line would tie what it joins in float32
 FLATTEST = 1e-3  # a smaller slope of Platt's would tie or reverse rows
-FEWEST = 50  # positives (and negatives) below which a head is left as it is
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,11 @@ class Calibration:
 
 
 def fit_calibration(
-    predictions: Mapping[str, np.ndarray], data: RankingData, *, groups: Sequence[GroupCodes] = ()
+    predictions: Mapping[str, np.ndarray],
+    data: RankingData,
+    *,
+    groups: Sequence[GroupCodes] = (),
+    config: CalibrationConfig = DEFAULTS,
 ) -> Calibration:
     """Calibrators from held-out rows in time order, predicted as served (positions unknown), and of their `groups`.
 
@@ -111,17 +117,19 @@ def fit_calibration(
     for head in uncomposed(predictions):
         known[head.name] = predictions[head.name]
         if head in recorded_heads(data.labels):
-            calibrators[head.name] = _fit_head(head, predictions[head.name], data)
+            calibrators[head.name] = _fit_head(head, predictions[head.name], data, config)
             calibrated = calibrators[head.name](predictions[head.name])
             offsets[head.name], known[head.name] = _grouped(head, calibrated, known, data, groups)
         known = composed(known)
     return Calibration(calibrators, offsets if groups else {})
 
 
-def _fit_head(head: Head, predicted: np.ndarray, data: RankingData) -> Calibrator:
+def _fit_head(head: Head, predicted: np.ndarray, data: RankingData, config: CalibrationConfig) -> Calibrator:
+    if config.heads == "none":
+        return Calibrator()
     rows = head.rows(data.labels)
-    fit = fit_scale if head.kind is HeadKind.MONEY else fit_probability
-    return fit(predicted[rows], data.labels[head.label][rows], data.weight[rows])
+    columns = predicted[rows], data.labels[head.label][rows], data.weight[rows]
+    return fit_scale(*columns) if head.kind is HeadKind.MONEY else fit_probability(*columns, config=config)
 
 
 def _grouped(
@@ -158,13 +166,17 @@ def _shifted(head: Head, calibrated: np.ndarray, ratio: np.ndarray) -> np.ndarra
     return calibrated * ratio if head.kind is HeadKind.MONEY else shift_odds(calibrated, ratio)
 
 
-def fit_probability(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:
-    """The better of Platt and isotonic on the later half; identity when either outcome is rarer than FEWEST."""
-    if min(event.sum(), (1 - event).sum()) < FEWEST:
+def fit_probability(
+    predicted: np.ndarray, event: np.ndarray, weight: np.ndarray, *, config: CalibrationConfig = DEFAULTS
+) -> Calibrator:
+    """Platt, isotonic or the better on the later half; identity when either outcome is rarer than `config.fewest`."""
+    if min(event.sum(), (1 - event).sum()) < config.fewest:
         return Calibrator()
+    if config.heads in KINDS:
+        return KINDS[config.heads](predicted, event, weight)
     half = len(event) // 2
     losses = {}
-    for fit in (fit_platt, fit_isotonic):
+    for fit in KINDS.values():
         if 0 < event[:half].mean() < 1:
             trial = fit(predicted[:half], event[:half], weight[:half])(predicted[half:])
             losses[fit] = log_loss(
@@ -203,6 +215,9 @@ def fit_isotonic(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -
         if x[point] - x[keep[-1]] >= GAP and y[point] >= (1 + RISE) * y[keep[-1]]:
             keep.append(point)
     return Calibrator("isotonic", x=tuple(x[keep].tolist()), y=tuple(y[keep].tolist()))
+
+
+KINDS = {"platt": fit_platt, "isotonic": fit_isotonic}
 
 
 def fit_scale(predicted: np.ndarray, actual: np.ndarray, weight: np.ndarray) -> Calibrator:

@@ -89,3 +89,18 @@ class TreesConfig:
     position: bool = False  # take the shown position as an input; a prediction then needs it too
     products: bool = False  # also fit products of probabilities directly, scored by `Trees.score(.., "ctcvr")`
     lambdarank: bool = False  # also fit a ranking model on how many of its events a row saw, scored as "lambdarank"
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How predictions become what they have meant (`value_model.rankers.calibration`)."""
+
+    heads: str = setting(
+        "best",
+        "the map of a head: the better of Platt and isotonic on later requests, one of them, or none",
+        choices=("best", "platt", "isotonic", "none"),
+    )
+    fewest: int = setting(50, "events below which a head is left as it is", unit="events", least=1)
+    groups: tuple[str, ...] = setting(
+        ("segment", "surface"), "what adds offsets of its own, the last one last", choices=("segment", "surface")
+    )

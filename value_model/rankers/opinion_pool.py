@@ -20,12 +20,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from features.spec import FeatureSpec, ModelInputs
 from marketplace.heads import Head, HeadKind, composed, head_of, uncomposed
-from value_model.rankers.calibration import EDGE, FEWEST, log_odds
+from value_model.rankers.calibration import EDGE, log_odds
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import Predictions, RankingData
 from value_model.rankers.trees import Trees
 
 EQUAL = 0.5  # the weight where too little happened to fit one
+FEWEST = 50  # outcomes of a head below which both opinions weigh the same
 
 
 class OpinionPool:
