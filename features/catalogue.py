@@ -15,6 +15,7 @@ from features.text.normal_form import tokenise
 from features.text.word_vectors import WordVectors
 from marketplace import slate_columns
 from marketplace.dataset import Dataset
+from marketplace.first_seen import begun
 from marketplace.keys import one_array, rows_of
 from marketplace.splits import microseconds
 
@@ -28,8 +29,9 @@ class Catalogue:
 
     `category` and `merchant` are int32 codes into their names; `price` in the data's currency, `margin` a share of it,
     `category_price` the mean price of the item's category; `launched` is UTC microseconds, the smallest int64 where
-    unknown; `rates[name]` are the merchant's. NaN = unknown. Rows without an item, of item_id "", are room for new
-    ones: `write` moves the numbers and codes of rows, which is what a service reads; names, words and text stay.
+    unknown, `begun` the same or when the item was first seen; `rates[name]` are the merchant's. NaN = unknown. Rows
+    without an item, of item_id "", are room for new ones: `write` moves the numbers and codes of rows, which is what a
+    service reads; names, words and text stay.
     """
 
     item_id: pa.Array  # string [n]
@@ -41,6 +43,7 @@ class Catalogue:
     category_price: np.ndarray
     margin: np.ndarray
     launched: np.ndarray
+    begun: np.ndarray
     rates: dict[str, np.ndarray]
     names: pa.Array  # string [n]
     attributes: dict[str, pa.DictionaryArray]  # words [n] of what else is known of the items, by name
@@ -79,6 +82,7 @@ class Catalogue:
             category_price=mean[category],
             margin=one_array(items["margin"]).to_numpy(zero_copy_only=False).copy(),
             launched=microseconds(items["available_from"]).copy(),
+            begun=begun(items),
             rates=rates,
             names=one_array(items["name"]),
             attributes={name: words.dictionary_encode() for name, words in known_of(items, "attributes").items()},
@@ -107,7 +111,7 @@ class Catalogue:
 
     def write(self, rows: np.ndarray, items: Catalogue, *, category: np.ndarray, merchant: np.ndarray) -> None:
         """Rows become the `items`, whose codes in this catalogue are `category` and `merchant`."""
-        for name in ("price", "category_price", "margin", "launched"):
+        for name in ("price", "category_price", "margin", "launched", "begun"):
             getattr(self, name)[rows] = getattr(items, name)
         self.category[rows], self.merchant[rows] = category, merchant
         for columns, values in ((self.rates, items.rates), (self.numeric, items.numeric)):

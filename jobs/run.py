@@ -13,6 +13,7 @@ from jobs.fingerprint import changed_files, keep_fingerprint
 from jobs.run_folder import RunFolder
 from marketplace.check import joined_events, read_lines, with_open_windows
 from marketplace.finding import DataError, errors
+from marketplace.first_seen import with_first_seen
 
 Stage = Callable[[RunFolder], None]
 
@@ -29,7 +30,7 @@ def data(run: RunFolder) -> None:
         raise DataError(refused)
     for warning in findings:
         print(f"   {warning}", flush=True)
-    learnable(dataset, joined).save(run.part("data"))
+    with_first_seen(learnable(dataset, joined)).save(run.part("data"))
     keep_fingerprint(run)
 
 

@@ -154,6 +154,7 @@ ITEMS = _schema(
     _field("currency", ID, "ISO 4217"),
     _field("in_stock", pa.bool_(), "can be ordered"),
     _field("available_from", TIME, "launch; null = always was", nullable=True),
+    _field("first_seen", TIME, "in data without launches: first record of it; null = from the start", nullable=True),
     _field("margin", pa.float64(), "share of the price left after the item's cost; null = not known", nullable=True),
     _field(
         "attributes",

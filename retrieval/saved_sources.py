@@ -64,12 +64,12 @@ def load_retriever(
     index: BuiltIndex | MovingIndex | None,
     lexical_index: LexicalIndex | None = None,
     n_items: int,
-    launched: np.ndarray | None = None,
+    begun: np.ndarray | None = None,
 ) -> SurfaceRetriever:
     """The retriever of `recipes` over the sources that `save_retriever` wrote; the indexes serve those over them.
 
-    `n_items`: how many there were when the sources were saved. `launched` int64: the launches of a catalogue that
-    moves, written to as items begin.
+    `n_items`: how many there were when the sources were saved. `begun` int64: when items of a catalogue that moves
+    began, written to as items begin.
     """
     settings = json.loads((folder / "retriever.json").read_text())
     sources = [
@@ -77,8 +77,8 @@ def load_retriever(
         for row in settings
     ]
     for source in sources:
-        if isinstance(source, NewArrivals) and launched is not None:
-            source.launched = launched
+        if isinstance(source, NewArrivals) and begun is not None:
+            source.begun = begun
     return SurfaceRetriever(sources, recipes, blends=load_blends(folder / BLENDS), n_items=n_items)
 
 

@@ -149,7 +149,9 @@ def build_engine(
         valuation = Valuation(policy, merchants, margin=catalogue.margin, spec=bundle.encoder.spec)
         valuation.check(scorer.heads)
         embeddings = None if index is None else index.embeddings
-        return valuation, SlateSelector(policy, bundle.config, item_table, merchants=merchants, embeddings=embeddings)
+        return valuation, SlateSelector(
+            policy, bundle.config, item_table, merchants=merchants, begun=catalogue.begun, embeddings=embeddings
+        )
 
     valuation, slate_selector = policy_parts(bundle.policy)
     staged = None
@@ -165,7 +167,9 @@ def build_engine(
         encoder=bundle.encoder,
         item_table=item_table,
         lexical_index=lexical_index,
-        candidate_generator=_candidate_generator(bundle, item_table, availability, index, lexical_index),
+        candidate_generator=_candidate_generator(
+            bundle, item_table, availability, catalogue.begun, index, lexical_index
+        ),
         scorer=scorer,
         valuation=valuation,
         slate_selector=slate_selector,
@@ -267,6 +271,7 @@ def _candidate_generator(
     bundle: ModelBundle,
     item_table: ItemTable,
     availability: Availability,
+    begun: np.ndarray,
     index: MovingIndex | None,
     lexical_index: LexicalIndex | None,
 ) -> CandidateGenerator:
@@ -281,7 +286,7 @@ def _candidate_generator(
             index=index,
             lexical_index=lexical_index,
             n_items=len(bundle.catalogue.items),
-            launched=availability.launched,
+            begun=begun,
         )
         searched = None if index is None else index.index
         return CandidateGenerator(retriever, item_table, availability=availability, tower=tower, index=searched)

@@ -72,7 +72,7 @@ class LiveCatalogue:
         self.parts, self.mark, self.waiting = parts, 0, set[str]()
         self._bundled, self._log, self._since = bundled, log, since
         self._size, self._next = len(bundled.items), len(bundled.items)
-        self.rewritten = np.zeros(len(parts.item_table), bool)  # rows whose content is not the bundle's
+        self.rewritten = np.zeros(len(parts.item_table), bool)  # rows whose content or launch is not the bundle's
         self._records: dict[str, CatalogueRecord] = {}  # of items, as they were written last
         self._merchants: dict[str, CatalogueRecord] = {}
         self._merchant_rows = bundled.merchants
@@ -166,6 +166,7 @@ class LiveCatalogue:
             ("price", catalogue.price, np.nan),
             ("margin", catalogue.margin, np.nan),
             ("available_from", catalogue.launched, np.iinfo(np.int64).min),
+            ("available_from", catalogue.begun, np.iinfo(np.int64).min),
         ):
             named = np.array([name in one for one in cells], bool)
             values = [one[name].value for one in cells if name in one]
@@ -173,6 +174,8 @@ class LiveCatalogue:
             if name == "price" and named.any():
                 parts.item_table.price[rows[named]] = catalogue.price[rows[named]]
                 parts.item_table.numbers[rows] = item_numbers(catalogue, parts.encoder.spec, rows=rows)
+            if name == "available_from":
+                self.rewritten[rows[named]] = True
         named = np.array(["in_stock" in one for one in cells], bool)
         stock = np.array([one["in_stock"].value for one in cells if "in_stock" in one], bool)
         parts.availability.put(Hindrance.OUT_OF_STOCK, rows[named], ~stock)

@@ -10,7 +10,7 @@ import numpy as np
 
 from marketplace.schema import LISTS_SINCE, RELEVANCE, RULE_PREFIX
 from marketplace.slate import Slate
-from serving.slate_selection import NEWCOMER
+from serving.slate_selection import NEW_ITEM, NEWCOMER
 from value_model.slate_policies.slate_policy import ItemAttributes
 
 EMBEDDING = "embedding"
@@ -37,7 +37,7 @@ def attributes_of(slate: Slate) -> ItemAttributes | None:
     columns: dict[str, np.ndarray] = {EMBEDDING: np.stack(dimensions, axis=1)} if dimensions else {}
     for name, values in entries.items():
         if not name.startswith(f"{EMBEDDING}."):
-            columns[name] = values.astype(bool if name == NEWCOMER else np.int32)
+            columns[name] = values.astype(bool if name in (NEWCOMER, NEW_ITEM) else np.int32)
     if slate.query is not None and RELEVANCE in slate.numeric:
         columns[RELEVANCE] = slate.numeric[RELEVANCE]
     if LISTS_SINCE in slate.numeric:

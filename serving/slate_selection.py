@@ -14,9 +14,11 @@ from datetime import datetime
 import numpy as np
 
 from marketplace.schema import LISTS_SINCE, RELEVANCE, SURFACES
+from marketplace.splits import DAY_US
 from serving.config import ServingConfig
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
+from serving.request import microseconds_of
 from serving.valuation import Values
 from value_model.formula import ValuePolicy
 from value_model.merchant import ItemMerchants
@@ -25,7 +27,7 @@ from value_model.slate_policies.slate_rule import enough
 from value_model.slate_policies.slate_section import SlateSection
 
 DAY_SECONDS = 86_400.0  # seconds
-NEWCOMER = "newcomer"  # the item attribute that depends on the time
+NEWCOMER, NEW_ITEM = "newcomer", "new_item"  # the item attributes that depend on the time
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class SlateContext:
 class SlateSelector:
     """The slate policy of one bundle; `merchants` tell when an item's merchant joined.
 
+    `begun` int64 [n_items]: when each item began, UTC microseconds, written to as items begin.
     `embeddings` float32 [n_items, d], unit length, or None where the bundle has no index. Raises BundleError where
     the policy reads what the bundle cannot tell of its items.
     """
@@ -67,10 +70,11 @@ class SlateSelector:
         items: ItemTable,
         *,
         merchants: ItemMerchants,
+        begun: np.ndarray,
         embeddings: np.ndarray | None = None,
     ) -> None:
         self._section = policy.slate or SlateSection()
-        self._config, self._merchants = config, merchants
+        self._config, self._merchants, self._begun = config, merchants, begun
         self._everything = policy.slate_relative  # an item's value would change with what it is compared with
         self._policies = {
             (surface, search): self._section.policy(surface, search=search)
@@ -81,10 +85,11 @@ class SlateSelector:
         if embeddings is not None:
             self._columns["embedding"] = embeddings
         for name in self._section.reads:
-            if name not in (NEWCOMER, RELEVANCE, LISTS_SINCE, *self._columns):
+            if name not in (NEWCOMER, NEW_ITEM, RELEVANCE, LISTS_SINCE, *self._columns):
                 raise BundleError(
                     f"value policy {policy.name!r} reads {name} of items, which the bundle does not hold; it has "
-                    f"{', '.join((NEWCOMER, *self._columns))}. Compare embeddings only where there is an index."
+                    f"{', '.join((NEWCOMER, NEW_ITEM, *self._columns))}. "
+                    "Compare embeddings only where there is an index."
                 )
 
     def relevance(self, grade: np.ndarray | None, score: np.ndarray) -> np.ndarray | None:
@@ -113,11 +118,13 @@ class SlateSelector:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
         The best by value and shadow price (of a search, by tier of relevance first), or every candidate where the
-        formula compares items or the best alone cannot fill the slate under its rules.
+        formula compares items or the best alone cannot fill the slate under its rules. Where new items have a quota, as
+        many of them are in it beside the others.
         """
         most = max(self._config.shortlist, 2 * context.k)
         if len(rows) > most and not self._everything:
             kept = self._leaders(values.ranked, most, context)
+            kept = np.union1d(kept, self._new_items(values, rows, most, context))
             if self._enough(rows[kept], context.only(kept)):
                 return kept
         return np.arange(len(rows))
@@ -138,6 +145,8 @@ class SlateSelector:
         columns = {name: self._columns[name][rows] for name in names if name in self._columns}
         if NEWCOMER in names:
             columns[NEWCOMER] = self._newcomer(rows, context.time)
+        if NEW_ITEM in names:
+            columns[NEW_ITEM] = self._new_item(rows, context.time)
         if context.relevance is not None:
             columns[RELEVANCE] = context.relevance
         if context.lists_since is not None:
@@ -148,6 +157,19 @@ class SlateSelector:
         if context.relevance is None:
             return leaders(ranked, most)
         return leaders_by_tier(ranked, context.relevance, most)
+
+    def _new_items(self, values: Values, rows: np.ndarray, most: int, context: SlateContext) -> np.ndarray:
+        """int64, increasing: the positions of at most so many items that the quota may draw, the best of them."""
+        if self._section.new_items is None:
+            return np.empty(0, np.int64)
+        new = np.flatnonzero(self._new_item(rows, context.time))
+        return new if len(new) <= most else new[self._leaders(values.ranked[..., new], most, context.only(new))]
+
+    def _new_item(self, rows: np.ndarray, time: datetime) -> np.ndarray:
+        quota = self._section.new_items
+        assert quota is not None
+        now = microseconds_of(time)
+        return (self._begun[rows] <= now) & (self._begun[rows] > now - quota.days * DAY_US)
 
     def _newcomer(self, rows: np.ndarray, time: datetime) -> np.ndarray:
         age = time.timestamp() - self._merchants.joined(rows)

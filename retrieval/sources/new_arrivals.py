@@ -1,4 +1,4 @@
-"""New arrivals: items launched in the days before the request, newest first."""
+"""New arrivals: items that began in the days before the request, newest first."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from retrieval.decayed import best_allowed
 
 
 class NewArrivals:
-    """score = -log(1 + days since the launch); items older than `days`, or not launched yet, as if of age `days`.
+    """score = -log(1 + days since the item began); items older than `days`, or not begun yet, as if of age `days`.
 
-    `launched` may be an array that is written to as items begin.
+    `begun` may be an array that is written to as items begin.
     """
 
     name = "new_arrivals"
     knows_new = True
 
-    def __init__(self, launched: np.ndarray, *, days: float = 30.0) -> None:
-        """`launched` int64 [n_items]: UTC microseconds, the smallest int64 where an item always was."""
-        self.launched, self._days = launched, days
+    def __init__(self, begun: np.ndarray, *, days: float = 30.0) -> None:
+        """`begun` int64 [n_items]: UTC microseconds, the smallest int64 where an item always was."""
+        self.begun, self._days = begun, days
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items that are new at the query's time."""
-        age = self._age(query, np.arange(len(self.launched)))
+        age = self._age(query, np.arange(len(self.begun)))
         items = np.flatnonzero(age < self._days).astype(np.int32)
         return best_allowed(items, -np.log1p(age[items]), query, k=k)
 
@@ -36,12 +36,12 @@ class NewArrivals:
 
     def _age(self, query: Query, items: np.ndarray) -> np.ndarray:
         """float64 [m] days, `days` where an item is not new."""
-        age = (float(query.time) - self.launched[items]) / DAY_US
+        age = (float(query.time) - self.begun[items]) / DAY_US
         return np.where((age >= 0) & (age < self._days), age, self._days)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / "launches.npz", launched=self.launched, days=self._days)
+        np.savez(folder / "launches.npz", launched=self.begun, days=self._days)
 
     @classmethod
     def load(cls, folder: Path) -> NewArrivals:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from features.interactions import KINDS, Interactions
-from marketplace.splits import microseconds
+from marketplace.first_seen import begun
 from retrieval.build import BuiltIndex
 from retrieval.sources.affinity import Affinity
 from retrieval.sources.catalogue_sample import CatalogueSample
@@ -88,8 +88,10 @@ def searched_by_words(inputs: SourceInputs) -> bool:
     return inputs.dataset.has_text
 
 
-def launches_recorded(inputs: SourceInputs) -> bool:
-    return inputs.dataset.items["available_from"].null_count < inputs.n_items
+def beginnings_known(inputs: SourceInputs) -> bool:
+    """Launches, or first sights after the records' first days."""
+    items = inputs.dataset.items
+    return min(items["available_from"].null_count, items["first_seen"].null_count) < inputs.n_items
 
 
 def covisits(inputs: SourceInputs) -> CoVisits:
@@ -174,8 +176,8 @@ SOURCES = (
     SourceRow(
         "new_arrivals",
         NewArrivals,
-        lambda inputs: NewArrivals(microseconds(inputs.dataset.items["available_from"]), days=inputs.config.new_days),
-        when=launches_recorded,
+        lambda inputs: NewArrivals(begun(inputs.dataset.items), days=inputs.config.new_days),
+        when=beginnings_known,
         learns_from=None,
     ),
     SourceRow("similar", SimilarItems, lambda inputs: SimilarItems.of(inputs.items), learns_from=None),

@@ -22,11 +22,11 @@ from serving.replay import replay
 from serving.request import Request, UnknownName
 from value_model.slate_policies.diversity import MMR, Similarity
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers
+from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers, NewItems
 from value_model.slate_policies.slate_section import SlateSection
 
 RULED = SlateSection(
-    rules=(MerchantCap(2), CategoryCap(3), Newcomers(1)),
+    rules=(MerchantCap(2), CategoryCap(3), Newcomers(1), NewItems(30, 0.2, 3)),
     diversity=MMR(0.05, Similarity(merchant=0.25, category=0.25, embedding=0.5)),
     exploration=PlackettLuce(0.05),
 )
@@ -346,6 +346,38 @@ def test_no_interleaving_shows_what_may_not_be_shown(workers, bundle, now, opera
         engine.live.follow()
         if available:
             assert set(ask(engine, now, f"{begin} last {place}", candidates=tuple(names)).slate.item_id) == available
+
+
+def test_a_new_item_is_drawn_by_its_quota_at_once_with_the_odds_on_record(bundle, now):
+    """Whatever its value; where it alone is new, half of the first places are its own at least."""
+    policy = replace(bundle.policy, slate=SlateSection((NewItems(30, 0.5, 1),)))
+    engine = build_engine(replace(bundle, policy=policy), log=MemoryLog())
+    items = bundle.catalogue.items.to_pylist()
+    month_ago = now - timedelta(days=30)
+    began = {item["item_id"] for item in items if item["available_from"] and item["available_from"] > month_ago}
+    before = int((now - timedelta(days=31)).timestamp() * 1e6)
+    put(engine, "new", 1, time=now, **new_item(bundle, price=0.01))
+    put(engine, "older", 1, time=now, **new_item(bundle, price=0.01, available_from=before))
+    relaunched = next(item["item_id"] for item in items if item["item_id"] not in began and item["in_stock"])
+    put(engine, relaunched, 1, time=now, available_from=int(now.timestamp() * 1e6))
+    always = [item["item_id"] for item in items if item["available_from"] is None and item["item_id"] != relaunched]
+    candidates = ("new", "older", *always[:20])
+    drawn, expected = 0, 0.0
+    alone = build_engine(replace(bundle, policy=policy), log=MemoryLog()).parts
+    for number in range(20):
+        for named in ({}, {"candidates": candidates}):
+            slate = ask(engine, now, f"{number} {len(named)}", k=1, **named).slate
+            new = np.isin(slate.item_id, [*began, "new", relaunched])
+            assert "new" in slate.item_id
+            place = int(np.argmax(slate.position == 1))
+            odds = new * 0.5 / new.sum()
+            odds[np.argmax(slate.value)] += 0.5
+            assert slate.propensity[place] == pytest.approx(odds[place], rel=1e-12)
+            if number == 0:
+                assert replay(alone, slate).differs == ()
+            drawn, expected = drawn + (slate.item_id[place] == "new"), expected + odds[slate.item_id == "new"][0]
+    assert 0.5 * 20 <= expected < 40
+    assert drawn == pytest.approx(expected, abs=4 * np.sqrt(0.25 * 40))
 
 
 def test_slates_of_a_moved_catalogue_replay_to_the_same_bits_from_the_bundle_alone(bundle, now):

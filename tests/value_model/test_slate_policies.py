@@ -13,7 +13,7 @@ from value_model.slate_policies.diversity import DPP, MMR, Similarity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers
+from value_model.slate_policies.rules import CategoryCap, MerchantCap, Newcomers, NewItems
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ShadowPrices, merit_share
 from value_model.slate_policies.slate_policy import Greedy, ItemAttributes, SlatePolicy
@@ -29,6 +29,7 @@ def attributes_of(rng: np.random.Generator, n: int) -> ItemAttributes:
             "merchant": merchant,
             "category": rng.integers(0, 4, n),
             "newcomer": merchant % 3 == 0,
+            "new_item": rng.random(n) < 0.3,
             "embedding": vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
         }
     )
@@ -36,7 +37,7 @@ def attributes_of(rng: np.random.Generator, n: int) -> ItemAttributes:
 
 def every_policy() -> list[SlatePolicy]:
     similarity = Similarity(merchant=0.5, category=0.2, embedding=0.3)
-    rules = (MerchantCap(2), CategoryCap(4), Newcomers(2))
+    rules = (MerchantCap(2), CategoryCap(4), Newcomers(2), NewItems(30, 0.3, 2))
     picks = (Greedy(), PlackettLuce(0.3), EpsilonGreedy(0.2))
     mixed = [SequentialSlate(p, rules, d) for p in picks for d in (None, MMR(0.5, similarity), DPP(0.2, similarity))]
     return [*picks, *mixed]
@@ -59,6 +60,8 @@ def test_every_policy_keeps_the_contract(policy: SlatePolicy) -> None:
         PlackettLuce(0.5),
         SequentialSlate(PlackettLuce(0.5), (MerchantCap(1),)),
         SequentialSlate(PlackettLuce(0.5), (Newcomers(1),)),
+        SequentialSlate(rules=(NewItems(30, 0.4, 1),)),
+        SequentialSlate(PlackettLuce(0.5), (MerchantCap(1), NewItems(30, 0.4, 2)), MMR(0.4, Similarity(category=1.0))),
         SequentialSlate(EpsilonGreedy(0.5), (MerchantCap(1),), MMR(0.4, Similarity(category=1.0))),
         SequentialSlate(PlackettLuce(0.5), diversity=DPP(0.3, Similarity(embedding=1.0))),
     ],
@@ -73,6 +76,7 @@ def test_propensities_are_the_frequencies(policy: SlatePolicy) -> None:
             "merchant": np.array([0, 0, 1, 2]),
             "category": np.array([0, 1, 0, 1]),
             "newcomer": np.array([False, False, False, True]),
+            "new_item": np.array([False, True, False, True]),
             "embedding": np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]], np.float32),
         }
     )
@@ -118,6 +122,20 @@ def test_several_values_that_are_not_finite_have_odds_too(values: list[float]) -
     assert set(last) == set(behind)
     assert np.bincount(last)[behind] == pytest.approx(600 / len(behind), abs=60)
     np.testing.assert_allclose(orders[0].propensity[-len(behind) :], 1 / np.arange(len(behind), 0, -1))
+
+
+def test_a_quota_gives_new_items_their_share_at_equal_odds_and_no_more_than_its_most() -> None:
+    """Whatever the values: a place is the quota's with its share, while fewer than `most` stand above."""
+    values, rng = np.array([9.0, 8.0, 7.0, -5.0, -9.0]), np.random.default_rng(4)
+    attributes = ItemAttributes({"new_item": np.array([False, False, False, True, True])})
+    quota = SequentialSlate(rules=(NewItems(30, 0.2, 1),))
+    assert quota.propensity(values, np.array([4, 0, 1]), attributes=attributes).tolist() == [0.1, 1.0, 1.0]
+    np.testing.assert_allclose(quota.propensity(values, np.array([0, 3, 1]), attributes=attributes), [0.8, 0.1, 1.0])
+    assert quota.propensity(values, np.array([3, 4, 0]), attributes=attributes).tolist() == [0.1, 0.0, 0.0]
+    slates = [quota.choose(values, k=3, rng=rng, attributes=attributes).order for _ in range(3_000)]
+    new = np.array([np.count_nonzero(order >= 3) for order in slates])
+    assert new.max() == 1
+    assert new.mean() == pytest.approx(1 - 0.8**3, abs=4 * np.sqrt(0.25 / 3_000))
 
 
 def test_an_impossible_slate_has_no_probability() -> None:

@@ -1,4 +1,4 @@
-"""The limits that rules are made of: at most so many of a code, at least so many of a kind, a kind before or last."""
+"""The limits that rules are made of: at most so many, at least so many, a kind before or last, a quota that is drawn."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class AtMost:
     def reserved(self, left: np.ndarray, *, places: int) -> None:
         return None
 
+    def drawn(self, left: np.ndarray) -> None:
+        return None
+
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows[earliest(self._code[rows], self._most)]
 
@@ -41,6 +44,9 @@ class AtLeast:
     def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
         return self._kind if self._due and self._due >= places else None
 
+    def drawn(self, left: np.ndarray) -> None:
+        return None
+
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows if np.count_nonzero(self._kind[rows]) >= min(self._least, k) else rows[:0]
 
@@ -57,6 +63,30 @@ class BestFirst:
     def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
         return self._number == self._number[left].max(initial=0)
 
+    def drawn(self, left: np.ndarray) -> None:
+        return None
+
+    def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
+        return rows
+
+
+class DrawnQuota:
+    """Every place goes with probability `share` to one of the `kind`, bool [n], at equal odds, until `most` stand."""
+
+    def __init__(self, kind: np.ndarray, share: float, most: int) -> None:
+        self._kind, self._share, self._room = kind, share, most
+
+    def take(self, row: int) -> None:
+        self._room -= int(self._kind[row])
+
+    def reserved(self, left: np.ndarray, *, places: int) -> None:
+        return None
+
+    def drawn(self, left: np.ndarray) -> np.ndarray | None:
+        eligible = self._kind & left
+        count = np.count_nonzero(eligible)
+        return eligible * (self._share / count) if count and self._room > 0 else None
+
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows
 
@@ -72,6 +102,9 @@ class LastResort:
 
     def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
         return ~self._kind if (left & ~self._kind).any() else None
+
+    def drawn(self, left: np.ndarray) -> None:
+        return None
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
         return rows[~self._kind[rows]]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from marketplace.schema import LISTS_SINCE, MOST_LISTS, RELEVANCE, RELEVANCE_GRADES, SURFACES
-from value_model.slate_policies.limits import AtLeast, AtMost, BestFirst, LastResort
+from value_model.slate_policies.limits import AtLeast, AtMost, BestFirst, DrawnQuota, LastResort
 from value_model.slate_policies.slate_policy import ItemAttributes
 from value_model.slate_policies.slate_rule import Limit, SlateRule
 
@@ -81,7 +81,7 @@ class AttributeCaps:
 
     @classmethod
     def from_toml(cls, entry: Any) -> AttributeCaps | None:
-        if not isinstance(entry, dict) or entry.keys() & {"merchant", "category", "newcomer", "embedding"}:
+        if not isinstance(entry, dict) or entry.keys() & {"merchant", "category", "newcomer", "new_item", "embedding"}:
             raise ValueError("Write such as { brand = 2 }; merchants and categories have caps of their own.")
         return cls(tuple(sorted(entry.items()))) if entry else None
 
@@ -123,6 +123,41 @@ class Newcomers:
         for cap in (rule for rule in rules if isinstance(rule, MerchantCap)):
             reachable = AtMost(attributes["merchant"], cap.most).together(reachable, k=len(newcomer))
         return [AtLeast(newcomer, self.least, reachable=len(reachable))]
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Each place goes with probability `share` to an item that began in the last `days`, until the slate holds `most`.
+
+    All items that began lately and may take the place have equal odds, whatever their values, and the others are filled
+    as without the rule: P(item i here | items above) = share [i is new] / new ones + (1 - share) P(i by value). New
+    items that came by value count among `most`. What has no launch began when it was first seen.
+    """
+
+    days: float
+    share: float
+    most: int
+    key: ClassVar[str] = "new_items"
+    example: ClassVar[str] = "new_items = { days = 30, share = 0.1, most = 2 }"
+    surfaces: ClassVar[tuple[str, ...]] = SURFACES
+    reads: ClassVar[tuple[str, ...]] = ("new_item",)
+
+    def __post_init__(self) -> None:
+        number(self.days, above=0, most=3650, name="days")
+        number(self.share, above=0, most=1, name="share")
+        whole_number(self.most, least=1)
+
+    @classmethod
+    def from_toml(cls, entry: Any) -> NewItems:
+        if not isinstance(entry, dict) or entry.keys() != {"days", "share", "most"}:
+            raise ValueError("Write such as { days = 30, share = 0.1, most = 2 }.")
+        return cls(entry["days"], entry["share"], entry["most"])
+
+    def to_toml(self) -> dict[str, Any]:
+        return {"days": self.days, "share": self.share, "most": self.most}
+
+    def limits(self, attributes: ItemAttributes, *, rules: Sequence[SlateRule]) -> list[Limit]:
+        return [DrawnQuota(attributes["new_item"], self.share, self.most)]
 
 
 @dataclass(frozen=True)
@@ -215,8 +250,22 @@ def whole_number(number: Any, *, least: int) -> None:
         raise ValueError(f"Write a whole number, {least} or more.")
 
 
+def number(amount: Any, *, above: float, most: float, name: str) -> None:
+    """Raises ValueError with what to write instead."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not above < amount <= most:
+        raise ValueError(f"Write {name} = a number above {above:g} and at most {most:g}.")
+
+
 MOST_BANDS = 1_000  # of a tier
 
 # In the order in which they are written and applied: relevance before all else, caps before quotas, which count what
 # the caps leave, and what was left unheeded after all that is promised.
-RULES: tuple[type[SlateRule], ...] = (Relevance, MerchantCap, CategoryCap, AttributeCaps, Newcomers, Unheeded)
+RULES: tuple[type[SlateRule], ...] = (
+    Relevance,
+    MerchantCap,
+    CategoryCap,
+    AttributeCaps,
+    Newcomers,
+    NewItems,
+    Unheeded,
+)

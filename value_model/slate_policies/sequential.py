@@ -1,7 +1,8 @@
 """A slate filled place by place: value, diversity and rules together, with any way to pick.
 
 At each place every allowed item scores value + diversity given the items above; `pick` takes one and says with which
-probability. Since the scores depend only on the items above, that probability is exact.
+probability. Where a rule draws places itself, with probabilities d_i, P(item i here) = d_i + (1 - sum d) pick_i.
+Since all of it depends only on the items above, the probability is exact.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class SequentialSlate:
         for place in range(k):
             if filling.exhausted:
                 return SlateChoice(order[:place].copy(), propensity[:place].copy())
-            order[place], propensity[place] = self.pick.pick(filling.score(), rng)
+            order[place], propensity[place] = self._pick(filling, rng)
             filling.take(int(order[place]))
         return SlateChoice(order, propensity)
 
@@ -60,11 +61,27 @@ class SequentialSlate:
         for place, row in enumerate(order.tolist()):
             if filling.exhausted:
                 break
-            propensity[place] = self.pick.odds(filling.score())[row]
+            propensity[place] = self._odds(filling)[row]
             if propensity[place] == 0.0:
                 break  # what would follow an impossible item has no probability
             filling.take(row)
         return propensity
+
+    def _pick(self, filling: _Filling, rng: np.random.Generator) -> tuple[int, float]:
+        """The row that takes the next place, and its probability."""
+        score = filling.score()
+        if filling.drawn(score) is None:
+            return self.pick.pick(score, rng)
+        odds = self._odds(filling)
+        cumulated = odds.cumsum()
+        row = int(cumulated.searchsorted(rng.random() * cumulated[-1], side="right"))
+        return row, float(odds[row])
+
+    def _odds(self, filling: _Filling) -> np.ndarray:
+        """float64 [n]: every row's probability of the next place."""
+        score = filling.score()
+        odds, drawn = self.pick.odds(score), filling.drawn(score)
+        return odds if drawn is None else drawn + (1 - drawn.sum()) * odds
 
 
 class _Filling:
@@ -85,6 +102,10 @@ class _Filling:
         """float64 [n]: what each item scores for the next place; -inf where it may not take it."""
         worth = self._slots.worth_now()
         return worth if self._diversity is None else worth + self._diversity.worth
+
+    def drawn(self, score: np.ndarray) -> np.ndarray | None:
+        """float64 [n]: what rules draw of the next place, among those that may take it; None = nothing."""
+        return self._slots.drawn(score > -np.inf)
 
     def take(self, row: int) -> None:
         self._slots.take(row)

@@ -27,7 +27,7 @@ class ItemAttributes:
     """What a policy may look at beside the value: columns over the n candidates, by name.
 
     Codes int [n] of merchant, category and whatever else the catalogue tells of its items, below 0 = not known;
-    newcomer bool [n]: the merchant is new; embedding float32 [n, d], unit length.
+    newcomer bool [n]: the merchant is new; new_item bool [n]: the item is; embedding float32 [n, d], unit length.
     """
 
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """Slate rule: what a slate must respect, as an entry of the policy file's [slate] table.
 
 A rule turns the attributes of n candidates into limits of one slate. A limit closes candidates for good once others
-stand above them, reserves places for some, and says which candidates may share a slate, by which the shortlist knows
-whether it is long enough.
+stand above them, reserves places for some, draws some places itself, and says which candidates may share a slate, by
+which the shortlist knows whether it is long enough.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Limit(Protocol):
 
     def reserved(self, left: np.ndarray, *, places: int) -> np.ndarray | None:
         """bool [n]: for whom of those `left` (bool [n]) the next of so many `places` is kept; None = for all."""
+        ...
+
+    def drawn(self, left: np.ndarray) -> np.ndarray | None:
+        """float64 [n]: the probability of each of those `left` to take the next place by the rule alone; None = 0."""
         ...
 
     def together(self, rows: np.ndarray, *, k: int) -> np.ndarray:
@@ -82,6 +86,11 @@ class RemainingSlots:
                 narrowed = np.where(reserved, worth, -np.inf)
                 worth = narrowed if narrowed.max() > -np.inf else worth
         return worth
+
+    def drawn(self, left: np.ndarray) -> np.ndarray | None:
+        """float64 [n]: the probabilities that the rules give those `left` for the next place whatever the values."""
+        parts = [part for limit in self._limits if (part := limit.drawn(left)) is not None]
+        return np.sum(parts, axis=0) if parts else None
 
     def take(self, row: int) -> None:
         """Item `row` takes the next place."""

@@ -10,7 +10,7 @@ from value_model.slate_policies.diversity import Diversity
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.plackett_luce import PlackettLuce
-from value_model.slate_policies.rules import Relevance, Unheeded
+from value_model.slate_policies.rules import NewItems, Relevance, Unheeded
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.shadow_prices import ExposurePromises
 from value_model.slate_policies.slate_policy import Greedy, SlatePolicy
@@ -54,6 +54,11 @@ class SlateSection:
     def relevance(self) -> Relevance | None:
         """How a search is ranked before the value is, if it is."""
         return next((rule for rule in self.rules if isinstance(rule, Relevance)), None)
+
+    @property
+    def new_items(self) -> NewItems | None:
+        """The quota of new items, if there is one."""
+        return next((rule for rule in self.rules if isinstance(rule, NewItems)), None)
 
     @property
     def beside_exploration(self) -> SlateSection:
