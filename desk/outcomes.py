@@ -26,7 +26,7 @@ class PolicyOutcomes:
     def __init__(self, evidence: Evidence, policy: ValuePolicy, *, config: PredictConfig, seed: int) -> None:
         self.evidence, self.policy, self._config = evidence, policy, config
         self._draws = KeptDraws(evidence.unit, config=config.intervals, seed=seed)
-        self._sweep = Sweep(policy, evidence.slates.columns, mask=evidence.slates.mask)
+        self._sweep = Sweep.of(policy, evidence.slates)
         self._credits: dict[Estimator, np.ndarray] = {}
         self._before: dict[Estimator, dict[str, np.ndarray]] = {}
         self._names = credit_names(evidence)
@@ -55,7 +55,7 @@ class PolicyOutcomes:
         slates = self.evidence.slates
         weights = request_weights(policy, slates.surface, self.evidence.segment)
         same = policy.expressions == self.policy.expressions and policy.stand_ins == self.policy.stand_ins
-        sweep = self._sweep if same else Sweep(policy, slates.columns, mask=slates.mask)
+        sweep = self._sweep if same else Sweep.of(policy, slates)
         return sweep.top({n: w[None] for n, w in weights.items()}, k=self.evidence.examination.shape[1])[0]
 
     def prediction(self, policy: ValuePolicy, top: np.ndarray) -> Prediction:

@@ -26,7 +26,7 @@ from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
 from serving.bundle import POLICY_FILE, STAGED_FILE
 from value_model.formula import ValuePolicy, load_policy
-from value_model.formula.logged_slates import LoggedSlates, logged_slates
+from value_model.formula.logged_slates import logged_slates
 from value_model.tuning import Evidence
 from value_model.tuning.recorded_evidence import most_explored, recorded_evidence
 
@@ -51,7 +51,7 @@ class RunEvidence:
         columns = dict(slates.columns)
         for policy in policies:
             columns = {**logged_slates(self.slates, policy).columns, **columns}
-        return replace(self.evidence, slates=LoggedSlates(columns, slates.mask, slates.surface))
+        return replace(self.evidence, slates=replace(slates, columns=columns))
 
 
 def run_evidence(

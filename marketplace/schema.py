@@ -28,11 +28,12 @@ MATCHES = ("none", "part", "all")
 # nearly (a beginning, a near spelling, further text); most of them; some. 0 = none.
 RELEVANCE_GRADES = {"name": 5, "all": 4, "nearly": 3, "most": 2, "part": 1}
 
-# Reserved entries of `numeric`: the grade of each candidate of a search, how many of the shopper's lists ago it was
-# shown and left (0 = in none of the last MOST_LISTS), the shadow prices of the items' merchants, the prefix of a
-# quantity that the formula read under the name of a feature with other content, and that of what the slate policy read
-# of items which had changed since the bundle.
+# Reserved entries of `numeric`: the grade of each candidate of a search, the number of the tier that it was chosen in
+# (the highest comes first), how many of the shopper's lists ago it was shown and left (0 = in none of the last
+# MOST_LISTS), the shadow prices of the items' merchants, the prefix of a quantity that the formula read under the name of
+# a feature with other content, and that of what the slate policy read of items which had changed since the bundle.
 RELEVANCE = "relevance"
+TIER = "relevance_tier"
 LISTS_SINCE, MOST_LISTS = "lists_since", 10
 SHADOW_PRICE = "shadow_price"
 FORMULA_PREFIX = "formula."
@@ -95,8 +96,9 @@ REQUEST_FIELDS = (
         pa.map_(pa.string(), pa.list_(pa.float32())),
         "numeric features as served: length 1 (request) or n (item, cross); beside them the merchant quantities that "
         f"the formula read, {SHADOW_PRICE}: what a promise of exposure added to the values, {LISTS_SINCE}: how many of "
-        f"the shopper's lists ago it was shown and left, and {RELEVANCE}: how well "
-        f"the item answers a search ({', '.join(f'{grade} = {name}' for name, grade in RELEVANCE_GRADES.items())})",
+        f"the shopper's lists ago it was shown and left, {RELEVANCE}: how well "
+        f"the item answers a search ({', '.join(f'{grade} = {name}' for name, grade in RELEVANCE_GRADES.items())}), "
+        f"and {TIER}: the number of its tier there, the highest of which was shown first",
     ),
     _field(
         "categorical",

@@ -26,7 +26,7 @@ from features.text.lexical_index import LexicalIndex
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed
 from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
-from marketplace.schema import LISTS_SINCE
+from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.candidate_generation import CandidateGenerator
@@ -320,7 +320,9 @@ class RankingEngine:
         context = replace(plain, relevance=relevance, lists_since=None if since is None else since[sound])
         choosable = values if len(sound) == len(rows) else values.only(sound)
         shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=seed)
+        further = {} if relevance is None else {TIER: relevance[shortlist].astype(np.float32)}
         shortlist = sound[shortlist]
+        further |= {} if since is None else {LISTS_SINCE: since[shortlist]}
         stages.mark("choose")
         slate = build_slate(
             request,
@@ -333,8 +335,7 @@ class RankingEngine:
             versions=parts.versions,
             currency=parts.currency,
             trial=trial_of(parts),
-            further=self._changed_attributes(parts, rows[shortlist], plain)
-            | ({} if since is None else {LISTS_SINCE: since[shortlist]}),
+            further=further | self._changed_attributes(parts, rows[shortlist], plain),
         )
         return slate, len(rows) - len(sound)
 

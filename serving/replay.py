@@ -9,7 +9,7 @@ import numpy as np
 
 from features.served import served
 from marketplace.heads import composed
-from marketplace.schema import LISTS_SINCE, RELEVANCE
+from marketplace.schema import LISTS_SINCE, RELEVANCE, TIER
 from marketplace.slate import Slate, slates_to_table
 from serving.engine import Parts
 from serving.rule_attributes import attributes_of
@@ -46,7 +46,7 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
     columns = parts.valuation.columns(again)
     values = parts.valuation.value(columns, surface=logged.surface, segment=logged.segment, seed=logged.seed)
     grade = None if logged.query is None else logged.numeric.get(RELEVANCE)
-    relevance = parts.slate_selector.relevance(grade, logged.retrieval_score)
+    relevance = logged.numeric.get(TIER, parts.slate_selector.relevance(grade, logged.retrieval_score))
     context = SlateContext(logged.places, logged.time, logged.surface, relevance, logged.numeric.get(LISTS_SINCE))
     attributes = attributes_of(logged) or parts.slate_selector.attributes(rows, context=context)
     chosen = parts.slate_selector.choose(values, attributes, context=context, seed=logged.seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from marketplace.schema import LISTS_SINCE, RELEVANCE, RULE_PREFIX
+from marketplace.schema import LISTS_SINCE, RELEVANCE, RULE_PREFIX, TIER
 from marketplace.slate import Slate
 from serving.slate_selection import NEW_ITEM, NEWCOMER
 from value_model.slate_policies.slate_policy import ItemAttributes
@@ -22,7 +22,7 @@ def attribute_entries(attributes: ItemAttributes) -> dict[str, np.ndarray]:
     for name, column in attributes.columns.items():
         if name == EMBEDDING:
             entries |= {f"{RULE_PREFIX}{name}.{place:04d}": values for place, values in enumerate(column.T)}
-        elif name != RELEVANCE:  # which every slate of a search holds
+        elif name != RELEVANCE:  # the tier, which every slate of a search holds
             entries[RULE_PREFIX + name] = column.astype(np.float32)
     return entries
 
@@ -38,8 +38,8 @@ def attributes_of(slate: Slate) -> ItemAttributes | None:
     for name, values in entries.items():
         if not name.startswith(f"{EMBEDDING}."):
             columns[name] = values.astype(bool if name in (NEWCOMER, NEW_ITEM) else np.int32)
-    if slate.query is not None and RELEVANCE in slate.numeric:
-        columns[RELEVANCE] = slate.numeric[RELEVANCE]
+    if TIER in slate.numeric:
+        columns[RELEVANCE] = slate.numeric[TIER]
     if LISTS_SINCE in slate.numeric:
         columns[LISTS_SINCE] = slate.numeric[LISTS_SINCE]
     return ItemAttributes(columns)

@@ -25,6 +25,7 @@ from marketplace.schema import (
     RESERVED_CONTEXT,
     RULE_PREFIX,
     SHADOW_PRICE,
+    TIER,
 )
 from marketplace.toml_model import CurrencyCode, as_model
 from marketplace.toml_text import TomlText, parse_toml
@@ -63,7 +64,7 @@ INSTEAD_OF_SHOPPERS = {  # fields that a missing user_id is told by
 }
 IGNORED = "ignore"
 OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
-RESERVED = RESERVED_CONTEXT | {RELEVANCE, LISTS_SINCE, SHADOW_PRICE}
+RESERVED = RESERVED_CONTEXT | {RELEVANCE, LISTS_SINCE, SHADOW_PRICE, TIER}
 
 
 def _zone(name: str | None) -> str | None:

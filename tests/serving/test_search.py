@@ -10,8 +10,9 @@ import pytest
 from features.backfill import backfill
 from features.lexical_features import NAMES
 from jobs.searches import report_searches, search_counts
+from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.memory_log import MemoryLog
-from marketplace.schema import MATCH_KEY, QUERY_WORDS_KEY, RELEVANCE, RELEVANCE_GRADES
+from marketplace.schema import MATCH_KEY, QUERY_WORDS_KEY, RELEVANCE, RELEVANCE_GRADES, TIER
 from marketplace.slate import slates_to_table
 from marketplace.sqlite_log import SqliteLog
 from retrieval.retriever import Quota
@@ -22,6 +23,7 @@ from serving.request import Request
 from serving.skew import slate_skew
 from value_model.formula import default_policy
 from value_model.slate_policies.plackett_luce import PlackettLuce
+from value_model.tuning.recorded_exposure import recorded_exposure
 
 NUMBERS = count()
 
@@ -101,11 +103,18 @@ def test_explored_searches_stay_within_the_tier_and_replay_to_the_same_bits(bund
     engine = build_engine(bundle, log=MemoryLog())
     for number in range(5):
         slate = searched(engine, market, "perfume smart", request_id=f"explored {number}")
+        if number == 3:  # what a policy read of a catalogue that moves is in the slate
+            moved = {"attributes": {"brand": "another"}}
+            name = slate.item_id[shown(slate)[0]]
+            engine.put_catalogue(Subject.ITEM, [CatalogueUpdate(name, moved, 1)], time=market.known_until)
         grades = slate.numeric[RELEVANCE][shown(slate)]
         assert (np.diff(grades) <= 0).all()
         assert 0 < slate.propensity[shown(slate)].min() < 1
         again = replay(engine.parts, replace(slate, policy_version=engine.parts.versions["policy"]))
         assert again.same, again.differs
+        tier, looks = slate.numeric[TIER][None], np.ones((1, len(slate.position)))
+        drawn = recorded_exposure(slates_to_table([slate]), looks > 0, looks, rng=np.random.default_rng(0), tier=tier)
+        assert drawn is not None
 
 
 def test_what_found_nothing_is_counted_by_its_normal_form(bundle, market, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Evidence from SLATE rows: the same truth as the simulator that logged them."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +15,10 @@ from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_l
 from value_model.formula import parse_policy, to_toml
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import logged_slates
+from value_model.slate_policies.slate_policy import ItemAttributes
 from value_model.tuning import Estimator, PredictConfig, evidence_from_log, predict
 from value_model.tuning.from_log import logged_exposure
+from value_model.tuning.predict import exposure_under
 
 # The simulator's own utilities are a column, so that its Plackett-Luce log is this policy's.
 POLICY = b"""
@@ -92,7 +95,12 @@ def _ranked(slates: pa.Table, score: np.ndarray) -> pa.Table:
     position = np.empty(len(score), np.int32)
     position[order] = np.arange(len(score)) - np.repeat(offsets[:-1], np.diff(offsets)) + 1
     position[position > 4] = 0
-    for name, values in (("position", position), ("propensity", np.where(position > 0, 1.0, np.nan))):
+    return _placed(slates, position, np.where(position > 0, 1.0, np.nan))
+
+
+def _placed(slates: pa.Table, position: np.ndarray, propensity: np.ndarray) -> pa.Table:
+    offsets = item_offsets(slates)
+    for name, values in (("position", position), ("propensity", propensity)):
         field = SLATE.field(name)
         cells = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values)).cast(field.type)
         slates = slates.set_column(slates.column_names.index(name), field, cells)
@@ -150,14 +158,49 @@ def test_slates_that_were_not_drawn_from_their_values_are_refused(logged) -> Non
         evidence_from_log(slates, labels, policy, examination=curves, rng=np.random.default_rng(3))
 
 
-def test_searches_drawn_tier_by_tier_are_not_read_as_plackett_luce(logged) -> None:
+@pytest.mark.parametrize("band", ["", ", band = 5"])
+def test_searches_that_plackett_luce_drew_tier_by_tier_have_the_exposure_of_their_draws(logged, band) -> None:
+    """The slates of the slate policy itself; the exposure against draws in which a tier outweighs any odds."""
     drawn, labels, curves = logged
-    value = flat(drawn, "value").to_numpy()
-    numeric = {"utility": value, "quality": 0 * value, "relevance": np.ones(len(value))}
-    tiered = _with(drawn, "numeric", numeric, item_offsets(drawn))
-    policy = policy_with(LUCE + 'relevance = { tiers = ["name"] }\n')
-    with pytest.raises(ValueError, match=r'drew searches tier by tier.*kind = "perturbed_weights"'):
-        evidence_from_log(tiered, labels, policy, examination=curves, rng=np.random.default_rng(3))
+    drawn = drawn.slice(0, 100)
+    labels = labels.slice(0, item_offsets(drawn)[-1])
+    policy = policy_with(LUCE + f'relevance = {{ tiers = ["name", "nearly", "part"]{band} }}\n')
+    rng, offsets, request = np.random.default_rng(5), item_offsets(drawn), request_of_rows(drawn)
+    value, grade = flat(drawn, "value").to_numpy(), rng.integers(0, 6, offsets[-1]).astype(float)
+    tier = policy.slate.relevance.order(grade, flat(drawn, "retrieval_score").to_numpy(), request)
+    position, propensity = np.zeros(len(value), np.int32), np.full(len(value), np.nan)
+    for start, end in itertools.pairwise(offsets.tolist()):
+        attributes = ItemAttributes({"relevance": tier[start:end]})
+        chosen = policy.slate.policy(search=True).choose(value[start:end], k=8, rng=rng, attributes=attributes)
+        position[start + chosen.order] = np.arange(1, len(chosen.order) + 1)
+        propensity[start + chosen.order] = chosen.propensity
+    numeric = {"utility": value, "quality": 0 * value, "relevance": grade}
+    slates = _with(_placed(drawn, position, propensity), "numeric", numeric, offsets)
+    as_served = _with(slates, "numeric", numeric | {"relevance_tier": tier.astype(float)}, offsets)
+    for table in (slates, as_served):  # a log that holds grades alone is tiered as the policy would
+        evidence = evidence_from_log(table, labels, policy, examination=curves, rng=np.random.default_rng(3))
+        mask = evidence.slates.mask
+        utility, lifted = (pad(column.astype(float), mask, absent=-np.inf) for column in (value, tier * 1e6))
+        exact = np.zeros(mask.shape)
+        for _ in range(2_000):
+            order = np.argsort(-(utility + lifted + rng.gumbel(size=mask.shape)), axis=1)[:, :8]
+            np.put_along_axis(exact, order, np.take_along_axis(exact, order, 1) + evidence.examination / 2_000, 1)
+        assert np.abs(evidence.exposure - exact).max() < 0.08
+        assert np.abs(evidence.exposure - exact).mean() < 0.005
+        assert (evidence.exposure[exact == 0] < 0.01).all()
+    greedy = exposure_under(policy, evidence, temperature=None, rng=rng)
+    assert (np.sign(greedy) == (pad(_before(request, tier, value) < 8, mask))).all()
+    other = policy_with(LUCE + 'relevance = { tiers = ["all"] }\n')
+    with pytest.raises(ValueError, match="propensities are not Plackett-Luce"):
+        evidence_from_log(slates, labels, other, examination=curves, rng=np.random.default_rng(3))
+
+
+def _before(request: np.ndarray, tier: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """How many of its request come before each row, by tier and then by value."""
+    order = np.lexsort([-value, -tier, request])
+    before = np.empty(len(value), int)
+    before[order] = np.arange(len(value)) - np.searchsorted(request, request[order])
+    return before
 
 
 def test_perturbed_weights_are_checked_against_the_logged_draws_and_propensities(logged) -> None:

@@ -91,3 +91,23 @@ def test_temperature_divides_the_recorded_value():
     assert recorded_exposure(table, mask, looks, rng=np.random.default_rng(0)) is None
     exposure = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0), temperature=3.0)
     assert exposure.sum(axis=1) == pytest.approx(LOOKS.sum())
+
+
+def test_a_search_is_drawn_tier_by_tier():
+    """Two tiers: the first fills the first two places whatever its odds; of the second, one takes the last."""
+    order, tier = (3, 1, 2), np.array([1.0, 2.0, 1.0, 2.0, 1.0])
+    first, second = [1, 3], [0, 2, 4]
+    position, propensity = np.zeros(5, int), np.full(5, np.nan)
+    position[list(order)] = (1, 2, 3)
+    propensity[[3, 1]] = drawn(ODDS[first], (1, 0))
+    propensity[2] = drawn(ODDS[second], (1,))[0]
+    table, mask = slates([ODDS] * 200, [position] * 200, [propensity] * 200), np.ones((200, 5), bool)
+    looks = LOOKS
+    settings = {"rng": np.random.default_rng(0), "tier": np.tile(tier, (200, 1))}
+    exposure = recorded_exposure(table, mask, np.tile(looks, (200, 1)), **settings).mean(axis=0)
+    ahead = np.exp(ODDS[1]) / np.exp(ODDS[first]).sum()
+    expected = np.zeros(5)
+    expected[[1, 3]] = ahead * looks[:2] + (1 - ahead) * looks[1::-1]
+    expected[second] = looks[2] * np.exp(ODDS[second]) / np.exp(ODDS[second]).sum()
+    assert exposure == pytest.approx(expected, rel=0.02)
+    assert recorded_exposure(table, mask, np.tile(looks, (200, 1)), rng=np.random.default_rng(0)) is None

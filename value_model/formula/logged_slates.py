@@ -17,21 +17,28 @@ OWN = ("price", "retrieval_score", "merchant_value")  # a slate's own columns
 
 @dataclass(frozen=True)
 class LoggedSlates:
-    """R requests padded to the longest: columns float64 [R, n], mask bool [R, n], surface text [R]."""
+    """R requests padded to the longest: columns float64 [R, n], mask bool [R, n], surface text [R].
+
+    tier float64 [R, n]: whoever of a request has the higher came first, whatever the values; None = values alone rank.
+    """
 
     columns: Columns
     mask: np.ndarray
     surface: np.ndarray
+    tier: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.mask)
 
     def on(self, surface: str) -> LoggedSlates:
         """The requests of one surface."""
-        rows = self.surface == surface
-        return LoggedSlates(
-            {n: column[rows] for n, column in self.columns.items()}, self.mask[rows], self.surface[rows]
-        )
+        return self.take(self.surface == surface)
+
+    def take(self, rows: np.ndarray) -> LoggedSlates:
+        """Some of the requests: bool [R] or row numbers."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        tier = None if self.tier is None else self.tier[rows]
+        return LoggedSlates(columns, self.mask[rows], self.surface[rows], tier)
 
     @property
     def surfaces(self) -> list[str]:

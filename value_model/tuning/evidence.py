@@ -67,9 +67,7 @@ class Evidence:
 
     def take(self, rows: np.ndarray) -> Evidence:
         """Some of the requests: bool [R] or row numbers."""
-        slates = self.slates
-        columns = {name: column[rows] for name, column in slates.columns.items()}
-        changed: dict[str, Any] = {"slates": LoggedSlates(columns, slates.mask[rows], slates.surface[rows])}
+        changed: dict[str, Any] = {"slates": self.slates.take(rows)}
         for part in fields(self):
             value = getattr(self, part.name)
             if isinstance(value, np.ndarray):

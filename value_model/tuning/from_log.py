@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,32 +11,21 @@ import pyarrow as pa
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
-from marketplace.schema import LISTS_SINCE, RELEVANCE, SHADOW_PRICE
-from marketplace.slate_columns import (
-    RequestLists,
-    flat,
-    item_offsets,
-    lists,
-    numeric_features,
-    page_places,
-    request_of_rows,
-    to_numpy,
-    weights,
-)
+from marketplace.schema import SHADOW_PRICE
+from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, page_places, to_numpy, weights
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
 from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.slate_policies.slate_policy import LOWEST
-from value_model.slate_policies.slate_section import SlateSection
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.exposure import of_perturbed, of_plackett_luce, perturbed_propensity
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
+from value_model.tuning.tiers import TierSlates, logged_tiers
 
 NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days at a half-life of 30
-MORE_THAN_ANY = 1000.0  # times the largest value: a tier of relevance
 MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
 
 
@@ -57,6 +47,7 @@ def evidence_from_log(
     """
     inputs = logged_slates(slates, policy)
     mask = inputs.mask
+    inputs = replace(inputs, tier=pad(logged_tiers(slates, policy), mask))
     place, above = page_places(slates)
     position = pad(place, mask)
     looks = examination_of(inputs.surface, position.max(axis=1, initial=0), examination, above=above)
@@ -125,29 +116,25 @@ def logged_exposure(
 ) -> np.ndarray | None:
     """[R, n]: of the policy's exploration; None where it has none that spreads exposure."""
     exploration = None if policy.slate is None else policy.slate.exploration
+    position = pad(page_places(slates)[0], inputs.mask)
     if exploration is None or isinstance(exploration, EpsilonGreedy):
         return None
     if isinstance(exploration, PerturbedWeights):
         centre = request_weights(policy, inputs.surface, segment)
         _check_draws(slates, exploration, centre)
-        sweep = Sweep(policy, inputs.columns, mask=inputs.mask, added=pad(added_to_values(slates, policy), inputs.mask))
+        sweep = Sweep.of(policy, inputs, added=pad(logged_prices(slates), inputs.mask))
         order = _shown_order(slates, inputs.mask, examination.shape[1])
-        _check(slates, perturbed_propensity(sweep, centre, exploration, order), of="the draws' rankings")
+        drawn = perturbed_propensity(sweep, centre, exploration, order)
+        _check(slates, of_places(drawn, position), position, inputs.mask, of="the draws' rankings")
         return of_perturbed(sweep, centre, exploration, examination)
-    if (
-        policy.slate is not None
-        and policy.slate.relevance is not None
-        and len(numeric_features(slates, RELEVANCE).values)
-    ):
-        raise ValueError(
-            f"policy {policy.name!r} drew searches tier by tier: what Plackett-Luce draws within tiers is not read. "
-            'Explore by perturbed weights (kind = "perturbed_weights"), or judge the other surfaces alone.'
-        )
-    ranked = to_numpy(flat(slates, "value")).astype(np.float64) + added_to_values(slates, policy)
-    logits = ranked / exploration.temperature
-    place, offsets = page_places(slates)[0], item_offsets(slates)
-    _check(slates, plackett_luce(logits, place, offsets, depth=examination.shape[1]), of="Plackett-Luce")
-    return of_plackett_luce(pad(logits, inputs.mask, absent=LOWEST), examination, rng=rng).probability
+    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
+    tiers = TierSlates.of(inputs.mask, inputs.tier)
+    utility, places = tiers.split(pad(logits, inputs.mask), absent=LOWEST), tiers.places(position)
+    offsets = np.append(0, np.cumsum(tiers.mask.sum(axis=1)))
+    chance = plackett_luce(utility[tiers.mask], places[tiers.mask], offsets, depth=examination.shape[1])
+    expected = tiers.joined(of_places(chance, places), absent=np.nan)
+    _check(slates, expected, position, inputs.mask, of="Plackett-Luce")
+    return tiers.joined(of_plackett_luce(utility, tiers.examination(examination), rng=rng).probability)
 
 
 def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str, np.ndarray]) -> None:
@@ -164,28 +151,6 @@ def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str
             )
 
 
-def added_to_values(slates: pa.Table, policy: ValuePolicy) -> np.ndarray:
-    """float64 [N]: what the choice added to the values: shadow prices; what decides who comes first or last.
-
-    First come the tiers of a search, in order; last comes what home showed and the shopper left.
-    """
-    step = MORE_THAN_ANY * (1.0 + np.abs(np.nan_to_num(to_numpy(flat(slates, "value")))).max(initial=0.0))
-    first, section = np.zeros(item_offsets(slates)[-1]), policy.slate or SlateSection()
-    grade, since = (numeric_features(slates, name) for name in (RELEVANCE, LISTS_SINCE))
-    if section.relevance is not None:
-        rows = _logged_rows(slates, grade)
-        score, request = to_numpy(flat(slates, "retrieval_score"))[rows], request_of_rows(slates)[rows]
-        first[rows] = section.relevance.order(to_numpy(grade.values), score, request)
-    if section.unheeded is not None:
-        first[_logged_rows(slates, since)] -= section.unheeded.left(to_numpy(since.values))
-    return logged_prices(slates) + step * first
-
-
-def _logged_rows(slates: pa.Table, logged: RequestLists) -> np.ndarray:
-    """int64: the rows of the requests that logged an entry."""
-    return np.flatnonzero(np.repeat(logged.lengths > 0, np.diff(item_offsets(slates))))
-
-
 def logged_prices(slates: pa.Table) -> np.ndarray:
     """float64 [N]: the shadow prices that took part in the choice; 0 where none were logged."""
     logged, prices = numeric_features(slates, SHADOW_PRICE), np.zeros(item_offsets(slates)[-1])
@@ -200,17 +165,22 @@ def _shown_order(slates: pa.Table, mask: np.ndarray, depth: int) -> np.ndarray:
     return np.nan_to_num(by_position(column, place, offsets, depth=depth), nan=-1.0).astype(np.int64)
 
 
-def _check(slates: pa.Table, expected: np.ndarray, *, of: str) -> None:
-    """Raises ValueError where the logged propensities are not those expected of plain draws by place, [R, K]."""
-    place, _ = page_places(slates)
-    logged = to_numpy(flat(slates, "propensity")).astype(np.float64)
-    request, shown = request_of_rows(slates), place > 0
+def of_places(conditional: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """[R, n]: of each item's place (1-based, 0 = not shown) what [R, K] says; NaN where it is not shown."""
+    place = np.clip(position - 1, 0, conditional.shape[1] - 1)
+    return np.where(position > 0, np.take_along_axis(conditional, place, axis=1), np.nan)
+
+
+def _check(slates: pa.Table, expected: np.ndarray, position: np.ndarray, mask: np.ndarray, *, of: str) -> None:
+    """Raises ValueError where the logged propensities of what was shown are not the expected ones, [R, n]."""
+    logged = pad(to_numpy(flat(slates, "propensity")).astype(np.float64), mask)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gap = np.abs(logged[shown] / expected[request[shown], place[shown] - 1] - 1)
+        gap = np.where(position > 0, np.abs(logged / expected - 1), 0.0)
     if not (gap <= MOST_GAP).all():
-        worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
-        name = slates["request_id"][int(request[shown][worst])]
+        gap = np.nan_to_num(gap, nan=np.inf).max(axis=1)
+        worst = int(gap.argmax())
         raise ValueError(
-            f"request {name}: its propensities are not {of} of its values (off by {gap[worst]:.2g}): rules, "
-            "diversity or another policy changed the slate, so that exposures cannot be told."
+            f"request {slates['request_id'][worst]}: its propensities are not {of} of its values "
+            f"(off by {gap[worst]:.2g}): rules, diversity or another policy changed the slate, so that exposures "
+            "cannot be told."
         )

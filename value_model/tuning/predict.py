@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluation.counterfactual.intervals import IntervalConfig
 from value_model.formula.value_policy import ValuePolicy
+from value_model.slate_policies.slate_policy import LOWEST
 from value_model.tuning.credits import REQUEST, SHOWN, Estimator, credit_names, credits, expected_error
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.experiment import Experiment, propose
@@ -16,6 +17,7 @@ from value_model.tuning.exposure import of_order, of_plackett_luce
 from value_model.tuning.metrics import STANDARD, Change, Metric, change, known_metrics
 from value_model.tuning.scoring import request_weights
 from value_model.tuning.sweep import Sweep
+from value_model.tuning.tiers import TierSlates
 from value_model.tuning.trust import Trust, TrustConfig, out_of_bounds, trust
 
 
@@ -111,13 +113,14 @@ def exposure_under(
 ) -> np.ndarray:
     """float64 [R, n]: greedy, or sampled for a Plackett-Luce policy, under each request's own weights."""
     slates = evidence.slates
-    sweep = Sweep(policy, slates.columns, mask=slates.mask)
     weights = {name: w[None] for name, w in request_weights(policy, slates.surface, evidence.segment).items()}
     if temperature is None:
-        top = sweep.top(weights, k=evidence.examination.shape[1])[0]
+        top = Sweep.of(policy, slates).top(weights, k=evidence.examination.shape[1])[0]
         return np.where(slates.mask, of_order(top, evidence.examination, width=slates.mask.shape[1]), 0.0)
-    utility = sweep.values(weights)[0] / temperature
-    return of_plackett_luce(utility, evidence.examination, rng=rng).probability
+    utility = Sweep(policy, slates.columns, mask=slates.mask).values(weights)[0] / temperature
+    tiers = TierSlates.of(slates.mask, slates.tier)
+    drawn = of_plackett_luce(tiers.split(utility, absent=LOWEST), tiers.examination(evidence.examination), rng=rng)
+    return tiers.joined(drawn.probability)
 
 
 def request_sums(evidence: Evidence, exposure: np.ndarray, estimator: Estimator) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from value_model.slate_policies.slate_section import Exploration, SlateSection
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.from_log import evidence_from_log, expected_squares, logged_exposure
 from value_model.tuning.recorded_exposure import recorded_exposure
+from value_model.tuning.tiers import logged_tiers
 
 RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
 NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
@@ -57,6 +58,8 @@ def recorded_evidence(
         position, pad(click, mask), pad(np.nan_to_num(predictions(slates, "ctr")), mask), surface
     )
     evidence = per_examined(evidence_from_log(slates, labels, plain, examination=curves, rng=rng, segment=segment))
+    tier = pad(logged_tiers(recorded, ranked_by), mask)
+    evidence = replace(evidence, slates=replace(evidence.slates, tier=tier))
     exposure = _exposure(recorded, evidence, ranked_by, rng=rng)
     return replace(evidence, exposure=exposure), NOT_RANDOMISED if exposure is None else RANDOMISED
 
@@ -88,12 +91,13 @@ def _exposure(
         # Under rules, diversity or promises, places follow from more than the weights.
         ruled = (ranked_by.slate or SlateSection()).beside_exploration != SlateSection()
         if not ruled and pc.all(pc.equal(recorded["policy_version"].cast(pa.string()), ranked_by.version)).as_py():
-            inputs = logged_slates(recorded, ranked_by)
+            inputs = replace(logged_slates(recorded, ranked_by), tier=evidence.slates.tier)
             return logged_exposure(recorded, ranked_by, inputs, looks, evidence.segment, rng=rng)
     temperature = 1.0  # recorded logs of other engines hold log-odds
     if isinstance(exploration, PlackettLuce):
         temperature = exploration.temperature
-    return recorded_exposure(recorded, evidence.slates.mask, looks, rng=rng, temperature=temperature)
+    slates = evidence.slates
+    return recorded_exposure(recorded, slates.mask, looks, rng=rng, temperature=temperature, tier=slates.tier)
 
 
 def most_explored(recorded: pa.Table, served: Mapping[str, ValuePolicy]) -> str | None:

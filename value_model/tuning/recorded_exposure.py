@@ -13,36 +13,46 @@ from marketplace.slate_columns import flat, page_places, to_numpy
 from value_model.formula.evaluate import pad
 from value_model.tuning.exposure import of_plackett_luce
 from value_model.tuning.from_log import MOST_GAP, logged_prices
+from value_model.tuning.tiers import TierSlates
 
 SAMPLES = 64
 ABSENT = -1e30
 
 
 def recorded_exposure(
-    slates: pa.Table, mask: np.ndarray, examination: np.ndarray, *, rng: np.random.Generator, temperature: float = 1.0
+    slates: pa.Table,
+    mask: np.ndarray,
+    examination: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    temperature: float = 1.0,
+    tier: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """float64 [R, n] of SLATE rows as they were recorded; None where their propensities are not Plackett-Luce.
 
     The recorded value and shadow price over the temperature are taken as the log-odds u. Propensity
     p_k = e^u_k / (rest_k + U) tells the odds U of candidates that were considered and are not on record. Without any
     (U = 0) the whole slate was drawn; with some, only how the items on record were ordered among themselves is known,
-    and exposure is conditional on that they were shown.
+    and exposure is conditional on that they were shown. `tier` [R, n]: requests were drawn tier by tier,
+    each as a slate of its own.
     """
     worth = to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)
-    odds = pad(worth / temperature, mask, absent=ABSENT)
-    position = pad(page_places(slates)[0], mask)
-    propensity = pad(np.nan_to_num(to_numpy(flat(slates, "propensity")).astype(np.float64)), mask)
-    if not (mask & (position > 0)).any():
+    shown = pad(page_places(slates)[0], mask)
+    tiers = TierSlates.of(mask, tier)
+    odds, position = tiers.split(pad(worth / temperature, mask), absent=ABSENT), tiers.places(shown)
+    propensity = tiers.split(pad(np.nan_to_num(to_numpy(flat(slates, "propensity")).astype(np.float64)), mask))
+    if not 0 < np.count_nonzero(shown) == np.count_nonzero(position):
         return None
+    mask, examination = tiers.mask, tiers.examination(examination)
     odds = np.where(mask, odds - odds.max(axis=1, keepdims=True), ABSENT)
     missing = _missing_odds(odds, position, propensity)
     if missing is None:
         return None
     if (missing <= MOST_GAP * np.exp(odds).sum(axis=1)).all():
-        return of_plackett_luce(odds, examination, rng=rng).probability
+        return tiers.joined(of_plackett_luce(odds, examination, rng=rng).probability)
     if (mask & (position == 0)).any():
         return None
-    return _conditional(odds, mask, missing, examination, rng)
+    return tiers.joined(_conditional(odds, mask, missing, examination, rng))
 
 
 def _missing_odds(odds: np.ndarray, position: np.ndarray, propensity: np.ndarray) -> np.ndarray | None:

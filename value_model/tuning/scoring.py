@@ -53,7 +53,7 @@ class PolicyScorer:
         threads: int | None = None,
     ) -> None:
         self.evidence, self.policy = evidence, policy
-        self.sweep = Sweep(policy, evidence.slates.columns, mask=evidence.slates.mask, threads=threads)
+        self.sweep = Sweep.of(policy, evidence.slates, threads=threads)
         self.names = (*credit_names(evidence), SHOWN, REQUEST)
         self.metrics = known_metrics(metrics, self.names)
         self._credits = credits(evidence, estimator)

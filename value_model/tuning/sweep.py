@@ -18,11 +18,13 @@ from threadpoolctl import threadpool_limits
 
 from value_model.formula.evaluate import Columns, evaluate
 from value_model.formula.linear_form import linear_form
+from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.slate_policy import LOWEST
 
 BLOCK = 1 << 17  # values at a time, 1 MB: what stays in a core's cache
 TOGETHER = 32  # weightings in a block
+MORE_THAN_ANY = 1e4  # times the largest value: a tier
 Weightings = Mapping[str, np.ndarray]  # per weight [W], or [W, R]: one for each request
 
 
@@ -52,6 +54,23 @@ class Sweep:
             self._features = stacked.reshape(len(stacked), -1)  # [J + 1, R n]: one product for a block of slates
             if not np.isfinite(features[:, mask]).all():
                 self._features = None
+
+    @classmethod
+    def of(
+        cls,
+        policy: ValuePolicy,
+        slates: LoggedSlates,
+        *,
+        added: np.ndarray | None = None,
+        threads: int | None = None,
+    ) -> Sweep:
+        """Of logged slates, whose tiers come before the values and what is `added` to them."""
+        if slates.tier is not None:
+            tier = np.unique(slates.tier, return_inverse=True)[1].reshape(slates.tier.shape)
+            values = evaluate(policy, slates.columns, mask=slates.mask)
+            step = MORE_THAN_ANY * (1.0 + np.abs(np.where(np.isfinite(values), values, 0.0)).max(initial=0.0))
+            added = tier * step + (0.0 if added is None else added)
+        return cls(policy, slates.columns, mask=slates.mask, added=added, threads=threads)
 
     @property
     def linear(self) -> bool:
