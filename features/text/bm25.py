@@ -7,7 +7,7 @@ idf = log(1 + (N - df + 1/2) / (df + 1/2)): Robertson's as Lucene has it (Kamphu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log1p
 
@@ -45,16 +45,16 @@ class FieldEntries:
     weight: np.ndarray
 
 
-def vocabulary(documents: Sequence[Document], number: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """(term by word in order of the words, number by term) of documents; the terms of `number` keep theirs."""
+def vocabulary(documents: Iterable[Document]) -> tuple[dict[str, int], dict[str, int]]:
+    """(term by word in order of the words, number by term) of documents."""
     words = sorted({word for document in documents for field in FIELDS for word in document.field(field)})
-    numbers = dict(number)
+    numbers: dict[str, int] = {}
     return {word: numbers.setdefault(stem(word), len(numbers)) for word in words}, numbers
 
 
 def collection_postings(documents: Sequence[Document]) -> tuple[Postings, CollectionStatistics]:
     """The postings of a collection, whose rows are its order."""
-    term_of, numbers = vocabulary(documents, {})
+    term_of, numbers = vocabulary(documents)
     entries, documents_with, mean_length = {}, {}, {}
     for field in FIELDS:
         rows = [[term_of[word] for word in document.field(field)] for document in documents]
@@ -70,10 +70,11 @@ def further_postings(
 ) -> Postings:
     """Postings of further documents by row, weighed as if they stood in the collection of `statistics`.
 
-    `number`: the collection's numbers by term.
+    `number`: the collection's numbers by term; the postings have their own.
     """
-    term_of, numbers = vocabulary(list(documents.values()), number)
-    entries = {field: _further_weights(documents, field, term_of, statistics) for field in FIELDS}
+    term_of, numbers = vocabulary(documents.values())
+    known = {numbers[term]: number.get(term, len(number)) for term in numbers}
+    entries = {field: _further_weights(documents, field, term_of, known, statistics) for field in FIELDS}
     return _postings(term_of, entries, terms=len(numbers))
 
 
@@ -89,7 +90,11 @@ def _collection_weights(rows: list[list[int]], terms: int) -> FieldEntries:
 
 
 def _further_weights(
-    documents: Mapping[int, Document], field: str, term_of: Mapping[str, int], statistics: CollectionStatistics
+    documents: Mapping[int, Document],
+    field: str,
+    term_of: Mapping[str, int],
+    known: Mapping[int, int],
+    statistics: CollectionStatistics,
 ) -> FieldEntries:
     rows, terms, weights = [], [], []
     for row, document in documents.items():
@@ -98,7 +103,7 @@ def _further_weights(
         for term, count in Counter(term_of[word] for word in held).items():
             rows.append(row)
             terms.append(term)
-            weights.append(statistics.idf(field, term) * count / (count + norm))
+            weights.append(statistics.idf(field, known[term]) * count / (count + norm))
     return FieldEntries(np.array(rows, np.int32), np.array(terms, np.int64), np.array(weights, np.float32))
 
 

@@ -5,8 +5,9 @@ Fields: the item's `name`; its `labels`, which are category and attributes such 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from features.text.normal_form import words
 
@@ -31,6 +32,12 @@ class Document:
         return cls(
             tuple(words(name)), tuple(labels), tuple(word for part in text for word in words(part)), tuple(groups)
         )
+
+    def with_compounds(self, known: Container[str]) -> Document:
+        """The document, called also by the compounds of its name that other documents write as one `known` word."""
+        pairs = [one + other for one, other in pairwise(self.name) if one.isalpha() and other.isalpha()]
+        compounds = tuple(pair for pair in pairs if pair in known)
+        return replace(self, labels=self.labels + compounds) if compounds else self
 
     def field(self, name: str) -> tuple[str, ...]:
         """The words of one of FIELDS."""

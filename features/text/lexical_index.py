@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from features.text.bm25 import CollectionStatistics, collection_postings, further_postings
 from features.text.documents import FIELDS, Document
+from features.text.later_documents import LaterDocuments, joined_name, with_change
 from features.text.light_stems import stem
 from features.text.named_groups import NamedGroups
 from features.text.normal_form import words
@@ -38,13 +39,16 @@ class LexicalIndex:
         self._number = {stem(word): term for word, term in zip(postings.words, postings.term.tolist(), strict=True)}
         self._rows_called: dict[str, list[int]] = {}
         for row, name in enumerate(self._names):
-            self._rows_called.setdefault(name, []).append(row)
-        self._further: dict[int, Document | None] = {}
+            self._rows_called.setdefault(joined_name(name.split(" ")), []).append(row)
+        self._later: tuple[LaterDocuments, ...] = ()
+        self._rows = statistics.size
         self._search = self._searching()
 
     @classmethod
     def of(cls, documents: Sequence[Document]) -> LexicalIndex:
         """The index of a collection, whose rows are its order."""
+        known = {word for document in documents for word in document.name}
+        documents = [document.with_compounds(known) for document in documents]
         postings, statistics = collection_postings(documents)
         number = {stem(word): term for word, term in zip(postings.words, postings.term.tolist(), strict=True)}
         names = [" ".join(document.name) for document in documents]
@@ -53,7 +57,7 @@ class LexicalIndex:
     @property
     def rows(self) -> int:
         """Rows of the collection and of what came later."""
-        return max(self._statistics.size, max(self._further, default=-1) + 1)
+        return self._rows
 
     def match(self, text: str) -> TextMatch:
         """The items that answer some word of `text`; words beyond LONGEST_QUERY are not read."""
@@ -61,15 +65,15 @@ class LexicalIndex:
 
     def upsert(self, documents: Mapping[int, Document | None]) -> None:
         """Put documents by row, new or changed; None = the row answers nothing from now on."""
-        self._further = {**self._further, **documents}
+        indexed = partial(further_postings, number=self._number, statistics=self._statistics)
+        changed = {row: one and one.with_compounds(self._postings.known) for row, one in documents.items()}
+        self._later = with_change(self._later, changed, indexed)
+        self._rows = max(self._rows, max(documents, default=-1) + 1)
         self._search = self._searching()
 
     def _searching(self) -> Callable[[tuple[str, ...]], TextMatch]:
         """A search of the documents as they are now, which remembers what it was asked."""
-        present = {row: document for row, document in self._further.items() if document is not None}
-        overlay = further_postings(present, self._number, self._statistics) if present else None
-        size = self._statistics.size
-        documents = SearchedDocuments(self._postings, size, self._groups, self._rows_called, self._further, overlay)
+        documents = SearchedDocuments(self._postings, self._groups, self._rows_called, self._later, rows=self._rows)
         return lru_cache(maxsize=REMEMBERED)(documents.match)
 
     def save(self, folder: Path) -> None:

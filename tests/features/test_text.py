@@ -168,6 +168,44 @@ def test_changed_new_and_removed_documents_are_searched_at_once():
     assert index.rows == 13
 
 
+def test_a_compound_is_one_word_or_two():
+    tops = [("Red T-Shirt", "tops", "Najm"), ("Blue Tshirt", "tops", "Qamar"), ("Shirt T", "tops", "Qamar")]
+    names = [("بخور عبد الله", "incense", "Shams"), ("عطر عبدالله", "perfume", "Shams")]
+    index = index_of(*tops, *names, ("Smart Phone Holder", "holders", "Shams"))
+    for text in ("tshirt", "t-shirt", "T shirt"):
+        assert set(graded(index, text)["all"]) - {14} == {12, 13}
+    assert 14 not in graded(index, "tshirt")["all"]  # its words are no compound: they stand the other way round
+    assert graded(index, "red tshirt")["name"] == [12]
+    assert graded(index, "blue t-shirt")["name"] == [13]
+    for text in ("عبدالله", "عبد الله", "عبداللّٰه"):
+        assert set(graded(index, text)["all"]) == {15, 16}
+    assert set(graded(index, "smart phone")["all"]) == {0, 1, 2, 3, 4, 5, 17}
+    assert set(graded(index, "smartphone")["all"]) == {0, 1, 2, 3, 4, 5, 17}
+    apart, joined = index_of(tops[0], names[0]), index_of(tops[1], names[1])
+    assert [graded(apart, text)["all"] for text in ("tshirt", "عبدالله")] == [[12], [13]]
+    assert [graded(joined, text)["all"] for text in ("t shirt", "عبد الله")] == [[12], [13]]
+
+
+def test_changes_one_by_one_answer_as_all_at_once_and_each_document_is_written_few_times():
+    rng = np.random.default_rng(0)
+    one_by_one, written = index_of(), 0
+    state = {}
+    for number in range(200):
+        row = int(rng.integers(0, 60))
+        name, category, brand = ITEMS[rng.integers(len(ITEMS))]
+        state[row] = None if rng.random() < 0.2 else document(f"{name} {number % 7}", category, brand)
+        one_by_one.upsert({row: state[row]})
+        written += len(one_by_one._later[-1].documents)
+    at_once = index_of()
+    at_once.upsert(state)
+    for text in ("هاتف", "smartphone mini", "zzzz", "perfume 3", "Handbag", "smart phone", "najm perfume classic 4"):
+        one, other = one_by_one.match(text), at_once.match(text)
+        for column in ("rows", "score", "coverage", "grade"):
+            np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
+    assert len(one_by_one._later) <= 2 * np.log2(60)
+    assert written <= 200 * 2 * np.log2(200)
+
+
 def test_saved_without_pickle_and_loaded_it_answers_the_same(tmp_path):
     INDEX.save(tmp_path / "lexical")
     assert sorted(path.suffix for path in (tmp_path / "lexical").iterdir()) == [".json", ".npz"]
