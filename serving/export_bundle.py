@@ -21,6 +21,7 @@ from marketplace.schema import ITEMS, MERCHANTS, USERS
 from retrieval.blend import Blends
 from retrieval.build import BuiltIndex, save_index
 from retrieval.candidates import CandidateSource
+from retrieval.pairs import ItemInputs, item_inputs
 from retrieval.saved_sources import save_retriever
 from retrieval.surfaces import SurfaceRecipes
 from retrieval.surfaces import to_toml as recipes_to_toml
@@ -29,6 +30,8 @@ from serving.bundle import AGAIN, build_engine, load_bundle
 from serving.config import DEFAULTS, ServingConfig
 from serving.export_onnx import export_onnx, write_graph
 from serving.export_savedmodel import export_savedmodel
+from serving.item_tower import OnnxItemTower
+from serving.live_catalogue import ItemTower
 from serving.manifest import Manifest, agree, content_hash, seal, written_whole
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import probe_inputs, refuse_difference, worst_difference
@@ -37,6 +40,8 @@ from serving.trial_requests import try_out
 from value_model.formula import ValuePolicy, to_toml
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.graphs import Graphs, ServedRanker
+
+COMPARED_ITEMS = 4_096  # of the catalogue, from its first row to its last
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,7 @@ class TrainedParts:
 def export_bundle(trained: TrainedParts, folder: Path) -> Manifest:
     """Write the bundle of `trained` as the new folder `folder`.
 
-    Raises ExportRefused where SavedModel, ONNX graphs and network differ (`serving.parity`), and BundleError where
+    Raises ExportRefused where SavedModel, ONNX graphs and networks differ (`serving.parity`), and BundleError where
     parts do not belong together or `folder` exists; then nothing is left behind.
     """
     with written_whole(Path(folder)) as draft:
@@ -116,6 +121,16 @@ def _write_retrieval(trained: TrainedParts, draft: Path) -> None:
         agree(trained.encoder.spec.version, trained.towers.spec.version, what="feature spec of the towers", fix=AGAIN)
         write_graph(trained.towers.query_function(), path=draft / "retriever" / "query_tower.onnx")
         write_graph(trained.towers.item_function(), path=draft / "retriever" / "item_tower.onnx")
+        refuse_other_item_tower(trained, trained.towers, OnnxItemTower(draft / "retriever" / "item_tower.onnx"))
+
+
+def refuse_other_item_tower(trained: TrainedParts, towers: TwoTower, exported: ItemTower) -> None:
+    """Raises ExportRefused where an item of the catalogue is embedded elsewhere by the export than by the towers."""
+    items = item_inputs(trained.store.catalogue, trained.encoder)
+    some = np.linspace(0, len(items.codes) - 1, min(len(items.codes), COMPARED_ITEMS)).astype(np.int64)
+    part = ItemInputs(items.codes[some], items.lists[some], items.numbers[some])
+    expected, served = towers.embed_items(part), exported.embed(part.codes, part.lists, part.numbers)
+    refuse_difference({"embedding": expected}, {"embedding": served}, twins="item tower and its ONNX graph")
 
 
 def _write_ranker(trained: TrainedParts, ranker: ServedRanker, draft: Path) -> dict[str, float]:
