@@ -4,7 +4,8 @@
 blocks and expiry, new items, and requests on all surfaces and for candidates by name, by several clients at once. Every
 client writes items of its own and waits for each answer, so that it knows what may be shown of them when it asks: a
 single item that may not be shown is a mistake, without any time of grace. Then single changes are timed: how long after
-its answer the first answer by it comes, and the last that does not know it, whichever worker gives it.
+its answer the first answer by it comes, and the last that does not know it, whichever worker gives it. And what new words cost the index of
+words, alone in this process: the first batches of 20 items against those that 5,000 others came before.
 
     make bench ONLY=live_catalogue      RUN=runs/latest chooses the run whose bundle is served
 """
@@ -23,6 +24,8 @@ import numpy as np
 import requests
 
 from benchmarks.record import Measure, record, skip
+from features.text.documents import Document
+from features.text.lexical_index import LexicalIndex
 from jobs.serve import running
 from marketplace.schema import SURFACES
 from serving.bundle import load_bundle
@@ -31,6 +34,7 @@ SEED = 1
 OPERATIONS, CLIENTS, WORKERS = 100_000, 4, 2
 BATCH = 20  # items of an update
 PROBES = 200  # changes whose visibility is timed
+FURTHER_ITEMS, AVERAGED = 5_000, 25  # whose words come to the index; batches that a figure is the mean of
 HOT = 400  # items that are changed and asked for
 
 
@@ -54,7 +58,7 @@ def measured(address: str, folder: Path) -> list[Measure]:
         clients = [Client(address, like[number::CLIENTS], catalogue, number) for number in range(CLIENTS)]
         share = OPERATIONS // CLIENTS
         tallies = list(pool.map(lambda client: client.work(share), clients))
-    seconds = visibility(address, like)
+    seconds, written = visibility(address, like), index_writes(LexicalIndex.load(folder / "lexical"), like)
     total = {name: sum(tally[name] for tally in tallies) for name in tallies[0]}
     return [
         Measure("operations", total["operations"], "operations"),
@@ -65,7 +69,21 @@ def measured(address: str, folder: Path) -> list[Measure]:
         Measure("visible to the worker that was told, p99", 1e3 * float(np.percentile(seconds["told"], 99)), "ms"),
         Measure("visible to both workers, p50", float(np.percentile(seconds["both"], 50)), "s"),
         Measure("visible to both workers, p99", float(np.percentile(seconds["both"], 99)), "s", "<= 1"),
+        Measure("words of 20 items into the index, the first", float(written[:AVERAGED].mean()), "ms of CPU"),
+        Measure("words of 20 items, after 5,000 others", float(written[-AVERAGED:].mean()), "ms of CPU"),
     ]
+
+
+def index_writes(index: LexicalIndex, like: list[dict[str, Any]]) -> np.ndarray:
+    """Milliseconds of CPU that each batch of words costs the index, float64 [batches]."""
+    milliseconds = []
+    for start in range(index.rows, index.rows + FURTHER_ITEMS, BATCH):
+        items = [(row, like[row % len(like)]) for row in range(start, start + BATCH)]
+        documents = {row: Document.of(item["name"], groups=[("category", item["category"])]) for row, item in items}
+        before = time.process_time()
+        index.upsert(documents)
+        milliseconds.append(1e3 * (time.process_time() - before))
+    return np.array(milliseconds)
 
 
 class Client:

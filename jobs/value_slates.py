@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.dataset import Dataset
-from marketplace.schema import SLATE
-from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists
+from marketplace.schema import CONSIDERED_KEY, SLATE
+from marketplace.slate_columns import RequestLists, context, flat, item_offsets, map_of_lists
 from marketplace.splits import microseconds
 from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, evaluate_rows
 from value_model.formula.evaluate import evaluate_all
+from value_model.formula.logged_slates import logged_column
 from value_model.merchant import MerchantTable
 from value_model.tuning.scoring import request_weights
 
@@ -28,14 +29,16 @@ def value_slates(
 ) -> pa.Table:
     """`slates` with heads and numeric features ([N] each), and the policy's values under each request's weights.
 
-    The features are all logged, whether the policy reads them or not: another one may.
+    Merchants and margins are those of the data set, but for slates that a service answered: they hold what it read. The
+    features are all logged, whether the policy reads them or not: another one may.
     """
     offsets = item_offsets(slates)
     request = np.repeat(np.arange(len(slates)), np.diff(offsets))
     merchants = MerchantTable.from_table(dataset.merchants)
     codes = merchants.codes(flat(slates, "merchant_id"))
     quantities = merchants.quantities_at(codes, seconds=microseconds(slates["time"])[request] / 1e6)
-    numeric = {**features, **quantities, "margin": _margins(dataset, flat(slates, "item_id"))}
+    known = quantities | {"margin": _margins(dataset, flat(slates, "item_id"))}
+    numeric = {**features, **_as_served(slates, known)}
     columns = {**numeric, **heads, "price": flat(slates, "price").to_numpy()}
     surface = slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)
     weights = request_weights(policy, surface, segment_of_requests(dataset, slates, dataset.segment))
@@ -55,6 +58,13 @@ def value_slates(
             slates.column_names.index(name), SLATE.field(name), values.cast(SLATE.field(name).type)
         )
     return slates
+
+
+def _as_served(slates: pa.Table, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is `known` of the rows today, or what the service read that answered: a catalogue moves."""
+    answered = np.repeat(context(slates, CONSIDERED_KEY).is_valid(), np.diff(item_offsets(slates)))
+    read = {name: logged_column(slates, name) for name in known}
+    return {name: np.where(answered & read[name][1], read[name][0], column) for name, column in known.items()}
 
 
 def _margins(dataset: Dataset, item_ids: pa.Array) -> np.ndarray:

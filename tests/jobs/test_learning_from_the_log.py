@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -14,7 +15,8 @@ from jobs.config import RunConfig
 from jobs.data import kept, logged, market
 from jobs.run import again, run_all
 from jobs.run_evidence import run_evidence
-from marketplace.slate_columns import numeric_features
+from marketplace.catalogue_records import CatalogueUpdate, Subject
+from marketplace.slate_columns import flat, numeric_features, request_of_rows
 from marketplace.sqlite_log import SqliteLog
 from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import features_of
@@ -47,9 +49,26 @@ def explored(run_folder, tmp_path_factory) -> Path:
     return folder
 
 
+def move_catalogue(engine, time):
+    """Every price up by a tenth, every third margin, half the commissions, an item hidden, one begun without stock."""
+    items, merchants = engine.live._bundled.items.to_pylist(), engine.live._bundled.merchants.to_pylist()
+    moved = [
+        CatalogueUpdate(item["item_id"], {"price": item["price"] * 1.1} | ({} if place % 3 else {"margin": 0.9}), 1)
+        for place, item in enumerate(items)
+    ]
+    begun = {"merchant_id": "m", "category": "tea", "price": 3.0, "in_stock": False}
+    further = [CatalogueUpdate(items[0]["item_id"], {"hidden": True}, 2), CatalogueUpdate("begun", begun, 1)]
+    engine.put_catalogue(Subject.ITEM, [*moved, *further], time=time)
+    halved = [CatalogueUpdate(m["merchant_id"], {"commission_rate": m["commission_rate"] / 2}, 1) for m in merchants]
+    engine.put_catalogue(Subject.MERCHANT, halved, time=time)
+
+
 @pytest.fixture(scope="module")
 def log_path(explored):
-    """A service's log of fresh requests of the simulated market, with what its shoppers then did."""
+    """A service's log of fresh requests of the simulated market, with what its shoppers then did.
+
+    The catalogue moves before the last tenth of the requests, within what a run judges itself on.
+    """
     path = explored / "served.sqlite"
     simulation = market("small", seed=7)
     rng = np.random.default_rng(0)
@@ -59,7 +78,9 @@ def log_path(explored):
     table = simulation.request_table(requests)
     log = SqliteLog(path)
     engine = build_engine(load_bundle(explored / "bundle"), log=log)
-    for row in table.to_pylist():
+    for number, row in enumerate(table.to_pylist()):
+        if number == REQUESTS * 9 // 10:
+            move_catalogue(engine, row["time"])
         engine.rank(Request(**{name: row[name] for name in NAMES}, context=dict(row["context"]), k=SHOWN))
     ranked = simulation.ranked_items(log.slates(), table["request_id"])
     engine.record(simulation.draw_feedback(requests, ranked, rng, prefix="t"))
@@ -71,7 +92,10 @@ def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path):
     dataset = logged(log_path)
     assert len(dataset.slates) == REQUESTS
     assert dataset.has_impressions
-    assert dataset.items.equals(kept(run_folder).items)
+    earlier, items = kept(run_folder).items, {row["item_id"]: row for row in dataset.items.to_pylist()}
+    assert len(items) == len(earlier) + 1
+    assert items["begun"]["price"] == 3.0
+    assert all(items[row["item_id"]]["price"] == pytest.approx(row["price"] * 1.1) for row in earlier.to_pylist())
 
 
 def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):
@@ -93,6 +117,23 @@ def learned(log_path, tmp_path_factory) -> Path:
 
 def test_a_run_trains_on_the_log(log_path, learned):
     assert load_bundle(learned / "bundle").manifest.facts["items"] == len(logged(log_path).items)
+
+
+def test_a_run_values_each_slate_by_the_catalogue_of_its_time(log_path, learned):
+    """Prices, merchants' rates and what the policy read of them are as served, before and after the catalogue moved."""
+    judged, log = pq.read_table(learned / "evaluation" / "slates.parquet"), logged(log_path).slates
+    place = {name: row for row, name in enumerate(log["request_id"].to_pylist())}
+    as_served = log.take([place[name] for name in judged["request_id"].to_pylist()])
+    np.testing.assert_array_equal(flat(judged, "price"), flat(as_served, "price"))
+    then, served = (numeric_features(table, "commission_rate").values.to_numpy() for table in (judged, as_served))
+    np.testing.assert_array_equal(then, served)
+    merchants = kept(learned).merchants
+    today = dict(zip(*(merchants[name].to_pylist() for name in ("merchant_id", "commission_rate")), strict=True))
+    rate = np.array([today[name] for name in flat(judged, "merchant_id").to_pylist()], np.float32)
+    moved = np.array([place[name] >= REQUESTS * 9 // 10 for name in judged["request_id"].to_pylist()])
+    after = moved[request_of_rows(judged)]
+    assert 0 < after.sum() < len(after)
+    np.testing.assert_allclose(then, np.where(after, rate, 2 * rate), rtol=1e-5)
 
 
 def test_its_evidence_is_that_of_the_policy_that_was_served(log_path, learned):

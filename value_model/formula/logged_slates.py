@@ -51,7 +51,7 @@ def logged_slates(slates: pa.Table, policy: ValuePolicy) -> LoggedSlates:
     NaN was logged where a feature was not known; it counts as logged where the policy says what stands for it.
     """
     offsets = item_offsets(slates)
-    rows = {name: _column(slates, name, offsets) for name in policy.inputs}
+    rows = {name: logged_column(slates, name) for name in policy.inputs}
     missing = [
         name
         for name, (column, logged) in rows.items()
@@ -67,9 +67,9 @@ def logged_slates(slates: pa.Table, policy: ValuePolicy) -> LoggedSlates:
     return LoggedSlates(columns, mask, to_numpy(slates["surface"].combine_chunks()).astype(str))
 
 
-def _column(slates: pa.Table, name: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def logged_column(slates: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [N], bool [N]: logged) from the predictions, the slate's own columns or the features as served."""
-    counts = np.diff(offsets)
+    counts = np.diff(item_offsets(slates))
     if name in OWN:
         return to_numpy(flat(slates, name)).astype(np.float64), np.ones(counts.sum(), bool)
     column, logged = np.full(counts.sum(), np.nan), np.zeros(counts.sum(), bool)
