@@ -5,7 +5,7 @@ blocks and expiry, new items, and requests on all surfaces and for candidates by
 client writes items of its own and waits for each answer, so that it knows what may be shown of them when it asks: a
 single item that may not be shown is a mistake, without any time of grace. Then single changes are timed: how long after
 its answer the first answer by it comes, and the last that does not know it, whichever worker gives it. And what new
-words cost the index of words, alone in this process: the first batches of 20 items, and those that 5,000 others came before.
+words cost the index of words, alone in this process: the first batches of 20 items, and those that follow 5,000.
 
     make bench ONLY=live_catalogue      RUN=runs/latest chooses the run whose bundle is served
 """

@@ -314,6 +314,10 @@ def test_mistakes_are_named() -> None:
     for build, message in (
         (lambda: MerchantCap(0), "1 or more"),
         (lambda: Newcomers(-1), "0 or more"),
+        (lambda: NewItems(0, 0.1, 1), "days = a number above 0"),
+        (lambda: NewItems(30, 1.5, 1), "share = a number above 0 and at most 1"),
+        (lambda: NewItems(30, 0.1, 0), "1 or more"),
+        (lambda: NewItems.from_toml({"days": 30}), "such as { days = 30, share = 0.1, most = 2 }"),
         (lambda: Similarity(merchant=0.5), "sum to 1"),
         (lambda: EpsilonGreedy(1.5), "probability"),
         (lambda: PerturbedWeights(0.0, ("a",)), "above 0"),
