@@ -30,8 +30,8 @@ RELEVANCE_GRADES = {"name": 5, "all": 4, "nearly": 3, "most": 2, "part": 1}
 
 # Reserved entries of `numeric`: the grade of each candidate of a search, the number of the tier that it was chosen in
 # (the highest comes first), how many of the shopper's lists ago it was shown and left (0 = in none of the last
-# MOST_LISTS), the shadow prices of the items' merchants, the prefix of a quantity that the formula read under the name of
-# a feature with other content, and that of what the slate policy read of items which had changed since the bundle.
+# MOST_LISTS), the shadow prices of the items' merchants, the prefix of a quantity that the formula read under the name
+# of a feature with other content, and that of what the slate policy read of items which had changed since the bundle.
 RELEVANCE = "relevance"
 TIER = "relevance_tier"
 LISTS_SINCE, MOST_LISTS = "lists_since", 10

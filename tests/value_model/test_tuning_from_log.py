@@ -169,9 +169,10 @@ def test_searches_that_plackett_luce_drew_tier_by_tier_have_the_exposure_of_thei
     value, grade = flat(drawn, "value").to_numpy(), rng.integers(0, 6, offsets[-1]).astype(float)
     tier = policy.slate.relevance.order(grade, flat(drawn, "retrieval_score").to_numpy(), request)
     position, propensity = np.zeros(len(value), np.int32), np.full(len(value), np.nan)
+    filled = policy.slate.policy("search", search=True)
     for start, end in itertools.pairwise(offsets.tolist()):
         attributes = ItemAttributes({"relevance": tier[start:end]})
-        chosen = policy.slate.policy(search=True).choose(value[start:end], k=8, rng=rng, attributes=attributes)
+        chosen = filled.choose(value[start:end], k=8, rng=rng, attributes=attributes)
         position[start + chosen.order] = np.arange(1, len(chosen.order) + 1)
         propensity[start + chosen.order] = chosen.propensity
     numeric = {"utility": value, "quality": 0 * value, "relevance": grade}

@@ -1,4 +1,4 @@
-"""The limits that rules are made of: at most so many, at least so many, a kind before or last, a quota that is drawn."""
+"""The limits that rules are made of: at most so many, at least so many, a kind before or last, a quota drawn."""
 
 from __future__ import annotations
 

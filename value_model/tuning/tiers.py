@@ -1,9 +1,9 @@
 """Tiers: what is drawn tier by tier is a slate of its own in each tier.
 
 A search shows all of its first tier before any of the next (`[slate.relevance]`), home what its shopper left unheeded
-after all else. Within a tier the value ranks or
-Plackett-Luce draws; so P(slate) is the product over tiers, and an item's exposure is that in its tier, whose places
-begin where the tiers above end. Arrays are [R, n] over requests and [G, m] over the G tiers of all requests.
+after all else. Within a tier the value ranks or Plackett-Luce draws; so P(slate) is the product over tiers, and an
+item's exposure is that in its tier, whose places begin where the tiers above end. Arrays are [R, n] over requests and
+[G, m] over the G tiers of all requests.
 """
 
 from __future__ import annotations
