@@ -9,6 +9,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from features.text.light_stems import stem
 from features.text.normal_form import words
 
 FIELDS = ("name", "labels", "text")
@@ -33,10 +34,10 @@ class Document:
             tuple(words(name)), tuple(labels), tuple(word for part in text for word in words(part)), tuple(groups)
         )
 
-    def with_compounds(self, known: Container[str]) -> Document:
-        """The document, called also by the compounds of its name that other documents write as one `known` word."""
+    def with_compounds(self, terms: Container[str]) -> Document:
+        """The document, called also by the compounds of its name that others write as one word, of these `terms`."""
         pairs = [one + other for one, other in pairwise(self.name) if one.isalpha() and other.isalpha()]
-        compounds = tuple(pair for pair in pairs if pair in known)
+        compounds = tuple(pair for pair in pairs if stem(pair) in terms)
         return replace(self, labels=self.labels + compounds) if compounds else self
 
     def field(self, name: str) -> tuple[str, ...]:

@@ -47,8 +47,8 @@ class LexicalIndex:
     @classmethod
     def of(cls, documents: Sequence[Document]) -> LexicalIndex:
         """The index of a collection, whose rows are its order."""
-        known = {word for document in documents for word in document.name}
-        documents = [document.with_compounds(known) for document in documents]
+        terms = {stem(word) for document in documents for word in document.name}
+        documents = [document.with_compounds(terms) for document in documents]
         postings, statistics = collection_postings(documents)
         number = {stem(word): term for word, term in zip(postings.words, postings.term.tolist(), strict=True)}
         names = [" ".join(document.name) for document in documents]
@@ -66,7 +66,7 @@ class LexicalIndex:
     def upsert(self, documents: Mapping[int, Document | None]) -> None:
         """Put documents by row, new or changed; None = the row answers nothing from now on."""
         indexed = partial(further_postings, number=self._number, statistics=self._statistics)
-        changed = {row: one and one.with_compounds(self._postings.known) for row, one in documents.items()}
+        changed = {row: one and one.with_compounds(self._number) for row, one in documents.items()}
         self._later = with_change(self._later, changed, indexed)
         self._rows = max(self._rows, max(documents, default=-1) + 1)
         self._search = self._searching()

@@ -7,7 +7,7 @@ over fields) and whether a strong field holds it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,11 +38,6 @@ class Postings:
         """(rows, weights, strong) of one term."""
         part = slice(self.start[term], self.start[term + 1])
         return self.rows[part], self.weights[part], self.strong[part]
-
-    @property
-    def known(self) -> Container[str]:
-        """The words that some document holds."""
-        return self._by_word
 
     def exact(self, word: str) -> list[int]:
         """The term of a word: none where no document holds it, under any ending."""

@@ -181,6 +181,7 @@ def test_a_compound_is_one_word_or_two():
         assert set(graded(index, text)["all"]) == {15, 16}
     assert set(graded(index, "smart phone")["all"]) == {0, 1, 2, 3, 4, 5, 17}
     assert set(graded(index, "smartphone")["all"]) == {0, 1, 2, 3, 4, 5, 17}
+    assert 17 in graded(index_of(*tops, *names, ("Hand Bags", "bags", "Shams")), "handbag")["all"]  # in any ending
     apart, joined = index_of(tops[0], names[0]), index_of(tops[1], names[1])
     assert [graded(apart, text)["all"] for text in ("tshirt", "عبدالله")] == [[12], [13]]
     assert [graded(joined, text)["all"] for text in ("t shirt", "عبد الله")] == [[12], [13]]
