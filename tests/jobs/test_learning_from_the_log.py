@@ -30,7 +30,7 @@ from value_model.tuning.recorded_evidence import exploration_of
 pytestmark = pytest.mark.xdist_group("run")
 
 REQUESTS, SHOWN = 300, 10
-LUCE = '\n[slate]\nexploration = { kind = "plackett_luce", temperature = 0.02 }\n'
+LUCE = '\n[slate]\nexploration = { kind = "plackett_luce", temperature = 0.1 }\n'
 NAMES = ("request_id", "time", "surface", "user_id", "session_id", "query", "page_merchant_id", "page_item_id")
 
 
