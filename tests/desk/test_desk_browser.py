@@ -52,7 +52,7 @@ def test_a_point_of_the_front_is_clicked_and_loaded(looking):
 
 def test_a_surface_has_its_own_tab_and_its_own_front(looking):
     looking.seen(looking.named(".desk-tabs .lm-TabBar-tab", "search")).click()
-    looking.until(lambda: looking.html(".desk-slates").count("<b>search") == 3)
+    looking.until(lambda: looking.html(".desk-slates").count('<b dir="auto">search') == 3)
     looking.unfold("Pareto front")
     looking.until(lambda: "Nothing was searched yet: surface search" in looking.html(".desk-prices"))
     looking.until(lambda: looking.all(DOTS) == [])

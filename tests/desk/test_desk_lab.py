@@ -32,6 +32,9 @@ def looking(browser, copied_run, tmp_path_factory):
         browser.get(f"{address}lab/tree/{NOTEBOOK.name}")
         looking = Looking(browser)
         looking.one(".jp-Notebook .jp-CodeCell")
+        looking.one(
+            ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+        )  # cells run before there is a kernel are lost
         looking.named(".lm-MenuBar-item", "Run").click()
         looking.named(".lm-Menu-item", "Run All Cells").click()
         looking.one(".desk-slates .pair")
