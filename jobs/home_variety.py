@@ -35,8 +35,8 @@ class HomeVariety:
             return None
         return (
             f"ALARM: {self.share:.0%} of shoppers get {self.item_id} among the first {FIRST} of home, more than "
-            f"{most:.0%}: say the shoppers' segments in the user table, raise the quotas of personal sources under [home] "
-            "in surfaces.toml, or add exploration to the policy's [slate] section (docs/surfaces.md, Home)"
+            f"{most:.0%}: name the shoppers' segments in the user table, raise the quotas of personal sources under "
+            "[home] in surfaces.toml, or add exploration to the policy's [slate] section (docs/surfaces.md, Home)"
         )
 
 
