@@ -120,6 +120,9 @@ def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_o
     mmoe = MMoE(encoder.spec, encoder.sizes, config=network, heads=heads, rng=rng)
     checkpoint = run.part("ranker") / "checkpoint.npz"
     history = fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
+    print(f"   {history.experts}", flush=True)
+    if history.experts and history.experts.warning():
+        print(f"   WARNING: {history.experts.warning()}", flush=True)
     keep_losses(run.part("ranker"), history, network=network, training=training)
     checkpoint.unlink()  # it resumes an interrupted fit; one that is done again starts anew
     return mmoe

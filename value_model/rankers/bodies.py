@@ -2,7 +2,8 @@
 
 Conventions: N rows, T tasks (one a learned head: the probabilities, then the amounts), E experts. A body's columns of
 the first layer are `hidden` ones, the first layers of its experts, which start He-normal, and `gates`, which start at
-zero, so that a mixture starts with equal shares.
+zero, so that a mixture starts with equal shares. A task's source is the task whose event its condition is (of cvr it is
+ctr, of order value cvr), None for what speaks of every item shown.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from features.keras2 import tensorflow as tf
+from marketplace.heads import Head, HeadKind
 from value_model.rankers.config import NetworkConfig
+
+Sources = Sequence[int | None]  # [T], places of tasks
 
 
 class BodyColumns(NamedTuple):
@@ -35,7 +39,9 @@ class Mixture(NamedTuple):
 
 
 class Body(Protocol):
-    """Built as Body(config, tasks, rng=rng) after its columns are known; a Keras layer, so that it is saved."""
+    """A Keras layer, so that it is saved; its columns are known before it is built."""
+
+    def __init__(self, config: NetworkConfig, sources: Sources, *, rng: np.random.Generator) -> None: ...
 
     @staticmethod
     def columns(config: NetworkConfig, tasks: int) -> BodyColumns: ...
@@ -56,3 +62,9 @@ def dropped(hidden: tf.Tensor, rate: float, seed: tf.Tensor | None, *, layer: in
         return hidden
     of_layer = tf.stack([seed[0] + layer // 2, 2 * seed[1] + layer % 2])
     return tf.nn.experimental.stateless_dropout(hidden, rate, seed=of_layer)
+
+
+def sources_of(heads: Sequence[Head]) -> tuple[int | None, ...]:
+    """The source of each head's task."""
+    place = {head.label: i for i, head in enumerate(heads) if head.kind is HeadKind.PROBABILITY}
+    return tuple(place.get(head.condition) if head.condition else None for head in heads)

@@ -11,12 +11,27 @@ from marketplace.settings import setting
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The shape of the MMoE."""
+    """The shape of the network."""
 
+    body: str = setting(
+        "mmoe",
+        "how heads share what they learn: one bottom, experts, experts of each head too, or transfer",
+        choices=("shared_bottom", "mmoe", "ple", "aitm"),
+    )
     embedding: int = setting(16, "width of every embedding table", least=1, most=1024)
     bins: int = setting(16, "piecewise-linear quantile bins of a number", least=2, most=256)
-    experts: int = setting(4, "experts that every head mixes", least=1, most=64)
+    experts: int = setting(4, "experts that every head mixes; of a shared bottom, its width in them", least=1, most=64)
+    task_experts: int = setting(1, "experts of each head alone (ple)", least=1, most=64)
+    levels: int = setting(2, "levels of experts (ple)", least=1, most=8)
     expert_units: tuple[int, int] = setting((128, 64), "widths of an expert's two layers", least=1, most=8192)
+    interactions: str = setting(
+        "none",
+        "products of features beside the body: none, a low-rank cross network, or a factorisation machine",
+        choices=("none", "dcn", "fm"),
+    )
+    interaction_units: int = setting(32, "columns of the first layer that interact (dcn, fm)", least=1, most=1024)
+    cross_layers: int = setting(2, "cross layers (dcn)", least=1, most=8)
+    cross_rank: int = setting(8, "rank of a cross layer's matrix (dcn)", least=1, most=1024)
     tower_units: int = setting(32, "width of a head's tower", least=1, most=4096)
     sequence: str = setting("mean", "how the history is read; din = against each candidate", choices=TARGETED)
     sequence_units: int = setting(32, "width of a step of the history, unless it is averaged", least=2, most=1024)

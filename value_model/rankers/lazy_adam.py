@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from features.keras2 import tensorflow as tf
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
-STACKED = ("sequence_", "expert:", "tower:", "last:")
 
 
 class LazyAdam(tf.Module):
@@ -58,5 +57,6 @@ class LazyAdam(tf.Module):
 
 
 def is_matrix(variable: tf.Variable) -> bool:
-    """Whether `variable` multiplies hidden units: biases, logits and embedding rows do not decay."""
-    return variable.name.startswith(("first_user", "first_item", "first_cross", "first_history", *STACKED))
+    """Whether `variable` multiplies hidden units: biases, logits of positions and embedding rows do not decay."""
+    name = variable.name.split(":")[0]
+    return len(variable.shape) > 1 and not name.endswith("bias") and not name.startswith(("table_", "bias", "loading"))

@@ -1,4 +1,4 @@
-"""The multi-gate mixture of experts: each task has its own mixture of experts that all tasks share.
+"""The multi-gate mixture of experts: each task has a mixture of its own of experts that all tasks share.
 
     expert_e = relu(relu(first_e) @ W_e + b_e)         task_t = sum_e softmax(gate_t)_e * expert_e
 
@@ -11,16 +11,16 @@ import numpy as np
 
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
-from value_model.rankers.bodies import BodyColumns, Mixture, dropped, he
+from value_model.rankers.bodies import BodyColumns, Mixture, Sources, dropped, he
 from value_model.rankers.config import NetworkConfig
 
 
 class MixtureOfExperts(keras.layers.Layer):
     """`config.experts` experts of `config.expert_units`, and a gate a task; follows `Body`."""
 
-    def __init__(self, config: NetworkConfig, tasks: int, *, rng: np.random.Generator) -> None:
+    def __init__(self, config: NetworkConfig, sources: Sources, *, rng: np.random.Generator) -> None:
         super().__init__(name="mixture_of_experts")
-        self._shape, self._tasks = config, tasks
+        self._shape, self._tasks = config, len(sources)
         self.expert = tf.Variable(he(rng, (config.experts, *config.expert_units)), name="expert")
         self.expert_bias = tf.Variable(
             np.zeros((config.experts, 1, config.expert_units[1]), np.float32), name="expert_bias"

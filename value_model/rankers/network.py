@@ -6,7 +6,7 @@ splits by input group:
 
     first[n] = user_part[request[n]] + item_part[n] + [encode(cross[n]), attended[n]] @ W_c + b          [N, H]
     task     = body(first)                             what stands between: value_model.rankers.bodies
-    logit_t  = relu(task_t @ W_t + b_t) @ v_t + wide_t
+    logit_t  = relu(task_t @ W_t + b_t) @ v_t + wide_t + products(first) @ p_t          value_model.rankers.interactions
 
 The user part is computed once a request and the item part once an item (cacheable); `attended` is what the history says
 of the row's item, where `sequence` is "din" (`features.layers.target_attention`). The wide part passes a number
@@ -28,12 +28,23 @@ from features.layers.tables import EmbeddingTables
 from features.layers.target_attention import HistoryKeys, TargetAttention
 from features.spec import FeatureSpec, Group
 from marketplace.heads import Head, HeadKind
-from value_model.rankers.bodies import Mixture, he
+from value_model.rankers.bodies import Body, Mixture, he, sources_of
 from value_model.rankers.config import NetworkConfig
+from value_model.rankers.information_transfer import InformationTransfer
+from value_model.rankers.interactions import CrossNetwork, pairs
 from value_model.rankers.logits import SIGMA, Logits, LogNormal
 from value_model.rankers.mixture_of_experts import MixtureOfExperts
 from value_model.rankers.position_tower import PositionTower
+from value_model.rankers.progressive_extraction import ProgressiveExtraction
 from value_model.rankers.ranker import RankingData
+from value_model.rankers.shared_bottom import SharedBottom
+
+BODIES: Mapping[str, type[Body]] = {
+    "shared_bottom": SharedBottom,
+    "mmoe": MixtureOfExperts,
+    "ple": ProgressiveExtraction,
+    "aitm": InformationTransfer,
+}
 
 
 class UserPart(NamedTuple):
@@ -60,6 +71,7 @@ class Network(keras.Model):
         self._events = [head for head in heads if head.kind is HeadKind.PROBABILITY]
         self._amounts = [head for head in heads if head.kind is HeadKind.MONEY]
         self._tasks = len(heads)
+        self.task_names = [head.name for head in (*self._events, *self._amounts)]
         self._columns = self._column_counts()
         tables = EmbeddingTables(spec, sizes, width=config.embedding, rng=rng)
         history = history_encoder(spec, tables, shape=config.history, rng=rng)
@@ -73,8 +85,13 @@ class Network(keras.Model):
             self.target = TargetAttention(spec, tables, item_width=width, units=units, rng=rng)
             widths["history"] = self.target.width
         self._first_layer(widths, rng=rng)
-        self.body = MixtureOfExperts(config, self._tasks, rng=rng)
+        self.body = BODIES[config.body](config, sources_of([*self._events, *self._amounts]), rng=rng)
         self._towers(rng=rng)
+        self.crossing = CrossNetwork(config, rng=rng) if config.interactions == "dcn" else None
+        if config.interactions != "none":
+            self.last_products = tf.Variable(
+                np.zeros((config.interaction_units, self._tasks), np.float32), name="last_products"
+            )
         self.position = PositionTower(
             positions=config.positions, heads=len(self._events), factors=config.position_factors
         )
@@ -84,25 +101,27 @@ class Network(keras.Model):
     def _column_counts(self) -> dict[str, int]:
         config = self._shape
         return {
-            **MixtureOfExperts.columns(config, self._tasks)._asdict(),
+            **BODIES[config.body].columns(config, self._tasks)._asdict(),
             "wide": self._tasks + len(self._amounts),
             "mix": config.position_factors,
+            "interaction": 0 if config.interactions == "none" else config.interaction_units,
+            "squares": config.interaction_units if config.interactions == "fm" else 0,
         }
 
     def _first_layer(self, widths: Mapping[str, int], *, rng: np.random.Generator) -> None:
-        """He-normal columns for the body's hidden units, zeros for its gates and the wide logits."""
-        units, columns = self._columns["hidden"], sum(self._columns.values())
-        inputs = max(sum(widths.values()), 1)
-        starts = {}
+        """Random columns for the body's hidden units and what interacts, zeros for its gates and the wide logits."""
+        ends = np.cumsum(list(self._columns.values()))
+        places = dict(zip(self._columns, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+        inputs, starts = max(sum(widths.values()), 1), {}
+        deviations = {"hidden": np.sqrt(2 / inputs), "mix": 0.05, "interaction": np.sqrt(1 / inputs)}
         for group, width in widths.items():
-            start = np.zeros((width, columns), np.float32)
-            start[:, :units] = rng.normal(0, np.sqrt(2 / inputs), (width, units))
-            if self._columns["mix"]:
-                start[:, -self._columns["mix"] :] = rng.normal(0, 0.05, (width, self._columns["mix"]))
+            start = np.zeros((width, ends[-1] - self._columns["squares"]), np.float32)
+            for part, deviation in deviations.items():
+                start[:, places[part]] = rng.normal(0, deviation, (width, len(places[part])))
             starts[group] = start
         # Keras sees the variables of a dictionary only when it is assigned whole.
         self._first = {group: tf.Variable(start, name=f"first_{group}") for group, start in starts.items()}
-        self.first_bias = tf.Variable(np.zeros(columns, np.float32), name="first_bias")
+        self.first_bias = tf.Variable(np.zeros(ends[-1], np.float32), name="first_bias")
 
     def _towers(self, *, rng: np.random.Generator) -> None:
         """A tower a task; its last layer starts at zero."""
@@ -135,15 +154,22 @@ class Network(keras.Model):
 
     def user_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> UserPart:
         """What depends on the requests alone."""
-        first = tf.matmul(self.user(codes, lists, numbers), self._first["user"])
+        first = self._part(self.user(codes, lists, numbers), self._first["user"])
         keys = () if self.target is None else self.target.keys(lists)
         return UserPart(first, keys)
 
     def item_part(self, codes: tf.Tensor, lists: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """What depends on the items alone, float32 [N, item_width]: their share of the first layer, and DIN's query."""
         item = self.item(codes, lists, numbers)
-        first = tf.matmul(item, self._first["item"])
+        first = self._part(item, self._first["item"])
         return first if self.target is None else tf.concat([first, self.target.query(item)], axis=1)
+
+    def _part(self, inputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """What some of the inputs bring to the first layer, and to the squares of its interaction."""
+        part, squares = tf.matmul(inputs, weights), self._columns["squares"]
+        if not squares:
+            return part
+        return tf.concat([part, tf.matmul(tf.square(inputs), tf.square(weights[:, -squares:]))], axis=1)
 
     def join(
         self,
@@ -159,7 +185,7 @@ class Network(keras.Model):
         """Logits of N rows; position None = neutral; a `seed` int32 [2] switches dropout on."""
         first = self.first(user_part, item_part, cross_codes, cross_numbers, request)
         towers = tf.nn.relu(tf.matmul(self.mixture(first, seed=seed).tasks, self.tower) + self.tower_bias)
-        deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1)
+        deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1) + self._interacted(first)
         return self._logits(deep, first["wide"] + self.last_bias, position, first["mix"])
 
     def first(
@@ -182,12 +208,20 @@ class Network(keras.Model):
             weights.append(self._first["history"])
         first = tf.gather(user_part.first, request) + item_part + self.first_bias
         if of_row:
-            first += tf.matmul(tf.concat(of_row, axis=1), tf.concat(weights, axis=0))
+            first += self._part(tf.concat(of_row, axis=1), tf.concat(weights, axis=0))
         return dict(zip(self._columns, tf.split(first, list(self._columns.values()), axis=1), strict=True))
 
     def mixture(self, first: Mapping[str, tf.Tensor], *, seed: tf.Tensor | None = None) -> Mixture:
         """What the body makes of the first layer's rows."""
         return self.body(first["hidden"], first["gates"], seed)
+
+    def _interacted(self, first: Mapping[str, tf.Tensor]) -> tf.Tensor | float:
+        """What products of features add to the logits, float32 [N, T]."""
+        if self._shape.interactions == "none":
+            return 0.0
+        sums = first["interaction"]
+        products = self.crossing(sums) if self.crossing else pairs(sums, first["squares"])
+        return tf.matmul(products, self.last_products)
 
     def _logits(self, deep: tf.Tensor, wide: tf.Tensor, position: tf.Tensor | None, mix: tf.Tensor) -> Logits:
         """Add the wide and the position logits; log amounts are scaled, and held to the range seen in training."""

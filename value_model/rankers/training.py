@@ -20,6 +20,7 @@ from value_model.rankers import losses as loss
 from value_model.rankers.batches import batches
 from value_model.rankers.checkpoint import Checkpoint, restore, store
 from value_model.rankers.config import TrainingConfig
+from value_model.rankers.expert_health import ExpertHealth, expert_health
 from value_model.rankers.lazy_adam import LazyAdam
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
@@ -30,11 +31,15 @@ LABEL = "label "  # before a label's name in a row
 
 @dataclass(frozen=True)
 class LossHistory:
-    """Mean losses by epoch: `train[e]` while fitting, `held_out[e]` after; `best` is the epoch that was kept."""
+    """Mean losses by epoch: `train[e]` while fitting, `held_out[e]` after; `best` is the epoch that was kept.
+
+    `experts`: the health of what was kept, on the held-out rows.
+    """
 
     train: list[dict[str, float]] = field(default_factory=list)
     held_out: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
+    experts: ExpertHealth | None = None
 
 
 def fit(
@@ -69,7 +74,7 @@ def fit(
         if checkpoint:
             store(checkpoint, state, fitting)
     ranker.set_weights(state.best_weights)
-    return LossHistory(state.train, state.held_out, state.best)
+    return LossHistory(state.train, state.held_out, state.best, expert_health(ranker, held_out.inputs))
 
 
 def ended_heads(held_out: Sequence[Mapping[str, float]], *, patience: int) -> frozenset[str]:
