@@ -36,11 +36,11 @@ def refusal(*arguments) -> str:
 
 
 def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(file):
-    sets = ["training.epochs=5", "retrieval.hidden=16,8", "trees.learning_rate=1", "training.listwise=softmax_loss"]
+    sets = ["training.epochs=5", "retrieval.hidden=16,8", "trees.learning_rate=1", "training.objective=softmax"]
     config = read_run(file, sets, {"seed": None, "retrieval.index": "exact", "features": ("a",), "policy": "clicks"})
     assert (config.seed, config.training.epochs, config.training.patience) == (8, 5, 4)
     assert (config.retrieval.hidden, config.retrieval.index) == ((16, 8), "exact")
-    assert (config.features, config.policy, config.training.listwise) == (("a",), "clicks", "softmax_loss")
+    assert (config.features, config.policy, config.training.objective) == (("a",), "clicks", "softmax")
     assert config.trees.learning_rate == 1
     assert config.data == str(file.parent / "shop" / "mapping.toml")
     assert read_run(None) == RunConfig()

@@ -11,7 +11,6 @@ from ranking_market import CLICKS, PURCHASES, SIZES, SPEC, market, purchases
 
 from features.keras2 import tensorflow as tf
 from marketplace.heads import learned_heads
-from value_model.rankers import losses
 from value_model.rankers.batches import batches, request_offsets, take
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.lazy_adam import LazyAdam
@@ -113,26 +112,14 @@ def test_fixed_weights_scale_a_head_and_uncertainty_learns_its_weights(data: Ran
     assert spread[1] < spread[0] < spread[2]  # the noisier a loss (ctcvr < ctr < order_value), the less it counts
 
 
-@pytest.mark.parametrize("name", ["softmax_loss", "approx_ndcg_loss"])
-def test_a_listwise_loss_trains_and_orders_lists(data: RankingData, later: RankingData, name: str) -> None:
-    fitting = Fitting(ranker(), config=replace(CONFIG, listwise=name, listwise_weight=1.0), seed=0)
+def test_an_objective_of_lists_trains_beside_the_pointwise_losses(data: RankingData) -> None:
+    fitting = Fitting(ranker(), config=replace(CONFIG, objective="softmax", objective_weight=1.0), seed=0)
     fitting.ranker.network.adapt(data)
     first = fitting.epoch(data, 0, rate=5e-3)
     for epoch in range(1, 5):
         last = fitting.epoch(data, epoch, rate=5e-3)
-    assert last[f"ctr {name}"] < first[f"ctr {name}"]
-
-
-def test_the_listwise_softmax_is_its_arithmetic() -> None:
-    """One list of three, scores 0, 0, log 2, the last one clicked: -log(2 / 4)."""
-    from value_model.rankers.logits import Logits, LogNormal
-
-    score = tf.constant([0.0, 0.0, np.log(2.0)], tf.float32)
-    logits = Logits({"ctr": score, "cvr": score}, {"order_value": LogNormal(score, score)})
-    event, request = tf.constant([0.0, 0.0, 1.0]), tf.constant([0, 0, 0])
-    loss = losses.ranking_loss("softmax_loss")
-    listed = losses.listwise("softmax_loss", loss, logits, {"click": event, "order": event}, request=request)
-    assert float(listed["ctr softmax_loss"]) == pytest.approx(np.log(2), abs=1e-5)
+    assert last["ctr softmax"] < first["ctr softmax"]
+    assert last["ctr"] < first["ctr"]
 
 
 def test_hidden_positions_teach_what_unknown_means(data: RankingData, later: RankingData) -> None:

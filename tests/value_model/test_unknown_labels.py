@@ -14,8 +14,9 @@ from marketplace.heads import HEADS
 from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TreesConfig
-from value_model.rankers.losses import listwise, pointwise, ranking_loss
+from value_model.rankers.losses import pointwise
 from value_model.rankers.mmoe import MMoE
+from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 from value_model.rankers.trees import Trees
 
 CONFIG = TreesConfig(trees=20, leaves=7, learning_rate=0.1, min_rows=20, categories=10)
@@ -57,7 +58,7 @@ def test_losses_are_those_of_the_rows_that_are_known(parts):
         item = network.item_part(*map(tf.constant, (inputs.item_codes, inputs.item_lists, inputs.item_numbers)))
         logits = network.join(user, item, inputs.cross_codes, tf.constant(inputs.cross_numbers), inputs.request)
         labels = {name: tf.constant(values) for name, values in data.labels.items()}
-        lists = listwise("softmax_loss", ranking_loss("softmax_loss"), logits, labels, request=inputs.request)
+        lists = ranking_losses("softmax", ranking_loss("softmax"), logits, labels, request=inputs.request)
         losses.append(pointwise(logits, labels, weight=tf.constant(data.weight)) | lists)
     for name in ("cvr", "ctcvr", "order_value"):
         assert float(losses[0][name]) == pytest.approx(float(losses[1][name]), rel=1e-5)

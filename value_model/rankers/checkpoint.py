@@ -18,6 +18,7 @@ class Run(Protocol):
     ranker: Any
     optimizer: Any
     spread: Any
+    balance: Any
     seed: int
 
     def watched(self, losses: Mapping[str, float]) -> float: ...
@@ -86,4 +87,5 @@ def restore(path: Path, run: Run) -> Checkpoint:
 
 def moving(run: Run) -> list[Any]:
     """The optimizer's variables and the loss weights, in a stable order."""
-    return [run.spread, run.optimizer.step, *run.optimizer.first, *run.optimizer.second]
+    balance = () if run.balance is None else run.balance.variables
+    return [run.spread, *balance, run.optimizer.step, *run.optimizer.first, *run.optimizer.second]

@@ -73,15 +73,19 @@ class TrainingConfig:
     decay: float = setting(0.0, "decoupled weight decay of dense weights, per unit of learning rate", least=0)
     loss_weights: str = setting(
         "fixed",
-        "each head's loss counts once, or by its uncertainty (Kendall et al. 2018)",
-        choices=("fixed", "uncertainty"),
+        "what the heads' losses count: fixed, by their uncertainty, or by their gradients on what they share",
+        choices=("fixed", "uncertainty", "gradnorm", "pcgrad", "min_norm"),
     )
-    value_weight: float = setting(0.25, "weight of an amount's loss when fixed", least=0)
+    value_weight: float = setting(0.25, "weight of an amount's loss, unless its uncertainty weighs it", least=0)
     clicked_weight: float = setting(
         0.0, "weight of the loss of heads taught through a product: cvr's on clicked rows", least=0
     )
-    listwise: str = setting("", 'a TF-Ranking loss over each request, as "softmax_loss", "approx_ndcg_loss"; "" = none')
-    listwise_weight: float = setting(0.1, "weight of the listwise loss", least=0)
+    objective: str = setting(
+        "pointwise",
+        "calibrated losses of every row alone, or beside them one that orders the rows of each request",
+        choices=("pointwise", "ranknet", "lambdarank", "softmax", "approx_ndcg", "list_mle"),
+    )
+    objective_weight: float = setting(0.1, "weight of the loss that orders requests", least=0)
     position_dropout: float = setting(
         0.0, "share of training requests whose positions are hidden", unit="share", least=0, most=1
     )

@@ -11,15 +11,13 @@ more from the same rows, and is unbiased as far as the features explain what was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from features.keras2 import tensorflow as tf
-from features.keras2 import tensorflow_ranking
-from marketplace.heads import Head, heads_of, per_impression
+from marketplace.heads import Head, heads_of
 from value_model.rankers.logits import Logits, LogNormal, log_probability
 
 TINY = 1e-7
-RankingLoss = Callable[[tf.RaggedTensor, tf.RaggedTensor], tf.Tensor]
 LabelTensors = Mapping[str, tf.Tensor]  # float32 [N] by name
 
 
@@ -65,43 +63,21 @@ def log_normal(amount: tf.Tensor, expected: LogNormal) -> tf.Tensor:
     return tf.square(z) / 2 + tf.math.log(expected.sigma) + 0.9189
 
 
-def ranking_loss(name: str) -> RankingLoss:
-    """TF-Ranking's loss `name` over ragged lists, as "softmax_loss"; ValueError for a name that it does not know."""
-    return tensorflow_ranking().keras.losses.get(name, ragged=True)
-
-
-def listwise(
-    name: str, loss: RankingLoss, logits: Logits, labels: LabelTensors, *, request: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """`loss` over each request's rows, of every event of an impression: one entry a head, "<head> <name>".
-
-    Scored by the logit of a rate, by log P of a product.
-    """
-    losses = {}
-    for head in per_impression([head.name for head in trained_heads(logits.events)]):
-        score = logits.events[head.name] if head.is_rate else log_probability(logits, head.name)
-        label = labels[head.label]
-        known = tf.where(tf.math.is_nan(label), -tf.ones_like(label), label)  # below 0 = TF-Ranking leaves the row out
-        losses[f"{head.name} {name}"] = loss(ragged(known, request), ragged(score, request))
-    return losses
-
-
-def ragged(values: tf.Tensor, request: tf.Tensor) -> tf.RaggedTensor:
-    """Rows [N], sorted by request, as one ragged row a request."""
-    return tf.RaggedTensor.from_value_rowids(values, tf.cast(request, tf.int64), validate=False)
-
-
-def total(
+def head_losses(
     losses: Mapping[str, tf.Tensor],
     weights: Mapping[str, float],
     log_variance: Mapping[str, tf.Tensor],
     counted: Mapping[str, tf.Tensor],
-) -> tf.Tensor:
-    """Sum of the losses, each times its weight (1 unless given), or exp(-s) loss + s / 2 where s is learned.
+) -> dict[str, tf.Tensor]:
+    """By head, the sum of its losses, each times its weight (else 1), or exp(-s) loss + s / 2 where s is learned.
 
     `counted`, by head: 1, or 0 for a head that is learned no further.
     Source: Kendall et al. 2018, Multi-Task Learning Using Uncertainty to Weigh Losses, equation 10.
     """
     terms = {name: weights.get(name, 1.0) * value for name, value in losses.items()}
     terms |= {name: tf.exp(-s) * losses[name] + s / 2 for name, s in log_variance.items() if name in losses}
-    return tf.add_n([counted[name.split()[0]] * term for name, term in terms.items()])
+    sums: dict[str, tf.Tensor] = {}
+    for name, term in terms.items():
+        head = name.split()[0]
+        sums[head] = sums.get(head, 0.0) + counted[head] * term
+    return sums

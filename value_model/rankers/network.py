@@ -131,6 +131,12 @@ class Network(keras.Model):
         self.last = tf.Variable(np.zeros((tower, self._tasks), np.float32), name="last")
         self.last_bias = tf.Variable(np.zeros(self._columns["wide"], np.float32), name="last_bias")
 
+    @property
+    def task_variables(self) -> list[tf.Variable]:
+        """What belongs to one task, or to its positions, alone; the rest is shared."""
+        products = [] if self._shape.interactions == "none" else [self.last_products]
+        return [self.tower, self.tower_bias, self.last, self.last_bias, *products, *self.position.trainable_variables]
+
     def adapt(self, data: RankingData) -> None:
         """Learn the number transforms, base rates, position logits and the ranges of log amounts from training rows."""
         inputs, labels = data.inputs, data.labels

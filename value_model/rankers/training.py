@@ -22,8 +22,10 @@ from value_model.rankers.checkpoint import Checkpoint, restore, store
 from value_model.rankers.config import TrainingConfig
 from value_model.rankers.expert_health import ExpertHealth, expert_health
 from value_model.rankers.lazy_adam import LazyAdam
+from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance, inner_products, weighted_sum
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.ranker import RankingData
+from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 
 Row = Mapping[str, tf.Tensor]
 LABEL = "label "  # before a label's name in a row
@@ -97,12 +99,13 @@ class Fitting:
         self._weights = {head.name: config.value_weight for head in trained if head.kind is HeadKind.MONEY}
         self._weights |= {head.name: config.clicked_weight for head in trained if head.through}
         listed = per_impression([head.name for head in trained])
-        self._weights |= {f"{head.name} {config.listwise}": config.listwise_weight for head in listed}
+        self._weights |= {f"{head.name} {config.objective}": config.objective_weight for head in listed}
         self._counted = [head.name for head in trained]
         # "uncertainty" learns the weights of these losses; the others keep their fixed ones.
         self._uncertain = [head.name for head in trained if not head.through]
-        self._ranking = loss.ranking_loss(config.listwise) if config.listwise else None
+        self._ranking = None if config.objective == "pointwise" else ranking_loss(config.objective)
         self.spread = tf.Variable(np.zeros(len(self._uncertain), np.float32), name="log_variance")
+        self.balance = BALANCES[config.loss_weights](len(trained)) if config.loss_weights in BALANCES else None
         self.variables = [*ranker.network.trainable_variables, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
         self.step = tf.function(self._step, reduce_retracing=True)
@@ -145,23 +148,47 @@ class Fitting:
         logits = network.join(user, item, *cross, row["request"], position=row["position"], seed=seed)
         labels = {name.removeprefix(LABEL): values for name, values in row.items() if name.startswith(LABEL)}
         losses = loss.pointwise(logits, labels, weight=row["weight"])
-        if self._ranking and self.config.listwise and seed is not None:
-            losses |= loss.listwise(self.config.listwise, self._ranking, logits, labels, request=row["request"])
+        if self._ranking and seed is not None:
+            losses |= ranking_losses(
+                self.config.objective, self._ranking, logits, labels, request=row["request"], seed=seed
+            )
         return losses
 
     def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=self.balance is not None) as tape:
             losses = self._losses(row, seed)
-            counts = dict(zip(self._counted, tf.unstack(counted), strict=True))
-            objective = self._objective(losses, counts)
-        gradients = tape.gradient(objective, self.variables)
+            terms = self._head_losses(losses, dict(zip(self._counted, tf.unstack(counted), strict=True)))
+            objective = tf.add_n(list(terms.values()))
+        if self.balance is None:
+            gradients = tape.gradient(objective, self.variables)
+        else:
+            gradients = self._balanced(self.balance, tape, terms, counted, seed)
         self.optimizer.apply(gradients, self.variables, rate)
         return losses
 
-    def _objective(self, losses: Mapping[str, tf.Tensor], counted: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _head_losses(self, losses: Mapping[str, tf.Tensor], counted: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         learned = self._uncertain if self.config.loss_weights == "uncertainty" else ()
         spread = dict(zip(learned, tf.unstack(self.spread), strict=False))
-        return loss.total(losses, self._weights, spread, counted)
+        return loss.head_losses(losses, self._weights, spread, counted)
+
+    def _balanced(
+        self,
+        balance: GradientBalance,
+        tape: tf.GradientTape,
+        terms: Mapping[str, tf.Tensor],
+        counted: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> list[Gradient]:
+        """A gradient a variable: as `balance` weighs the heads where they share it, else the sum of theirs."""
+        counted *= tf.constant([float(self._weights.get(name, 1.0) > 0) for name in self._counted])
+        by_head = [tape.gradient(terms[name], self.variables) for name in self._counted]
+        single = {variable.ref() for variable in (*self.ranker.network.task_variables, self.spread)}
+        shared = [variable.ref() not in single for variable in self.variables]
+        values = tf.stack([terms[name] for name in self._counted])
+        weights = tf.unstack(balance(inner_products(by_head, shared), values, counted, seed))
+        one = tf.unstack(counted)
+        columns = zip(zip(*by_head, strict=True), shared, strict=True)
+        return [weighted_sum(column, weights if use else one) for column, use in columns]
 
 
 def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
