@@ -2,10 +2,10 @@
 
 The synthetic pair of the MMoE paper: two regressions on the same inputs x ~ Normal(0, 1) in 100 dimensions,
 
-    y_t = w_t . x + sum_i sin(a_i w_t . x + b_i) + noise,  w_1 = u_1, w_2 = p u_1 + sqrt(1 - p^2) u_2, u orthonormal
+    y_t = w_t . x + sum_i sin(a_i w_t . x + b_i) + noise,   w_1 = u_1,   w_2 = p u_1 + sqrt(1 - p^2) u_2
 
-so that p is the correlation of the labels' linear parts. The bodies are the product's, of one size; what is around them,
-a first layer and a tower a task with squared error, is this file's. Each draw of weights and data is learned by all
+u_1 and u_2 orthonormal, so that p is the correlation of the linear parts. The bodies are the product's, of one size;
+the first layer and the towers, with squared error, are this file's. Each draw of weights and data is learned by all
 three from the same seed, and differences are within draws.
 Source: Ma et al. 2018, Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, sec. 3.2.
 """
@@ -37,7 +37,7 @@ SHAPES = {
 }
 
 
-class Regression(tf.Module):
+class PairNetwork(tf.Module):
     """A body of the product between a first layer and towers, for two amounts with squared error."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -93,7 +93,7 @@ def task_weights(correlation: float, rng: np.random.Generator) -> np.ndarray:
     return np.stack([u[0], correlation * u[0] + np.sqrt(1 - correlation**2) * u[1]]).astype(np.float32)
 
 
-def test_loss(model: Regression, weights: np.ndarray, *, draw: int) -> float:
+def test_loss(model: PairNetwork, weights: np.ndarray, *, draw: int) -> float:
     """The mean squared error of a fit on fresh rows, both tasks together, as a share of the labels' variance."""
     model.start(np.random.default_rng([SEED, draw]))
     model.fit(tf.constant(weights), tf.constant(draw))
@@ -108,7 +108,7 @@ def interval(name: str, values: np.ndarray, unit: str, *, bar: str | None = None
 
 
 def main() -> None:
-    models = {name: Regression(shape) for name, shape in SHAPES.items()}
+    models = {name: PairNetwork(shape) for name, shape in SHAPES.items()}
     measures = []
     for correlation in CORRELATIONS:
         pairs = [task_weights(correlation, np.random.default_rng([SEED, draw])) for draw in range(DRAWS)]

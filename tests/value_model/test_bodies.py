@@ -47,7 +47,7 @@ def ranker(data: RankingData, config: NetworkConfig = SMALL) -> MMoE:
 def test_a_task_reads_from_the_task_of_its_condition() -> None:
     assert SOURCES == (None, 0, 1)
     assert sources_of(heads_of(["ctcvr", "order_value"])) == (None, 0)
-    assert sources_of(heads_of(["ctr", "cvr", "cart", "order_value"])) == (None, 0, None, 1)
+    assert sources_of(heads_of(["ctr", "cvr", "cart", "order_value"])) == (None, 0, 1, None)
 
 
 @pytest.mark.parametrize(("body", "interactions"), SHAPES)

@@ -122,6 +122,18 @@ def test_an_objective_of_lists_trains_beside_the_pointwise_losses(data: RankingD
     assert last["ctr"] < first["ctr"]
 
 
+@pytest.mark.parametrize("conversion", ["escm2_ips", "escm2_dr"])
+def test_a_fit_with_a_loss_for_all_rows_resumes_to_the_same(
+    data: RankingData, later: RankingData, tmp_path: Path, conversion: str
+) -> None:
+    config = replace(CONFIG, conversion=conversion, loss_weights="gradnorm", objective="list_mle", epochs=2)
+    whole = trained(data, later, config)
+    trained(data, later, replace(config, epochs=1), tmp_path / "run.npz")
+    resumed = trained(data, later, config, tmp_path / "run.npz").weights()
+    for name, weight in whole.weights().items():
+        np.testing.assert_allclose(resumed[name], weight, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
 def test_hidden_positions_teach_what_unknown_means(data: RankingData, later: RankingData) -> None:
     hidden = trained(data, later, replace(CONFIG, position_dropout=1.0))
     assert not np.allclose(hidden.network.position.bias.numpy()[0], 0)

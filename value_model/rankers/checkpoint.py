@@ -19,6 +19,7 @@ class Run(Protocol):
     optimizer: Any
     spread: Any
     balance: Any
+    imputed: Any
     seed: int
 
     def watched(self, losses: Mapping[str, float]) -> float: ...
@@ -88,4 +89,5 @@ def restore(path: Path, run: Run) -> Checkpoint:
 def moving(run: Run) -> list[Any]:
     """The optimizer's variables and the loss weights, in a stable order."""
     balance = () if run.balance is None else run.balance.variables
-    return [run.spread, *balance, run.optimizer.step, *run.optimizer.first, *run.optimizer.second]
+    imputed = [variable for rate in run.imputed.values() for variable in rate.variables]
+    return [run.spread, *balance, *imputed, run.optimizer.step, *run.optimizer.first, *run.optimizer.second]

@@ -78,8 +78,14 @@ class TrainingConfig:
     )
     value_weight: float = setting(0.25, "weight of an amount's loss, unless its uncertainty weighs it", least=0)
     clicked_weight: float = setting(
-        0.0, "weight of the loss of heads taught through a product: cvr's on clicked rows", least=0
+        0.0, "weight of the loss of heads taught through a product: cvr's on clicked rows (esmm)", least=0
     )
+    conversion: str = setting(
+        "esmm",
+        "cvr's own loss beside its product: none but clicked_weight, weighed by 1 / P(click), or doubly robust",
+        choices=("esmm", "escm2_ips", "escm2_dr"),
+    )
+    conversion_weight: float = setting(0.1, "weight of that loss where conversion is escm2_ips or escm2_dr", least=0)
     objective: str = setting(
         "pointwise",
         "calibrated losses of every row alone, or beside them one that orders the rows of each request",

@@ -41,12 +41,13 @@ class MinNorm(tf.Module):
 
     def __init__(self, count: int) -> None:
         super().__init__(name="min_norm")
+        self._count = count
 
     def __call__(self, gram: tf.Tensor, losses: tf.Tensor, counted: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         weights = counted / tf.maximum(tf.reduce_sum(counted), 1.0)
         for _ in range(FRANK_WOLFE_STEPS):
             slope = tf.linalg.matvec(gram, weights)
-            corner = tf.one_hot(tf.argmin(tf.where(counted > 0, slope, gram.dtype.max)), len(gram)) * counted
+            corner = tf.one_hot(tf.argmin(tf.where(counted > 0, slope, gram.dtype.max)), self._count) * counted
             way = corner - weights
             length = tf.reduce_sum(way * tf.linalg.matvec(gram, way))
             step = -tf.reduce_sum(way * slope) / tf.maximum(length, TINY)

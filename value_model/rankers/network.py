@@ -190,6 +190,12 @@ class Network(keras.Model):
     ) -> Logits:
         """Logits of N rows; position None = neutral; a `seed` int32 [2] switches dropout on."""
         first = self.first(user_part, item_part, cross_codes, cross_numbers, request)
+        return self.logits(first, position=position, seed=seed)
+
+    def logits(
+        self, first: Mapping[str, tf.Tensor], *, position: tf.Tensor | None, seed: tf.Tensor | None = None
+    ) -> Logits:
+        """Logits of the first layer's rows, as `join`."""
         towers = tf.nn.relu(tf.matmul(self.mixture(first, seed=seed).tasks, self.tower) + self.tower_bias)
         deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1) + self._interacted(first)
         return self._logits(deep, first["wide"] + self.last_bias, position, first["mix"])

@@ -20,6 +20,7 @@ from value_model.rankers import losses as loss
 from value_model.rankers.batches import batches
 from value_model.rankers.checkpoint import Checkpoint, restore, store
 from value_model.rankers.config import TrainingConfig
+from value_model.rankers.conversion_losses import ImputedRate, conversion_losses
 from value_model.rankers.expert_health import ExpertHealth, expert_health
 from value_model.rankers.lazy_adam import LazyAdam
 from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance, inner_products, weighted_sum
@@ -97,7 +98,11 @@ class Fitting:
         self.ranker, self.config, self.seed = ranker, config, seed
         trained = loss.trained_heads(ranker.heads)
         self._weights = {head.name: config.value_weight for head in trained if head.kind is HeadKind.MONEY}
-        self._weights |= {head.name: config.clicked_weight for head in trained if head.through}
+        clicked = config.clicked_weight if config.conversion == "esmm" else config.conversion_weight
+        self._weights |= {head.name: clicked for head in trained if head.through}
+        hidden = ranker.network.body.columns(ranker.config, len(ranker.heads)).hidden
+        imputes = config.conversion == "escm2_dr"
+        self.imputed = {head.name: ImputedRate(hidden) for head in trained if head.through and imputes}
         listed = per_impression([head.name for head in trained])
         self._weights |= {f"{head.name} {config.objective}": config.objective_weight for head in listed}
         self._counted = [head.name for head in trained]
@@ -106,7 +111,8 @@ class Fitting:
         self._ranking = None if config.objective == "pointwise" else ranking_loss(config.objective)
         self.spread = tf.Variable(np.zeros(len(self._uncertain), np.float32), name="log_variance")
         self.balance = BALANCES[config.loss_weights](len(trained)) if config.loss_weights in BALANCES else None
-        self.variables = [*ranker.network.trainable_variables, self.spread]
+        rates = [variable for rate in self.imputed.values() for variable in rate.trainable_variables]
+        self.variables = [*ranker.network.trainable_variables, *rates, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
         self.step = tf.function(self._step, reduce_retracing=True)
         self.measure = tf.function(self._losses, reduce_retracing=True)
@@ -145,9 +151,13 @@ class Fitting:
         user = network.user_part(row["user_codes"], row["user_lists"], row["user_numbers"])
         item = network.item_part(row["item_codes"], row["item_lists"], row["item_numbers"])
         cross = row["cross_codes"], row["cross_numbers"]
-        logits = network.join(user, item, *cross, row["request"], position=row["position"], seed=seed)
+        first = network.first(user, item, *cross, row["request"])
+        logits = network.logits(first, position=row["position"], seed=seed)
         labels = {name.removeprefix(LABEL): values for name, values in row.items() if name.startswith(LABEL)}
         losses = loss.pointwise(logits, labels, weight=row["weight"])
+        if self.config.conversion != "esmm":
+            hidden, weight = first["hidden"], row["weight"]
+            losses |= conversion_losses(logits, labels, weight=weight, hidden=hidden, imputed=self.imputed)
         if self._ranking and seed is not None:
             losses |= ranking_losses(
                 self.config.objective, self._ranking, logits, labels, request=row["request"], seed=seed
@@ -182,8 +192,10 @@ class Fitting:
         """A gradient a variable: as `balance` weighs the heads where they share it, else the sum of theirs."""
         counted *= tf.constant([float(self._weights.get(name, 1.0) > 0) for name in self._counted])
         by_head = [tape.gradient(terms[name], self.variables) for name in self._counted]
-        single = {variable.ref() for variable in (*self.ranker.network.task_variables, self.spread)}
-        shared = [variable.ref() not in single for variable in self.variables]
+        network = self.ranker.network
+        single = {variable.ref() for variable in network.task_variables}
+        every = {variable.ref() for variable in network.trainable_variables}
+        shared = [variable.ref() in every - single for variable in self.variables]
         values = tf.stack([terms[name] for name in self._counted])
         weights = tf.unstack(balance(inner_products(by_head, shared), values, counted, seed))
         one = tf.unstack(counted)
