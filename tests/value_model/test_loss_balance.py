@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from ranking_market import CLICKS, SIZES, SPEC, market
@@ -20,7 +18,7 @@ from value_model.rankers.loss_balance import (
     weighted_sum,
 )
 from value_model.rankers.mmoe import MMoE
-from value_model.rankers.training import Fitting
+from value_model.rankers.training import Fitting, tensors
 
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower_units=4, positions=8)
 EVERY, SEED = tf.ones(2), tf.constant([0, 1])
@@ -42,9 +40,9 @@ def test_min_norm_of_two_gradients_is_its_closed_form(theta: tuple[float, float]
 
 def test_min_norm_steps_end_where_no_loss_falls_without_the_other_growing() -> None:
     theta = np.array([3.0, 2.0])
-    for _ in range(200):
+    for _ in range(20):
         g = gradients(theta)
-        theta = theta - 0.2 * MinNorm(2)(tf.constant(g @ g.T), tf.ones(2), EVERY, SEED).numpy() @ g
+        theta = theta - 0.5 * MinNorm(2)(tf.constant(g @ g.T), tf.ones(2), EVERY, SEED).numpy() @ g
     along = (theta - A) @ (B - A) / ((B - A) @ (B - A))
     np.testing.assert_allclose(theta, A + along * (B - A), atol=1e-3)  # on the segment between both optima
     assert 0 <= along <= 1
@@ -88,7 +86,7 @@ def test_projections_follow_one_another_in_the_order_that_the_seed_draws() -> No
 
 def test_gradient_norms_are_led_to_one_size_where_losses_fall_alike() -> None:
     """|g| = 1 and 4, both losses at their start: w |g| equal and w summing to 2 give w = 1.6, 0.4."""
-    balance = GradientNorms(2)
+    balance = tf.function(GradientNorms(2))
     gram = tf.constant([[1.0, 0.5], [0.5, 16.0]])
     for _ in range(400):
         weights = balance(gram, tf.ones(2), EVERY, SEED).numpy()
@@ -112,13 +110,13 @@ def test_slices_of_a_table_are_summed_as_the_table_would_be() -> None:
 
 
 @pytest.mark.parametrize("name", BALANCES)
-def test_a_network_learns_by_each_balance(name: str) -> None:
-    data = market(np.random.default_rng(0), requests=48).data
+def test_a_step_of_a_network_lowers_every_loss(name: str) -> None:
+    data = market(np.random.default_rng(0), requests=24).data
     model = MMoE(SPEC, SIZES, config=SMALL, heads=learned_heads(CLICKS), rng=np.random.default_rng(0))
     model.network.adapt(data)
-    fitting = Fitting(model, config=replace(TrainingConfig(), loss_weights=name, batch_requests=16), seed=0)
-    before = fitting.evaluate(data)
-    for epoch in range(3):
-        fitting.epoch(data, epoch, rate=1e-2)
-    after = fitting.evaluate(data)
-    assert all(after[head] < before[head] for head in ("ctr", "ctcvr", "order_value"))
+    fitting = Fitting(model, config=TrainingConfig(loss_weights=name, conversion="escm2_dr"), seed=0)
+    row, counted = tensors(data, np.zeros(24, bool)), tf.ones(len(fitting._counted))
+    steps = [fitting._step(row, SEED, tf.constant(1e-2), counted) for _ in range(4)]  # not compiled: quicker so
+    for head in ("ctr", "cvr", "ctcvr", "order_value"):
+        assert float(steps[-1][head]) < float(steps[0][head])
+    assert np.abs(fitting.imputed["cvr"].kernel).max() > 0

@@ -122,6 +122,7 @@ def test_an_objective_of_lists_trains_beside_the_pointwise_losses(data: RankingD
     assert last["ctr"] < first["ctr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversion", ["escm2_ips", "escm2_dr"])
 def test_a_fit_with_a_loss_for_all_rows_resumes_to_the_same(
     data: RankingData, later: RankingData, tmp_path: Path, conversion: str

@@ -17,7 +17,7 @@ from features.keras2 import tensorflow as tf
 
 Gradient = Any  # of one loss by one variable: a tensor, IndexedSlices of an embedding table, or None
 
-FRANK_WOLFE_STEPS = 30
+FRANK_WOLFE_STEPS = 20
 TINY = 1e-12
 
 

@@ -1,13 +1,14 @@
 """Ranking objectives: losses over each request's rows beside the pointwise ones, which keep predictions probabilities.
 
-    ranknet       sum over pairs (i better than j) of log(1 + exp(s_j - s_i))            Burges et al. 2005
-    lambdarank    the same, each pair times what swapping it changes in NDCG             Burges 2010; Wang et al. 2018
+    ranknet       log(1 + exp(s_j - s_i)), mean over pairs (i better than j)             Burges et al. 2005
+    lambdarank    its sum over pairs, each times what swapping it changes in NDCG        Burges 2010, section 4
     softmax       -sum_i y_i log softmax(s)_i                                            Cao et al. 2007 (ListNet)
     approx_ndcg   -NDCG with ranks 1 + sum_j sigmoid((s_j - s_i) / t)                    Qin et al. 2010
     list_mle      -log P(the labels' order | s) under Plackett-Luce, per row             Xia et al. 2008
 
-s: the logit of a rate, log P of a product. All but list_mle are TF-Ranking's; its list_mle takes the logarithm of sums
-that underflow where logits are far apart, and draws the order of equal labels from a state that resuming would lose.
+s: the logit of a rate, log P of a product; where nothing else is said, a mean over lists. All but list_mle are
+TF-Ranking's; its list_mle takes the logarithm of sums that underflow where logits are far apart, and draws the order of
+equal labels from a state that resuming would lose.
 """
 
 from __future__ import annotations
@@ -23,23 +24,34 @@ from value_model.rankers.losses import trained_heads
 
 RankingLoss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor | None], tf.Tensor]
 
-TF_RANKING = {
-    "ranknet": "pairwise_logistic_loss",
-    "lambdarank": "pairwise_logistic_loss",
-    "softmax": "softmax_loss",
-    "approx_ndcg": "approx_ndcg_loss",
-}
 FAR_BELOW = -1e30  # the score of what stands in no list: exp of it is 0, and so is its gradient
 
 
 def ranking_loss(objective: str) -> RankingLoss:
-    """(label, score, request, seed) -> the mean over lists; `label` float32 [N], below 0 = not known, left out."""
+    """(label, score, request, seed) -> the loss; `label` float32 [N], below 0 = not known, left out."""
     if objective == "list_mle":
         return list_mle
-    losses = tensorflow_ranking().keras.losses
-    weight = losses.NDCGLambdaWeight() if objective == "lambdarank" else None
-    loss: Any = losses.get(TF_RANKING[objective], lambda_weight=weight, ragged=True)
+    library = tensorflow_ranking().keras.losses
+    if objective in ("ranknet", "lambdarank"):
+        return pairwise(library, lambdas=objective == "lambdarank")
+    loss = library.get(f"{objective}_loss", ragged=True)
     return lambda label, score, request, seed: loss(ragged(label, request), ragged(score, request))
+
+
+def pairwise(library: Any, *, lambdas: bool) -> RankingLoss:
+    """Pairs alike, as a mean over them; or with `lambdas` by what they change in NDCG, as a mean over lists."""
+    weight = library.NDCGLambdaWeight(smooth_fraction=1.0) if lambdas else None
+    loss = library.PairwiseLogisticLoss(reduction="sum", lambda_weight=weight, ragged=True)
+
+    def mean(label: tf.Tensor, score: tf.Tensor, request: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        labels = ragged(label, request)
+        dense = labels.to_tensor(-1.0)
+        better = (dense[:, :, None] > dense[:, None, :]) & (dense[:, None, :] >= 0)
+        # TF-Ranking multiplies its lambdas by the longest list's length.
+        count = tf.size(dense) if lambdas else tf.math.count_nonzero(better, dtype=tf.int32)
+        return loss(labels, ragged(score, request)) / tf.maximum(tf.cast(count, tf.float32), 1.0)
+
+    return mean
 
 
 def ranking_losses(
