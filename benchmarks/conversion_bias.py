@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from benchmarks.record import Measure, record
 from jobs.config import RunConfig
 from jobs.data import market
 from jobs.prepare import TrainingRows, prepare
-from jobs.run import run_all
+from jobs.run import STAGES
+from jobs.run_folder import RunFolder
 from jobs.train_ranker import SURFACE
 from marketplace.heads import learned_heads
+from retrieval.config import RetrievalConfig
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.group_offsets import groups_of
@@ -39,7 +42,9 @@ TEACHING = {
 
 
 def main() -> None:
-    run = run_all(RunConfig(seed=SEED), Path("runs/benchmark"))
+    run = RunFolder.create(Path("runs/conversion_bias"), RunConfig(seed=SEED, retrieval=RetrievalConfig(epochs=1)))
+    for name in ("data", "retrieval"):
+        run.stage(name, partial(STAGES[name], run))
     prepared = prepare(run)
     assert prepared is not None
     test = prepared.period.test

@@ -28,7 +28,7 @@ SEED, DRAWS = 7, 8
 INPUTS, NOISE = 100, 0.1  # its deviation
 WAVES = np.array([[1.0, 0.0], [2.0, 0.5], [3.0, 1.0]], np.float32)  # a_i, b_i
 CORRELATIONS = (0.0, 0.5, 1.0)
-STEPS, BATCH, TEST, RATE = 3_000, 256, 20_000, 3e-3
+STEPS, BATCH, TEST, RATE = 2_000, 256, 20_000, 3e-3
 SHAPE = NetworkConfig(experts=8, expert_units=(16, 16), tower_units=8, dropout=0.0)
 SHAPES = {
     "shared bottom": replace(SHAPE, body="shared_bottom"),
@@ -52,7 +52,7 @@ class PairNetwork(tf.Module):
         self.last = tf.Variable(tf.zeros([2, config.tower_units, 1]), name="last")
         self.optimizer = LazyAdam(self.trainable_variables, decay=0.0)
         self.learned = self.trainable_variables
-        self.fit = tf.function(self._fit, reduce_retracing=True)
+        self.fit = tf.function(self._fit, jit_compile=True)
 
     def start(self, rng: np.random.Generator) -> None:
         """Fresh weights: He-normal matrices, zero biases and gates."""
