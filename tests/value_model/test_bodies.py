@@ -11,11 +11,13 @@ from ranking_market import CLICKS, SIZES, SPEC, assert_is_a_ranker, market
 
 from features.keras2 import tensorflow as tf
 from marketplace.heads import heads_of, learned_heads
+from marketplace.settings import settings_of
 from value_model.rankers.bodies import sources_of
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.expert_health import expert_health
 from value_model.rankers.information_transfer import InformationTransfer
 from value_model.rankers.interactions import CrossNetwork
+from value_model.rankers.loss_balance import BALANCES
 from value_model.rankers.mmoe import MMoE
 from value_model.rankers.network import BODIES
 from value_model.rankers.progressive_extraction import ProgressiveExtraction
@@ -48,6 +50,14 @@ def test_a_task_reads_from_the_task_of_its_condition() -> None:
     assert SOURCES == (None, 0, 1)
     assert sources_of(heads_of(["ctcvr", "order_value"])) == (None, 0)
     assert sources_of(heads_of(["ctr", "cvr", "cart", "order_value"])) == (None, 0, 1, None)
+
+
+def test_every_choice_of_a_setting_is_built() -> None:
+    choices = {
+        one.name: set(one.range.choices) for kind in (NetworkConfig, TrainingConfig) for one in settings_of(kind)
+    }
+    assert choices["body"] == set(BODIES)
+    assert choices["loss_weights"] == {"fixed", "uncertainty", *BALANCES}
 
 
 @pytest.mark.parametrize(("body", "interactions"), SHAPES)
