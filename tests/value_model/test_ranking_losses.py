@@ -85,17 +85,26 @@ def test_equal_labels_stand_in_an_order_that_the_seed_draws() -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
+def test_rows_that_are_not_known_are_left_out(objective: str) -> None:
+    label, score, request = [1, 0, -1, 0, 1, -1, -1], [0.3, -1, 9, 1, 2, -9, 4], [0, 0, 0, 1, 1, 1, 2]
+    kept = [0, 1, 3, 4]
+    expected = loss_of(objective, *([values[i] for i in kept] for values in (label, score)), [0, 0, 1, 1])
+    lists = {"softmax": 3, "approx_ndcg": 3, "list_mle": 3, "lambdarank": 3}.get(objective, 2)  # a mean over lists
+    assert loss_of(objective, label, score, request) == pytest.approx(expected * 2 / lists, rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("scale", [1e2, 1e6])
 def test_losses_and_gradients_are_finite_on_long_lists_far_apart(objective: str, scale: float) -> None:
     rng = np.random.default_rng(0)
     request = tf.constant(np.repeat([0, 1, 2], 1000))
     score = tf.Variable((scale * rng.normal(size=3000)).astype(np.float32))
     label = (rng.random(3000) < 0.01).astype(np.float32)
-    label[1000:2000], label[2000::7] = 0, -1  # a list without an event; rows that are not known
+    label[1000:2000], label[2000:2200], label[2990:] = 0, -1, -1  # a list without an event; rows that are not known
     with tf.GradientTape() as tape:
         loss = ranking_loss(objective)(tf.constant(label), score, request, tf.constant([1, 2]))
     gradient = tf.convert_to_tensor(tape.gradient(loss, score)).numpy()
     assert np.isfinite(float(loss))
     assert np.isfinite(gradient).all()
     assert np.abs(gradient[:1000]).max() > 0 or objective == "approx_ndcg"  # flat where every rank is certain
-    assert np.abs(gradient[1000:2000]).max() == pytest.approx(0, abs=1e-6)
+    assert np.abs(gradient[1000:2200]).max() == pytest.approx(0, abs=1e-6)

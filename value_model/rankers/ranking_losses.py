@@ -34,22 +34,21 @@ def ranking_loss(objective: str) -> RankingLoss:
     library = tensorflow_ranking().keras.losses
     if objective in ("ranknet", "lambdarank"):
         return pairwise(library, lambdas=objective == "lambdarank")
-    loss = library.get(f"{objective}_loss", ragged=True)
-    return lambda label, score, request, seed: loss(ragged(label, request), ragged(score, request))
+    loss = library.get(f"{objective}_loss")
+    return lambda label, score, request, seed: loss(*lists(label, score, request))
 
 
 def pairwise(library: Any, *, lambdas: bool) -> RankingLoss:
     """Pairs alike, as a mean over them; or with `lambdas` by what they change in NDCG, as a mean over lists."""
     weight = library.NDCGLambdaWeight(smooth_fraction=1.0) if lambdas else None
-    loss = library.PairwiseLogisticLoss(reduction="sum", lambda_weight=weight, ragged=True)
+    loss = library.PairwiseLogisticLoss(reduction="sum", lambda_weight=weight)
 
     def mean(label: tf.Tensor, score: tf.Tensor, request: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        labels = ragged(label, request)
-        dense = labels.to_tensor(-1.0)
-        better = (dense[:, :, None] > dense[:, None, :]) & (dense[:, None, :] >= 0)
+        labels, scores = lists(label, score, request)
+        better = (labels[:, :, None] > labels[:, None, :]) & (labels[:, None, :] >= 0)
         # TF-Ranking multiplies its lambdas by the longest list's length.
-        count = tf.size(dense) if lambdas else tf.math.count_nonzero(better, dtype=tf.int32)
-        return loss(labels, ragged(score, request)) / tf.maximum(tf.cast(count, tf.float32), 1.0)
+        count = tf.size(labels) if lambdas else tf.math.count_nonzero(better, dtype=tf.int32)
+        return loss(labels, scores) / tf.maximum(tf.cast(count, tf.float32), 1.0)
 
     return mean
 
@@ -79,10 +78,10 @@ def list_mle(label: tf.Tensor, score: tf.Tensor, request: tf.Tensor, seed: tf.Te
     Rows of equal labels stand in an order that the seed draws. Lists whose labels are all equal have no order: 0.
     """
     drawn = tf.random.stateless_uniform(tf.shape(label), seed=tf.zeros([2], tf.int32) if seed is None else seed)
-    labels, scores = ragged(label, request).to_tensor(-1.0), ragged(score, request).to_tensor()
+    labels, scores = lists(label, score, request)
     known = labels >= 0
     ordered = tf.reduce_max(labels, axis=1) > tf.reduce_min(tf.where(known, labels, labels.dtype.max), axis=1)
-    drawn = tf.where(known, labels + ragged(drawn, request).to_tensor() / 2, -1.0)
+    drawn = tf.where(known, labels + lists(label, drawn, request)[1] / 2, -1.0)
     order = tf.argsort(drawn, axis=1, direction="DESCENDING")
     scores, known = (tf.gather(values, order, axis=1, batch_dims=1) for values in (scores, known))
     after = tf.math.cumulative_logsumexp(tf.where(known, scores, FAR_BELOW), axis=1, reverse=True)
@@ -91,6 +90,8 @@ def list_mle(label: tf.Tensor, score: tf.Tensor, request: tf.Tensor, seed: tf.Te
     return tf.reduce_mean(tf.where(ordered, gaps / rows, 0.0))
 
 
-def ragged(values: tf.Tensor, request: tf.Tensor) -> tf.RaggedTensor:
-    """Rows [N], sorted by request, as one ragged row a request."""
-    return tf.RaggedTensor.from_value_rowids(values, tf.cast(request, tf.int64), validate=False)
+def lists(label: tf.Tensor, score: tf.Tensor, request: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rows [N], sorted by request, as lists of one length, float32 [lists, longest] each; padded by labels of -1."""
+    place = tf.cast(request, tf.int64)
+    labels, scores = (tf.RaggedTensor.from_value_rowids(values, place, validate=False) for values in (label, score))
+    return labels.to_tensor(-1.0), scores.to_tensor()
