@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def data() -> RankingData:
     return market(np.random.default_rng(0), requests=40).data
 
 
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """Graphs of a few rows cost more to compile than to run."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def ranker(data: RankingData, config: NetworkConfig = SMALL) -> MMoE:
     """Every weight is moved, so that each of them matters."""
     rng = np.random.default_rng(1)
@@ -62,7 +71,7 @@ def test_every_choice_of_a_setting_is_built() -> None:
 
 @pytest.mark.parametrize(("body", "interactions"), SHAPES)
 def test_every_shape_is_a_ranker_that_learns_in_all_its_weights(
-    data: RankingData, tmp_path: Path, body: str, interactions: str
+    data: RankingData, tmp_path: Path, uncompiled: None, body: str, interactions: str
 ) -> None:
     model = ranker(data, replace(SMALL, body=body, interactions=interactions))
     fitting = Fitting(model, config=TrainingConfig(), seed=0)
