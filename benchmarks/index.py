@@ -45,12 +45,13 @@ def main() -> None:
     record(NAME, measures, data=data, seed=SEED)
 
 
-def catalogue(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def catalogue(rng: np.random.Generator, *, rows: int = ROWS, queries: int = REPEATS) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors around cluster centres, and queries from the same distribution."""
-    centres = rng.normal(size=(CLUSTERS, DIMENSIONS))
-    points = centres[rng.integers(CLUSTERS, size=ROWS + REPEATS)] + rng.normal(size=(ROWS + REPEATS, DIMENSIONS))
-    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
-    return points[:ROWS], points[ROWS:]
+    centres = rng.normal(size=(CLUSTERS, DIMENSIONS)).astype(np.float32)
+    points = rng.standard_normal(size=(rows + queries, DIMENSIONS), dtype=np.float32)
+    points += centres[rng.integers(CLUSTERS, size=rows + queries)]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points[:rows], points[rows:]
 
 
 def index_measures(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from features.layers.sequence_shape import ENCODERS, SequenceShape
 from marketplace.settings import setting
+from retrieval.stored_vectors import STORAGES
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,25 @@ class RetrievalConfig:
         256, "negatives of each batch drawn from the whole catalogue", unit="items", least=0, most=1_000_000
     )
 
+    hard_negatives: int = setting(
+        0,
+        "negatives of each batch from what the last epoch held nearest",
+        unit="items",
+        least=0,
+        most=1_000_000,
+    )
+    history_dropout: float = setting(
+        0.1, "requests whose shopper is hidden in training, id and history", unit="share", least=0, most=1
+    )
+
     # Training the towers (retrieval.tower_training).
     pairs: int = setting(150_000, "the newest pairs of request and wish are learned from", unit="pairs", least=1)
+    order_weight: float = setting(1.0, "weight of a pair whose item was ordered", least=0, most=1000)
+    cart_weight: float = setting(0.5, "weight of a pair whose item was put into the cart", least=0, most=1000)
+    click_weight: float = setting(0.2, "weight of a pair whose item was clicked", least=0, most=1000)
+    shown_weight: float = setting(
+        0.3, "weight of a pair whose item was shown and no more, / sqrt(its place); 0 = no pair", least=0, most=1000
+    )
     batch: int = setting(1024, "pairs a step", unit="pairs", least=2, most=1_000_000)
     epochs: int = setting(8, "passes at most; early stopping may end sooner", unit="epochs", least=1, most=10_000)
     patience: int = setting(2, "passes without a better held-out recall", unit="epochs", least=0, most=10_000)
@@ -73,8 +91,26 @@ class RetrievalConfig:
 
     # Indexes (retrieval.build).
     index: str = setting(
-        "scann", "the library that searches the items' embeddings", choices=("scann", "faiss", "exact")
+        "scann",
+        "what searches the items' embeddings; auto measures all of them",
+        choices=("auto", "scann", "faiss", "exact"),
     )
+    faiss_form: str = setting(
+        "ivf_flat", "inverted lists of vectors or of product codes, or HNSW", choices=("ivf_flat", "ivf_pq", "hnsw")
+    )
+    storage: str = setting("float32", "of the vectors of exact search", choices=STORAGES)
+    index_recall: float = setting(
+        0.95,
+        "recall that auto must reach; the quickest that does is taken",
+        unit="share",
+        least=0,
+        most=1,
+    )
+    index_seconds: float = setting(
+        120.0, "auto builds no further index once it has built for so long", unit="seconds", least=0
+    )
+    hnsw_links: int = setting(32, "of each item in HNSW's graph", unit="links", least=2, most=256)
+    hnsw_beam: int = setting(128, "length of the beam that searches the graph", unit="items", least=1, most=100_000)
     gate: float = setting(0.95, "recall of exact search below which a build is refused", unit="share", least=0, most=1)
     gate_k: int = setting(100, "that recall is of so many items", unit="items", least=1)
     gate_queries: int = setting(256, "queries measured at build", unit="queries", least=1)
@@ -92,6 +128,17 @@ class RetrievalConfig:
         10_000, "items allowed by a filter up to which they are all scored", unit="items", least=0
     )
     overfetch: float = setting(1.3, "the index is searched for this x k / share of items allowed", least=1, most=100)
+
+    # While items move (retrieval.moving_index).
+    rebuild_share: float = setting(
+        0.05, "items moved from which a served index is built anew, in the background", unit="share", least=0, most=1
+    )
+    rebuild_least: int = setting(
+        1000, "items moved up to which no index is built anew: they are scored in no time", unit="items", least=0
+    )
+    watch_every: int = setting(
+        1000, "one search in so many is compared with exact search; 0 = none", unit="searches", least=0
+    )
 
     @property
     def history(self) -> SequenceShape:

@@ -14,6 +14,9 @@ from retrieval.config import DEFAULTS, RetrievalConfig
 from retrieval.exact import top_rows
 from retrieval.index import CandidateIndex
 
+LARGE = 50_000  # allowed rows above which one product of the whole matrix is quicker than a copy of them
+SPARE = 64  # rows beyond k that are scored once more
+
 
 def filtered_search(
     index: CandidateIndex,
@@ -51,6 +54,14 @@ def _scored(
     mask = np.ones(len(embeddings), bool) if allowed is None else allowed.copy()
     mask[exclude] = False
     rows = np.flatnonzero(mask).astype(np.int32)
+    if len(rows) > LARGE:
+        rows = rows[_leading((embeddings @ query)[rows], k=k)]
     products = np.vecdot(embeddings[rows], query)
     best = top_rows(products[None], k=k)[0]
     return rows[best], products[best]
+
+
+def _leading(products: np.ndarray, *, k: int) -> np.ndarray:
+    """int64: positions of the k greatest and somewhat more, so that rounding loses none; ties with the last as well."""
+    least = min(k + SPARE, len(products))
+    return np.flatnonzero(products >= np.partition(products, -least)[-least])

@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 
 from retrieval.config import DEFAULTS, RetrievalConfig
+from retrieval.index import ladder
 
 TRAINING_SAMPLE = 100_000  # rows that centroids and codebooks are learned from
 ANISOTROPIC_THRESHOLD = 0.2
 PICKLED = "scann_docids.pkl"  # identifiers as ScaNN keeps them
-LONG_LIST = 100  # results above which the rescored multiple shrinks
+RESCORED = (3, 5, 10, 20)  # multiples of k that are tried
+LEAST_LEAVES = 4  # partitions: the fewest that are tried
+LONG_LIST = 100  # results above which more partitions are opened, and the rescored multiple shrinks
 
 
 @functools.cache
@@ -68,23 +71,43 @@ class ScannIndex:
             ).reorder(min(rows, config.reorder_factor * config.gate_k))
         return cls(builder.build(), rows=rows, leaves_to_search=leaves_to_search, reorder_factor=config.reorder_factor)
 
-    def wider(self) -> ScannIndex:
-        """The same searcher, opening twice the partitions and rescoring twice the rows."""
-        leaves = self._leaves_to_search
+    @property
+    def parameters(self) -> dict[str, float | str]:
+        """How much of it a query searches."""
+        leaves: dict[str, float | str] = (
+            {"leaves_to_search": self._leaves_to_search} if self._leaves_to_search > 0 else {}
+        )
+        return leaves | {"reorder_factor": self._reorder_factor}
+
+    def at(self, *, leaves_to_search: int, reorder_factor: int) -> ScannIndex:
+        """The same searcher, searched with this effort."""
         return ScannIndex(
             self._searcher,
             rows=self._rows,
-            leaves_to_search=leaves if leaves < 0 else min(2 * leaves, round(math.sqrt(self._rows))),
-            reorder_factor=2 * self._reorder_factor,
+            leaves_to_search=min(leaves_to_search, round(math.sqrt(self._rows))),
+            reorder_factor=reorder_factor,
         )
+
+    def wider(self) -> ScannIndex:
+        """The same searcher, opening twice the partitions and rescoring twice the rows."""
+        return self.at(leaves_to_search=2 * self._leaves_to_search, reorder_factor=2 * self._reorder_factor)
+
+    def efforts(self) -> list[list[ScannIndex]]:
+        """Ladders of the same searcher, each from the least effort to the greatest."""
+        if self._leaves_to_search < 0:
+            return [[self.at(leaves_to_search=-1, reorder_factor=factor) for factor in RESCORED]]
+        steps = ladder(LEAST_LEAVES, round(math.sqrt(self._rows)))
+        return [[self.at(leaves_to_search=step, reorder_factor=factor) for step in steps] for factor in RESCORED]
 
     def search(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows int32 [q, k], inner products float32 [q, k]), best first; row -1 where partitions ran out of rows."""
         k = min(k, self._rows)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        # Longer lists need a smaller multiple of k: at k = 100 x m, the factor shrinks by sqrt(m).
-        reorder = min(self._rows, round(self._reorder_factor * k / math.sqrt(max(1.0, k / LONG_LIST))))
-        rows, products = self._searcher.search_batched(queries, k, reorder, self._leaves_to_search)
+        # A list m times as long needs more partitions, and a smaller multiple of k rescored: both by sqrt(m).
+        longer = math.sqrt(max(1.0, k / LONG_LIST))
+        reorder = min(self._rows, round(self._reorder_factor * k / longer))
+        leaves = min(round(self._leaves_to_search * longer), round(math.sqrt(self._rows)))
+        rows, products = self._searcher.search_batched(queries, k, reorder, leaves)
         return _padded(rows, products, k=k)
 
     def save(self, folder: Path) -> None:
@@ -100,8 +123,11 @@ class ScannIndex:
         (folder / "search.json").write_text(json.dumps(settings))
 
     @classmethod
-    def load(cls, folder: Path) -> ScannIndex:
-        """Raises ValueError for files that ScaNN would unpickle, or that lie elsewhere."""
+    def load(cls, folder: Path, embeddings: np.ndarray) -> ScannIndex:
+        """Its files hold the embeddings, so that `embeddings` are not read.
+
+        Raises ValueError for files that ScaNN would unpickle, or that lie elsewhere.
+        """
         settings = json.loads((folder / "search.json").read_text())
         for asset in re.findall(r'asset_path: *"([^"]*)"', (folder / "scann" / "scann_assets.pbtxt").read_text()):
             if Path(asset).name != asset:

@@ -170,5 +170,6 @@ def _facts(trained: TrainedParts) -> dict[str, str | int | float]:
         "known_until": trained.known_until.isoformat(),
         "catalogue_until": (trained.catalogue_until or trained.known_until).isoformat(),
         "ranker_feature_spec": spec.version,
+        **({} if trained.index is None else {"index": str(trained.index.report)}),
         **trained.ranker_facts,
     }

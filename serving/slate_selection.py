@@ -15,6 +15,7 @@ import numpy as np
 
 from marketplace.schema import LISTS_SINCE, RELEVANCE, SURFACES
 from marketplace.splits import DAY_US
+from retrieval.moved_rows import MovedRows
 from serving.config import ServingConfig
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
@@ -71,7 +72,7 @@ class SlateSelector:
         *,
         merchants: ItemMerchants,
         begun: np.ndarray,
-        embeddings: np.ndarray | None = None,
+        embeddings: np.ndarray | MovedRows | None = None,
     ) -> None:
         self._section = policy.slate or SlateSection()
         self._config, self._merchants, self._begun = config, merchants, begun
@@ -81,7 +82,7 @@ class SlateSelector:
             for surface in SURFACES
             for search in (False, True)
         }
-        self._columns = dict(items.attributes)
+        self._columns: dict[str, np.ndarray | MovedRows] = dict(items.attributes)
         if embeddings is not None:
             self._columns["embedding"] = embeddings
         for name in self._section.reads:

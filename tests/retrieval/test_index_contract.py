@@ -11,7 +11,10 @@ import pytest
 
 from retrieval.build import BUILDERS, RecallBelowGate, build_index, load_index, recall, save_index
 from retrieval.config import DEFAULTS
+from retrieval.exact import ExactIndex
 from retrieval.filtered import filtered_search
+from retrieval.moving_index import MovingIndex
+from retrieval.stored_vectors import StoredVectors
 
 # Small thresholds, so that a small catalogue reaches every branch: brute force, quantised, partitioned.
 CONFIG = replace(DEFAULTS, brute_force_below=500, partition_from=2_000, exact_filter_below=100, leaves_share=0.6)
@@ -25,10 +28,17 @@ def catalogue(rows: int, seed: int = 0) -> np.ndarray:
     return (centres[rng.integers(20, size=rows)] + 0.5 * rng.normal(size=(rows, DIMENSIONS))).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=[(kind, rows) for kind in BUILDERS for rows in SIZES], ids=str)
+FORMS = {"faiss_form": "ivf_pq"}, {"faiss_form": "hnsw"}
+SHAPES = [
+    *((kind, rows, {}) for kind in BUILDERS for rows in SIZES),
+    *(("faiss", 1_000, form) for form in FORMS),
+]
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=str)
 def built(request):
-    kind, rows = request.param
-    return build_index(kind, catalogue(rows), queries=catalogue(64, seed=1), config=CONFIG)
+    kind, rows, settings = request.param
+    return build_index(kind, catalogue(rows), queries=catalogue(64, seed=1), config=replace(CONFIG, **settings))
 
 
 def test_returns_k_distinct_rows_best_first_with_their_inner_products(built):
@@ -70,8 +80,10 @@ def test_a_saved_index_can_be_moved_and_answers_the_same(built, tmp_path):
     ids = [f"عنصر {row}\n" for row in range(len(built.embeddings))]
     save_index(built, tmp_path / "first", item_ids=ids)
     (tmp_path / "first").rename(tmp_path / "second")
-    loaded, loaded_ids = load_index(tmp_path / "second")
+    save_index(load_index(tmp_path / "second")[0], tmp_path / "third", item_ids=ids)  # as an export does
+    loaded, loaded_ids = load_index(tmp_path / "third")
     assert loaded_ids == ids
+    assert isinstance(loaded.embeddings.base, np.memmap)
     assert loaded.report == built.report
     queries = catalogue(8, seed=6)
     for before, after in zip(built.index.search(queries, k=30), loaded.index.search(queries, k=30), strict=True):
@@ -194,7 +206,7 @@ def test_unusable_numbers_are_refused(embeddings, queries, message):
 
 
 def test_an_unknown_kind_lists_the_known():
-    with pytest.raises(ValueError, match="exact, scann, faiss"):
+    with pytest.raises(ValueError, match="auto, exact, scann, faiss"):
         build_index("annoy", catalogue(10), queries=catalogue(2))
 
 
@@ -209,3 +221,67 @@ assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules), "Ten
 
 def test_searching_with_scann_does_not_load_tensorflow():
     subprocess.run([sys.executable, "-c", PROOF], check=True, timeout=60)
+
+
+def test_auto_takes_the_quickest_of_those_that_reach_the_recall():
+    config = replace(CONFIG, index_recall=0.9)
+    built = build_index("auto", catalogue(600), queries=catalogue(64, seed=1), config=config)
+    reaching = [trial for trial in built.report.trials if trial.recall >= 0.9]
+    best = max(reaching, key=lambda trial: trial.queries_per_second)
+    assert (built.report.kind, dict(built.report.parameters)) == (best.kind, dict(best.parameters))
+    assert {trial.kind for trial in built.report.trials} == set(BUILDERS)
+    hurried = replace(CONFIG, index_seconds=0.0)
+    assert build_index("auto", catalogue(600), queries=catalogue(8), config=hurried).report.left_out == (
+        "scann",
+        "ivf_flat",
+        "ivf_pq",
+        "hnsw",
+    )
+
+
+@pytest.mark.parametrize(("storage", "error"), [("float32", 0.0), ("bfloat16", 2**-8), ("int8", 0.5 / 127)])
+def test_stored_vectors_lie_within_their_rounding(storage, error):
+    rows = catalogue(500)
+    stored = StoredVectors.of(rows, storage=storage).rows(np.arange(500))
+    largest = np.abs(rows).max(axis=1, keepdims=True) if storage == "int8" else np.abs(rows)
+    assert (np.abs(stored - rows) <= error * largest * (1 + 1e-6)).all()
+    oracle = np.argsort(-(catalogue(4, seed=1) @ stored.T), axis=1, kind="stable")[:, :10]
+    index = ExactIndex(StoredVectors.of(rows, storage=storage))
+    np.testing.assert_array_equal(index.search(catalogue(4, seed=1), k=10)[0], oracle)
+
+
+def moving(rows: int, *, room: int, **settings) -> MovingIndex:
+    config = replace(CONFIG, **settings)
+    return MovingIndex(build_index("scann", catalogue(rows), queries=catalogue(64), config=config), room=room)
+
+
+def test_a_rebuild_holds_what_moved_before_and_while_it_was_built():
+    index, fresh = moving(600, room=50, rebuild_least=30, rebuild_share=0.0, watch_every=2), catalogue(650, seed=20)
+    order = np.random.default_rng(0).permutation(650).astype(np.int32)
+    truth = np.concatenate([catalogue(600), np.zeros((50, DIMENSIONS), np.float32)])
+    known = np.arange(650) < 600
+    for rows in np.array_split(order, 13):  # the first moves begin a rebuild, the others come while it is built
+        index.move(rows, fresh[rows])
+        truth[rows], known[rows] = fresh[rows], True
+        query = rows[0]
+        best = np.flatnonzero(known)[np.argsort(-(truth[known] @ fresh[query]), kind="stable")[:5]]
+        answer, _ = index.nearest(fresh[query], k=5, allowed=None, exclude=np.empty(0, np.int32))
+        np.testing.assert_array_equal(answer, best)
+        np.testing.assert_array_equal(index.embeddings[np.arange(650)], truth)
+    index.wait()
+    assert (index.rebuilds, index.failure) == (1, "")
+    assert index.report.rows >= 600
+    for query in catalogue(8, seed=21):
+        best = np.argsort(-(truth @ query), kind="stable")[:5]
+        np.testing.assert_array_equal(index.nearest(query, k=5, allowed=None, exclude=np.empty(0, np.int32))[0], best)
+    assert index.watched_recall == 1.0
+
+
+def test_a_rebuild_that_fails_leaves_the_index_as_it_was():
+    index = moving(600, room=0)
+    before = index.report
+    index.move(np.array([3]), np.full((1, DIMENSIONS), np.nan, np.float32))
+    index.rebuild()
+    index.wait()
+    assert "NaN" in index.failure
+    assert (index.rebuilds, index.report) == (0, before)
