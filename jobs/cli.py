@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from jobs.embed_command import embed_command
 from jobs.item_commands import item_commands
 from jobs.run_commands import config, demo, run
 
@@ -160,6 +161,7 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
 
 
 cli.add_command(item_commands)
+cli.add_command(embed_command)
 
 
 @cli.group("log")
