@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "serving_bundle", "request_path", "chorus"}
+NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "serving_bundle", "request_path", "chorus", "peers"}
 
 
 def main(selected: list[str]) -> int:
