@@ -19,12 +19,12 @@ from features.spec import Group, Kind
 from features.text.word_vectors import row_products
 from jobs.data import kept
 from jobs.defaults import policy_of
+from jobs.held_out_recall import kept_recall, recall_lines
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of
 from jobs.tables import print_comparison
 from jobs.train_ranker import held_out
-from jobs.train_retrieval import kept_recall, recall_lines
 from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
 from marketplace.heads import Labels

@@ -47,10 +47,11 @@ class LabelledRequests:
         """bool [N]: rows of known items whose event is the goal, or a stronger one."""
         return (self.weight >= EVENT_WEIGHTS[self.goal]) & (self.item >= 0)
 
-    def positives(self, request: int) -> np.ndarray:
-        """int32: catalogue rows of one request's positives."""
+    def positives(self, request: int, *, among: np.ndarray | None = None) -> np.ndarray:
+        """int32: catalogue rows of one request's positives; `among` bool [N]: the rows that count, None = all."""
         rows = slice(*self.frame.offsets[request : request + 2])
-        return self.item[rows][self.positive[rows]]
+        counted = self.positive[rows] if among is None else self.positive[rows] & among[rows]
+        return self.item[rows][counted]
 
     def with_positive(self, requests: np.ndarray) -> np.ndarray:
         """int64: the requests (positions) among `requests` (bool [R]) that have a positive."""
@@ -83,8 +84,8 @@ def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> L
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
         slates = joined.slates
-        click, order = (joined.labels[name].to_numpy().astype(np.float64) for name in ("click", "order"))
-        weight = np.maximum(click * EVENT_WEIGHTS["click"], order * EVENT_WEIGHTS["order"])
+        of_kind = [joined.labels[event].to_numpy().astype(np.float64) * EVENT_WEIGHTS[event] for event in KINDS]
+        weight = np.maximum.reduce(of_kind)
     else:
         slates, weight = _moments(dataset)
     catalogue = Catalogue.of(dataset)

@@ -14,11 +14,17 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from features.encoder import MISSING, UNKNOWN
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
+from features.spec import Group, Kind
+from retrieval.config import RetrievalConfig
 from retrieval.exact import ExactIndex
 from retrieval.pairs import ItemInputs, Pairs
 from retrieval.two_tower import TwoTower
+
+MINED = 50  # of the nearest items of a request
+MINED_REQUESTS = 4096  # an epoch
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,15 @@ def fit(
     towers.optimizer.build(towers.trainable_variables)
     seed = int(rng.integers(2**31))
     step = tf.function(towers.train_step, reduce_retracing=True)
-    expected = expected_draws(train.item, len(items), config.batch, config.uniform_negatives)
     history, best = _resume(checkpoint, towers)
     bar = tqdm(range(len(history.loss), config.epochs), desc="two towers", unit="epoch", disable=not progress)
     for epoch in bar:
         if history.recall and epoch - 1 - history.best >= config.patience:
             break
-        total = sum(
-            float(step(batch)["loss"]) for batch in batches(train, items, expected, towers=towers, seed=(seed, epoch))
-        )
+        mined = mined_negatives(towers, train, items, seed=(seed, epoch)) if config.hard_negatives and epoch else None
+        expected = expected_draws(train.item, len(items), config=config, mined=mined)
+        epoch_batches = batches(train, items, expected, towers=towers, seed=(seed, epoch), mined=mined)
+        total = sum(float(step(batch)["loss"]) for batch in epoch_batches)
         history.loss.append(total / max(float(train.weight.sum()), 1e-9))
         history.recall.append(held_out_recall(towers, held_out, items))
         bar.set_postfix(loss=f"{history.loss[-1]:.3f}", recall=f"{history.recall[-1]:.3f}")
@@ -74,27 +80,66 @@ def fit(
     return history
 
 
-def expected_draws(item: np.ndarray, n_items: int, batch: int, uniform: int) -> np.ndarray:
-    """Float32 [n_items]: how often an item is expected among the candidates of a batch, B p_i + U / n."""
+def expected_draws(
+    item: np.ndarray, n_items: int, *, config: RetrievalConfig, mined: np.ndarray | None = None
+) -> np.ndarray:
+    """Float32 [n_items]: how often an item is expected among the candidates of a batch, B p_i + U / n + H m_i.
+
+    p_i and m_i are its shares of the pairs' items and of the `mined` ones.
+    """
     share = np.bincount(item, minlength=n_items) / max(len(item), 1)
-    return (batch * share + uniform / n_items).astype(np.float32)
+    expected = config.batch * share + config.uniform_negatives / n_items
+    if mined is not None:
+        drawn = mined[mined >= 0]
+        expected += config.hard_negatives * np.bincount(drawn, minlength=n_items) / max(len(drawn), 1)
+    return expected.astype(np.float32)
+
+
+def mined_negatives(towers: TwoTower, train: Pairs, items: ItemInputs, *, seed: tuple[int, int]) -> np.ndarray:
+    """int32 [R, MINED]: what the towers as they are hold nearest to a request and it did not take; -1 = not mined.
+
+    At most MINED_REQUESTS of the pairs' requests are mined, drawn anew each epoch: the search is exact.
+    """
+    rng = np.random.default_rng((*seed, 1))
+    requests = np.unique(train.request)
+    some = np.sort(rng.choice(requests, min(MINED_REQUESTS, len(requests)), replace=False))
+    queries = towers.embed_queries(train.user_codes[some], train.user_lists[some], train.user_numbers[some])
+    nearest, _ = ExactIndex(towers.embed_items(items)).search(queries, k=MINED)
+    taken = np.unique(train.request.astype(np.int64) * len(items) + train.item)
+    nearest[np.isin(some[:, None].astype(np.int64) * len(items) + nearest, taken)] = -1
+    mined = np.full((len(train.user_codes), nearest.shape[1]), -1, np.int32)
+    mined[some] = nearest
+    return mined
 
 
 def batches(
-    train: Pairs, items: ItemInputs, expected: np.ndarray, *, towers: TwoTower, seed: tuple[int, int]
+    train: Pairs,
+    items: ItemInputs,
+    expected: np.ndarray,
+    *,
+    towers: TwoTower,
+    seed: tuple[int, int],
+    mined: np.ndarray | None = None,
 ) -> Iterator[dict[str, tf.Tensor]]:
-    """One epoch of inputs for `TwoTower.compute_loss`; the last, incomplete batch is left out if others exist."""
+    """One epoch of inputs for `TwoTower.compute_loss`; the last, incomplete batch is left out if others exist.
+
+    `mined` [R, m]: hard negatives of requests, of which a batch takes one each of `hard_negatives` of its rows.
+    """
     config = towers.config
     rng = np.random.default_rng(seed)
+    id_column = np.array([feature.name == "user_id" for feature in towers.spec.select(Group.USER, Kind.CATEGORY)])
     order = rng.permutation(len(train))
     size = min(config.batch, len(order))
     for number, start in enumerate(range(0, len(order) - size + 1, size)):
         rows = order[start : start + size]
         uniform = rng.integers(len(items), size=config.uniform_negatives, dtype=np.int32)
-        item, request = np.concatenate([train.item[rows], uniform]), train.request[rows]
+        request = train.request[rows]
+        hard = _hard(mined, request, config.hard_negatives, rng)
+        item = np.concatenate([train.item[rows], uniform, hard])
+        shopper = rng.random(len(request)) >= config.history_dropout  # those that are not hidden
         batch = {
-            "user_codes": train.user_codes[request],
-            "user_lists": train.user_lists[request],
+            "user_codes": np.where(shopper[:, None] | ~id_column, train.user_codes[request], UNKNOWN),
+            "user_lists": np.where(shopper[:, None], train.user_lists[request], MISSING),
             "user_numbers": train.user_numbers[request],
             "item_codes": items.codes[item],
             "item_lists": items.lists[item],
@@ -105,6 +150,15 @@ def batches(
             "seed": np.array([seed[0] ^ seed[1], 2 * number], np.int32),
         }
         yield {name: tf.constant(value) for name, value in batch.items()}
+
+
+def _hard(mined: np.ndarray | None, request: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """int32: one of the mined negatives of each of `most` rows, as far as they have some."""
+    if mined is None:
+        return np.empty(0, np.int32)
+    rows = rng.permutation(len(request))[:most]
+    drawn = mined[request[rows], rng.integers(mined.shape[1], size=len(rows))]
+    return drawn[drawn >= 0]
 
 
 def held_out_recall(towers: TwoTower, held_out: Pairs, items: ItemInputs) -> float:

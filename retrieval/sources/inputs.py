@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.catalogue import Catalogue
-from features.interactions import KINDS, Interactions, impressions, interactions
+from features.interactions import KINDS, Interactions, impressions, interactions, joined
 from features.text.lexical_index import LexicalIndex
 from marketplace.dataset import Dataset
+from marketplace.slate_columns import to_numpy
 from retrieval.build import BuiltIndex
 from retrieval.config import SOURCE_DEFAULTS, SourcesConfig
 from retrieval.labelled_requests import segment_of_feedback, segment_of_requests
+
+PRICE_STEP = 0.25  # width of a price band, in log price
+LEAST_PRICE = 0.01  # below it prices are not told apart
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class SourceInputs:
     @cached_property
     def items(self) -> Catalogue:
         return self.catalogue or Catalogue.of(self.dataset)
+
+    @property
+    def by_context(self) -> bool:
+        """Lists are grouped by an entry of their context, such as a city: most of what they take is new to them."""
+        return self.dataset.has_impressions and not self.segment.startswith("user_")
 
     @cached_property
     def lexical_index(self) -> LexicalIndex:
@@ -65,6 +75,14 @@ def categories(inputs: SourceInputs) -> np.ndarray:
     return codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
 
 
+def price_bands(inputs: SourceInputs) -> np.ndarray:
+    """int32 [n_items]: a code a category and band of price around the category's median."""
+    log_price = pd.Series(np.log(np.maximum(to_numpy(inputs.dataset.items["price"]), LEAST_PRICE)))
+    relative = log_price - log_price.groupby(categories(inputs)).transform("median")
+    band = np.clip(np.floor(relative / PRICE_STEP), -4, 4).fillna(5) + 4
+    return (categories(inputs) * 10 + band.to_numpy()).astype(np.int32)
+
+
 def feedback_events(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
     """Clicks, carts and orders of [since, until), in orders."""
     return interactions(
@@ -76,6 +94,18 @@ def feedback_events(inputs: SourceInputs, since: int | None, until: int) -> Inte
     )
 
 
+def wishes(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
+    """Events, and where most of what is taken is new to the shopper the items shown too, as faint ones."""
+    events = feedback_events(inputs, since, until)
+    return joined(events, _shown(inputs, since, until, weight=0.3, discount=1.0)) if inputs.by_context else events
+
+
+def visits(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
+    """Events of each visit, and there too what each list held."""
+    events = feedback_events(inputs, since, until)
+    return joined(events, list_entries(inputs, since, until)) if inputs.by_context else events
+
+
 def orders(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
     """Orders of [since, until) alone."""
     events = feedback_events(inputs, since, until)
@@ -84,12 +114,16 @@ def orders(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
 
 def list_entries(inputs: SourceInputs, since: int | None, until: int) -> Interactions:
     """Every item shown in [since, until), whatever its place."""
+    return _shown(inputs, since, until, weight=1.0, discount=0.0)
+
+
+def _shown(inputs: SourceInputs, since: int | None, until: int, *, weight: float, discount: float) -> Interactions:
     return impressions(
         inputs.dataset.slates,
         item_ids=inputs.dataset.items["item_id"],
         since=since,
         until=until,
         segment=inputs.request_segments,
-        weight=1.0,
-        discount=0.0,
+        weight=weight,
+        discount=discount,
     )

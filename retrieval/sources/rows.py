@@ -23,6 +23,9 @@ from retrieval.sources.inputs import (
     feedback_events,
     list_entries,
     orders,
+    price_bands,
+    visits,
+    wishes,
 )
 from retrieval.sources.lexical_source import LexicalSource
 from retrieval.sources.new_arrivals import NewArrivals
@@ -38,6 +41,7 @@ from retrieval.sources.two_tower_source import TwoTowerSource
 from retrieval.sources.user_history import UserHistory
 
 INTEREST = frozenset(KINDS) - {"order"}
+CONTEXT_PRIOR = 0.5  # events by which the popularity in a context leans on everybody's
 
 
 def always(inputs: SourceInputs) -> bool:
@@ -80,8 +84,20 @@ def nothing_recorded(inputs: SourceInputs) -> bool:
 
 
 def lists_of_contexts(inputs: SourceInputs) -> bool:
-    """Requests are grouped by an entry of their context, such as a city: most of what they take is new to them."""
-    return inputs.dataset.has_impressions and not inputs.segment.startswith("user_")
+    return inputs.by_context
+
+
+def returned_to(inputs: SourceInputs) -> bool:
+    """A shopper goes back and forth between a few items."""
+    return turned_to(inputs) or lists_of_contexts(inputs)
+
+
+def popularity(inputs: SourceInputs) -> Popularity:
+    """A context that most have few requests of takes its own counts at once."""
+    if inputs.by_context:
+        return Popularity(inputs.n_items, half_life_days=inputs.config.shown_half_life, prior=CONTEXT_PRIOR)
+    half_life, prior = inputs.config.popularity_half_life, inputs.config.popularity_prior
+    return Popularity(inputs.n_items, half_life_days=half_life, prior=prior)
 
 
 def searched_by_words(inputs: SourceInputs) -> bool:
@@ -100,10 +116,6 @@ def covisits(inputs: SourceInputs) -> CoVisits:
         half_life_days=inputs.config.covisits_half_life,
         neighbours=inputs.config.covisits_neighbours,
     )
-
-
-def benchmarks_alone(inputs: SourceInputs) -> bool:
-    return False
 
 
 @dataclass(frozen=True)
@@ -132,22 +144,14 @@ SOURCES = (
         learns_from=None,
         over_index="index",
     ),
-    SourceRow(
-        "popularity",
-        Popularity,
-        lambda inputs: Popularity(
-            inputs.n_items,
-            half_life_days=inputs.config.popularity_half_life,
-            prior=inputs.config.popularity_prior,
-        ),
-    ),
+    SourceRow("popularity", Popularity, popularity, learns_from=wishes),
     SourceRow(
         "repeats",
         UserHistory,
         lambda inputs: UserHistory(inputs.n_items, half_life_days=inputs.config.history_half_life),
     ),
     # What a weekly shop holds goes together by habit, not by intent: no co-visits of purchases.
-    SourceRow("covisits", CoVisits, lambda inputs: covisits(inputs), when=interest_recorded),
+    SourceRow("covisits", CoVisits, covisits, when=interest_recorded, learns_from=visits),
     SourceRow(
         "affinity",
         Affinity,
@@ -159,6 +163,13 @@ SOURCES = (
         when=without_lists,
     ),
     SourceRow(
+        "affinity",
+        Affinity,
+        lambda inputs: Affinity(price_bands(inputs), strength=1.0, damping=2.0),
+        when=lists_of_contexts,
+        learns_from=wishes,
+    ),
+    SourceRow(
         "rebuys",
         RepeatPurchase,
         lambda inputs: RepeatPurchase(inputs.n_items, prior=inputs.config.rebuys_prior),
@@ -168,7 +179,7 @@ SOURCES = (
         "popularity",
         Popularity,
         lambda inputs: Popularity(
-            inputs.n_items, half_life_days=inputs.config.shown_half_life, prior=0.5, name="shown"
+            inputs.n_items, half_life_days=inputs.config.shown_half_life, prior=CONTEXT_PRIOR, name="shown"
         ),
         when=lists_of_contexts,
         learns_from=list_entries,
@@ -207,8 +218,14 @@ SOURCES = (
         SameMerchant,
         lambda inputs: SameMerchant(inputs.items.merchant, half_life_days=inputs.config.merchant_half_life),
     ),
-    SourceRow("related", SimilarSegments, lambda inputs: SimilarSegments(inputs.n_items), when=benchmarks_alone),
-    SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=turned_to, learns_from=None),
+    SourceRow(
+        "related",
+        SimilarSegments,
+        lambda inputs: SimilarSegments(inputs.n_items),
+        when=lists_of_contexts,
+        learns_from=list_entries,
+    ),
+    SourceRow("recent", Recent, lambda inputs: Recent(inputs.n_items), when=returned_to, learns_from=None),
     SourceRow(
         "sample",
         CatalogueSample,

@@ -57,7 +57,8 @@ def test_every_setting_reaches_a_source(dataset, name):
 
 def test_what_was_recorded_decides_which_sources_there_are(dataset):
     assert names(dataset, "user_segment") == ["popularity", "repeats", "covisits", *PAGE]
-    assert names(dataset, "city") == ["popularity", "repeats", "covisits", "shown", *PAGE]
+    of_lists = ["popularity", "repeats", "covisits", "affinity", "shown", *PAGE, "related", "recent"]
+    assert names(dataset, "city") == of_lists
     views = replace(dataset, slates=dataset.slates.slice(0, 0))
     assert names(views, "user_segment") == ["popularity", "repeats", "covisits", "affinity", "rebuys", *PAGE, "recent"]
     orders = dataset.feedback.filter(pc.equal(dataset.feedback["event"].cast(pa.string()), "order"))
@@ -79,7 +80,8 @@ def test_what_was_recorded_decides_which_sources_there_are(dataset):
 def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
     time, city = microseconds(dataset.slates["time"]), segment_of_requests(dataset, dataset.slates, "city")
     cut = int(np.median(time))
-    shown = RunSources(dataset, segment="city", index=None).advance(int(time[60])).advance(cut).sources[3]
+    sources = RunSources(dataset, segment="city", index=None).advance(int(time[60])).advance(cut)
+    popular, shown = (sources.sources[sources.names.index(name)] for name in ("popularity", "shown"))
     rows = dict(zip(dataset.items["item_id"].to_pylist(), range(len(dataset.items)), strict=True))
     seen = Counter()
     name = Counter(city[time < cut].tolist()).most_common(1)[0][0]
@@ -88,6 +90,7 @@ def test_what_a_citys_lists_showed_before_the_cut_is_proposed(dataset):
         seen.update(rows[item] for item, place in places if place > 0 and when < cut and where == name)
     proposed, _ = shown.propose(Query("u", name, np.empty(0, np.int32)), k=len(rows))
     assert set(seen) <= set(proposed.tolist())
+    assert set(seen) <= set(popular.propose(Query("u", name, np.empty(0, np.int32)), k=len(rows))[0].tolist())
     elsewhere = Query("u", "nowhere", np.empty(0, np.int32))
     best, often = proposed[:10].tolist(), [seen[item] for item in proposed[:10].tolist()]
     assert min(often) >= 1

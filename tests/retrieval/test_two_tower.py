@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from features.keras2 import tensorflow as tf
-from features.spec import Feature, FeatureSpec, Group, Kind
+from features.spec import Feature, FeatureSpec, Group, Kind, ModelInputs
+from marketplace.baskets import slates_of
+from marketplace.schema import SLATE
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import ItemInputs, Pairs
-from retrieval.tower_training import batches, expected_draws, fit, held_out_recall
+from retrieval.tower_training import batches, expected_draws, fit, held_out_recall, mined_negatives
+from retrieval.training_pairs import training_pairs
 from retrieval.two_tower import TwoTower
 
 SPEC = FeatureSpec(
@@ -96,7 +101,7 @@ def test_before_training_the_loss_is_that_of_a_guess():
     config = replace(CONFIG, temperature=1.0, correct_sampling=False, remove_accidental_hits=False, id_dropout=0.0)
     towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
     train = shopping(128, popularity=EVEN)
-    expected = expected_draws(train.item, N_ITEMS, config.batch, config.uniform_negatives)
+    expected = expected_draws(train.item, N_ITEMS, config=config)
     batch = next(batches(train, catalogue(), expected, towers=towers, seed=(0, 0)))
     assert float(towers.compute_loss(batch)) / 128 == pytest.approx(np.log(128 + 16), rel=0.1)
 
@@ -151,7 +156,7 @@ def test_accidental_hits_are_no_negatives():
     """A batch of one item B times over holds no negative at all: the loss is 0, and log B where hits are kept."""
     train = replace(shopping(128, popularity=EVEN), item=np.zeros(128, np.int32))
     config = replace(CONFIG, uniform_negatives=0, id_dropout=0.0)
-    expected = expected_draws(train.item, N_ITEMS, config.batch, 0)
+    expected = expected_draws(train.item, N_ITEMS, config=config)
     losses = []
     for remove in (True, False):
         settings = replace(config, remove_accidental_hits=remove)
@@ -168,7 +173,65 @@ def test_expected_draws_are_what_is_drawn():
     for _ in range(2_000):
         batch = np.concatenate([rng.choice(item, 64), rng.integers(N_ITEMS, size=16)])
         drawn += np.bincount(batch, minlength=N_ITEMS)
-    np.testing.assert_allclose(expected_draws(item, N_ITEMS, 64, 16), drawn / 2_000, rtol=0.1)
+    config = replace(CONFIG, batch=64, uniform_negatives=16)
+    np.testing.assert_allclose(expected_draws(item, N_ITEMS, config=config), drawn / 2_000, rtol=0.1)
+
+
+def test_mined_negatives_are_near_the_request_and_were_not_taken(even):
+    towers, _ = even
+    train = shopping(500, popularity=EVEN, seed=6)
+    mined = mined_negatives(towers, train, catalogue(), seed=(0, 1))
+    assert not (mined == train.item[:, None]).any()
+    same_group = GROUP[mined] == (train.user_codes[:, 1] - 2)[:, None]
+    assert same_group[:, :10][mined[:, :10] >= 0].mean() > 0.9  # nearest first
+    config = replace(CONFIG, hard_negatives=32, uniform_negatives=0)
+    expected = expected_draws(train.item, N_ITEMS, config=config, mined=mined)
+    share = np.bincount(mined[mined >= 0], minlength=N_ITEMS) / (mined >= 0).sum()
+    np.testing.assert_allclose(expected, 128 * np.bincount(train.item, minlength=N_ITEMS) / 500 + 32 * share, rtol=1e-5)
+    towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
+    batch = next(batches(train, catalogue(), expected, towers=towers, seed=(0, 1), mined=mined[:, :1]))
+    hard = batch["item"].numpy()[128:]
+    assert 0 < len(hard) <= 32
+    assert set(hard) <= set(mined[:, 0])
+
+
+def test_hidden_shoppers_have_neither_id_nor_history():
+    train = replace(shopping(256, popularity=EVEN), user_lists=np.full((256, 3), 5, np.int32))
+    expected = expected_draws(train.item, N_ITEMS, config=CONFIG)
+    for share in (0.0, 0.5, 1.0):
+        towers = TwoTower(SPEC, SIZES, config=replace(CONFIG, history_dropout=share), rng=np.random.default_rng(0))
+        batch = next(batches(train, catalogue(), expected, towers=towers, seed=(0, 0)))
+        hidden = batch["user_codes"].numpy()[:, 0] == 1
+        np.testing.assert_array_equal((batch["user_lists"].numpy() == 0).all(axis=1), hidden)
+        assert (batch["user_codes"].numpy()[:, 1] >= 2).all()  # the segment stays
+        assert hidden.mean() == pytest.approx(share, abs=0.15)
+
+
+def test_pairs_weigh_by_event_and_what_was_shown_alone_is_faint():
+    """Two requests of four rows: ordered, clicked, shown, not shown; and carted, shown, of no known item, shown."""
+    nothing = pa.nulls(8)
+    item = {field.name: nothing for field in SLATE if pa.types.is_list(field.type)}
+    item |= {"position": pa.array([1, 2, 3, 0, 1, 2, 3, 4])}
+    slates = slates_of({"time": pa.array([1, 2])}, item, np.array([0, 4, 8]))
+    frame = SimpleNamespace(request=np.repeat([0, 1], 4))
+    labelled = SimpleNamespace(
+        slates=slates,
+        frame=frame,
+        item=np.array([5, 6, 7, 8, 5, 6, -1, 9], np.int32),
+        weight=np.array([1.0, 0.2, 0, 0, 0.5, 0, 1.0, 0]),
+    )
+    empty = np.zeros((2, 0), np.int32)
+    inputs = ModelInputs(*[empty] * 8, frame.request)
+    config = replace(CONFIG, order_weight=3.0, cart_weight=2.0, click_weight=1.0, shown_weight=0.5)
+    both, rng = np.ones(2, bool), np.random.default_rng(0)
+    learned = training_pairs(labelled, inputs, both, config=config, rng=rng)
+    assert list(zip(learned.request, learned.item, strict=True)) == [(0, 5), (0, 6), (0, 7), (1, 5), (1, 6), (1, 9)]
+    np.testing.assert_allclose(learned.weight, [3, 1, 0.5 / 3**0.5, 2, 0.5 / 2**0.5, 0.25])
+    few = training_pairs(labelled, inputs, both, config=replace(config, pairs=4), rng=rng)
+    assert {(0, 5), (0, 6), (1, 5)} < set(zip(few.request.tolist(), few.item.tolist(), strict=True))
+    assert len(few) == 4
+    first = training_pairs(labelled, inputs, np.array([True, False]), config=replace(config, shown_weight=0.0), rng=rng)
+    assert list(first.item) == [5, 6]
 
 
 def test_saved_towers_give_the_same_embeddings(even, tmp_path):
