@@ -81,8 +81,8 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         self.task = tfrs.tasks.Retrieval(
             temperature=config.temperature, remove_accidental_hits=config.remove_accidental_hits
         )
-        self._embed_queries = tf.function(self.query_tower.call, reduce_retracing=True)
-        self._embed_items = tf.function(self.item_tower.call, reduce_retracing=True)
+        self._embed_queries = tf.function(self.query_tower.call, autograph=False, reduce_retracing=True)
+        self._embed_items = tf.function(self.item_tower.call, autograph=False, reduce_retracing=True)
         self.embed_queries(*(np.zeros((1, width), kind) for width, kind in self._widths(Group.USER)))
         self._embed(self._embed_items, tuple(np.zeros((1, width), kind) for width, kind in self._widths(Group.ITEM)))
 
@@ -140,7 +140,7 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         def query_embedding(user_codes, user_lists, user_numbers):  # type: ignore[no-untyped-def]
             return tf.identity(self.query_tower(user_codes, user_lists, user_numbers), name="query_embedding")
 
-        return tf.function(query_embedding, input_signature=self._signature(QUERY_INPUTS, Group.USER))
+        return tf.function(query_embedding, autograph=False, input_signature=self._signature(QUERY_INPUTS, Group.USER))
 
     def item_function(self):  # type: ignore[no-untyped-def]
         """The item tower likewise, of CATALOGUE_INPUTS: items that begin later are embedded by what they are."""
@@ -148,7 +148,7 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         def item_embedding(item_codes, item_lists, item_numbers):  # type: ignore[no-untyped-def]
             return tf.identity(self.item_tower(item_codes, item_lists, item_numbers), name="item_embedding")
 
-        return tf.function(item_embedding, input_signature=self._signature(CATALOGUE_INPUTS, Group.ITEM))
+        return tf.function(item_embedding, autograph=False, input_signature=self._signature(CATALOGUE_INPUTS, Group.ITEM))
 
     def _signature(self, names: tuple[str, ...], group: Group) -> list[tf.TensorSpec]:
         return [

@@ -45,9 +45,9 @@ class Graphs(tf.Module):
         self.item_part = None
         if self.network is not None:
             inner.append(tf.TensorSpec([None, self.network.item_width], tf.float32, name="item_part"))
-            self.item_part = tf.function(self._item_part, input_signature=item)
-        self.whole = tf.function(self._whole, input_signature=[*user, *item, *tail])
-        self.rest = tf.function(self._rest, input_signature=[*user, *inner, *tail])
+            self.item_part = tf.function(self._item_part, autograph=False, input_signature=item)
+        self.whole = tf.function(self._whole, autograph=False, input_signature=[*user, *item, *tail])
+        self.rest = tf.function(self._rest, autograph=False, input_signature=[*user, *inner, *tail])
 
     def _whole(
         self,

@@ -32,8 +32,8 @@ class MMoE:
     ) -> None:
         self.spec, self.sizes, self.config, self._learned = spec, dict(sizes), config, tuple(heads)
         self.network = Network(spec, sizes, config=config, heads=heads, rng=rng)
-        self._user = tf.function(self.network.user_part, reduce_retracing=True)
-        self._rows = tf.function(self._row_heads, reduce_retracing=True)
+        self._user = tf.function(self.network.user_part, autograph=False, reduce_retracing=True)
+        self._rows = tf.function(self._row_heads, autograph=False, reduce_retracing=True)
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -114,8 +114,8 @@ class Fitting:
         rates = [variable for rate in self.imputed.values() for variable in rate.trainable_variables]
         self.variables = [*ranker.network.trainable_variables, *rates, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
-        self.step = tf.function(self._step, reduce_retracing=True)
-        self.measure = tf.function(self._losses, reduce_retracing=True)
+        self.step = tf.function(self._step, autograph=False, reduce_retracing=True)
+        self.measure = tf.function(self._losses, autograph=False, reduce_retracing=True)
 
     def epoch(self, data: RankingData, epoch: int, *, rate: float, ended: Collection[str] = ()) -> dict[str, float]:
         """One pass in which the heads in `ended` count for nothing; mean losses."""
