@@ -18,7 +18,7 @@ from jobs.run_surfaces import recipes_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
-from marketplace.settled import settled_for_all, settled_labels, with_maturity
+from marketplace.settled import settled_for_all, settled_labels, with_maturity, with_settled
 from marketplace.slate_columns import flat, request_of_rows, shown
 from marketplace.splits import Periods, periods
 from retrieval.basket_candidates import basket_candidates, labelled, sample
@@ -76,9 +76,11 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
-        known = {} if dataset.closed else settled_labels(joined, dataset.feedback)
-        settled = np.ones(len(joined.slates), bool) if dataset.closed else settled_for_all(joined, dataset.feedback)
-        joined = replace(joined, labels=with_maturity(joined.labels, settled[request_of_rows(joined.slates)]))
+        if dataset.closed:
+            joined = replace(joined, labels=with_maturity(joined.labels, np.ones(len(joined.labels), bool)))
+            return _prepared(dataset, joined, encoder, _periods(joined.slates, run), known={})
+        known, settled = settled_labels(joined, dataset.feedback), settled_for_all(joined, dataset.feedback)
+        joined = replace(joined, labels=with_settled(joined, dataset.feedback))
         return _prepared(dataset, joined, encoder, _periods(joined.slates, run, settled=settled), known=known)
     if "order_value" not in recorded_labels(dataset.feedback):
         print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")

@@ -20,7 +20,7 @@ from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
-from marketplace.settled import settled_for_all, with_maturity
+from marketplace.settled import with_settled
 from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
@@ -30,7 +30,7 @@ from value_model.formula.logged_slates import logged_slates
 from value_model.tuning import Evidence
 from value_model.tuning.recorded_evidence import most_explored, recorded_evidence
 
-FLAGS = ("seen", "click", "cart", "order", "returned", "mature")
+FLAGS = ("seen", "click", "cart", "order", "returned", "kept_order", "mature", "return_mature")
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ def log_evidence(log: Path, *, rng: np.random.Generator, most: int | None = None
     dataset = logged(log)
     in_force = load_policy(log.parent / "bundle" / "policy.toml")
     joined = attribute(dataset.slates, dataset.feedback)
-    settled = settled_for_all(joined, dataset.feedback)[request_of_rows(joined.slates)]
-    known, labels = settled_part(joined.slates, with_maturity(joined.labels, settled))
+    known, labels = settled_part(joined.slates, with_settled(joined, dataset.feedback))
     slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(log.parent), in_force)
     per_day, slates = requests_per_day(slates), sampled(slates, most, rng=rng)
     labels = labels.filter(pa.array(chosen_rows(slates, known)))

@@ -29,21 +29,23 @@ LABELS = pa.schema(
         pa.field("order", pa.bool_(), nullable=False),
         pa.field("returned", pa.bool_(), nullable=False),
         pa.field("order_value", pa.float64(), nullable=False),  # sum of the orders' amounts, before returns, currency
-        pa.field("refunded", pa.float64(), nullable=False),  # sum of the returns' amounts, currency; net = value - it
+        pa.field("refunded", pa.float64(), nullable=False),  # sum of the returns' amounts, currency
+        pa.field("kept_order", pa.bool_(), nullable=False),  # ordered, and neither refused at the door nor returned
+        pa.field("net_value", pa.float64(), nullable=False),  # order_value - refunded, at least 0, currency
         pa.field("mature", pa.bool_(), nullable=False),  # every window but the returns' has closed
         pa.field("return_mature", pa.bool_(), nullable=False),  # the returns' window has closed as well
     ]
 )
 
 
-# Labels by the event that they tell of.
+# What heads are learned of, by the event that has to be recorded.
 EVENT_OF_LABEL = {
     "click": "click",
     "cart": "cart",
     "order": "order",
     "order_value": "order",
-    "returned": "return",
-    "refunded": "return",
+    "kept_order": "return",
+    "net_value": "return",
 }
 
 
@@ -206,14 +208,17 @@ def _labels(
         counted = event == EVENT_CODE[name]
         return np.bincount(row[counted], weights=amount[counted], minlength=size)
 
+    value, refunded = total("order"), np.where(returned, total("return"), 0.0)
     return {
         "seen": on_page if assume_seen else seen | click,
         "click": click,
         "cart": cart,
         "order": order,
         "returned": returned,
-        "order_value": total("order"),
-        "refunded": np.where(returned, total("return"), 0.0),
+        "order_value": value,
+        "refunded": refunded,
+        "kept_order": order & ~returned,
+        "net_value": np.maximum(value - refunded, 0.0),
     }
 
 

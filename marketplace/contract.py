@@ -51,7 +51,8 @@ slate time <= event time < slate time + window:
 
 An order or a cart implies a click, and each of the three that the item was seen, since ctcvr = ctr x cvr knows no
 order without a click. `order_value` is the sum of the orders' amounts (the price shown where an order names none),
-before returns; `returned` and `refunded` say what came back. `mature` says that every window but the returns' has
+before returns; `returned` and `refunded` say what came back or was refused at the door, `kept_order` and `net_value`
+what remained. `mature` says that every window but the returns' has
 closed, `return_mature` that theirs has too. With `as_of` only what happened strictly before it is known. Repeated
 deliveries (the earliest counts), orphans, events by another shopper in another visit, early, late and unusable events
 are left out and counted, each once. An order of amount 0 is an order. A `view` (the item's page was opened, from

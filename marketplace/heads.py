@@ -93,6 +93,16 @@ HEADS = (
         factors=("ctcvr", "order_value"),
     ),
     Head("cart", "cart", "P(add to cart | shown)", "cart / impression"),
+    Head("kept", "kept_order", "P(neither refused nor returned | order)", "1", condition="order"),
+    Head("kept_order", "kept_order", "P(order that is kept | shown)", "order / impression", factors=("ctcvr", "kept")),
+    Head(
+        "net_gmv",
+        "net_value",
+        "E[order value that is kept | shown]",
+        "currency / impression",
+        kind=HeadKind.MONEY,
+        factors=("gmv", "kept"),
+    ),
 )
 
 

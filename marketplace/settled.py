@@ -24,7 +24,8 @@ from marketplace.slate_columns import request_of_rows
 from marketplace.splits import DAY_US, HOUR_US, microseconds
 
 SETTLED = 0.99  # share of an event's cases that have come
-EVENTS = ("click", "cart", "order")  # what heads are learned of
+EVENTS = ("click", "cart", "order", "return")  # what heads are learned of
+LATE = "return"  # takes weeks: a head waits for it alone, and what is judged without it does not
 
 
 def settling_times(joined: Attribution, feedback: pa.Table) -> dict[str, int]:
@@ -47,8 +48,16 @@ def settled_requests(joined: Attribution, feedback: pa.Table) -> dict[str, np.nd
 
 
 def settled_for_all(joined: Attribution, feedback: pa.Table) -> np.ndarray:
-    """bool [R]: settled for every event that was recorded."""
-    return np.logical_and.reduce([np.ones(len(joined.slates), bool), *settled_requests(joined, feedback).values()])
+    """bool [R]: settled for every event that was recorded, but for the LATE one."""
+    soon = [settled for event, settled in settled_requests(joined, feedback).items() if event != LATE]
+    return np.logical_and.reduce([np.ones(len(joined.slates), bool), *soon])
+
+
+def with_settled(joined: Attribution, feedback: pa.Table) -> pa.Table:
+    """The labels of a log that goes on: `mature` and `return_mature` say which rows have settled."""
+    late = settled_requests(joined, feedback).get(LATE, np.ones(len(joined.slates), bool))
+    request = request_of_rows(joined.slates)
+    return with_maturity(joined.labels, settled_for_all(joined, feedback)[request], late=late[request])
 
 
 def settled_labels(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:
@@ -58,10 +67,12 @@ def settled_labels(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndar
     return {label: settled[event][request] for label, event in events.items() if event in settled}
 
 
-def with_maturity(labels: pa.Table, mature: np.ndarray) -> pa.Table:
-    """LABELS whose `mature` says which rows (bool [N]) have settled."""
-    place = labels.column_names.index("mature")
-    return labels.set_column(place, labels.schema.field(place), pa.array(mature))
+def with_maturity(labels: pa.Table, mature: np.ndarray, *, late: np.ndarray | None = None) -> pa.Table:
+    """LABELS whose `mature` and `return_mature` say which rows (bool [N]) have settled; `late` None = as `mature`."""
+    for name, rows in (("mature", mature), ("return_mature", mature if late is None else late)):
+        place = labels.column_names.index(name)
+        labels = labels.set_column(place, labels.schema.field(place), pa.array(rows))
+    return labels
 
 
 def last_moment(joined: Attribution, feedback: pa.Table) -> int:

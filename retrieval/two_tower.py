@@ -148,7 +148,9 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         def item_embedding(item_codes, item_lists, item_numbers):  # type: ignore[no-untyped-def]
             return tf.identity(self.item_tower(item_codes, item_lists, item_numbers), name="item_embedding")
 
-        return tf.function(item_embedding, autograph=False, input_signature=self._signature(CATALOGUE_INPUTS, Group.ITEM))
+        return tf.function(
+            item_embedding, autograph=False, input_signature=self._signature(CATALOGUE_INPUTS, Group.ITEM)
+        )
 
     def _signature(self, names: tuple[str, ...], group: Group) -> list[tf.TensorSpec]:
         return [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from desk_browser import chromium
 
-from jobs.config import RunConfig
+from jobs.config import RunConfig, VarietyConfig
 from jobs.run import run_all
 from retrieval.config import RetrievalConfig
 from value_model.rankers.config import TrainingConfig
@@ -16,8 +16,8 @@ from value_model.rankers.config import TrainingConfig
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    run_all(RunConfig(size="small", retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=2)), folder)
-    return folder
+    short = {"retrieval": RetrievalConfig(epochs=2), "training": TrainingConfig(epochs=2), "variety": VarietyConfig(40)}
+    return run_all(RunConfig(size="small", **short), folder).path
 
 
 @pytest.fixture(scope="module")

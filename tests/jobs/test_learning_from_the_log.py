@@ -36,17 +36,20 @@ NAMES = ("request_id", "time", "surface", "user_id", "session_id", "query", "pag
 
 @pytest.fixture(scope="module")
 def explored(run_folder, tmp_path_factory) -> Path:
-    """The run with a bundle whose policy explores."""
+    """The run with a second bundle, whose policy explores."""
     folder = tmp_path_factory.mktemp("explored")
     (folder / "policy.toml").write_text(to_toml(replace(default_policy(), slate=None)) + LUCE)
-    for part in ("data", "retrieval", "ranker", "evaluation"):
-        shutil.copytree(run_folder / part, folder / part)
+    shutil.copytree(run_folder, folder, symlinks=True, dirs_exist_ok=True)
     about = json.loads((run_folder / "run.json").read_text())
     about["config"]["policy"] = str(folder / "policy.toml")
     (folder / "run.json").write_text(json.dumps(about))
-    shutil.copy(run_folder / "stages.json", folder)
     again(folder, "bundle")
     return folder
+
+
+def test_exporting_again_makes_the_next_bundle_and_points_to_it(explored):
+    assert (explored / "bundles" / "1").exists()
+    assert (explored / "bundle").resolve() == explored / "bundles" / "2"
 
 
 def move_catalogue(engine, time):

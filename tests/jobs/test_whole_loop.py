@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -12,14 +13,11 @@ from click.testing import CliRunner
 from nbclient import NotebookClient
 
 from jobs.cli import cli
-from jobs.config import RunConfig
 from jobs.data import kept
 from jobs.demo import demo_requests
-from jobs.run import again, run_all
+from jobs.run import run_all
 from jobs.run_folder import RunFolder, RunFolderError
 from marketplace.sqlite_log import SqliteLog
-from retrieval.config import RetrievalConfig
-from value_model.rankers.config import TrainingConfig
 
 pytestmark = pytest.mark.xdist_group("run")  # one process makes the run
 
@@ -34,17 +32,14 @@ def test_every_stage_is_done_and_timed(run_folder):
 
 def test_a_run_that_is_done_is_not_done_again(run_folder, capsys):
     before = (run_folder / "retrieval" / "two_tower.npz").stat().st_mtime_ns
-    run_all(RunConfig(size="small", retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=2)), run_folder)
+    run_all(RunFolder.open(run_folder).config, run_folder)
     assert capsys.readouterr().out.count("done before, kept") == 5
     assert (run_folder / "retrieval" / "two_tower.npz").stat().st_mtime_ns == before
 
 
 def test_another_configuration_is_refused_with_what_changed(run_folder):
     with pytest.raises(RunFolderError, match=r"seed 7 \(now 8\)"):
-        run_all(
-            RunConfig(size="small", seed=8, retrieval=RetrievalConfig(epochs=2), training=TrainingConfig(epochs=2)),
-            run_folder,
-        )
+        run_all(replace(RunFolder.open(run_folder).config, seed=8), run_folder)
 
 
 def test_a_finished_fit_leaves_no_checkpoint_that_would_keep_it_from_being_done_again(run_folder):
@@ -89,14 +84,6 @@ def test_recommend_explains_a_slate_on_every_surface(run_folder, surface):
     result = CliRunner().invoke(cli, ["recommend", str(run_folder), "--surface", surface, "-k", "3"])
     assert result.exit_code == 0, result.output
     assert "= value" in result.output
-
-
-def test_exporting_again_makes_the_next_bundle_and_points_to_it(run_folder):
-    first = (run_folder / "bundle").resolve()
-    again(run_folder, "bundle")
-    second = (run_folder / "bundle").resolve()
-    assert first.exists()
-    assert int(second.name) == int(first.name) + 1
 
 
 def test_a_policy_is_tried_on_the_held_out_slates(run_folder, tmp_path):

@@ -54,15 +54,16 @@ def with_column(table, name, values):
     return table.set_column(place, spec, pa.array(values, pa.string()).cast(spec.type))
 
 
+MONEY = ("order_value", "refunded", "net_value")
+
+
 def oracle(slates, feedback, as_of):
     """Event by event, row by row."""
     events = sorted(feedback.to_pylist(), key=lambda event: event["time"])
     known_times = [*slates["time"].to_pylist(), *feedback["time"].to_pylist()]
     now = as_of or max(known_times, default=START) + timedelta(microseconds=1)
     kept = [slate for slate in table_to_slates(slates) if slate.time < now]
-    rows = [
-        [dict.fromkeys(LABELS.names, False) | {"order_value": 0.0, "refunded": 0.0} for _ in s.item_id] for s in kept
-    ]
+    rows = [[dict.fromkeys(LABELS.names, False) | dict.fromkeys(MONEY, 0.0) for _ in slate.item_id] for slate in kept]
     counts, seen_ids, used = Counter(events=len(events)), set(), []
     for event in events:
         place = _place(event, kept, now, seen_ids)
@@ -84,6 +85,8 @@ def oracle(slates, feedback, as_of):
             row["seen"] = row["seen"] | row["click"] if logged else bool(slate.position[i] > 0)
             row["returned"] &= row["order"]
             row["refunded"] *= row["returned"]
+            row["kept_order"] = row["order"] and not row["returned"]
+            row["net_value"] = max(row["order_value"] - row["refunded"], 0.0)
             row["mature"] = now - slate.time >= timedelta(days=7)
             row["return_mature"] = now - slate.time >= timedelta(days=45)
     counts["without_order"] = sum(e["event"] == "return" and not rows[r][i]["order"] for e, r, i in used)

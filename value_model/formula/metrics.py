@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from marketplace.heads import HEADS
+from marketplace.heads import HEADS, Head
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,17 @@ class Metric:
         return "currency" in self.unit
 
 
+def _rate(head: Head) -> Metric:
+    """A head's event as a share of its condition; where events cancel out of its unit, its own meaning says it."""
+    meaning = "" if " / " in head.unit else head.meaning
+    return Metric(head.name, head.label, head.condition or "shown", head.unit, meaning)
+
+
 STANDARD = (
-    *(Metric(head.name, head.label, head.condition or "shown", head.unit) for head in HEADS if head.is_rate),
+    *(_rate(head) for head in HEADS if head.is_rate),
     Metric("orders", "order", "request", "order / request"),
     Metric("gmv", "gmv", "request", "currency / request", "sales per request"),
+    Metric("net_gmv", "net_gmv", "request", "currency / request", "sales per request that are kept"),
     Metric("commission", "commission", "request", "currency / request", "commission per request"),
     Metric("newcomer_exposure", "newcomer", "examined", meaning="share of what shoppers look at: new merchants"),
     Metric("merchant_quality", "quality", "examined", meaning="mean quality of the merchants shoppers look at"),

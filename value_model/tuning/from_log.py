@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
+from marketplace.attribution import EVENT_OF_LABEL
 from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
 from marketplace.schema import SHADOW_PRICE
+from marketplace.settled import LATE
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, page_places, to_numpy, weights
 from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
@@ -71,9 +74,14 @@ def evidence_from_log(
 def _outcomes(
     slates: pa.Table, labels: pa.Table, mask: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Predictions and feedback of every outcome whose head was logged."""
+    """Predictions and feedback of every outcome whose head was logged, and of whose rows it is known what came."""
     happened, expected = {}, {}
-    for head in per_impression([head.name for head in recorded_heads(labels.column_names)]):
+    known = [
+        name
+        for name in labels.column_names
+        if EVENT_OF_LABEL.get(name) != LATE or pc.all(labels["return_mature"]).as_py()
+    ]
+    for head in per_impression([head.name for head in recorded_heads(known)]):
         logged = lists(slates, "predictions", head.name).values
         if len(logged) == mask.sum():
             expected[head.outcome] = to_numpy(logged).astype(np.float64)
@@ -87,10 +95,13 @@ def _outcomes(
 
 
 def expected_squares(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """E[outcome^2 | examined]: the prediction for 0/1 outcomes, amount^2 / P(order) for amounts."""
-    chance = np.maximum(predicted["order"], 1e-12) if "order" in predicted else None
+    """E[outcome^2 | examined]: the prediction for 0/1 outcomes, amount^2 / P(it is paid) for amounts."""
     events = {head.label for head in HEADS if head.kind is HeadKind.PROBABILITY}
-    amounts = {n: p**2 / chance for n, p in predicted.items() if n not in events and chance is not None}
+    amounts = {}
+    for name, amount in predicted.items():
+        paid = "kept_order" if name == "net_gmv" else "order"
+        if name not in events and paid in predicted:
+            amounts[name] = amount**2 / np.maximum(predicted[paid], 1e-12)
     return {n: p for n, p in predicted.items() if n in events} | amounts
 
 
