@@ -1,4 +1,4 @@
-"""The heads `kept`, `kept_order` and `net_gmv`: what is neither refused at the door nor returned, from log to service."""
+"""The heads of what is kept, neither refused at the door nor returned, from the log to the service."""
 
 import json
 
