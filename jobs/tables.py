@@ -14,18 +14,21 @@ from rich.table import Table
 
 from evaluation.compare import Comparison
 from marketplace.attribution import AttributionCounts
-from marketplace.heads import HEADS, heads_of, per_impression
+from marketplace.heads import HEADS, per_impression, uncomposed
 
 WIDTH = 168  # columns: a slate's table needs them; a terminal that is narrower wraps
 CONSOLE = Console(width=WIDTH)
 
 
 def print_answer(answer: Mapping[str, Any], *, names: Mapping[str, str]) -> None:
-    """A service's answer (`serving.payloads.SlateAnswer`), one line an item; `names` are item titles."""
+    """A service's answer (`serving.payloads.SlateAnswer`), one line an item; `names` are item titles.
+
+    Of the predictions those that are learned: what is composed of them is their product.
+    """
     items = answer["items"]
     currency = answer["currency"]
     terms = list(items[0]["contributions"] or {}) if items else []
-    heads = [head.name for head in heads_of(items[0]["predictions"] if items else ())]
+    heads = [head.name for head in uncomposed(items[0]["predictions"] if items else ())]
     table = Table(
         "#",
         "item",
