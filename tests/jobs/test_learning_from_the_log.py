@@ -75,7 +75,7 @@ def log_path(explored):
     path = explored / "served.sqlite"
     simulation = market("small", seed=7)
     rng = np.random.default_rng(0)
-    requests = simulation.draw_requests(rng, count=2 * REQUESTS, window=(42, 49))
+    requests = simulation.draw_requests(rng, count=2 * REQUESTS, window=(56, 63))
     anywhere = np.flatnonzero(requests.page_merchant < 0)[:REQUESTS]  # a merchant may have nothing to sell
     requests = requests.take(anywhere)
     table = simulation.request_table(requests)

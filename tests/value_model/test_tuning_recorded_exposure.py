@@ -55,14 +55,16 @@ def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
     assert exposure.sum(axis=1) == pytest.approx(LOOKS.sum())
 
 
-def test_a_whole_slate_on_record_is_plain_plackett_luce():
-    order = (2, 0, 4)
+@pytest.mark.parametrize("ahead", [0.0, 500.0])
+def test_a_whole_slate_on_record_is_plain_plackett_luce(ahead):
+    """To the rounding of what was logged, which beside an item far ahead is more than all odds of the others."""
+    order, odds = (2, 0, 4), ODDS + ahead * (np.arange(5) == 2)
     position, propensity = np.zeros(5, int), np.full(5, np.nan)
     place = np.array([1, 2, 3]) + 7
-    position[list(order)], propensity[list(order)] = place, drawn(ODDS, order)
-    table = slates([ODDS] * 200, [position] * 200, [propensity] * 200)
+    position[list(order)], propensity[list(order)] = place, drawn(odds, order) * (1 - 1e-5)
+    table = slates([odds] * 200, [position] * 200, [propensity] * 200)
     exposure = recorded_exposure(table, np.ones((200, 5), bool), np.tile(LOOKS, (200, 1)), rng=np.random.default_rng(0))
-    chance = {o: drawn(ODDS, o).prod() for o in permutations(range(5), 3)}
+    chance = {o: drawn(odds, o).prod() for o in permutations(range(5), 3)}
     expected = np.zeros(5)
     for o, p in chance.items():
         expected[list(o)] += p * LOOKS

@@ -103,9 +103,12 @@ def test_credit_is_examination_times_who_stands_there() -> None:
     np.testing.assert_allclose(credited, expected, atol=1e-12)
 
 
-def test_plackett_luce_exposure_is_that_of_many_draws() -> None:
+@pytest.mark.parametrize("ahead", [0.0, 500.0])
+def test_plackett_luce_exposure_is_that_of_many_draws(ahead: float) -> None:
+    """However far one item is ahead, the others share the places after it by their own odds."""
     rng = np.random.default_rng(3)
     utility = rng.normal(0, 2, (6, 9))
+    utility[:, 0] += ahead
     utility[:, 7:] = -np.inf
     examination = np.tile(np.arange(1, 5) ** -0.8, (6, 1))
     examination[3:, 2:] = 0

@@ -17,7 +17,6 @@ from value_model.slate_policies.slate_policy import LOWEST
 from value_model.tuning.sweep import Sweep
 
 BLOCK = 1 << 18  # numbers at a time
-LOWEST_ODDS = -75.0  # against the slate's best: what single precision still holds
 FAINT = 1e-12  # exposure of a candidate that practically never shows: its probability is above 0
 
 
@@ -84,13 +83,15 @@ def of_plackett_luce(
 
 
 def _race(utility: np.ndarray, examination: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarray:
-    """float32 [S, R, n]: each item's exposure given the others' arrivals."""
+    """float32 [S, R, n]: each item's exposure given the others' arrivals.
+
+    Rates and times are logarithms: however far the best item is ahead, the others still race for the places after it.
+    """
     present = np.isfinite(utility) & (utility > LOWEST / 2)
     highest = np.where(present, utility, -np.inf).max(axis=1, keepdims=True)
-    odds = np.exp(np.maximum(np.where(present, utility - highest, 0.0), LOWEST_ODDS))
-    rate = np.where(present, odds, 0.0).astype(np.float32)
+    rate = np.where(present, utility - highest, -np.inf).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        arrival = rng.standard_exponential((samples, *utility.shape), np.float32) / rate
+        arrival = np.log(rng.standard_exponential((samples, *utility.shape), np.float32)) - rate
     depth = examination.shape[1]
     never = np.full((*arrival.shape[:2], max(depth + 1 - utility.shape[1], 0) + 1), np.inf, np.float32)
     times = np.concatenate([np.sort(arrival, axis=2)[:, :, : depth + 1], never], axis=2)
@@ -101,6 +102,7 @@ def _race(utility: np.ndarray, examination: np.ndarray, rng: np.random.Generator
         # Who is among the first k already has one place less before it: its k-th rival is the next arrival.
         chance = np.where(arrival <= here, after, here)
         with np.errstate(invalid="ignore", over="ignore"):
-            np.expm1(np.multiply(chance, -rate, out=chance), out=chance)
+            np.exp(np.add(chance, rate, out=chance), out=chance)
+            np.expm1(np.negative(chance, out=chance), out=chance)
         exposure -= np.multiply(chance, steps[:, place, None], out=chance)
     return np.where(present, np.maximum(exposure, FAINT), np.float32(0))

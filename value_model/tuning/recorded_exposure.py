@@ -56,18 +56,22 @@ def recorded_exposure(
 
 
 def _missing_odds(odds: np.ndarray, position: np.ndarray, propensity: np.ndarray) -> np.ndarray | None:
-    """float64 [R]: U of each request, from its propensities; None where they do not agree on one."""
+    """float64 [R]: U of each request, from its propensities; None where they do not agree on one.
+
+    U = 0 is looked for first, and in logarithms: beside a first place of 1, what rounding leaves of U is more than all
+    that remains for the last ones.
+    """
     order = np.argsort(np.where(position > 0, position, odds.shape[1] + 1), axis=1, kind="stable")
-    chosen = np.exp(np.take_along_axis(odds, order, axis=1))
-    p = np.take_along_axis(propensity, order, axis=1)
-    shown = np.take_along_axis(position, order, axis=1) > 0
-    rest = np.exp(remaining(np.take_along_axis(odds, order, axis=1)))
+    chosen, p, shown = (np.take_along_axis(column, order, axis=1) for column in (odds, propensity, position > 0))
     if not (p[shown] > 0).all():
         return None
-    total = chosen / np.where(shown, p, 1.0)
+    log_total, log_rest = chosen - np.log(np.where(shown, p, 1.0)), remaining(chosen)
+    complete = (~shown | (np.abs(log_total - log_rest) <= MOST_GAP)).all(axis=1)
+    total, rest = np.exp(log_total), np.exp(log_rest)
     missing = np.maximum(np.ma.median(np.ma.array(total - rest, mask=~shown), axis=1).filled(0.0), 0.0)
+    missing[complete] = 0.0
     gap = np.abs(total / np.maximum(rest + missing[:, None], 1e-300) - 1)
-    return missing if (gap[shown] <= MOST_GAP).all() else None
+    return missing if (gap[shown & ~complete[:, None]] <= MOST_GAP).all() else None
 
 
 def _conditional(
