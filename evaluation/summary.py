@@ -10,7 +10,7 @@ from evaluation.estimate import Estimate
 
 RATIO = ".calibration_ratio"
 TOLERANCE = 0.1  # of a calibration ratio around 1
-WORDS = {"gmv": "sales", "orders": "orders", "clicks": "clicks"}  # of totals, the one that counts most first
+WORDS = {"gmv": "{currency} of sales", "orders": "orders", "clicks": "clicks"}  # of totals, what counts most first
 FLATTERED = "as recorded"  # stands in the places whose events it is judged on
 
 
@@ -21,6 +21,7 @@ def summary(
     ranked: str,
     ahead: Mapping[str, Estimate],
     policy: str,
+    currency: str,
     k: int,
     warnings: Sequence[str] = (),
 ) -> tuple[str, ...]:
@@ -29,7 +30,7 @@ def summary(
     `ranked` says what was ranked and when; `policy` names the formula behind the value; `warnings` are further ones.
     """
     off, calibrated = _calibration(comparison.baseline, surfaces)
-    unproven, brings = _brings(comparison, policy, k=k)
+    unproven, brings = _brings(comparison, policy, currency=currency, k=k)
     ahead_of = ", ".join(f"{name} by {_percent(gap)}" for name, gap in ahead.items())
     following = "; ".join([*off, *unproven, *warnings]) or "nothing stands out; see the tables below"
     return (
@@ -58,7 +59,7 @@ def _calibration(served: str, surfaces: Mapping[str, Comparison]) -> tuple[list[
     return [f"the calibration of {name}" for name in off], f"{line}{ratios[worst]} times what happened."
 
 
-def _brings(comparison: Comparison, policy: str, *, k: int) -> tuple[list[str], str]:
+def _brings(comparison: Comparison, policy: str, *, currency: str, k: int) -> tuple[list[str], str]:
     """Which order of others the policy does not surely beat, and the line."""
     served = comparison.metrics[comparison.baseline]
     metric, word = next(
@@ -73,7 +74,8 @@ def _brings(comparison: Comparison, policy: str, *, k: int) -> tuple[list[str], 
     }
     against = ", ".join(f"{_signed(gain)} against {_order(name)}" for name, gain in gains.items())
     close = [name for name, gain in gains.items() if gain.low <= 0 and name != FLATTERED]
-    line = f"What {policy} brings: {served[metric].value:.4g} in {word} in the first {k} of a request"
+    word = word.format(currency=currency)
+    line = f"What {policy} brings: {served[metric].value:.4g} {word} in the first {k} of a request"
     unproven = [f"why {policy} does not surely beat {name}" for name in close]
     return unproven, f"{line}; {against}." if against else f"{line}."
 

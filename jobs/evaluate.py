@@ -75,6 +75,7 @@ def evaluate(run: RunFolder) -> None:
         ranked=ranked(slates, data.labels),
         ahead={name: share_of(gap, choice.objective[name].value) for name, gap in choice.behind.items()},
         policy=f"the policy {policy.name}",
+        currency=dataset.currency,
         k=K,
         warnings=short_lists(slates, k=K),
     )

@@ -41,6 +41,7 @@ def test_the_summary_says_in_five_lines_what_the_tables_do():
         ranked="7 requests",
         ahead={"network": Estimate(0.051, 0.01, 0.09, 9)},
         policy="default",
+        currency="SAR",
         k=10,
         warnings=("short lists",),
     )
@@ -49,16 +50,22 @@ def test_the_summary_says_in_five_lines_what_the_tables_do():
         "Who ranks: trees is served; it is ahead of network by 5.1% [1.0%, 9.0%].",
         "Predictions: over heads and surfaces 1 of 3 are surely off by more than 10%; the farthest is ctr on search, "
         "1.3 [1.2, 1.4] times what happened.",
-        "What default brings: 41.25 in sales in the first 10 of a request; +5.5 [-1, +9] against popularity, "
+        "What default brings: 41.25 SAR of sales in the first 10 of a request; +5.5 [-1, +9] against popularity, "
         "+5.5 [-1, +9] against the order as recorded, which is judged by its own places.",
         "What to look at next: the calibration of ctr on search; why default does not surely beat popularity; "
         "short lists.",
     )
     assert (
         "stands out"
-        in summary(Comparison("trees", {"trees": {}}, {}), {}, ranked="7 requests", ahead={}, policy="default", k=10)[
-            -1
-        ]
+        in summary(
+            Comparison("trees", {"trees": {}}, {}),
+            {},
+            ranked="7 requests",
+            ahead={},
+            policy="default",
+            currency="SAR",
+            k=10,
+        )[-1]
     )
 
 
