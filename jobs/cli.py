@@ -11,7 +11,7 @@ import click
 
 from jobs.embed_command import embed_command
 from jobs.item_commands import item_commands
-from jobs.run_commands import config, demo, run
+from jobs.run_commands import compare, config, demo, run, search
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PATH = click.Path(path_type=Path, exists=True)
@@ -44,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (run, config, demo):
+for command in (run, config, compare, search, demo):
     cli.add_command(command)
 
 

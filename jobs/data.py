@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from jobs.config import RunConfig
+from jobs.config import PeriodsConfig, RunConfig
 from marketplace.attribution import Attribution
 from marketplace.catalogue_records import CatalogueRecord, Subject
 from marketplace.dataset import Dataset, load_dataset
@@ -126,9 +126,9 @@ def with_visits(dataset: Dataset) -> Dataset:
     return replace(dataset, feedback=in_visits(dataset.feedback), notes=notes)
 
 
-def learnable(dataset: Dataset, joined: Attribution | None) -> Dataset:
+def learnable(dataset: Dataset, joined: Attribution | None, *, periods: PeriodsConfig) -> Dataset:
     """The data set, each event once; DataError where there is nothing to judge on. `joined`: None without slates."""
-    refused = errors(too_little(dataset, joined))
+    refused = errors(too_little(dataset, joined, **asdict(periods)))
     if refused:
         raise DataError(refused)
     repeats = repeated(dataset.feedback)

@@ -20,6 +20,7 @@ from features.text.word_vectors import row_products
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.held_out_recall import kept_recall, recall_lines
+from jobs.judged import JUDGED, keep_judged
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of
@@ -51,6 +52,7 @@ def evaluate(run: RunFolder) -> None:
     pq.write_table(valued[choice.served], folder / "slates.parquet", compression="zstd")
     pq.write_table(prepared.labels.filter(pa.array(prepared.rows(test))), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
+    keep_judged(folder / JUDGED, data.labels, counted=data.weight > 0)
     baselines = {"popularity": popularity(prepared, test)} | word_match(dataset, slates)
     recalled = recall_lines(kept_recall(run.path / "retrieval"), goal="positive")
     report = build_report(

@@ -25,6 +25,7 @@ from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.home_variety import home_variety
 from jobs.policy_service import next_bundle, published_policy
+from jobs.run_file import changed_settings, to_toml
 from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of, served_ranker
 from jobs.run_surfaces import recipes_of
@@ -70,7 +71,8 @@ def export(run: RunFolder) -> None:
         encoder=encoder,
         ranker=ranker,
         calibration=calibration,
-        ranker_facts=choice_of(run).facts if run.heads else {},
+        run_facts=facts(run),
+        run_file=to_toml(run.config),
         policy=published_policy(run.path) or policy_of(dataset, run.config, heads=run.heads),
         rows=load_rows(run.path / "ranker" / ROWS) if run.heads else None,
         sources=run_sources.sources,
@@ -152,6 +154,12 @@ def messages_to(path: Path) -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept_stderr, 2)
             os.close(kept_stderr)
+
+
+def facts(run: RunFolder) -> dict[str, str | float]:
+    """What a bundle's manifest says of its run: settings that are not the defaults, and which ranker serves, why."""
+    settings = {"settings": ", ".join(changed_settings(run.config)) or "defaults"}
+    return settings | (choice_of(run).facts if run.heads else {})
 
 
 def last_moment(dataset: Dataset, *, now: datetime) -> int:

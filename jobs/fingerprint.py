@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
-from jobs.run_folder import RunFolder
+from jobs.run_folder import CHECKPOINT, RunFolder
 
 KEPT = "files.json"  # in data/: file -> its SHA-256
-CHECKPOINTS = ("retrieval/checkpoint", "ranker/checkpoint.npz")  # of a fit that was interrupted, on the former data
+FITS = ("retrieval", "ranker")  # whose checkpoints are of a fit that was interrupted, on the former data
 
 
 def fingerprint(data: str) -> dict[str, str]:
@@ -38,6 +37,6 @@ def changed_files(run: RunFolder) -> list[str]:
     kept, now = run.path / "data" / KEPT, fingerprint(run.config.data)
     before = json.loads(kept.read_text()) if kept.exists() else now
     changed = sorted(file for file in before | now if before.get(file) != now.get(file))
-    for checkpoint in (run.path / name for name in CHECKPOINTS if changed):
-        shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink(missing_ok=True)
+    for fit in FITS if changed else ():
+        (run.path / fit / CHECKPOINT).unlink(missing_ok=True)
     return changed

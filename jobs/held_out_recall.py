@@ -34,6 +34,11 @@ class RetrievalSample:
     requests: np.ndarray
     embeddings: np.ndarray
 
+    @property
+    def slates(self) -> pa.Table:
+        """The requests' rows [q]."""
+        return self.labelled.slates.take(pa.array(self.requests))
+
     def text(self, column: str) -> np.ndarray:
         """str [q]: a column of the requests."""
         values = self.labelled.slates[column].take(pa.array(self.requests))
@@ -92,9 +97,18 @@ def held_out_recall(
     sample: RetrievalSample,
     *,
     cohorts: Mapping[str, np.ndarray] | None = None,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
-    """recall@k = hits / min(k, number of positives), mean over the requests that have one.
+    """Means of `request_recall`."""
+    return mean_recall(request_recall(retriever, sample, cohorts=cohorts), sample)
+
+
+def request_recall(
+    retriever: SurfaceRetriever | Retriever,
+    sample: RetrievalSample,
+    *,
+    cohorts: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """recall@k = hits / min(k, number of positives), float64 [q] a name, NaN where a request does not count.
 
     Of all, "SURFACE recall@k" of a surface's requests, and "COHORT recall@k" of the positives among a cohort's rows
     (bool [N]).
@@ -108,14 +122,18 @@ def held_out_recall(
             positives = labelled.positives(request, among=rows)
             if len(positives):
                 hits[name][place] = [np.isin(positives, items[:k]).sum() / min(k, len(positives)) for k in RECALL_AT]
-    samples = bootstrap.resample(len(sample.requests), np.random.default_rng(seed), shopper=sample.text("user_id"))
     surface, overall = sample.text("surface"), hits.pop("")
     parts = {name: np.where((surface == name)[:, None], overall, np.nan) for name in np.unique(surface).tolist()}
     columns = {"": overall} | {f"{name} ": part for name, part in parts.items() if len(parts) > 1}
     columns |= {f"{name} ": part for name, part in hits.items() if np.isfinite(part).any()}
-    means = bootstrap.means(np.concatenate(list(columns.values()), axis=1), samples)
-    names = [f"{prefix}recall@{k}" for prefix in columns for k in RECALL_AT]
-    return {name: mean.estimate() for name, mean in zip(names, means, strict=True)}
+    return {f"{name}recall@{k}": part[:, at] for name, part in columns.items() for at, k in enumerate(RECALL_AT)}
+
+
+def mean_recall(recall: Mapping[str, np.ndarray], sample: RetrievalSample, *, seed: int = 0) -> dict[str, Estimate]:
+    """The mean of each over the requests that count, intervals over shoppers."""
+    samples = bootstrap.resample(len(sample.requests), np.random.default_rng(seed), shopper=sample.text("user_id"))
+    means = bootstrap.means(np.column_stack(list(recall.values())), samples)
+    return {name: mean.estimate() for name, mean in zip(recall, means, strict=True)}
 
 
 def kept_recall(folder: Path) -> dict[str, Estimate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,9 @@ def data(run: RunFolder) -> None:
         raise DataError(refused)
     for warning in findings:
         print(f"   {warning}", flush=True)
-    with_first_seen(learnable(dataset, joined)).save(run.part("data"))
+    dataset = with_first_seen(learnable(dataset, joined, periods=run.config.periods))
+    shutil.rmtree(run.path / "data", ignore_errors=True)  # its files may be another run's too
+    dataset.save(run.part("data"))
     keep_fingerprint(run)
 
 

@@ -74,6 +74,40 @@ def config(explain: bool, **settings: Any) -> None:
         click.echo(to_toml(run_config), nl=False)
 
 
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="RUN RUN...", type=FOLDER)
+@click.option("--out", type=FOLDER, default=None, help="where the page is kept  [default: the last RUN/comparison]")
+def compare(folders: tuple[Path, ...], out: Path | None) -> None:
+    """Compare what several runs serve: settings that differ, metrics of each, and their paired differences.
+
+    The first RUN is what the others are held against. All must have judged the same requests: the same data, and the
+    same periods.
+    """
+    from jobs.compare_runs import compare as job
+
+    job(folders, out=out or folders[-1] / "comparison")
+
+
+@click.command()
+@click.argument("file", metavar="RUN.TOML", type=FILE)
+@click.option("--trials", type=int, default=None, help="runs to try in all  [default: those of the file's [search]]")
+@click.option("--out", type=FOLDER, default=Path("runs/search"), show_default=True, help="a new or interrupted search")
+def search(file: Path, trials: int | None, out: Path) -> None:
+    """Search better settings: those that the [search.settings] of a run file name, on validation.
+
+    \b
+    [search.settings]
+    trees.leaves = [15, 31, 63]
+    training.learning_rate = { least = 1e-4, most = 1e-2, log = true }
+
+    Every trial is a run that shares the data and retrieval of others where their settings are the same; fits that lag
+    are ended early. An interrupted search goes on. The best trial is printed with the command that completes it.
+    """
+    from jobs.settings_search import search as job
+
+    job(file, out=out, trials=trials)
+
+
 def _config(
     *, file: Path | None, assignments: tuple[str, ...], index: str | None, feature: tuple[str, ...], **short: Any
 ) -> RunConfig:

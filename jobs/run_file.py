@@ -18,7 +18,7 @@ from typing import Any
 
 from jobs.config import RunConfig
 from marketplace.finding import DataError, Finding, Where, nearest
-from marketplace.settings import Setting, read_settings, settings_of
+from marketplace.settings import Setting, changes, read_settings, settings_of
 from marketplace.toml_text import TomlText, parse_toml
 
 OF_SEARCH = "search"  # the table of a run file that `value-model search` reads
@@ -37,7 +37,7 @@ def read_run(file: Path | None, assignments: Iterable[str] = (), short: Mapping[
     flags = {name: value for name, value in (short or {}).items() if value not in (None, ())}
     changed = assigned([*assignments, *(f"{name}={_text(value)}" for name, value in flags.items())])
     read_settings(changed, RunConfig)
-    return read_settings(replace(written, content=_merged(written.content, changed.content)), RunConfig)
+    return read_settings(replace(written, content=merged(written.content, changed.content)), RunConfig)
 
 
 def run_file(file: Path) -> TomlText:
@@ -57,7 +57,7 @@ def assigned(assignments: Iterable[str]) -> TomlText:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or name not in SETTINGS:
-            fix = f"{_near(name)} `value-model config --explain` lists all.".strip()
+            fix = f"{near(name)} `value-model config --explain` lists all.".strip()
             fix = fix if equals else f"Write {COMMAND} NAME=VALUE."
             findings.append(Finding("settings", Where(COMMAND), f"{assignment!r} sets no setting.", fix))
         elif before.setdefault(name, value) != value:
@@ -74,7 +74,7 @@ def assigned(assignments: Iterable[str]) -> TomlText:
     return TomlText(COMMAND, content, {})
 
 
-def _near(name: str) -> str:
+def near(name: str) -> str:
     """What an unknown name likely means: the nearest, or else the names of the same end in any section."""
     last = name.rpartition(".")[2]
     same = [one for one in SETTINGS if last == one.rpartition(".")[2]]
@@ -97,9 +97,15 @@ def _text(value: Any) -> str:
     return toml_value(value) if isinstance(value, tuple) else str(value)
 
 
-def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    tables = {k: _merged(before.get(k, {}), v) if isinstance(v, dict) else v for k, v in after.items()}
+def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables within tables, `after` over `before`."""
+    tables = {k: merged(before.get(k, {}), v) if isinstance(v, dict) else v for k, v in after.items()}
     return {**before, **tables}
+
+
+def changed_settings(config: RunConfig) -> list[str]:
+    """The settings that are not the defaults, as the command line sets them."""
+    return [f"{name}={_text(after)}" for name, _, after in changes(RunConfig(), config)]
 
 
 def to_toml(config: RunConfig) -> str:

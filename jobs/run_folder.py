@@ -2,6 +2,7 @@
 
 run.json            configuration, versions of packages, and the program's commit when the run was last taken up
 data/               the data set's tables, Parquet
+tensorboard/        curves of the fits, by epoch
 surfaces.toml       the recipe of each surface, to be edited
 retrieval/          towers, candidate sources, item embeddings
 ranker/             MMoE, LightGBM trees, their pool, which one serves, calibrators, held-out predictions
@@ -14,9 +15,11 @@ stages.json         the stages that are done, with their seconds and peak memory
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +31,7 @@ from marketplace.settings import changes
 from marketplace.toml_model import as_model
 from marketplace.toml_text import TomlText
 
+CHECKPOINT = "checkpoint.npz"  # of a fit, in its stage's folder: where an interrupted stage goes on
 PACKAGES = ("value-model", "numpy", "pyarrow", "tensorflow", "tensorflow-recommenders", "tensorflow-ranking", "scann")
 
 
@@ -90,12 +94,25 @@ class RunFolder:
         print(f"== {name}", flush=True)
         start = time.perf_counter()
         work()
+        (self.path / name / CHECKPOINT).unlink(missing_ok=True)  # a stage that is done again starts anew
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         earlier = list(done)[: list(done).index(name)] if name in done else list(done)
         kept = {stage: done[stage] for stage in earlier}
         kept[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_mb": round(peak)}
-        (self.path / "stages.json").write_text(json.dumps(kept, indent=1) + "\n")
+        self._keep(kept)
         print(f"   {kept[name]['seconds']:.1f} s", flush=True)
+
+    def take_over(self, other: RunFolder, stage: str) -> None:
+        """What `stage` made in another run, as if made here; data are linked: a stage writes them into new files."""
+        copy = os.link if stage == "data" else shutil.copy2
+        shutil.copytree(other.path / stage, self.path / stage, copy_function=copy, dirs_exist_ok=True)
+        if (recipes := other.path / "surfaces.toml").exists():
+            shutil.copy2(recipes, self.path)
+        self._keep(self.stages | {stage: other.stages[stage]})
+        print(f"== {stage}: of {other.path}")
+
+    def _keep(self, stages: Mapping[str, Mapping[str, float]]) -> None:
+        (self.path / "stages.json").write_text(json.dumps(stages, indent=1) + "\n")
 
 
 def _config(kept: Path) -> RunConfig:

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from jobs.choice import Choice, choose, examination
 from jobs.export import ROWS, save_rows
+from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.prepare import TrainingRows, prepare
 from jobs.provenance import keep_losses
-from jobs.run_folder import RunFolder
+from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
 from value_model.rankers.batches import request_offsets, take
@@ -35,8 +36,11 @@ SURFACE = "surface"  # the user category
 FEW = 20  # requests whose rows are kept for the export
 
 
-def train_ranker(run: RunFolder) -> None:
-    """Write ranker/: rankers, choice, calibrators, held-out predictions and rows; nothing where no head is taught."""
+def train_ranker(run: RunFolder, *, watch: Watch | None = None) -> None:
+    """Write ranker/: rankers, choice, calibrators, held-out predictions and rows; nothing where no head is taught.
+
+    `watch` sees the curves of the network's fit.
+    """
     prepared, folder = prepare(run), run.part("ranker")
     if prepared is None:
         shutil.rmtree(folder)
@@ -44,7 +48,7 @@ def train_ranker(run: RunFolder) -> None:
     train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
-    mmoe = _fit_mmoe(run, prepared, train, held_out)
+    mmoe = _fit_mmoe(run, prepared, train, held_out, watch=watch)
     library = run.config.trees.library
     print(f"   trees: {library}", flush=True)
     trees = Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
@@ -113,18 +117,20 @@ def first_requests(data: RankingData) -> RankingData:
     return take(data, np.arange(min(FEW, requests)), offsets=request_offsets(data.inputs.request, requests))
 
 
-def _fit_mmoe(run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData) -> MMoE:
+def _fit_mmoe(
+    run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData, *, watch: Watch | None
+) -> MMoE:
     rng = np.random.default_rng(run.config.seed)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
     network, training = run.config.ranker, run.config.training
     mmoe = MMoE(encoder.spec, encoder.sizes, config=network, heads=heads, rng=rng)
-    checkpoint = run.part("ranker") / "checkpoint.npz"
-    history = fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint)
+    checkpoint = run.part("ranker") / CHECKPOINT
+    curves = FitCurves(run.path / CURVES / "ranker", anew=not checkpoint.exists(), watch=watch)
+    history = fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint, after_epoch=curves.write)
     print(f"   {history.experts}", flush=True)
     if history.experts and history.experts.warning():
         print(f"   WARNING: {history.experts.warning()}", flush=True)
     keep_losses(run.part("ranker"), history, network=network, training=training)
-    checkpoint.unlink()  # it resumes an interrupted fit; one that is done again starts anew
     return mmoe
 
 

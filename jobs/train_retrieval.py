@@ -7,7 +7,6 @@ the blends are fitted there on sources that know only what came before it, and t
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -18,6 +17,7 @@ from features.interactions import EVENT_WEIGHTS
 from features.spec import ModelInputs
 from jobs.data import kept
 from jobs.defaults import spec_of
+from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.held_out_recall import (
     RECALL,
     RECALL_AT,
@@ -25,11 +25,14 @@ from jobs.held_out_recall import (
     RetrievalSample,
     cohorts,
     held_out_recall,
+    mean_recall,
     recall_lines,
+    request_recall,
 )
+from jobs.judged import HITS, keep_hits
 from jobs.prepare import CANDIDATES
 from jobs.provenance import keep_losses
-from jobs.run_folder import RunFolder
+from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_surfaces import recipes_of
 from marketplace.splits import Periods, periods
 from retrieval.blend import Blends, fit_blend, save_blends
@@ -52,10 +55,11 @@ BASELINES = (
 FEWEST = 20  # requests of a period with an event, for retrieval to be judged on that event
 
 
-def train_retrieval(run: RunFolder) -> None:
+def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     """Write retrieval/: encoder, towers, index, blends, and recall of held-out orders; a catalogue alone has no towers.
 
-    Where the later periods have too few orders, recall is of the strongest event that they have.
+    Where the later periods have too few orders, recall is of the strongest event that they have. `watch` sees the
+    curves of the towers' fit.
     """
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
@@ -73,7 +77,7 @@ def train_retrieval(run: RunFolder) -> None:
     (folder / "encoder.json").write_text(encoder.to_json())
     items = item_inputs(labelled.catalogue, encoder)
     inputs = encoder.encode(labelled.frame)
-    towers = _fit_towers(run, encoder, labelled, inputs, items, period, rng)
+    towers = _fit_towers(run, encoder, labelled, inputs, items, period, rng, watch=watch)
     queries = towers.embed_queries(inputs.user_codes, inputs.user_lists, inputs.user_numbers)
     sample_queries = queries[labelled.with_positive(period.validation)]
     index = build_index(
@@ -98,7 +102,9 @@ def train_retrieval(run: RunFolder) -> None:
     save_blends(blends, folder / BLENDS)
     retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
     test = requests.sample(period.test, most=config.retrieval.test_requests)
-    recall = held_out_recall(retriever, test, cohorts=cohorts(labelled, period.train))
+    hits = request_recall(retriever, test, cohorts=cohorts(labelled, period.train))
+    keep_hits(folder / HITS, hits, test.slates)
+    recall = mean_recall(hits, test)
     for source in sources.sources:
         if source.name in BASELINES:
             alone = held_out_recall(Retriever([source], {source.name: Quota(max(RECALL_AT))}), test)
@@ -116,17 +122,19 @@ def _fit_towers(
     items: ItemInputs,
     period: Periods,
     rng: np.random.Generator,
+    *,
+    watch: Watch | None,
 ) -> TwoTower:
     config = run.config.retrieval
     towers = TwoTower(encoder.spec, encoder.sizes, config=config, rng=rng)
     train = training_pairs(labelled, inputs, period.train, config=config, rng=rng)
     held_out = pairs(inputs, item=labelled.item, weight=labelled.weight)
     held_out = held_out.select(period.validation[held_out.request])
-    checkpoint = run.part("retrieval") / "checkpoint"
-    history = fit(towers, train, held_out, items, rng=rng, checkpoint=checkpoint)
+    checkpoint = run.part("retrieval") / CHECKPOINT
+    curves = FitCurves(run.path / CURVES / "retrieval", anew=not checkpoint.exists(), watch=watch)
+    history = fit(towers, train, held_out, items, rng=rng, checkpoint=checkpoint, after_epoch=curves.write)
     keep_losses(run.part("retrieval"), history, towers=config)
     towers.save_towers(run.part("retrieval"))
-    shutil.rmtree(checkpoint)  # it resumes an interrupted fit; one that is asked for again starts anew
     return towers
 
 

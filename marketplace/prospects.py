@@ -24,10 +24,16 @@ TOP = 10  # of the report's metrics @k
 Z = 1.96
 
 
-def too_little(dataset: Dataset, joined: Attribution | None) -> Iterator[Finding]:
+def too_little(
+    dataset: Dataset,
+    joined: Attribution | None,
+    *,
+    test_share: float = TEST_SHARE,
+    validation_share: float = VALIDATION_SHARE,
+) -> Iterator[Finding]:
     """What a run would find out after training: that there is nothing to learn from, or to judge on.
 
-    `joined`: its slates and events; None without slates.
+    `joined`: its slates and events; None without slates. The shares are those of `splits.periods`.
     """
     where = Where(dataset.name)
     orders = int(pc.sum(pc.equal(dataset.feedback["event"].cast(pa.string()), "order")).as_py() or 0)
@@ -37,7 +43,7 @@ def too_little(dataset: Dataset, joined: Attribution | None) -> Iterator[Finding
     if joined is None:
         return
     try:
-        period = periods(joined.slates, test_share=TEST_SHARE, validation_share=VALIDATION_SHARE)
+        period = periods(joined.slates, test_share=test_share, validation_share=validation_share)
     except ValueError:
         reason = f"{len(joined.slates)} requests cannot be divided into a training, a validation and a test period."
         fix = "Export a longer period; or map [items] alone, and a run serves the catalogue and learns nothing."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -36,8 +37,7 @@ CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$"), Fix('Write an ISO 421
 
 def as_model(text: TomlText, model: type[T]) -> T:
     """The `model` that the text describes, types taken strictly; raises DataError with every finding."""
-    adapter = TypeAdapter(model)
-    schema = adapter.json_schema()
+    adapter, schema = _adapter(model)  # type: ignore[arg-type]
     findings = list(_unknown_fields(text, (), text.content, schema, schema))
     try:
         value = adapter.validate_json(json.dumps(text.content, default=str), strict=True)
@@ -46,6 +46,13 @@ def as_model(text: TomlText, model: type[T]) -> T:
     if findings:
         raise DataError(dict.fromkeys(findings))
     return value
+
+
+@cache
+def _adapter(model: type[T]) -> tuple[TypeAdapter[T], JsonSchema]:
+    """What reads a model, and its schema."""
+    adapter = TypeAdapter(model)
+    return adapter, adapter.json_schema()
 
 
 def _unknown_fields(text: TomlText, path: KeyPath, value: Any, node: JsonSchema, root: JsonSchema) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from marketplace.finding import DataError, Finding, Where
@@ -36,6 +36,15 @@ class TomlText:
         while path and path not in self.lines:
             path = path[:-1]
         return Where(self.file, self.lines.get(path, 0))
+
+    def table(self, *path: str) -> TomlText:
+        """A table within as a text of its own; empty where it is absent."""
+        content: Any = self.content
+        for key in path:
+            content = content.get(key, {}) if isinstance(content, dict) else {}
+        depth = len(path)
+        lines = {keys[depth:]: line for keys, line in self.lines.items() if keys[:depth] == path}
+        return replace(self, content=content if isinstance(content, dict) else {}, lines=lines)
 
     def finding(self, path: KeyPath, reason: str, fix: str, *, key: str | None = None) -> Finding:
         """An error at `path`; `reason` is a predicate of it; the line is that of its `key`, if one is named."""

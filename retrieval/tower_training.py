@@ -7,8 +7,8 @@ from its checkpoint goes the way of one that was not stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from retrieval.two_tower import TwoTower
 
 MINED = 50  # of the nearest items of a request
 MINED_REQUESTS = 4096  # an epoch
+AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ def fit(
     *,
     rng: np.random.Generator,
     checkpoint: Path | None = None,
+    after_epoch: AfterEpoch | None = None,
     progress: bool = True,
 ) -> TowerHistory:
     """Train in place; the towers end with the weights of the epoch of best recall on `held_out` (a later period).
 
-    With `checkpoint` (a folder), every epoch is stored there, and a run finds and continues it.
+    With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it. `after_epoch` gets each
+    epoch's curves: loss and learning rate of "train", recall of "validation".
     """
     config = towers.config
     towers.query_tower.encoder.numbers.adapt(train.user_numbers[np.unique(train.request)])
@@ -61,6 +64,7 @@ def fit(
     seed = int(rng.integers(2**31))
     step = tf.function(towers.train_step, reduce_retracing=True)
     history, best = _resume(checkpoint, towers)
+    recall = f"recall@{config.recall_k}"
     bar = tqdm(range(len(history.loss), config.epochs), desc="two towers", unit="epoch", disable=not progress)
     for epoch in bar:
         if history.recall and epoch - 1 - history.best >= config.patience:
@@ -76,6 +80,9 @@ def fit(
             best = towers.arrays()
         if checkpoint:
             _store(checkpoint, towers, history, best)
+        if after_epoch:
+            rate = {"learning rate": config.learning_rate}
+            after_epoch(epoch, {"train": {"loss": history.loss[-1]} | rate, "validation": {recall: history.recall[-1]}})
     towers.assign(best)
     return history
 
@@ -173,24 +180,28 @@ def held_out_recall(towers: TwoTower, held_out: Pairs, items: ItemInputs) -> flo
     return float((nearest[place] == held_out.item[rows, None]).any(axis=1).mean())
 
 
-def _store(folder: Path, towers: TwoTower, history: TowerHistory, best: dict[str, np.ndarray]) -> None:
-    """The state after an epoch; the history is written last, so that it never tells of weights that are not there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    slots = {f"{place:03d}": variable.numpy() for place, variable in enumerate(towers.optimizer.variables)}
-    for name, arrays in (("weights", towers.arrays()), ("best", best), ("optimizer", slots)):
-        np.savez(folder / f"{name}.part.npz", allow_pickle=False, **arrays)
-        (folder / f"{name}.part.npz").replace(folder / f"{name}.npz")
-    (folder / "history.json").write_text(json.dumps({"loss": history.loss, "recall": history.recall}))
+def _store(path: Path, towers: TwoTower, history: TowerHistory, best: dict[str, np.ndarray]) -> None:
+    """The state after an epoch: `path` (npz) is written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"w {name}": value for name, value in towers.arrays().items()}
+    arrays |= {f"b {name}": value for name, value in best.items()}
+    arrays |= {f"o {place:03d}": variable.numpy() for place, variable in enumerate(towers.optimizer.variables)}
+    arrays["history"] = np.array(json.dumps(asdict(history)))
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, allow_pickle=False, **arrays)
+    temporary.replace(path)
 
 
-def _resume(folder: Path | None, towers: TwoTower) -> tuple[TowerHistory, dict[str, np.ndarray]]:
-    if folder is None or not (folder / "history.json").exists():
+def _resume(path: Path | None, towers: TwoTower) -> tuple[TowerHistory, dict[str, np.ndarray]]:
+    """History and best weights of the stored state, whose weights and slots the towers and their optimizer get."""
+    if path is None or not path.exists():
         return TowerHistory(), towers.arrays()
-    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-        towers.assign(dict(arrays))
-    with np.load(folder / "optimizer.npz", allow_pickle=False) as slots:
-        for variable, value in zip(towers.optimizer.variables, slots.values(), strict=True):
-            variable.assign(value)
-    with np.load(folder / "best.npz", allow_pickle=False) as arrays:
-        best = dict(arrays)
-    return TowerHistory(**json.loads((folder / "history.json").read_text())), best
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    weights, best = (
+        {name[2:]: value for name, value in arrays.items() if name.startswith(part)} for part in ("w ", "b ")
+    )
+    towers.assign(weights)
+    for place, variable in enumerate(towers.optimizer.variables):
+        variable.assign(arrays[f"o {place:03d}"])
+    return TowerHistory(**json.loads(str(arrays["history"]))), best

@@ -7,7 +7,7 @@ lexical/                the index of words
 ranker/*.onnx           the served graphs, calibrators inside         ranker/savedmodel/1   for TF-Serving
 ranker/trained/         the ranker as trained                         calibrators.json, feature_spec.json
 policy.toml             the value formula                             surfaces.toml   the recipe of each surface
-settings.json, metrics.json
+settings.json, metrics.json, run.toml (the settings of the run that trained all this)
 staged.toml             another policy for a share of the shoppers, where one is tried
 """
 

@@ -51,8 +51,8 @@ class TrainedParts:
     `dataset` gives catalogue, merchants, users and currency; `store` knows everything before `known_until`, and the
     catalogue what was recorded of it before `catalogue_until` (None = the same).
     `ranker` None = the data teach no head. `rows`: real inputs that its exports are compared on, None = drawn ones.
-    `towers`, `index` None = no source is `nearest`. `ranker_facts`: which ranker is served and why.
-    `metrics` is JSON: what evaluation said.
+    `towers`, `index` None = no source is `nearest`. `run_facts`: which ranker is served, why, and the settings that
+    are not the defaults. `metrics` is JSON: what evaluation said.
     """
 
     dataset: Dataset
@@ -69,7 +69,8 @@ class TrainedParts:
     towers: TwoTower | None = None
     index: BuiltIndex | None = None
     config: ServingConfig = DEFAULTS
-    ranker_facts: Mapping[str, str | float] = field(default_factory=dict)
+    run_facts: Mapping[str, str | float] = field(default_factory=dict)
+    run_file: str = ""  # the settings of the run that trained all this, TOML
     metrics: Mapping[str, Any] = field(default_factory=dict)
     catalogue_until: datetime | None = None
 
@@ -105,6 +106,7 @@ def _write_data(trained: TrainedParts, draft: Path) -> None:
         "policy.toml": to_toml(trained.policy),
         "surfaces.toml": recipes_to_toml(trained.recipes),
         "settings.json": trained.config.to_json(),
+        "run.toml": trained.run_file,
         "metrics.json": json.dumps(dict(trained.metrics), indent=1) + "\n",
     }
     for name, text in texts.items():
@@ -171,5 +173,5 @@ def _facts(trained: TrainedParts) -> dict[str, str | int | float]:
         "catalogue_until": (trained.catalogue_until or trained.known_until).isoformat(),
         "ranker_feature_spec": spec.version,
         **({} if trained.index is None else {"index": str(trained.index.report)}),
-        **trained.ranker_facts,
+        **trained.run_facts,
     }

@@ -11,13 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from nbclient import NotebookClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from features.keras2 import tensorflow as tf
 from jobs.cli import cli
 from jobs.data import kept
 from jobs.demo import demo_requests
 from jobs.run import run_all
+from jobs.run_file import read_run
 from jobs.run_folder import RunFolder, RunFolderError
 from marketplace.sqlite_log import SqliteLog
+from serving.manifest import read_manifest
 
 pytestmark = pytest.mark.xdist_group("run")  # one process makes the run
 
@@ -44,7 +48,25 @@ def test_another_configuration_is_refused_with_what_changed(run_folder):
 
 def test_a_finished_fit_leaves_no_checkpoint_that_would_keep_it_from_being_done_again(run_folder):
     assert not (run_folder / "ranker" / "checkpoint.npz").exists()
-    assert not (run_folder / "retrieval" / "checkpoint").exists()
+    assert not (run_folder / "retrieval" / "checkpoint.npz").exists()
+
+
+def test_the_curves_of_each_fit_are_event_files(run_folder):
+    for period, part in (("validation", "held_out"), ("train", "train")):
+        losses = json.loads((run_folder / "ranker" / "losses.json").read_text())["losses"][part]
+        events = EventAccumulator(str(run_folder / "tensorboard" / "ranker" / period)).Reload()
+        for head in losses[0]:
+            drawn = [tf.make_ndarray(point.tensor_proto).item() for point in events.Tensors(head)]
+            assert drawn == pytest.approx([epoch[head] for epoch in losses])
+    recall = json.loads((run_folder / "retrieval" / "losses.json").read_text())["losses"]["recall"]
+    events = EventAccumulator(str(run_folder / "tensorboard" / "retrieval" / "validation")).Reload()
+    assert len(events.Tensors("recall@100")) == len(recall)
+
+
+def test_the_bundle_holds_the_settings_of_its_run(run_folder):
+    assert read_run(run_folder / "bundle" / "run.toml") == RunFolder.open(run_folder).config
+    facts = read_manifest(run_folder / "bundle" / "manifest.json").facts
+    assert facts["settings"] == "size=small, retrieval.epochs=2, training.epochs=2, variety.shoppers=40"
 
 
 def test_the_report_judges_the_rankers_on_the_test_period(run_folder):

@@ -8,7 +8,7 @@ from made_shop import shop_rows, spoiled_shop, write_shop
 
 from jobs.admission import Applicant
 from jobs.check import run_check
-from jobs.config import RunConfig
+from jobs.config import PeriodsConfig, RunConfig
 from jobs.data import learnable
 from marketplace.check import data_check, joined_events
 from marketplace.datasets.own import read_own
@@ -28,7 +28,7 @@ def agree(path) -> bool:
         joined = joined_events(applicant.dataset)
         if refused := errors(applicant.admission(joined, RunConfig())):
             raise DataError(refused)
-        learnable(applicant.dataset, joined)
+        learnable(applicant.dataset, joined, periods=PeriodsConfig())
     return passes
 
 

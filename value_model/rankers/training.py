@@ -7,7 +7,7 @@ its dropout from (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from value_model.rankers.ranker import RankingData
 from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 
 Row = Mapping[str, tf.Tensor]
+AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
 LABEL = "label "  # before a label's name in a row
 
 
@@ -53,14 +54,16 @@ def fit(
     config: TrainingConfig,
     rng: np.random.Generator,
     checkpoint: Path | None = None,
+    after_epoch: AfterEpoch | None = None,
     progress: bool = True,
 ) -> LossHistory:
     """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
-    are learned from `data`. Early stopping watches the pointwise losses, positions shown and hidden as in training;
-    every epoch that is not the best so far slows the learning rate down. A head whose own loss got no better for
-    `head_patience` epochs is learned no further, so that it cannot over-fit while others still learn.
+    are learned from `data`. `after_epoch` gets each epoch's curves: losses and learning rate of "train", losses and
+    their watched sum of "validation". Early stopping watches the pointwise losses, positions shown and hidden as in
+    training; every epoch that is not the best so far slows the learning rate down. A head whose own loss got no better
+    for `head_patience` epochs is learned no further, so that it cannot over-fit while others still learn.
     """
     ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
@@ -76,6 +79,9 @@ def fit(
         state = state.after(epoch, train, later, fitting)
         if checkpoint:
             store(checkpoint, state, fitting)
+        if after_epoch:
+            watched = {"watched": fitting.watched(later)}
+            after_epoch(epoch, {"train": train | {"learning rate": rate}, "validation": later | watched})
     ranker.set_weights(state.best_weights)
     return LossHistory(state.train, state.held_out, state.best, expert_health(ranker, held_out.inputs))
 
