@@ -49,13 +49,16 @@ class Lists:
     encoder: Encoder
 
 
-def lists(protocol: Protocol, *, benchmark: str, shown: bool) -> Lists:
-    """Read, backfill, label, split and encode; `shown` adds the position to the inputs. Skips without the data."""
+def lists(protocol: Protocol, *, benchmark: str, shown: bool, sequence: bool = False) -> Lists:
+    """Read, backfill, label, split and encode; `shown` adds the position to the inputs. Skips without the data.
+
+    `sequence` adds the columns of the history that sequence encoders read.
+    """
     path = data_root() / "trivago" / "trivago_val_100k.parquet"
     if not Path(path).exists():
         skip(benchmark, f"{path} is absent; set VALUE_MODEL_DATA to the folder of the data sets.")
     dataset = read_trivago(path, protocol=protocol)
-    frame = with_context(frame_of(dataset), dataset, shown=shown)
+    frame = with_context(frame_of(dataset, sequence=sequence), dataset, shown=shown)
     outer = split(dataset.slates, test_share=0.2, of="requests" if protocol == "as_served" else "impressions")
     inner = split(dataset.slates.filter(pa.array(outer.train)), test_share=0.15)
     period = np.full(len(dataset.slates), 2)
@@ -67,8 +70,8 @@ def lists(protocol: Protocol, *, benchmark: str, shown: bool) -> Lists:
     return Lists(*parts, offsets=np.append(0, np.cumsum(lengths)), encoder=encoder)
 
 
-def frame_of(dataset: Dataset) -> FeatureFrame:
-    spec = standard_spec(context=CONTEXT, text=False, against_list=True)
+def frame_of(dataset: Dataset, *, sequence: bool = False) -> FeatureFrame:
+    spec = standard_spec(context=CONTEXT, text=False, against_list=True, sequence=sequence)
     return backfill(dataset, dataset.slates, spec=spec)
 
 
