@@ -44,6 +44,7 @@ def test_a_bundle_holds_what_its_page_says(bundle_folder):
         "policy.toml",
         "surfaces.toml",
         "settings.json",
+        "run.toml",
         "metrics.json",
     }
     assert set(bundle.manifest.versions) == set(VERSION_PARTS)

@@ -22,7 +22,7 @@ LABELS = ("click", "order", "order_value", "kept_order", "net_value")
 
 
 def test_the_policy_is_its_arithmetic_and_has_no_findings():
-    policy = shipped_policy("net_sales")
+    policy = shipped_policy("net_gmv")
     columns = {"ctr": np.array([0.05, 0.1]), "kept_order": np.array([0.01, 0.0]), "net_gmv": np.array([2.0, 0.0])}
     np.testing.assert_allclose(evaluate(policy, columns), [0.007 + 0.04 + 0.3, 0.014], rtol=1e-12)
     assert check_policy(policy) == []
