@@ -19,17 +19,25 @@ from jobs.run import run_all
 from jobs.serve import running
 from jobs.tables import print_answer, print_counts, print_rows
 from marketplace.attribution import attribute
+from marketplace.settings import changes
 from marketplace.sqlite_log import SqliteLog
+from retrieval.config import RetrievalConfig
 from serving.bundle import ModelBundle, load_bundle
+from value_model.rankers.config import TrainingConfig
 
 SHOWN = 8  # items
+# A minute less than the defaults, which find nothing more on this market: a share of its faint pairs is enough.
+SIMULATED = RunConfig(retrieval=RetrievalConfig(pairs=60_000), training=TrainingConfig(patience=2))
 LOG_COLUMNS = ("position", "item_id", "source", "value", "propensity", "seen", "click", "order", "order_value")
 
 
 def demo(data: str, folder: Path) -> None:
     """Run every stage, serve, ask, answer, show; `folder` keeps the run and its log."""
     start = time.perf_counter()
-    run_all(RunConfig(data=data), folder)
+    config = SIMULATED if data == "simulated" else RunConfig(data=data)
+    if settings := [f"--set {name}={after}" for name, _, after in changes(RunConfig(data=data), config)]:
+        print(f"   as `value-model run {' '.join(settings)}`")
+    run_all(config, folder)
     print("== service", flush=True)
     answer, _ = demo_requests(folder, log=folder / "log.sqlite")
     show_log(folder / "log.sqlite", answer["request_id"])
