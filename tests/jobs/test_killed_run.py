@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +36,20 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return result
 
 
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Each entry of parsed JSON by its path."""
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, part in parts:
+        yield from leaves(part, f"{name}/{key}")
+    if not isinstance(tree, dict | list):
+        yield name, tree
+
+
 def test_it_ends_where_an_uninterrupted_one_does(run_folder, tmp_path):
-    """In other processes, of other hash seeds: the same settings and seed give the same weights and metrics."""
+    """In other processes, of other hash seeds: the same settings and seed give the same weights and metrics.
+
+    To the rounding of the ranker's sums, which threads share out anew each time.
+    """
     folder, environment = tmp_path / "run", {**os.environ, "PYTHONHASHSEED": "11"}
     for stage in ("retrieval", "ranker"):
         process = subprocess.Popen(command(folder), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
@@ -49,8 +63,10 @@ def test_it_ends_where_an_uninterrupted_one_does(run_folder, tmp_path):
         assert stage not in RunFolder.open(folder).stages
     subprocess.run(command(folder), cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     for name in ("retrieval/recall.json", "retrieval/losses.json", "ranker/losses.json", "evaluation/metrics.json"):
-        assert json.loads((folder / name).read_text()) == json.loads((run_folder / name).read_text()), name
+        ours, theirs = (dict(leaves(json.loads((run / name).read_text()))) for run in (folder, run_folder))
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5, nan_ok=True), name
     ours, theirs = arrays(folder), arrays(run_folder)
     assert list(ours) == list(theirs)
     for name, values in theirs.items():
-        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+        close = {"rtol": 1e-4, "atol": 1e-5} if values.dtype.kind == "f" else {"rtol": 0}
+        np.testing.assert_allclose(ours[name], values, err_msg=name, **close)
