@@ -81,6 +81,7 @@ def test_a_promise_stops_at_the_highest_price(bundle, market, neglected):
     assert share(slates[10:], neglected) < 0.25
 
 
+@pytest.mark.slow
 def test_fair_exposure_comes_nearer_to_merit(bundle, market):
     """The merit of a merchant is its share of the candidates' positive values; each is owed 80 % of it."""
 
