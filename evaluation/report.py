@@ -263,7 +263,7 @@ def _tables(comparison: Comparison) -> dict[str, dict[str, dict[str, dict[str, s
 
 def _verdict(metric: str, change: Estimate) -> str:
     """ "better" or "worse" where the interval of the change excludes 0; calibration ratios have no better side."""
-    if metric == "calibration_ratio" or not (change.low > 0 or change.high < 0):
+    if metric == "calibration_ratio" or not change.excludes_zero:
         return ""
     return "better" if (change.value < 0) == (metric in LOWER_IS_BETTER) else "worse"
 

@@ -25,7 +25,7 @@ from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of
 from jobs.tables import HEADLINE, print_section
 from marketplace.dataset import load_dataset
-from marketplace.slate_columns import flat, item_offsets
+from marketplace.slate_columns import flat, item_offsets, to_numpy
 
 SEED = 0  # of the intervals
 BEYOND_CHANCE = "* = the interval of the difference excludes 0"
@@ -112,9 +112,9 @@ def report_of(judged: Sequence[JudgedRun], *, notes: Sequence[str], currency: st
         baseline=first.name,
         rng=np.random.default_rng(SEED),
         currency=currency,
-        slices={"surface": _text(first.slates, "surface")},
+        slices={"surface": to_numpy(first.slates["surface"])},
         facts={f"{one.name} serves": one.served for one in judged},
-        shopper=_text(first.slates, "user_id"),
+        shopper=to_numpy(first.slates["user_id"]),
         notes=notes,
         where=first.counted,
     )
@@ -153,7 +153,7 @@ def recall_of(runs: Mapping[str, RunFolder]) -> Iterator[tuple[str, ...]]:
     tables = [pq.read_table(path) for run in runs.values() if (path := run.path / "retrieval" / HITS).exists()]
     if len(tables) < len(runs) or any(not t.select(REQUEST).equals(tables[0].select(REQUEST)) for t in tables):
         return
-    shopper = _text(tables[0], "user_id")
+    shopper = to_numpy(tables[0]["user_id"])
     samples = bootstrap.resample(len(shopper), np.random.default_rng(SEED), shopper=shopper)
     for name in tables[0].column_names[len(REQUEST) :]:
         means = bootstrap.means(np.column_stack([table[name].to_numpy() for table in tables]), samples)
@@ -174,9 +174,5 @@ def signed(change: Estimate | None) -> str:
     """A difference with its interval; * where that excludes 0."""
     if change is None:
         return ""
-    star = " *" if change.low > 0 or change.high < 0 else ""
+    star = " *" if change.excludes_zero else ""
     return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]{star}"
-
-
-def _text(table: pa.Table, column: str) -> np.ndarray:
-    return table[column].cast(pa.string()).to_numpy(zero_copy_only=False)

@@ -29,7 +29,7 @@ from jobs.train_ranker import held_out
 from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
 from marketplace.heads import Labels
-from marketplace.slate_columns import flat, item_offsets, request_of_rows
+from marketplace.slate_columns import flat, item_offsets, request_of_rows, to_numpy
 
 K = 10  # of the metrics @k
 
@@ -64,9 +64,9 @@ def evaluate(run: RunFolder) -> None:
         rng=np.random.default_rng(run.config.seed),
         currency=dataset.currency,
         position=data.position if data.position.any() else None,
-        slices={"surface": slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)},
+        slices={"surface": to_numpy(slates["surface"])},
         facts=facts(run, prepared),
-        shopper=slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False),
+        shopper=to_numpy(slates["user_id"]),
         notes=(*dataset.notes, f"{choice}.", *short_lists(slates, k=K), *recalled),
         k=K,
         where=data.weight > 0,

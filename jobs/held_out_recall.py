@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from evaluation import bootstrap
 from evaluation.estimate import Estimate
+from marketplace.slate_columns import to_numpy
 from retrieval.candidates import Query
 from retrieval.labelled_requests import LabelledRequests
 from retrieval.retriever import Retriever
@@ -41,8 +42,7 @@ class RetrievalSample:
 
     def text(self, column: str) -> np.ndarray:
         """str [q]: a column of the requests."""
-        values = self.labelled.slates[column].take(pa.array(self.requests))
-        return values.cast(pa.string()).to_numpy(zero_copy_only=False)
+        return to_numpy(self.labelled.slates[column].take(pa.array(self.requests)))
 
     def queries(self, surface: str | None = None) -> Iterable[Query]:
         """As they were made, or as if made on `surface`."""

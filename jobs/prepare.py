@@ -18,7 +18,7 @@ from jobs.run_surfaces import recipes_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
-from marketplace.settled import settled_for_all, settled_labels, with_maturity, with_settled
+from marketplace.settled import settled_for_all, settled_labels, settled_requests, with_maturity, with_settled
 from marketplace.slate_columns import flat, request_of_rows, shown
 from marketplace.splits import Periods, periods
 from retrieval.basket_candidates import basket_candidates, labelled, sample
@@ -79,9 +79,11 @@ def prepare(run: RunFolder) -> TrainingRows | None:
         if dataset.closed:
             joined = replace(joined, labels=with_maturity(joined.labels, np.ones(len(joined.labels), bool)))
             return _prepared(dataset, joined, encoder, _periods(joined.slates, run), known={})
-        known, settled = settled_labels(joined, dataset.feedback), settled_for_all(joined, dataset.feedback)
-        joined = replace(joined, labels=with_settled(joined, dataset.feedback))
-        return _prepared(dataset, joined, encoder, _periods(joined.slates, run, settled=settled), known=known)
+        settled = settled_requests(joined, dataset.feedback)
+        period = _periods(joined.slates, run, settled=settled_for_all(joined, settled))
+        known = settled_labels(joined, settled)
+        joined = replace(joined, labels=with_settled(joined, settled))
+        return _prepared(dataset, joined, encoder, period, known=known)
     if "order_value" not in recorded_labels(dataset.feedback):
         print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")
         return None
@@ -89,8 +91,8 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     period = _periods(requests.slates, run)
     baskets = sample(requests, period)
     joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
-    settled = np.ones(len(joined.labels), bool)  # a basket is its orders: none is waited for
-    joined = replace(joined, labels=with_maturity(joined.labels, settled))
+    mature = np.ones(len(joined.labels), bool)  # a basket is its orders: none is waited for
+    joined = replace(joined, labels=with_maturity(joined.labels, mature))
     return _prepared(dataset, joined, encoder, period.take(baskets), known={})
 
 

@@ -20,7 +20,7 @@ from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
-from marketplace.settled import with_settled
+from marketplace.settled import settled_requests, with_settled
 from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
@@ -89,7 +89,7 @@ def log_evidence(log: Path, *, rng: np.random.Generator, most: int | None = None
     dataset = logged(log)
     in_force = load_policy(log.parent / "bundle" / "policy.toml")
     joined = attribute(dataset.slates, dataset.feedback)
-    known, labels = settled_part(joined.slates, with_settled(joined, dataset.feedback))
+    known, labels = settled_part(joined.slates, with_settled(joined, settled_requests(joined, dataset.feedback)))
     slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(log.parent), in_force)
     per_day, slates = requests_per_day(slates), sampled(slates, most, rng=rng)
     labels = labels.filter(pa.array(chosen_rows(slates, known)))

@@ -113,5 +113,5 @@ def _estimate(comparison: Comparison, model: str, name: str) -> str:
     if estimate is None or np.isnan(estimate.value):
         return ""
     change = comparison.differences.get(model, {}).get(name)
-    star = " *" if change is not None and (change.low > 0 or change.high < 0) else ""
+    star = " *" if change is not None and change.excludes_zero else ""
     return f"{estimate}{star}"

@@ -23,6 +23,7 @@ from jobs.provenance import keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
+from marketplace.slate_columns import to_numpy
 from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.group_offsets import GroupCodes, groups_of
@@ -107,8 +108,7 @@ def before(predicted: Predictions, row: int) -> Predictions:
 
 def of_requests(prepared: TrainingRows, column: str) -> np.ndarray:
     """A column of the slates of the validation period, [R] text."""
-    values = prepared.slates.filter(pa.array(prepared.period.validation))[column]
-    return values.cast(pa.string()).to_numpy(zero_copy_only=False)
+    return to_numpy(prepared.slates.filter(pa.array(prepared.period.validation))[column])
 
 
 def first_requests(data: RankingData) -> RankingData:

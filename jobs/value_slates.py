@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from marketplace.dataset import Dataset
 from marketplace.schema import CONSIDERED_KEY, SLATE
-from marketplace.slate_columns import RequestLists, context, flat, item_offsets, map_of_lists
+from marketplace.slate_columns import RequestLists, context, flat, item_offsets, map_of_lists, to_numpy
 from marketplace.splits import microseconds
 from retrieval.labelled_requests import segment_of_requests
 from value_model.formula import ValuePolicy, evaluate_rows
@@ -40,7 +40,7 @@ def value_slates(
     known = quantities | {"margin": _margins(dataset, flat(slates, "item_id"))}
     numeric = {**features, **_as_served(slates, known)}
     columns = {**numeric, **heads, "price": flat(slates, "price").to_numpy()}
-    surface = slates["surface"].cast(pa.string()).to_numpy(zero_copy_only=False)
+    surface = to_numpy(slates["surface"])
     weights = request_weights(policy, surface, segment_of_requests(dataset, slates, dataset.segment))
     value = evaluate_rows(policy, columns, offsets, weights=weights)
     by_row = {name: weight[request] for name, weight in weights.items()}

@@ -12,13 +12,13 @@ longer than the log cannot be known. Source: Woodroofe 1985, Estimating a Distri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketplace.attribution import EVENT_OF_LABEL, Attribution, recorded_labels
+from marketplace.attribution import EVENT_OF_LABEL, Attribution
 from marketplace.keys import rows_of
 from marketplace.slate_columns import request_of_rows
 from marketplace.splits import DAY_US, HOUR_US, microseconds
@@ -47,24 +47,23 @@ def settled_requests(joined: Attribution, feedback: pa.Table) -> dict[str, np.nd
     return {event: age >= wait for event, wait in settling_times(joined, feedback).items()}
 
 
-def settled_for_all(joined: Attribution, feedback: pa.Table) -> np.ndarray:
+def settled_for_all(joined: Attribution, settled: Mapping[str, np.ndarray]) -> np.ndarray:
     """bool [R]: settled for every event that was recorded, but for the LATE one."""
-    soon = [settled for event, settled in settled_requests(joined, feedback).items() if event != LATE]
+    soon = [requests for event, requests in settled.items() if event != LATE]
     return np.logical_and.reduce([np.ones(len(joined.slates), bool), *soon])
 
 
-def with_settled(joined: Attribution, feedback: pa.Table) -> pa.Table:
+def with_settled(joined: Attribution, settled: Mapping[str, np.ndarray]) -> pa.Table:
     """The labels of a log that goes on: `mature` and `return_mature` say which rows have settled."""
-    late = settled_requests(joined, feedback).get(LATE, np.ones(len(joined.slates), bool))
+    late = settled.get(LATE, np.ones(len(joined.slates), bool))
     request = request_of_rows(joined.slates)
-    return with_maturity(joined.labels, settled_for_all(joined, feedback)[request], late=late[request])
+    return with_maturity(joined.labels, settled_for_all(joined, settled)[request], late=late[request])
 
 
-def settled_labels(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:
+def settled_labels(joined: Attribution, settled: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By recorded label of a head: bool [N], whether it is known; else it may still change."""
-    settled, request = settled_requests(joined, feedback), request_of_rows(joined.slates)
-    events = {label: EVENT_OF_LABEL[label] for label in recorded_labels(feedback)}
-    return {label: settled[event][request] for label, event in events.items() if event in settled}
+    request = request_of_rows(joined.slates)
+    return {label: settled[event][request] for label, event in EVENT_OF_LABEL.items() if event in settled}
 
 
 def with_maturity(labels: pa.Table, mature: np.ndarray, *, late: np.ndarray | None = None) -> pa.Table:
@@ -82,12 +81,14 @@ def last_moment(joined: Attribution, feedback: pa.Table) -> int:
 
 def settling_notes(joined: Attribution, feedback: pa.Table) -> Iterator[str]:
     """One line an event of which some requests are too young."""
-    for event, settled in settled_requests(joined, feedback).items():
+    age = last_moment(joined, feedback) - microseconds(joined.slates["time"])
+    for event, wait in settling_times(joined, feedback).items():
+        settled = age >= wait
         if not settled.all():
-            wait = _duration(settling_times(joined, feedback)[event])
             yield (
-                f"open windows: {SETTLED:.0%} of the {event}s come within {wait}; the last {(~settled).mean():.1%} of "
-                f"the requests are younger, and say nothing of {event}s yet: they neither teach nor judge them"
+                f"open windows: {SETTLED:.0%} of the {event}s come within {_duration(wait)}; the last "
+                f"{(~settled).mean():.1%} of the requests are younger, and say nothing of {event}s yet: they neither "
+                "teach nor judge them"
             )
 
 

@@ -196,10 +196,10 @@ def _places(cells: RequestLists, start: np.ndarray) -> np.ndarray:
     return np.repeat(start - cells.offsets[:-1], cells.lengths) + np.arange(len(cells.values))
 
 
-def to_numpy(array: pa.Array) -> np.ndarray:
-    """NumPy values of an Arrow array: text as object, numbers without a copy where they hold no null."""
+def to_numpy(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """NumPy values of an Arrow column: text as object, numbers without a copy where they hold no null."""
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        array = array.cast(array.type.value_type)
     return array.to_numpy(zero_copy_only=False)
 
 

@@ -34,7 +34,7 @@ def test_order_rates_are_biased_where_windows_are_open_and_right_where_they_have
     dataset, slates, known = cut
     joined, truth = attribute(slates, known), attribute(slates, dataset.feedback).labels["order"].to_numpy()
     seen = joined.labels["order"].to_numpy()
-    settled = settled_labels(joined, known)["order"]
+    settled = settled_labels(joined, settled_requests(joined, known))["order"]
     assert 0.3 < settled.mean() < 1
     assert seen[~settled].sum() < 0.9 * truth[~settled].sum()
     assert seen.sum() < 0.97 * truth.sum()

@@ -12,7 +12,7 @@ from jobs.data import kept, market
 from jobs.run_evidence import evidence_of, run_evidence
 from marketplace.attribution import attribute
 from marketplace.heads import learned_heads, products
-from marketplace.settled import settled_for_all, settled_labels, with_maturity, with_settled
+from marketplace.settled import settled_for_all, settled_labels, settled_requests, with_maturity, with_settled
 from marketplace.slate_columns import predictions
 from marketplace.splits import DAY_US, microseconds
 from value_model.formula import evaluate, shipped_policy
@@ -42,14 +42,15 @@ def test_an_order_is_kept_for_good_only_once_its_return_would_have_come():
     end = int(microseconds(dataset.slates["time"])[-1]) + 1
     feedback = dataset.feedback.filter(pa.array(time < end))
     joined, truth = attribute(dataset.slates, feedback), attribute(dataset.slates, dataset.feedback).labels
-    known = settled_labels(joined, feedback)
+    settled = settled_requests(joined, feedback)
+    known = settled_labels(joined, settled)
     labels, final = (part["kept_order"].to_numpy() for part in (joined.labels, truth))
     young = ~known["kept_order"]
     assert labels[young].sum() > final[young].sum()
     np.testing.assert_array_equal(labels[~young], final[~young])
     age = (end - microseconds(dataset.slates["time"])) / DAY_US
-    assert settled_for_all(joined, feedback)[age > 5].all()
-    mature = with_settled(joined, feedback)
+    assert settled_for_all(joined, settled)[age > 5].all()
+    mature = with_settled(joined, settled)
     assert pc.sum(mature["return_mature"]).as_py() < pc.sum(mature["mature"]).as_py()
 
 

@@ -64,7 +64,7 @@ def evidence_from_log(
         feedback=feedback,
         predicted=predicted,
         traits=_traits(slates, mask),
-        unit=np.unique(slates["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False), return_inverse=True)[1],
+        unit=np.unique(to_numpy(slates["user_id"]), return_inverse=True)[1],
         segment=group,
         exposure=randomised,
         squares=expected_squares(predicted),
