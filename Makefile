@@ -17,8 +17,8 @@ demo: $(STAMP) ## the whole loop on DATA=simulated, trivago or complete-journey
 test: lint imports types $(STAMP) ## lint, import contracts, types, tests and notebooks
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
-test-all: lint imports types $(STAMP) ## the same, with the slow proofs
-	$(BIN)/python -m pytest -n 2
+test-all: lint imports types $(STAMP) ## the same, with the slow proofs and new random examples
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=default
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """Point-in-time statistics: what was known of a group strictly before a moment.
 
-Conventions: E events have a group (int64, any codes) and a time (int64 microseconds); Q queries ask for a group as of
-a time. An event at the very time of the query is not known yet. Everything is sorting and searching of one composite
-int64 key, rank of group x rank of time; no Python loop over events or queries.
+Conventions: E events have a group (int64; negative = unknown, which no query matches) and a time (int64 microseconds);
+Q queries ask for a group as of a time. An event at the very time of the query is not known yet. Everything is sorting
+and searching of one composite int64 key, rank of group x rank of time; no Python loop over events or queries.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ class Timeline:
         self._starts = np.append(np.flatnonzero(np.diff(group_rank, prepend=-1)), len(group))
 
     def before(self, group: np.ndarray, time: np.ndarray) -> EventRange:
-        """The events of `group` strictly before `time`."""
+        """The events of `group` strictly before `time`; none of an unknown group."""
         if len(self._keys) == 0:
             return EventRange(np.zeros(len(group), np.int64), np.zeros(len(group), np.int64))
         rank = np.minimum(np.searchsorted(self._groups, group), len(self._groups) - 1)
         key = rank * (len(self._times) + 1) + np.searchsorted(self._times, time)
         start = self._starts[rank]
-        stop = np.where(self._groups[rank] == group, np.searchsorted(self._keys, key), start)
+        known = (self._groups[rank] == group) & (group >= 0)
+        stop = np.where(known, np.searchsorted(self._keys, key), start)
         return EventRange(start, stop)
 
     def within(self, group: np.ndarray, time: np.ndarray, *, span: int) -> EventRange:

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 from desk_browser import chromium
+from hypothesis import settings
 
 from jobs.config import RunConfig, VarietyConfig
 from jobs.run import run_all
 from retrieval.config import RetrievalConfig
 from value_model.rankers.config import TrainingConfig
+
+# The same examples every time; `--hypothesis-profile=default`, as in `make test-all`, draws new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

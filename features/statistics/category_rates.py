@@ -78,7 +78,7 @@ class CategoryRates:
         key = pair(requests.segment[requests.request], category[requests.item], size=size)
         for name, (segment, item, time) in _events(log).items():
             line = Timeline(pair(segment, category[item], size=size), time)
-            columns[name] = requests.known(line.before(key, requests.row_time).count * (key >= 0))
+            columns[name] = requests.known(line.before(key, requests.row_time).count)
         return columns
 
     def update(self, log: EventLog) -> None:

@@ -72,17 +72,16 @@ class EarlierLists:
         place = np.searchsorted(time[order], requests.time)
         lists = Timeline(shown.session, shown.time)
         earlier = lists.within(visit, requests.time, span=VISIT)
-        visited = (earlier.count > 0) & (visit >= 0)
         by_visit = Timeline(pair(shown.session[shown.list], shown.item, size=size), time)
         again = by_visit.within(pair(visit[requests.request], requests.item, size=size), now, span=VISIT)
-        among = (again.count > 0) & (requests.item >= 0) & (visit[requests.request] >= 0)
+        visited, among = earlier.count > 0, again.count > 0
         position = np.append(shown.position[by_visit.order], np.nan)
         return {
             "listed": requests.known(known.count),
             "listed_positions": requests.known(by_item.sums(known, shown.position.astype(np.int64))),
             "all_listed": place.astype(np.float64),
             "all_listed_positions": np.append(0.0, np.cumsum(shown.position[order]))[place],
-            "visit_lists": np.where(visited, earlier.count, 0).astype(np.float64),
+            "visit_lists": earlier.count.astype(np.float64),
             "visit_began": np.where(visited, np.append(lists.time, NEVER)[earlier.start], NEVER),
             "visit_position": np.where(among, position[np.where(among, again.stop - 1, -1)], np.nan),
         }

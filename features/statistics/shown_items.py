@@ -58,7 +58,7 @@ class ShownItems:
         by_item = Timeline(pair(shown.user[shown.list], shown.item, size=self._size), shown.time[shown.list])
         key, row_user = pair(user[requests.request], requests.item, size=self._size), user[requests.request]
         stop = by_item.before(key, now).stop
-        times = np.where(key >= 0, np.maximum(stop - by_item.before(key, since).stop, 0), 0)
+        times = np.maximum(stop - by_item.before(key, since).stop, 0)
         last = np.where(times > 0, np.append(by_item.time, NEVER)[stop - 1], now)
         ago = lists.before(row_user, now).stop - lists.before(row_user, last).stop
         columns = {"unheeded": times, LISTS_SINCE: np.where(times > 0, ago, 0)} | self._of_categories(log, requests)
@@ -76,7 +76,7 @@ class ShownItems:
         for name, (names, user, item, time) in happened.items():
             key = pair(rows_of(requests.user_id, names)[requests.request], of_row, size=size)
             line = Timeline(pair(user, category[item], size=size), time)
-            columns[name] = line.within(key, requests.row_time, span=SPAN).count * (key >= 0)
+            columns[name] = line.within(key, requests.row_time, span=SPAN).count
         return columns
 
     def update(self, log: EventLog) -> None:

@@ -53,12 +53,12 @@ class VisitItems:
         by_item = Timeline(pair(events.sessions, events.item, size=size), events.time)
         known = by_item.within(pair(visit[requests.request], requests.item, size=size), now, span=VISIT)
         total = by_visit.within(visit, requests.time, span=VISIT).count
-        among = (known.count > 0) & (requests.item >= 0) & (visit[requests.request] >= 0)
+        among = known.count > 0
         last = np.where(among, by_item.last(known), now)
         since = by_visit.before(visit[requests.request], now).stop - by_visit.before(visit[requests.request], last).stop
         return {
-            "visit_total": np.where(visit >= 0, total, 0).astype(np.float64),
-            "visit_interactions": np.where(among, known.count, 0).astype(np.float64),
+            "visit_total": total.astype(np.float64),
+            "visit_interactions": known.count.astype(np.float64),
             "visit_since": np.where(among, since, np.nan),
         }
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from feature_market import random_market
 from frames import select_requests
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.backfill import backfill
@@ -48,6 +48,7 @@ def answer(store, slate):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 60))
+@example(5, 5)  # a shopper without events beside an event of an unknown item
 def test_streamed_and_primed_stores_equal_backfill(seed, events):
     market = random_market(np.random.default_rng(seed), requests=5, events=events)
     frame = backfill(market, market.slates, spec=SPEC)
