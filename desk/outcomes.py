@@ -11,7 +11,7 @@ from desk.kept_draws import KeptDraws
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning import STANDARD, Estimator, Evidence, PredictConfig, Prediction, Sweep
 from value_model.tuning.credits import REQUEST, SHOWN, credit_names, credits, expected_error
-from value_model.tuning.experiment import Experiment
+from value_model.tuning.experiment import ExperimentProposal
 from value_model.tuning.exposure import of_order
 from value_model.tuning.influence import Influence, influence_of_weights
 from value_model.tuning.metrics import OBJECTIVES, Metric, known_metrics
@@ -96,7 +96,7 @@ class PolicyOutcomes:
         sums = dict(zip(self._names, brought.T, strict=True))
         return sums | {SHOWN: self.evidence.shown.astype(np.float64), REQUEST: np.ones(len(self.evidence))}
 
-    def _experiment(self, policy: ValuePolicy, effect: float) -> Experiment | None:
+    def _experiment(self, policy: ValuePolicy, effect: float) -> ExperimentProposal | None:
         if self.objective is None:
             return None
         config = replace(self._config, objective=self.objective.name)

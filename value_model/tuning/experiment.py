@@ -16,7 +16,7 @@ REMEDIES = "Log more exploration, aim at a larger effect (wider bounds, fewer co
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentProposal:
     """Arms of weights (the first is today's), requests an arm, and days at the given traffic (None = not given)."""
 
     arms: tuple[Mapping[str, float], ...]
@@ -57,7 +57,7 @@ def propose(
     *,
     effect: float,
     requests_per_day: float | None = None,
-) -> Experiment:
+) -> ExperimentProposal:
     """Today's weights, half way (geometric where both are positive), and the proposed ones.
 
     reward [R]: the objective by request as logged, whose variance sets the size; `effect`: the expected difference.
@@ -66,7 +66,7 @@ def propose(
     arms = (dict(now), {name: _between(now[name], proposed[name]) for name in now}, dict(proposed))
     size = requests_per_arm(float(reward.var()), effect, arms=len(arms))
     days = None if requests_per_day is None else len(arms) * size / requests_per_day
-    return Experiment(arms, size, days, effect)
+    return ExperimentProposal(arms, size, days, effect)
 
 
 def requests_per_arm(variance: float, effect: float, *, arms: int = 2) -> int:

@@ -12,7 +12,7 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.slate_policy import LOWEST
 from value_model.tuning.credits import REQUEST, SHOWN, Estimator, credit_names, credits, expected_error
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.experiment import Experiment, propose
+from value_model.tuning.experiment import ExperimentProposal, propose
 from value_model.tuning.exposure import of_order, of_plackett_luce
 from value_model.tuning.metrics import STANDARD, Change, Metric, change, known_metrics
 from value_model.tuning.scoring import request_weights
@@ -40,7 +40,7 @@ class Prediction:
     reason: str
     trust: Trust
     problems: tuple[str, ...]
-    experiment: Experiment | None
+    experiment: ExperimentProposal | None
 
     @property
     def promised(self) -> bool:
@@ -88,7 +88,7 @@ def predict(
 
 def experiment_for(
     evidence: Evidence, policy: ValuePolicy, other: ValuePolicy, *, effect: float, config: PredictConfig
-) -> Experiment:
+) -> ExperimentProposal:
     """The A/B/C test of today's and the other weights, brought within their owners' bounds, for the objective."""
     objective = {m.name: m for m in config.metrics}[config.objective]
     return propose(

@@ -20,7 +20,7 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import holds, slack
 from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
-from value_model.tuning.experiment import Experiment
+from value_model.tuning.experiment import ExperimentProposal
 from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
 from value_model.tuning.scoring import PolicyScorer, Scores
 from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
@@ -58,7 +58,7 @@ class Verdict:
     policy: ValuePolicy
     prediction: Prediction
     problems: tuple[str, ...] = ()
-    experiment: Experiment | None = None
+    experiment: ExperimentProposal | None = None
     against_baseline: Prediction | None = None
 
     @property

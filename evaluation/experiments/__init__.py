@@ -1,0 +1,1 @@
+"""Experiments: their reviewed definition, who is in which variant, and what came of it."""
