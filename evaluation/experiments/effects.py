@@ -121,8 +121,24 @@ def effect(
         parts = _quadratic(ours, noise), _quadratic(theirs, noise_after)
         error = np.sqrt(parts[0] + parts[1])
         degrees = error**4 / (parts[0] ** 2 / (control.n - 1) + parts[1] ** 2 / (variant.n - 1))
-    reason = _reasons(control, variant, ratio, error, relative=relative, base=before[..., 0], noise=noise[..., 0, 0])
+    reason = _reasons(control, variant, ratio, error)
+    if relative:
+        near = (reason == "") & ~(np.abs(before[..., 0]) > SURELY * np.sqrt(noise[..., 0, 0]))
+        reason = np.where(near, "the control's level is not surely away from 0: nothing is relative to it", reason)
     return Contrast(away, error, degrees, control.n + variant.n, kept, reason)
+
+
+def combined(control: Means, variant: Means, ratios: Sequence[Ratio], weights: Sequence[float]) -> Contrast:
+    """A weighted sum of the differences of several ratios of the same units, such as late minus early."""
+    weight = np.asarray(weights, float)
+    (before, noise), (after, noise_after) = _levels(control, ratios), _levels(variant, ratios)
+    parts = _quadratic(weight, noise), _quadratic(weight, noise_after)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.sqrt(parts[0] + parts[1])
+        degrees = error**4 / (parts[0] ** 2 / (control.n - 1) + parts[1] ** 2 / (variant.n - 1))
+    reasons = [_reasons(control, variant, ratio, error) for ratio in ratios]
+    reason = np.select([one != "" for one in reasons], reasons, "")
+    return Contrast((after - before) @ weight, error, degrees, control.n + variant.n, np.ones(error.shape), reason)
 
 
 def _levels(arm: Means, ratios: Sequence[Ratio]) -> tuple[np.ndarray, np.ndarray]:
@@ -157,29 +173,15 @@ def _quadratic(weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return np.where(used, weight[..., :, None] * np.where(used, noise, 0.0) * weight[..., None, :], 0.0).sum((-1, -2))
 
 
-def _reasons(
-    control: Means,
-    variant: Means,
-    ratio: Ratio,
-    error: np.ndarray,
-    *,
-    relative: bool,
-    base: np.ndarray,
-    noise: np.ndarray,
-) -> np.ndarray:
+def _reasons(control: Means, variant: Means, ratio: Ratio, error: np.ndarray) -> np.ndarray:
     """[...]: why there is no effect, "" where there is one."""
-    few = np.minimum(control.n, variant.n) < FEWEST
     below = control.columns.index(ratio.denominator)
-    empty = (control.mean[..., below] == 0) | (variant.mean[..., below] == 0)
-    near = relative & ~(np.abs(base) > SURELY * np.sqrt(noise))
-    conditions = [few, empty, near, ~(error > 0)]
-    reasons = [
-        f"fewer than {FEWEST} units in an arm",
-        f"no {ratio.denominator} in an arm",
-        "the control's level is not surely away from 0, so that nothing can be relative to it",
-        "no unit differs from another, so that chance cannot be judged",
-    ]
-    return np.select([np.asarray(one) for one in conditions], reasons, "")
+    conditions = {
+        f"fewer than {FEWEST} units in an arm": np.minimum(control.n, variant.n) < FEWEST,
+        f"no {ratio.denominator} in an arm": (control.mean[..., below] == 0) | (variant.mean[..., below] == 0),
+        "no unit differs from another, so that chance cannot be judged": ~(error > 0),
+    }
+    return np.select(list(conditions.values()), list(conditions), "")
 
 
 def _no_level(n: int, ratio: Ratio) -> str:

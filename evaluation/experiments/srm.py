@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, xlogy
+from scipy.special import gammaln, logsumexp, xlogy
 from scipy.stats import chi2
 
-CONCENTRATION = 10_000.0  # units' worth of belief in the promised shares: small mismatches are what is looked for
+BELIEFS = (100.0, 10_000.0, 1_000_000.0)  # in the promised shares, in units: so that small and large mismatches show
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,26 @@ def ratio_check(counts: np.ndarray, shares: np.ndarray) -> RatioCheck:
     return RatioCheck(float(sequential_p_values(looks, promised)[-1]), observed, promised, int(last.sum()))
 
 
-def sequential_p_values(counts: np.ndarray, shares: np.ndarray, *, concentration: float = CONCENTRATION) -> np.ndarray:
+def sequential_p_values(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """[..., T]: any-time p-values of cumulative counts [..., T, K] (Lindon & Malek 2022).
 
-    The evidence against the promise is the odds of a Dirichlet-multinomial around it to the multinomial itself:
-    without a mismatch a martingale. p = the smallest 1 / evidence so far, 1 at most.
+    The evidence against the promise is the odds of Dirichlet-multinomials around it to the multinomial itself: without
+    a mismatch a martingale. p = the smallest 1 / evidence so far, 1 at most.
     """
-    return np.minimum.accumulate(np.exp(-np.maximum(log_evidence(counts, shares, concentration), 0)), axis=-1)
+    return np.minimum.accumulate(np.exp(-np.maximum(log_evidence(counts, shares), 0)), axis=-1)
 
 
-def log_evidence(counts: np.ndarray, shares: np.ndarray, concentration: float = CONCENTRATION) -> np.ndarray:
-    """[...]: log of the odds of counts [..., K]; whatever order the units arrived in."""
+def log_evidence(counts: np.ndarray, shares: np.ndarray, *, beliefs: tuple[float, ...] = BELIEFS) -> np.ndarray:
+    """[...]: log of the odds of counts [..., K], mean over the beliefs; whatever order the units arrived in."""
     promised, counts = _normed(shares), np.asarray(counts, float)
-    belief = promised * concentration
-    mixture = (gammaln(belief + counts) - gammaln(belief)).sum(axis=-1)
-    mixture = mixture + gammaln(concentration) - gammaln(concentration + counts.sum(axis=-1))
-    return mixture - xlogy(counts, promised).sum(axis=-1)
+    odds = [_log_odds(counts, promised * belief) for belief in beliefs]
+    return logsumexp(odds, axis=0) - np.log(len(beliefs)) - xlogy(counts, promised).sum(axis=-1)
+
+
+def _log_odds(counts: np.ndarray, belief: np.ndarray) -> np.ndarray:
+    total = belief.sum()
+    each = (gammaln(belief + counts) - gammaln(belief)).sum(axis=-1)
+    return each + gammaln(total) - gammaln(total + counts.sum(axis=-1))
 
 
 def fixed_p_value(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def test_spending_ends_at_alpha_and_refuses_looks_that_go_back():
 def test_evidence_of_a_broken_ratio_is_the_odds_of_the_two_models():
     counts, shares = np.array([40, 70]), np.array([0.4, 0.6])
     odds = dirichlet_multinomial(shares * 500, 110).logpmf(counts) - multinomial(110, shares).logpmf(counts)
-    assert srm.log_evidence(counts, shares, 500) == pytest.approx(odds)
+    assert srm.log_evidence(counts, shares, beliefs=(500,)) == pytest.approx(odds)
     assert srm.fixed_p_value(counts, shares) == pytest.approx(2 * norm.sf(abs(40 - 44) / (110 * 0.4 * 0.6) ** 0.5))
 
 
@@ -86,6 +86,7 @@ def test_a_half_per_cent_mismatch_shows_and_a_fair_split_does_not():
     rng = np.random.default_rng(2)
     looks = np.stack([heads := rng.binomial(500, 0.5, (2000, 40)).cumsum(axis=1), 500 * np.arange(1, 41) - heads], -1)
     assert (srm.sequential_p_values(looks, np.array([0.5, 0.5]))[:, -1] < 0.05).mean() <= 0.05
+    assert srm.ratio_check(np.array([300, 160]), np.array([0.5, 0.5])).broken()
     with pytest.raises(ValueError, match="one share an arm"):
         srm.ratio_check(np.array([1, 2, 3]), np.array([0.5, 0.5]))
     with pytest.raises(ValueError, match="above 0"):
