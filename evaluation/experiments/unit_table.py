@@ -64,7 +64,7 @@ def unit_table(joined: Attribution, experiment: Experiment) -> UnitTable:
     rows = np.flatnonzero(inside)[np.argsort(time[inside], kind="stable")]
     known, first, unit = np.unique(key[rows], return_index=True, return_inverse=True)
     first_row, of_requests = rows[first], request_columns(joined)
-    columns = _by_unit(of_requests | {"requests": np.ones(len(slates))}, rows, unit, len(known))
+    columns = _by_unit(of_requests, rows, unit, len(known))
     columns |= {"sessions": _sessions(slates, rows, unit, len(known)), "units": np.ones(len(known))}
     columns |= _before(of_requests, time, key, known, experiment)
     crossed = np.zeros(len(known), bool)
@@ -74,7 +74,7 @@ def unit_table(joined: Attribution, experiment: Experiment) -> UnitTable:
 
 
 def request_columns(joined: Attribution) -> dict[str, np.ndarray]:
-    """float64 [R] by name: impressions, clicks, orders, gmv, net_gmv (currency) and, where it is logged, newcomers'."""
+    """float64 [R] by name: requests, impressions, clicks, orders, gmv, net_gmv (currency); newcomers' where logged."""
     request, size = request_of_rows(joined.slates), len(joined.slates)
     labels = {
         "impressions": "seen", "clicks": "click", "orders": "order", "gmv": "order_value", "net_gmv": "net_value"
@@ -83,17 +83,19 @@ def request_columns(joined: Attribution) -> dict[str, np.ndarray]:
     newness = _newness(joined.slates)
     if newness is not None:
         flat["newcomer_impressions"] = flat["impressions"] * (newness >= NEWCOMER)
-    return {name: np.bincount(request, column, minlength=size) for name, column in flat.items()}
+    columns = {name: np.bincount(request, column, minlength=size) for name, column in flat.items()}
+    return columns | {"requests": np.ones(size)}
 
 
 def unit_keys(slates: pa.Table, experiment: Experiment) -> np.ndarray:
     """int64 [R]: a number for the unit of each slate; -1 = it has none."""
-    if experiment.unit is AssignmentUnit.USER:
-        return _dictionary_codes(slates["user_id"])
-    if experiment.unit is AssignmentUnit.SESSION:
-        return _dictionary_codes(slates["session_id"])
-    if experiment.unit is AssignmentUnit.MERCHANT:
-        return _dictionary_codes(slates["page_merchant_id"])
+    columns = {
+        AssignmentUnit.USER: "user_id",
+        AssignmentUnit.SESSION: "session_id",
+        AssignmentUnit.MERCHANT: "page_merchant_id",
+    }
+    if experiment.unit in columns:
+        return _dictionary_codes(slates[columns[experiment.unit]])
     city = _dictionary_codes(context(slates, "city"))
     window = _microseconds(slates) // (timedelta(hours=experiment.window_hours) // timedelta(microseconds=1))
     return np.where(city >= 0, window * (city.max(initial=0) + 1) + city, -1)
@@ -109,7 +111,7 @@ def _before(
     earlier = (time < start) & (time >= start - BEFORE // timedelta(microseconds=1)) & (key >= 0)
     place = np.searchsorted(known, key).clip(0, len(known) - 1)
     rows = np.flatnonzero(earlier & (known[place] == key))
-    columns = _by_unit(of_requests | {"requests": np.ones(len(key))}, rows, place[rows], len(known))
+    columns = _by_unit(of_requests, rows, place[rows], len(known))
     return {f"{name}{SUFFIX}": column for name, column in columns.items()}
 
 
