@@ -32,7 +32,7 @@ def main() -> None:
     truth = attraction(market("demo", seed=SEED))[rows]
     clicked = prepared.data.labels["click"][rows]
     request = prepared.frame.request[rows]
-    models = {name: held_out(run, name)["ctr"] for name in ("mmoe", "lightgbm", "pool")}
+    models = {name: held_out(run, name)["ctr"] for name in ("network", "lightgbm", "pool")}
     measures = []
     for name, predicted in models.items():
         resampled = [auc_and_truth(predicted, clicked, truth, sample) for sample in samples(request)]

@@ -18,7 +18,7 @@ from benchmarks.trivago.rankers import NETWORK, as_served, compare, fitted_mmoe,
 from benchmarks.trivago_ranker import HIDDEN, NAMES, SEED, SERVED
 from evaluation.compare import compare_rankers
 from value_model.rankers.batches import request_offsets
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 
 NAME, UNITS = "sequences", 16
 KINDS = ("din", "transformer")  # a fit takes minutes
@@ -48,14 +48,14 @@ def encoders() -> list[Measure]:
     return [*rows, *test(plain if best == TODAY else sequenced, fits[best], best)]
 
 
-def fitted(data: Lists, kind: str) -> MMoE:
+def fitted(data: Lists, kind: str) -> NetworkRanker:
     start = time.perf_counter()
     mmoe = fitted_mmoe(data, network=replace(NETWORK, sequence=kind, sequence_units=UNITS), training=HIDDEN, seed=SEED)
     print(f"{kind}: {time.perf_counter() - start:.0f} s", flush=True)
     return mmoe
 
 
-def test(data: Lists, mmoe: MMoE, name: str) -> list[Measure]:
+def test(data: Lists, mmoe: NetworkRanker, name: str) -> list[Measure]:
     """The best of validation as a run serves it."""
     served, rankers = as_served(data, mmoe, fitted_trees(data), seed=SEED)
     comparison = compare(data, {NAMES[ranker]: heads for ranker, heads in rankers.items()}, seed=SEED)

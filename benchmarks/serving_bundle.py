@@ -35,7 +35,7 @@ from value_model.formula import default_policy
 from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.graphs import Graphs
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 
 ITEMS = 100_000
 MARKET = SimulatorConfig(requests=6_000, users=4_000, items=ITEMS, merchants=2_000)
@@ -50,7 +50,7 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
     encoder, inputs = _encoder(dataset, spec)
     store = MemoryStore.of(dataset, spec=spec, until=until)
     heads = learned_heads(("click", "order", "order_value"))
-    ranker = MMoE(spec, encoder.sizes, config=NetworkConfig(), heads=heads, rng=rng)
+    ranker = NetworkRanker(spec, encoder.sizes, config=NetworkConfig(), heads=heads, rng=rng)
     ranker.network.user.numbers.adapt(inputs.user_numbers)
     ranker.network.item.numbers.adapt(inputs.item_numbers)
     ranker.network.cross.numbers.adapt(inputs.cross_numbers)

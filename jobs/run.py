@@ -45,7 +45,7 @@ def retrieval(run: RunFolder) -> None:
 
 
 def ranker(run: RunFolder) -> None:
-    """MMoE, LightGBM, their pool, calibrators, and which of them serves."""
+    """Network, trees, their pool, calibrators, and which of them serves."""
     from jobs.train_ranker import train_ranker
 
     train_ranker(run)

@@ -5,7 +5,7 @@ data/               the data set's tables, Parquet
 tensorboard/        curves of the fits, by epoch
 surfaces.toml       the recipe of each surface, to be edited
 retrieval/          towers, candidate sources, item embeddings
-ranker/             MMoE, LightGBM trees, their pool, which one serves, calibrators, held-out predictions
+ranker/             network, boosted trees, their pool, which one serves, calibrators, held-out predictions
                     (losses.json in these two: losses by epoch, and the settings of the fit)
 evaluation/         metrics.json, report.html, plots
 bundle/             what the service loads
@@ -76,7 +76,7 @@ class RunFolder:
     @property
     def heads(self) -> tuple[str, ...]:
         """The heads that the run's ranker learned; none where there is no ranker."""
-        trained = self.path / "ranker" / "mmoe" / "mmoe.json"
+        trained = self.path / "ranker" / "network" / "network.json"
         return tuple(json.loads(trained.read_text())["heads"]) if trained.exists() else ()
 
     @property

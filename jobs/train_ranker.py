@@ -1,4 +1,4 @@
-"""Train what predicts: the MMoE, boosted trees and their opinion pool; the best of the three is served.
+"""Train what predicts: the network, boosted trees and their opinion pool; the best of the three is served.
 
 The network stops early on the validation period. Pool weights and calibrators are fitted on the earlier half of it, the
 served ranker is chosen on the later half, and weights and calibrators are then fitted on all of it, as served
@@ -27,7 +27,7 @@ from marketplace.slate_columns import to_numpy
 from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.group_offsets import GroupCodes, groups_of
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import OpinionPool, fit_weights, pooled
 from value_model.rankers.ranker import Predictions, Ranker, RankingData
 from value_model.rankers.training import fit
@@ -49,20 +49,20 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None) -> None:
     train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
-    mmoe = _fit_mmoe(run, prepared, train, held_out, watch=watch)
+    network = _fit_network(run, prepared, train, held_out, watch=watch)
     library = run.config.trees.library
     print(f"   trees: {library}", flush=True)
     trees = Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
-    opinions = {"mmoe": mmoe.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
+    opinions = {"network": network.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
     calibrate = partial(fit_calibration, groups=calibration_groups(run, prepared), config=run.config.calibration)
     rng = np.random.default_rng(run.config.seed)
     surface, shopper = (of_requests(prepared, column) for column in ("surface", "user_id"))
     choice = chosen(opinions, held_out, calibrate=calibrate, surface=surface, shopper=shopper, rng=rng)
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
-    pool = OpinionPool(mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions[library], held_out))
+    pool = OpinionPool(network, trees, weights=fit_weights(opinions["network"], opinions[library], held_out))
     pool.save(folder)
-    rankers: dict[str, Ranker] = {"mmoe": mmoe, library: trees, "pool": pool}
+    rankers: dict[str, Ranker] = {"network": network, library: trees, "pool": pool}
     for name, ranker in rankers.items():
         calibration = calibrate(ranker.predict(held_out.inputs), held_out)
         calibration.save(folder / f"calibration_{name}.json")
@@ -117,21 +117,21 @@ def first_requests(data: RankingData) -> RankingData:
     return take(data, np.arange(min(FEW, requests)), offsets=request_offsets(data.inputs.request, requests))
 
 
-def _fit_mmoe(
+def _fit_network(
     run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData, *, watch: Watch | None
-) -> MMoE:
+) -> NetworkRanker:
     rng = np.random.default_rng(run.config.seed)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
-    network, training = run.config.ranker, run.config.training
-    mmoe = MMoE(encoder.spec, encoder.sizes, config=network, heads=heads, rng=rng)
+    shape, training = run.config.ranker, run.config.training
+    network = NetworkRanker(encoder.spec, encoder.sizes, config=shape, heads=heads, rng=rng)
     checkpoint = run.part("ranker") / CHECKPOINT
     curves = FitCurves(run.path / CURVES / "ranker", anew=not checkpoint.exists(), watch=watch)
-    history = fit(mmoe, train, held_out, config=training, rng=rng, checkpoint=checkpoint, after_epoch=curves.write)
+    history = fit(network, train, held_out, config=training, rng=rng, checkpoint=checkpoint, after_epoch=curves.write)
     print(f"   {history.experts}", flush=True)
     if history.experts and history.experts.warning():
         print(f"   WARNING: {history.experts.warning()}", flush=True)
-    keep_losses(run.part("ranker"), history, network=network, training=training)
-    return mmoe
+    keep_losses(run.part("ranker"), history, network=shape, training=training)
+    return network
 
 
 def keep(run: RunFolder, name: str, predictions: Mapping[str, np.ndarray]) -> None:

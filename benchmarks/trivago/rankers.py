@@ -14,7 +14,7 @@ from jobs.train_ranker import chosen
 from marketplace.heads import learned_heads
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import OpinionPool, fit_weights
 from value_model.rankers.ranker import Ranker, RankingData
 from value_model.rankers.training import fit
@@ -43,14 +43,16 @@ def mmoe_heads(lists: Lists, *, shown: bool, network: NetworkConfig, training: T
     )
 
 
-def fitted_mmoe(lists: Lists, *, network: NetworkConfig, training: TrainingConfig, seed: int) -> MMoE:
+def fitted_mmoe(lists: Lists, *, network: NetworkConfig, training: TrainingConfig, seed: int) -> NetworkRanker:
     rng, heads = np.random.default_rng(seed), learned_heads(lists.train.labels)
-    mmoe = MMoE(lists.encoder.spec, lists.encoder.sizes, config=network, heads=heads, rng=rng)
+    mmoe = NetworkRanker(lists.encoder.spec, lists.encoder.sizes, config=network, heads=heads, rng=rng)
     fit(mmoe, lists.train, lists.validation, config=training, rng=rng)
     return mmoe
 
 
-def as_served(lists: Lists, mmoe: MMoE, trees: Trees, *, seed: int) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
+def as_served(
+    lists: Lists, mmoe: NetworkRanker, trees: Trees, *, seed: int
+) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
     """(The name of the ranker that a run would serve, the calibrated heads of each of its rankers on the test rows)."""
     later = lists.validation
     opinions = {"mmoe": mmoe.predict(later.inputs), "lightgbm": trees.predict(later.inputs)}

@@ -143,7 +143,7 @@ def views(tmp_path_factory) -> Path:
 
 
 def test_a_log_of_views_carts_and_orders_teaches_orders_and_not_clicks(purchases):
-    assert set(json.loads((purchases / "ranker" / "mmoe" / "mmoe.json").read_text())["heads"]) == {
+    assert set(json.loads((purchases / "ranker" / "network" / "network.json").read_text())["heads"]) == {
         "ctcvr",
         "order_value",
     }

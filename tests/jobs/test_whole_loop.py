@@ -71,8 +71,8 @@ def test_the_bundle_holds_the_settings_of_its_run(run_folder):
 
 def test_the_report_judges_the_rankers_on_the_test_period(run_folder):
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
-    assert {"mmoe", "lightgbm", "popularity"} <= set(metrics)
-    auc = metrics["mmoe"]["ctr.auc"]
+    assert {"network", "lightgbm", "popularity"} <= set(metrics)
+    auc = metrics["network"]["ctr.auc"]
     assert auc["low"] < auc["value"] < auc["high"]
     assert (run_folder / "evaluation" / "report.html").stat().st_size > 10_000
 

@@ -32,7 +32,7 @@ from serving.export_bundle import TrainedParts
 from value_model.formula import default_policy
 from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 
 NETWORK = NetworkConfig(
     embedding=4, bins=4, experts=2, expert_units=(16, 8), tower_units=8, sequence="din", sequence_units=8
@@ -52,7 +52,7 @@ def trained_market() -> TrainedParts:
     until = dataset.slates["time"][-1].as_py() + timedelta(seconds=1)
     store = MemoryStore.of(dataset, spec=spec, until=until)
     heads = learned_heads(("click", "order", "order_value"))
-    ranker = MMoE(spec, encoder.sizes, config=NETWORK, heads=heads, rng=rng)
+    ranker = NetworkRanker(spec, encoder.sizes, config=NETWORK, heads=heads, rng=rng)
     _randomise(ranker, rng)
     _adapt(ranker, inputs)
     towers = TwoTower(spec, encoder.sizes, config=TOWERS, rng=rng)
@@ -97,7 +97,7 @@ def with_mapped_features(dataset: Dataset) -> Dataset:
     return replace(dataset, slates=slates, mapped_features=None)
 
 
-def _adapt(ranker: MMoE, inputs: ModelInputs) -> None:
+def _adapt(ranker: NetworkRanker, inputs: ModelInputs) -> None:
     """Number transforms from the inputs, and log order value around 50."""
     ranker.network.user.numbers.adapt(inputs.user_numbers)
     ranker.network.item.numbers.adapt(inputs.item_numbers)
@@ -105,7 +105,7 @@ def _adapt(ranker: MMoE, inputs: ModelInputs) -> None:
     ranker.network.log_value.assign([[np.log(50.0), 0.5, 1.0, 8.0]])
 
 
-def _randomise(ranker: MMoE, rng: np.random.Generator) -> None:
+def _randomise(ranker: NetworkRanker, rng: np.random.Generator) -> None:
     """What starts at zero gets a small random value, so that every head tells items apart."""
     for variable in ranker.network.trainable_variables:
         if not variable.numpy().any():

@@ -9,7 +9,7 @@ import numpy as np
 from features.spec import Feature, FeatureSpec, Group, Kind
 from marketplace.heads import learned_heads
 from value_model.rankers.config import NetworkConfig
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 
 SPEC = FeatureSpec(
     (
@@ -31,10 +31,10 @@ SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower
 
 def small_ranker(
     *, click: bool = True, seed: int = 0, spec: FeatureSpec = SPEC, sizes: Mapping[str, int] = SIZES, config=SMALL
-) -> MMoE:
+) -> NetworkRanker:
     rng = np.random.default_rng(seed)
     heads = learned_heads(("order", "order_value", *["click"] * click))
-    ranker = MMoE(spec, sizes, config=config, heads=heads, rng=rng)
+    ranker = NetworkRanker(spec, sizes, config=config, heads=heads, rng=rng)
     kept = ("mean", "deviation", "low", "span", "log_value")
     for variable in ranker.network.variables:
         if not variable.name.split(":")[0].split("/")[-1].startswith(kept):

@@ -23,7 +23,7 @@ from serving.tensorflow_scorer import TensorFlowScorer
 from value_model.formula import default_policy
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.graphs import Graphs
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 
 COLUMNS = (
     categories(Group.USER, "history_items", "items", vocabulary="item", length=5),
@@ -48,7 +48,7 @@ def test_a_ranker_is_exported_and_kept_as_it_predicts(kind, tmp_path):
     expected, scores = ranker.predict(probe), OnnxScorer(tmp_path / "onnx").score(probe)
     tensorflow, again = (
         TensorFlowScorer(tmp_path / "savedmodel").score(probe),
-        MMoE.load(tmp_path / "ranker").predict(probe),
+        NetworkRanker.load(tmp_path / "ranker").predict(probe),
     )
     probe.user_lists[:] = 0
     empty = OnnxScorer(tmp_path / "onnx").score(probe)

@@ -19,8 +19,8 @@ from value_model.rankers.expert_health import expert_health
 from value_model.rankers.information_transfer import InformationTransfer
 from value_model.rankers.interactions import CrossNetwork
 from value_model.rankers.loss_balance import BALANCES
-from value_model.rankers.mmoe import MMoE
 from value_model.rankers.network import BODIES
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.progressive_extraction import ProgressiveExtraction
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import Fitting, tensors
@@ -45,10 +45,10 @@ def uncompiled() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
-def ranker(data: RankingData, config: NetworkConfig = SMALL) -> MMoE:
+def ranker(data: RankingData, config: NetworkConfig = SMALL) -> NetworkRanker:
     """Every weight is moved, so that each of them matters."""
     rng = np.random.default_rng(1)
-    model = MMoE(SPEC, SIZES, config=config, heads=learned_heads(CLICKS), rng=rng)
+    model = NetworkRanker(SPEC, SIZES, config=config, heads=learned_heads(CLICKS), rng=rng)
     model.network.adapt(data)
     for variable in model.network.trainable_variables:
         variable.assign_add(rng.normal(0, 0.1, variable.shape).astype(np.float32))
@@ -83,7 +83,7 @@ def test_every_shape_is_a_ranker_that_learns_in_all_its_weights(
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.name
     assert_is_a_ranker(model, data)
     model.save(tmp_path)
-    for head, values in MMoE.load(tmp_path).predict(data.inputs).items():
+    for head, values in NetworkRanker.load(tmp_path).predict(data.inputs).items():
         np.testing.assert_array_equal(values, model.predict(data.inputs)[head])
 
 

@@ -47,7 +47,7 @@ def test_it_is_there_where_carts_are_recorded():
 
 def test_it_is_trained_and_reported(run_folder):
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
-    for model in ("mmoe", "lightgbm"):
+    for model in ("network", "lightgbm"):
         assert metrics[model]["cart.auc"]["value"] > 0.55
         assert metrics[model]["value.carts@10"]["value"] > 0
     assert "Calibration of cart" in (run_folder / "evaluation" / "report.html").read_text()

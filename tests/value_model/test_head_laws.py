@@ -24,7 +24,7 @@ from marketplace.heads import (
 from value_model.formula.quantities import STANDARD
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import Ranker, RankingData
 from value_model.rankers.training import Fitting
 from value_model.rankers.trees import Trees
@@ -52,12 +52,12 @@ def data() -> RankingData:
 
 @pytest.fixture(scope="module")
 def rankers(data: RankingData) -> dict[str, Ranker]:
-    network = MMoE(SPEC, SIZES, config=SMALL, heads=learned_heads(data.labels), rng=np.random.default_rng(1))
+    network = NetworkRanker(SPEC, SIZES, config=SMALL, heads=learned_heads(data.labels), rng=np.random.default_rng(1))
     network.network.adapt(data)
     rng = np.random.default_rng(2)
     for variable in network.network.trainable_variables:
         variable.assign_add(rng.normal(0, 0.05, variable.shape).astype(np.float32))
-    return {"mmoe": network, "trees": Trees.fit(data, spec=SPEC, config=TreesConfig(trees=5, leaves=4))}
+    return {"network": network, "trees": Trees.fit(data, spec=SPEC, config=TreesConfig(trees=5, leaves=4))}
 
 
 def requests_of(data: RankingData, requests: np.ndarray) -> RankingData:
@@ -66,7 +66,7 @@ def requests_of(data: RankingData, requests: np.ndarray) -> RankingData:
     return take(data, requests, offsets=request_offsets(data.inputs.request, len(data.inputs.user_codes)))
 
 
-@pytest.mark.parametrize("kind", ["mmoe", "trees"])
+@pytest.mark.parametrize("kind", ["network", "trees"])
 def test_predictions_hold_every_head_in_its_range(rankers: dict[str, Ranker], data: RankingData, kind: str) -> None:
     predictions = rankers[kind].predict(data.inputs)
     assert set(predictions) == set(NAMES)
@@ -78,7 +78,7 @@ def test_predictions_hold_every_head_in_its_range(rankers: dict[str, Ranker], da
         assert np.ptp(values) > 0
 
 
-@pytest.mark.parametrize("kind", ["mmoe", "trees"])
+@pytest.mark.parametrize("kind", ["network", "trees"])
 def test_the_order_of_requests_and_the_size_of_a_batch_do_not_matter(
     rankers: dict[str, Ranker], data: RankingData, kind: str
 ) -> None:
@@ -94,12 +94,12 @@ def test_the_order_of_requests_and_the_size_of_a_batch_do_not_matter(
             np.testing.assert_allclose(alone[name], whole[name].reshape(60, 8)[request], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mmoe", "trees"])
+@pytest.mark.parametrize("kind", ["network", "trees"])
 def test_saved_and_loaded_it_gives_the_same_bits(
     rankers: dict[str, Ranker], data: RankingData, kind: str, tmp_path: Path
 ) -> None:
     ranker = rankers[kind]
-    assert isinstance(ranker, MMoE | Trees)
+    assert isinstance(ranker, NetworkRanker | Trees)
     ranker.save(tmp_path)
     loaded = type(ranker).load(tmp_path)
     assert loaded.heads == ranker.heads
@@ -108,7 +108,7 @@ def test_saved_and_loaded_it_gives_the_same_bits(
 
 
 def test_no_rows_give_no_predictions(rankers: dict[str, Ranker], data: RankingData) -> None:
-    for values in rankers["mmoe"].predict(requests_of(data, np.array([], np.int64)).inputs).values():
+    for values in rankers["network"].predict(requests_of(data, np.array([], np.int64)).inputs).values():
         assert values.shape == (0,)
 
 
@@ -116,7 +116,7 @@ def test_no_rows_give_no_predictions(rankers: dict[str, Ranker], data: RankingDa
 def test_a_product_is_its_factors_also_when_calibrated(
     rankers: dict[str, Ranker], data: RankingData, head: Head
 ) -> None:
-    raw = rankers["mmoe"].predict(data.inputs)
+    raw = rankers["network"].predict(data.inputs)
     calibration = fit_calibration(raw, data)
     for predictions in (raw, calibration(raw, data.inputs), Calibration()(raw, data.inputs)):
         expected = np.prod([predictions[factor] for factor in head.factors], axis=0)
@@ -126,7 +126,7 @@ def test_a_product_is_its_factors_also_when_calibrated(
 
 def test_losses_start_at_the_entropy_of_an_undecided_network(data: RankingData) -> None:
     """log 2 = 0.69 for a rate; a product of two halves is 1/4, so -log 1/4 or -log 3/4."""
-    network = MMoE(SPEC, SIZES, config=SMALL, heads=learned_heads(data.labels), rng=np.random.default_rng(0))
+    network = NetworkRanker(SPEC, SIZES, config=SMALL, heads=learned_heads(data.labels), rng=np.random.default_rng(0))
     start = Fitting(network, config=TrainingConfig(), seed=0).evaluate(data)
     teaching = {head.through for head in HEADS}
     assert set(NAMES) - set(start) == {head.name for head in HEADS if head.factors and head.name not in teaching}

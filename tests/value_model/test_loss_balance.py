@@ -17,7 +17,7 @@ from value_model.rankers.loss_balance import (
     inner_products,
     weighted_sum,
 )
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.training import Fitting, tensors
 
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 6), tower_units=4, positions=8)
@@ -112,7 +112,7 @@ def test_slices_of_a_table_are_summed_as_the_table_would_be() -> None:
 @pytest.mark.parametrize("name", BALANCES)
 def test_a_step_of_a_network_lowers_every_loss(name: str) -> None:
     data = market(np.random.default_rng(0), requests=24).data
-    model = MMoE(SPEC, SIZES, config=SMALL, heads=learned_heads(CLICKS), rng=np.random.default_rng(0))
+    model = NetworkRanker(SPEC, SIZES, config=SMALL, heads=learned_heads(CLICKS), rng=np.random.default_rng(0))
     model.network.adapt(data)
     fitting = Fitting(model, config=TrainingConfig(loss_weights=name, conversion="escm2_dr"), seed=0)
     row, counted = tensors(data, np.zeros(24, bool)), tf.ones(len(fitting._counted))

@@ -14,7 +14,7 @@ from marketplace.heads import learned_heads
 from value_model.rankers.batches import batches, request_offsets, take
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.lazy_adam import LazyAdam
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import Fitting, ended_heads, fit
 
@@ -22,9 +22,9 @@ SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 8), tower
 CONFIG = TrainingConfig(epochs=4, batch_requests=32, learning_rate=5e-3)
 
 
-def ranker(*, click: bool = True) -> MMoE:
+def ranker(*, click: bool = True) -> NetworkRanker:
     heads = learned_heads(CLICKS if click else PURCHASES)
-    return MMoE(SPEC, SIZES, config=SMALL, heads=heads, rng=np.random.default_rng(0))
+    return NetworkRanker(SPEC, SIZES, config=SMALL, heads=heads, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def later() -> RankingData:
     return market(np.random.default_rng(1), requests=60, examined=True).data
 
 
-def trained(data: RankingData, later: RankingData, config: TrainingConfig, checkpoint: Path | None = None) -> MMoE:
+def trained(
+    data: RankingData, later: RankingData, config: TrainingConfig, checkpoint: Path | None = None
+) -> NetworkRanker:
     model = ranker()
     fit(model, data, later, config=config, rng=np.random.default_rng(5), checkpoint=checkpoint, progress=False)
     return model

@@ -15,7 +15,7 @@ from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TreesConfig
 from value_model.rankers.losses import pointwise
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 from value_model.rankers.trees import Trees
 
@@ -42,7 +42,9 @@ def test_orders_are_learned_and_calibrated_as_without_the_young_requests(parts):
     fits = [fit_calibration(trees.predict(one.inputs), one).heads for one in parts]
     assert all(fits[0][head] == fits[1][head] for head in ("cvr", "order_value"))
     heads = [head for head in HEADS if head.name in ("ctr", "cvr", "order_value")]
-    networks = [MMoE(SPEC, SIZES, config=NetworkConfig(), heads=heads, rng=np.random.default_rng(1)) for _ in parts]
+    networks = [
+        NetworkRanker(SPEC, SIZES, config=NetworkConfig(), heads=heads, rng=np.random.default_rng(1)) for _ in parts
+    ]
     for network, one in zip(networks, parts, strict=True):
         network.network.adapt(one)
     assert networks[0].network.last_bias.numpy()[1] == networks[1].network.last_bias.numpy()[1]
@@ -52,7 +54,7 @@ def test_losses_are_those_of_the_rows_that_are_known(parts):
     losses = []
     for data in parts:
         heads = [head for head in HEADS if head.name in ("ctr", "cvr", "order_value")]
-        ranker = MMoE(SPEC, SIZES, config=NetworkConfig(), heads=heads, rng=np.random.default_rng(1))
+        ranker = NetworkRanker(SPEC, SIZES, config=NetworkConfig(), heads=heads, rng=np.random.default_rng(1))
         network, inputs = ranker.network, data.inputs
         user = network.user_part(*map(tf.constant, (inputs.user_codes, inputs.user_lists, inputs.user_numbers)))
         item = network.item_part(*map(tf.constant, (inputs.item_codes, inputs.item_lists, inputs.item_numbers)))

@@ -58,7 +58,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the MMoE is fitted."""
+    """How the network is fitted."""
 
     epochs: int = setting(20, "passes at most; early stopping usually ends sooner", unit="epochs", least=1, most=10_000)
     patience: int = setting(4, "passes without a better validation loss", unit="epochs", least=0, most=10_000)

@@ -18,7 +18,7 @@ import numpy as np
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
 from value_model.rankers.bodies import Mixture
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 
 MOST_ZEROS = 0.9  # share above which an expert has collapsed
 CHUNK = 16_384  # rows a call
@@ -52,7 +52,7 @@ class ExpertHealth:
         )
 
 
-def expert_health(ranker: MMoE, inputs: ModelInputs) -> ExpertHealth:
+def expert_health(ranker: NetworkRanker, inputs: ModelInputs) -> ExpertHealth:
     """Of a ranker over the rows of `inputs`, one at least, without dropout."""
     zeros, dead, entropy = [], [], []
     for mixture in mixtures(ranker, inputs):
@@ -66,7 +66,7 @@ def expert_health(ranker: MMoE, inputs: ModelInputs) -> ExpertHealth:
     return ExpertHealth(tuple((np.sum(zeros, axis=0) / rows).tolist()), tuple(units.mean(axis=1).tolist()), choice)
 
 
-def mixtures(ranker: MMoE, inputs: ModelInputs) -> Iterator[Mixture]:
+def mixtures(ranker: NetworkRanker, inputs: ModelInputs) -> Iterator[Mixture]:
     """What the body makes of the rows, CHUNK of them at once."""
     network = ranker.network
     user = network.user_part(*map(tf.constant, (inputs.user_codes, inputs.user_lists, inputs.user_numbers)))

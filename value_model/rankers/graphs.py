@@ -18,11 +18,11 @@ from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Cali
 from value_model.rankers.forest import TREE_SCORES
 from value_model.rankers.forest_graph import ForestGraph
 from value_model.rankers.logits import predictions
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import OpinionPool
 from value_model.rankers.trees import Trees
 
-ServedRanker = MMoE | Trees | OpinionPool
+ServedRanker = NetworkRanker | Trees | OpinionPool
 
 
 class Graphs(tf.Module):
@@ -36,8 +36,8 @@ class Graphs(tf.Module):
     def __init__(self, ranker: ServedRanker, calibration: Calibration) -> None:
         super().__init__(name="ranker")
         self._ranker, self._calibration = ranker, calibration
-        mmoe, self.trees = members(ranker)
-        self.network = None if mmoe is None else mmoe.network
+        learned, self.trees = members(ranker)
+        self.network = None if learned is None else learned.network
         self._forests = () if self.trees is None else forests(self.trees)
         user, item, cross = (group_specs(ranker.spec, group) for group in (Group.USER, Group.ITEM, Group.CROSS))
         tail = [cross[0], cross[-1], tf.TensorSpec([None], tf.int32, name="request")]
@@ -107,11 +107,11 @@ class Graphs(tf.Module):
         return {head: pooled(head, raw[0][head], raw[1][head], weight=w) for head, w in self._ranker.weights.items()}
 
 
-def members(ranker: ServedRanker) -> tuple[MMoE | None, Trees | None]:
+def members(ranker: ServedRanker) -> tuple[NetworkRanker | None, Trees | None]:
     """The network and the trees of a ranker."""
     if isinstance(ranker, OpinionPool):
         return ranker.network, ranker.trees
-    return (ranker, None) if isinstance(ranker, MMoE) else (None, ranker)
+    return (ranker, None) if isinstance(ranker, NetworkRanker) else (None, ranker)
 
 
 def forests(trees: Trees) -> tuple[ForestGraph, ...]:

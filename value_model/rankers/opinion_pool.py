@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from features.spec import FeatureSpec, ModelInputs
 from marketplace.heads import Head, HeadKind, composed, head_of, uncomposed
 from value_model.rankers.calibration import EDGE, log_odds
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import Predictions, RankingData
 from value_model.rankers.trees import Trees
 
@@ -32,7 +32,7 @@ FEWEST = 50  # outcomes of a head below which both opinions weigh the same
 class OpinionPool:
     """Follows `Ranker`; `weights`, the trees', by learned head."""
 
-    def __init__(self, network: MMoE, trees: Trees, *, weights: Mapping[str, float]) -> None:
+    def __init__(self, network: NetworkRanker, trees: Trees, *, weights: Mapping[str, float]) -> None:
         self.network, self.trees, self.weights = network, trees, dict(weights)
 
     @property
@@ -50,7 +50,7 @@ class OpinionPool:
 
     def save(self, folder: Path) -> None:
         """Write pool.json, and both members in folders of their own."""
-        self.network.save(folder / "mmoe")
+        self.network.save(folder / "network")
         self.trees.save(folder / "trees")
         (folder / "pool.json").write_text(json.dumps(self.weights, indent=1))
 
@@ -58,7 +58,7 @@ class OpinionPool:
     def load(cls, folder: Path) -> OpinionPool:
         """The pool that `save` wrote."""
         weights = json.loads((folder / "pool.json").read_text())
-        return cls(MMoE.load(folder / "mmoe"), Trees.load(folder / "trees"), weights=weights)
+        return cls(NetworkRanker.load(folder / "network"), Trees.load(folder / "trees"), weights=weights)
 
 
 def pooled(network: Predictions, trees: Predictions, *, weights: Mapping[str, float]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Fitting the MMoE: whole-request batches, one compiled step, early stopping on a later period, resume.
+"""Fitting the network: whole-request batches, one compiled step, early stopping on a later period, resume.
 
 Progress is one line an epoch. With the same data, settings and generator the result is the same; a run that was
 stopped and resumed from its checkpoint gives what the uninterrupted run gives, because each epoch draws its order and
@@ -24,7 +24,7 @@ from value_model.rankers.conversion_losses import ImputedRate, conversion_losses
 from value_model.rankers.expert_health import ExpertHealth, expert_health
 from value_model.rankers.lazy_adam import LazyAdam
 from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance, inner_products, weighted_sum
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 
@@ -47,7 +47,7 @@ class LossHistory:
 
 
 def fit(
-    ranker: MMoE,
+    ranker: NetworkRanker,
     data: RankingData,
     held_out: RankingData,
     *,
@@ -100,7 +100,7 @@ def ended_heads(held_out: Sequence[Mapping[str, float]], *, patience: int) -> fr
 class Fitting:
     """The compiled step and what it updates."""
 
-    def __init__(self, ranker: MMoE, *, config: TrainingConfig, seed: int) -> None:
+    def __init__(self, ranker: NetworkRanker, *, config: TrainingConfig, seed: int) -> None:
         self.ranker, self.config, self.seed = ranker, config, seed
         trained = loss.trained_heads(ranker.heads)
         self._weights = {head.name: config.value_weight for head in trained if head.kind is HeadKind.MONEY}

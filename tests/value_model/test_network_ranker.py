@@ -1,4 +1,4 @@
-"""The MMoE recovers what generated its data, and its graphs and files say the same as itself."""
+"""The network recovers what generated its data, and its graphs and files say the same as itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.rankers.graphs import Graphs
 from value_model.rankers.group_offsets import GroupOffsets
-from value_model.rankers.mmoe import MMoE
+from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import fit
 
@@ -24,12 +24,14 @@ SMALL = NetworkConfig(embedding=4, bins=8, experts=3, expert_units=(16, 8), towe
 QUICK = TrainingConfig(epochs=12, batch_requests=40, learning_rate=5e-3)
 
 
-def ranker(seed: int = 0, *, click: bool = True, config: NetworkConfig = SMALL) -> MMoE:
+def ranker(seed: int = 0, *, click: bool = True, config: NetworkConfig = SMALL) -> NetworkRanker:
     heads = learned_heads(CLICKS if click else PURCHASES)
-    return MMoE(SPEC, SIZES, config=config, heads=heads, rng=np.random.default_rng(seed))
+    return NetworkRanker(SPEC, SIZES, config=config, heads=heads, rng=np.random.default_rng(seed))
 
 
-def fitted(made: Market, *, config: TrainingConfig = QUICK, click: bool = True, network: NetworkConfig = SMALL) -> MMoE:
+def fitted(
+    made: Market, *, config: TrainingConfig = QUICK, click: bool = True, network: NetworkConfig = SMALL
+) -> NetworkRanker:
     """A ranker trained on all but the last quarter of the requests."""
     model = ranker(click=click, config=network)
     train, later = halves(made.data if click else purchases(made.data))
@@ -52,7 +54,7 @@ def made() -> Market:
 
 
 @pytest.fixture(scope="module")
-def trained(made: Market) -> MMoE:
+def trained(made: Market) -> NetworkRanker:
     return fitted(made)
 
 
@@ -79,7 +81,7 @@ def test_it_starts_undecided_and_adapts_to_the_base_rates(made: Market) -> None:
     np.testing.assert_allclose(after["ctcvr"], labels["order"].mean(), rtol=1e-2)
 
 
-def test_the_position_tower_recovers_who_was_examined(trained: MMoE) -> None:
+def test_the_position_tower_recovers_who_was_examined(trained: NetworkRanker) -> None:
     """Clicks of a position-based model: P(click) = examination x attraction, nearly exp(bias) where odds are small."""
     rare = market(np.random.default_rng(1), requests=3000, examined=True, base=-2.5)
     model = fitted(rare, config=replace(QUICK, epochs=4))
@@ -87,7 +89,7 @@ def test_the_position_tower_recovers_who_was_examined(trained: MMoE) -> None:
     np.testing.assert_allclose(np.exp(bias - bias[0]), EXAMINATION, atol=0.12)
 
 
-def test_relevance_is_learned_apart_from_position(trained: MMoE, made: Market) -> None:
+def test_relevance_is_learned_apart_from_position(trained: NetworkRanker, made: Market) -> None:
     neutral = trained.predict(made.data.inputs)["ctr"]
     assert np.corrcoef(neutral, made.ctr)[0, 1] > 0.95
     assert abs(np.corrcoef(neutral, made.data.position)[0, 1]) < 0.1
@@ -107,7 +109,7 @@ def test_cvr_over_all_impressions_is_unbiased_where_clicked_rows_alone_are_not()
     assert abs(mean - truth) < 0.05
 
 
-def test_expected_order_value_is_the_mean_and_not_the_median(trained: MMoE, made: Market) -> None:
+def test_expected_order_value_is_the_mean_and_not_the_median(trained: NetworkRanker, made: Market) -> None:
     """The market's values are log-normal with sigma 0.5: mean = median * exp(0.125)."""
     expected = trained.predict(made.data.inputs)["order_value"]
     ratio = expected.mean() / made.mean_value.mean()
@@ -115,7 +117,7 @@ def test_expected_order_value_is_the_mean_and_not_the_median(trained: MMoE, made
     assert np.corrcoef(np.log(expected), np.log(made.mean_value))[0, 1] > 0.97
 
 
-def test_tasks_use_their_own_mixture_of_experts(trained: MMoE) -> None:
+def test_tasks_use_their_own_mixture_of_experts(trained: NetworkRanker) -> None:
     network, config = trained.network, trained.config
     gates = network._first["cross"].numpy()[:, config.experts * 16 : config.experts * 16 + 3 * config.experts]
     by_task = np.moveaxis(gates.reshape(len(gates), 3, config.experts), 1, 0)
@@ -146,9 +148,9 @@ def test_it_can_overfit_a_tiny_set() -> None:
     assert history.held_out[history.best]["ctr"] < 0.05
 
 
-def test_saved_weights_predict_the_same_bits(trained: MMoE, made: Market, tmp_path: Path) -> None:
+def test_saved_weights_predict_the_same_bits(trained: NetworkRanker, made: Market, tmp_path: Path) -> None:
     trained.save(tmp_path)
-    loaded = MMoE.load(tmp_path).predict(made.data.inputs)
+    loaded = NetworkRanker.load(tmp_path).predict(made.data.inputs)
     for name, values in trained.predict(made.data.inputs).items():
         np.testing.assert_array_equal(loaded[name], values)
 
@@ -158,7 +160,7 @@ def test_weights_of_another_shape_are_refused() -> None:
         ranker().set_weights(ranker(config=replace(SMALL, experts=2)).weights())
 
 
-def test_a_missing_number_and_an_absent_history_are_taken(trained: MMoE, made: Market) -> None:
+def test_a_missing_number_and_an_absent_history_are_taken(trained: NetworkRanker, made: Market) -> None:
     inputs = made.data.inputs
     blank = replace(
         inputs,
@@ -179,7 +181,7 @@ CALIBRATION = Calibration(
 )
 
 
-def test_graphs_agree_with_the_ranker_its_calibrators_and_their_halves(trained: MMoE, made: Market) -> None:
+def test_graphs_agree_with_the_ranker_its_calibrators_and_their_halves(trained: NetworkRanker, made: Market) -> None:
     inputs = halves(made.data)[1].inputs
     graphs = Graphs(trained, CALIBRATION)
     whole = {name: values.numpy() for name, values in graphs.whole(*arguments(inputs, graphs.whole)).items()}
@@ -198,7 +200,7 @@ def test_graphs_agree_with_the_ranker_its_calibrators_and_their_halves(trained: 
         np.testing.assert_allclose(rest[name].numpy(), values, rtol=1e-6)
 
 
-def test_the_graph_converts_to_onnx_with_the_same_results(trained: MMoE, made: Market) -> None:
+def test_the_graph_converts_to_onnx_with_the_same_results(trained: NetworkRanker, made: Market) -> None:
     tf2onnx, onnxruntime = pytest.importorskip("tf2onnx"), pytest.importorskip("onnxruntime")
     inputs = halves(made.data)[1].inputs
     inputs.cross_numbers[::7, 0] = np.nan

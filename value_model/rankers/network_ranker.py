@@ -1,4 +1,4 @@
-"""The MMoE as a ranker: predict from packed arrays, save and load without pickle."""
+"""The network as a ranker: predict from packed arrays, save and load without pickle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from value_model.rankers.network import Network
 CHUNK = 65_536  # rows a call, so that memory stays bounded
 
 
-class MMoE:
+class NetworkRanker:
     """A network with the definitions that it was built from, which learns `heads`; follows `Ranker`."""
 
     def __init__(
@@ -73,7 +73,7 @@ class MMoE:
             self.network.variables[int(place[:3])].assign(value)
 
     def save(self, folder: Path) -> None:
-        """Write mmoe.json (definitions) and mmoe.npz (weights)."""
+        """Write network.json (definitions) and network.npz (weights)."""
         folder.mkdir(parents=True, exist_ok=True)
         definition = {
             "spec": self.spec.to_json(),
@@ -81,13 +81,13 @@ class MMoE:
             "config": self.config.to_json(),
             "heads": self.heads,
         }
-        (folder / "mmoe.json").write_text(json.dumps(definition, indent=1))
-        np.savez(folder / "mmoe.npz", allow_pickle=False, **self.weights())
+        (folder / "network.json").write_text(json.dumps(definition, indent=1))
+        np.savez(folder / "network.npz", allow_pickle=False, **self.weights())
 
     @classmethod
-    def load(cls, folder: Path) -> MMoE:
+    def load(cls, folder: Path) -> NetworkRanker:
         """The ranker that `save` wrote: its predictions are the same bits."""
-        definition = json.loads((folder / "mmoe.json").read_text())
+        definition = json.loads((folder / "network.json").read_text())
         ranker = cls(
             FeatureSpec.from_json(definition["spec"]),
             definition["sizes"],
@@ -95,7 +95,7 @@ class MMoE:
             heads=heads_of(definition["heads"]),
             rng=np.random.default_rng(0),
         )
-        with np.load(folder / "mmoe.npz", allow_pickle=False) as weights:
+        with np.load(folder / "network.npz", allow_pickle=False) as weights:
             ranker.set_weights(dict(weights))
         return ranker
 
