@@ -105,6 +105,16 @@ def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) ->
     return figure
 
 
+def over_time(curves: Mapping[str, Curve], *, labels: tuple[str, str]) -> Figure:
+    """Changes against a control as time goes on, with their intervals; the dotted line is no change."""
+    figure, axes = _figure()
+    _draw(axes, curves)
+    axes.axhline(0, color="#666", linestyle=":")
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.legend(frameon=False)
+    return figure
+
+
 Point = tuple[Estimate, Estimate, Estimate]  # along x, along y, and what the colour tells
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jobs.embed_command import embed_command
+from jobs.experiment_commands import experiment_commands
 from jobs.item_commands import item_commands
 from jobs.run_commands import compare, config, demo, run, search
 
@@ -162,6 +163,7 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
 
 cli.add_command(item_commands)
 cli.add_command(embed_command)
+cli.add_command(experiment_commands)
 
 
 @cli.group("log")

@@ -128,17 +128,22 @@ def effect(
     return Contrast(away, error, degrees, control.n + variant.n, kept, reason)
 
 
-def combined(control: Means, variant: Means, ratios: Sequence[Ratio], weights: Sequence[float]) -> Contrast:
-    """A weighted sum of the differences of several ratios of the same units, such as late minus early."""
-    weight = np.asarray(weights, float)
+def change_of_change(control: Means, variant: Means, late: Ratio, early: Ratio) -> Contrast:
+    """How the relative change moved: log(late' / late) - log(early' / early), all four of the same units."""
+    ratios = (late, early)
     (before, noise), (after, noise_after) = _levels(control, ratios), _levels(variant, ratios)
-    parts = _quadratic(weight, noise), _quadratic(weight, noise_after)
     with np.errstate(invalid="ignore", divide="ignore"):
+        growth = np.log(after / before)
+        parts = [
+            _quadratic(np.array([1.0, -1.0]) / level, one) for level, one in ((before, noise), (after, noise_after))
+        ]
         error = np.sqrt(parts[0] + parts[1])
         degrees = error**4 / (parts[0] ** 2 / (control.n - 1) + parts[1] ** 2 / (variant.n - 1))
     reasons = [_reasons(control, variant, ratio, error) for ratio in ratios]
     reason = np.select([one != "" for one in reasons], reasons, "")
-    return Contrast((after - before) @ weight, error, degrees, control.n + variant.n, np.ones(error.shape), reason)
+    value = growth[..., 0] - growth[..., 1]
+    reason = np.where((reason == "") & ~np.isfinite(value), "an arm's level is not above 0", reason)
+    return Contrast(value, error, degrees, control.n + variant.n, np.ones(error.shape), reason)
 
 
 def _levels(arm: Means, ratios: Sequence[Ratio]) -> tuple[np.ndarray, np.ndarray]:

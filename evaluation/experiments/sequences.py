@@ -34,7 +34,8 @@ def mixing(best_at: float, *, alpha: float = 0.05) -> float:
 def half_width(error, n, *, best_at: float, alpha: float = 0.05) -> np.ndarray:
     """Of the two-sided asymptotic confidence sequence of a difference with standard error `error` after `n` units."""
     spread = np.asarray(n, float) * mixing(best_at, alpha=alpha) ** 2
-    return error * np.sqrt((spread + 1) / spread * (np.log(spread + 1) - 2 * np.log(alpha)))
+    with np.errstate(divide="ignore"):
+        return error * np.sqrt((spread + 1) / spread * (np.log(spread + 1) - 2 * np.log(alpha)))
 
 
 def bound_width(error, n, *, best_at: float, alpha: float = 0.05) -> np.ndarray:
@@ -43,7 +44,8 @@ def bound_width(error, n, *, best_at: float, alpha: float = 0.05) -> np.ndarray:
     Waudby-Smith et al., appendix B.1.
     """
     spread = np.asarray(n, float) * mixing(best_at, alpha=2 * alpha) ** 2
-    return error * np.sqrt(2 * (spread + 1) / spread * np.log1p(np.sqrt(spread + 1) / (2 * alpha)))
+    with np.errstate(divide="ignore"):
+        return error * np.sqrt(2 * (spread + 1) / spread * np.log1p(np.sqrt(spread + 1) / (2 * alpha)))
 
 
 def confidence_sequence(value: float, error: float, n: int, *, best_at: float, level: float = 0.95) -> Estimate:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -42,6 +43,11 @@ def boundaries(
     fractions: Sequence[float], *, alpha: float = 0.05, how: Spending = Spending.OBRIEN_FLEMING
 ) -> np.ndarray:
     """[T]: two-sided boundaries of |z|, half of alpha on each side; inf where nothing is spent at a look."""
+    return _boundaries(tuple(fractions), alpha, how).copy()
+
+
+@cache
+def _boundaries(fractions: tuple[float, ...], alpha: float, how: Spending) -> np.ndarray:
     times = np.asarray(fractions, float)
     if not len(times) or (np.diff(times, prepend=0.0) <= 0).any():
         raise ValueError(f"fractions {times.tolist()}: they must increase from above 0; look again when more is in.")

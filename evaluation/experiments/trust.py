@@ -38,7 +38,7 @@ class TrustCheck:
     """`p_value` is NaN where the check is not a test."""
 
     name: str
-    verdict: TrustLevel
+    level: TrustLevel
     sentence: str
     p_value: float = np.nan
 

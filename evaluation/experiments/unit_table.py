@@ -56,7 +56,7 @@ class UnitTable:
 
 def unit_table(joined: Attribution, experiment: Experiment) -> UnitTable:
     """The units of `experiment` in a log whose feedback is joined; empty where no slate took part."""
-    slates, time = joined.slates, _microseconds(joined.slates)
+    slates, time = joined.slates, microseconds(joined.slates)
     names = tuple(variant.name for variant in experiment.variants)
     variant = _codes(variant_column(slates, experiment.name), names)
     key = unit_keys(slates, experiment)
@@ -64,13 +64,20 @@ def unit_table(joined: Attribution, experiment: Experiment) -> UnitTable:
     rows = np.flatnonzero(inside)[np.argsort(time[inside], kind="stable")]
     known, first, unit = np.unique(key[rows], return_index=True, return_inverse=True)
     first_row, of_requests = rows[first], request_columns(joined)
-    columns = _by_unit(of_requests, rows, unit, len(known))
-    columns |= {"sessions": _sessions(slates, rows, unit, len(known)), "units": np.ones(len(known))}
+    columns = columns_of_units(slates, of_requests, rows, unit, units=len(known))
     columns |= _before(of_requests, time, key, known, experiment)
     crossed = np.zeros(len(known), bool)
     crossed[unit[variant[rows] != variant[first_row][unit]]] = True
     segments = {name: column[first_row] for name, column in _dimensions(slates).items()}
     return UnitTable(names, variant[first_row], time[first_row], columns, segments, crossed, rows, unit)
+
+
+def columns_of_units(
+    slates: pa.Table, of_requests: Mapping[str, np.ndarray], rows: np.ndarray, unit: np.ndarray, *, units: int
+) -> dict[str, np.ndarray]:
+    """float64 [units] by name: what came of the requests in `rows`, whose unit is `unit`; and `units` = 1."""
+    columns = _by_unit(of_requests, rows, unit, units)
+    return columns | {"sessions": _sessions(slates, rows, unit, units), "units": np.ones(units)}
 
 
 def request_columns(joined: Attribution) -> dict[str, np.ndarray]:
@@ -97,7 +104,7 @@ def unit_keys(slates: pa.Table, experiment: Experiment) -> np.ndarray:
     if experiment.unit in columns:
         return _dictionary_codes(slates[columns[experiment.unit]])
     city = _dictionary_codes(context(slates, "city"))
-    window = _microseconds(slates) // (timedelta(hours=experiment.window_hours) // timedelta(microseconds=1))
+    window = microseconds(slates) // (timedelta(hours=experiment.window_hours) // timedelta(microseconds=1))
     return np.where(city >= 0, window * (city.max(initial=0) + 1) + city, -1)
 
 
@@ -161,5 +168,5 @@ def _dictionary_codes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _microseconds(slates: pa.Table) -> np.ndarray:
+def microseconds(slates: pa.Table) -> np.ndarray:
     return to_numpy(slates["time"].cast(pa.int64()))

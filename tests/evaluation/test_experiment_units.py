@@ -89,7 +89,7 @@ def test_newcomers_are_counted_where_newness_is_logged(joined):
 def test_a_fair_experiment_is_trusted_and_spoilt_ones_are_not(table):
     experiment = experiment_log()[0]
     checks = {check.name: check for check in trust_checks(table, experiment)}
-    assert {check.verdict for check in checks.values()} == {TrustLevel.GOOD}
+    assert {check.level for check in checks.values()} == {TrustLevel.GOOD}
     lost = np.flatnonzero((table.variant == 1) & (np.arange(len(table)) % 2 == 0))
     kept = np.setdiff1d(np.arange(len(table)), lost)
     parts = ("variant", "first", "crossed")
@@ -99,18 +99,18 @@ def test_a_fair_experiment_is_trusted_and_spoilt_ones_are_not(table):
         columns={name: column[kept] for name, column in table.columns.items()},
         segments={name: column[kept] for name, column in table.segments.items()},
     )
-    assert trust.sample_ratio(torn, experiment).verdict is TrustLevel.BROKEN
+    assert trust.sample_ratio(torn, experiment).level is TrustLevel.BROKEN
     device = np.where(table.variant == 1, "ios", table.segments["device"])
     (tilted,) = trust.exposure_by_dimension(replace(table, segments={"device": device}), experiment)
-    assert tilted.verdict is TrustLevel.BROKEN
+    assert tilted.level is TrustLevel.BROKEN
     unlike = {**table.columns, "clicks_before": table.columns["clicks_before"] + 3.0 * table.variant}
     check = trust.pre_period(replace(table, columns=unlike), experiment)
-    assert check.verdict is TrustLevel.DOUBT
+    assert check.level is TrustLevel.DOUBT
     assert "clicks" in check.sentence
     robot = {**table.columns, "requests": np.where(np.arange(len(table)) == 5, 5000.0, table.columns["requests"])}
     assert np.flatnonzero(bot_units(replace(table, columns=robot))).tolist() == [5]
     crossed = replace(table, crossed=np.arange(len(table)) < 50)
-    assert trust.carry_over(crossed).verdict is TrustLevel.DOUBT
+    assert trust.carry_over(crossed).level is TrustLevel.DOUBT
 
 
 def test_adjusted_p_values_are_those_of_statsmodels():
@@ -165,5 +165,5 @@ def test_an_experiment_without_slates_has_no_units(joined):
     nobody = parse_experiment(FILE.replace("more_clicks", "nobody_here"))
     units = unit_table(joined, nobody)
     assert len(units) == 0
-    assert {check.name: check.verdict for check in trust_checks(units, nobody)}["sample ratio"] is TrustLevel.GOOD
+    assert {check.name: check.level for check in trust_checks(units, nobody)}["sample ratio"] is TrustLevel.GOOD
     assert in_experiment(joined.slates.slice(0, 5), nobody)["variant"].null_count == 5

@@ -124,7 +124,7 @@ def test_a_policy_is_tried_on_the_held_out_slates(run_folder, tmp_path):
     assert tried.exit_code == bool(errors)
 
 
-@pytest.mark.parametrize("notebook", ["1_one_request.ipynb", "2_tune_the_value.ipynb"])
+@pytest.mark.parametrize("notebook", ["1_one_request.ipynb", "2_tune_the_value.ipynb", "3_read_an_experiment.ipynb"])
 def test_notebooks_run(run_folder, notebook, monkeypatch):
     monkeypatch.setitem(os.environ, "VALUE_MODEL_RUN", str(run_folder))
     book = nbformat.read(NOTEBOOKS / notebook, as_version=4)

@@ -1,0 +1,308 @@
+"""Reading of an experiment: trust first, then effects, guardrails, segments and how they change with time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation.curves import Curve
+from evaluation.estimate import Estimate
+from evaluation.experiments.bayes import Posterior, posterior
+from evaluation.experiments.effects import Contrast, Missing, Ratio, effect, level_of
+from evaluation.experiments.experiment_file import Experiment, ExperimentGuardrail
+from evaluation.experiments.looks import Look, look_of
+from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
+from evaluation.experiments.multiple import benjamini_hochberg
+from evaluation.experiments.novelty import Novelty, novelty
+from evaluation.experiments.robust import winsorised
+from evaluation.experiments.sums import UNITS, UnitSums, post_stratified, unit_sums
+from evaluation.experiments.trust import TrustCheck, bot_units, trust_checks
+from evaluation.experiments.unit_table import SUFFIX, UnitTable, microseconds, request_columns, unit_keys, unit_table
+from marketplace.attribution import Attribution
+from marketplace.slate_columns import request_of_rows
+
+FEWEST_ADJUSTED, FEWEST_SEGMENT = 100, 50  # units an arm, for covariates and for a segment
+BEST_AT = 10_000.0  # units, where the log before the start tells of none
+ACTIVITY = ("requests", "clicks")  # beside the metric itself, what covariates know of a unit before the start
+MONEY = ("gmv", "net_gmv")
+
+
+@dataclass(frozen=True)
+class MetricReading:
+    """A metric of one variant against the control; `kept`: the share of the variance that covariates left."""
+
+    metric: ExperimentMetric
+    variant: str
+    control: Estimate | Missing
+    treated: Estimate | Missing
+    difference: Estimate | Missing
+    relative: Estimate | Missing
+    p_value: float
+    kept: float
+    belief: Posterior | None
+
+
+class GuardrailState(StrEnum):
+    SAFE = "safe"
+    OPEN = "open"
+    HARMED = "harmed"
+
+
+@dataclass(frozen=True)
+class GuardrailReading:
+    """`low` and `high`: one-sided any-time bounds of the relative change."""
+
+    guardrail: ExperimentGuardrail
+    variant: str
+    relative: Estimate | Missing
+    state: GuardrailState
+
+
+@dataclass(frozen=True)
+class SegmentReading:
+    """The primary metric in a part of the units; `p_value` is adjusted over all segments."""
+
+    dimension: str
+    segment: str
+    variant: str
+    relative: Estimate | Missing
+    p_value: float
+
+
+@dataclass(frozen=True)
+class ExperimentReading:
+    """All that a log tells of an experiment at a look; `units` counts each variant's, bots apart."""
+
+    experiment: Experiment
+    as_of: datetime
+    look: Look
+    units: Mapping[str, int]
+    trust: tuple[TrustCheck, ...]
+    metrics: tuple[MetricReading, ...]
+    guardrails: tuple[GuardrailReading, ...]
+    segments: tuple[SegmentReading, ...]
+    novelty: Mapping[str, Novelty]
+    sensitivity: Mapping[str, Mapping[str, Estimate | Missing]]  # of the primary metric: variant -> way -> relative
+
+    def primary(self, variant: str) -> MetricReading:
+        name = self.experiment.metrics.primary
+        return next(one for one in self.metrics if one.variant == variant and one.metric.name == name)
+
+
+def read_experiment(joined: Attribution, experiment: Experiment, *, as_of: datetime) -> ExperimentReading:
+    """Read `experiment` from a log whose feedback is joined as it was known at `as_of`."""
+    table = unit_table(joined, experiment)
+    arms = _Arms(experiment, table, ~bot_units(table))
+    look = look_of(experiment, as_of=as_of, best_at=expected_units(joined, experiment))
+    primary = EXPERIMENT_METRICS[experiment.metrics.primary]
+    now = int(as_of.timestamp() * 1e6)
+    requests, time = request_columns(joined), microseconds(joined.slates)
+    treatments = [variant.name for variant in experiment.treatments]
+    return ExperimentReading(
+        experiment,
+        as_of,
+        look,
+        dict(zip(table.variants, table.counts().tolist(), strict=True)),
+        tuple(trust_checks(table, experiment)),
+        tuple(_metric(arms, EXPERIMENT_METRICS[m], v, look) for v in treatments for m in experiment.metrics.names),
+        tuple(_guardrails(arms, experiment, look)),
+        tuple(_segments(arms, primary, look)),
+        {
+            variant: novelty(table, requests, time, ratio_of(primary), arms=arms.pair(variant), now=now)
+            for variant in treatments
+            if primary.denominator in (*requests, UNITS) and primary.numerator in requests
+        },
+        {variant: _sensitivity(arms, primary, variant, look) for variant in treatments},
+    )
+
+
+def course(joined: Attribution, experiment: Experiment, *, as_of: datetime, points: int = 14) -> dict[str, Curve]:
+    """The primary metric's relative change by variant, of the slates up to each of some days, with the rule's interval.
+
+    x: days since the start. Feedback counts as it was known at `as_of`. A moment without an answer has no point.
+    """
+    time, start = microseconds(joined.slates), int(experiment.start.timestamp() * 1e6)
+    days = min((as_of - experiment.start).total_seconds() / 86_400, experiment.days)
+    best_at, metric = expected_units(joined, experiment), EXPERIMENT_METRICS[experiment.metrics.primary]
+    points_by: dict[str, list[tuple[float, Estimate]]] = {variant.name: [] for variant in experiment.treatments}
+    for day in np.linspace(0, days, points + 1)[1:] if days > 0 else ():
+        known = time < start + day * 86_400e6
+        labels = joined.labels.filter(pa.array(known[request_of_rows(joined.slates)]))
+        table = unit_table(replace(joined, slates=joined.slates.filter(pa.array(known)), labels=labels), experiment)
+        arms = _Arms(experiment, table, ~bot_units(table))
+        look = look_of(experiment, as_of=experiment.start + timedelta(days=day), best_at=best_at)
+        for variant, points_of in points_by.items():
+            relative = look.interval(arms.contrast(metric, variant, relative=True))
+            if isinstance(relative, Estimate):
+                points_of.append((day, relative))
+    return {variant: _curve(points_of) for variant, points_of in points_by.items() if points_of}
+
+
+def _curve(points: list[tuple[float, Estimate]]) -> Curve:
+    estimates = [estimate for _, estimate in points]
+    columns = [[getattr(one, name) for one in estimates] for name in ("value", "low", "high", "n")]
+    return Curve(np.array([day for day, _ in points]), *(np.array(column) for column in columns))
+
+
+def ratio_of(metric: ExperimentMetric) -> Ratio:
+    return Ratio(metric.numerator, metric.denominator)
+
+
+def covariates_of(metric: ExperimentMetric, columns: Mapping[str, np.ndarray]) -> tuple[Ratio, ...]:
+    """What is known of the units before the start: the metric itself, and how active they were."""
+    below = metric.denominator if metric.denominator == UNITS else f"{metric.denominator}{SUFFIX}"
+    ratios = [Ratio(f"{metric.numerator}{SUFFIX}", below), *(Ratio(f"{name}{SUFFIX}") for name in ACTIVITY)]
+    known = {*columns, UNITS}
+    return tuple(dict.fromkeys(ratio for ratio in ratios if {ratio.numerator, ratio.denominator} <= known))
+
+
+def expected_units(joined: Attribution, experiment: Experiment) -> float:
+    """Units that the experiment will have, by those of as many days before its start; BEST_AT where there are none."""
+    time, key = microseconds(joined.slates), unit_keys(joined.slates, experiment)
+    start = int(experiment.start.timestamp() * 1e6)
+    earlier = (time < start) & (time >= start - experiment.days * 86_400e6) & (key >= 0)
+    part = (experiment.layer.high - experiment.layer.low) * (1 - experiment.holdout)
+    return float(len(np.unique(key[earlier])) * part) or BEST_AT
+
+
+@dataclass(frozen=True)
+class _Arms:
+    """Units by arm, and contrasts of two arms over some of the units."""
+
+    experiment: Experiment
+    table: UnitTable
+    kept: np.ndarray  # bool [U]
+
+    def pair(self, variant: str) -> tuple[int, int]:
+        names = self.table.variants
+        return names.index(self.experiment.control), names.index(variant)
+
+    def sums(
+        self, columns: Mapping[str, np.ndarray], variant: str, *, part: np.ndarray | None = None, parts: int = 1
+    ) -> UnitSums:
+        """[2, parts]: of the control and of the variant, in the parts [U] that units are in."""
+        arm = np.select([self.table.variant == one for one in self.pair(variant)], [0, 1], -1)
+        group = np.where((arm >= 0) & self.kept, arm * parts + (0 if part is None else part), -1)
+        return unit_sums(columns, group, groups=2 * parts)[np.arange(2 * parts).reshape(2, parts)]
+
+    def contrast(self, metric: ExperimentMetric, variant: str, *, relative: bool, adjusted: bool = True) -> Contrast:
+        ratio, names = ratio_of(metric), self.columns(metric)
+        if not names:
+            return missing_column(metric)
+        sums = self.sums(names, variant)[:, 0]
+        covariates = covariates_of(metric, names) if adjusted and sums.n.min() >= FEWEST_ADJUSTED else ()
+        return effect(sums[0].means, sums[1].means, ratio, covariates=covariates, relative=relative)
+
+    def columns(self, metric: ExperimentMetric) -> dict[str, np.ndarray]:
+        """What the metric and its covariates read; nothing where the log does not record the metric."""
+        columns = {name: column for name, column in self.table.columns.items() if name != UNITS}
+        if metric.numerator not in columns or metric.denominator not in {*columns, UNITS}:
+            return {}
+        used = {metric.numerator, metric.denominator, *(f"{name}{SUFFIX}" for name in ACTIVITY)}
+        used |= {f"{metric.numerator}{SUFFIX}", f"{metric.denominator}{SUFFIX}"}
+        return {name: column for name, column in columns.items() if name in used}
+
+
+def missing_column(metric: ExperimentMetric) -> Contrast:
+    """No effect, of a metric that the log does not record."""
+    nan = np.array(np.nan)
+    reason = np.array(f"the log does not record {metric.numerator.replace('_', ' ')}")
+    return Contrast(nan, nan, nan, np.array(0), nan, reason)
+
+
+def _metric(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> MetricReading:
+    relative = arms.contrast(metric, variant, relative=True)
+    difference = arms.contrast(metric, variant, relative=False)
+    columns = arms.columns(metric)
+    if columns:
+        sums = arms.sums(columns, variant)[:, 0]
+        levels = [level_of(sums[at].means, ratio_of(metric)) for at in (0, 1)]
+    else:
+        levels = [Missing(str(difference.reason))] * 2
+    belief = None
+    if not relative.reason:
+        belief = posterior(float(relative.value), float(relative.error), int(relative.n))
+    p_value = float("nan") if difference.reason else float(look.p_value(difference))
+    return MetricReading(
+        metric,
+        variant,
+        levels[0],
+        levels[1],
+        look.interval(difference),
+        look.interval(relative),
+        p_value,
+        float(difference.kept),
+        belief,
+    )
+
+
+def _guardrails(arms: _Arms, experiment: Experiment, look: Look) -> Iterator[GuardrailReading]:
+    alarms = max(len(experiment.guardrails) * len(experiment.treatments), 1)
+    for variant in experiment.treatments:
+        for guardrail in experiment.guardrails:
+            contrast = arms.contrast(EXPERIMENT_METRICS[guardrail.metric], variant.name, relative=True)
+            margins = look.margins(contrast, alarms=alarms)
+            if isinstance(margins, Missing):
+                yield GuardrailReading(guardrail, variant.name, margins, GuardrailState.OPEN)
+                continue
+            low, high = margins[0].low, margins[1].high
+            relative = Estimate(float(contrast.value), low, high, int(contrast.n), 1 - look.alpha)
+            yield GuardrailReading(guardrail, variant.name, relative, _state(guardrail, contrast, look, alarms))
+
+
+def _state(guardrail: ExperimentGuardrail, contrast: Contrast, look: Look, alarms: int) -> GuardrailState:
+    """Safe where the change surely stays within the margin, harmed where it is surely beyond."""
+    turned = Contrast(guardrail.sign * contrast.value, *list(vars(contrast).values())[1:])
+    margins = look.margins(turned, alarms=alarms)
+    assert not isinstance(margins, Missing)
+    bound = guardrail.sign * guardrail.bound
+    if margins[1].high < bound:
+        return GuardrailState.HARMED
+    return GuardrailState.SAFE if margins[0].low > bound else GuardrailState.OPEN
+
+
+def _segments(arms: _Arms, metric: ExperimentMetric, look: Look) -> list[SegmentReading]:
+    """Every part of every dimension that has enough units in both arms."""
+    columns, rows, p_values = arms.columns(metric), [], []
+    for variant in arms.experiment.treatments if columns else ():
+        for dimension, parts in arms.table.segments.items():
+            names, part = np.unique(parts, return_inverse=True)
+            sums = arms.sums(columns, variant.name, part=part, parts=len(names))
+            enough = np.flatnonzero((sums.n >= FEWEST_SEGMENT).all(axis=0))
+            for at in enough if len(names) > 1 else ():
+                means = sums[0, at].means, sums[1, at].means
+                covariates = covariates_of(metric, columns) if sums.n[:, at].min() >= FEWEST_ADJUSTED else ()
+                contrast = effect(*means, ratio_of(metric), covariates=covariates, relative=True)
+                rows.append((dimension, str(names[at]), variant.name, look.interval(contrast)))
+                p_values.append(np.nan if contrast.reason else float(look.p_value(contrast)))
+    adjusted = benjamini_hochberg(np.array(p_values)).tolist()
+    return [SegmentReading(*row, p) for row, p in zip(rows, adjusted, strict=True)]
+
+
+def _sensitivity(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> dict[str, Estimate | Missing]:
+    """The relative effect in other ways: an answer that hangs on one of them is none."""
+    columns = arms.columns(metric)
+    if not columns:
+        return {}
+    ratio, ways = ratio_of(metric), {"adjusted for what was before": arms.contrast(metric, variant, relative=True)}
+    plain = arms.sums(columns, variant)[:, 0]
+    ways["as counted"] = effect(plain[0].means, plain[1].means, ratio, relative=True)
+    capped = winsorised(columns, tuple(name for name in (*MONEY, metric.numerator) if name in columns))
+    sums = arms.sums(capped, variant)[:, 0]
+    ways["largest units capped"] = effect(sums[0].means, sums[1].means, ratio, relative=True)
+    for dimension, parts in arms.table.segments.items():
+        names, part = np.unique(parts, return_inverse=True)
+        grid = arms.sums(columns, variant, part=part, parts=len(names))
+        if len(names) > 1 and grid.n.min() >= FEWEST_SEGMENT:
+            weights = grid.n.sum(axis=0) / grid.n.sum()
+            control, treated = (post_stratified(grid[at], weights) for at in (0, 1))
+            ways[f"weighted by {dimension}"] = effect(control, treated, ratio, relative=True)
+    if not arms.kept.all():
+        everyone = _Arms(arms.experiment, arms.table, np.ones(len(arms.table), bool))
+        ways["with the machines"] = everyone.contrast(metric, variant, relative=True)
+    return {way: look.interval(contrast) for way, contrast in ways.items()}

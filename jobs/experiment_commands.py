@@ -1,0 +1,54 @@
+"""The commands `value-model experiment ...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+SOURCE = click.Path(path_type=Path, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@click.group("experiment")
+def experiment_commands() -> None:
+    """Plan an experiment, and read what came of it."""
+
+
+@experiment_commands.command()
+@click.argument("source", type=SOURCE)
+@click.argument("file", type=FILE)
+def plan(source: Path, file: Path) -> None:
+    """Say how long the experiment of FILE takes, by the log of SOURCE: a service's (.sqlite) or a run's folder.
+
+    By the units that came, how much they differ, and the weekdays. Exits with 1 where the days that FILE names do not
+    find the minimum effect that it names.
+    """
+    from jobs.read_experiment import plan as job
+
+    sys.exit(job(source, file))
+
+
+@experiment_commands.command()
+@click.argument("source", type=SOURCE)
+@click.argument("file", type=FILE)
+@click.option("--out", type=click.Path(path_type=Path), help="the page  [default: NAME.html beside SOURCE]")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the figures here"
+)
+def read(source: Path, file: Path, out: Path | None, json_file: Path | None) -> None:
+    """Say what the experiment of FILE brought, by the log of SOURCE: trust, effects, guardrails, and what to do."""
+    from jobs.read_experiment import read as job
+
+    sys.exit(job(source, file, out=out, json_file=json_file))
+
+
+@experiment_commands.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--seed", default=7, show_default=True)
+def example(folder: Path, seed: int) -> None:
+    """Write a simulated log with an experiment in it, and the experiment's file, to FOLDER."""
+    from jobs.example_experiment import example_experiment
+
+    click.echo(f"wrote {example_experiment(folder, seed=seed)} and log.sqlite beside it")

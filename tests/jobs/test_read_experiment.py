@@ -1,0 +1,146 @@
+"""An experiment is planned and read from a log: what was planted is found, what is spoilt is not read."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from evaluation.experiments.conclusion import NextMove, conclusions
+from evaluation.experiments.effects import Missing
+from evaluation.experiments.experiment_file import parse_experiment
+from evaluation.experiments.plan import detectable_after, plan_experiment
+from evaluation.experiments.reading import BEST_AT, GuardrailState, course, expected_units, read_experiment
+from evaluation.experiments.trust import TrustCheck, TrustLevel
+from jobs.cli import cli
+from jobs.example_experiment import FILE, experiment_log
+from marketplace.attribution import attribute
+from marketplace.simulator import SimulatorConfig
+from marketplace.slate import table_to_slates
+from marketplace.sqlite_log import SqliteLog
+
+SIZE = replace(SimulatorConfig.small(), requests=2_500, users=500)
+
+
+@cache
+def world(lift=1.0):
+    experiment = parse_experiment(FILE.replace("at_least = -0.5", "at_least = -0.95"))
+    slates, feedback = experiment_log(experiment, SIZE, seed=7, click_lift=lift)
+    return experiment, slates, feedback, attribute(slates, feedback)
+
+
+@cache
+def reading(lift=1.0):
+    experiment, _, _, joined = world(lift)
+    return read_experiment(joined, experiment, as_of=experiment.end)
+
+
+def test_a_planted_effect_is_found_and_the_page_says_what_to_do():
+    found = reading()
+    experiment, _, _, joined = world()
+    primary = found.primary("clear")
+    assert primary.relative.low > 0
+    assert primary.p_value < 0.05
+    assert primary.belief.better > 0.99
+    assert all(check.level is TrustLevel.GOOD for check in found.trust)
+    (answer,) = conclusions(found)
+    assert answer.move in (NextMove.SHIP, NextMove.NOT_PROVEN)  # the latter where a guardrail is still open
+    curves = course(joined, experiment, as_of=experiment.end, points=3)
+    assert curves["clear"].y[-1] == pytest.approx(primary.relative.value)
+
+
+def test_the_conclusion_goes_by_trust_guardrails_look_and_effect():
+    found = reading()
+    alarm = TrustCheck("sample ratio", TrustLevel.BROKEN, "Units were lost.")
+    held = [replace(rail, state=GuardrailState.SAFE) for rail in found.guardrails]
+    rail = replace(held[0], state=GuardrailState.HARMED)
+    up = found.primary("clear").relative
+
+    def move(*, trust=(), rails=held, look=found.look, relative=up):
+        metrics = [replace(one, relative=relative) for one in found.metrics]
+        changed = replace(found, trust=tuple(trust), guardrails=tuple(rails), look=look, metrics=tuple(metrics))
+        (answer,) = conclusions(changed)
+        return answer.move
+
+    early = replace(found.look, elapsed=0.3)
+    fixed = replace(early, rule=type(early.rule).FIXED_HORIZON)
+    assert move(trust=[alarm], rails=[rail]) is NextMove.MEND
+    assert move(rails=[rail]) is NextMove.STOP
+    assert move() is NextMove.SHIP
+    assert move(look=fixed) is NextMove.GO_ON
+    assert move(rails=[replace(rail, state=GuardrailState.OPEN)], look=early) is NextMove.GO_ON
+    assert move(relative=replace(up, value=-0.2, low=-0.3, high=-0.1)) is NextMove.DROP
+    assert move(relative=replace(up, value=0.0, low=-0.01, high=0.01)) is NextMove.DROP
+    assert move(relative=replace(up, value=0.1, low=-0.3, high=0.5)) is NextMove.NOT_PROVEN
+    assert move(relative=Missing("no clicks in an arm"), look=early) is NextMove.GO_ON
+
+
+def test_looks_follow_the_stop_rule():
+    experiment, _, _, joined = world()
+    widths, levels = {}, {}
+    for rule in ("fixed_horizon", "group_sequential", "always_valid"):
+        text = FILE + f'\n[stop]\nrule = "{rule}"\nlooks = 4\n'
+        one = read_experiment(joined, parse_experiment(text), as_of=experiment.end)
+        relative = one.primary("clear").relative
+        widths[rule], levels[rule] = relative.high - relative.low, one.look.fractions
+    assert widths["fixed_horizon"] < widths["group_sequential"] < widths["always_valid"]
+    assert levels == {"fixed_horizon": (1.0,), "group_sequential": (0.25, 0.5, 0.75, 1.0), "always_valid": ()}
+
+
+def test_a_harmful_variant_breaks_its_guardrail():
+    text = FILE.replace('metric = "cvr"\nat_least = -0.3', 'metric = "ctr"\nat_least = -0.1')
+    experiment = parse_experiment(text)
+    _, _, _, joined = world(-1.5)
+    (answer,) = conclusions(read_experiment(joined, experiment, as_of=experiment.end))
+    assert answer.move is NextMove.STOP
+    assert "ctr >= -10.0%" in answer.reason
+
+
+def test_a_plan_says_what_can_be_found():
+    experiment, _, _, joined = world(0.0)
+    plan = plan_experiment(joined, experiment)
+    found = [length.detectable for length in plan.lengths]
+    assert found[0] > found[-1] > 0
+    assert plan.lengths[-1].units <= 500
+    inside = plan.lengths[3]
+    assert detectable_after(plan.lengths, inside.days) == pytest.approx(inside.detectable)
+    assert detectable_after(plan.lengths, 84) < found[-1]
+    assert np.nanmean(plan.weekdays) == pytest.approx(1.0, abs=0.02)
+    longer = replace(experiment, metrics=replace(experiment.metrics, minimum_effect=2.0))
+    assert plan_experiment(joined, longer).enough
+    assert not plan.enough
+    later = replace(experiment, start=experiment.start.replace(year=2024))
+    assert expected_units(joined, later) == BEST_AT
+
+
+def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path):
+    _, slates, feedback, _ = world()
+    log = SqliteLog(tmp_path / "log.sqlite")
+    for slate in table_to_slates(slates.slice(0, 350)):
+        log.append(slate)
+    log.append_feedback(feedback.slice(0, 3500))
+    log.close()
+    file, source = tmp_path / "clear.toml", str(tmp_path / "log.sqlite")
+    file.write_text(FILE)
+    planned = CliRunner().invoke(cli, ["experiment", "plan", source, str(file)])
+    assert planned.exit_code == 1, planned.output
+    assert "Too short or too small" in planned.output
+    figures = tmp_path / "figures.json"
+    none = CliRunner().invoke(cli, ["experiment", "read", source, str(file), "--json", str(figures)])
+    assert isinstance(none.exception, ValueError)
+    assert "holds no slate of the experiment 'clearer_pictures'" in str(none.exception)
+    log = SqliteLog(tmp_path / "log.sqlite")
+    for slate in table_to_slates(slates.slice(len(slates) - 250)):
+        log.append(slate)
+    log.append_feedback(feedback.slice(len(feedback) - 3500))
+    log.close()
+    result = CliRunner().invoke(cli, ["experiment", "read", source, str(file), "--json", str(figures)])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(figures.read_text())
+    assert sum(answer["units"].values()) > 50
+    assert answer["metrics"][0]["relative"]["n"] > 50
+    page = (tmp_path / "clearer_pictures.html").read_text()
+    for text in ("Shoppers who see", "Can it be trusted?", "SAR per user", "data:image"):
+        assert text in page
