@@ -50,8 +50,20 @@ def calibration(curves: Mapping[str, Curve], *, unit: str = "probability", logar
         axes.set_yscale("log", nonpositive="mask")
         axes.plot(*[[positive.min(), positive.max()]] * 2, color="#666", linestyle=":", label="calibrated")
     else:
-        axes.plot(*[[0, points.max(initial=1e-9)]] * 2, color="#666", linestyle=":", label="calibrated")
+        axes.plot(
+            *[[points.min(initial=0), points.max(initial=1e-9)]] * 2, color="#666", linestyle=":", label="calibrated"
+        )
     axes.set(xlabel=f"predicted ({unit})", ylabel=f"observed ({unit})")
+    axes.legend(frameon=False)
+    return figure
+
+
+def gains(curves: Mapping[str, Curve], *, unit: str) -> Figure:
+    """Gain by the share that is treated, best first; an order that tells nothing lies on the straight line."""
+    figure, axes = _figure()
+    _draw(axes, curves)
+    axes.plot([0, 1], [0, next(iter(curves.values())).y[-1]], color="#666", linestyle=":", label="at random")
+    axes.set(xlabel="share treated, best first", ylabel=f"extra {unit} per row")
     axes.legend(frameon=False)
     return figure
 

@@ -13,6 +13,7 @@ from jobs.embed_command import embed_command
 from jobs.experiment_commands import experiment_commands
 from jobs.item_commands import item_commands
 from jobs.run_commands import compare, config, demo, run, search
+from jobs.uplift_command import uplift_command
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PATH = click.Path(path_type=Path, exists=True)
@@ -164,6 +165,7 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
 cli.add_command(item_commands)
 cli.add_command(embed_command)
 cli.add_command(experiment_commands)
+cli.add_command(uplift_command)
 
 
 @cli.group("log")

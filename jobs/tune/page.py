@@ -15,6 +15,8 @@ from jobs.tune.tuning_report import TuningReport
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FRONT = "Points of the front with 95 % intervals, today's and the proposed weights."
+
 
 def to_html(report: TuningReport, *, title: str, facts: Mapping[str, str], notes: Sequence[str]) -> str:
     """The page as text: the verdict first, then every section, then the front."""
@@ -25,14 +27,14 @@ def to_html(report: TuningReport, *, title: str, facts: Mapping[str, str], notes
         promised=report.tuned.advised,
         verdict=verdict(report),
         sections=sections(report),
-        pictures=[(caption, svg(figure)) for caption, figure in _pictures(report)],
+        pictures=[(title, FRONT, svg(figure)) for title, figure in _pictures(report)],
     )
 
 
 def _pictures(report: TuningReport) -> list[tuple[str, Figure]]:
     """The front's last metric, the objective unless another was named, against each of the others."""
     *across, up = report.front.metrics
-    return [(f"{up} against {name}", _picture(report, name, up)) for name in across]
+    return [(f"The Pareto front: {up} against {name}", _picture(report, name, up)) for name in across]
 
 
 def _picture(report: TuningReport, across: str, up: str) -> Figure:

@@ -11,6 +11,7 @@ import pytest
 from evaluation import bootstrap
 from evaluation.uplift.base_learner import LinearRegression
 from evaluation.uplift.gains import gain_sums, normalised_areas
+from evaluation.uplift.held_out import held_out_effects
 from evaluation.uplift.learners import LEARNERS
 from evaluation.uplift.measures import gain_metrics, score_metrics, uplift_calibration
 from evaluation.uplift.nuisances import LEAST, Nuisances, cross_fit
@@ -300,3 +301,27 @@ def test_boosted_trees_are_a_base_learner_and_a_target_of_0_and_1_a_probability(
     weight = np.where(np.arange(4000) % 2, 1.0, 1e-6)  # rows that hardly count change nothing
     number = learner.fit(table, np.where(weight == 1, 5 * rate, -9), weight=weight).predict(table)
     assert np.abs(number - 5 * rate).mean() < 0.2
+
+
+def test_levels_of_different_models_are_not_set_against_each_other():
+    """Two models that know nothing but a level each; together they would seem to order the parts."""
+    _, outcome, treated = tied(4, rows=301)
+    part = np.arange(301) % 2
+    samples = bootstrap.resample(301, np.random.default_rng(0), replicates=5)
+    by_part = gain_metrics(0.1 * part, outcome, treated, samples=samples, part=part)
+    by_part |= score_metrics(0.1 * part, outcome - part, samples=samples, part=part)
+    assert [by_part[name].value for name in ("qini", "auuc", "autoc", "rate_qini")] == [0, 0, 0, 0]
+    assert np.isnan(by_part["slope"].value)
+    assert gain_metrics(0.1 * part, outcome, treated, samples=samples)["qini"].value != 0
+
+
+def test_held_out_effects_are_of_models_that_saw_other_units():
+    data = trial(400, noise=0.1)
+    data = replace(data, unit=np.arange(400) // 2)
+    answers = held_out_effects(data, LinearRegression(), np.random.default_rng(0), learners={"T": LEARNERS["T"]})
+    assert answers.warnings == ()
+    for number in (0, 1):
+        inside = answers.part == number
+        assert not set(data.units[inside]) & set(data.units[~inside])
+        fitted = LEARNERS["T"](data.part(~inside), None, LinearRegression()).predict(data.table[inside])
+        np.testing.assert_array_equal(answers.effects["T"][inside], fitted)

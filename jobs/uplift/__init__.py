@@ -1,0 +1,1 @@
+"""The job `value-model uplift`: who gains by a treatment, and who is worth treating."""
