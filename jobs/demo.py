@@ -23,11 +23,16 @@ from marketplace.settings import changes
 from marketplace.sqlite_log import SqliteLog
 from retrieval.config import RetrievalConfig
 from serving.bundle import ModelBundle, load_bundle
-from value_model.rankers.config import TrainingConfig
+from value_model.rankers.config import NetworkConfig, TrainingConfig
 
 SHOWN = 8  # items
-# A minute less than the defaults, which find nothing more on this market: a share of its faint pairs is enough.
-SIMULATED = RunConfig(retrieval=RetrievalConfig(pairs=60_000), training=TrainingConfig(patience=2))
+# Two minutes less than the defaults, which find nothing more on this market: a share of its faint pairs and narrower
+# experts are enough.
+SIMULATED = RunConfig(
+    retrieval=RetrievalConfig(pairs=60_000),
+    ranker=NetworkConfig(expert_units=(64, 32)),
+    training=TrainingConfig(patience=2),
+)
 LOG_COLUMNS = ("position", "item_id", "source", "value", "propensity", "seen", "click", "order", "order_value")
 
 

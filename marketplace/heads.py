@@ -157,6 +157,18 @@ def composed(heads: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def bringing_event(amount: Head) -> Head:
+    """The event per impression without which an amount per impression is 0: the product of its factors but amounts."""
+    chances = [factor for factor in _learned_factors(amount) if factor.kind is HeadKind.PROBABILITY]
+    events = (head for head in HEADS if head.kind is HeadKind.PROBABILITY and head.condition is None)
+    return next(head for head in events if set(_learned_factors(head)) == set(chances))
+
+
+def _learned_factors(head: Head) -> list[Head]:
+    parts = (_learned_factors(head_of(factor)) for factor in head.factors)
+    return [part for factor in parts for part in factor] or [head]
+
+
 def _products(names: Iterable[str]) -> tuple[Head, ...]:
     known, products = set(names), []
     for head in HEADS:

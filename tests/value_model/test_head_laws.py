@@ -14,6 +14,7 @@ from marketplace.heads import (
     Head,
     HeadKind,
     UnknownHead,
+    bringing_event,
     composed,
     head_of,
     heads_of,
@@ -158,3 +159,10 @@ def test_products_stand_after_their_factors_and_are_learned_where_these_are_not(
 def test_an_unknown_head_is_refused_with_those_there_are() -> None:
     with pytest.raises(UnknownHead, match=r"'crt' is no head; .* has ctr, cvr"):
         composed({"ctr": np.ones(2), "crt": np.ones(2)})
+
+
+def test_the_event_that_brings_an_amount_is_paid_by_it():
+    assert {name: bringing_event(head_of(name)).name for name in ("gmv", "net_gmv")} == {
+        "gmv": "ctcvr",
+        "net_gmv": "kept_order",
+    }

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.attribution import EVENT_OF_LABEL
-from marketplace.heads import HEADS, HeadKind, per_impression, recorded_heads
+from marketplace.heads import HEADS, HeadKind, bringing_event, head_of, per_impression, recorded_heads
 from marketplace.schema import SHADOW_PRICE
 from marketplace.settled import LATE
 from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, page_places, to_numpy, weights
@@ -95,13 +95,15 @@ def _outcomes(
 
 
 def expected_squares(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """E[outcome^2 | examined]: the prediction for 0/1 outcomes, amount^2 / P(it is paid) for amounts."""
+    """E[outcome^2 | examined]: the prediction for 0/1 outcomes, amount^2 / P(the event that brings it) for amounts."""
     events = {head.label for head in HEADS if head.kind is HeadKind.PROBABILITY}
     amounts = {}
     for name, amount in predicted.items():
-        paid = "kept_order" if name == "net_gmv" else "order"
-        if name not in events and paid in predicted:
-            amounts[name] = amount**2 / np.maximum(predicted[paid], 1e-12)
+        if name in events:
+            continue
+        event = bringing_event(head_of("gmv" if name == "commission" else name)).label
+        if event in predicted:
+            amounts[name] = amount**2 / np.maximum(predicted[event], 1e-12)
     return {n: p for n, p in predicted.items() if n in events} | amounts
 
 
