@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from evaluation.counterfactual.intervals import (
     IntervalConfig,
@@ -67,7 +67,7 @@ class KeptDraws:
 
     def _estimate(self, terms: Terms, draws: np.ndarray, floor: float) -> PolicyEstimate:
         config, normal = self._config, asymptotic(terms, level=self._config.level)
-        half = float(norm.ppf(0.5 + config.level / 2)) * floor
+        half = float(ndtri(0.5 + config.level / 2)) * floor
         if half > (normal.high - normal.low) / 2:
             reason = "the heads expect rarer and larger outcomes than this log happens to hold"
             low, high = terms.value - half, terms.value + half

@@ -10,8 +10,7 @@ equal terms are counted, not repeated.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import beta
+from scipy.special import betaincinv, logsumexp
 
 HALVINGS = 60  # of the interval in which a bound is sought, in logs: to the precision of float64
 
@@ -19,8 +18,8 @@ HALVINGS = 60  # of the interval in which a bound is sought, in logs: to the pre
 def clopper_pearson(events: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
     """The exact interval of a binomial rate (Clopper & Pearson 1934)."""
     tail = (1 - level) / 2
-    low = beta.ppf(tail, events, trials - events + 1) if events > 0 else 0.0
-    high = beta.ppf(1 - tail, events + 1, trials - events) if events < trials else 1.0
+    low = betaincinv(events, trials - events + 1, tail) if events > 0 else 0.0
+    high = betaincinv(events + 1, trials - events, 1 - tail) if events < trials else 1.0
     return float(low), float(high)
 
 

@@ -22,8 +22,9 @@ from value_model.tuning import (
     tune_overrides,
 )
 from value_model.tuning.constraint import slack
-from value_model.tuning.search import Search, ranges
+from value_model.tuning.search import Search
 from value_model.tuning.tune import judge, rebased, shortlist
+from value_model.tuning.weight_ranges import ranges
 
 CTR = Constraint("ctr", at_least=-0.05, of=BoundKind.RELATIVE)
 NEW = Constraint("newcomer_exposure", at_least=0.25)

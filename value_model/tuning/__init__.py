@@ -15,10 +15,10 @@ from value_model.tuning.online import OnlineConfig, OnlineTuner, spread_arms
 from value_model.tuning.overrides import Dimension, tune_overrides
 from value_model.tuning.predict import PredictConfig, Prediction, predict
 from value_model.tuning.scoring import PolicyScorer
-from value_model.tuning.search import SearchConfig, equal_contribution
 from value_model.tuning.sensitivity import Sensitivity, sensitivities
 from value_model.tuning.sweep import Sweep
 from value_model.tuning.tune import Goal, TuneConfig, TuningResult, Verdict, tune
+from value_model.tuning.weight_ranges import SearchConfig, equal_contribution
 
 __all__ = [
     "STANDARD",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from evaluation.counterfactual.intervals import IntervalConfig, PolicyEstimate, asymptotic, interval
 from evaluation.counterfactual.terms import Terms
@@ -72,7 +72,7 @@ def change(
             return PolicyEstimate(value, -np.inf, np.inf, len(by), config.level, "none", "nothing to divide by")
         shares = terms(value, moved)
         normal = asymptotic(shares, level=config.level)
-        half = float(norm.ppf(0.5 + config.level / 2)) * floor
+        half = float(ndtri(0.5 + config.level / 2)) * floor
         if half > (normal.high - normal.low) / 2:
             reason = "the heads expect rarer and larger outcomes than this log happens to hold"
             return replace(normal, low=value - half, high=value + half, method="expected variance", reason=reason)

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import qmc
 
 from evaluation.estimate import Estimate
 from value_model.formula.constraint import BoundKind, Constraint
@@ -42,6 +41,8 @@ def spread_arms(
 
     Sobol points in log weight, within the owners' bounds.
     """
+    from scipy.stats import qmc  # a second to import, needed here alone
+
     points = qmc.Sobol(len(names), rng=rng).random_base2(int(count - 1).bit_length())[: count - 1]
     arms = {}
     for name, column in zip(names, points.T, strict=True):

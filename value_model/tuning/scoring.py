@@ -127,3 +127,8 @@ def _error(moved: np.ndarray) -> np.ndarray:
 
 def _joined(parts: list[Score]) -> Score:
     return Score(*(np.concatenate(columns) for columns in zip(*(vars(p).values() for p in parts), strict=True)))
+
+
+def robust(score: Score, *, z: float) -> np.ndarray:
+    """[W]: the change's lower confidence bound."""
+    return score.change - z * score.change_error

@@ -22,8 +22,8 @@ from value_model.tuning.credits import Estimator
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.experiment import ExperimentProposal
 from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
-from value_model.tuning.scoring import PolicyScorer, Scores
-from value_model.tuning.search import Search, SearchConfig, equal_contribution, ranges, robust
+from value_model.tuning.scoring import PolicyScorer, Scores, robust
+from value_model.tuning.weight_ranges import SearchConfig, equal_contribution, ranges
 
 NO_GAIN = "the objective is not expected to gain on fresh requests"
 
@@ -173,6 +173,8 @@ def explore(
     scorer: PolicyScorer, goal: Goal, names: Sequence[str], *, config: TuneConfig, seed: int
 ) -> tuple[dict[str, np.ndarray], Scores]:
     """All weightings tried and their scores, from today's and the equal-contribution weights on."""
+    from value_model.tuning.search import Search  # with Optuna, which checks and verdicts can do without
+
     now = {name: scorer.policy.weight[name].value for name in names}
     start = equal_contribution(scorer.policy, scorer.evidence, names)
     search = Search(
