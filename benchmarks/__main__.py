@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "serving_bundle", "request_path", "chorus", "peers"}
+NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages"}
+NOT_BENCHMARKS |= {"serving_bundle", "request_path", "chorus", "peers", "experiment_units"}
 
 
 def main(selected: list[str]) -> int:

@@ -48,6 +48,7 @@ def reading_sections(reading: ExperimentReading, *, currency: str) -> tuple[Sect
         _guardrails(reading),
         _segments(reading),
         _ages(reading),
+        _windows(reading),
         _ways(reading),
         _beliefs(reading),
     )
@@ -173,6 +174,19 @@ def _ages(reading: ExperimentReading) -> Section:
         "reached that age: a novelty wears off, a habit grows. Intervals are those of one look."
     )
     return Section("Does it last?", caption, ("variant", "age", "relative change"), tuple(rows()))
+
+
+def _windows(reading: ExperimentReading) -> Section:
+    rows = tuple(
+        (variant, str(one.carried.fixed()), _p(float(one.carried.p_value)), percent(one.steady.fixed()))
+        for variant, one in reading.switchback.items()
+    )
+    caption = (
+        f"{reading.experiment.metrics.primary}: what the window before leaves behind, and the change where both "
+        "windows had the variant, against both under the control. With carry-over the latter is what shipping does."
+    )
+    head = ("variant", "carried over", "p", "relative change in steady state")
+    return Section("Does a window carry over into the next?", caption, head, rows)
 
 
 def _ways(reading: ExperimentReading) -> Section:

@@ -14,13 +14,14 @@ from evaluation.curves import Curve
 from evaluation.estimate import Estimate
 from evaluation.experiments.bayes import Posterior, posterior
 from evaluation.experiments.effects import Contrast, Missing, Ratio, effect, level_of
-from evaluation.experiments.experiment_file import Experiment, ExperimentGuardrail
+from evaluation.experiments.experiment_file import AssignmentUnit, Experiment, ExperimentGuardrail
 from evaluation.experiments.looks import Look, look_of
 from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
 from evaluation.experiments.multiple import benjamini_hochberg
 from evaluation.experiments.novelty import Novelty, novelty
 from evaluation.experiments.robust import winsorised
 from evaluation.experiments.sums import UNITS, UnitSums, post_stratified, unit_sums
+from evaluation.experiments.switchback import Switchback, switchback
 from evaluation.experiments.trust import TrustCheck, bot_units, trust_checks
 from evaluation.experiments.unit_table import SUFFIX, UnitTable, microseconds, request_columns, unit_keys, unit_table
 from marketplace.attribution import Attribution
@@ -88,6 +89,7 @@ class ExperimentReading:
     segments: tuple[SegmentReading, ...]
     novelty: Mapping[str, Novelty]
     sensitivity: Mapping[str, Mapping[str, Estimate | Missing]]  # of the primary metric: variant -> way -> relative
+    switchback: Mapping[str, Switchback]  # of the primary metric, where cities change their variant; else empty
 
     def primary(self, variant: str) -> MetricReading:
         name = self.experiment.metrics.primary
@@ -118,6 +120,7 @@ def read_experiment(joined: Attribution, experiment: Experiment, *, as_of: datet
             if primary.denominator in (*requests, UNITS) and primary.numerator in requests
         },
         {variant: _sensitivity(arms, primary, variant, look) for variant in treatments},
+        _switchback(arms, primary) if experiment.unit is AssignmentUnit.CITY_TIME else {},
     )
 
 
@@ -282,6 +285,19 @@ def _segments(arms: _Arms, metric: ExperimentMetric, look: Look) -> list[Segment
                 p_values.append(np.nan if contrast.reason else float(look.p_value(contrast)))
     adjusted = benjamini_hochberg(np.array(p_values)).tolist()
     return [SegmentReading(*row, p) for row, p in zip(rows, adjusted, strict=True)]
+
+
+def _switchback(arms: _Arms, metric: ExperimentMetric) -> dict[str, Switchback]:
+    table, columns = arms.table, arms.columns(metric)
+    if not columns or "city" not in table.segments:
+        return {}
+    place = np.unique(table.segments["city"], return_inverse=True)[1]
+    window = table.first // int(arms.experiment.window_hours * 3_600_000_000)
+    readings = {}
+    for variant in arms.experiment.treatments:
+        arm = np.select([table.variant == one for one in arms.pair(variant.name)], [0, 1], -1)
+        readings[variant.name] = switchback(columns, ratio_of(metric), arm=arm, place=place, window=window)
+    return readings
 
 
 def _sensitivity(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> dict[str, Estimate | Missing]:

@@ -16,6 +16,7 @@ from evaluation.experiments.reading import BEST_AT, GuardrailState, course, expe
 from evaluation.experiments.trust import TrustCheck, TrustLevel
 from jobs.cli import cli
 from jobs.example_experiment import FILE, experiment_log
+from jobs.experiment_sections import reading_sections
 from marketplace.attribution import attribute
 from marketplace.simulator import SimulatorConfig
 from marketplace.slate import table_to_slates
@@ -87,6 +88,18 @@ def test_looks_follow_the_stop_rule():
         widths[rule], levels[rule] = relative.high - relative.low, one.look.fractions
     assert widths["fixed_horizon"] < widths["group_sequential"] < widths["always_valid"]
     assert levels == {"fixed_horizon": (1.0,), "group_sequential": (0.25, 0.5, 0.75, 1.0), "always_valid": ()}
+
+
+def test_windows_of_a_city_are_read_with_their_carry_over():
+    """Each day of a city is a unit; the log's own variants by shopper stand for it, so that only the form is read."""
+    experiment, _, _, joined = world()
+    text = FILE.replace("days = 28", 'days = 28\nunit = "city_time"')
+    one = read_experiment(joined, parse_experiment(text), as_of=experiment.end)
+    assert sum(one.units.values()) > 150
+    assert np.isfinite(one.switchback["clear"].carried.error)
+    (section,) = [part for part in reading_sections(one, currency="SAR") if "carry over" in part.title]
+    assert section.rows[0][0] == "clear"
+    assert not reading().switchback
 
 
 def test_a_harmful_variant_breaks_its_guardrail():
