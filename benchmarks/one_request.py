@@ -60,7 +60,14 @@ def measured(folder: Path, home: Path) -> list[Measure]:
     built = build_engine(bundle, log=SqliteLog(home / "log.sqlite"))
     noted = Noted(built.parts.candidate_generator)
     parts = replace(built.parts, candidate_generator=noted)
-    engine = RankingEngine(parts, store=built.store, log=built.log, live=built.live, clock=time.process_time)
+    engine = RankingEngine(
+        parts,
+        store=built.store,
+        log=built.log,
+        live=built.live,
+        experiments=built.experiments,
+        clock=time.process_time,
+    )
     whole = session(folder.with_name("whole.onnx"))
     rng, users = np.random.default_rng(SEED), bundle.catalogue.users["user_id"].to_pylist()
     seconds: dict[str, list[float]] = {}

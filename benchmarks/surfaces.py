@@ -140,7 +140,7 @@ def as_of(bundle: ModelBundle, dataset: Dataset, until: int, folder: Path) -> tu
         retriever, engine.parts.item_table, availability=engine.live.parts.availability, tower=tower
     )
     parts = replace(engine.parts, candidate_generator=earlier)
-    return RankingEngine(parts, store=store, log=MemoryLog(), live=engine.live), sources
+    return RankingEngine(parts, store=store, log=MemoryLog(), live=engine.live, experiments=engine.experiments), sources
 
 
 def cases(dataset: Dataset, test: np.ndarray):
@@ -169,7 +169,14 @@ def measure(name: str, values: np.ndarray, *, bar: str | None) -> Measure:
 def engine_time(engine: RankingEngine, dataset: Dataset, users: Sequence[str]) -> list[Measure]:
     """Median CPU time of a request of each surface, and of its retrieval."""
     items = dataset.items.select(["item_id", "merchant_id", "name"]).to_pylist()
-    timed = RankingEngine(engine.parts, store=engine.store, log=MemoryLog(), live=engine.live, clock=time.process_time)
+    timed = RankingEngine(
+        engine.parts,
+        store=engine.store,
+        log=MemoryLog(),
+        live=engine.live,
+        experiments=engine.experiments,
+        clock=time.process_time,
+    )
     measures = []
     for surface, (field, column) in {
         "home": (None, None),

@@ -7,19 +7,24 @@ are from what the bundle's feature store, told what the log holds before the sla
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evaluation.experiments.experiment_folder import EXPERIMENTS, FolderContent, read_folder
 from jobs.tables import print_section
 from marketplace.memory_log import MemoryLog
 from marketplace.slate import Slate, table_to_slates
 from marketplace.sqlite_log import SqliteLog
+from retrieval.surfaces import read_surfaces
+from serving.arms import variant_policy
 from serving.bundle import ModelBundle, build_engine, load_bundle
 from serving.manifest import BundleError, open_manifest
 from serving.replay import replay
@@ -64,7 +69,8 @@ def replay_log(path: Path, *, home: Path | None = None, out: Path | None = None)
     log.close()
     if not len(slates):
         raise ValueError(f"{path} holds no slates yet: serve some requests first (`value-model serve`).")
-    report = replay_slates(slates, feedback, folders=bundle_folders(home or path.parent))
+    home = home or path.parent
+    report = replay_slates(slates, feedback, folders=bundle_folders(home), experiments=home / EXPERIMENTS)
     if out is not None:
         out.write_text(report.to_json() + "\n")
     print_replay(report, title=str(path))
@@ -72,37 +78,70 @@ def replay_log(path: Path, *, home: Path | None = None, out: Path | None = None)
 
 
 def bundle_folders(home: Path) -> dict[Versions, Path]:
-    """By their versions, the bundles of a run, `bundles/N` and `bundle`; a damaged one is named and left out."""
-    folders = {}
+    """By their versions, the bundles of a run, `bundles/N` and `bundle`; a damaged one is named and left out.
+
+    A bundle answers under its policies and recipes, and those of the run's experiments.
+    """
+    folders: dict[Versions, Path] = {}
+    policies, recipes = _changed_versions(read_folder(home / EXPERIMENTS))
     for manifest in (*sorted(home.glob("bundles/*/manifest.json")), *home.glob("bundle/manifest.json")):
         try:
             opened = open_manifest(manifest.parent)
-            staged = opened.facts.get("staged_policy")
-            for policy in filter(None, (opened.versions["policy"], staged)):
-                folders[frozenset({**opened.versions, "policy": str(policy)}.items())] = manifest.parent
         except BundleError as error:
             print(f"left out: {error}")
+            continue
+        versions, staged = opened.versions, opened.facts.get("staged_policy")
+        for policy, surfaces in product(
+            (versions["policy"], *([staged] if staged else []), *policies), (versions["surfaces"], *recipes)
+        ):
+            answering = frozenset({**versions, "policy": str(policy), "surfaces": surfaces}.items())
+            if (policy, surfaces) == (versions["policy"], versions["surfaces"]):
+                folders[answering] = manifest.parent
+            else:
+                folders.setdefault(answering, manifest.parent)
     return folders
 
 
-def replay_slates(slates: pa.Table, feedback: pa.Table, *, folders: Mapping[Versions, Path]) -> ReplayReport:
-    """Every slate (SLATE) through the bundle whose versions it names; its skew from the log's `feedback` (FEEDBACK)."""
-    groups: dict[Versions, list[Slate]] = defaultdict(list)
+def _changed_versions(content: FolderContent) -> tuple[set[str], set[str]]:
+    """Of the policies and of the recipes that experiments' variants name, where they can be read."""
+    policies, recipes = set(), set()
+    for placed in content.experiments:
+        for variant in placed.experiment.variants:
+            with suppress(ValueError, OSError):
+                if variant.policy is not None:
+                    policies.add(variant_policy(placed.file.parent / variant.policy).version)
+                if variant.surfaces is not None:
+                    recipes.add(read_surfaces(placed.file.parent / variant.surfaces).version)
+    return policies, recipes
+
+
+def replay_slates(
+    slates: pa.Table, feedback: pa.Table, *, folders: Mapping[Versions, Path], experiments: Path | None = None
+) -> ReplayReport:
+    """Every slate (SLATE) through the bundle whose versions it names, under what `experiments` (a folder) changed.
+
+    The skew is that from the log's `feedback` (FEEDBACK).
+    """
+    groups: dict[Path, list[Slate]] = defaultdict(list)
+    without: Counter[Versions] = Counter()
     for slate in table_to_slates(slates):
-        groups[frozenset(slate.versions.items())].append(slate)
+        versions = frozenset(slate.versions.items())
+        if versions in folders:
+            groups[folders[versions]].append(slate)
+        else:
+            without[versions] += 1
     differing: dict[str, tuple[str, ...]] = {}
     skew: dict[str, FeatureSkew] = {}
-    for versions in groups.keys() & folders.keys():
-        bundle = load_bundle(folders[versions])
-        differing |= _differing(bundle, groups[versions])
-        for name, part in _skew(bundle, groups[versions], slates, feedback).items():
+    for folder, group in groups.items():
+        bundle = load_bundle(folder)
+        differing |= _differing(bundle, group, experiments)
+        for name, part in _skew(bundle, group, slates, feedback).items():
             skew[name] = skew.get(name, FeatureSkew()) + part
-    without = {versions: len(group) for versions, group in groups.items() if versions not in folders}
     return ReplayReport(len(slates), differing, without, skew)
 
 
-def _differing(bundle: ModelBundle, slates: Sequence[Slate]) -> dict[str, tuple[str, ...]]:
-    parts = build_engine(bundle, log=MemoryLog()).parts
+def _differing(bundle: ModelBundle, slates: Sequence[Slate], experiments: Path | None) -> dict[str, tuple[str, ...]]:
+    parts = build_engine(bundle, log=MemoryLog(), experiments=experiments).parts
     replays = {slate.request_id: replay(parts, slate) for slate in slates}
     return {name: answer.differs for name, answer in replays.items() if not answer.same}
 

@@ -21,6 +21,7 @@ from types import FrameType
 
 import requests
 
+from evaluation.experiments.experiment_folder import EXPERIMENTS
 from marketplace.sqlite_log import SqliteLog
 
 READY_SECONDS = 120  # a service that is not ready by then is taken for broken
@@ -85,6 +86,7 @@ def environment(folder: Path, log: Path, metrics: str) -> Mapping[str, str]:
     return os.environ | {
         "VALUE_MODEL_BUNDLE": str(bundle),
         "VALUE_MODEL_LOG": str(log),
+        "VALUE_MODEL_EXPERIMENTS": str(folder / EXPERIMENTS),
         "PROMETHEUS_MULTIPROC_DIR": metrics,
         "OMP_NUM_THREADS": "1",
     }

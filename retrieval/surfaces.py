@@ -120,6 +120,11 @@ def load_surfaces(path: Path, *, known: Collection[str]) -> SurfaceRecipes:
     return recipes
 
 
+def read_surfaces(path: Path) -> SurfaceRecipes:
+    """The recipes of a file, whatever sources there are; raises DataError."""
+    return as_model(parse_toml(path.read_bytes(), file=str(path)), SurfaceRecipes)
+
+
 def _unknown_sources(text: TomlText, recipes: SurfaceRecipes, known: Collection[str]) -> Iterator[Finding]:
     for surface, recipe in recipes.items():
         for name in recipe.names:
@@ -131,7 +136,7 @@ def _unknown_sources(text: TomlText, recipes: SurfaceRecipes, known: Collection[
 
 def shipped_surfaces() -> SurfaceRecipes:
     """The recipes of the house."""
-    return as_model(parse_toml(SHIPPED.read_bytes(), file=str(SHIPPED)), SurfaceRecipes)
+    return read_surfaces(SHIPPED)
 
 
 def to_toml(recipes: SurfaceRecipes) -> str:

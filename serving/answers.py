@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from evaluation.experiments.experiment_folder import FolderContent
+from evaluation.experiments.exposure import exposed_variants
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import Slate
 from serving.feedback_checks import OrderDetails
-from serving.payloads import FeedbackRequest
+from serving.payloads import FeedbackRequest, ServedExperiment
 from serving.service import Ranking
 
 FEEDBACK_COLUMNS = (
@@ -47,6 +50,7 @@ def slate_answer(
         "unknown_candidates": list(ranking.unknown_candidates),
         "unavailable_candidates": dict(ranking.unavailable_candidates),
         "versions": slate.versions,
+        "experiments": exposed_variants(slate.experiment, slate.variant),
         "cursor": slate.request_id if ranking.further else None,
         "items": _items(slate, shown, contributions, with_source=with_source),
     }
@@ -70,6 +74,22 @@ def _rows(columns: Mapping[str, np.ndarray], shown: np.ndarray) -> list[dict[str
     if not lists:
         return [{} for _ in shown]
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def served_experiments(content: FolderContent, *, now: datetime) -> dict[str, ServedExperiment]:
+    """The experiments that an engine follows, by name."""
+    return {
+        placed.experiment.name: ServedExperiment(
+            version=placed.experiment.version,
+            phase=placed.phase(now),
+            start=placed.experiment.start,
+            end=placed.experiment.end,
+            step=placed.step + 1,
+            shares=placed.shares(now),
+            stopped=dict(placed.state.stopped),
+        )
+        for placed in content.experiments
+    }
 
 
 def order_details(batch: FeedbackRequest) -> OrderDetails:

@@ -73,7 +73,7 @@ def create_app(
     _add_rankings(app, services, counts, clock)
     _add_feedback(app, services, counts, clock)
     _add_catalogue(app, services, counts, clock)
-    _add_operations(app, services, counts, probe)
+    _add_operations(app, services, counts, probe, clock)
     _add_refusals(app, max_body_bytes)
     return app
 
@@ -101,6 +101,7 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         request = payload.to_request(request_id=uuid.uuid4().hex, now=now, spec=service.spec)
         ranking = service.rank(request)
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
+        counts.observe_variants(ranking.slate, without_unit=ranking.without_unit)
         terms = service.explain(ranking.slate) if payload.explain else None
         g.slate = ranking.slate.request_id
         return _json(answers.slate_answer(ranking, contributions=terms, with_source=g.caller.may(KeyScope.TEST)))
@@ -163,7 +164,13 @@ def _add_catalogue(app: Flask, services: ServiceProvider, counts: Metrics, clock
         return _json(write(Subject.MERCHANT, merchant_updates(batch)).model_dump())
 
 
-def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics, probe: Callable[[], None]) -> None:
+def _add_operations(
+    app: Flask,
+    services: ServiceProvider,
+    counts: Metrics,
+    probe: Callable[[], None],
+    clock: Callable[[], datetime],
+) -> None:
     @app.get("/healthz")
     def healthz() -> Response:
         return _json({"status": "ok"})
@@ -176,6 +183,8 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics, prob
             ready=state.bundle is not None and log_problem is None,
             bundle=state.bundle,
             versions=dict(state.versions),
+            experiments=answers.served_experiments(state.experiments, now=clock()),
+            experiment_faults=dict(state.experiments.faults),
             reload_problem=state.problem,
             log_problem=log_problem,
         )
@@ -187,6 +196,8 @@ def _add_operations(app: Flask, services: ServiceProvider, counts: Metrics, prob
         state = services.state
         counts.ready.set(state.bundle is not None and _log_problem(probe) is None)
         counts.stale.set(state.problem is not None)
+        shares = {placed.experiment.name: placed.shares(clock()) for placed in state.experiments.experiments}
+        counts.observe_experiments(shares, faults=len(state.experiments.faults))
         return Response(counts.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/openapi.json")

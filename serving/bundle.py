@@ -39,15 +39,18 @@ from retrieval.item_filter import UnknownWord
 from retrieval.moving_index import MovingIndex
 from retrieval.saved_sources import UnknownSource, load_retriever, saved_names
 from retrieval.surfaces import SurfaceRecipes, load_surfaces
+from serving.arms import ArmBuilder, PolicyArm, RecipeArm
 from serving.availability import Availability
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
-from serving.engine import Parts, RankingEngine
+from serving.engine import RankingEngine
 from serving.item_table import ItemTable
 from serving.item_tower import OnnxItemTower
 from serving.live_catalogue import LiveCatalogue, MovingParts
+from serving.live_experiments import LiveExperiments
 from serving.manifest import BundleError, Manifest, agree, open_manifest
 from serving.onnx_scorer import OnnxScorer
+from serving.parts import Parts
 from serving.query_tower import OnnxQueryTower
 from serving.request import microseconds_of
 from serving.scorer import NoHeads, Scorer
@@ -132,10 +135,12 @@ def build_engine(
     store: FeatureStore | None = None,
     scorer: Scorer | None = None,
     checkpoint: StoreCheckpoint | None = None,
+    experiments: Path | None = None,
 ) -> RankingEngine:
     """The engine of a bundle; `store` None = the bundle's own, `scorer` None = ONNX Runtime.
 
-    `checkpoint` keeps what its store learns from the log. Raises BundleError where the parts do not belong together.
+    `checkpoint` keeps what its store learns from the log. `experiments`: the folder that it follows, None = none.
+    Raises BundleError where the parts do not belong together.
     """
     catalogue = _catalogue_with_room(bundle, log) if store is None else store.catalogue
     item_table = ItemTable.of(catalogue, encoder=bundle.encoder)
@@ -145,19 +150,24 @@ def build_engine(
     merchants = ItemMerchants(table, table.codes(catalogue.merchant_names)[catalogue.merchant])
     index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
-    def policy_parts(policy: ValuePolicy) -> tuple[Valuation, SlateSelector]:
+    def policy_arm(policy: ValuePolicy) -> PolicyArm:
         valuation = Valuation(policy, merchants, margin=catalogue.margin, spec=bundle.encoder.spec)
         valuation.check(scorer.heads)
         embeddings = None if index is None else index.embeddings
-        return valuation, SlateSelector(
+        slate_selector = SlateSelector(
             policy, bundle.config, item_table, merchants=merchants, begun=catalogue.begun, embeddings=embeddings
         )
+        return PolicyArm(policy.version, valuation, slate_selector)
 
-    valuation, slate_selector = policy_parts(bundle.policy)
-    staged = None
+    def recipe_arm(recipes: SurfaceRecipes) -> RecipeArm:
+        generator = _candidate_generator(
+            bundle, recipes, item_table, availability, catalogue.begun, index, lexical_index
+        )
+        return RecipeArm(recipes.version, generator)
+
+    in_force, staged = policy_arm(bundle.policy), None
     if bundle.staged is not None:
-        share = float(bundle.manifest.facts["staged_share"])
-        staged = StagedPolicy(bundle.staged.version, share, *policy_parts(bundle.staged))
+        staged = StagedPolicy(policy_arm(bundle.staged), float(bundle.manifest.facts["staged_share"]))
     parts = Parts(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
@@ -167,13 +177,12 @@ def build_engine(
         encoder=bundle.encoder,
         item_table=item_table,
         lexical_index=lexical_index,
-        candidate_generator=_candidate_generator(
-            bundle, item_table, availability, catalogue.begun, index, lexical_index
-        ),
+        candidate_generator=recipe_arm(bundle.recipes).candidate_generator,
         scorer=scorer,
-        valuation=valuation,
-        slate_selector=slate_selector,
+        valuation=in_force.valuation,
+        slate_selector=in_force.slate_selector,
         staged=staged,
+        arms={} if staged is None else {staged.version: staged.arm},
     )
     moving = MovingParts(
         catalogue,
@@ -187,7 +196,9 @@ def build_engine(
     )
     live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
     store = store or _store(bundle, catalogue)
-    return RankingEngine(parts, store=store, log=log, live=live, checkpoint=checkpoint)
+    builder = ArmBuilder(policy_arm, lambda file: recipe_arm(_recipes(bundle, file)))
+    followed = LiveExperiments(experiments, parts, builder, every=bundle.config.follow_seconds)
+    return RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
 
 
 def _catalogue_with_room(bundle: ModelBundle, log: Log) -> Catalogue:
@@ -267,8 +278,14 @@ def _index(bundle: ModelBundle, item_table: ItemTable) -> MovingIndex | None:
     return MovingIndex(index, room=len(item_table) - index.report.rows)
 
 
+def _recipes(bundle: ModelBundle, file: Path) -> SurfaceRecipes:
+    """Of a file, over the bundle's sources; raises DataError."""
+    return load_surfaces(file, known=saved_names(bundle.folder / "retriever"))
+
+
 def _candidate_generator(
     bundle: ModelBundle,
+    recipes: SurfaceRecipes,
     item_table: ItemTable,
     availability: Availability,
     begun: np.ndarray,
@@ -282,7 +299,7 @@ def _candidate_generator(
     try:
         retriever = load_retriever(
             folder,
-            bundle.recipes,
+            recipes,
             index=index,
             lexical_index=lexical_index,
             n_items=len(bundle.catalogue.items),

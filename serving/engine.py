@@ -11,87 +11,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from features.encoder import Encoder
+from evaluation.experiments.exposure import exposure_cells
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import FeatureStore
-from features.text.lexical_index import LexicalIndex
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed
 from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
-from serving.candidate_generation import CandidateGenerator
-from serving.config import ServingConfig
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
-from serving.item_table import ItemTable
 from serving.live_catalogue import LiveCatalogue
+from serving.live_experiments import LiveExperiments
 from serving.pacing import Pacing
 from serving.paging import continued
+from serving.parts import Parts
 from serving.request import Request, UnknownName, microseconds_of
 from serving.rule_attributes import attribute_entries
-from serving.scorer import Scorer
 from serving.search_relevance import SearchRelevance
 from serving.service import Ranking, ServiceState
 from serving.slate_builder import ScoredCandidates, build_slate
-from serving.slate_selection import SlateContext, SlateSelector
+from serving.slate_selection import SlateContext
 from serving.soundness import finite_candidates
 from serving.stages import Stages
-from serving.staging import IN_FORCE, STAGED, StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
-from serving.valuation import Valuation
 
 NO_ROWS = np.empty(0, np.int32)
 ATTEMPTS = 10  # at a slate, while the catalogue moves under it
 NAMED = 10  # candidates in a refusal
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What an engine is made of.
-
-    `versions` has the names of `marketplace.schema.VERSION_PARTS`; a bundle's store knows what happened before
-    `known_until`, and the log tells the rest. `staged`: a policy that some shoppers see instead of the one in force.
-    """
-
-    bundle: str
-    versions: Mapping[str, str]
-    currency: str
-    known_until: datetime
-    config: ServingConfig
-    encoder: Encoder
-    item_table: ItemTable
-    lexical_index: LexicalIndex | None  # of words; None = names and queries are none
-    candidate_generator: CandidateGenerator
-    scorer: Scorer
-    valuation: Valuation
-    slate_selector: SlateSelector
-    staged: StagedPolicy | None = None
-
-    def for_shopper(self, user_id: str) -> Parts:
-        """The parts with the policy that this shopper sees."""
-        return self._with_staged if self.staged is not None and self.staged.takes(user_id) else self
-
-    def of_policy(self, version: str) -> Parts:
-        """The parts with the policy of a slate: the staged one, or else the one in force."""
-        return self._with_staged if self.staged is not None and self.staged.version == version else self
-
-    @cached_property
-    def _with_staged(self) -> Parts:
-        assert self.staged is not None
-        versions = {**self.versions, "policy": self.staged.version}
-        return replace(
-            self, versions=versions, valuation=self.staged.valuation, slate_selector=self.staged.slate_selector
-        )
 
 
 class RankingEngine:
@@ -108,10 +63,12 @@ class RankingEngine:
         store: FeatureStore,
         log: Log,
         live: LiveCatalogue,
+        experiments: LiveExperiments,
         checkpoint: StoreCheckpoint | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.parts, self.store, self.log, self.live, self._clock = parts, store, log, live, clock
+        self.experiments = experiments
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._follower = Follower(
@@ -124,6 +81,7 @@ class RankingEngine:
             live=live,
         )
         self._follower.follow()
+        self.experiments.follow()
 
     def close(self) -> None:
         """Keep what was learned from the log for the next to start."""
@@ -131,14 +89,15 @@ class RankingEngine:
         self._follower.keep()
 
     def follow(self) -> None:
-        """Nothing to follow: an engine serves its bundle for good."""
+        """Follow the experiments; an engine serves its bundle for good."""
+        self.experiments.follow()
 
     def current(self) -> RankingEngine:
         return self
 
     @property
     def state(self) -> ServiceState:
-        return ServiceState(self.parts.bundle, self.parts.versions)
+        return ServiceState(self.parts.bundle, self.parts.versions, experiments=self.experiments.content)
 
     @property
     def outgrown(self) -> bool:
@@ -186,7 +145,9 @@ class RankingEngine:
 
     def answer(self, request: Request, stages: Stages) -> Ranking:
         """What `rank` puts on record; raises UnknownName."""
-        parts, item_table = self.parts, self.parts.item_table
+        assigned = self.experiments.of(request)
+        parts = self.parts.for_shopper(request.user_id).under(assigned.arms)
+        exposure, item_table = exposure_cells({**parts.trial, **assigned.variants}), parts.item_table
         unknown, unavailable = self._unknown(request), self._unavailable(request)
         if unknown or unavailable:
             request = self._only_available(request, unavailable)
@@ -218,14 +179,14 @@ class RankingEngine:
             request=np.zeros(len(rows), np.int32),
         )
         stages.mark("encode")
-        slate, left_out = self._slate(request, candidates, snapshot, inputs, segment, stages)
+        slate, left_out = self._slate(parts, request, candidates, snapshot, inputs, segment, exposure, stages)
         stages.mark("slate")
         further = request.candidates is None and np.count_nonzero(slate.position) == request.k
-        return Ranking(slate, stages.seconds, unknown, left_out, further, unavailable)
+        return Ranking(slate, stages.seconds, unknown, left_out, further, unavailable, assigned.without_unit)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
-        return self.parts.of_policy(slate.policy_version).valuation.explain(slate)
+        return self.parts.of_slate(slate).valuation.explain(slate)
 
     def record(
         self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
@@ -286,15 +247,17 @@ class RankingEngine:
 
     def _slate(
         self,
+        parts: Parts,
         request: Request,
         candidates: Candidates,
         snapshot: FeatureSnapshot,
         inputs: ModelInputs,
         segment: str,
+        exposure: Mapping[str, str],
         stages: Stages,
     ) -> tuple[Slate, int]:
-        """The slate, and how many candidates had no finite numbers."""
-        parts, rows, seed = self.parts.for_shopper(request.user_id), candidates.items, request.draw_seed
+        """The slate, and how many candidates had no finite numbers; `exposure`: its experiments' columns."""
+        rows, seed = candidates.items, request.draw_seed
         heads = composed(parts.scorer.score(inputs, items=rows))
         stages.mark("score")
         values = parts.valuation.value_candidates(
@@ -334,7 +297,7 @@ class RankingEngine:
             item_table=parts.item_table,
             versions=parts.versions,
             currency=parts.currency,
-            trial=trial_of(parts),
+            exposure=exposure,
             further=further | self._changed_attributes(parts, rows[shortlist], plain),
         )
         return slate, len(rows) - len(sound)
@@ -344,14 +307,6 @@ class RankingEngine:
         if not self.live.rewritten[rows].any():
             return {}
         return attribute_entries(parts.slate_selector.attributes(rows, context=context))
-
-
-def trial_of(parts: Parts) -> dict[str, str]:
-    """A slate's experiment and variant while a policy is staged: its version, and whose side the shopper is on."""
-    if parts.staged is None:
-        return {}
-    side = STAGED if parts.versions["policy"] == parts.staged.version else IN_FORCE
-    return {"experiment": f"policy {parts.staged.version}", "variant": side}
 
 
 def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:

@@ -6,13 +6,17 @@ With PROMETHEUS_MULTIPROC_DIR set (several gunicorn workers) the counts of all w
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from evaluation.experiments.exposure import exposed_variants
 from marketplace.log import Receipt
+from marketplace.slate import Slate
+
+NO_UNIT = "no unit"  # counted in a variant's stead
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 
@@ -22,6 +26,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._shared: set[tuple[str, str]] = set()
         mine: dict[str, Any] = {"namespace": "value_model", "registry": self._registry}
         self.answers = Counter("answers", "HTTP answers", ["route", "status"], **mine)
         self.seconds = Histogram("answer_seconds", "whole HTTP answer", ["route"], buckets=SECONDS, **mine)
@@ -31,8 +36,16 @@ class Metrics:
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
         self.quarantined = Counter("feedback_quarantined", "feedback that is not believed", ["reason"], **mine)
         self.catalogue = Counter("catalogue_updates", "updates by subject and fate", ["subject", "fate"], **mine)
-        self.ready = Gauge("ready", "1 = a bundle serves", multiprocess_mode="mostrecent", **mine)
-        self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", multiprocess_mode="mostrecent", **mine)
+        self.experiments = Counter(
+            "experiment_requests", "requests by variant; no unit = left out", ["experiment", "variant"], **mine
+        )
+        recent: dict[str, Any] = {"multiprocess_mode": "mostrecent", **mine}
+        self.shares = Gauge(
+            "experiment_share", "share of the units with a variant now", ["experiment", "variant"], **recent
+        )
+        self.faults = Gauge("experiment_faults", "experiment files that are not followed", **recent)
+        self.ready = Gauge("ready", "1 = a bundle serves", **recent)
+        self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", **recent)
 
     def observe_ranking(self, seconds: Mapping[str, float], *, candidates: int, left_out: int = 0) -> None:
         """One ranking: its seconds per stage, how many candidates were scored, and how many had no finite numbers."""
@@ -40,6 +53,21 @@ class Metrics:
         self.left_out.inc(left_out)
         for stage, value in seconds.items():
             self.stages.labels(stage).observe(value)
+
+    def observe_variants(self, slate: Slate, *, without_unit: Sequence[str]) -> None:
+        """The variants of one slate, and the experiments whose unit its request lacks."""
+        for name, variant in exposed_variants(slate.experiment, slate.variant).items():
+            self.experiments.labels(name, variant).inc()
+        for name in without_unit:
+            self.experiments.labels(name, NO_UNIT).inc()
+
+    def observe_experiments(self, shares: Mapping[str, Mapping[str, float]], *, faults: int) -> None:
+        """The shares of every variant of every experiment that is followed; one that is gone has 0."""
+        self.faults.set(faults)
+        now = {(name, variant): share for name, of in shares.items() for variant, share in of.items()}
+        for labels in self._shared | set(now):
+            self.shares.labels(*labels).set(now.get(labels, 0.0))
+        self._shared |= set(now)
 
     def observe_feedback(self, receipt: Receipt) -> None:
         """What became of a batch."""

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from evaluation.experiments.experiment_folder import Phase
 from features.spec import FeatureSpec, Source
 from marketplace.heads import HEADS
 from retrieval.item_filter import NO_FILTER, ItemFilter
@@ -283,6 +284,7 @@ class SlateAnswer(BaseModel):
         description="those that may not be shown, by id, and why: out of stock, hidden, expired, ..."
     )
     versions: dict[str, str]
+    experiments: dict[str, str] = Field(description="the variant of each experiment that the request is in")
     cursor: str | None = Field(description="send it for the next page; null = this is the last")
     items: list[ShownItem]
 
@@ -307,11 +309,25 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
+class ServedExperiment(BaseModel):
+    """An experiment that is followed, and where it stands."""
+
+    version: str
+    phase: Phase
+    start: datetime
+    end: datetime
+    step: int = Field(description="of the ramp, from 1")
+    shares: dict[str, float] = Field(description="by variant, of the units that may take part; 0 = not served")
+    stopped: dict[str, str] = Field(description="variants that are back on what is in force, and why")
+
+
 class Readiness(BaseModel):
     """Whether requests can be answered, with what, and what went wrong with the last reload."""
 
     ready: bool
     bundle: str | None
     versions: dict[str, str]
+    experiments: dict[str, ServedExperiment]
+    experiment_faults: dict[str, str] = Field(description="by file: why it is not followed; the last good state serves")
     reload_problem: str | None = Field(description="why the newest bundle was refused; the last good one still serves")
     log_problem: str | None = Field(description="why nothing can be logged now; requests are refused until it can")

@@ -11,7 +11,7 @@ from features.served import served
 from marketplace.heads import composed
 from marketplace.schema import LISTS_SINCE, RELEVANCE, TIER
 from marketplace.slate import Slate, slates_to_table
-from serving.engine import Parts
+from serving.parts import Parts
 from serving.rule_attributes import attributes_of
 from serving.scorer import Scorer
 from serving.slate_builder import places
@@ -39,7 +39,7 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
 
     Raises NotReplayable where the slate names other versions than the bundle.
     """
-    parts = parts.of_policy(logged.policy_version)
+    parts = parts.of_slate(logged)
     _check_versions(parts, logged)
     rows = parts.item_table.rows(logged.item_id)
     again = _predicted(parts, logged, scorer or parts.scorer)

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from evaluation.experiments.experiment_folder import FolderContent
 from features.spec import FeatureSpec
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.log import Receipt
@@ -31,11 +32,12 @@ class NotReady(RuntimeError):
 
 @dataclass(frozen=True)
 class ServiceState:
-    """Which bundle serves (None = none), its versions, and why a newer one was refused."""
+    """Which bundle serves (None = none), its versions, why a newer one was refused, and the experiments served."""
 
     bundle: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
+    experiments: FolderContent = field(default_factory=FolderContent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class Ranking:
 
     `left_out`: candidates whose heads or value are not finite. `further`: every place is filled, so that another page
     may follow. `unavailable_candidates`: the caller's that may not be shown, by id, with the reason.
+    `without_unit`: the experiments that it is left out of because it lacks the unit of assignment.
     """
 
     slate: Slate
@@ -52,10 +55,15 @@ class Ranking:
     left_out: int = 0
     further: bool = False
     unavailable_candidates: Mapping[str, str] = field(default_factory=dict)
+    without_unit: tuple[str, ...] = ()
 
 
 class RankingService(Protocol):
     """Ranks, explains and records."""
+
+    def follow(self) -> None:
+        """Look whether something of it changed; called before a request or a probe is answered."""
+        ...
 
     def rank(self, request: Request) -> Ranking: ...
 
@@ -138,7 +146,7 @@ class LiveService:
         run: Run = in_background,
     ) -> None:
         self._pointer, self._build, self._every, self._clock, self._run = pointer, build, every, clock, run
-        self._serving: tuple[RankingService, ServiceState] | None = None
+        self._serving: RankingService | None = None
         self._loaded: Path | None = None  # what serves
         self._seen: Path | None = None  # the pointer's latest target
         self._growing = False  # the bundle that serves is being loaded again, with more room
@@ -149,22 +157,24 @@ class LiveService:
     def current(self) -> RankingService:
         if self._serving is None:
             raise NotReady(self._problem or "no bundle is loaded yet")
-        return self._serving[0]
+        return self._serving
 
     @property
     def state(self) -> ServiceState:
         """The serving bundle's, with the reason why a newer one was refused."""
         if self._serving is None:
             return ServiceState(problem=self._problem)
-        return replace(self._serving[1], problem=self._problem)
+        return replace(self._serving.state, problem=self._problem)
 
     def close(self) -> None:
         """Let the serving bundle keep what must outlive the process."""
         if self._serving is not None:
-            self._serving[0].close()
+            self._serving.close()
 
     def follow(self) -> None:
-        """Load what the pointer names, where that changed."""
+        """Load what the pointer names, where that changed; let the serving bundle follow its experiments."""
+        if self._serving is not None:
+            self._serving.follow()
         now = self._clock()
         if now - self._looked < self._every:
             return
@@ -185,7 +195,7 @@ class LiveService:
 
     def _outgrown(self) -> bool:
         """Whether the serving engine must make room, which another is not being loaded for yet."""
-        return self._serving is not None and not self._growing and self._serving[0].outgrown
+        return self._serving is not None and not self._growing and self._serving.outgrown
 
     def _load(self, target: Path) -> None:
         try:
@@ -201,6 +211,6 @@ class LiveService:
             if target != self._seen and self._serving is not None:
                 logger.info("bundle %s is loaded too late: the link has moved on to %s", target, self._seen)
                 return
-            self._serving, self._loaded = (service, service.state), target
+            self._serving, self._loaded = service, target
             self._problem, self._growing = None, False
         logger.info("serving bundle %s", target)

@@ -57,12 +57,12 @@ def build_slate(
     item_table: ItemTable,
     versions: Mapping[str, str],
     currency: str,
-    trial: Mapping[str, str],
+    exposure: Mapping[str, str],
     further: Mapping[str, np.ndarray],
 ) -> Slate:
     """The candidates at the positions `shortlist`, in the order of retrieval; `choice` is among them.
 
-    `trial`: the slate's `experiment` and `variant`; empty outside an experiment. `further` are entries of `numeric`.
+    `exposure`: the slate's `experiment` and `variant`; empty outside experiments. `further` are entries of `numeric`.
     """
     candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
     rows, considered = candidates.items, len(scored.candidates.items)
@@ -99,7 +99,7 @@ def build_slate(
         numeric={**numeric, **further},
         categorical=categorical_features(snapshot, item_table, rows, shortlist),
         **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
-        **trial,  # type: ignore[arg-type]
+        **exposure,  # type: ignore[arg-type]
     )
 
 

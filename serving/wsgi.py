@@ -4,6 +4,7 @@ gunicorn 'serving.wsgi:create()' --workers 2 --bind 127.0.0.1:8080
 
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
+VALUE_MODEL_EXPERIMENTS      the folder of experiments, followed  [experiments, beside the bundle]
 VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [0.5]
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
 VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py); without keys whoever reaches it may do all
@@ -23,6 +24,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from evaluation.experiments.experiment_folder import EXPERIMENTS
 from marketplace.finding import DataError
 from marketplace.log import LogUnavailable
 from marketplace.schema import SchemaError
@@ -62,13 +64,15 @@ def create(environment: Mapping[str, str] = os.environ) -> Any:
 def _application(environment: Mapping[str, str]) -> Any:
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
+    experiments = Path(environment.get("VALUE_MODEL_EXPERIMENTS") or pointer.absolute().parent / EXPERIMENTS)
     path.parent.mkdir(parents=True, exist_ok=True)
     log = SqliteLog(path, patience=LOG_WAIT, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
     atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
     def build(folder: Path) -> RankingEngine:
         bundle = load_bundle(folder)
-        engine = build_engine(bundle, log=log, checkpoint=StoreCheckpoint(path, bundle=bundle.store_version))
+        checkpoint = StoreCheckpoint(path, bundle=bundle.store_version)
+        engine = build_engine(bundle, log=log, checkpoint=checkpoint, experiments=experiments)
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 

@@ -77,13 +77,19 @@ class TrafficLayer:
 class Variant:
     """A `share` of the experiment's units, with another value policy or other surface recipes than are in force.
 
-    `policy`: the name of a shipped one, or a file beside the experiment's; `surfaces`: a file of recipes beside it.
+    `policy`: the name of a shipped one, or a file, .toml; `surfaces`: a file of recipes. Paths are from its folder.
     """
 
     name: Name
     share: Share
     policy: FilePath | None = None
     surfaces: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        for key, path in (("policy", self.policy), ("surfaces", self.surfaces)):
+            if path is not None and (Path(path).is_absolute() or ".." in Path(path).parts):
+                fix = 'Write a path from the experiment\'s folder, such as "policies/mine.toml".'
+                raise FieldError(f"names the {key} {path!r}, which leaves the experiment's folder", fix, key=key)
 
     @property
     def as_in_force(self) -> bool:

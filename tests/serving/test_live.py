@@ -88,6 +88,8 @@ def test_a_bad_bundle_is_reported_and_the_last_good_one_serves(world):
         "ready": True,
         "bundle": "two",
         "versions": {"ranker": "r1"},
+        "experiments": {},
+        "experiment_faults": {},
         "reload_problem": None,
         "log_problem": None,
     }

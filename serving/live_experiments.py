@@ -1,0 +1,176 @@
+"""Experiments that a running engine follows: which variant a request is in, and the arms that answer it.
+
+The folder is looked at as the bundle's link is. Whatever is wrong in it breaks no answer: an experiment that cannot be
+served whole is not served, what was last good of one that runs stays, and the fault is in the state and in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from evaluation.experiments.experiment_file import Experiment, Variant
+from evaluation.experiments.experiment_folder import FolderContent, PlacedExperiment, read_folder
+from evaluation.experiments.units import unit_of
+from serving.arms import Arm, ArmBuilder, variant_policy
+from serving.manifest import BundleError
+from serving.parts import Parts
+from serving.request import Request
+
+logger = logging.getLogger(__name__)
+FileStamp = tuple[str, int, int, int]  # name, inode, time, size
+Arms = Mapping[str, tuple[Arm, ...]]  # by variant
+
+
+@dataclass(frozen=True, eq=False)
+class RequestVariants:
+    """The request's variant in each experiment, the arms that answer it, and the experiments whose unit it lacks."""
+
+    variants: Mapping[str, str] = field(default_factory=dict)
+    arms: tuple[Arm, ...] = ()
+    without_unit: tuple[str, ...] = ()
+
+
+NO_VARIANTS = RequestVariants()
+
+
+class LiveExperiments:
+    """The experiments of `folder` over the `parts` of one bundle; `folder` None = none, for good.
+
+    `follow` looks at it no more often than every `every` seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        parts: Parts,
+        builder: ArmBuilder,
+        *,
+        every: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._parts, self._builder, self._every, self._clock = folder, parts, builder, every, clock
+        self._looked = -float("inf")
+        self._seen: tuple[FileStamp, ...] = ()
+        self._built: dict[tuple[str, str], tuple[str, Arm]] = {}  # (experiment, file) -> hash of the file, arm
+        self._read = FolderContent()
+        self._serving: tuple[FolderContent, Mapping[str, Arms]] = (FolderContent(), {})
+
+    @property
+    def content(self) -> FolderContent:
+        """What is served of the folder, and what is wrong with the rest."""
+        return self._serving[0]
+
+    def follow(self) -> None:
+        """Take over what changed in the folder."""
+        now = self._clock()
+        if self._folder is None or now - self._looked < self._every:
+            return
+        self._looked = now
+        try:
+            seen = tuple(_stamps(self._folder))
+            if seen != self._seen:
+                self._seen = seen
+                self._load(self._folder)
+        except Exception as error:  # whatever is wrong in the folder, answers must go on
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def of(self, request: Request) -> RequestVariants:
+        """The variants that answer a request: of experiments that run at its time, on its surface, with its unit."""
+        content, arms = self._serving
+        if not content.experiments:
+            return NO_VARIANTS
+        variants: dict[str, str] = {}
+        without_unit = []
+        for placed in content.experiments:
+            one = placed.experiment
+            if not one.start <= request.time < one.end or (one.surfaces and request.surface not in one.surfaces):
+                continue
+            unit = request_unit(request, one)
+            if unit is None:
+                without_unit.append(one.name)
+            elif (variant := placed.variant_of(unit)) is not None:
+                variants[one.name] = variant
+        used = tuple(arm for name, variant in variants.items() for arm in arms[name][variant])
+        return RequestVariants(variants, used, tuple(without_unit))
+
+    def _load(self, folder: Path) -> None:
+        self._read = read_folder(folder, before=self._read)
+        experiments, faults, arms = [], dict(self._read.faults), {}
+        for placed in self._read.experiments:
+            name = placed.experiment.name
+            try:
+                arms[name] = {one.name: tuple(self._arms(placed, one, faults)) for one in placed.experiment.variants}
+                experiments.append(placed)
+            except (ValueError, LookupError, OSError) as error:  # of a policy or recipes that were never good
+                faults[placed.file.name] = f"{placed.file}: {error}"
+        self._parts.arms.update({arm.version: arm for one in arms.values() for pair in one.values() for arm in pair})
+        self._serving = (FolderContent(tuple(experiments), faults), arms)
+        for placed in experiments:
+            logger.info("experiment %s: %s", placed.experiment.name, placed.state)
+        for fault in faults.values():
+            logger.error("experiment refused: %s", fault)
+
+    def _fail(self, fault: str) -> None:
+        logger.exception("experiments cannot be read: %s", fault)
+        content, arms = self._serving
+        self._serving = (replace(content, faults={**content.faults, "": fault}), arms)
+
+    def _arms(self, placed: PlacedExperiment, variant: Variant, faults: dict[str, str]) -> Iterator[Arm]:
+        """The variant's; raises what is wrong with a file of which no arm was ever made."""
+        for path, build in ((variant.policy, self._policy), (variant.surfaces, self._recipes)):
+            if path is None:
+                continue
+            key, file = (placed.experiment.name, path), placed.file.parent / path
+            try:
+                digest = hashlib.sha256(file.read_bytes()).hexdigest() if path.endswith(".toml") else path
+                if key not in self._built or self._built[key][0] != digest:
+                    self._built[key] = (digest, build(file))
+            except (ValueError, LookupError, OSError) as error:
+                if key not in self._built:
+                    raise
+                faults[placed.file.name] = f"{file}: {error}"
+            yield self._built[key][1]
+
+    def _policy(self, file: Path) -> Arm:
+        if self._parts.staged is not None:
+            raise BundleError(
+                f"policy {self._parts.staged.version} is staged to a share of the shoppers, beside which no experiment "
+                "changes policies: publish it to everybody, or roll it back"
+            )
+        policy = variant_policy(file)
+        promising = [one for one in (policy, self._parts.valuation.policy) if one.slate and one.slate.exposure]
+        if promising:
+            raise BundleError(
+                f"policy {promising[0].name!r} promises merchants exposure, over all shoppers: it is no variant, nor "
+                "served beside one"
+            )
+        if policy.currency != self._parts.currency:
+            raise BundleError(f"policy {policy.name!r} is in {policy.currency}, the market in {self._parts.currency}")
+        return self._builder.policy(policy)
+
+    def _recipes(self, file: Path) -> Arm:
+        return self._builder.recipes(file)
+
+
+def request_unit(request: Request, experiment: Experiment) -> str | None:
+    """A request's unit in an experiment; None where it lacks one."""
+    return unit_of(
+        experiment,
+        user_id=request.user_id,
+        session_id=request.session_id,
+        merchant_id=request.page_merchant_id,
+        context=request.context,
+        time=request.time,
+    )
+
+
+def _stamps(folder: Path) -> Iterator[FileStamp]:
+    """Of every file that counts."""
+    for file in sorted([*folder.rglob("*.toml"), *folder.glob("*.json")]):
+        stat = file.stat()
+        yield str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,214 @@
+"""Experiments in the engine: followed live, logged, replayed; whatever is wrong in the folder, answers go on."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from evaluation.experiments.assignment import assign
+from evaluation.experiments.decisions import DecisionKind, ExperimentDecision, add_decision
+from evaluation.experiments.experiment_file import parse_experiment
+from evaluation.experiments.exposure import exposed_variants, variant_column
+from jobs.replay import bundle_folders, replay_slates
+from marketplace.memory_log import MemoryLog
+from serving.app import create_app
+from serving.bundle import build_engine
+from serving.replay import replay
+from serving.request import Request
+from value_model.formula import to_toml
+
+EXPERIMENT = """
+name = "{name}"
+hypothesis = "Sales are worth more."
+owner = "growth"
+start = {start}
+days = 28
+control = "in_force"
+unit = "{unit}"
+{further}
+
+[layer]
+name = "{layer}"
+low = {low}
+high = {high}
+
+[[variants]]
+name = "in_force"
+share = 0.5
+
+[[variants]]
+name = "changed"
+share = 0.5
+{change}
+
+[metrics]
+primary = "gmv_per_user"
+minimum_effect = 0.02
+
+[ramp]
+steps = [0.1, 0.5]
+"""
+
+
+@pytest.fixture
+def world(bundle, tmp_path):
+    """An engine that follows a folder at every request; `write` places an experiment in it."""
+    folder = tmp_path / "experiments"
+    (folder / "policies").mkdir(parents=True)
+    dearer = bundle.policy.with_weights({"w_gmv": 0.5})
+    (folder / "policies" / "dearer.toml").write_text(to_toml(dearer))
+    at_once = replace(bundle, config=replace(bundle.config, follow_seconds=0.0))
+    engine = build_engine(at_once, log=MemoryLog(), experiments=folder)
+
+    class World:
+        def __init__(self):
+            self.folder, self.engine, self.dearer, self.count = folder, engine, dearer, 0
+            self.start = engine.parts.known_until
+            self.users = bundle.catalogue.users["user_id"].to_pylist()
+
+        def write(self, name="sales", change='policy = "policies/dearer.toml"', **fields):
+            words = {"unit": "user", "layer": "value", "low": 0.0, "high": 1.0, "further": ""}
+            start = self.start.isoformat()
+            text = EXPERIMENT.format(**words | {"name": name, "change": change, "start": start} | fields)
+            (folder / f"{name}.toml").write_text(text)
+            engine.follow()
+            return parse_experiment(text)
+
+        def decide(self, kind, name="sales", **fields):
+            time = self.start + timedelta(hours=1)
+            add_decision(folder, name, ExperimentDecision(kind, time, "test", "it loses sales", "v", **fields))
+            engine.follow()
+
+        def slate(self, user="u1", **fields):
+            self.count += 1
+            time = self.start + timedelta(seconds=self.count)
+            request = replace(Request(f"r{self.count}", time, "home", user, k=5), **fields)
+            return engine.rank(request).slate
+
+        def faults(self):
+            return engine.state.experiments.faults
+
+    return World()
+
+
+def test_the_variants_policy_answers_is_logged_and_replays(world, bundle):
+    experiment = world.write()
+    world.decide(DecisionKind.RAMP, step=1)
+    expected = assign(experiment, world.users, step=1)
+    seen = set()
+    for user, index in zip(world.users[:16], expected, strict=False):
+        slate = world.slate(user)
+        variant = experiment.variants[index].name
+        policy = world.dearer if variant == "changed" else bundle.policy
+        assert exposed_variants(slate.experiment, slate.variant) == {"sales": variant}
+        assert (slate.policy_version, slate.weights["w_gmv"]) == (policy.version, policy.weight["w_gmv"].value)
+        assert replay(world.engine.parts, slate).same
+        assert sum(world.engine.explain(slate).values()) == pytest.approx(slate.value)
+        seen.add(variant)
+    assert seen == {"in_force", "changed"}
+    logged = world.engine.log.slates()
+    assert set(variant_column(logged, "sales")) == seen
+
+
+def test_a_ramp_adds_units_and_a_stop_returns_them_to_what_is_in_force(world, bundle):
+    experiment = world.write()
+    first, whole = (assign(experiment, world.users, step=step) for step in (0, 1))
+    early = next(user for user, index in zip(world.users, first, strict=True) if index == 1)
+    late = next(u for u, a, b in zip(world.users, first, whole, strict=True) if (a, b) == (-1, 1))
+    assert [world.slate(user).variant for user in (early, late)] == ["changed", None]
+    world.decide(DecisionKind.RAMP, step=1)
+    assert [world.slate(user).variant for user in (early, late)] == ["changed", "changed"]
+    world.decide(DecisionKind.STOP, variants=("changed",))
+    for slate in map(world.slate, (early, late)):
+        assert (slate.experiment, slate.policy_version) == (None, bundle.policy.version)
+    ready = create_app(world.engine, clock=lambda: world.start).test_client().get("/readyz").get_json()
+    assert ready["experiments"]["sales"]["stopped"] == {"changed": "it loses sales"}
+    assert ready["experiments"]["sales"]["shares"] == {"in_force": 0.0, "changed": 0.0}
+
+
+def test_several_experiments_answer_one_request(world, bundle):
+    recipes = (bundle.folder / "surfaces.toml").read_text()
+    assert recipes.count("[home]") == 1
+    (world.folder / "policies" / "fewer.toml").write_text(recipes.replace("[home]", "[home]\nmost = 30\nleast = 10"))
+    world.write()
+    world.write("candidates", 'surfaces = "policies/fewer.toml"', layer="retrieval")
+    world.write("colours", "", layer="page", unit="session", further='surfaces = ["home"]')
+    for name in ("sales", "candidates", "colours"):
+        world.decide(DecisionKind.RAMP, name, step=1)
+    assert world.faults() == {}
+    seen = set()
+    for number, user in enumerate(world.users[:24]):
+        slate = world.slate(user, session_id=f"s{number}")
+        variants = exposed_variants(slate.experiment, slate.variant)
+        assert list(variants) == ["candidates", "colours", "sales"]
+        assert (slate.policy_version == world.dearer.version) == (variants["sales"] == "changed")
+        fewer = variants["candidates"] == "changed"
+        assert (slate.versions["surfaces"] != bundle.recipes.version) == fewer
+        seen.add(tuple(variants.values()))
+    assert len(seen) >= 6
+    (world.folder.parent / "bundle").symlink_to(bundle.folder)
+    log, folders = world.engine.log, bundle_folders(world.folder.parent)
+    report = replay_slates(log.slates(), log.feedback(), folders=folders, experiments=world.folder)
+    assert report.same == report.slates == 24
+    request = Request("without", world.start, "home", "u1", k=5)
+    ranking = world.engine.rank(request)
+    assert ranking.without_unit == ("colours",)
+    client = create_app(world.engine, clock=lambda: world.start).test_client()
+    answer = client.post("/v1/recommend", json={"surface": "home", "user_id": "u1", "k": 5, "session_id": "s"})
+    assert set(answer.get_json()["experiments"]) == {"candidates", "colours", "sales"}
+    client.post("/v1/recommend", json={"surface": "home", "user_id": "u1", "k": 5})
+    metrics = client.get("/metrics").text
+    assert 'value_model_experiment_requests_total{experiment="colours",variant="no unit"} 1.0' in metrics
+    assert 'value_model_experiment_share{experiment="sales",variant="changed"} 0.5' in metrics
+
+
+def test_what_is_wrong_in_the_folder_breaks_no_answer_and_the_last_good_state_stays(world, bundle):
+    world.write()
+    world.decide(DecisionKind.RAMP, step=1)
+    experiment = parse_experiment((world.folder / "sales.toml").read_text())
+    user = next(u for u, i in zip(world.users, assign(experiment, world.users, step=1), strict=True) if i == 1)
+
+    (world.folder / "policies" / "dearer.toml").write_text("name = ")
+    world.write("twice", low=0.5)
+    world.write("unfed", 'policy = "policies/none.toml"', layer="elsewhere", further='surfaces = ["search"]')
+    (world.folder / "torn.toml").write_text('name = "torn')
+    world.engine.follow()
+    faults = world.faults()
+    assert "dearer.toml" in faults["sales.toml"]
+    assert "overlaps with 0 to 1 of 'sales'" in faults["twice.toml"]
+    assert "change the policy of a request" in faults["unfed.toml"]
+    assert "not TOML" in faults["torn.toml"]
+    assert world.slate(user).policy_version == world.dearer.version
+
+    (world.folder / "sales.toml").write_text("name = ")
+    world.engine.follow()
+    assert world.slate(user).variant == "changed"
+    client = create_app(world.engine).test_client()
+    ready = client.get("/readyz")
+    assert (ready.status_code, set(ready.get_json()["experiment_faults"])) == (200, set(faults))
+    assert f"value_model_experiment_faults {len(faults):.1f}" in client.get("/metrics").text
+    world.decide(DecisionKind.STOP, variants=("changed",))
+    assert world.slate(user).variant is None
+
+    for file in world.folder.glob("*.toml"):
+        file.unlink()
+    world.engine.follow()
+    assert (world.faults(), world.engine.state.experiments.experiments) == ({}, ())
+
+
+def test_an_experiment_runs_from_its_start_to_its_end(world):
+    experiment = world.write()
+    world.decide(DecisionKind.RAMP, step=1)
+    before, last, after = (
+        world.slate(time=time)
+        for time in (experiment.start - timedelta(seconds=1), experiment.end - timedelta(seconds=1), experiment.end)
+    )
+    assert (before.experiment, last.experiment, after.experiment) == (None, "sales", None)
+
+
+def test_no_experiment_changes_policies_beside_a_staged_one(bundle, world):
+    world.write()
+    manifest = replace(bundle.manifest, facts={**bundle.manifest.facts, "staged_share": 0.3})
+    staged = replace(bundle, manifest=manifest, staged=world.dearer)
+    engine = build_engine(staged, log=MemoryLog(), experiments=world.folder)
+    assert "is staged to a share" in engine.state.experiments.faults["sales.toml"]
