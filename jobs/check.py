@@ -26,7 +26,7 @@ def check_data(mapping: Path, *, policy: str) -> int:
 
     checked = run_check(mapping, policy=policy, now=datetime.now(UTC))
     print(*checked.lines(zone=time_zone_of(mapping)), sep="\n")
-    return _printed(checked.findings, of=mapping)
+    return print_findings(checked.findings, of=mapping)
 
 
 def run_check(mapping: Path, *, policy: str = "default", now: datetime | None = None) -> DataCheck:
@@ -59,10 +59,11 @@ def check_policy(policy: Path, run: Path | None) -> int:
             slates = logged_slates(table, load_policy(policy))
         except PolicyError:
             slates = None  # the file's own findings say why it cannot be tried
-    return _printed(check_policy_file(policy, slates=slates, calibration=calibration), of=policy)
+    return print_findings(check_policy_file(policy, slates=slates, calibration=calibration), of=policy)
 
 
-def _printed(findings: Sequence[Finding], *, of: Path) -> int:
+def print_findings(findings: Sequence[Finding], *, of: Path) -> int:
+    """One a line, and their count; 1 where one is an error."""
     print(*findings, sep="\n", end="\n" if findings else "")
     count = len(errors(findings))
     print(f"{of}: {count} errors, {len(findings) - count} warnings" if findings else f"{of}: nothing to mend")

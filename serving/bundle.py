@@ -57,6 +57,7 @@ from serving.scorer import NoHeads, Scorer
 from serving.slate_selection import SlateSelector
 from serving.staging import StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
+from serving.trial_requests import try_out
 from serving.valuation import Valuation
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import ItemMerchants, MerchantTable
@@ -198,7 +199,10 @@ def build_engine(
     store = store or _store(bundle, catalogue)
     builder = ArmBuilder(policy_arm, lambda file: recipe_arm(_recipes(bundle, file)))
     followed = LiveExperiments(experiments, parts, builder, every=bundle.config.follow_seconds)
-    return RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
+    engine = RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
+    followed.prove = lambda changed: try_out(engine, parts=changed)
+    engine.follow()
+    return engine
 
 
 def _catalogue_with_room(bundle: ModelBundle, log: Log) -> Catalogue:

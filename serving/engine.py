@@ -30,7 +30,7 @@ from retrieval.candidates import Candidates
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
 from serving.live_catalogue import LiveCatalogue
-from serving.live_experiments import LiveExperiments
+from serving.live_experiments import NO_VARIANTS, LiveExperiments
 from serving.pacing import Pacing
 from serving.paging import continued
 from serving.parts import Parts
@@ -81,7 +81,6 @@ class RankingEngine:
             live=live,
         )
         self._follower.follow()
-        self.experiments.follow()
 
     def close(self) -> None:
         """Keep what was learned from the log for the next to start."""
@@ -143,10 +142,10 @@ class RankingEngine:
                     return None
         return None
 
-    def answer(self, request: Request, stages: Stages) -> Ranking:
-        """What `rank` puts on record; raises UnknownName."""
-        assigned = self.experiments.of(request)
-        parts = self.parts.for_shopper(request.user_id).under(assigned.arms)
+    def answer(self, request: Request, stages: Stages, *, parts: Parts | None = None) -> Ranking:
+        """What `rank` puts on record, or would with other `parts`; raises UnknownName."""
+        assigned = self.experiments.of(request) if parts is None else NO_VARIANTS
+        parts = parts or self.parts.for_shopper(request.user_id).under(assigned.arms)
         exposure, item_table = exposure_cells({**parts.trial, **assigned.variants}), parts.item_table
         unknown, unavailable = self._unknown(request), self._unavailable(request)
         if unknown or unavailable:

@@ -41,8 +41,10 @@ NO_VARIANTS = RequestVariants()
 class LiveExperiments:
     """The experiments of `folder` over the `parts` of one bundle; `folder` None = none, for good.
 
-    `follow` looks at it no more often than every `every` seconds.
+    `follow` looks at it no more often than every `every` seconds. `prove` raises BundleError for parts that fail.
     """
+
+    prove: Callable[[Parts], None] = staticmethod(lambda parts: None)
 
     def __init__(
         self,
@@ -129,7 +131,9 @@ class LiveExperiments:
             try:
                 digest = hashlib.sha256(file.read_bytes()).hexdigest() if path.endswith(".toml") else path
                 if key not in self._built or self._built[key][0] != digest:
-                    self._built[key] = (digest, build(file))
+                    arm = build(file)
+                    self.prove(self._parts.under([arm]))
+                    self._built[key] = (digest, arm)
             except (ValueError, LookupError, OSError) as error:
                 if key not in self._built:
                     raise

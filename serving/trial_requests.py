@@ -9,6 +9,7 @@ import numpy as np
 
 from serving.engine import RankingEngine
 from serving.manifest import BundleError
+from serving.parts import Parts
 from serving.request import Request, microseconds_of
 from serving.stages import Stages
 
@@ -16,10 +17,11 @@ NOBODY = "nobody of the trial requests"  # a shopper of whom nothing is known
 PLACES = 10
 
 
-def try_out(engine: RankingEngine, *, users: Sequence[str]) -> None:
+def try_out(engine: RankingEngine, *, users: Sequence[str] = (), parts: Parts | None = None) -> None:
     """Raise BundleError unless every trial request is answered with finite numbers alone, and values differ somewhere.
 
-    `users` are shoppers of the bundle's catalogue. Nothing is logged. Items none of which may be shown cannot be tried.
+    `users` are shoppers of the bundle's catalogue; `parts` answer in the stead of the engine's. Nothing is logged.
+    Items none of which may be shown cannot be tried.
     """
     table = engine.parts.item_table
     available = engine.live.parts.availability.of(np.arange(len(table)), microseconds_of(engine.parts.known_until))
@@ -29,7 +31,7 @@ def try_out(engine: RankingEngine, *, users: Sequence[str]) -> None:
     for request in _requests(engine, int(np.argmax(available)), [NOBODY, *users]):
         what = f"bundle {engine.parts.bundle}: the trial request {request.request_id!r}"
         try:
-            ranking = engine.answer(request, Stages(time.perf_counter))
+            ranking = engine.answer(request, Stages(time.perf_counter), parts=parts)
         except Exception as error:  # whatever is wrong must not reach a shopper
             raise BundleError(f"{what} fails with {type(error).__name__}: {error}") from error
         if ranking.left_out:

@@ -196,6 +196,14 @@ def test_what_is_wrong_in_the_folder_breaks_no_answer_and_the_last_good_state_st
     assert (world.faults(), world.engine.state.experiments.experiments) == ({}, ())
 
 
+def test_a_policy_under_which_trial_requests_fail_is_not_served(world, bundle):
+    endless = to_toml(bundle.policy).replace("w_click * ctr", "w_click * ctr / ((ctr - ctr) / ctr)", 1)
+    (world.folder / "policies" / "endless.toml").write_text(endless)
+    world.write("endless", 'policy = "policies/endless.toml"')
+    assert "not finite" in world.faults()["endless.toml"]
+    assert world.slate().experiment is None
+
+
 def test_an_experiment_runs_from_its_start_to_its_end(world):
     experiment = world.write()
     world.decide(DecisionKind.RAMP, step=1)
