@@ -8,7 +8,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages"}
-NOT_BENCHMARKS |= {"serving_bundle", "request_path", "chorus", "peers", "experiment_units"}
+NOT_BENCHMARKS |= {"serving_bundle", "request_path", "chorus", "peers", "experiment_units", "faulty_market"}
 
 
 def main(selected: list[str]) -> int:

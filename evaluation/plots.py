@@ -77,6 +77,15 @@ def by_position(curves: Mapping[str, Curve]) -> Figure:
     return figure
 
 
+def by_day(curves: Mapping[str, Curve]) -> Figure:
+    """A figure by day, 0 = the last, beside what was usual."""
+    figure, axes = _figure(height=3.0)
+    _draw(axes, curves)
+    axes.set(xlabel="days before")
+    axes.legend(frameon=False)
+    return figure
+
+
 def distribution(values: Mapping[str, np.ndarray], *, unit: str, bins: int = 60) -> Figure:
     """Share of rows by value, a line a model; logarithmic where all values are positive and span over 100x."""
     figure, axes = _figure()

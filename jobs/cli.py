@@ -43,6 +43,7 @@ def cli() -> None:
       value-model recommend runs/first --user U   one explained slate
       value-model tune runs/first                 better weights, promised or refused
       value-model publish POLICY runs/first       put a policy in force, in seconds
+      value-model watch runs/first                is anything wrong with the service's log?
     """
 
 
@@ -160,6 +161,23 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
     from jobs.replay import replay_log
 
     sys.exit(replay_log(log, home=home, out=out))
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--config", type=FILE, default=None, help="settings (TOML)  [default: FOLDER/watch.toml where it is]")
+@click.option("--log", type=FILE, default=None, help="SQLite log  [default: FOLDER/log.sqlite]")
+@click.option("--every", type=click.FloatRange(min=0.1), default=None, metavar="MINUTES", help="go on until a signal")
+def watch(folder: Path, config: Path | None, log: Path | None, every: float | None) -> None:
+    """Watch the log of run or service FOLDER: judge each whole day against the days before it.
+
+    An alert names one cause, the slates to look at and the runbook; it is printed and a line of FOLDER/alerts.jsonl.
+    FOLDER/watch has a page a day, metrics for Prometheus, and what the next pass goes on from. Exits with 1 where the
+    newest judged day alarms.
+    """
+    from jobs.watch import watch as job
+
+    sys.exit(job(folder, config=config, log=log, every=every))
 
 
 cli.add_command(item_commands)

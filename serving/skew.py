@@ -16,6 +16,7 @@ import pyarrow as pa
 from features.served import arrays
 from features.spec import Feature, Group, Kind
 from features.store import FeatureStore
+from marketplace.log import LAST
 from marketplace.slate import Slate
 from marketplace.splits import microseconds
 
@@ -62,7 +63,7 @@ def skew_of(
     """By feature, of slates in order of time.
 
     `feedback` (FEEDBACK) and `shown` (SLATE), in order of time, are what the log holds since the store's own end: a
-    slate's features are computed from what happened strictly before it. The store has learned from them afterwards.
+    slate's features are computed from what happened strictly before it. The store has learned from all afterwards.
     """
     events, impressions = _Timed(feedback, store.update), _Timed(shown, store.show)
     skew: dict[str, FeatureSkew] = {}
@@ -72,6 +73,8 @@ def skew_of(
         impressions.learn_before(time)
         for name, part in slate_skew(slate, store).items():
             skew[name] = skew.get(name, FeatureSkew()) + part
+    events.learn_before(LAST)
+    impressions.learn_before(LAST)
     return skew
 
 
