@@ -59,7 +59,8 @@ def power(units: DailyUnits, ratio: Ratio, lift: float, rng: np.random.Generator
     before = (Ratio(f"{ratio.numerator}_before"), *ACTIVITY) if adjusted else ()
     told = []
     for _ in range(DRAWS // BATCH):
-        told.append(effect(*arms(units, ratio, lift, BATCH, rng), ratio, covariates=before).p_value < 0.05)
+        relative = effect(*arms(units, ratio, lift, BATCH, rng), ratio, covariates=before, relative=True)
+        told.append(relative.p_value < 0.05)
     return float(np.concatenate(told).mean())
 
 

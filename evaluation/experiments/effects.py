@@ -66,8 +66,9 @@ class Contrast:
 
     @property
     def p_value(self) -> np.ndarray:
-        """Two-sided, of one look that was planned beforehand (Welch's t)."""
-        return 2 * t.sf(np.abs(self.value) / self.error, self.degrees)
+        """Two-sided, of one look that was planned beforehand (Welch's t); NaN where the contrast is missing."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.reason == "", 2 * t.sf(np.abs(self.value) / self.error, self.degrees), np.nan)
 
     def fixed(self, *, level: float = 0.95) -> Estimate | Missing:
         """The difference with the interval of one look that was planned beforehand."""

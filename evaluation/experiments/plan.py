@@ -3,6 +3,9 @@
 Windows of d days of the log stand for experiments of d days: how many units come, how much they differ, and what their
 weeks before explain of it. Windows begin on the experiment's weekday where the log has such, so that a plan of whole
 weeks holds every weekday alike. Beyond the longest window the detectable effect is drawn on along its power of d.
+
+An effect e raises every unit by its share, and the noise of the relative change with it: e / (1 + e) must reach the
+critical value and the power's quantile in standard errors of no effect.
 """
 
 from __future__ import annotations
@@ -76,7 +79,7 @@ def plan_experiment(joined: Attribution, experiment: Experiment) -> Plan:
         )
     lengths = tuple(_lengths(joined, experiment, columns, time, key, rows, ratio))
     if not lengths:
-        raise ValueError("the log holds less than a day of requests, or nothing of the metric: plan with a longer one.")
+        raise ValueError("no window of the log tells even an effect that doubles the metric: plan with a longer log.")
     whole = unit_sums(_columns(joined, columns, key, rows, ratio), np.zeros(len(np.unique(key[rows])), int), groups=1)
     least = experiment.metrics.minimum_effect
     days = next((d for d in _candidates() if detectable_after(lengths, d) <= least), None)
@@ -145,7 +148,9 @@ def _lengths(
             units = part * float(np.mean([one for one, _ in found]))
             # A relative error of one unit: the error of the level times sqrt(units), over the level.
             alone = float(np.sqrt(np.mean([error**2 * count for count, error in found])))
-            yield PlannedLength(length, units, reach * alone * float(np.sqrt(spread / units)))
+            beyond = reach * alone * float(np.sqrt(spread / units))
+            if beyond < 1:
+                yield PlannedLength(length, units, beyond / (1 - beyond))
 
 
 def _starts(first: int, last: int, length: int, *, weekday: int) -> list[int]:

@@ -100,7 +100,7 @@ def pre_period(table: UnitTable, experiment: Experiment) -> TrustCheck:
 def exposure_by_dimension(table: UnitTable, experiment: Experiment) -> Iterator[TrustCheck]:
     """Chi-squared of units by variant and part; small parts are one."""
     tables = {name: _contingency(table, parts, experiment) for name, parts in table.segments.items()}
-    tables = {name: counts for name, counts in tables.items() if counts.shape[0] > 1}
+    tables = {name: counts for name, counts in tables.items() if min(counts.shape) > 1}
     p = holm(np.array([chi2_contingency(counts, correction=False).pvalue for counts in tables.values()]))
     for (name, counts), value in zip(tables.items(), p.tolist(), strict=True):
         alike = "the same" if _trust_level(value) is TrustLevel.GOOD else "different"
@@ -145,12 +145,12 @@ def _trust_level(p_value: float) -> TrustLevel:
 
 
 def _contingency(table: UnitTable, parts: np.ndarray, experiment: Experiment) -> np.ndarray:
-    """[parts, variants] of units; parts in which a variant expects too few are added up."""
+    """[parts, variants] of units, of the variants that have any; parts that expect too few of one are added up."""
     names, code = np.unique(parts, return_inverse=True)
     counts = np.zeros((len(names), len(table.variants)))
     np.add.at(counts, (code, table.variant), 1)
     least = min(variant.share for variant in experiment.variants)
     small = counts.sum(axis=1) * least < FEWEST_EXPECTED
     rest = counts[small].sum(axis=0, keepdims=True)
-    kept = counts[~small]
-    return kept if rest.sum() * least < FEWEST_EXPECTED else np.concatenate([kept, rest])
+    kept = counts[~small] if rest.sum() * least < FEWEST_EXPECTED else np.concatenate([counts[~small], rest])
+    return kept[:, kept.sum(axis=0) > 0]

@@ -102,6 +102,22 @@ def test_windows_of_a_city_are_read_with_their_carry_over():
     assert not reading().switchback
 
 
+@pytest.mark.parametrize("slates_of", [0, 3, 80])
+def test_the_first_minutes_of_three_variants_are_missing_with_reasons(slates_of):
+    """The third variant has no unit yet: the watcher reads it all the same."""
+    third = '[[variants]]\nname = "b"\nshare = 0.2\npolicy = "b.toml"\n\n[metrics]'
+    three = parse_experiment(FILE.replace('"clear"\nshare = 0.5', '"clear"\nshare = 0.3').replace("[metrics]", third))
+    experiment, slates, feedback, _ = world()
+    begun = next(at for at, time in enumerate(slates["time"].to_pylist()) if time >= experiment.start)
+    joined = attribute(slates.slice(begun, slates_of), feedback)
+    early = read_experiment(joined, three, as_of=three.start)
+    assert early.units["b"] == 0
+    assert str(early.primary("b").relative) == "missing: fewer than 2 units in an arm"
+    assert all(one.state is GuardrailState.OPEN for one in early.guardrails if one.variant == "b")
+    assert conclusions(early)[1].move is NextMove.GO_ON
+    assert reading_sections(early, currency="SAR")
+
+
 def test_a_harmful_variant_breaks_its_guardrail():
     text = FILE.replace('metric = "cvr"\nat_least = -0.3', 'metric = "ctr"\nat_least = -0.1')
     experiment = parse_experiment(text)
