@@ -240,6 +240,16 @@ def check_policy(policy: Path, folder: Path | None) -> None:
     sys.exit(job(policy, folder))
 
 
+@cli.command("check-experiment")
+@click.argument("file", type=FILE)
+@click.option("--run", "folder", type=FOLDER, default=None, help="a run that it is tried on, and its experiments")
+def check_experiment(file: Path, folder: Path | None) -> None:
+    """Say what would harm shoppers or spoil the answer in an experiment's FILE, with lines, reasons and fixes."""
+    from jobs.check_experiment import check_experiment as job
+
+    sys.exit(job(file, folder))
+
+
 @cli.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--maximise", default="gmv", show_default=True, cls=MetricOption)

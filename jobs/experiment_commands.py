@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 SOURCE = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.group("experiment")
 def experiment_commands() -> None:
-    """Plan an experiment, and read what came of it."""
+    """Plan an experiment, watch it while it runs, and read what came of it."""
 
 
 @experiment_commands.command()
@@ -52,3 +53,47 @@ def example(folder: Path, seed: int) -> None:
     from jobs.example_experiment import example_experiment
 
     click.echo(f"wrote {example_experiment(folder, seed=seed)} and log.sqlite beside it")
+
+
+@experiment_commands.command()
+@click.argument("folder", type=RUN)
+@click.option("--log", type=FILE, default=None, help="the service's log  [default: FOLDER/log.sqlite]")
+@click.option(
+    "--every", type=click.FloatRange(min=0.5), default=None, help="look again after so many seconds, for good"
+)
+def watch(folder: Path, log: Path | None, every: float | None) -> None:
+    """Decide on the experiments in FOLDER by their log: stop what surely harms, ramp what is surely safe.
+
+    Running services follow the decisions within a second. Without --every it looks once, and exits with 1 where a file
+    of the folder is at fault.
+    """
+    from jobs.experiment_watch import watch as job
+
+    sys.exit(job(folder, log=log, every=every))
+
+
+@experiment_commands.command()
+@click.argument("folder", type=RUN)
+@click.option("--log", type=FILE, default=None, help="the service's log  [default: FOLDER/log.sqlite]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write it here")
+def status(folder: Path, log: Path | None, json_file: Path | None) -> None:
+    """Say where the experiments in FOLDER stand: step, bounds, the next move and when, what was decided and why.
+
+    Nothing is decided. Exits with 1 where a file of the folder is at fault.
+    """
+    from jobs.experiment_status import status as job
+
+    sys.exit(job(folder, log=log, out=json_file))
+
+
+@experiment_commands.command()
+@click.argument("folder", type=RUN)
+@click.argument("name")
+@click.option("--variant", default=None, help="this one alone  [default: all that change something]")
+@click.option("--by", "owner", required=True, help="who stops it")
+@click.option("--why", "reason", required=True, help="the reason, for the record")
+def stop(folder: Path, name: str, variant: str | None, owner: str, reason: str) -> None:
+    """Return the units of experiment NAME in FOLDER to what is in force, for good."""
+    from jobs.experiment_status import stop as job
+
+    job(folder, name, variant=variant, owner=owner, reason=reason)

@@ -1,0 +1,53 @@
+"""What experiments read of a service's log, kept in memory and read on from where the last look ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from marketplace.attribution import Attribution, attribute
+from marketplace.schema import FEEDBACK, SLATE, empty
+from marketplace.slate_columns import map_of_lists, numeric_features
+from marketplace.sqlite_log import SqliteLog
+
+MOST = 5_000  # slates read at once
+FEATURE = "newness"  # the one logged feature that a metric reads
+LEFT_OUT = {"weights", "categorical", "predictions", "source", "retrieval_score"}
+LEFT_OUT |= {"merchant_value", "value", "propensity"}
+COLUMNS = tuple(name for name in SLATE.names if name not in LEFT_OUT)
+
+
+class ExperimentLog:
+    """The slates and events of the log `path` from `since` on, without what was computed of the items."""
+
+    def __init__(self, path: Path, *, since: datetime) -> None:
+        self.path, self.since = path, since
+        self._slates, self._feedback = [empty(SLATE).select(COLUMNS)], [empty(FEEDBACK)]
+        self._slate_mark = self._feedback_mark = 0
+
+    def joined(self) -> Attribution | None:
+        """All that arrived so far, feedback joined; None before the first slate. Raises SchemaError, LogUnavailable."""
+        log = SqliteLog(self.path)
+        try:
+            while True:
+                before = self._slate_mark
+                slates, self._slate_mark = log.shown_after(before, since=self.since, most=MOST, columns=COLUMNS)
+                if len(slates):
+                    self._slates.append(kept(slates))
+                if self._slate_mark - before < MOST:
+                    break
+            events, self._feedback_mark = log.feedback_after(self._feedback_mark, since=self.since)
+            self._feedback.append(events)
+        finally:
+            log.close()
+        self._slates = [pa.concat_tables(self._slates).combine_chunks()]
+        self._feedback = [pa.concat_tables(self._feedback).combine_chunks()]
+        return attribute(self._slates[0], self._feedback[0]) if len(self._slates[0]) else None
+
+
+def kept(slates: pa.Table) -> pa.Table:
+    """The slates with the one feature that is read."""
+    cells = map_of_lists({FEATURE: numeric_features(slates, FEATURE)}, requests=len(slates), values=pa.float32())
+    return slates.set_column(slates.schema.get_field_index("numeric"), SLATE.field("numeric"), cells)
