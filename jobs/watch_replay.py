@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from evaluation.experiments.experiment_folder import EXPERIMENTS
 from evaluation.monitoring.day_log import FeatureDifference
 from features.store import FeatureStore
-from jobs.replay import Versions, bundle_folders
+from jobs.replay import bundle_folders
 from marketplace.log import Log
 from marketplace.memory_log import MemoryLog
 from marketplace.slate import Slate, table_to_slates
 from serving.bundle import build_engine, load_bundle
-from serving.engine import Parts
+from serving.parts import Parts
 from serving.replay import replay
 from serving.skew import FeatureSkew, skew_of
 
@@ -48,24 +49,26 @@ class BundleReplays:
     """The bundles of a run or service folder, each loaded when a slate first names it."""
 
     def __init__(self, home: Path) -> None:
-        self._folders = bundle_folders(home)
-        self._served: dict[Versions, _Served] = {}
+        self._home = home
+        self._served: dict[Path, _Served] = {}
 
     def of_day(self, slates: pa.Table, log: Log, *, since: datetime, until: datetime, sample: int) -> DayReplay:
         """At most `sample` of the slates of a day (`since` to `until`), evenly in time."""
         rows = np.unique(np.linspace(0, len(slates) - 1, min(sample, len(slates))).astype(int))
-        groups: dict[Versions, list[Slate]] = defaultdict(list)
+        folders, groups = bundle_folders(self._home), defaultdict[Path, list[Slate]](list)
         for slate in table_to_slates(slates.take(pa.array(rows, pa.int64()))):
-            groups[frozenset(slate.versions.items())].append(slate)
+            if (versions := frozenset(slate.versions.items())) in folders:
+                groups[folders[versions]].append(slate)
         same, ids, skew = 0, list[str](), dict[str, FeatureSkew]()
-        for versions in sorted(groups.keys() & self._folders.keys(), key=sorted):
-            served = self._at(versions, since)
-            ids += [slate.request_id for slate in groups[versions]]
-            same += sum(replay(served.parts, slate).same for slate in groups[versions])
+        for folder, group in groups.items():
+            served = self._at(folder, since)
+            ids += [slate.request_id for slate in group]
+            same += sum(replay(served.parts, slate).same for slate in group)
             feedback, shown = (read(since=served.known, until=until) for read in (log.feedback, log.slates))
-            for name, part in skew_of(groups[versions], served.store, feedback=feedback, shown=shown).items():
+            for name, part in skew_of(group, served.store, feedback=feedback, shown=shown).items():
                 skew[name] = skew.get(name, FeatureSkew()) + part
             served.known, served.days = until, True
+        self._served = {folder: self._served[folder] for folder in groups} or self._served
         differences = {name: difference_of(part) for name, part in skew.items()}
         return DayReplay(tuple(ids), same / len(ids) if ids else None, differences)
 
@@ -77,16 +80,16 @@ class BundleReplays:
         low, high = (pa.scalar(time, pa.timestamp("us", tz="UTC")).value for time in (since, until))
         return catalogue.item_id.filter(pa.array((catalogue.launched >= low) & (catalogue.launched < high)))
 
-    def _at(self, versions: Versions, since: datetime) -> _Served:
+    def _at(self, folder: Path, since: datetime) -> _Served:
         """A bundle whose store knows nothing of the day that begins at `since`."""
-        served = self._served.get(versions)
+        served = self._served.get(folder)
         if served is None or (served.days and served.known > since):
-            served = self._served[versions] = self._load(versions)
+            served = self._served[folder] = self._load(folder)
         return served
 
-    def _load(self, versions: Versions) -> _Served:
-        bundle = load_bundle(self._folders[versions])
-        engine = build_engine(bundle, log=MemoryLog())
+    def _load(self, folder: Path) -> _Served:
+        bundle = load_bundle(folder)
+        engine = build_engine(bundle, log=MemoryLog(), experiments=self._home / EXPERIMENTS)
         return _Served(engine.parts, engine.store, datetime.fromisoformat(str(bundle.manifest.facts["known_until"])))
 
 

@@ -24,12 +24,12 @@ def moved_columns(before: DayLog, day: DayLog, rng: np.random.Generator) -> dict
 
 
 def _test(before: DayLog, day: DayLog, name: str, bins: Bins, rng: np.random.Generator) -> ClusteredTest | None:
-    parts = [_by_shopper(one, name, bins) for one in (before, day)]
+    parts = [by_shopper(one, name, bins) for one in (before, day)]
     sizes = [len(part) for part in parts]
     return None if min(sizes) < FEWEST else clustered_psi(np.concatenate(parts), np.repeat([False, True], sizes), rng)
 
 
-def _by_shopper(day: DayLog, name: str, bins: Bins) -> np.ndarray:
+def by_shopper(day: DayLog, name: str, bins: Bins) -> np.ndarray:
     """float64 [U, bins]: counts of the day's shoppers who have a value."""
     values, request = dict(columns(day)).get(name, (np.empty(0), np.empty(0, np.int64)))
     codes = bins.codes(values)

@@ -79,11 +79,8 @@ def _feeds(day: DayLog) -> Iterator[tuple[str, Figure]]:
 
 
 def version_figures(day: DayLog, old: Collection[str]) -> Figures:
-    """The share of slates that a superseded version answered; an experiment keeps versions side by side on purpose."""
-    stale = np.zeros(len(day.slates), bool)
+    """The share of slates that a part of a superseded version answered; experiments share the bundle's parts."""
+    stale, superseded = np.zeros(len(day.slates), bool), pa.array(sorted(old), pa.string())
     for part in BUNDLED:
-        stale |= to_numpy(
-            pc.is_in(day.slates[f"{part}_version"].cast(pa.string()), value_set=pa.array(sorted(old), pa.string()))
-        )
-    stale &= to_numpy(pc.is_null(day.slates["experiment"]))
+        stale |= to_numpy(pc.is_in(day.slates[f"{part}_version"].cast(pa.string()), value_set=superseded))
     return {"superseded": share(stale, np.ones(len(stale), bool), np.arange(len(stale)))}
