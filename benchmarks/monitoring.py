@@ -39,7 +39,7 @@ class Watched:
     logs: list[DayLog]
     faults: dict[int, str]
 
-    def found(self) -> dict[str, bool]:
+    def detections(self) -> dict[str, bool]:
         """By fault, whether its day has a new alert of its cause."""
         return {name: name in self._new(number) for number, name in self.faults.items()}
 
@@ -99,9 +99,9 @@ def alarm_rates(day: DayLog, rng: np.random.Generator) -> tuple[float, float]:
 def main() -> None:
     broken = [with_faults(seed) for seed in SEEDS]
     calm = [watched(watched_market(seed), {}, np.random.default_rng([seed, 3])) for seed in SEEDS]
-    found = [one.found() for one in broken]
+    found = [one.detections() for one in broken]
     for seed, one in zip(SEEDS, broken, strict=True):
-        missed = [name for name, seen in one.found().items() if not seen]
+        missed = [name for name, seen in one.detections().items() if not seen]
         print(f"market {seed}: missed {missed or 'nothing'}; false alarms {one.false_alarms()}")
     for seed, one in zip(SEEDS, calm, strict=True):
         print(f"market {seed} without faults: false alarms {one.false_alarms()}")
