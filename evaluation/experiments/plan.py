@@ -4,8 +4,8 @@ Windows of d days of the log stand for experiments of d days: how many units com
 weeks before explain of it. Windows begin on the experiment's weekday where the log has such, so that a plan of whole
 weeks holds every weekday alike. Beyond the longest window the detectable effect is drawn on along its power of d.
 
-An effect e raises every unit by its share, and the noise of the relative change with it: e / (1 + e) must reach the
-critical value and the power's quantile in standard errors of no effect.
+An effect e raises every unit by its share, and the error of the relative change with it. With s that error without an
+effect and c the critical value, log(1 + e) = z_power s - log(1 - c s); for small s that is e = (c + z_power) s.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _lengths(
     part = (experiment.layer.high - experiment.layer.low) * (1 - experiment.holdout)
     share = experiment[experiment.control].share
     spread = 1 / share + 1 / min(variant.share for variant in experiment.treatments)
-    reach = critical_value(experiment) + float(norm.ppf(experiment.stop.power))
+    critical, quantile = critical_value(experiment), float(norm.ppf(experiment.stop.power))
     for length in LENGTHS:
         starts = _starts(first, last, length, weekday=experiment.start.weekday())
         found = [_window(joined, columns, key, rows[(day >= at) & (day < at + length)], ratio) for at in starts]
@@ -148,9 +148,9 @@ def _lengths(
             units = part * float(np.mean([one for one, _ in found]))
             # A relative error of one unit: the error of the level times sqrt(units), over the level.
             alone = float(np.sqrt(np.mean([error**2 * count for count, error in found])))
-            beyond = reach * alone * float(np.sqrt(spread / units))
-            if beyond < 1:
-                yield PlannedLength(length, units, beyond / (1 - beyond))
+            error = alone * float(np.sqrt(spread / units))
+            if critical * error < 1:
+                yield PlannedLength(length, units, float(np.exp(quantile * error)) / (1 - critical * error) - 1)
 
 
 def _starts(first: int, last: int, length: int, *, weekday: int) -> list[int]:
