@@ -49,6 +49,7 @@ def reading_sections(reading: ExperimentReading, *, currency: str) -> tuple[Sect
         _segments(reading),
         _ages(reading),
         _windows(reading),
+        _sizes(reading, currency),
         _ways(reading),
         _beliefs(reading),
     )
@@ -187,6 +188,15 @@ def _windows(reading: ExperimentReading) -> Section:
     )
     head = ("variant", "carried over", "p", "relative change in steady state")
     return Section("Does a window carry over into the next?", caption, head, rows)
+
+
+def _sizes(reading: ExperimentReading, currency: str) -> Section:
+    rows = tuple(
+        (one.variant, f"{one.q:.0%} of orders lie below", str(one.control), str(one.difference))
+        for one in reading.quantiles
+    )
+    caption = f"Values of items ordered, in {currency}, clustered by unit. Intervals are those of one look."
+    return Section("Do orders change their size?", caption, ("variant", "quantile", "control", "difference"), rows)
 
 
 def _ways(reading: ExperimentReading) -> Section:

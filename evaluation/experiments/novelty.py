@@ -35,12 +35,14 @@ def novelty(
     time: np.ndarray,
     ratio: Ratio,
     *,
-    arms: tuple[int, int],
+    arm: np.ndarray,
     now: int,
     ages: Sequence[int] = AGES,
 ) -> Novelty:
-    """Of `ratio` over columns [R] of `requests` at `time` int64 [R] us, read at `now` us; arms = (control, variant)."""
-    arm = np.select([table.variant == one for one in arms], [0, 1], -1)
+    """Of `ratio` over columns [R] of `requests` at `time` int64 [R] us, read at `now` us.
+
+    `arm` int [U]: 0 = the control's, 1 = the variant's, -1 = neither.
+    """
     age = (time[table.slate] - table.first[table.unit]) // DAY
     reached = (now - table.first) // DAY
     parts = [(low, high) for low, high in pairwise(ages) if _enough(arm, reached >= high)]

@@ -17,9 +17,9 @@ def quantile_level(values: np.ndarray, unit: np.ndarray, *, q: float, level: flo
     """The quantile `q` of rows [N] of one arm, with its interval; `unit` int [N]: whose row it is."""
     ordered = np.sort(values)
     value = float(np.quantile(ordered, q, method="inverted_cdf"))
+    unit = np.unique(unit, return_inverse=True)[1]
     rows = np.bincount(unit)
-    below = np.bincount(unit, values <= value)[rows > 0]
-    rows = rows[rows > 0]
+    below = np.bincount(unit, values <= value)
     units, share = len(rows), below.sum() / rows.sum()
     residual = (below - share * rows) / rows.mean()
     half = norm.ppf((1 + level) / 2) * np.sqrt(residual.var(ddof=1) / units) if units > 1 else np.inf

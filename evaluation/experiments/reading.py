@@ -19,18 +19,20 @@ from evaluation.experiments.looks import Look, look_of
 from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
 from evaluation.experiments.multiple import benjamini_hochberg
 from evaluation.experiments.novelty import Novelty, novelty
-from evaluation.experiments.robust import winsorised
+from evaluation.experiments.quantiles import quantile_difference, quantile_level
+from evaluation.experiments.robust import TRIM, trimmed_change, winsorised
 from evaluation.experiments.sums import UNITS, UnitSums, post_stratified, unit_sums
 from evaluation.experiments.switchback import Switchback, switchback
 from evaluation.experiments.trust import TrustCheck, bot_units, trust_checks
 from evaluation.experiments.unit_table import SUFFIX, UnitTable, microseconds, request_columns, unit_keys, unit_table
 from marketplace.attribution import Attribution
-from marketplace.slate_columns import request_of_rows
+from marketplace.slate_columns import request_of_rows, to_numpy
 
 FEWEST_ADJUSTED, FEWEST_SEGMENT = 100, 50  # units an arm, for covariates and for a segment
 BEST_AT = 10_000.0  # units, where the log before the start tells of none
 ACTIVITY = ("requests", "clicks")  # beside the metric itself, what covariates know of a unit before the start
 MONEY = ("gmv", "net_gmv")
+QUANTILES = (0.5, 0.9)  # of order values
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,16 @@ class SegmentReading:
 
 
 @dataclass(frozen=True)
+class QuantileReading:
+    """A quantile `q` of order values, currency, in both arms; at one look."""
+
+    variant: str
+    q: float
+    control: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
 class ExperimentReading:
     """All that a log tells of an experiment at a look; `units` counts each variant's, bots apart."""
 
@@ -89,6 +101,7 @@ class ExperimentReading:
     segments: tuple[SegmentReading, ...]
     novelty: Mapping[str, Novelty]
     sensitivity: Mapping[str, Mapping[str, Estimate | Missing]]  # of the primary metric: variant -> way -> relative
+    quantiles: tuple[QuantileReading, ...]
     switchback: Mapping[str, Switchback]  # of the primary metric, where cities change their variant; else empty
 
     def primary(self, variant: str) -> MetricReading:
@@ -115,11 +128,12 @@ def read_experiment(joined: Attribution, experiment: Experiment, *, as_of: datet
         tuple(_guardrails(arms, experiment, look)),
         tuple(_segments(arms, primary, look)),
         {
-            variant: novelty(table, requests, time, ratio_of(primary), arms=arms.pair(variant), now=now)
+            variant: novelty(table, requests, time, ratio_of(primary), arm=arms.arm(variant), now=now)
             for variant in treatments
             if primary.denominator in (*requests, UNITS) and primary.numerator in requests
         },
         {variant: _sensitivity(arms, primary, variant, look) for variant in treatments},
+        tuple(_quantiles(joined, arms)),
         _switchback(arms, primary) if experiment.unit is AssignmentUnit.CITY_TIME else {},
     )
 
@@ -181,16 +195,18 @@ class _Arms:
     table: UnitTable
     kept: np.ndarray  # bool [U]
 
-    def pair(self, variant: str) -> tuple[int, int]:
+    def arm(self, variant: str) -> np.ndarray:
+        """int [U]: 0 = the control's, 1 = the variant's, -1 = neither, or left out."""
         names = self.table.variants
-        return names.index(self.experiment.control), names.index(variant)
+        pair = names.index(self.experiment.control), names.index(variant)
+        return np.where(self.kept, np.select([self.table.variant == one for one in pair], [0, 1], -1), -1)
 
     def sums(
         self, columns: Mapping[str, np.ndarray], variant: str, *, part: np.ndarray | None = None, parts: int = 1
     ) -> UnitSums:
         """[2, parts]: of the control and of the variant, in the parts [U] that units are in."""
-        arm = np.select([self.table.variant == one for one in self.pair(variant)], [0, 1], -1)
-        group = np.where((arm >= 0) & self.kept, arm * parts + (0 if part is None else part), -1)
+        arm = self.arm(variant)
+        group = np.where(arm >= 0, arm * parts + (0 if part is None else part), -1)
         return unit_sums(columns, group, groups=2 * parts)[np.arange(2 * parts).reshape(2, parts)]
 
     def contrast(self, metric: ExperimentMetric, variant: str, *, relative: bool, adjusted: bool = True) -> Contrast:
@@ -287,6 +303,23 @@ def _segments(arms: _Arms, metric: ExperimentMetric, look: Look) -> list[Segment
     return [SegmentReading(*row, p) for row, p in zip(rows, adjusted, strict=True)]
 
 
+def _quantiles(joined: Attribution, arms: _Arms) -> Iterator[QuantileReading]:
+    """Of the values of items ordered, where FEWEST_SEGMENT units of each arm ordered."""
+    unit_of_slate = np.full(len(joined.slates), -1)
+    unit_of_slate[arms.table.slate] = arms.table.unit
+    unit = unit_of_slate[request_of_rows(joined.slates)]
+    rows = np.flatnonzero(to_numpy(joined.labels["order"]) & (unit >= 0))
+    value, unit = to_numpy(joined.labels["order_value"])[rows], unit[rows]
+    for variant in arms.experiment.treatments:
+        arm = arms.arm(variant.name)[unit]
+        if min(len(np.unique(unit[arm == one])) for one in (0, 1)) < FEWEST_SEGMENT:
+            continue
+        for q in QUANTILES:
+            control = quantile_level(value[arm == 0], unit[arm == 0], q=q)
+            difference = quantile_difference(value[arm >= 0], unit[arm >= 0], arm[arm >= 0], q=q)
+            yield QuantileReading(variant.name, q, control, difference)
+
+
 def _switchback(arms: _Arms, metric: ExperimentMetric) -> dict[str, Switchback]:
     table, columns = arms.table, arms.columns(metric)
     if not columns or "city" not in table.segments:
@@ -295,7 +328,7 @@ def _switchback(arms: _Arms, metric: ExperimentMetric) -> dict[str, Switchback]:
     window = table.first // int(arms.experiment.window_hours * 3_600_000_000)
     readings = {}
     for variant in arms.experiment.treatments:
-        arm = np.select([table.variant == one for one in arms.pair(variant.name)], [0, 1], -1)
+        arm = arms.arm(variant.name)
         readings[variant.name] = switchback(columns, ratio_of(metric), arm=arm, place=place, window=window)
     return readings
 
@@ -311,6 +344,10 @@ def _sensitivity(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look
     capped = winsorised(columns, tuple(name for name in (*MONEY, metric.numerator) if name in columns))
     sums = arms.sums(capped, variant)[:, 0]
     ways["largest units capped"] = effect(sums[0].means, sums[1].means, ratio, relative=True)
+    if metric.denominator == UNITS:
+        arm = arms.arm(variant)
+        values = columns[metric.numerator][arm >= 0]
+        ways[f"without {TRIM:.0%} on each side"] = trimmed_change(values, arm[arm >= 0], relative=True)
     for dimension, parts in arms.table.segments.items():
         names, part = np.unique(parts, return_inverse=True)
         grid = arms.sums(columns, variant, part=part, parts=len(names))

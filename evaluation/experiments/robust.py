@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import t
 
-from evaluation.estimate import Estimate
+from evaluation.experiments.effects import SURELY, Contrast
 
 UPPER = 0.999  # of the units: what lies above is capped
 TRIM = 0.05  # of the units, on each side
+FEWEST = 10  # units an arm, of trimmed means
 
 
 def winsorised(
@@ -27,16 +27,28 @@ def winsorised(
     return {name: _capped(column, upper) if name in names else column for name, column in columns.items()}
 
 
-def trimmed_difference(values: np.ndarray, arm: np.ndarray, *, trim: float = TRIM, level: float = 0.95) -> Estimate:
-    """Difference of means without the share `trim` on each side (Yuen 1974).
+def trimmed_change(values: np.ndarray, arm: np.ndarray, *, trim: float = TRIM, relative: bool = False) -> Contrast:
+    """Difference of means without the share `trim` on each side (Yuen 1974), `relative` to the control's or not.
 
     se^2 = sum over arms of (n - 1) var(winsorised) / (h (h - 1)), h = n - 2 floor(trim n) units left.
     """
-    means, noise, left = zip(*(_trimmed(values[arm == one], trim) for one in (0, 1)), strict=True)
-    difference, total = means[1] - means[0], sum(noise)
-    degrees = total**2 / sum(part**2 / (h - 1) for part, h in zip(noise, left, strict=True))
-    half = float(t.ppf((1 + level) / 2, degrees) * np.sqrt(total))
-    return Estimate(float(difference), float(difference - half), float(difference + half), len(values), level)
+    count = np.bincount(arm, minlength=2)
+    if count.min() < FEWEST:
+        nan = np.array(np.nan)
+        return Contrast(nan, nan, nan, count.sum(), nan, np.array(f"fewer than {FEWEST} units in an arm"))
+    (base, noise, left), (mean, noise_after, left_after) = (_trimmed(values[arm == one], trim) for one in (0, 1))
+    value, reason = mean - base, ""
+    if relative and not abs(base) > SURELY * np.sqrt(noise):
+        reason = "the control's trimmed mean is not surely away from 0: nothing is relative to it"
+    elif relative:
+        value, noise, noise_after = value / abs(base), noise * (mean / base**2) ** 2, noise_after / base**2
+    total = noise + noise_after
+    if not total > 0:
+        reason = reason or "no unit differs from another, so that chance cannot be judged"
+    with np.errstate(invalid="ignore", divide="ignore"):
+        degrees = total**2 / np.float64(noise**2 / (left - 1) + noise_after**2 / (left_after - 1))
+    error = np.asarray(np.sqrt(total))
+    return Contrast(np.array(value), error, np.asarray(degrees), count.sum(), np.array(1.0), np.array(reason))
 
 
 def _trimmed(values: np.ndarray, trim: float) -> tuple[float, float, int]:

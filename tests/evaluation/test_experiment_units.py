@@ -15,7 +15,7 @@ from evaluation.experiments.bayes import posterior
 from evaluation.experiments.experiment_file import parse_experiment
 from evaluation.experiments.multiple import benjamini_hochberg, holm
 from evaluation.experiments.quantiles import quantile_difference, quantile_level
-from evaluation.experiments.robust import trimmed_difference, winsorised
+from evaluation.experiments.robust import trimmed_change, winsorised
 from evaluation.experiments.trust import TrustLevel, bot_units, trust_checks
 from evaluation.experiments.unit_table import unit_table
 from marketplace.attribution import attribute
@@ -125,10 +125,14 @@ def test_adjusted_p_values_are_those_of_statsmodels():
 def test_robust_means_are_those_of_scipy():
     rng = np.random.default_rng(5)
     values, arm = np.exp(rng.normal(0, 2, 400)), rng.integers(0, 2, 400)
-    ours = trimmed_difference(values, arm, trim=0.1)
+    ours = trimmed_change(values, arm, trim=0.1).fixed()
     theirs = stats.ttest_ind(values[arm == 1], values[arm == 0], equal_var=False, trim=0.1)
     interval = theirs.confidence_interval(0.95)
     assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    relative = trimmed_change(values, arm, trim=0.1, relative=True)
+    base = stats.trim_mean(values[arm == 0], 0.1)
+    assert relative.value == pytest.approx(ours.value / base)
+    assert "fewer than 10 units" in str(trimmed_change(values[:12], arm[:12]).fixed())
     capped = winsorised({"gmv": values, "clicks": values}, ("gmv",), upper=0.99)
     assert np.sort(capped["gmv"])[-4:] == pytest.approx(np.sort(values)[-4])
     assert (capped["clicks"] == values).all()
