@@ -129,6 +129,14 @@ def effect(
     return Contrast(away, error, degrees, control.n + variant.n, kept, reason)
 
 
+def within(arm: Means, ratio: Ratio) -> Contrast:
+    """A ratio that is itself a difference within each unit, as interleaving's credits are."""
+    values, covariance = _levels(arm, (ratio,))
+    error = np.sqrt(covariance[..., 0, 0])
+    reason = _reasons(arm, arm, ratio, error)
+    return Contrast(values[..., 0], error, arm.n - 1.0, arm.n, np.ones(error.shape), reason)
+
+
 def change_of_change(control: Means, variant: Means, late: Ratio, early: Ratio) -> Contrast:
     """How the relative change moved: log(late' / late) - log(early' / early), all four of the same units."""
     ratios = (late, early)
