@@ -101,9 +101,11 @@ def distribution(values: Mapping[str, np.ndarray], *, unit: str, bins: int = 60)
     return figure
 
 
-def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str) -> Figure:
-    """Estimates with their intervals: a row a slice, a marker a model."""
+def intervals(estimates: Mapping[str, Mapping[str, Estimate]], *, label: str, zero: bool = False) -> Figure:
+    """Estimates with their intervals: a row a slice, a marker a model; `zero` draws a dotted line there."""
     figure, axes = _figure(height=1.2 + 0.45 * len(estimates))
+    if zero:
+        axes.axvline(0, color="#666", linestyle=":")
     models = list(dict.fromkeys(name for row in estimates.values() for name in row))
     for index, model in enumerate(models):
         lines = [(at, row[model]) for at, row in enumerate(estimates.values()) if model in row]

@@ -12,7 +12,7 @@ from evaluation.estimate import Estimate
 from evaluation.experiments.conclusion import NextMove, conclusions
 from evaluation.experiments.reading import ExperimentReading
 from evaluation.report import svg, template
-from jobs.experiment_sections import facts, reading_sections
+from jobs.experiment_sections import CHANGED, PARTS, facts, reading_sections
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,30 +30,30 @@ def to_html(reading: ExperimentReading, *, course: Mapping[str, Curve], currency
         conclusions=[(str(one), one.move in GOOD) for one in found],
         facts=facts(reading.experiment),
         sections=reading_sections(reading, currency=currency),
-        pictures=[(caption, svg(figure)) for caption, figure in pictures(reading, course)],
+        pictures=[(place, caption, svg(figure)) for place, caption, figure in pictures(reading, course)],
     )
 
 
-def pictures(reading: ExperimentReading, course: Mapping[str, Curve]) -> Iterator[tuple[str, Figure]]:
-    """Changes of the metrics, of the parts, and of the primary metric as the experiment went on; all in per cent."""
+def pictures(reading: ExperimentReading, course: Mapping[str, Curve]) -> Iterator[tuple[str, str, Figure]]:
+    """(section, caption, figure): changes of metrics, of parts, and as the experiment went on; all in per cent."""
     metrics: dict[str, dict[str, Estimate]] = {}
     for one in reading.metrics:
         if isinstance(one.relative, Estimate):
             metrics.setdefault(one.metric.name, {})[one.variant] = _per_cent(one.relative)
     primary = reading.experiment.metrics.primary
     if metrics:
-        yield "Relative change of each metric", plots.intervals(metrics, label="relative change, %")
+        yield CHANGED, "Relative change of each metric", plots.intervals(metrics, label="relative change, %", zero=True)
     if course:
         curves = {name: Curve(c.x, 100 * c.y, 100 * c.low, 100 * c.high, c.rows) for name, c in course.items()}
         labels = ("days since the start", f"relative change of {primary}, %")
-        yield f"{primary} as the experiment went on", plots.over_time(curves, labels=labels)
+        yield CHANGED, f"{primary} as the experiment went on", plots.over_time(curves, labels=labels)
     parts: dict[str, dict[str, Estimate]] = {}
     for segment in reading.segments:
         if isinstance(segment.relative, Estimate):
             name = f"{segment.dimension} {segment.segment}"
             parts.setdefault(name, {})[segment.variant] = _per_cent(segment.relative)
     if parts:
-        yield f"{primary} by part", plots.intervals(parts, label="relative change, %")
+        yield PARTS, f"{primary} by part", plots.intervals(parts, label="relative change, %", zero=True)
 
 
 def _per_cent(share: Estimate) -> Estimate:

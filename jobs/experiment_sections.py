@@ -16,6 +16,7 @@ from evaluation.experiments.plan import Plan
 from evaluation.experiments.reading import ExperimentReading
 from jobs.tune.sections import Section
 
+CHANGED, PARTS = "What changed?", "Is it the same everywhere?"  # the sections that have pictures
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 RULES = {
     StopRule.ALWAYS_VALID: "Intervals hold at every look: the experiment may be read, and ended, on any day.",
@@ -131,7 +132,7 @@ def _effects(reading: ExperimentReading, currency: str) -> Section:
         f"Units: {units}. {RULES[reading.look.rule]} {_level_words(reading.look)} Changes are adjusted for what was "
         "known of the units before the start, which takes noise and no effect: the last column is the variance left."
     )
-    return Section("What changed?", caption, head, rows)
+    return Section(CHANGED, caption, head, rows)
 
 
 def _level_words(look: Look) -> str:
@@ -159,7 +160,7 @@ def _segments(reading: ExperimentReading) -> Section:
         "out by chance: p is adjusted for that (Benjamini-Hochberg). A part is a question for the next experiment."
     )
     head = ("variant", "by", "part", "relative change", "adjusted p")
-    return Section("Is it the same everywhere?", caption, head, rows)
+    return Section(PARTS, caption, head, rows)
 
 
 def _ages(reading: ExperimentReading) -> Section:
