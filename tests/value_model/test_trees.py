@@ -7,23 +7,48 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranking_market import SPEC, assert_is_a_ranker, market, purchases
+from ranking_market import SPEC, assert_is_a_ranker, market, purchases, sigmoid
 from sklearn.metrics import roc_auc_score
 
+from features.spec import ModelInputs
 from value_model.rankers.config import TreesConfig
-from value_model.rankers.trees import Trees
+from value_model.rankers.forest import Forest, Split
+from value_model.rankers.trees import Trees, kept_categories, matrix
 
 CONFIG = TreesConfig(trees=40, leaves=7, learning_rate=0.1, min_rows=50, categories=10)
 
 
+ORDERING = {"objective": "lambdarank", "debiased": True, "amounts": "tweedie", "feature_share": 0.8}
+
+
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
 @pytest.mark.parametrize("clicks", [True, False])
-def test_it_is_a_ranker_with_and_without_clicks(clicks: bool, library: str) -> None:
+@pytest.mark.parametrize("objectives", [{}, ORDERING], ids=["pointwise", "ordering and Tweedie"])
+def test_it_is_a_ranker_with_and_without_clicks(clicks: bool, library: str, objectives: dict[str, object]) -> None:
     data = market(np.random.default_rng(0)).data
     data = data if clicks else purchases(data)
-    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, library=library))
+    trees = Trees.fit(data, spec=SPEC, config=replace(CONFIG, library=library, **objectives))
     assert trees.heads == (("ctr", "cvr", "order_value") if clicks else ("ctcvr", "order_value"))
     assert_is_a_ranker(trees, data)
+    for head, values in trees.predict(data.inputs).items():  # the trees alone say the same: they are what is exported
+        if head in trees.heads:
+            score = leaves_of(trees.forest(head), data.inputs)
+            expected = np.exp(score) * trees.smearing[head] if head == "order_value" else sigmoid(score)
+            np.testing.assert_allclose(values[:200], expected, rtol=1e-5)
+
+
+def leaves_of(forest: Forest, inputs: ModelInputs) -> np.ndarray:
+    """The sum of each row's leaves, branch by branch."""
+    table = matrix(inputs, kept_categories(inputs, CONFIG), None)
+
+    def leaf(node: Split | float, row: np.ndarray) -> float:
+        while isinstance(node, Split):
+            value = row[node.column]
+            left = value <= node.threshold if node.members is None else int(value) in node.members
+            node = node.left if left else node.right
+        return node
+
+    return np.array([sum(leaf(root, row) for root in forest) for row in table[:200]])
 
 
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
@@ -62,6 +87,24 @@ def test_lambdarank_orders_requests_by_what_was_clicked_and_ordered(library: str
     score = trees.score(new.data.inputs, "lambdarank")
     reached, best = (roc_auc_score(new.data.labels["order"], by) for by in (score, new.ctr * new.cvr))
     assert reached - 0.5 > 0.7 * (best - 0.5)
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_debiased_trees_tell_a_good_item_from_one_that_stood_high(library: str) -> None:
+    """Places follow `trust`, which clicks do not depend on: naive trees take it for a reason to click."""
+    rng = np.random.default_rng(10)
+    made = market(rng, requests=1000)
+    data, trust = made.data, made.data.inputs.cross_numbers[:, 1]
+    place = (-trust).reshape(-1, 8).argsort(axis=1).argsort(axis=1).ravel() + 1
+    click = (rng.random(len(place)) < made.ctr / place).astype(np.float32)
+    labels = {"click": click, "order": click, "order_value": click}
+    data = replace(data, labels=labels, position=place.astype(np.int32))
+    off = {}
+    for debiased in (False, True):
+        config = replace(CONFIG, library=library, objective="lambdarank", debiased=debiased)
+        off[debiased] = np.corrcoef(Trees.fit(data, spec=SPEC, config=config).score(data.inputs, "ctr"), trust)[0, 1]
+    assert off[False] > 0.5
+    assert off[True] < 0.9 * off[False]  # LightGBM to less than half, XGBoost by a sixth
 
 
 def test_a_shown_position_is_used_only_where_the_config_takes_it() -> None:

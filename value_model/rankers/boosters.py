@@ -15,10 +15,11 @@ from value_model.rankers.forest import Forest
 
 
 class Objective(StrEnum):
-    """What a booster is grown for; its predictions are P(event), a real number, or a score that orders a request."""
+    """What a booster is grown for; it predicts P(event), a number, an amount, or a score that orders a request."""
 
     EVENT = "event"
     NUMBER = "number"
+    AMOUNT = "amount"
     RANKING = "ranking"
 
 
@@ -26,7 +27,8 @@ class Objective(StrEnum):
 class Examples:
     """Rows to learn from: table float32 [N, F], label and weight [N]; `is_category` by column name, in order.
 
-    `lengths` [R]: rows of each request, for a ranking.
+    For a ranking: `lengths` [R], rows of each request, which lie together in the order of their places; `position` [N],
+    these places, where they are to be told apart.
     """
 
     table: np.ndarray
@@ -34,6 +36,7 @@ class Examples:
     weight: np.ndarray
     is_category: Mapping[str, bool]
     lengths: np.ndarray | None = None
+    position: np.ndarray | None = None
 
 
 class Booster(Protocol):
@@ -44,7 +47,7 @@ class Booster(Protocol):
         ...
 
     def forest(self) -> Forest:
-        """Its trees: their sum is the prediction, an event's in log odds."""
+        """Its trees: their sum is the prediction, an event's in log odds, an amount's its log."""
         ...
 
     def save(self, path: Path) -> None:

@@ -109,6 +109,21 @@ class TreesConfig:
     categories: int = setting(
         256, "a category with more values is left out: identifiers overfit trees", unit="values", least=0
     )
+    feature_share: float = setting(
+        1.0, "features that a tree may read, drawn for each tree", unit="share", least=0.01, most=1
+    )
+    objective: str = setting(
+        "pointwise",
+        "what heads of every item shown are grown for: the probability, or the order of a list, which calibration then "
+        "reads as a probability",
+        choices=("pointwise", "lambdarank"),
+    )
+    debiased: bool = setting(
+        False, "lambdarank: the library estimates what places add to clicks (position, lambdarank_unbiased)"
+    )
+    amounts: str = setting(
+        "log_normal", "what amounts are: exp of a number, by least squares, or Tweedie", choices=("log_normal", "tweedie")
+    )
     threads: int = setting(1, "threads", least=1, most=1024)
     # Of comparisons, not of a run:
     position: bool = False  # take the shown position as an input; a prediction then needs it too

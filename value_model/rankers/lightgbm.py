@@ -13,7 +13,12 @@ from value_model.rankers.boosters import Examples, Objective
 from value_model.rankers.config import TreesConfig
 from value_model.rankers.forest import Forest, Split, float32_below, tree
 
-NAMES = {Objective.EVENT: "binary", Objective.NUMBER: "regression", Objective.RANKING: "lambdarank"}
+NAMES = {
+    Objective.EVENT: "binary",
+    Objective.NUMBER: "regression",
+    Objective.AMOUNT: "tweedie",
+    Objective.RANKING: "lambdarank",
+}
 ZERO = float(np.float32(1e-35))  # kZeroThreshold: what is within it is read as 0
 
 
@@ -43,6 +48,7 @@ class LightGbm:
             "num_leaves": config.leaves,
             "learning_rate": config.learning_rate,
             "min_data_in_leaf": config.min_rows,
+            "feature_fraction": config.feature_share,
             "num_threads": config.threads,
             "deterministic": True,
             "verbose": -1,
@@ -52,6 +58,7 @@ class LightGbm:
             examples.label,
             weight=examples.weight,
             group=examples.lengths,
+            position=examples.position,
             feature_name=list(examples.is_category),
             categorical_feature=[name for name, is_category in examples.is_category.items() if is_category],
         )

@@ -3,7 +3,8 @@
 Every head on the rows of its condition: ctr on all, cvr on clicked rows alone (so with selection bias: the reference
 that ESMM mends). An amount by least squares on its log, then Duan's smearing E[v] = exp(prediction) *
 mean(exp(residual)) (Duan 1983; on the training rows, so that overfitted trees come out a few percent low until
-calibrated). Lists and identifiers are left out.
+calibrated), or as Tweedie's mean, whose factor is 1. With `objective = lambdarank` the heads of every item shown order
+lists: their scores are read as log odds, which only calibration makes probabilities. Lists and identifiers are left out.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from features.spec import FeatureSpec, Group, Kind, ModelInputs
-from marketplace.heads import Head, HeadKind, composed, heads_of, learned_heads, products
+from marketplace.heads import Head, HeadKind, composed, head_of, heads_of, learned_heads, products
 from value_model.rankers.boosters import Booster, Examples, Objective, TreeLibrary
 from value_model.rankers.config import TreesConfig
 from value_model.rankers.forest import Forest, Place
@@ -26,6 +28,7 @@ from value_model.rankers.xgboost import XgBoost
 
 Columns = Mapping[str, list[int]]
 LIBRARIES: dict[str, TreeLibrary] = {"lightgbm": LightGbm(), "xgboost": XgBoost()}
+TWEEDIE, LAMBDARANK = "tweedie", "lambdarank"
 
 
 class Trees:
@@ -71,8 +74,10 @@ class Trees:
     def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """float64 [N] a head, learned and composed; trees fitted without positions ignore `position`."""
         scores = {name: self.score(inputs, name, position=position) for name in self.heads}
-        amounts = {name: np.exp(scores[name]) * factor for name, factor in self.smearing.items()}
-        return composed(scores | amounts)
+        ranked = {name: expit(scores[name]) for name in self.heads if _orders(head_of(name), self.config)}
+        log_amounts = {} if self.config.amounts == TWEEDIE else self.smearing
+        amounts = {name: np.exp(scores[name]) * factor for name, factor in log_amounts.items()}
+        return composed(scores | ranked | amounts)
 
     def score(self, inputs: ModelInputs, booster: str, *, position: np.ndarray | None = None) -> np.ndarray:
         """One booster's output, float64 [N]: also products and "lambdarank" where these were fitted."""
@@ -81,7 +86,7 @@ class Trees:
         return self.boosters[booster].predict(table)
 
     def forest(self, head: str) -> Forest:
-        """The trees of a learned head; of an amount, they score its log before smearing."""
+        """The trees of a learned head: of an event its log odds, of an amount its log before smearing."""
         return self.boosters[head].forest()
 
     @property
@@ -154,6 +159,8 @@ def _fit_event(
     table: np.ndarray, data: RankingData, head: Head, names: Mapping[str, bool], config: TreesConfig
 ) -> Booster:
     """The booster of a probability, among the rows of its condition."""
+    if _orders(head, config):
+        return _fit_order(table, data, head, names, config)
     examples = Examples(table, data.labels[head.label], data.weight, names)
     return _grow(examples, head.rows(data.labels), objective=Objective.EVENT, config=config)
 
@@ -161,12 +168,40 @@ def _fit_event(
 def _fit_amount(
     table: np.ndarray, data: RankingData, head: Head, names: Mapping[str, bool], config: TreesConfig
 ) -> tuple[Booster, float]:
-    """The booster of a log amount, and its smearing factor."""
+    """The booster of an amount or of its log, and its smearing factor."""
     rows = head.training_rows(data.labels)
+    if config.amounts == TWEEDIE:
+        amounts = Examples(table, data.labels[head.label], data.weight, names)
+        return _grow(amounts, rows, objective=Objective.AMOUNT, config=config), 1.0
     log_amount = np.log(np.where(rows, data.labels[head.label], 1))
     booster = _grow(Examples(table, log_amount, data.weight, names), rows, objective=Objective.NUMBER, config=config)
     residual = log_amount[rows] - booster.predict(table[rows])
     return booster, float(np.average(np.exp(residual), weights=data.weight[rows]))
+
+
+def _orders(head: Head, config: TreesConfig) -> bool:
+    """Whether the head's trees are grown to order lists."""
+    return config.objective == LAMBDARANK and head.condition is None and head.kind is HeadKind.PROBABILITY
+
+
+def _fit_order(
+    table: np.ndarray, data: RankingData, head: Head, names: Mapping[str, bool], config: TreesConfig
+) -> Booster:
+    """The booster that orders a request's items by an event, from the rows that were shown."""
+    rows = np.flatnonzero(head.rows(data.labels) & (data.weight > 0))
+    if not len(rows):
+        raise ValueError(f"no rows to fit {head.name} on: the training period shows nothing.")
+    rows = rows[np.lexsort((data.position[rows], data.inputs.request[rows]))]
+    lengths = np.bincount(data.inputs.request[rows])
+    examples = Examples(
+        table[rows],
+        data.labels[head.label][rows],
+        data.weight[rows],
+        names,
+        lengths=lengths[lengths > 0],
+        position=data.position[rows] if config.debiased else None,
+    )
+    return LIBRARIES[config.library].grow(examples, objective=Objective.RANKING, config=config)
 
 
 def _fit_ranking(

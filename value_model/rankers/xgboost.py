@@ -19,7 +19,13 @@ from value_model.rankers.boosters import Examples, Objective
 from value_model.rankers.config import TreesConfig
 from value_model.rankers.forest import Forest, Split, tree
 
-NAMES = {Objective.EVENT: "binary:logistic", Objective.NUMBER: "reg:squarederror", Objective.RANKING: "rank:ndcg"}
+NAMES = {
+    Objective.EVENT: "binary:logistic",
+    Objective.NUMBER: "reg:squarederror",
+    Objective.AMOUNT: "reg:tweedie",
+    Objective.RANKING: "rank:ndcg",
+}
+LINKS = {NAMES[Objective.EVENT]: logit, NAMES[Objective.AMOUNT]: np.log}  # of the score that trees start from
 
 TINY = float(np.finfo(np.float32).tiny)  # the smallest normal float32
 
@@ -45,7 +51,8 @@ class XgBoostBooster:
     def _start(self) -> float:
         learner = json.loads(self._booster.save_config())["learner"]
         start = float(learner["learner_model_param"]["base_score"].strip("[]"))
-        return float(logit(start)) if learner["objective"]["name"] == NAMES[Objective.EVENT] else start
+        link = LINKS.get(learner["objective"]["name"])
+        return start if link is None else float(link(start))
 
 
 class XgBoost:
@@ -59,6 +66,8 @@ class XgBoost:
             "max_depth": 0,
             "tree_method": "hist",
             "learning_rate": config.learning_rate,
+            "colsample_bytree": config.feature_share,
+            "lambdarank_unbiased": examples.position is not None,  # places are the order of a request's rows
             "nthread": config.threads,
             "seed": 0,
             "verbosity": 0,
