@@ -5,6 +5,7 @@ A new count of events is a row of `counts.COUNTS` alone. Order is that of the fe
 
 from __future__ import annotations
 
+from features.statistics.alike_lists import AlikeLists
 from features.statistics.category_rates import CategoryRates
 from features.statistics.counts import Counts
 from features.statistics.earlier_lists import EarlierLists
@@ -19,5 +20,5 @@ from features.statistics.visit_items import VisitItems
 ITEM_STATISTICS: tuple[type[Statistic], ...] = (DecayedPopularity, Counts)
 USER_STATISTICS: tuple[type[Statistic], ...] = (UserCounts, UserItems, ShownItems, CategoryRates)
 PAGE_STATISTICS: tuple[type[Statistic], ...] = (PageItems,)
-LIST_STATISTICS: tuple[type[Statistic], ...] = (VisitItems, EarlierLists)
+LIST_STATISTICS: tuple[type[Statistic], ...] = (VisitItems, EarlierLists, AlikeLists)
 STATISTICS = (*ITEM_STATISTICS, *USER_STATISTICS, *PAGE_STATISTICS, *LIST_STATISTICS)
