@@ -41,7 +41,8 @@ class AlikeLists:
     optional = True
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._kept = {name: np.zeros((len(catalogue), MOST), kind) for name, kind in KEPT.items()}
+        shape = len(catalogue), MOST
+        self._kept: dict[str, np.ndarray] = {name: np.zeros(shape, kind) for name, kind in KEPT.items()}
         self._arrived = 0
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
@@ -92,7 +93,8 @@ class AlikeLists:
 
     def saved(self) -> Mapping[str, np.ndarray]:
         item = np.flatnonzero(self._kept["position"].any(axis=1))
-        return {name: kept[item] for name, kept in self._kept.items()} | {"item": item, "arrived": np.int64(self._arrived)}
+        columns = {name: kept[item] for name, kept in self._kept.items()}
+        return columns | {"item": item, "arrived": np.array(self._arrived)}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         self._arrived = int(saved["arrived"])
