@@ -38,6 +38,7 @@ INTERACTIONS = (
     "search for item",
 )
 OPENERS = ("filter selection", "change of sort order", "search for destination", "search for poi")
+SORTING = ("sort by", "focus on", "best value")  # filters that order lists begin so
 CURRENCY = "EUR"
 COUNTRY = {"UK": "GB"}  # platforms are named by country, almost as in ISO 3166
 ACTION = ("user_id", "session_id", "timestamp", "step", "action_type", "reference")
@@ -79,7 +80,7 @@ def read_trivago(path: Path, *, protocol: Protocol = "as_served") -> Dataset:
             "Nothing was randomised: propensities are unknown (NaN).",
         ),
         segment="city",
-        context_features=("city", "device", "platform"),
+        context_features=("city", "device", "platform", "sort", "sort_filter", "opened_by"),
         has_text=False,
         whole_lists=True,
     )
@@ -193,6 +194,7 @@ def _context(served: pd.DataFrame) -> pa.Array:
         "device": served["device"],
         "step": served["step"].astype(str),
         "filters": served["current_filters"].fillna(""),
+        "sort_filter": served["current_filters"].fillna("").map(_sorting),
         "sort": served["sort"],
         "opened_by": served["opened_by"],
     }
@@ -200,6 +202,11 @@ def _context(served: pd.DataFrame) -> pa.Array:
     offsets = np.arange(len(served) + 1, dtype=np.int32) * len(columns)
     keys = np.tile(np.array(list(columns), object), len(served))
     return pa.MapArray.from_arrays(offsets, pa.array(keys, pa.string()), pa.array(values, pa.string()))
+
+
+def _sorting(filters: str) -> str:
+    """Those of the filters that order the list, by name."""
+    return "|".join(sorted(name for name in filters.split("|") if name.lower().startswith(SORTING)))
 
 
 def _feedback(actions: pd.DataFrame, served: pd.DataFrame, lists: _ClickoutLists) -> pa.Table:

@@ -136,6 +136,17 @@ def test_a_view_starts_where_it_is_said_to(tmp_path):
     assert opened == ["", "", "filter selection"]
 
 
+def test_filters_that_sort_are_told_from_those_that_select(tmp_path):
+    path = tmp_path / "log.parquet"
+    actions = log(
+        (1, "clickout item", "11", "11|12"), (2, "filter selection", "x", None), (3, "clickout item", "11", "11")
+    )
+    filters = pa.array([None, None, "Sort by Price|Hotel|Focus on Distance"], pa.string())
+    pq.write_table(actions.set_column(actions.column_names.index("current_filters"), "current_filters", filters), path)
+    context = [dict(row) for row in read_trivago(path).slates["context"].to_pylist()]
+    assert [row["sort_filter"] for row in context] == ["", "Focus on Distance|Sort by Price"]
+
+
 def test_a_foreign_file_is_refused(tmp_path):
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"user_id": ["u"]}), path)

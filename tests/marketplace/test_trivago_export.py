@@ -19,8 +19,8 @@ from marketplace.slate_columns import all_scalars, flat, plain, request_of_rows
 FILE = data_root() / "trivago" / "trivago_val_100k.parquet"
 REQUEST = ["request_id", "time", "surface", "user_id", "session_id", "query", "currency"]
 LISTED = ["item_id", "merchant_id", "price", "source", "merchant_value", "position"]
-FEATURES = ("city", "device", "platform")
-CONTEXT = [*FEATURES, "country", "step", "filters", "sort", "opened_by"]
+FEATURES = ("city", "device", "platform", "sort", "sort_filter", "opened_by")
+CONTEXT = [*FEATURES, "country", "step", "filters"]
 COLUMNS = {
     "items": ["item_id", "merchant_id", "category", "price", "currency", "in_stock"],
     "merchants": ["merchant_id", "commission_rate", "quality", "return_rate", "refusal_rate"],
