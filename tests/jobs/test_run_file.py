@@ -72,6 +72,7 @@ def test_every_setting_is_read_somewhere():
         ("[trainng]", ["run.toml:9", "unknown field 'trainng'", "'training'"]),
         ("[trees]\nleaf = 3", ["run.toml:10", "unknown field 'leaf'", "'leaves'"]),
         ("[trees]\nleaves = 1", ["run.toml:10", "trees.leaves is 1", "2 .. 65,536 leaves"]),
+        ("[trees]\ndebiased = true", ["run.toml:10", "debiased = true", "'pointwise'", "lambdarank"]),
         ('[trees]\nlibrary = "lightgbn"', ["run.toml:10", "'lightgbm'"]),
         ("[trees]\nleaves = true", ["run.toml:10", "trees.leaves is True", "whole number"]),
         ("[trees]\nposition = true", ["run.toml:10", "trees.position is no setting"]),

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from features.layers.sequence_shape import TARGETED, SequenceShape
+from marketplace.finding import FieldError
 from marketplace.settings import setting
 
 
@@ -122,13 +123,20 @@ class TreesConfig:
         False, "lambdarank: the library estimates what places add to clicks (position, lambdarank_unbiased)"
     )
     amounts: str = setting(
-        "log_normal", "what amounts are: exp of a number, by least squares, or Tweedie", choices=("log_normal", "tweedie")
+        "log_normal",
+        "what amounts are: exp of a number, by least squares, or Tweedie",
+        choices=("log_normal", "tweedie"),
     )
     threads: int = setting(1, "threads", least=1, most=1024)
     # Of comparisons, not of a run:
     position: bool = False  # take the shown position as an input; a prediction then needs it too
     products: bool = False  # also fit products of probabilities directly, scored by `Trees.score(.., "ctcvr")`
     lambdarank: bool = False  # also fit a ranking model on how many of its events a row saw, scored as "lambdarank"
+
+    def __post_init__(self) -> None:
+        if self.debiased and self.objective != "lambdarank":
+            reason = f"has debiased = true beside objective = {self.objective!r}, which compares no places"
+            raise FieldError(reason, 'Write objective = "lambdarank", or leave debiased out.', key="debiased")
 
 
 @dataclass(frozen=True)

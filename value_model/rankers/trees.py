@@ -4,7 +4,8 @@ Every head on the rows of its condition: ctr on all, cvr on clicked rows alone (
 that ESMM mends). An amount by least squares on its log, then Duan's smearing E[v] = exp(prediction) *
 mean(exp(residual)) (Duan 1983; on the training rows, so that overfitted trees come out a few percent low until
 calibrated), or as Tweedie's mean, whose factor is 1. With `objective = lambdarank` the heads of every item shown order
-lists: their scores are read as log odds, which only calibration makes probabilities. Lists and identifiers are left out.
+lists: their scores are read as log odds, which calibration has to make probabilities. Lists and identifiers are left
+out.
 """
 
 from __future__ import annotations
