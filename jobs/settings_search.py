@@ -3,8 +3,8 @@
 OUT/study.jsonl      the trials, an Optuna study
 OUT/trials/0, 1, ..  the run of each trial: data, retrieval and ranker, no evaluation, no bundle
 
-A trial takes over the data and retrieval of an earlier one whose settings of these stages are the same. One that was
-interrupted goes on in its folder.
+A trial takes over the data, the retrieval and the network of an earlier one whose settings of these are the same: a
+search of trees alone fits one network. One that was interrupted goes on in its folder.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from jobs.train_retrieval import train_retrieval
 
 STUDY, TRIALS = "study.jsonl", "trials"
 FOLDER, REFUSED, SEARCHED = "folder", "refused", "searched"  # what the study keeps beside parameters
+NETWORK = "network"  # the first part of the ranker's stage
 # The settings that a stage is the first to read.
 READ_BY = {
     "data": ("data", "size", "seed", "policy", "features"),
     "retrieval": ("surfaces", "periods", "retrieval", "sources"),
+    NETWORK: ("ranker", "training"),
 }
 
 
@@ -146,7 +148,7 @@ class TrialRuns:
 
     def _take_over(self, run: RunFolder) -> None:
         """Stages of other trials that this one's settings do not change."""
-        for stage in READ_BY:
+        for stage in (stage for stage in READ_BY if stage in STAGES):
             if stage in run.stages:
                 continue
             for other in self.folders():
@@ -156,6 +158,11 @@ class TrialRuns:
             else:
                 return
 
+    def _fitted(self, run: RunFolder) -> Path | None:
+        """ranker/ of another trial with the network that this one's settings lead to; None = there is none."""
+        done = (other for other in self.folders() if "ranker" in other.stages and other.heads)
+        return next((other.path / "ranker" for other in done if _same(run.config, other.config, NETWORK)), None)
+
     def _made(self, run: RunFolder, trial: Trial) -> float:
         watch = partial(_watch, trial)
         run.stage("data", partial(STAGES["data"], run))
@@ -163,7 +170,7 @@ class TrialRuns:
             run.stage("retrieval", partial(train_retrieval, run, watch=watch))
             return max(json.loads((run.path / "retrieval" / LOSSES).read_text())["losses"]["recall"])
         run.stage("retrieval", partial(STAGES["retrieval"], run))
-        run.stage("ranker", partial(train_ranker, run, watch=watch))
+        run.stage("ranker", partial(train_ranker, run, watch=watch, fitted=self._fitted(run)))
         if not run.heads:
             raise ValueError('no head is learned of these data; search with objective = "retrieval".')
         choice = choice_of(run)

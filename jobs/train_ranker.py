@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from jobs.choice import Choice, choose, examination
 from jobs.export import ROWS, save_rows
 from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.prepare import TrainingRows, prepare
-from jobs.provenance import keep_losses
+from jobs.provenance import LOSSES, keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
@@ -37,10 +38,10 @@ SURFACE = "surface"  # the user category
 FEW = 20  # requests whose rows are kept for the export
 
 
-def train_ranker(run: RunFolder, *, watch: Watch | None = None) -> None:
+def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | None = None) -> None:
     """Write ranker/: rankers, choice, calibrators, held-out predictions and rows; nothing where no head is taught.
 
-    `watch` sees the curves of the network's fit.
+    `watch` sees the curves of the network's fit. `fitted`: ranker/ of a run whose network is the same, which is taken.
     """
     prepared, folder = prepare(run), run.part("ranker")
     if prepared is None:
@@ -49,7 +50,10 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None) -> None:
     train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
-    network = _fit_network(run, prepared, train, held_out, watch=watch)
+    if fitted is None:
+        network = _fit_network(run, prepared, train, held_out, watch=watch)
+    else:
+        network = _network_of(fitted, folder)
     library = run.config.trees.library
     print(f"   trees: {library}", flush=True)
     trees = Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
@@ -132,6 +136,13 @@ def _fit_network(
         print(f"   WARNING: {history.experts.warning()}", flush=True)
     keep_losses(run.part("ranker"), history, network=shape, training=training)
     return network
+
+
+def _network_of(fitted: Path, folder: Path) -> NetworkRanker:
+    """The network of another run, and how its fit went."""
+    shutil.copy2(fitted / LOSSES, folder)
+    print(f"   network: of {fitted.parent}", flush=True)
+    return NetworkRanker.load(fitted / "network")
 
 
 def keep(run: RunFolder, name: str, predictions: Mapping[str, np.ndarray]) -> None:

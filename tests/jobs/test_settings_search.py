@@ -122,3 +122,20 @@ def test_trials_share_the_stages_that_their_settings_do_not_change(file, tmp_pat
         runs._take_over(run)
         assert list(run.stages) == stages
         assert all((run.path / stage / "made.json").read_text() == stage for stage in stages)
+
+
+def test_a_network_is_shared_by_trials_that_differ_in_their_trees_alone(file, tmp_path):
+    base, runs = read_search(file).config, TrialRuns(file, read_search(file), tmp_path / "search")
+    first = RunFolder.create(tmp_path / "search" / "trials" / "0", base)
+    assert runs._fitted(first) is None  # its ranker is not there yet
+    (first.part("ranker") / "network").mkdir()
+    (first.path / "ranker" / "network" / "network.json").write_text('{"heads": ["ctr"]}')
+    (first.path / "stages.json").write_text(json.dumps({"ranker": {"seconds": 1}}))
+    trees = replace(base, trees=replace(base.trees, leaves=7))
+    assert runs._fitted(RunFolder.create(tmp_path / "trees", trees)) == first.path / "ranker"
+    for other in (
+        replace(trees, ranker=replace(base.ranker, experts=3)),
+        replace(trees, training=replace(base.training, learning_rate=0.1)),
+        replace(trees, seed=base.seed + 1),
+    ):
+        assert runs._fitted(RunFolder.create(tmp_path / str(hash(other)), other)) is None
