@@ -45,6 +45,17 @@ def read(source: Path, file: Path, out: Path | None, json_file: Path | None) -> 
     sys.exit(job(source, file, out=out, json_file=json_file))
 
 
+@experiment_commands.command("read-two-sides")
+@click.argument("source", type=SOURCE)
+@click.argument("shoppers", type=FILE)
+@click.argument("merchants", type=FILE)
+def read_two_sides(source: Path, shoppers: Path, merchants: Path) -> None:
+    """Say what each side does on store pages, where one experiment draws SHOPPERS and another MERCHANTS."""
+    from jobs.read_two_sides import read_two_sides as job
+
+    sys.exit(job(source, shoppers, merchants))
+
+
 @experiment_commands.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--seed", default=7, show_default=True)

@@ -1,10 +1,13 @@
 """An experiment is planned and read from a log: what was planted is found, what is spoilt is not read."""
 
 import json
+import zlib
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +17,8 @@ from evaluation.experiments.experiment_file import parse_experiment
 from evaluation.experiments.plan import detectable_after, plan_experiment
 from evaluation.experiments.reading import BEST_AT, GuardrailState, course, expected_units, read_experiment
 from evaluation.experiments.trust import TrustCheck, TrustLevel
+from evaluation.experiments.unit_table import request_columns
+from jobs import read_two_sides
 from jobs.cli import cli
 from jobs.example_experiment import FILE, experiment_log
 from jobs.experiment_sections import reading_sections
@@ -173,3 +178,33 @@ def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path)
     page = (tmp_path / "clearer_pictures.html").read_text()
     for text in ("Shoppers who see", "Can it be trusted?", "SAR per user", "data:image"):
         assert text in page
+
+
+def test_two_experiments_are_read_as_two_sides(tmp_path, monkeypatch):
+    """Merchants are drawn by hand into a second experiment of the same log; pandas has the means of the cells."""
+    _, _, _, joined = world()
+    second = FILE.replace('name = "clearer_pictures"', 'name = "badges"\nunit = "merchant"')
+    files = tmp_path / "clear.toml", tmp_path / "badges.toml"
+    for file, text in zip(files, (FILE, second), strict=True):
+        file.write_text(text)
+    pages = joined.slates["page_merchant_id"].to_pylist()
+    treated = {page: zlib.crc32(page.encode()) % 2 for page in set(pages) - {None}}
+    arms = [
+        f"{variant};{('in_force', 'clear')[treated[page]]}" if variant and page else variant
+        for variant, page in zip(joined.slates["variant"].to_pylist(), pages, strict=True)
+    ]
+    names = ["clearer_pictures;badges" if arm and ";" in arm else arm and "clearer_pictures" for arm in arms]
+    slates = joined.slates
+    for column, values in (("experiment", names), ("variant", arms)):
+        at = slates.schema.get_field_index(column)
+        field = slates.schema.field(at)
+        slates = slates.set_column(at, field, pa.array(values, pa.string()).cast(field.type))
+    both = replace(joined, slates=slates)
+    monkeypatch.setattr(read_two_sides, "joined_log", lambda source: both)
+    result = CliRunner().invoke(cli, ["experiment", "read-two-sides", str(tmp_path), *map(str, files)])
+    assert result.exit_code == 0, result.output
+    requests = pd.DataFrame(request_columns(both)).assign(arm=arms)[[arm is not None and ";" in arm for arm in arms]]
+    rate = requests.groupby("arm").clicks.sum() / requests.groupby("arm").impressions.sum()
+    assert f"{rate['clear;clear'] - rate['in_force;in_force']:.4g} [" in result.output
+    swapped = CliRunner().invoke(cli, ["experiment", "read-two-sides", str(tmp_path), *map(str, files[::-1])])
+    assert "unit merchant and 1 treatments" in str(swapped.exception)
