@@ -33,11 +33,12 @@ SPLITS = 300  # of one day's shoppers, for the distances' own rate
 
 @dataclass(frozen=True)
 class Watched:
-    """One market's days as judged, its days as logged where they were kept, and the fault of each day."""
+    """One market's days as judged, the fault of each day, and ctr's predictions and clicks of the judged days."""
 
     days: list[JudgedDay]
-    logs: list[DayLog]
     faults: dict[int, str]
+    scores: np.ndarray
+    clicks: np.ndarray
 
     def detections(self) -> dict[str, bool]:
         """By fault, whether its day has a new alert of its cause."""
@@ -52,10 +53,12 @@ class Watched:
 
 
 def watched(market: WatchedMarket, faults: dict[int, str], rng: np.random.Generator) -> Watched:
-    watcher, first, judged, kept = Watcher(History()), list[DayLog](), list[JudgedDay](), list[DayLog]()
+    watcher, first, judged, known = Watcher(History()), list[DayLog](), list[JudgedDay](), list[np.ndarray]()
     planted = {number: FAULTS[name] for number, name in faults.items() if name != DRIFT}
-    for day in market.day_logs(planted, rng):
-        kept += [] if faults else [day]
+    for number, day in enumerate(market.day_logs(planted, rng)):
+        if number >= WARM_UP:
+            rows = np.stack([predictions(day.slates, "ctr"), day.labels["click"]])
+            known.append(rows[:, ~np.isnan(rows[1])])
         if watcher.history.bins:
             judged.append(watcher.judge(day))
             continue
@@ -63,7 +66,14 @@ def watched(market: WatchedMarket, faults: dict[int, str], rng: np.random.Genera
         if len(first) == LEAST_DAYS:
             watcher.begin(first)
             judged += [watcher.judge(one) for one in first]
-    return Watched(judged, kept, faults)
+    return Watched(judged, faults, *np.concatenate(known, axis=1))
+
+
+def printed(seed: int, market: Watched) -> Watched:
+    """The market, once what it did not find and what it found in vain is printed."""
+    missed = [name for name, seen in market.detections().items() if not seen]
+    print(f"market {seed}: missed {missed or 'nothing'}; false alarms {market.false_alarms() or 'none'}", flush=True)
+    return market
 
 
 def with_faults(seed: int) -> Watched:
@@ -73,14 +83,14 @@ def with_faults(seed: int) -> Watched:
     return watched(watched_market(seed, drift_day=begin), faults | {begin: DRIFT}, rng)
 
 
-def without_labels(calm: Watched) -> tuple[float, float]:
-    """(promised, observed) AUC of ctr over all judged days."""
-    scores, clicks = [], []
-    for day in calm.logs[WARM_UP:]:
-        predicted, click = predictions(day.slates, "ctr"), day.labels["click"]
-        scores.append(predicted[~np.isnan(click)])
-        clicks.append(click[~np.isnan(click)])
-    return expected_auc(np.concatenate(scores)), auc(np.concatenate(scores), np.concatenate(clicks))
+def gap_without_labels(calm: Watched) -> float:
+    """|promised - observed| AUC of ctr over all judged days."""
+    return abs(expected_auc(calm.scores) - auc(calm.scores, calm.clicks))
+
+
+def one_day() -> DayLog:
+    """The first day of a market."""
+    return next(watched_market(SEEDS[0]).day_logs({}, np.random.default_rng(0)))
 
 
 def alarm_rates(day: DayLog, rng: np.random.Generator) -> tuple[float, float]:
@@ -97,18 +107,13 @@ def alarm_rates(day: DayLog, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def main() -> None:
-    broken = [with_faults(seed) for seed in SEEDS]
-    calm = [watched(watched_market(seed), {}, np.random.default_rng([seed, 3])) for seed in SEEDS]
+    broken = [printed(seed, with_faults(seed)) for seed in SEEDS]
+    calm = [printed(seed, watched(watched_market(seed), {}, np.random.default_rng([seed, 3]))) for seed in SEEDS]
     found = [one.detections() for one in broken]
-    for seed, one in zip(SEEDS, broken, strict=True):
-        missed = [name for name, seen in one.detections().items() if not seen]
-        print(f"market {seed}: missed {missed or 'nothing'}; false alarms {one.false_alarms()}")
-    for seed, one in zip(SEEDS, calm, strict=True):
-        print(f"market {seed} without faults: false alarms {one.false_alarms()}")
     count = len(SEEDS)
     months = count * (DAYS - WARM_UP) / 30
-    gaps = [abs(promised - observed) for promised, observed in map(without_labels, calm)]
-    clustered, plain = alarm_rates(calm[0].logs[WARM_UP], np.random.default_rng(0))
+    gaps = [gap_without_labels(one) for one in calm]
+    clustered, plain = alarm_rates(one_day(), np.random.default_rng(0))
     measures = [
         Measure(
             "faults found on their day, of 12, worst market", min(sum(f.values()) for f in found), "faults", ">= 11"

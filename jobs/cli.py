@@ -172,8 +172,8 @@ def watch(folder: Path, config: Path | None, log: Path | None, every: float | No
     """Watch the log of run or service FOLDER: judge each whole day against the days before it.
 
     An alert names one cause, the slates to look at and the runbook; it is printed and a line of FOLDER/alerts.jsonl.
-    FOLDER/watch has a page a day, metrics for Prometheus, and what the next pass goes on from. Exits with 1 where the
-    newest judged day alarms.
+    FOLDER/watch has a page a day, metrics for Prometheus, and what the next pass goes on from. Exits with 1 while a
+    cause alarms.
     """
     from jobs.watch import watch as job
 

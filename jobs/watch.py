@@ -41,7 +41,7 @@ PAGES = 30  # written in one pass, of the newest day and of those that alarm
 class WatchConfig:
     """What a watch.toml may set."""
 
-    budget: float = setting(1.0, "false alarms a month, over all figures", unit="alarms", least=0.001, most=30)
+    budget: float = setting(0.25, "false alarms a month, over all figures", unit="alarms", least=0.001, most=30)
     least_psi: float = setting(
         0.02, "a distribution that is nearer than that has not moved", unit="PSI", least=0, most=1
     )
@@ -112,7 +112,7 @@ class LogWatch:
             if len(whole) < LEAST_DAYS:
                 return
             self.watcher.begin([self._joined(start, now, NOTHING) for start in whole])
-        silent = False
+        silent = self._ended_silent()
         for start in starts:
             day = self._day_log(start, now)
             if len(day.slates) or not silent:  # of a service that is gone, the first day tells
@@ -165,20 +165,25 @@ class LogWatch:
             newest = pc.max(some["time"]).as_py()
             last = newest if last is None else max(last, newest)
 
+    def _ended_silent(self) -> bool:
+        """Whether the last judged day had no slate."""
+        history = self.history
+        return bool(history.days) and history.values[-1, history.names.index("requests")] < 0
+
     def _has_slates(self, start: datetime) -> bool:
         return bool(len(self.log.slates(since=start, until=start + DAY)))
 
 
 def watch(folder: Path, *, config: Path | None, log: Path | None, every: float | None) -> int:
-    """One pass, or one `every` so many minutes until a signal; exits with 1 where the last judged day alarms."""
+    """One pass, or one `every` so many minutes until a signal; exits with 1 while a cause alarms."""
     watched = LogWatch(folder, read_watch_config(config, folder), log=log)
     while True:
-        judged = watched.step(datetime.now(UTC))
+        watched.step(datetime.now(UTC))
         if every is None:
             break
         time.sleep(60 * every)
     watched.say_what_waits(datetime.now(UTC))
-    return int(bool(judged and judged[-1].alerts))
+    return int(bool(watched.history.open_since))
 
 
 def _day(moment: datetime) -> datetime:

@@ -18,7 +18,8 @@ LISTS = ("items", "overlap", "cold_start", "gini", "top_merchant", "source.*", "
 
 @dataclass(frozen=True)
 class Cause:
-    """`signs` and `explains` are patterns of figures' names; one that begins with - is meant of those below the usual.
+    """`signs` and `explains` are patterns of figures' names; one that begins with - or + is meant of those below or
+    above the usual.
 
     `meaning`: what it likely is, and the first thing to do.
     """
@@ -45,12 +46,12 @@ CAUSES = (
         "bots",
         "a few shoppers make an unlikely share of the requests",
         ("top_shoppers",),
-        (*LABELS, *INPUTS, *LISTS, "requests"),
+        (*LABELS, *INPUTS, *LISTS, "+requests", "hours"),
     ),
     Cause(
         "log_loss",
         "slates or feedback of some hours are missing",
-        ("silence", "events.orphan_*", "-requests", "-rate.seen"),
+        ("silence", "hours", "events.orphan_*", "-requests", "-rate.seen"),
         (*LABELS, *INPUTS, *LISTS, "requests", "events.*", "top_shoppers", "catalogue_updates"),
     ),
     Cause(
@@ -121,7 +122,8 @@ def by_cause(departures: Mapping[str, float]) -> dict[Cause, list[str]]:
 
 
 def _fits(name: str, sign: float, patterns: tuple[str, ...]) -> bool:
-    return any(
-        fnmatchcase(name, pattern.removeprefix("-")) and (sign < 0 or not pattern.startswith("-"))
-        for pattern in patterns
-    )
+    return any(fnmatchcase(("+" if sign > 0 else "-") + name, _signed(pattern)) for pattern in patterns)
+
+
+def _signed(pattern: str) -> str:
+    return pattern if pattern[0] in "+-" else f"?{pattern}"

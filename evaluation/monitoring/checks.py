@@ -64,6 +64,7 @@ CHECKS = (
         "position.*", "distance of clicks' places from earlier days, PSI times requests", 0.7, Side.ABOVE, is_log=True
     ),
     Check("seen.*", "distance of seen places from earlier days, PSI times requests", 0.7, Side.ABOVE, is_log=True),
+    Check("hours", "distance of slates' hours from earlier days, PSI times requests", 0.7, Side.ABOVE, is_log=True),
     Check("missing.*", "share of values that are missing", 0.02, Side.ABOVE),
     Check("out_of_range.*", "share of values far outside the reference's range", 0.02, Side.ABOVE),
     Check("skew.*", "share of values that recompute otherwise", 0.02, Side.ABOVE),

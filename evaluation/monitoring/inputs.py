@@ -1,4 +1,4 @@
-"""Distributions of a day: counts by bin of every logged feature, prediction and place, against bins of the reference.
+"""Distributions of a day: counts by bin of every logged feature, prediction, place and hour.
 
 Numbers have the 30 quantile bins of the reference days, words its 29 commonest and one for the rest. What is missing is
 no part of the distribution: its share is a figure of its own, as is what lies outside the reference's range.
@@ -17,9 +17,11 @@ from evaluation.monitoring.distances import BINS, quantile_edges
 from evaluation.monitoring.figure import Figure, Figures
 from marketplace.schema import SURFACES
 from marketplace.slate_columns import RequestLists, all_lists, flat, item_offsets, to_numpy
+from marketplace.splits import DAY_US, HOUR_US, microseconds
 
 FAR = 10.0  # widths of the reference's range beyond it: counts grow with the log; another unit, or -1, is not growth
 PLACES = 20  # of a list, each a bin
+HOURS = 24  # of the day (UTC)
 ITEM_COLUMNS = ("price", "retrieval_score", "value")
 
 
@@ -57,17 +59,20 @@ def reference_bins(days: Sequence[DayLog]) -> dict[str, Bins]:
 
 
 def day_counts(day: DayLog, bins: Mapping[str, Bins]) -> dict[str, np.ndarray]:
-    """By distribution, counts by bin; places of what was clicked and seen, by surface, are among them."""
+    """By distribution, counts by bin; places of what was clicked and seen, and slates' hours, are among them."""
     counts = {}
     for name, (values, _) in columns(day):
         if name in bins:
             codes = bins[name].codes(values)
             counts[f"drift.{name}"] = np.bincount(codes[codes >= 0], minlength=bins[name].size)
-    return counts | {name: np.bincount(place, minlength=PLACES) for name, place, _ in _places(day)}
+    counts |= {name: np.bincount(place, minlength=PLACES) for name, place, _ in _places(day)}
+    return counts | {"hours": np.bincount(_hours(day), minlength=HOURS)}
 
 
 def requests_of_bin(day: DayLog, bins: Mapping[str, Bins], *, name: str, code: int) -> np.ndarray:
     """The requests whose values of the distribution `name` fall into one of its bins."""
+    if name == "hours":
+        return np.flatnonzero(_hours(day) == code)
     for place_name, place, request in _places(day):
         if place_name == name:
             return request[place == code]
@@ -84,7 +89,8 @@ def input_figures(day: DayLog, bins: Mapping[str, Bins]) -> Figures:
     for name, one in bins.items():
         values, request = logged.get(name, (np.empty(0), np.empty(0, np.int64)))
         absent = one.codes(values) < 0
-        figures[f"missing.{name}"] = Figure(float(absent.mean()) if len(values) else 1.0, request[absent])
+        gone = 1.0 if len(day.slates) else np.nan
+        figures[f"missing.{name}"] = Figure(float(absent.mean()) if len(values) else gone, request[absent])
         if one.words is None and len(values):
             outside = (values < one.low) | (values > one.high)
             figures[f"out_of_range.{name}"] = Figure(float(outside.mean()), request[outside])
@@ -92,9 +98,9 @@ def input_figures(day: DayLog, bins: Mapping[str, Bins]) -> Figures:
     return figures | {f"skew.{name}": Figure(one.share, sample) for name, one in day.facts.skew.items()}
 
 
-def worst_skew(skew: Mapping[str, FeatureDifference]) -> list[tuple[str, FeatureDifference]]:
+def worst_skew(skew: Mapping[str, FeatureDifference]) -> dict[str, FeatureDifference]:
     """The features that recompute otherwise, the worst first."""
-    return sorted(((name, one) for name, one in skew.items() if one.share), key=lambda row: -row[1].share)
+    return dict(sorted(((name, one) for name, one in skew.items() if one.share), key=lambda row: -row[1].share))
 
 
 def columns(day: DayLog) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
@@ -116,6 +122,11 @@ def _regular(lists: RequestLists, sizes: np.ndarray) -> np.ndarray | None:
     if ((lengths == sizes) | (lengths == 0)).all() or (lengths <= 1).all():
         return np.repeat(np.arange(len(lengths)), lengths)
     return None
+
+
+def _hours(day: DayLog) -> np.ndarray:
+    """int64 [R]: the hour of the day (UTC) in which each slate was answered."""
+    return microseconds(day.slates["time"]) % DAY_US // HOUR_US
 
 
 def _places(day: DayLog) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -20,6 +20,7 @@ from marketplace.splits import DAY_US, SECOND, microseconds
 NOT_JOINED = ("orphan_request", "other_user", "orphan_item", "early", "late", "bad_amount", "other_currency")
 BUNDLED = tuple(part for part in COLUMN_PARTS if part != "policy")  # policies are published and staged by themselves
 BUSIEST = 5  # shoppers
+FEWEST_REQUESTS = 50  # of a day, below which every shopper is busy
 FEWEST = 10  # orders of a day below which their amounts are not judged
 
 
@@ -41,7 +42,7 @@ def _volume(day: DayLog) -> Iterator[tuple[str, Figure]]:
     counts = np.bincount(shopper, minlength=1)
     busy = np.argsort(-counts)[:BUSIEST]
     top = np.concatenate([np.flatnonzero(shopper == one) for one in busy[:1]]) if len(time) else np.empty(0, np.int64)
-    yield "top_shoppers", Figure(float(np.log((counts[busy].sum() + 0.5) / (len(time) + 0.5))), top)
+    yield "top_shoppers", ratio(counts[busy].sum(), len(time), top, least=FEWEST_REQUESTS)
     seen, clicks = (to_numpy(day.joined.labels[name]) for name in ("seen", "click"))
     orders, carts = (to_numpy(day.joined.labels[name]) for name in ("order", "cart"))
     yield "rate.seen", ratio(seen.sum(), day.shown.sum())

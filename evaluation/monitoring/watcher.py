@@ -8,7 +8,7 @@ A figure that stays where it went for ACCEPTED_AFTER days is the new usual.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -17,13 +17,13 @@ import pyarrow as pa
 from evaluation.monitoring.causes import Cause, by_cause
 from evaluation.monitoring.changes import changed
 from evaluation.monitoring.checks import Side, check_of
-from evaluation.monitoring.day_log import DayLog
+from evaluation.monitoring.day_log import DayLog, FeatureDifference
 from evaluation.monitoring.distances import jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from evaluation.monitoring.exposure import exposure_figures
 from evaluation.monitoring.figure import Figure
 from evaluation.monitoring.head_figures import head_figures
 from evaluation.monitoring.history import History
-from evaluation.monitoring.inputs import day_counts, input_figures, reference_bins, requests_of_bin
+from evaluation.monitoring.inputs import day_counts, input_figures, reference_bins, requests_of_bin, worst_skew
 from evaluation.monitoring.traffic import BUNDLED, traffic_figures, version_figures
 from evaluation.monitoring.usual import LEAST_DAYS, LEAST_ERRORS, WINDOW, forecast, surprise
 
@@ -32,14 +32,14 @@ WARM_UP = LEAST_DAYS + LEAST_ERRORS  # days before the first that is judged
 ACCEPTED_AFTER = 7  # days
 DOUBTFUL = 2.5  # standard errors beyond which a figure of a day that alarmed is no usual one
 SLOW = "slow."  # before a figure's name: a change point, where no single day departs
-SHIFTED = ("drift.", "position.", "seen.")  # distributions
+SHIFTED = ("drift.", "position.", "seen.", "hours")  # distributions
 
 
 @dataclass(frozen=True)
 class WatchLimits:
     """`budget`: false alarms a month over all figures; `least_psi`: below it a distribution has not moved."""
 
-    budget: float = 1.0
+    budget: float = 0.25
     least_psi: float = 0.02
 
 
@@ -99,6 +99,7 @@ class JudgedDay:
     usual: Mapping[str, float]
     judged: int  # figures that could be judged
     alerts: tuple[Alert, ...]
+    skew: Mapping[str, FeatureDifference] = field(default_factory=dict)  # of the features that recompute otherwise
 
 
 def early_figures(day: DayLog) -> dict[str, float]:
@@ -155,6 +156,7 @@ class Watcher:
             dict(zip(names, usual.tolist(), strict=True)),
             int(np.isfinite(seen.p_value).sum()),
             alerts,
+            worst_skew(day.facts.skew),
         )
 
     def _figures(self, day: DayLog, counts: Mapping[str, np.ndarray]) -> dict[str, Figure]:

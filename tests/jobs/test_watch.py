@@ -64,6 +64,9 @@ def test_a_wrong_clock_is_one_alert_and_the_next_pass_goes_on(log, tmp_path, cap
     assert "clock" in (tmp_path / "watch" / "2025-01-22.html").read_text()
     metrics = (tmp_path / "watch" / "metrics.prom").read_text()
     assert 'value_model_watch_alert{cause="clock"} 0.0' in metrics
+    (silent,) = LogWatch(tmp_path, WatchConfig(replayed=0), log=log).step(START + timedelta(days=DAYS + 5))
+    assert [alert.cause.name for alert in silent.alerts] == ["log_loss"]
+    assert LogWatch(tmp_path, WatchConfig(replayed=0), log=log).step(START + timedelta(days=DAYS + 9)) == []
 
 
 def test_a_young_log_is_told_what_cannot_be_judged_yet(log, tmp_path):
