@@ -42,7 +42,7 @@ class Choice:
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {one.value:.4f}" for name, one in self.objective.items())
         gaps = ", ".join(f"{name} {gap.low:+.4f} .. {gap.high:+.4f}" for name, gap in self.behind.items())
-        return f"{self.served} is served: {OBJECTIVE}, on the later half of validation: {figures}; behind it: {gaps}"
+        return f"{self.served} is served: {OBJECTIVE}, on validation: {figures}; behind it: {gaps}"
 
     @property
     def facts(self) -> dict[str, str | float]:

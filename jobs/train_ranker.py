@@ -1,7 +1,7 @@
 """Train what predicts: the network, boosted trees and their opinion pool; the best of the three is served.
 
-The network stops early on the validation period. Pool weights and calibrators are fitted on the earlier half of it, the
-served ranker is chosen on the later half, and weights and calibrators are then fitted on all of it, as served
+The network stops early on the validation period. The served ranker is chosen on both halves of it, each with pool
+weights and calibrators of the other half; weights and calibrators are then fitted on all of it, as served
 (positions unknown). The test period is predicted once, by everything, and kept for the evaluation.
 """
 
@@ -82,21 +82,28 @@ def chosen(
     shopper: np.ndarray,
     rng: np.random.Generator,
 ) -> Choice:
-    """The best on the later half of held-out requests of network, trees and pool, as the earlier half calibrates them.
+    """The best on held-out requests of network, trees and pool, each half as the other one weighs and calibrates them.
 
     `opinions`: raw predictions of the network, then of the trees, by name; `surface`, `shopper` [R].
     """
     requests = len(held_out.inputs.user_codes)
-    offsets, half = request_offsets(held_out.inputs.request, requests), requests // 2
-    early, late = (take(held_out, part, offsets=offsets) for part in np.split(np.arange(requests), [half]))
-    cut, (network, trees) = offsets[half], opinions.values()
-    weights = fit_weights(before(network, cut), before(trees, cut), early)
-    models = {}
-    for name, predicted in {**opinions, "pool": pooled(network, trees, weights=weights)}.items():
-        calibration = calibrate(before(predicted, cut), early)
-        models[name] = calibration({head: values[cut:] for head, values in predicted.items()}, late.inputs)
-    seen = examination(late, next(iter(models.values())).get("ctr"), surface[half:])
-    return choose(models, late, examination=seen, shopper=shopper[half:], rng=rng)
+    offsets = request_offsets(held_out.inputs.request, requests)
+    halves = [take(held_out, part, offsets=offsets) for part in np.array_split(np.arange(requests), 2)]
+    rows = slice(0, len(halves[0].position)), slice(len(halves[0].position), None)
+    judged = []
+    for half, other in ((0, 1), (1, 0)):
+        network, trees = (of_rows(predicted, rows[other]) for predicted in opinions.values())
+        weights = fit_weights(network, trees, halves[other])
+        pool = pooled(*opinions.values(), weights=weights)
+        calibrated = {}
+        for name, predicted in {**opinions, "pool": pool}.items():
+            calibration = calibrate(of_rows(predicted, rows[other]), halves[other])
+            calibrated[name] = calibration(of_rows(predicted, rows[half]), halves[half].inputs)
+        judged.append(calibrated)
+    heads = judged[0]["pool"]
+    models = {name: {head: np.concatenate([one[name][head] for one in judged]) for head in heads} for name in judged[0]}
+    seen = examination(held_out, next(iter(models.values())).get("ctr"), surface)
+    return choose(models, held_out, examination=seen, shopper=shopper, rng=rng)
 
 
 def calibration_groups(run: RunFolder, prepared: TrainingRows) -> tuple[GroupCodes, ...]:
@@ -105,9 +112,9 @@ def calibration_groups(run: RunFolder, prepared: TrainingRows) -> tuple[GroupCod
     return groups_of(prepared.encoder, [features[name] for name in run.config.calibration.groups])
 
 
-def before(predicted: Predictions, row: int) -> Predictions:
-    """Predictions of the rows before one."""
-    return {head: values[:row] for head, values in predicted.items()}
+def of_rows(predicted: Predictions, rows: slice) -> Predictions:
+    """Predictions of some rows."""
+    return {head: values[rows] for head, values in predicted.items()}
 
 
 def of_requests(prepared: TrainingRows, column: str) -> np.ndarray:

@@ -9,7 +9,9 @@ import pytest
 
 from features.spec import ModelInputs
 from jobs.choice import Choice, choose, examination
+from jobs.train_ranker import chosen
 from marketplace.heads import composed
+from value_model.rankers.calibration import Calibration
 from value_model.rankers.ranker import RankingData
 
 PLACES, REQUESTS = 10, 3000
@@ -81,6 +83,28 @@ def test_where_nothing_happened_the_first_is_served(log):
         models, nothing, examination=np.ones(len(attraction)), shopper=SHOPPER, rng=np.random.default_rng(3)
     )
     assert choice.served == "one"
+
+
+def test_both_halves_are_judged_each_as_the_other_weighs_and_calibrates_it(log):
+    data, attraction, _ = log
+    half = len(attraction) // 2
+    first = np.arange(len(attraction)) < half
+    flat = np.full(len(attraction), 0.1)
+    opinions = {"network": heads(np.where(first, attraction, flat)), "trees": heads(np.where(first, flat, attraction))}
+    seen = []
+
+    def calibrate(predicted, part):
+        seen.append(len(predicted["ctr"]))
+        assert np.array_equal(part.labels["click"], data.labels["click"][~first if len(seen) <= 3 else first])
+        return Calibration({})
+
+    surface, rng = np.full(REQUESTS, "home"), np.random.default_rng(4)
+    choice = chosen(opinions, data, calibrate=calibrate, surface=surface, shopper=SHOPPER, rng=rng)
+    assert len(seen) == 6  # three rankers, two halves
+    looked = examination(data, opinions["network"]["ctr"], surface)
+    direct = choose(opinions, data, examination=looked, shopper=SHOPPER, rng=np.random.default_rng(4))
+    for name, estimate in direct.objective.items():
+        assert choice.objective[name].value == pytest.approx(estimate.value)
 
 
 def reached(gain: np.ndarray, score: np.ndarray) -> float:
