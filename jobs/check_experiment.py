@@ -13,7 +13,6 @@ from evaluation.experiments.plan import plan_experiment
 from evaluation.experiments.unit_table import unit_keys
 from jobs.check import print_findings
 from jobs.read_experiment import joined_log
-from marketplace.attribution import Attribution
 from marketplace.finding import DataError, Finding, Severity, nearest
 from marketplace.memory_log import MemoryLog
 from marketplace.toml_model import as_model
@@ -38,8 +37,7 @@ def check_experiment(file: Path, run: Path | None) -> int:
     findings = [*check_file(experiment, text, others=others, now=datetime.now(UTC))]
     findings += _policies(experiment, text, file.parent)
     if run is not None:
-        log = run / "log.sqlite"
-        findings += [*_served(text, file, run), *_log(experiment, text, joined_log(log if log.exists() else run))]
+        findings += [*_served(text, file, run), *_log(experiment, text, run)]
     return print_findings(findings, of=file)
 
 
@@ -87,28 +85,31 @@ def _served(text: TomlText, file: Path, run: Path) -> Iterator[Finding]:
     bundle = load_bundle((run / "bundle").resolve())
     content = build_engine(bundle, log=MemoryLog(), experiments=file.parent).state.experiments
     if fault := content.faults.get(file.name):
-        yield Finding("served", text.where(), f"the engine does not follow it: {fault}.", "Mend that.")
+        yield Finding("served", text.where(), f"the engine does not follow it: {fault.rstrip('.')}.", "Mend that.")
 
 
-def _log(experiment: Experiment, text: TomlText, joined: Attribution) -> Iterator[Finding]:
+def _log(experiment: Experiment, text: TomlText, run: Path) -> Iterator[Finding]:
     """Whether its days find its minimum effect, and which requests lack its unit, by what was logged."""
-    lacking = float((unit_keys(joined.slates, experiment) < 0).mean())
-    if lacking > LACKING:
+    plan, problem, joined = None, "", None
+    for source in filter(Path.exists, (run / "log.sqlite", run / "data")):  # a young service's log tells too little
+        try:
+            joined = joined_log(source if source.suffix else run)
+            plan = plan_experiment(joined, experiment)
+            break
+        except ValueError as error:
+            problem = str(error).rstrip(".")
+    if joined is not None and (lacking := float((unit_keys(joined.slates, experiment) < 0).mean())) > LACKING:
         reason = f"{lacking:.0%} of the logged requests have no {experiment.unit}: they would be in no variant."
         fix = 'Send it with every request, or write unit = "user".'
         yield Finding("unit", text.where("unit"), reason, fix, Severity.WARNING)
-    try:
-        plan = plan_experiment(joined, experiment)
-    except ValueError as error:
-        yield Finding(
-            "power", text.where("days"), f"its power is not known: {error}.", "Serve first.", Severity.WARNING
-        )
-        return
-    if not plan.enough:
-        wanted = experiment.metrics.minimum_effect
-        days = f"days = {plan.days}" if plan.days is not None else f"a minimum effect of {plan.in_time:.3g} or more"
+    if plan is None:
+        reason = f"its power is not known: {problem or f'{run} holds neither a log nor data'}."
+        yield Finding("power", text.where("days"), reason, "Serve for some weeks first.", Severity.WARNING)
+    elif not plan.enough:
+        effect = experiment.metrics.minimum_effect
+        days = f"days = {plan.days}" if plan.days is not None else f"a minimum effect of {plan.in_time:.2g} or more"
         reason = (
             f"{experiment.days:g} days find a change of {plan.in_time:.1%} of {experiment.metrics.primary} with "
-            f"{experiment.stop.power:.0%} power, not the {wanted:.1%} that it is about."
+            f"{experiment.stop.power:.0%} power, not the {effect:.1%} that it is about."
         )
         yield Finding("power", text.where("days"), reason, f"Write {days}.")

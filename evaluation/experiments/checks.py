@@ -57,7 +57,8 @@ def _unit(experiment: Experiment, text: TomlText) -> Iterator[Finding]:
         if EXPERIMENT_METRICS[name].denominator == "units" and unit is not AssignmentUnit.USER
     ]
     if per_user:
-        reason = f"{', '.join(dict.fromkeys(per_user))} is per unit, here per {unit.value.replace('_', ' ')}, no user."
+        names = ", ".join(dict.fromkeys(per_user))
+        reason = f"the unit is a {unit.value.replace('_', ' ')}, and so {names} would count those, not users."
         fix = 'Choose metrics per session or impression, or unit = "user".'
         yield _finding(text, ("unit",), reason, fix, severity=Severity.WARNING, rule="unit")
     if unit is AssignmentUnit.SESSION:
