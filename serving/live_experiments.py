@@ -76,10 +76,10 @@ class LiveExperiments:
         try:
             seen = tuple(_stamps(self._folder))
             if seen != self._seen:
-                self._seen = seen
                 self._load(self._folder)
-        except Exception as error:  # whatever is wrong in the folder, answers must go on
-            self._fail(f"{type(error).__name__}: {error}")
+                self._seen = seen
+        except Exception as error:  # whatever is wrong in the folder, answers must go on; it is looked at again
+            self._fail(str(self._folder), f"{type(error).__name__}: {error}")
 
     def of(self, request: Request) -> RequestVariants:
         """The variants that answer a request: of experiments that run at its time, on its surface, with its unit."""
@@ -108,7 +108,7 @@ class LiveExperiments:
             try:
                 arms[name] = {one.name: tuple(self._arms(placed, one, faults)) for one in placed.experiment.variants}
                 experiments.append(placed)
-            except (ValueError, LookupError, OSError) as error:  # of a policy or recipes that were never good
+            except Exception as error:  # whatever is wrong with one experiment, the others' decisions are followed
                 faults[placed.file.name] = f"{placed.file}: {error}"
         self._parts.arms.update({arm.version: arm for one in arms.values() for pair in one.values() for arm in pair})
         self._serving = (FolderContent(tuple(experiments), faults), arms)
@@ -117,10 +117,11 @@ class LiveExperiments:
         for fault in faults.values():
             logger.error("experiment refused: %s", fault)
 
-    def _fail(self, fault: str) -> None:
-        logger.exception("experiments cannot be read: %s", fault)
+    def _fail(self, folder: str, fault: str) -> None:
         content, arms = self._serving
-        self._serving = (replace(content, faults={**content.faults, "": fault}), arms)
+        if content.faults.get(folder) != fault:
+            logger.exception("experiments cannot be followed: %s", fault)
+        self._serving = (replace(content, faults={**content.faults, folder: fault}), arms)
 
     def _arms(self, placed: PlacedExperiment, variant: Variant, faults: dict[str, str]) -> Iterator[Arm]:
         """The variant's; raises what is wrong with a file of which no arm was ever made."""
@@ -134,7 +135,7 @@ class LiveExperiments:
                     arm = build(file)
                     self.prove(self._parts.under([arm]))
                     self._built[key] = (digest, arm)
-            except (ValueError, LookupError, OSError) as error:
+            except Exception as error:  # the last good arm stays
                 if key not in self._built:
                     raise
                 faults[placed.file.name] = f"{file}: {error}"

@@ -213,6 +213,31 @@ def test_a_policy_under_which_trial_requests_fail_is_not_served(world, bundle):
     assert world.slate().experiment is None
 
 
+def test_an_unforeseen_failure_of_one_experiment_keeps_no_other_from_being_stopped(world, monkeypatch):
+    experiment = world.write()
+    world.decide(DecisionKind.RAMP, step=1)
+    user = next(u for u, i in zip(world.users, assign(experiment, world.users, step=1), strict=True) if i == 1)
+
+    def broken(file, before=None):
+        raise RuntimeError(f"no room for {file.name}")
+
+    monkeypatch.setattr("serving.live_experiments.variant_policy", broken)
+    world.write("other", change='policy = "default"', layer="apart", further='surfaces = ["search"]')
+    world.write("sales", further='surfaces = ["home"]')
+    assert "no room" in world.faults()["other.toml"]
+    assert world.slate(user).variant == "changed"
+    world.decide(DecisionKind.STOP, variants=("changed",))
+    assert world.slate(user).variant is None
+
+    monkeypatch.setattr("serving.live_experiments.read_folder", broken)
+    world.write("fourth")
+    assert "RuntimeError" in world.faults()[str(world.folder)]
+    assert world.slate(user).variant is None
+    monkeypatch.undo()
+    world.engine.follow()
+    assert str(world.folder) not in world.faults()
+
+
 def test_an_experiment_runs_from_its_start_to_its_end(world):
     experiment = world.write()
     world.decide(DecisionKind.RAMP, step=1)
