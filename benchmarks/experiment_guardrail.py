@@ -1,9 +1,10 @@
 """Does a harmful variant stop by itself, how soon are its shoppers back on what is in force, does a harmless one ramp?
 
 A run of the demo market (`make demo`) is copied and served by one worker; `value-model experiment watch` looks at its
-log. Two experiments share a layer in halves: one turns the value's sign, the other moves a weight by a tenth. Simulated
-shoppers ask, and answer by the market's truth. Counted is the time from the decision on record to the first answer
-under what is in force, asked by a shopper of the stopped variant.
+log. Two experiments share a layer in halves: one shows first what is clicked least, the other moves a weight by a
+tenth. Simulated shoppers ask one after another, and answer by the market's truth. Counted is the time from the decision
+on record to the last answer under the stopped variant. The ramp's risk is wide, so that some thousand requests are
+enough to go on.
 """
 
 from __future__ import annotations
@@ -35,12 +36,11 @@ from serving.payloads import MAX_EVENTS
 from value_model.formula import to_toml
 
 RUN, SEED = Path("runs/demo-simulated"), 7
-BATCH, PLACES = 100, 20  # requests before their feedback; places read of a slate
-LONGEST = 480.0  # seconds until what is open counts as failed
+BATCH, PLACES = 25, 20  # requests before their feedback; places read of a slate
+LONGEST = 600.0  # seconds until what is open counts as failed
 FIELDS = ("request_id", "surface", "user_id", "session_id", "query", "page_merchant_id", "page_item_id")
 TOLD = ("feedback_id", "request_id", "event", "user_id", "item_id", "amount", "currency")
-STEPS = (0.25, 0.5)
-FINAL = STEPS[-1]
+STEPS = (0.4, 0.5)  # of the harmless experiment's ramp
 
 FILE = """
 name = "{name}"
@@ -66,9 +66,9 @@ minimum_effect = 0.05
 metric = "ctr"
 at_least = -0.1
 [ramp]
-steps = [0.25, 0.5]
+steps = {steps}
 hours = 0
-risk = 0.1
+risk = 0.2
 """
 
 
@@ -78,7 +78,8 @@ class SimulatedTraffic:
     def __init__(self, address: str, simulation: Simulation) -> None:
         self._address, self._simulation, self._session = address, simulation, requests.Session()
         self._rng, self._batches = np.random.default_rng(SEED), count()
-        self.asked, self.failures, self.harmed = 0, 0, ""
+        self.asked, self.failures = 0, 0
+        self.harmed, self.last_harmed = "", datetime.now(UTC)  # who met the harmful variant last, and when
 
     def shop(self) -> None:
         """A batch of requests, and what came of them in the market's truth; all of it now."""
@@ -91,7 +92,7 @@ class SimulatedTraffic:
             items = [item["item_id"] for item in answer.get("items", [])]
             shown[: len(items)] = self._simulation.item_rows(pa.array(items, pa.string()))
             if answer.get("experiments", {}).get("harmful") == "changed":
-                self.harmed = row["user_id"]
+                self.harmed, self.last_harmed = row["user_id"], datetime.now(UTC)
         events = self._simulation.draw_feedback(batch, ranked, self._rng, prefix=prefix)
         events = events.filter(pc.not_equal(events["event"].cast(pa.string()), "return")).to_pylist()
         now = datetime.now(UTC).isoformat()
@@ -99,12 +100,9 @@ class SimulatedTraffic:
         for start in range(0, len(told), MAX_EVENTS):
             self._post("feedback", {"events": told[start : start + MAX_EVENTS]})
 
-    def until_in_force(self, start: datetime) -> float:
-        """Seconds from `start` to the first answer to a shopper of the stopped variant that is in no experiment."""
-        while (seconds := (datetime.now(UTC) - start).total_seconds()) < 60:
-            if "harmful" not in self._post("recommend", {"surface": "home", "user_id": self.harmed})["experiments"]:
-                return seconds
-        return float("inf")
+    def in_force(self) -> bool:
+        """Whether a shopper of the harmful variant gets what is in force now."""
+        return "harmful" not in self._post("recommend", {"surface": "home", "user_id": self.harmed})["experiments"]
 
     def _post(self, route: str, body: dict) -> dict:
         answer = self._session.post(f"{self._address}/v1/{route}", json=body, timeout=10)
@@ -131,19 +129,20 @@ def placed(home: Path) -> None:
     folder = home / EXPERIMENTS
     (folder / "policies").mkdir(parents=True)
     policy = BundleService.of(home).served().policy
+    harmless = to_toml(policy.with_weights({"w_gmv": policy.weight["w_gmv"].value * 1.1}))
     start = datetime.now(UTC).isoformat()
-    weights = {"harmless": {"w_gmv": policy.weight["w_gmv"].value * 1.1}, "harmful": {}}
-    for name, low, high in (("harmful", 0.0, 0.5), ("harmless", 0.5, 1.0)):
-        text = to_toml(policy.with_weights(weights[name]))
-        (folder / "policies" / f"{name}.toml").write_text(text if name == "harmless" else turned(text))
-        (folder / f"{name}.toml").write_text(FILE.format(name=name, low=low, high=high, start=start))
+    for name, text, steps, low, high in (
+        ("harmful", least_clicked(to_toml(policy)), [0.5], 0.0, 0.5),
+        ("harmless", harmless, list(STEPS), 0.5, 1.0),
+    ):
+        (folder / "policies" / f"{name}.toml").write_text(text)
+        (folder / f"{name}.toml").write_text(FILE.format(name=name, low=low, high=high, steps=steps, start=start))
 
 
-def turned(policy: str) -> str:
-    """The policy's text with what it ranks by subtracted from nothing: the worst item comes first."""
+def least_clicked(policy: str) -> str:
+    """The policy's text, ranking by the least probable click."""
     before = next(line for line in policy.splitlines() if line.startswith("value = "))
-    formula = before.removeprefix('value = "').removesuffix('"')
-    return policy.replace(before, f'good = "{formula}"\nvalue = "0 - good"')
+    return policy.replace(before, before.replace("value", "good", 1) + '\nvalue = "0 * good - w_click * ctr"')
 
 
 def decided(home: Path, name: str) -> tuple[ExperimentDecision, ...]:
@@ -160,28 +159,28 @@ def main() -> None:
         placed(home)
         with running(home, log=home / "log.sqlite") as address, watched(home):
             measures = measured(home, SimulatedTraffic(address, simulation))
-        print((home / "watch.log").read_text())
+        print(*(home / "watch.log").read_text().splitlines()[-20:], sep="\n")
     record("experiment_guardrail", measures, data="the demo market, one worker, simulated shoppers", seed=SEED)
 
 
 def measured(home: Path, traffic: SimulatedTraffic) -> list[Measure]:
-    back, start = float("inf"), time.monotonic()
-    stop: ExperimentDecision | None = None
-    while time.monotonic() - start < LONGEST and (stop is None or len(decided(home, "harmless")) < 1):
+    start, stop, back = time.monotonic(), None, float("inf")
+    while time.monotonic() - start < LONGEST and (stop is None or not decided(home, "harmless")):
         traffic.shop()
-        if stop is None and (decisions := decided(home, "harmful")) and decisions[-1].kind is DecisionKind.STOP:
+        decisions = decided(home, "harmful")
+        if stop is None and decisions and traffic.in_force():
             stop = decisions[-1]
-            back = traffic.until_in_force(stop.time)
+            back = max(0.0, (traffic.last_harmed - stop.time).total_seconds())
     harmless = decided(home, "harmless")
     numbers = {} if stop is None else stop.numbers
     met = [name for name in numbers if name == "units of changed"]
     stops = sum(decision.kind is DecisionKind.STOP for decision in harmless)
-    ramped = [FINAL for decision in harmless if decision.kind is DecisionKind.RAMP and decision.step == 1]
+    ramped = [STEPS[1] for decision in harmless if decision.kind is DecisionKind.RAMP and decision.step == 1]
     return [
         Measure("harmful variant: stopped", float(stop is not None), "", ">= 1"),
         Measure("harmful variant: shoppers who met it", float(sum(numbers[name] or 0 for name in met)), "shoppers"),
         Measure("harmful variant: change of ctr when stopped", numbers.get("ctr of changed, value") or np.nan, "share"),
-        Measure("harmful variant: decision to the first answer under what is in force", back, "s", "<= 10"),
+        Measure("harmful variant: decision to the last answer under it", back, "s", "<= 10"),
         Measure("harmless variant: stopped", float(stops), "", "<= 0"),
         Measure("harmless variant: share of its units at the end", max(ramped, default=STEPS[0]), "share", ">= 0.5"),
         Measure("requests and feedback that failed meanwhile", float(traffic.failures), "answers", "<= 0"),

@@ -6,6 +6,7 @@ What fails to be computed holds an experiment where it is, and is said; the othe
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ from jobs.experiment_log import ExperimentLog
 from marketplace.attribution import Attribution
 
 logger = logging.getLogger(__name__)
+
+
+def _without_figures(sentence: str) -> str:
+    """What is worth a new line: not that a bound has moved."""
+    return re.sub(r"\d[\d.,]*", "#", sentence)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def watch(
             decide(folder, watched)
             sentences[watched.placed.experiment.name] = watched.move.sentence
         for name, sentence in sentences.items():
-            if last.get(name) != sentence:
+            if _without_figures(last.get(name, "")) != _without_figures(sentence):
                 print(f"{now:%Y-%m-%d %H:%M:%S} {name}: {sentence}", flush=True)
         last = sentences
         if every is None:
