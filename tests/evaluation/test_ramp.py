@@ -1,6 +1,6 @@
 """The ramp's rule: harm stops a variant, what is broken or missing holds it, steps are taken as the risk allows."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,7 +30,9 @@ def move(
     rails = tuple(GuardrailReading(rail, "clicks_up", relative, state) for rail in experiment.guardrails)
     look = look_of(experiment, as_of=now, best_at=1e4)
     counts = {"in_force": units, "clicks_up": units}
-    reading = ExperimentReading(experiment, now, look, counts, (trust,), (), rails, (), {}, {}, {})
+    known = {"experiment": experiment, "as_of": now, "look": look, "units": counts, "trust": (trust,)}
+    rest = dict.fromkeys((field.name for field in fields(ExperimentReading)), ())
+    reading = ExperimentReading(**rest | known | {"guardrails": rails})
     began = ExperimentState(step, dict.fromkeys(stopped, "it lost"), None if step == 0 else now - timedelta(days=1))
     return ramp_move(PlacedExperiment(Path("x.toml"), experiment, began), reading, now=now)
 
