@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from desk.publication import ServedPolicy
 from jobs.cli import cli
 from jobs.config import RunConfig
 from jobs.data import kept, logged, market
-from jobs.run import again, run_all
+from jobs.policy_service import BundleService
+from jobs.run import run_all
 from jobs.run_evidence import run_evidence
 from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.slate_columns import flat, numeric_features, request_of_rows
@@ -22,8 +24,8 @@ from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import features_of
 from serving.bundle import build_engine, load_bundle
 from serving.request import Request
-from value_model.formula import default_policy, load_policy, to_toml
-from value_model.rankers.config import TrainingConfig
+from value_model.formula import default_policy, load_policy, parse_policy, to_toml
+from value_model.rankers.config import NetworkConfig, TrainingConfig
 from value_model.tuning import evidence_from_log
 from value_model.tuning.recorded_evidence import exploration_of
 
@@ -38,16 +40,13 @@ NAMES = ("request_id", "time", "surface", "user_id", "session_id", "query", "pag
 def explored(run_folder, tmp_path_factory) -> Path:
     """The run with a second bundle, whose policy explores."""
     folder = tmp_path_factory.mktemp("explored")
-    (folder / "policy.toml").write_text(to_toml(replace(default_policy(), slate=None)) + LUCE)
     shutil.copytree(run_folder, folder, symlinks=True, dirs_exist_ok=True)
-    about = json.loads((run_folder / "run.json").read_text())
-    about["config"]["policy"] = str(folder / "policy.toml")
-    (folder / "run.json").write_text(json.dumps(about))
-    again(folder, "bundle")
+    service, policy = BundleService.of(folder), parse_policy(to_toml(replace(default_policy(), slate=None)) + LUCE)
+    service.switch(service.prepare(ServedPolicy(policy)))
     return folder
 
 
-def test_exporting_again_makes_the_next_bundle_and_points_to_it(explored):
+def test_a_published_policy_makes_the_next_bundle_and_points_to_it(explored):
     assert (explored / "bundles" / "1").exists()
     assert (explored / "bundle").resolve() == explored / "bundles" / "2"
 
@@ -114,7 +113,13 @@ def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):
 def learned(log_path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("learned") / "run"
     return run_all(
-        RunConfig(data=str(log_path), retrieval=RetrievalConfig(epochs=1), training=TrainingConfig(epochs=1)), folder
+        RunConfig(
+            data=str(log_path),
+            retrieval=RetrievalConfig(epochs=1),
+            ranker=NetworkConfig(expert_units=(32, 16)),
+            training=TrainingConfig(epochs=1),
+        ),
+        folder,
     ).path
 
 
@@ -193,3 +198,10 @@ def test_a_policy_is_judged_on_the_log_itself(explored, log_path, tmp_path):
     assert judged["diagnostics"]["mean weight"]["low"] < 1.2
     clicks = judged["parts"]["everywhere"]["metrics"]["ctr"]
     assert clicks["proposed"]["value"] != clicks["in_force"]["value"]
+
+
+@pytest.mark.slow
+def test_exporting_again_makes_the_next_bundle_and_points_to_it(explored):
+    result = CliRunner().invoke(cli, ["export", str(explored)])
+    assert result.exit_code == 0, result.output
+    assert (explored / "bundle").resolve() == explored / "bundles" / "3"

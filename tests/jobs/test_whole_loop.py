@@ -66,7 +66,9 @@ def test_the_curves_of_each_fit_are_event_files(run_folder):
 def test_the_bundle_holds_the_settings_of_its_run(run_folder):
     assert read_run(run_folder / "bundle" / "run.toml") == RunFolder.open(run_folder).config
     facts = read_manifest(run_folder / "bundle" / "manifest.json").facts
-    assert facts["settings"] == "size=small, retrieval.epochs=2, training.epochs=2, variety.shoppers=40"
+    assert facts["settings"] == (
+        "size=small, retrieval.epochs=2, ranker.expert_units=[32, 16], training.epochs=2, variety.shoppers=40"
+    )
 
 
 def test_the_report_judges_the_rankers_on_the_test_period(run_folder):

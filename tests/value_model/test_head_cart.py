@@ -7,7 +7,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from jobs.run import again
+from desk.publication import ServedPolicy
+from jobs.policy_service import BundleService
 from jobs.run_evidence import run_evidence
 from marketplace.heads import learned_heads
 from marketplace.memory_log import MemoryLog
@@ -25,11 +26,9 @@ pytestmark = pytest.mark.xdist_group("run")
 def paid(run_folder, tmp_path_factory):
     """The run with a bundle whose policy is `cart`."""
     folder = tmp_path_factory.mktemp("carts") / "run"
-    shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("bundle*"))
-    about = json.loads((folder / "run.json").read_text())
-    about["config"]["policy"] = "cart"
-    (folder / "run.json").write_text(json.dumps(about))
-    again(folder, "bundle")
+    shutil.copytree(run_folder, folder, symlinks=True)
+    service = BundleService.of(folder)
+    service.switch(service.prepare(ServedPolicy(shipped_policy("cart"))))
     return folder
 
 
