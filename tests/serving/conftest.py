@@ -1,4 +1,17 @@
+"""One small bundle, exported once for every test here; one process runs all that read it."""
+
+from pathlib import Path
+
 import pytest
+
+READ = {"bundle_folder", "market"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents and READ & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("bundle"))
 
 
 @pytest.fixture(scope="session")
