@@ -52,12 +52,12 @@ LIFT = 0.35  # log-odds by which the variant raises every click
 def example_experiment(folder: Path, *, seed: int = 7, size: SimulatorConfig | None = None) -> Path:
     """Write log.sqlite and clearer_pictures.toml into `folder`, which must be new or empty of them; the file's path."""
     experiment = parse_experiment(FILE)
+    path, log_path = folder / f"{experiment.name}.toml", folder / "log.sqlite"
+    if log_path.exists():
+        raise ValueError(f"{log_path} exists: choose another folder, so that two logs are not mixed.")
     config = size or replace(SimulatorConfig(), requests=12_000, users=3_000)
     slates, feedback = experiment_log(experiment, config, seed=seed, click_lift=LIFT)
     folder.mkdir(parents=True, exist_ok=True)
-    path, log_path = folder / f"{experiment.name}.toml", folder / "log.sqlite"
-    if log_path.exists():
-        raise FileExistsError(f"{log_path} exists: choose another folder, so that two logs are not mixed.")
     path.write_text(FILE, encoding="utf-8")
     log = SqliteLog(log_path)
     for slate in table_to_slates(slates):

@@ -83,13 +83,8 @@ def last_moment(joined: Attribution) -> datetime:
 
 
 def currency_of(joined: Attribution) -> str:
-    """The log's currency; a log of several is refused, as amounts are added up."""
-    currencies = pc.unique(joined.slates["currency"].cast("string")).to_pylist()
-    if len(currencies) > 1:
-        raise ValueError(
-            f"the log holds amounts in {', '.join(currencies)}, which cannot be added: read one market's log."
-        )
-    return currencies[0]
+    """The log's currency, or all of them with commas: amounts are then missing."""
+    return ", ".join(pc.unique(joined.slates["currency"].cast("string")).to_pylist())
 
 
 def to_json(reading: ExperimentReading, answers: tuple[Conclusion, ...]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from evaluation.experiments.experiment_file import AssignmentUnit, Experiment, l
 from evaluation.experiments.exposure import variant_column
 from evaluation.experiments.metrics import EXPERIMENT_METRICS
 from evaluation.experiments.two_sided import two_sided
-from evaluation.experiments.unit_table import request_columns
+from evaluation.experiments.unit_table import request_columns, unrecorded
 from jobs.read_experiment import currency_of, joined_log
 from jobs.tables import print_section
 from marketplace.attribution import Attribution
@@ -43,8 +43,7 @@ def read_two_sides(source: Path, shoppers: Path, merchants: Path) -> int:
     metric, requests = EXPERIMENT_METRICS[sides[0].metrics.primary], request_columns(joined)
     below = metric.denominator if metric.denominator in requests else "requests"
     if metric.numerator not in requests:
-        absent = metric.numerator.replace("_", " ")
-        raise ValueError(f"the log does not record {absent}: choose another primary metric.")
+        raise ValueError(f"{unrecorded(metric.numerator)}: choose another primary metric.")
     arms = [_arm(joined, experiment) for experiment in sides]
     rows = np.flatnonzero((arms[0] >= 0) & (arms[1] >= 0))
     if not len(rows):

@@ -24,14 +24,22 @@ from evaluation.experiments.robust import TRIM, trimmed_change, winsorised
 from evaluation.experiments.sums import UNITS, UnitSums, post_stratified, unit_sums
 from evaluation.experiments.switchback import Switchback, switchback
 from evaluation.experiments.trust import TrustCheck, bot_units, trust_checks
-from evaluation.experiments.unit_table import SUFFIX, UnitTable, microseconds, request_columns, unit_keys, unit_table
+from evaluation.experiments.unit_table import (
+    MONEY,
+    SUFFIX,
+    UnitTable,
+    microseconds,
+    request_columns,
+    unit_keys,
+    unit_table,
+    unrecorded,
+)
 from marketplace.attribution import Attribution
 from marketplace.slate_columns import request_of_rows, to_numpy
 
 FEWEST_ADJUSTED, FEWEST_SEGMENT = 100, 50  # units an arm, for covariates and for a segment
 BEST_AT = 10_000.0  # units, where the log before the start tells of none
 ACTIVITY = ("requests", "clicks")  # beside the metric itself, what covariates know of a unit before the start
-MONEY = ("gmv", "net_gmv")
 QUANTILES = (0.5, 0.9)  # of order values
 
 
@@ -230,7 +238,7 @@ class _Arms:
 def missing_column(metric: ExperimentMetric) -> Contrast:
     """No effect, of a metric that the log does not record."""
     nan = np.array(np.nan)
-    reason = np.array(f"the log does not record {metric.numerator.replace('_', ' ')}")
+    reason = np.array(unrecorded(metric.numerator))
     return Contrast(nan, nan, nan, np.array(0), nan, reason)
 
 

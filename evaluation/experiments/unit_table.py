@@ -26,6 +26,7 @@ NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days 
 BEFORE, SUFFIX = timedelta(days=28), "_before"
 DIMENSIONS = ("country", "city", "device", SEGMENT_KEY)  # of a slate's context, beside its surface
 UNKNOWN = "unknown"
+MONEY = ("gmv", "net_gmv")
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,28 @@ def columns_of_units(
 
 
 def request_columns(joined: Attribution) -> dict[str, np.ndarray]:
-    """float64 [R] by name: requests, impressions, clicks, orders, gmv, net_gmv (currency); newcomers' where logged."""
+    """float64 [R] by name: requests, impressions, clicks, orders, and what the log tells of newcomers and amounts.
+
+    gmv and net_gmv are in the log's currency: of several currencies there are none.
+    """
     request, size = request_of_rows(joined.slates), len(joined.slates)
     labels = {
         "impressions": "seen", "clicks": "click", "orders": "order", "gmv": "order_value", "net_gmv": "net_value"
     }  # fmt: skip
     flat = {name: to_numpy(joined.labels[label]).astype(float) for name, label in labels.items()}
+    if len(pc.unique(joined.slates["currency"].cast(pa.string()))) > 1:
+        flat = {name: column for name, column in flat.items() if name not in MONEY}  # unlike amounts do not add up
     newness = _newness(joined.slates)
     if newness is not None:
         flat["newcomer_impressions"] = flat["impressions"] * (newness >= NEWCOMER)
     columns = {name: np.bincount(request, column, minlength=size) for name, column in flat.items()}
     return columns | {"requests": np.ones(size)}
+
+
+def unrecorded(column: str) -> str:
+    """Why there is no such column."""
+    words = column.replace("_", " ")
+    return f"the log does not record {words}{' in one currency' if column in MONEY else ''}"
 
 
 def unit_keys(slates: pa.Table, experiment: Experiment) -> np.ndarray:

@@ -180,6 +180,19 @@ def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path)
         assert text in page
 
 
+def test_amounts_of_two_currencies_are_missing_and_the_rest_is_read():
+    experiment, slates, feedback, _ = world()
+    at = slates.schema.get_field_index("currency")
+    mixed = pa.array(["SAR", "AED"] * len(slates))[: len(slates)].cast(slates.schema.field(at).type)
+    joined = attribute(slates.set_column(at, slates.schema.field(at), mixed), feedback)
+    one = read_experiment(joined, experiment, as_of=experiment.end)
+    relative = {metric.metric.name: str(metric.relative) for metric in one.metrics}
+    assert relative["gmv_per_user"] == "missing: the log does not record gmv in one currency"
+    assert "missing" not in relative["ctr"]
+    (open_rail,) = [rail for rail in one.guardrails if rail.guardrail.metric == "net_gmv_per_user"]
+    assert open_rail.state is GuardrailState.OPEN
+
+
 def test_two_experiments_are_read_as_two_sides(tmp_path, monkeypatch):
     """Merchants are drawn by hand into a second experiment of the same log; pandas has the means of the cells."""
     _, _, _, joined = world()
