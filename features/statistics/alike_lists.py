@@ -131,8 +131,9 @@ def _most_alike(request: np.ndarray, item: np.ndarray, listed: np.ndarray, posit
     length, size = np.bincount(own), listed.max() + 2
     counted = listed >= 0
     counted[:, :-1] &= listed[:, :-1] != listed[:, 1:]  # a list that holds an item twice
-    _, first = np.unique(np.stack([own, item]), axis=1, return_index=True)
-    counted &= np.isin(np.arange(len(item)), first)[:, None]
+    first = np.zeros(len(item), bool)
+    first[np.unique(own * (item.max() + 2) + item + 1, return_index=True)[1]] = True
+    counted &= first[:, None]
     key, shared = np.unique((own[:, None] * size + listed)[counted], return_counts=True)
     order = np.lexsort((key, shared, key // size))
     best, most = np.full(len(length), -2), np.zeros(len(length))
