@@ -26,7 +26,7 @@ def several_requests(*, requests: int, rows: int, seed: int) -> ModelInputs:
     return ModelInputs(**columns | {"request": np.repeat(np.arange(requests, dtype=np.int32), rows)})
 
 
-def small_trees() -> Trees:
+def small_trees(config: TreesConfig = CONFIG) -> Trees:
     rng = np.random.default_rng(7)
     inputs = several_requests(requests=60, rows=50, seed=8)
     request = inputs.request
@@ -39,4 +39,4 @@ def small_trees() -> Trees:
     ones = np.ones(len(signal), np.float32)
     labels = {name: label.astype(np.float32) for name, label in labels.items()}
     data = RankingData(inputs, labels, position=np.zeros(len(signal), np.int32), weight=ones)
-    return Trees.fit(data, spec=SPEC, config=CONFIG)
+    return Trees.fit(data, spec=SPEC, config=config)
