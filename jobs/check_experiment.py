@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from evaluation.experiments.checks import check_experiment as check_file
 from evaluation.experiments.experiment_file import AssignmentUnit, Experiment
 from evaluation.experiments.experiment_folder import EXPERIMENTS, read_folder
+from evaluation.experiments.metrics import EXPERIMENT_METRICS
 from evaluation.experiments.plan import plan_experiment
-from evaluation.experiments.unit_table import unit_keys
+from evaluation.experiments.sums import UNITS
+from evaluation.experiments.unit_table import request_columns, unit_keys
 from jobs.check import print_findings
 from jobs.read_experiment import joined_log
 from marketplace.finding import DataError, Finding, Severity, nearest
@@ -37,7 +41,7 @@ def check_experiment(file: Path, run: Path | None) -> int:
     findings = [*check_file(experiment, text, others=others, now=datetime.now(UTC))]
     findings += _policies(experiment, text, file.parent)
     if run is not None:
-        findings += [*_served(text, file, run), *_log(experiment, text, run)]
+        findings += [*_served(text, file, run), *log_findings(experiment, text, run)]
     return print_findings(findings, of=file)
 
 
@@ -88,8 +92,8 @@ def _served(text: TomlText, file: Path, run: Path) -> Iterator[Finding]:
         yield Finding("served", text.where(), f"the engine does not follow it: {fault.rstrip('.')}.", "Mend that.")
 
 
-def _log(experiment: Experiment, text: TomlText, run: Path) -> Iterator[Finding]:
-    """Whether its days find its minimum effect, and which requests lack its unit, by what was logged."""
+def log_findings(experiment: Experiment, text: TomlText, run: Path) -> Iterator[Finding]:
+    """What the log of `run`, or its data, says: metrics it does not record, requests without a unit, days too few."""
     plan, problem, joined = None, "", None
     for source in filter(Path.exists, (run / "log.sqlite", run / "data")):  # a young service's log tells too little
         try:
@@ -98,10 +102,9 @@ def _log(experiment: Experiment, text: TomlText, run: Path) -> Iterator[Finding]
             break
         except ValueError as error:
             problem = str(error).rstrip(".")
-    if joined is not None and (lacking := float((unit_keys(joined.slates, experiment) < 0).mean())) > LACKING:
-        reason = f"{lacking:.0%} of the logged requests have no {experiment.unit}: they would be in no variant."
-        fix = 'Send it with every request, or write unit = "user".'
-        yield Finding("unit", text.where("unit"), reason, fix, Severity.WARNING)
+    if joined is not None:
+        yield from _unrecorded(experiment, text, request_columns(joined))
+        yield from _without_unit(experiment, text, float((unit_keys(joined.slates, experiment) < 0).mean()))
     if plan is None:
         reason = f"its power is not known: {problem or f'{run} holds neither a log nor data'}."
         yield Finding("power", text.where("days"), reason, "Serve for some weeks first.", Severity.WARNING)
@@ -113,3 +116,21 @@ def _log(experiment: Experiment, text: TomlText, run: Path) -> Iterator[Finding]
             f"{experiment.stop.power:.0%} power, not the {effect:.1%} that it is about."
         )
         yield Finding("power", text.where("days"), reason, f"Write {days}.")
+
+
+def _unrecorded(experiment: Experiment, text: TomlText, columns: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+    """Metrics that would be missing, were the service's log as this one."""
+    known = {UNITS, "sessions", *(name for name, column in columns.items() if column.any())}
+    for name in dict.fromkeys((*experiment.metrics.names, *(one.metric for one in experiment.guardrails))):
+        metric = EXPERIMENT_METRICS[name]
+        if lacking := [part for part in (metric.numerator, metric.denominator) if part not in known]:
+            reason = f"the log records no {lacking[0].replace('_', ' ')}: {name} could not be computed."
+            fix = "Choose metrics that are recorded; a guardrail that is missing holds the ramp."
+            yield Finding("metrics", text.where("metrics"), reason, fix, Severity.WARNING)
+
+
+def _without_unit(experiment: Experiment, text: TomlText, lacking: float) -> Iterator[Finding]:
+    if lacking > LACKING:
+        reason = f"{lacking:.0%} of the logged requests have no {experiment.unit}: they would be in no variant."
+        fix = 'Send it with every request, or write unit = "user".'
+        yield Finding("unit", text.where("unit"), reason, fix, Severity.WARNING)

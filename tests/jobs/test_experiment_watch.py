@@ -7,14 +7,18 @@ import pytest
 from click.testing import CliRunner
 
 from evaluation.experiments.decisions import DecisionKind, decisions_file, read_decisions
+from evaluation.experiments.experiment_file import Experiment
 from evaluation.experiments.experiment_folder import Phase, read_folder
 from evaluation.experiments.unit_table import unit_table
+from jobs.check_experiment import log_findings
 from jobs.cli import cli
 from jobs.experiment_log import ExperimentLog
 from jobs.experiment_watch import ExperimentWatcher, decide, watch
 from marketplace.attribution import attribute
 from marketplace.slate import table_to_slates
 from marketplace.sqlite_log import SqliteLog
+from marketplace.toml_model import as_model
+from marketplace.toml_text import parse_toml
 from tests.jobs.test_read_experiment import FILE, world
 
 RAILS = FILE[FILE.index("[[guardrails]]") :]
@@ -122,6 +126,15 @@ def test_a_person_stops_it_with_name_and_reason(run):
     assert (stop.by, stop.reason, stop.variants) == ("ada", "complaints", ("clear",))
     missing = CliRunner().invoke(cli, [*words[:3], "clearer", *words[4:]])
     assert "no experiment 'clearer'; it holds clearer_pictures" in str(missing.exception)
+
+
+def test_a_check_by_the_log_finds_what_is_not_recorded_and_days_that_are_too_few(log):
+    text = FILE.replace('metric = "cvr"', 'metric = "newcomer_share"').replace('primary = "ctr"', 'primary = "cvr"')
+    text = parse_toml(text.replace("minimum_effect = 0.1", "minimum_effect = 0.001"), file="x")
+    experiment = as_model(text, Experiment)
+    found = {finding.rule: str(finding) for finding in log_findings(experiment, text, log.parent)}
+    assert "no newcomer impressions: newcomer_share could not be computed" in found["metrics"]
+    assert "not the 0.1% that it is about" in found["power"]
 
 
 def test_a_check_names_what_is_missing_before_anyone_is_harmed(run, log):
