@@ -116,7 +116,7 @@ def _looked_at(
     if joined is None:
         return WatchedExperiment(placed, None, RampMove(None, f"held: {failure}"))
     try:
-        reading = read_experiment(joined, placed.experiment, as_of=now)
+        reading = read_experiment(joined, placed.experiment, as_of=now, stops=placed.state.stops)
         return WatchedExperiment(placed, reading, ramp_move(placed, reading, now=now))
     except Exception as error:  # what failed to be computed is missing: it holds this ramp alone
         logger.exception("experiment %s cannot be read", placed.experiment.name)

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from evaluation.experiments.conclusion import Conclusion, conclusions
+from evaluation.experiments.decisions import decisions_file, read_decisions, state_after
 from evaluation.experiments.effects import Missing
 from evaluation.experiments.experiment_file import load_experiment
 from evaluation.experiments.plan import plan_experiment
@@ -38,7 +39,8 @@ def plan(source: Path, file: Path) -> int:
 def read(source: Path, file: Path, *, out: Path | None = None, json_file: Path | None = None) -> int:
     """0; read the experiment of `file` as its log tells it now. Raises ValueError where no slate took part in it."""
     experiment, joined = load_experiment(file), joined_log(source)
-    reading = read_experiment(joined, experiment, as_of=last_moment(joined))
+    stops = state_after(read_decisions(decisions_file(file.parent, experiment.name))).stops
+    reading = read_experiment(joined, experiment, as_of=last_moment(joined), stops=stops)
     if not sum(reading.units.values()):
         raise ValueError(
             f"{source} holds no slate of the experiment {experiment.name!r}: has it begun, and is it there?"
@@ -52,9 +54,8 @@ def read(source: Path, file: Path, *, out: Path | None = None, json_file: Path |
         print_section(section.head, section.rows, title=section.title, caption=section.caption)
     page = out or source.parent / f"{experiment.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
-        to_html(reading, course=course(joined, experiment, as_of=reading.as_of), currency=currency), encoding="utf-8"
-    )
+    curves = course(joined, experiment, as_of=reading.as_of, stops=stops)
+    page.write_text(to_html(reading, course=curves, currency=currency), encoding="utf-8")
     if json_file is not None:
         json_file.write_text(json.dumps(to_json(reading, found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(f"   page: {page}")

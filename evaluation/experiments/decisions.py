@@ -56,18 +56,21 @@ class ExperimentState:
     step: int = 0
     stopped: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None  # None = the step began with the experiment
+    stops: Mapping[str, datetime] = field(default_factory=dict)  # when each of the stopped was
 
 
 def state_after(decisions: Sequence[ExperimentDecision]) -> ExperimentState:
     """What the decisions amount to."""
     step, since = 0, None
     stopped: dict[str, str] = {}
+    stops: dict[str, datetime] = {}
     for decision in decisions:
         if decision.kind is DecisionKind.RAMP:
             step, since = decision.step, decision.time
         for variant in decision.variants:
             stopped.setdefault(variant, decision.reason)
-    return ExperimentState(step, stopped, since)
+            stops.setdefault(variant, decision.time)
+    return ExperimentState(step, stopped, since, stops)
 
 
 def decisions_file(folder: Path, name: str) -> Path:

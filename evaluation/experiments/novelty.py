@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
@@ -36,15 +37,15 @@ def novelty(
     ratio: Ratio,
     *,
     arm: np.ndarray,
-    now: int,
+    now: datetime,
     ages: Sequence[int] = AGES,
 ) -> Novelty:
-    """Of `ratio` over columns [R] of `requests` at `time` int64 [R] us, read at `now` us.
+    """Of `ratio` over columns [R] of `requests` at `time` int64 [R] us, read at `now`.
 
     `arm` int [U]: 0 = the control's, 1 = the variant's, -1 = neither.
     """
     age = (time[table.slate] - table.first[table.unit]) // DAY
-    reached = (now - table.first) // DAY
+    reached = (int(now.timestamp() * 1e6) - table.first) // DAY
     parts = [(low, high) for low, high in pairwise(ages) if _enough(arm, reached >= high)]
     columns = {}
     for low, high in parts:

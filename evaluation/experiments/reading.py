@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
-import pyarrow as pa
 
 from evaluation.curves import Curve
 from evaluation.estimate import Estimate
@@ -117,53 +116,65 @@ class ExperimentReading:
         return next(one for one in self.metrics if one.variant == variant and one.metric.name == name)
 
 
-def read_experiment(joined: Attribution, experiment: Experiment, *, as_of: datetime) -> ExperimentReading:
-    """Read `experiment` from a log whose feedback is joined as it was known at `as_of`."""
+def read_experiment(
+    joined: Attribution, experiment: Experiment, *, as_of: datetime, stops: Mapping[str, datetime] | None = None
+) -> ExperimentReading:
+    """Read `experiment` from a log whose feedback is joined as it was known at `as_of`.
+
+    `stops`: when variants were stopped. From then on their units met what is in force, while the control's went on: a
+    stopped variant is read by the slates before its stop, of both.
+    """
+    stops = stops or {}
+    treatments = [variant.name for variant in experiment.treatments]
     table = unit_table(joined, experiment)
-    arms = _Arms(experiment, table, ~bot_units(table))
+    whole = _Arms(experiment, table, ~bot_units(table))
+    arms = {name: _arms(joined, experiment, stops[name]) if name in stops else whole for name in treatments}
     look = look_of(experiment, as_of=as_of, best_at=expected_units(joined, experiment))
     primary = EXPERIMENT_METRICS[experiment.metrics.primary]
-    now = int(as_of.timestamp() * 1e6)
     requests, time = request_columns(joined), microseconds(joined.slates)
-    treatments = [variant.name for variant in experiment.treatments]
+    ages = {
+        name: novelty(one.table, requests, time, ratio_of(primary), arm=one.arm(name), now=stops.get(name, as_of))
+        for name, one in arms.items()
+        if primary.denominator in (*requests, UNITS) and primary.numerator in requests
+    }
     return ExperimentReading(
         experiment,
         as_of,
         look,
         dict(zip(table.variants, table.counts().tolist(), strict=True)),
-        tuple(trust_checks(table, experiment)),
-        tuple(_metric(arms, EXPERIMENT_METRICS[m], v, look) for v in treatments for m in experiment.metrics.names),
+        tuple(trust_checks(table, experiment, stopped=stops)),
+        tuple(_metric(arms[v], EXPERIMENT_METRICS[m], v, look) for v in treatments for m in experiment.metrics.names),
         tuple(_guardrails(arms, experiment, look)),
         tuple(_segments(arms, primary, look)),
-        {
-            variant: novelty(table, requests, time, ratio_of(primary), arm=arms.arm(variant), now=now)
-            for variant in treatments
-            if primary.denominator in (*requests, UNITS) and primary.numerator in requests
-        },
-        {variant: _sensitivity(arms, primary, variant, look) for variant in treatments},
+        ages,
+        {name: _sensitivity(arms[name], primary, name, look) for name in treatments},
         tuple(_quantiles(joined, arms)),
         _switchback(arms, primary) if experiment.unit is AssignmentUnit.CITY_TIME else {},
     )
 
 
-def course(joined: Attribution, experiment: Experiment, *, as_of: datetime, points: int = 14) -> dict[str, Curve]:
+def course(
+    joined: Attribution,
+    experiment: Experiment,
+    *,
+    as_of: datetime,
+    points: int = 14,
+    stops: Mapping[str, datetime] | None = None,
+) -> dict[str, Curve]:
     """The primary metric's relative change by variant, of the slates up to each of some days, with the rule's interval.
 
-    x: days since the start. Feedback counts as it was known at `as_of`. A moment without an answer has no point.
+    x: days since the start. Feedback counts as it was known at `as_of`. A moment without an answer has no point, nor
+    has one after a variant's stop.
     """
-    time, start = microseconds(joined.slates), int(experiment.start.timestamp() * 1e6)
     days = min((as_of - experiment.start).total_seconds() / 86_400, experiment.days)
     best_at, metric = expected_units(joined, experiment), EXPERIMENT_METRICS[experiment.metrics.primary]
     points_by: dict[str, list[tuple[float, Estimate]]] = {variant.name: [] for variant in experiment.treatments}
     for day in np.linspace(0, days, points + 1)[1:] if days > 0 else ():
-        known = time < start + day * 86_400e6
-        labels = joined.labels.filter(pa.array(known[request_of_rows(joined.slates)]))
-        table = unit_table(replace(joined, slates=joined.slates.filter(pa.array(known)), labels=labels), experiment)
-        arms = _Arms(experiment, table, ~bot_units(table))
-        look = look_of(experiment, as_of=experiment.start + timedelta(days=day), best_at=best_at)
+        moment = experiment.start + timedelta(days=day)
+        arms, look = _arms(joined, experiment, moment), look_of(experiment, as_of=moment, best_at=best_at)
         for variant, points_of in points_by.items():
             relative = look.interval(arms.contrast(metric, variant, relative=True))
-            if isinstance(relative, Estimate):
+            if isinstance(relative, Estimate) and moment <= (stops or {}).get(variant, moment):
                 points_of.append((day, relative))
     return {variant: _curve(points_of) for variant, points_of in points_by.items() if points_of}
 
@@ -235,6 +246,11 @@ class _Arms:
         return {name: column for name, column in columns.items() if name in used}
 
 
+def _arms(joined: Attribution, experiment: Experiment, until: datetime) -> _Arms:
+    table = unit_table(joined, experiment, until=until)
+    return _Arms(experiment, table, ~bot_units(table))
+
+
 def missing_column(metric: ExperimentMetric) -> Contrast:
     """No effect, of a metric that the log does not record."""
     nan = np.array(np.nan)
@@ -268,11 +284,11 @@ def _metric(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> 
     )
 
 
-def _guardrails(arms: _Arms, experiment: Experiment, look: Look) -> Iterator[GuardrailReading]:
+def _guardrails(arms: Mapping[str, _Arms], experiment: Experiment, look: Look) -> Iterator[GuardrailReading]:
     alarms = max(len(experiment.guardrails) * len(experiment.treatments), 1)
     for variant in experiment.treatments:
         for guardrail in experiment.guardrails:
-            contrast = arms.contrast(EXPERIMENT_METRICS[guardrail.metric], variant.name, relative=True)
+            contrast = arms[variant.name].contrast(EXPERIMENT_METRICS[guardrail.metric], variant.name, relative=True)
             margins = look.margins(contrast, alarms=alarms)
             if isinstance(margins, Missing):
                 yield GuardrailReading(guardrail, variant.name, margins, GuardrailState.OPEN)
@@ -293,51 +309,50 @@ def _state(guardrail: ExperimentGuardrail, contrast: Contrast, look: Look, alarm
     return GuardrailState.SAFE if margins[0].low > bound else GuardrailState.OPEN
 
 
-def _segments(arms: _Arms, metric: ExperimentMetric, look: Look) -> list[SegmentReading]:
+def _segments(arms: Mapping[str, _Arms], metric: ExperimentMetric, look: Look) -> list[SegmentReading]:
     """Every part of every dimension that has enough units in both arms."""
-    columns, rows, p_values = arms.columns(metric), [], []
-    for variant in arms.experiment.treatments if columns else ():
-        for dimension, parts in arms.table.segments.items():
+    rows, p_values = [], []
+    for variant, one in arms.items():
+        columns = one.columns(metric)
+        for dimension, parts in one.table.segments.items() if columns else ():
             names, part = np.unique(parts, return_inverse=True)
-            sums = arms.sums(columns, variant.name, part=part, parts=len(names))
+            sums = one.sums(columns, variant, part=part, parts=len(names))
             enough = np.flatnonzero((sums.n >= FEWEST_SEGMENT).all(axis=0))
             for at in enough if len(names) > 1 else ():
                 means = sums[0, at].means, sums[1, at].means
                 covariates = covariates_of(metric, columns) if sums.n[:, at].min() >= FEWEST_ADJUSTED else ()
                 contrast = effect(*means, ratio_of(metric), covariates=covariates, relative=True)
-                rows.append((dimension, str(names[at]), variant.name, look.interval(contrast)))
+                rows.append((dimension, str(names[at]), variant, look.interval(contrast)))
                 p_values.append(np.nan if contrast.reason else float(look.p_value(contrast)))
     adjusted = benjamini_hochberg(np.array(p_values)).tolist()
     return [SegmentReading(*row, p) for row, p in zip(rows, adjusted, strict=True)]
 
 
-def _quantiles(joined: Attribution, arms: _Arms) -> Iterator[QuantileReading]:
+def _quantiles(joined: Attribution, arms: Mapping[str, _Arms]) -> Iterator[QuantileReading]:
     """Of the values of items ordered, where FEWEST_SEGMENT units of each arm ordered."""
-    unit_of_slate = np.full(len(joined.slates), -1)
-    unit_of_slate[arms.table.slate] = arms.table.unit
-    unit = unit_of_slate[request_of_rows(joined.slates)]
-    rows = np.flatnonzero(to_numpy(joined.labels["order"]) & (unit >= 0))
-    value, unit = to_numpy(joined.labels["order_value"])[rows], unit[rows]
-    for variant in arms.experiment.treatments:
-        arm = arms.arm(variant.name)[unit]
-        if min(len(np.unique(unit[arm == one])) for one in (0, 1)) < FEWEST_SEGMENT:
+    request, ordered = request_of_rows(joined.slates), to_numpy(joined.labels["order"])
+    for variant, one in arms.items():
+        unit_of_slate = np.full(len(joined.slates), -1)
+        unit_of_slate[one.table.slate] = one.table.unit
+        rows = np.flatnonzero(ordered & (unit_of_slate[request] >= 0))
+        value, unit = to_numpy(joined.labels["order_value"])[rows], unit_of_slate[request[rows]]
+        arm = one.arm(variant)[unit]
+        if min(len(np.unique(unit[arm == which])) for which in (0, 1)) < FEWEST_SEGMENT:
             continue
         for q in QUANTILES:
             control = quantile_level(value[arm == 0], unit[arm == 0], q=q)
             difference = quantile_difference(value[arm >= 0], unit[arm >= 0], arm[arm >= 0], q=q)
-            yield QuantileReading(variant.name, q, control, difference)
+            yield QuantileReading(variant, q, control, difference)
 
 
-def _switchback(arms: _Arms, metric: ExperimentMetric) -> dict[str, Switchback]:
-    table, columns = arms.table, arms.columns(metric)
-    if not columns or "city" not in table.segments:
-        return {}
-    place = np.unique(table.segments["city"], return_inverse=True)[1]
-    window = table.first // int(arms.experiment.window_hours * 3_600_000_000)
+def _switchback(arms: Mapping[str, _Arms], metric: ExperimentMetric) -> dict[str, Switchback]:
     readings = {}
-    for variant in arms.experiment.treatments:
-        arm = arms.arm(variant.name)
-        readings[variant.name] = switchback(columns, ratio_of(metric), arm=arm, place=place, window=window)
+    for variant, one in arms.items():
+        table, columns = one.table, one.columns(metric)
+        if columns and "city" in table.segments:
+            place = np.unique(table.segments["city"], return_inverse=True)[1]
+            window = table.first // int(one.experiment.window_hours * 3_600_000_000)
+            readings[variant] = switchback(columns, ratio_of(metric), arm=one.arm(variant), place=place, window=window)
     return readings
 
 

@@ -6,7 +6,7 @@ something is odd that chance seldom does; `good`; `unknown` = it could not be ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,10 +43,13 @@ class TrustCheck:
     p_value: float = np.nan
 
 
-def trust_checks(table: UnitTable, experiment: Experiment) -> list[TrustCheck]:
-    """Sample ratio, pre-period bias, exposure by dimension, bots, units that met several variants."""
+def trust_checks(table: UnitTable, experiment: Experiment, *, stopped: Collection[str] = ()) -> list[TrustCheck]:
+    """Sample ratio, pre-period bias, exposure by dimension, bots, units that met several variants.
+
+    Variants that were `stopped` get no more units, so that the ratio is that of the others.
+    """
     return [
-        sample_ratio(table, experiment),
+        sample_ratio(table, experiment, stopped=stopped),
         pre_period(table, experiment),
         *exposure_by_dimension(table, experiment),
         bots(table),
@@ -54,16 +57,19 @@ def trust_checks(table: UnitTable, experiment: Experiment) -> list[TrustCheck]:
     ]
 
 
-def sample_ratio(table: UnitTable, experiment: Experiment) -> TrustCheck:
+def sample_ratio(table: UnitTable, experiment: Experiment, *, stopped: Collection[str] = ()) -> TrustCheck:
     """The sequential test over the days at which units first came."""
     shares = np.array([variant.share for variant in experiment.variants])
+    going = [at for at, name in enumerate(table.variants) if name not in stopped]
+    if len(going) < 2:
+        return TrustCheck("sample ratio", TrustLevel.UNKNOWN, "All variants but one were stopped.")
     day = (table.first - table.first.min(initial=0)) // DAY
     counts = np.zeros((int(day.max(initial=0)) + 1, len(shares)))
     np.add.at(counts, (day, table.variant), 1)
-    check = ratio_check(counts.cumsum(axis=0), shares)
+    check = ratio_check(counts.cumsum(axis=0)[:, going], shares[going])
     parts = ", ".join(
-        f"{name} {count:,} of {check.units:,} (promised {promised:.1%})"
-        for name, count, promised in zip(table.variants, table.counts(), check.promised, strict=True)
+        f"{table.variants[at]} {table.counts()[at]:,} of {check.units:,} (promised {promised:.1%})"
+        for at, promised in zip(going, check.promised, strict=True)
     )
     return TrustCheck("sample ratio", _trust_level(check.p_value), f"Units by variant: {parts}.", check.p_value)
 

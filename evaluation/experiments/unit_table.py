@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -55,13 +55,15 @@ class UnitTable:
         return np.bincount(self.variant if part is None else self.variant[part], minlength=len(self.variants))
 
 
-def unit_table(joined: Attribution, experiment: Experiment) -> UnitTable:
-    """The units of `experiment` in a log whose feedback is joined; empty where no slate took part."""
+def unit_table(joined: Attribution, experiment: Experiment, *, until: datetime | None = None) -> UnitTable:
+    """The units of `experiment` in a log whose feedback is joined, by its slates before `until`; may be empty."""
     slates, time = joined.slates, microseconds(joined.slates)
     names = tuple(variant.name for variant in experiment.variants)
     variant = _codes(variant_column(slates, experiment.name), names)
     key = unit_keys(slates, experiment)
     inside = (variant >= 0) & (key >= 0)
+    if until is not None:
+        inside &= time < until.timestamp() * 1e6
     rows = np.flatnonzero(inside)[np.argsort(time[inside], kind="stable")]
     known, first, unit = np.unique(key[rows], return_index=True, return_inverse=True)
     first_row, of_requests = rows[first], request_columns(joined)

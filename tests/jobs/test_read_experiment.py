@@ -3,6 +3,7 @@
 import json
 import zlib
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 
 import numpy as np
@@ -121,6 +122,31 @@ def test_the_first_minutes_of_three_variants_are_missing_with_reasons(slates_of)
     assert all(one.state is GuardrailState.OPEN for one in early.guardrails if one.variant == "b")
     assert conclusions(early)[1].move is NextMove.GO_ON
     assert reading_sections(early, currency="SAR")
+
+
+def test_a_stopped_variant_is_read_until_its_stop_and_the_others_go_on():
+    """From the stop on its units leave no slate: were the control's later ones counted, it would seem to lose."""
+    third = '[[variants]]\nname = "b"\nshare = 0.2\npolicy = "b.toml"\n\n[metrics]'
+    three = parse_experiment(FILE.replace('"clear"\nshare = 0.5', '"clear"\nshare = 0.3').replace("[metrics]", third))
+    stop = three.start + timedelta(days=9)
+    slates, feedback = experiment_log(three, SIZE, seed=7)
+    later = np.array([time >= stop for time in slates["time"].to_pylist()])
+    stopped = later & np.array([variant == "b" for variant in slates["variant"].to_pylist()])
+    joined = attribute(slates.filter(pa.array(~stopped)), feedback)
+    one = read_experiment(joined, three, as_of=three.end, stops={"b": stop})
+    until = read_experiment(attribute(slates.filter(pa.array(~later)), feedback), three, as_of=stop)
+    clicks = [m for m in one.metrics if m.metric.name == "clicks_per_user"]
+    before = [m for m in until.metrics if m.metric.name == "clicks_per_user"]
+    assert clicks[1].difference.value == pytest.approx(before[1].difference.value)
+    assert clicks[0].difference.n > clicks[1].difference.n
+    forgotten = read_experiment(joined, three, as_of=three.end)
+    ratio = {
+        name: next(c for c in reading.trust if c.name == "sample ratio")
+        for name, reading in {"known": one, "forgotten": forgotten}.items()
+    }
+    assert ratio["known"].level is TrustLevel.GOOD
+    assert ratio["forgotten"].p_value < 0.2 < ratio["known"].p_value
+    assert course(joined, three, as_of=three.end, points=4, stops={"b": stop})["b"].x.max() < 10
 
 
 def test_a_harmful_variant_breaks_its_guardrail():
