@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evaluation.monitoring.alert import JudgedDay
 from evaluation.monitoring.day_log import DAY, NOTHING, DayFacts, DayLog, day_log, unanswered
 from evaluation.monitoring.exposition import write_metrics
 from evaluation.monitoring.first_days import moved_columns
 from evaluation.monitoring.history import History
 from evaluation.monitoring.page import write_page
 from evaluation.monitoring.usual import LEAST_DAYS
-from evaluation.monitoring.watcher import WARM_UP, JudgedDay, Watcher, WatchLimits, early_figures
+from evaluation.monitoring.watcher import WARM_UP, Watcher, WatchLimits, early_figures
 from jobs.watch_replay import BundleReplays
 from jobs.watch_text import print_day, print_early, print_moved
 from marketplace.keys import one_array

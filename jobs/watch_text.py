@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from evaluation.monitoring.alert import Alert, JudgedDay
 from evaluation.monitoring.checks import check_of
 from evaluation.monitoring.day_log import DayLog
 from evaluation.monitoring.distances import ClusteredTest
 from evaluation.monitoring.page import cell
-from evaluation.monitoring.watcher import Alert, JudgedDay
 from jobs.tables import print_section
 
 NAMED = 6  # figures of an alert

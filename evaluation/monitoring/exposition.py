@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
+from evaluation.monitoring.alert import JudgedDay
 from evaluation.monitoring.causes import CAUSES
-from evaluation.monitoring.watcher import JudgedDay
 
 PREFIX = "value_model_watch"
 

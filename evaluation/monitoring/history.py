@@ -84,6 +84,16 @@ class History:
         self.days, self.usual_days = self.days[-MOST_DAYS:], self.usual_days[-MOST_DAYS:]
         self.counts = {name: parts[-MOST_DAYS:] for name, parts in self.counts.items()}
 
+    def accept(self, days: int) -> None:
+        """Figures that departed on each of the last `days` stay there: what was before is usual no more."""
+        if len(self.days) <= days:
+            return
+        stayed = ~self.kept[-days:].any(axis=0)
+        self.kept[:-days, stayed], self.kept[-days:, stayed] = False, True
+        self.errors[-days:, stayed] = np.nan
+        if not any(self.usual_days[-days:]):
+            self.usual_days[-days:] = [True] * days
+
     def write(self, path: Path) -> None:
         """Beside, then over the old one: a watcher that is killed leaves the one or the other."""
         state = {

@@ -10,9 +10,9 @@ import numpy as np
 
 from evaluation import plots
 from evaluation.curves import Curve
+from evaluation.monitoring.alert import JudgedDay
 from evaluation.monitoring.checks import as_read, check_of
 from evaluation.monitoring.history import History
-from evaluation.monitoring.watcher import JudgedDay
 from evaluation.report import svg, template
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
+from evaluation.monitoring.alert import JudgedDay
 from evaluation.monitoring.exposition import write_metrics
-from evaluation.monitoring.watcher import JudgedDay
 from serving.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
