@@ -63,7 +63,7 @@ def _policies(experiment: Experiment, text: TomlText, folder: Path) -> Iterator[
             yield from error.findings
             continue
         except OSError:
-            files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.toml") if path.parent != folder)
+            files = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.toml"))
             fix = nearest(variant.policy, [*files, *shipped_policies()])
             reason = f"{variant.name} names {variant.policy!r}, no file or shipped policy."
             yield Finding("policy", where, reason, fix)
