@@ -1,5 +1,6 @@
 """Conclusion: what to do with each variant, in the order in which questions are to be put.
 
+0. Was it stopped? Then that is all.
 1. Is the comparison one of like with like? If not, nothing else is read.
 2. Is a guardrail broken? Then the variant is stopped, whatever it brings.
 3. May a decision rest on this look? A rule that plans its looks forbids the others.
@@ -24,6 +25,7 @@ from evaluation.experiments.trust import TrustLevel
 class NextMove(StrEnum):
     MEND = "mend"
     STOP = "stop"
+    STOPPED = "stopped"
     SHIP = "ship"
     DROP = "drop"
     GO_ON = "go on"
@@ -42,6 +44,7 @@ class Conclusion:
         heads = {
             NextMove.MEND: "Do not read",
             NextMove.STOP: "Stop",
+            NextMove.STOPPED: "Stopped already is",
             NextMove.SHIP: "Ship",
             NextMove.DROP: "Drop",
             NextMove.GO_ON: "Go on with",
@@ -57,6 +60,10 @@ def conclusions(reading: ExperimentReading) -> tuple[Conclusion, ...]:
 
 def _moves(reading: ExperimentReading, variant: str) -> Iterator[Conclusion]:
     """All that holds of the variant, most pressing first; the last always holds."""
+    if variant in reading.stops:
+        so_far = f"{reading.experiment.metrics.primary} had changed by {percent(reading.primary(variant).relative)}"
+        reason = f"{so_far} when that happened, {reading.stops[variant]:%Y-%m-%d %H:%M} UTC."
+        yield Conclusion(variant, NextMove.STOPPED, reason)
     broken = [check.name for check in reading.trust if check.level is TrustLevel.BROKEN]
     if broken:
         reason = f"{', '.join(broken)} is broken, so that effects may be those of who was lost. Find out why first."

@@ -109,6 +109,7 @@ class ExperimentReading:
     novelty: Mapping[str, Novelty]
     sensitivity: Mapping[str, Mapping[str, Estimate | Missing]]  # of the primary metric: variant -> way -> relative
     quantiles: tuple[QuantileReading, ...]
+    stops: Mapping[str, datetime]  # when variants were stopped
     switchback: Mapping[str, Switchback]  # of the primary metric, where cities change their variant; else empty
 
     def primary(self, variant: str) -> MetricReading:
@@ -149,6 +150,7 @@ def read_experiment(
         ages,
         {name: _sensitivity(arms[name], primary, name, look) for name in treatments},
         tuple(_quantiles(joined, arms)),
+        stops,
         _switchback(arms, primary) if experiment.unit is AssignmentUnit.CITY_TIME else {},
     )
 

@@ -139,6 +139,7 @@ def test_a_stopped_variant_is_read_until_its_stop_and_the_others_go_on():
     before = [m for m in until.metrics if m.metric.name == "clicks_per_user"]
     assert clicks[1].difference.value == pytest.approx(before[1].difference.value)
     assert clicks[0].difference.n > clicks[1].difference.n
+    assert [answer.move is NextMove.STOPPED for answer in conclusions(one)] == [False, True]
     forgotten = read_experiment(joined, three, as_of=three.end)
     ratio = {
         name: next(c for c in reading.trust if c.name == "sample ratio")
