@@ -32,7 +32,8 @@ def table(joined):
     return unit_table(joined, experiment_log()[0])
 
 
-def by_hand(joined):
+@pytest.fixture(scope="module")
+def rows(joined):
     """One row a slate, by pandas."""
     slates = joined.slates.select(["request_id", "time", "user_id", "session_id", "variant"]).to_pandas()
     labels = joined.labels.to_pandas()
@@ -41,8 +42,8 @@ def by_hand(joined):
     return slates.join(sums)
 
 
-def test_units_are_those_of_pandas(joined, table):
-    experiment, rows = experiment_log()[0], by_hand(joined)
+def test_units_are_those_of_pandas(rows, table):
+    experiment = experiment_log()[0]
     inside = rows[rows.variant.notna()].sort_values("time", kind="stable")
     users = inside.groupby("user_id", observed=True)
     names = {"clicks": "click", "impressions": "seen", "gmv": "order_value", "net_gmv": "net_value", "orders": "order"}
@@ -57,9 +58,9 @@ def test_units_are_those_of_pandas(joined, table):
 
 
 @pytest.mark.parametrize("unit", ["session", "merchant", "city_time"])
-def test_other_units_are_whole(joined, unit):
+def test_other_units_are_whole(joined, rows, unit):
     experiment = parse_experiment(FILE.replace("days = 28", f'days = 28\nunit = "{unit}"'))
-    rows, units = by_hand(joined), unit_table(joined, experiment)
+    units = unit_table(joined, experiment)
     kept = rows[rows.variant.notna()]
     if unit == "merchant":
         kept = kept[pd.Series(joined.slates["page_merchant_id"].to_pylist())[kept.index].notna()]
