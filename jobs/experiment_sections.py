@@ -9,7 +9,7 @@ from evaluation.estimate import Estimate
 from evaluation.experiments.bayes import PRIOR
 from evaluation.experiments.conclusion import percent
 from evaluation.experiments.effects import Missing
-from evaluation.experiments.experiment_file import Experiment, StopRule
+from evaluation.experiments.experiment_file import Experiment, StopRule, Variant
 from evaluation.experiments.looks import Look
 from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
 from evaluation.experiments.plan import Plan
@@ -27,9 +27,7 @@ RULES = {
 
 def facts(experiment: Experiment) -> dict[str, str]:
     """What is tested, on whom, and until when."""
-    variants = "; ".join(
-        f"{one.name} ({one.share:.0%}): {_changes(one.policy, one.surfaces)}" for one in experiment.variants
-    )
+    variants = "; ".join(f"{one.name} ({one.share:.0%}): {_changes(one)}" for one in experiment.variants)
     return {
         "hypothesis": experiment.hypothesis,
         "owner": experiment.owner,
@@ -46,6 +44,7 @@ def reading_sections(reading: ExperimentReading, *, currency: str) -> tuple[Sect
     parts = (
         _trust(reading),
         _effects(reading, currency),
+        _interleaved(reading),
         _guardrails(reading),
         _segments(reading),
         _ages(reading),
@@ -100,9 +99,11 @@ def _p(p_value: float) -> str:
     return "" if isnan(p_value) else f"{p_value:.3g}"
 
 
-def _changes(policy: str | None, surfaces: str | None) -> str:
-    named = [f"{what} {file}" for what, file in (("policy", policy), ("surfaces", surfaces)) if file is not None]
-    return " and ".join(named) or "as in force"
+def _changes(variant: Variant) -> str:
+    if variant.interleave is not None:
+        return f"policy {variant.policy} interleaved with the one in force ({variant.interleave.replace('_', ' ')})"
+    files = (("policy", variant.policy), ("surfaces", variant.surfaces))
+    return " and ".join(f"{what} {file}" for what, file in files if file is not None) or "as in force"
 
 
 def _trust(reading: ExperimentReading) -> Section:
@@ -176,6 +177,28 @@ def _ages(reading: ExperimentReading) -> Section:
         "reached that age: a novelty wears off, a habit grows. Intervals are those of one look."
     )
     return Section("Does it last?", caption, ("variant", "age", "relative change"), tuple(rows()))
+
+
+def _interleaved(reading: ExperimentReading) -> Section:
+    rows = tuple(
+        (
+            one.variant,
+            one.outcome,
+            percent(one.relative),
+            str(one.difference),
+            _p(one.p_value),
+            percent(one.preferred),
+            "assumed" if one.assumed else "from its clicks",
+        )
+        for one in reading.interleaved
+    )
+    caption = (
+        "The variant's policy against the one in force, from lists that mix both: what an A/B test of the two would "
+        "show (above, the mixed lists stand against the control). Preferred: outcomes on places that the policy filled "
+        "less those on the other's, over both."
+    )
+    head = ("variant", "outcome", "relative change", "difference per request", "p", "preferred", "examination")
+    return Section("Interleaved: which policy is better?", caption, head, rows)
 
 
 def _windows(reading: ExperimentReading) -> Section:

@@ -113,6 +113,11 @@ def to_json(reading: ExperimentReading, answers: tuple[Conclusion, ...]) -> dict
             | {"relative": _estimate(one.relative), "adjusted_p_value": _number(one.p_value)}
             for one in reading.segments
         ],
+        "interleaved": [
+            {"variant": one.variant, "outcome": one.outcome, "p_value": _number(one.p_value), "assumed": one.assumed}
+            | {name: _estimate(getattr(one, name)) for name in ("difference", "relative", "preferred")}
+            for one in reading.interleaved
+        ],
     }
 
 

@@ -26,6 +26,7 @@ from marketplace.sqlite_log import SqliteLog
 from retrieval.surfaces import read_surfaces
 from serving.arms import variant_policy
 from serving.bundle import ModelBundle, build_engine, load_bundle
+from serving.interleaving import interleaved_version
 from serving.manifest import BundleError, open_manifest
 from serving.replay import replay
 from serving.skew import FeatureSkew, skew_of
@@ -83,7 +84,7 @@ def bundle_folders(home: Path) -> dict[Versions, Path]:
     A bundle answers under its policies and recipes, and those of the run's experiments.
     """
     folders: dict[Versions, Path] = {}
-    policies, recipes = _changed_versions(read_folder(home / EXPERIMENTS))
+    content = read_folder(home / EXPERIMENTS)
     for manifest in (*sorted(home.glob("bundles/*/manifest.json")), *home.glob("bundle/manifest.json")):
         try:
             opened = open_manifest(manifest.parent)
@@ -91,6 +92,7 @@ def bundle_folders(home: Path) -> dict[Versions, Path]:
             print(f"left out: {error}")
             continue
         versions, staged = opened.versions, opened.facts.get("staged_policy")
+        policies, recipes = _changed_versions(content, in_force=versions["policy"])
         for policy, surfaces in product(
             (versions["policy"], *([staged] if staged else []), *policies), (versions["surfaces"], *recipes)
         ):
@@ -102,14 +104,15 @@ def bundle_folders(home: Path) -> dict[Versions, Path]:
     return folders
 
 
-def _changed_versions(content: FolderContent) -> tuple[set[str], set[str]]:
+def _changed_versions(content: FolderContent, *, in_force: str) -> tuple[set[str], set[str]]:
     """Of the policies and of the recipes that experiments' variants name, where they can be read."""
     policies, recipes = set(), set()
     for placed in content.experiments:
         for variant in placed.experiment.variants:
             with suppress(ValueError, OSError):
                 if variant.policy is not None:
-                    policies.add(variant_policy(placed.file.parent / variant.policy).version)
+                    version, turns = variant_policy(placed.file.parent / variant.policy).version, variant.interleave
+                    policies.add(version if turns is None else interleaved_version(in_force, version, turns))
                 if variant.surfaces is not None:
                     recipes.add(read_surfaces(placed.file.parent / variant.surfaces).version)
     return policies, recipes

@@ -36,6 +36,9 @@ RELEVANCE = "relevance"
 TIER = "relevance_tier"
 LISTS_SINCE, MOST_LISTS = "lists_since", 10
 SHADOW_PRICE = "shadow_price"
+# Of an interleaved slate (`evaluation.experiments.interleaving`): each item's place in list 0, 1, ... (0 = none), the
+# odds of each list, and the odds that the rival placed the item, by the list shown.
+LIST_PLACE, LIST_ODDS, RIVAL_ODDS = "list_place.", "list_odds.", "rival_odds"
 FORMULA_PREFIX = "formula."
 RULE_PREFIX = "rule."
 

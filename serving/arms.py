@@ -1,4 +1,7 @@
-"""Arms: what a variant changes of an engine: the value policy or the surfaces' recipes; the models are shared."""
+"""Arms: what a variant changes of an engine: the value policy or the surfaces' recipes; the models are shared.
+
+A variant may also mix another policy's slates with those of the policy in force (`serving.interleaving`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.experiments.interleaving import TurnRule
 from serving.candidate_generation import CandidateGenerator
 from serving.slate_selection import SlateSelector
 from serving.valuation import Valuation
@@ -14,7 +18,7 @@ from value_model.formula import ValuePolicy, load_policy, shipped_policy
 
 @dataclass(frozen=True, eq=False)
 class PolicyArm:
-    """The value policy of `version` over the bundle's models."""
+    """The value policy, or two interleaved, of `version` over the bundle's models."""
 
     version: str
     valuation: Valuation
@@ -34,9 +38,9 @@ Arm = PolicyArm | RecipeArm
 
 @dataclass(frozen=True, eq=False)
 class ArmBuilder:
-    """Makes the arms of one bundle: of a policy, and of a file of recipes. Both raise BundleError."""
+    """Makes the arms of one bundle, of a policy (interleaved or not) and of a file of recipes; raises BundleError."""
 
-    policy: Callable[[ValuePolicy], PolicyArm]
+    policy: Callable[[ValuePolicy, TurnRule | None], PolicyArm]
     recipes: Callable[[Path], RecipeArm]
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from evaluation.experiments.interleaving import TurnRule
 from features.catalogue import Catalogue
 from features.encoder import Encoder
 from features.spec import FeatureSpec
@@ -44,6 +45,7 @@ from serving.availability import Availability
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
 from serving.engine import RankingEngine
+from serving.interleaving import teams
 from serving.item_table import ItemTable
 from serving.item_tower import OnnxItemTower
 from serving.live_catalogue import LiveCatalogue, MovingParts
@@ -147,18 +149,18 @@ def build_engine(
     item_table = ItemTable.of(catalogue, encoder=bundle.encoder)
     availability = _availability(bundle.catalogue, catalogue)
     scorer = scorer or _scorer(bundle)
-    table = MerchantTable.from_table(bundle.catalogue.merchants)
-    merchants = ItemMerchants(table, table.codes(catalogue.merchant_names)[catalogue.merchant])
+    merchants = _item_merchants(bundle, catalogue)
     index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
-    def policy_arm(policy: ValuePolicy) -> PolicyArm:
-        valuation = Valuation(policy, merchants, margin=catalogue.margin, spec=bundle.encoder.spec)
+    def policy_arm(policy: ValuePolicy, turns: TurnRule | None = None) -> PolicyArm:
+        version, ours, rival = teams(bundle.policy, policy, turns)
+        valuation = Valuation(ours, merchants, margin=catalogue.margin, spec=bundle.encoder.spec, rival=rival)
         valuation.check(scorer.heads)
-        embeddings = None if index is None else index.embeddings
+        begun, embeddings = catalogue.begun, None if index is None else index.embeddings
         slate_selector = SlateSelector(
-            policy, bundle.config, item_table, merchants=merchants, begun=catalogue.begun, embeddings=embeddings
+            ours, bundle.config, item_table, merchants=merchants, begun=begun, embeddings=embeddings, rival=rival
         )
-        return PolicyArm(policy.version, valuation, slate_selector)
+        return PolicyArm(version, valuation, slate_selector)
 
     def recipe_arm(recipes: SurfaceRecipes) -> RecipeArm:
         generator = _candidate_generator(
@@ -203,6 +205,11 @@ def build_engine(
     followed.prove = lambda changed: try_out(engine, parts=changed)
     engine.follow()
     return engine
+
+
+def _item_merchants(bundle: ModelBundle, catalogue: Catalogue) -> ItemMerchants:
+    table = MerchantTable.from_table(bundle.catalogue.merchants)
+    return ItemMerchants(table, table.codes(catalogue.merchant_names)[catalogue.merchant])
 
 
 def _catalogue_with_room(bundle: ModelBundle, log: Log) -> Catalogue:

@@ -11,10 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from evaluation.experiments.experiment_file import Experiment, Variant
 from evaluation.experiments.experiment_folder import FolderContent, PlacedExperiment, read_folder
+from evaluation.experiments.interleaving import TurnRule
 from evaluation.experiments.units import unit_of
 from serving.arms import Arm, ArmBuilder, variant_policy
 from serving.manifest import BundleError
@@ -23,6 +25,7 @@ from serving.request import Request
 
 logger = logging.getLogger(__name__)
 FileStamp = tuple[str, int, int, int]  # name, inode, time, size
+ArmKey = tuple[str, str, TurnRule | None]  # experiment, file, how it is interleaved
 Arms = Mapping[str, tuple[Arm, ...]]  # by variant
 
 
@@ -58,7 +61,7 @@ class LiveExperiments:
         self._folder, self._parts, self._builder, self._every, self._clock = folder, parts, builder, every, clock
         self._looked = -float("inf")
         self._seen: tuple[FileStamp, ...] = ()
-        self._built: dict[tuple[str, str], tuple[str, Arm]] = {}  # (experiment, file) -> hash of the file, arm
+        self._built: dict[ArmKey, tuple[str, Arm]] = {}  # hash of the file, arm
         self._read = FolderContent()
         self._serving: tuple[FolderContent, Mapping[str, Arms]] = (FolderContent(), {})
 
@@ -125,10 +128,11 @@ class LiveExperiments:
 
     def _arms(self, placed: PlacedExperiment, variant: Variant, faults: dict[str, str]) -> Iterator[Arm]:
         """The variant's; raises what is wrong with a file of which no arm was ever made."""
-        for path, build in ((variant.policy, self._policy), (variant.surfaces, self._recipes)):
+        policy = partial(self._policy, turns=variant.interleave)
+        for path, build in ((variant.policy, policy), (variant.surfaces, self._recipes)):
             if path is None:
                 continue
-            key, file = (placed.experiment.name, path), placed.file.parent / path
+            key, file = (placed.experiment.name, path, variant.interleave), placed.file.parent / path
             try:
                 digest = hashlib.sha256(file.read_bytes()).hexdigest() if path.endswith(".toml") else path
                 if key not in self._built or self._built[key][0] != digest:
@@ -141,7 +145,7 @@ class LiveExperiments:
                 faults[placed.file.name] = f"{file}: {error}"
             yield self._built[key][1]
 
-    def _policy(self, file: Path) -> Arm:
+    def _policy(self, file: Path, *, turns: TurnRule | None) -> Arm:
         if self._parts.staged is not None:
             raise BundleError(
                 f"policy {self._parts.staged.version} is staged to a share of the shoppers, beside which no experiment "
@@ -156,7 +160,7 @@ class LiveExperiments:
             )
         if policy.currency != self._parts.currency:
             raise BundleError(f"policy {policy.name!r} is in {policy.currency}, the market in {self._parts.currency}")
-        return self._builder.policy(policy)
+        return self._builder.policy(policy, turns)
 
     def _recipes(self, file: Path) -> Arm:
         return self._builder.recipes(file)

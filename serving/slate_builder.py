@@ -19,9 +19,12 @@ from marketplace.schema import (
     CURSOR_KEY,
     FILTERS_KEY,
     FORMULA_PREFIX,
+    LIST_ODDS,
+    LIST_PLACE,
     PLACES_KEY,
     RELEVANCE,
     RESERVED_CONTEXT,
+    RIVAL_ODDS,
     SEED_KEY,
     SEGMENT_KEY,
     SURFACES_KEY,
@@ -32,6 +35,7 @@ from serving.item_table import ItemTable
 from serving.request import Request
 from serving.search_relevance import SearchRelevance
 from serving.valuation import Values
+from value_model.slate_policies.interleaving import MixedChoice
 from value_model.slate_policies.slate_policy import SlateChoice
 
 
@@ -71,6 +75,7 @@ def build_slate(
     position, propensity = places(choice, len(rows), above=request.places_above)
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
     reserved |= {SURFACES_KEY: versions["surfaces"]} | page_entries(request)
+    numeric |= mixed_entries(choice, len(rows))
     if scored.search is not None:
         numeric[RELEVANCE] = scored.search.grade[shortlist]
         reserved |= scored.search.entries(shortlist[choice.order])
@@ -101,6 +106,17 @@ def build_slate(
         **{f"{part}_version": versions[part] for part in COLUMN_PARTS},  # type: ignore[arg-type]
         **exposure,  # type: ignore[arg-type]
     )
+
+
+def mixed_entries(choice: SlateChoice, n: int) -> dict[str, np.ndarray]:
+    """Of an interleaved slate: items' places in each list, the lists' odds, and the odds that the rival placed each."""
+    if not isinstance(choice, MixedChoice):
+        return {}
+    mixture, rival = choice.mixture, np.zeros(n, np.float32)
+    rival[choice.order] = mixture.team_odds(choice.shown, teams=2)[:, 1]
+    places, odds = mixture.places(n).astype(np.float32), mixture.probability.astype(np.float32)
+    entries = {f"{LIST_PLACE}{number}": column for number, column in enumerate(places.T)}
+    return entries | {f"{LIST_ODDS}{number}": odds[[number]] for number in range(len(odds))} | {RIVAL_ODDS: rival}
 
 
 def callers_context(request: Request) -> dict[str, str]:

@@ -17,12 +17,14 @@ from marketplace.schema import LISTS_SINCE, RELEVANCE, SURFACES
 from marketplace.splits import DAY_US
 from retrieval.moved_rows import MovedRows
 from serving.config import ServingConfig
+from serving.interleaving import Rival
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
 from serving.request import microseconds_of
 from serving.valuation import Values
 from value_model.formula import ValuePolicy
 from value_model.merchant import ItemMerchants
+from value_model.slate_policies.interleaving import interleaved
 from value_model.slate_policies.slate_policy import ItemAttributes, SlateChoice, SlatePolicy, best, finite
 from value_model.slate_policies.slate_rule import enough
 from value_model.slate_policies.slate_section import SlateSection
@@ -60,8 +62,8 @@ class SlateSelector:
     """The slate policy of one bundle; `merchants` tell when an item's merchant joined.
 
     `begun` int64 [n_items]: when each item began, UTC microseconds, written to as items begin.
-    `embeddings` float32 [n_items, d], unit length, or None where the bundle has no index. Raises BundleError where
-    the policy reads what the bundle cannot tell of its items.
+    `embeddings` float32 [n_items, d], unit length, or None where the bundle has no index. `rival`: its slates are mixed
+    with the policy's. Raises BundleError where the policy reads what the bundle cannot tell of its items.
     """
 
     def __init__(
@@ -73,19 +75,23 @@ class SlateSelector:
         merchants: ItemMerchants,
         begun: np.ndarray,
         embeddings: np.ndarray | MovedRows | None = None,
+        rival: Rival | None = None,
     ) -> None:
-        self._section = policy.slate or SlateSection()
+        self._section, self._rival = policy.slate or SlateSection(), rival
+        self._sections = (self._section, *(() if rival is None else (rival.policy.slate or SlateSection(),)))
         self._config, self._merchants, self._begun = config, merchants, begun
-        self._everything = policy.slate_relative  # an item's value would change with what it is compared with
+        # An item's value would change with what it is compared with.
+        self._everything = policy.slate_relative or (rival is not None and rival.policy.slate_relative)
         self._policies = {
-            (surface, search): self._section.policy(surface, search=search)
+            (surface, search): [section.policy(surface, search=search) for section in self._sections]
             for surface in SURFACES
             for search in (False, True)
         }
         self._columns: dict[str, np.ndarray | MovedRows] = dict(items.attributes)
         if embeddings is not None:
             self._columns["embedding"] = embeddings
-        for name in self._section.reads:
+        self._attributes_read = tuple(dict.fromkeys(name for section in self._sections for name in section.reads))
+        for name in self._attributes_read:
             if name not in (NEWCOMER, NEW_ITEM, RELEVANCE, LISTS_SINCE, *self._columns):
                 raise BundleError(
                     f"value policy {policy.name!r} reads {name} of items, which the bundle does not hold; it has "
@@ -100,7 +106,7 @@ class SlateSelector:
 
     def policy(self, context: SlateContext) -> SlatePolicy:
         """What fills the slate."""
-        return self._policies[context.surface, context.search]
+        return self._policies[context.surface, context.search][0]
 
     def reads(self, surface: str) -> set[str]:
         """The attributes of items that rules there read."""
@@ -134,13 +140,17 @@ class SlateSelector:
         """The policy's choice among the shortlist, with the random numbers of `seed`."""
         rng = np.random.default_rng(seed)
         policy, perturbed, k = self.policy(context), self._section.perturbed_weights, context.k
+        if self._rival is not None:
+            teams, turns = self._policies[context.surface, context.search], self._rival.turns
+            rules = self._section.rules_for(context.surface, search=context.search)
+            return interleaved(teams, values.ranked, rules, attributes, k=k, turns=turns, rng=rng)
         if perturbed is None:
             return policy.choose(values.ranked, k=k, rng=rng, attributes=attributes)
         return perturbed.choose(values.ranked, k=k, draw=values.draw, slate=policy, attributes=attributes, rng=rng)
 
     def attributes(self, rows: np.ndarray, *, context: SlateContext) -> ItemAttributes:
         """What the policy reads of items beside the value."""
-        return self._attributes(self._section.reads, rows, context)
+        return self._attributes(self._attributes_read, rows, context)
 
     def _attributes(self, names: Collection[str], rows: np.ndarray, context: SlateContext) -> ItemAttributes:
         columns = {name: self._columns[name][rows] for name in names if name in self._columns}

@@ -1,6 +1,7 @@
 """From predictions to the ranking value: the policy's formula on heads, price, merchant quantities and features.
 
-A policy that perturbs its weights is evaluated under all draws at once; the request's own follows from its seed.
+A policy that perturbs its weights is evaluated under all draws at once; the request's own follows from its seed. With a
+rival beside it (`serving.interleaving`), what a choice goes by are the values of both.
 
 Quantities and shadow prices are rounded to float32 before they are used, since that is how they are logged: a replay
 computes from the very same numbers.
@@ -18,6 +19,7 @@ from features.spec import FeatureSpec, Kind, ModelInputs
 from marketplace.heads import products
 from marketplace.schema import FORMULA_PREFIX, SHADOW_PRICE
 from marketplace.slate import Slate
+from serving.interleaving import Rival
 from serving.manifest import BundleError
 from value_model.formula import ValuePolicy, evaluate_all
 from value_model.formula.explain import explain
@@ -39,7 +41,7 @@ class Values:
     """Values float64 [n], merchant values float64 [n], and the weights as applied.
 
     `ranked` is what a choice goes by: the values and their merchants' shadow prices, float64 [n], or [D, n] under
-    every draw of perturbed weights, of which the request took number `draw`.
+    every draw of perturbed weights, of which the request took number `draw`, or [2, n] beside a rival's.
     """
 
     value: np.ndarray
@@ -70,12 +72,14 @@ class Valuation:
         *,
         margin: np.ndarray,
         spec: FeatureSpec,
+        rival: Rival | None = None,
     ) -> None:
         self.policy, self._merchants, self._margin = policy, merchants, margin
-        self._spec = spec
-        self.quantities = tuple(name for name in policy.inputs if name in QUANTITIES)
+        self._spec, self._rival = spec, None if rival is None else rival.policy
+        inputs = dict.fromkeys((*policy.inputs, *(() if rival is None else rival.policy.inputs)))
+        self.quantities = tuple(name for name in inputs if name in QUANTITIES)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
-        self.features = frozenset(numbers.intersection(policy.inputs) - {*QUANTITIES, *SLATE_COLUMNS})
+        self.features = frozenset(numbers.intersection(inputs) - {*QUANTITIES, *SLATE_COLUMNS})
         self.exposure = None if policy.slate is None else policy.slate.exposure
         self._logged = (*self.quantities, *self.features, *([] if self.exposure is None else [SHADOW_PRICE]))
         self._perturbed = None if policy.slate is None else policy.slate.perturbed_weights
@@ -83,9 +87,12 @@ class Valuation:
     def check(self, heads: tuple[str, ...]) -> None:
         """Raise BundleError where the formula reads something that is neither predicted nor known."""
         supplied = readable(heads, self._spec)
-        if missing := [name for name in self.policy.inputs if name not in supplied]:
+        for policy in (self.policy, *(() if self._rival is None else (self._rival,))):
+            missing = [name for name in policy.inputs if name not in supplied]
+            if not missing:
+                continue
             raise BundleError(
-                f"value policy {self.policy.name!r} reads {missing}, which this ranker does not predict and which is "
+                f"value policy {policy.name!r} reads {missing}, which this ranker does not predict and which is "
                 f"no numeric feature of it; there are {sorted(supplied)}. Choose another policy, as `purchases` where "
                 "no clicks are recorded."
             )
@@ -131,6 +138,9 @@ class Valuation:
         named = evaluate_all(self.policy, columns, weights=weights)
         value, price = named[self.policy.result], columns.get(SHADOW_PRICE)
         ranked = value if price is None else value + price
+        if self._rival is not None:
+            theirs = self._rival.weights_for(surface=surface, segment=segment)
+            ranked = np.stack([ranked, evaluate_all(self._rival, columns, weights=theirs)[self._rival.result]])
         return Values(value, named.get("merchant_value", np.zeros_like(value)), weights, ranked)
 
     def _drawn(

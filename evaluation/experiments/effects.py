@@ -132,7 +132,7 @@ def effect(
 def within(arm: Means, ratio: Ratio) -> Contrast:
     """A ratio that is itself a difference within each unit, as interleaving's credits are."""
     values, covariance = _levels(arm, (ratio,))
-    error = np.sqrt(covariance[..., 0, 0])
+    error = np.sqrt(np.maximum(covariance[..., 0, 0], 0.0))
     reason = _reasons(arm, arm, ratio, error)
     return Contrast(values[..., 0], error, arm.n - 1.0, arm.n, np.ones(error.shape), reason)
 

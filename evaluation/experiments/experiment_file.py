@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from evaluation.experiments.interleaving import TurnRule
 from evaluation.experiments.metrics import EXPERIMENT_METRICS
 from marketplace.finding import FieldError, nearest
 from marketplace.schema import SURFACES
@@ -78,14 +79,19 @@ class Variant:
     """A `share` of the experiment's units, with another value policy or other surface recipes than are in force.
 
     `policy`: the name of a shipped one, or a file, .toml; `surfaces`: a file of recipes. Paths are from its folder.
+    `interleave`: slates of the policy are mixed with those of the one in force, in one list by this rule of turns.
     """
 
     name: Name
     share: Share
     policy: FilePath | None = None
     surfaces: FilePath | None = None
+    interleave: TurnRule | None = None
 
     def __post_init__(self) -> None:
+        if self.interleave is not None and (self.policy is None or self.surfaces is not None):
+            fix = "Give the variant a policy and no recipes: two policies over the same candidates are mixed."
+            raise FieldError(f"interleaves {self.surfaces or 'no policy'}", fix, key="interleave")
         for key, path in (("policy", self.policy), ("surfaces", self.surfaces)):
             if path is not None and (Path(path).is_absolute() or ".." in Path(path).parts):
                 fix = 'Write a path from the experiment\'s folder, such as "policies/mine.toml".'

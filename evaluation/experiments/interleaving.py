@@ -18,7 +18,17 @@ is counted: clicks, orders, GMV (currency), 0 for what was not shown.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import numpy as np
+
+
+class TurnRule(StrEnum):
+    """Who fills the places of a mixed list: drawn anew in every round, once a request, or at optimised odds."""
+
+    TEAM_DRAFT = "team_draft"
+    BALANCED = "balanced"
+    OPTIMISED = "optimised"
 
 
 def examined(place: np.ndarray, curve: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from scipy.optimize import linprog
 from evaluation.experiments.interleaving import examined
 
 LEAST = 0.5
-SECONDS = 0.05  # after which the teams' slates are shown at equal odds
+STEPS = 500  # of the simplex method, after which the teams' slates are shown at equal odds
 
 
 def optimised_probability(place: np.ndarray, curve: np.ndarray, *, teams: int, least: float = LEAST) -> np.ndarray:
@@ -39,7 +39,7 @@ def optimised_probability(place: np.ndarray, curve: np.ndarray, *, teams: int, l
         b_eq=[1.0],
         bounds=(0, 1),
         method="highs",
-        options={"time_limit": SECONDS},
+        options={"maxiter": STEPS},
     )
     if not answer.success:
         return np.repeat([1 / teams, 0.0], [teams, looked.shape[1] - teams])

@@ -14,6 +14,7 @@ from evaluation.estimate import Estimate
 from evaluation.experiments.bayes import Posterior, posterior
 from evaluation.experiments.effects import Contrast, Missing, Ratio, effect, level_of
 from evaluation.experiments.experiment_file import AssignmentUnit, Experiment, ExperimentGuardrail
+from evaluation.experiments.interleaved_reading import InterleavedReading, interleaved_readings
 from evaluation.experiments.looks import Look, look_of
 from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
 from evaluation.experiments.multiple import benjamini_hochberg
@@ -111,6 +112,7 @@ class ExperimentReading:
     quantiles: tuple[QuantileReading, ...]
     stops: Mapping[str, datetime]  # when variants were stopped
     switchback: Mapping[str, Switchback]  # of the primary metric, where cities change their variant; else empty
+    interleaved: tuple[InterleavedReading, ...] = ()
 
     def primary(self, variant: str) -> MetricReading:
         name = self.experiment.metrics.primary
@@ -152,6 +154,7 @@ def read_experiment(
         tuple(_quantiles(joined, arms)),
         stops,
         _switchback(arms, primary) if experiment.unit is AssignmentUnit.CITY_TIME else {},
+        tuple(interleaved_readings(joined, experiment, table, whole.kept, look)),
     )
 
 

@@ -1,16 +1,26 @@
 """Interleaving: lists by hand, propensities and credits by enumeration, rules in the mixed list."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from experiment_log import FILE, experiment_log
 
 from evaluation.experiments.effects import Missing, Ratio, within
-from evaluation.experiments.interleaving import debiased_worth, examined, team_credit, uncovered
+from evaluation.experiments.experiment_file import parse_experiment
+from evaluation.experiments.exposure import variant_column
+from evaluation.experiments.interleaving import TurnRule, debiased_worth, examined, team_credit, uncovered
 from evaluation.experiments.multileaving import optimised_probability
+from evaluation.experiments.reading import read_experiment
 from evaluation.experiments.sums import unit_sums
-from value_model.slate_policies.interleaving import TurnRule, draw_turns, mixed_lists
+from jobs.experiment_sections import reading_sections
+from marketplace.attribution import attribute
+from marketplace.finding import DataError
+from marketplace.schema import LIST_ODDS, LIST_PLACE, RIVAL_ODDS
+from marketplace.slate import slates_to_table, table_to_slates
+from value_model.slate_policies.interleaving import draw_turns, mixed_lists
 from value_model.slate_policies.rules import MerchantCap, Newcomers
 from value_model.slate_policies.sequential import SequentialSlate
 from value_model.slate_policies.slate_policy import Greedy, ItemAttributes
@@ -162,3 +172,46 @@ def test_a_difference_within_units_has_the_error_of_its_units():
     assert float(per_request.error) == pytest.approx(residual.std(ddof=1) / 20)
     nothing = unit_sums({"gain": 0 * gain}, np.zeros(400, int), groups=1)[0].means
     assert isinstance(within(nothing, Ratio("gain")).fixed(), Missing)
+
+
+def test_reading_joins_lists_outcomes_and_shoppers():
+    experiment, slates, feedback = experiment_log(file=FILE.replace('up.toml"', 'up.toml"\ninterleave = "balanced"'))
+    mixed = np.flatnonzero(variant_column(slates, experiment.name) == "clicks_up")[:300]
+    kept, lists = [], {}
+    for slate in table_to_slates(slates.take(mixed)):
+        place = np.stack([slate.position, np.where(slate.position > 0, slate.position.max() + 1 - slate.position, 0)])
+        numeric = {f"{LIST_PLACE}{number}": row.astype(np.float32) for number, row in enumerate(place)}
+        numeric |= {f"{LIST_ODDS}{number}": np.array([0.5], np.float32) for number in range(2)}
+        numeric[RIVAL_ODDS] = (place[0] % 2).astype(np.float32)
+        kept.append(replace(slate, numeric={**slate.numeric, **numeric}))
+        lists[slate.request_id] = place
+    joined = attribute(slates_to_table(kept), feedback)
+    reading = read_experiment(joined, experiment, as_of=experiment.end)
+    read = {one.outcome: one for one in reading.interleaved}
+    assert list(read) == ["clicks", "orders", "gmv", "net_gmv"]
+
+    gain, total, preferred, clicks = 0.0, 0.0, 0.0, 0.0
+    click, start = joined.labels["click"].to_numpy(), 0
+    for slate in kept:
+        curve, place = 1 / np.log2(1 + np.arange(1, 30)), lists[slate.request_id]
+        for item in range(len(slate)):
+            if click[start + item]:
+                ours, theirs = (curve[place[team, item] - 1] for team in (0, 1))
+                gain += (theirs - ours) / (ours + theirs) * 2
+                total += ours / (ours + theirs) * 2
+                preferred += 1 if place[0, item] % 2 else -1
+                clicks += 1
+        start += len(slate)
+    one = read["clicks"]
+    assert one.assumed
+    assert (clicks > 50, one.difference.value) == (True, pytest.approx(gain / len(kept)))
+    assert one.relative.value == pytest.approx(gain / total)
+    assert one.preferred.value == pytest.approx(preferred / clicks)
+    assert one.difference.n == len({slate.user_id for slate in kept})
+    assert not read_experiment(attribute(slates.take(mixed), feedback), experiment, as_of=experiment.end).interleaved
+    assert any(section.title.startswith("Interleaved") for section in reading_sections(reading, currency="SAR"))
+
+
+def test_a_variant_interleaves_a_policy():
+    with pytest.raises(DataError, match="interleaves no policy"):
+        parse_experiment(FILE.replace('policy = "clicks_up.toml"', 'interleave = "balanced"'))

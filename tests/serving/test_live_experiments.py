@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -10,16 +11,20 @@ from evaluation.experiments.assignment import assign
 from evaluation.experiments.decisions import DecisionKind, ExperimentDecision, add_decision
 from evaluation.experiments.experiment_file import parse_experiment
 from evaluation.experiments.exposure import exposed_variants, variant_column
+from evaluation.experiments.interleaving import TurnRule
 from jobs.experiment_log import kept
 from jobs.replay import bundle_folders, replay_slates
 from marketplace.memory_log import MemoryLog
-from marketplace.schema import FEEDBACK, empty
+from marketplace.schema import FEEDBACK, LIST_ODDS, LIST_PLACE, empty
+from marketplace.slate import slates_to_table
 from marketplace.slate_columns import numeric_features
 from serving.app import create_app
 from serving.bundle import build_engine
+from serving.interleaving import interleaved_version
 from serving.replay import replay
 from serving.request import Request
 from value_model.formula import to_toml
+from value_model.slate_policies.rules import MerchantCap
 
 EXPERIMENT = """
 name = "{name}"
@@ -169,6 +174,43 @@ def test_several_experiments_answer_one_request(world, bundle):
     metrics = client.get("/metrics").text
     assert 'value_model_experiment_requests_total{experiment="colours",variant="no unit"} 1.0' in metrics
     assert 'value_model_experiment_share{experiment="sales",variant="changed"} 0.5' in metrics
+
+
+def test_an_interleaved_variant_mixes_two_policies_and_replays(world, bundle):
+    for rule in TurnRule:
+        experiment = world.write(change=f'policy = "policies/dearer.toml"\ninterleave = "{rule}"')
+        world.decide(DecisionKind.RAMP, step=1)
+        assert world.faults() == {}
+        assigned = assign(experiment, world.users, step=1)
+        mixed = [user for user, index in zip(world.users, assigned, strict=True) if index == 1]
+        slates = [world.slate(user) for user in mixed[:4] for _ in range(2)]
+        assert len({tuple(slate.position) for slate in slates}) > 2
+        for slate in slates:
+            lists = [name for name in slate.numeric if name.startswith(LIST_PLACE)]
+            place = np.stack([slate.numeric[name] for name in lists], axis=1)
+            odds = np.concatenate([slate.numeric[f"{LIST_ODDS}{number}"] for number in range(len(lists))])
+            assert odds.sum() == pytest.approx(1)
+            assert len(lists) == (10 if rule is TurnRule.OPTIMISED else 4)
+            alike = (place == slate.position[:, None]).all(axis=0)
+            assert np.nanprod(slate.propensity) == pytest.approx(odds[alike].sum(), rel=1e-5)
+            first = place[:, 0] > 0  # the policy in force: by its values alone
+            assert slate.value[first].min() >= slate.value[~first].max()
+            version = interleaved_version(bundle.policy.version, world.dearer.version, rule)
+            assert (slate.policy_version, slate.weights["w_gmv"]) == (version, bundle.policy.weight["w_gmv"].value)
+            assert sum(world.engine.explain(slate).values()) == pytest.approx(slate.value)
+            assert replay(world.engine.parts, slate).same
+    (world.folder.parent / "bundle").symlink_to(bundle.folder)
+    folders, last = bundle_folders(world.folder.parent), slates_to_table(slates)
+    report = replay_slates(last, world.engine.log.feedback(), folders=folders, experiments=world.folder)
+    assert report.same == len(slates)
+
+
+def test_policies_whose_slates_cannot_share_a_list_are_not_interleaved(world, bundle):
+    capped = replace(bundle.policy, slate=replace(bundle.policy.slate, rules=(MerchantCap(2),)))
+    (world.folder / "policies" / "capped.toml").write_text(to_toml(capped))
+    world.write("capped", 'policy = "policies/capped.toml"\ninterleave = "team_draft"')
+    assert "has other rules of the slate" in world.faults()["capped.toml"]
+    assert world.slate().experiment is None
 
 
 def test_what_is_wrong_in_the_folder_breaks_no_answer_and_the_last_good_state_stays(world, bundle):

@@ -5,9 +5,10 @@ that the rules of all teams still allow. Who is first in a round of turns is
 
     team draft   drawn anew in every round (Radlinski, Kurup & Joachims 2008)
     balanced     drawn once a request (Joachims 2003)
+    optimised    as team draft, several times; lists get the odds of `evaluation.experiments.multileaving`
 
-M teams make 2 M lists: each team's slate as it is, shown with probability `whole` / M, and M mixed lists, each with
-(1 - whole) / M, whose turns are each other's shifted by one, so that every team has every place in one of them. Which
+M teams make 2 M lists (or more): each team's slate as it is, shown with probability WHOLE / M, and mixed lists, each as
+likely as another, whose turns are each other's shifted by one, so that every team has every place in one of M. Which
 list is shown is the only chance once turns are drawn, so that propensities are exact:
 
     P(item here | items above) = P(lists that agree down to here) / P(lists that agree down to the place above)
@@ -18,22 +19,18 @@ Whole slates hold what no mixed list reaches: without them an item far down one 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, ItemAttributes, SlateChoice, finite
+from evaluation.experiments.interleaving import TurnRule
+from evaluation.experiments.multileaving import optimised_probability
+from evaluation.ranking import discounts
+from value_model.slate_policies.slate_policy import NO_ATTRIBUTES, ItemAttributes, SlateChoice, SlatePolicy, finite
 from value_model.slate_policies.slate_rule import RemainingSlots, SlateRule
 
 WHOLE = 0.25  # of the requests are answered with one team's slate
-
-
-class TurnRule(StrEnum):
-    """How turns are drawn."""
-
-    TEAM_DRAFT = "team_draft"
-    BALANCED = "balanced"
+DRAFTS = 4  # of which optimised odds choose
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,43 @@ class ListMixture:
         return result
 
 
+@dataclass(frozen=True)
+class MixedChoice(SlateChoice):
+    """The list `shown` of a `mixture`."""
+
+    mixture: ListMixture
+    shown: int
+
+
+def interleaved(
+    policies: Sequence[SlatePolicy],
+    values: np.ndarray,
+    rules: Sequence[SlateRule],
+    attributes: ItemAttributes,
+    *,
+    k: int,
+    turns: TurnRule,
+    rng: np.random.Generator,
+) -> MixedChoice:
+    """One list of teams whose `policies` draw nothing at random, by their `values` [M, n]."""
+    k = min(k, values.shape[1])
+    slates = [
+        policy.choose(value, k=k, rng=rng, attributes=attributes).order
+        for policy, value in zip(policies, values, strict=True)
+    ]
+    mixture = mixed_lists(slates, values, draw_turns(turns, rng, teams=len(slates), k=k), rules, attributes)
+    if turns is TurnRule.OPTIMISED and k:
+        odds = optimised_probability(mixture.places(values.shape[1]), discounts(k), teams=len(slates))
+        mixture = replace(mixture, probability=odds)
+    shown = mixture.draw(rng)
+    choice = mixture.choice(shown)
+    return MixedChoice(choice.order, choice.propensity, mixture, shown)
+
+
 def draw_turns(rule: TurnRule, rng: np.random.Generator, *, teams: int, k: int) -> np.ndarray:
-    """int64 [teams, k]: whose turn each place is, in each of the mixed lists."""
+    """int64 [teams or more, k]: whose turn each place is, in each of the mixed lists."""
+    if rule is TurnRule.OPTIMISED:
+        return np.vstack([draw_turns(TurnRule.TEAM_DRAFT, rng, teams=teams, k=k) for _ in range(DRAFTS)])
     rounds = -(-k // teams)
     if rule is TurnRule.BALANCED:
         first = np.broadcast_to(np.arange(teams), (rounds, teams))
@@ -93,8 +125,8 @@ def mixed_lists(
 ) -> ListMixture:
     """The lists of teams with these `slates`, each int64 [at most k], by their `values` [M, n] of all candidates.
 
-    `turns` int64 [M, k] as `draw_turns` gives them; `rules` are those of all teams. A team whose slate is used up goes
-    on by its values. A list ends early only where the rules leave nobody for the next place.
+    `turns` int64 [lists, k] as `draw_turns` gives them; `rules` are those of all teams. A team whose slate is used up
+    goes on by its values. A list ends early only where the rules leave nobody for the next place.
     """
     k, preference = turns.shape[1], _preference(slates, values)
     lists = [(slate, np.full(len(slate), team)) for team, slate in enumerate(slates)]
