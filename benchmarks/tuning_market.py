@@ -61,10 +61,10 @@ class TuningMarket:
     policy: ValuePolicy
 
     @classmethod
-    def draw(cls, seed: int) -> TuningMarket:
+    def draw(cls, seed: int, *, config: SimulatorConfig = CONFIG) -> TuningMarket:
         rng = np.random.default_rng(seed)
-        simulation = simulate(CONFIG, rng)
-        error = rng.normal(0, MISJUDGED, (2, CONFIG.items))
+        simulation = simulate(config, rng)
+        error = rng.normal(0, MISJUDGED, (2, config.items))
         return cls(simulation, error, parse_policy(POLICY, file="tuning_market.py"))
 
     def truth(self, count: int, rng: np.random.Generator) -> Evidence:
@@ -77,7 +77,7 @@ class TuningMarket:
         """A Plackett-Luce log of the market's policy, with what shoppers did; `serve` gives requests other weights."""
         requests, items = self._requests(count, rng)
         response = self.simulation.respond(requests, items)
-        columns = self._columns(requests, items, response)
+        columns = self.columns(requests, items, response)
         model = _model(columns, self._commission(items))
         return self._logged(serve, requests, items, response, model, rng)
 
@@ -144,7 +144,8 @@ class TuningMarket:
         market = self.simulation.market
         return market.merchants.commission_rate[market.items.merchant[items]]
 
-    def _columns(self, requests: RequestBatch, items: np.ndarray, response: Response) -> dict[str, np.ndarray]:
+    def columns(self, requests: RequestBatch, items: np.ndarray, response: Response) -> dict[str, np.ndarray]:
+        """What formulas read of each request's items, [R, C]: the heads' opinions, quality and newness."""
         market = self.simulation.market
         merchant = market.items.merchant[items]
         age = np.maximum(requests.day[:, None] - market.merchants.joined[merchant], 0.0)
@@ -166,7 +167,7 @@ class TuningMarket:
         curves = dict(zip(SURFACES, self.simulation.examination(positions=max(CONFIG.shown)), strict=True))
         merchant = market.items.merchant[items]
         newcomer = is_newcomer(market, merchant, requests.day[:, None])
-        columns = self._columns(requests, items, response)
+        columns = self.columns(requests, items, response)
         return Evidence(
             slates=LoggedSlates({n: np.where(mask, c, 0.0) for n, c in columns.items()}, mask, surface),
             examination=examination_of(surface, depth, curves),
