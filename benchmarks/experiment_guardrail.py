@@ -37,7 +37,7 @@ from value_model.formula import to_toml
 
 RUN, SEED = Path("runs/demo-simulated"), 7
 BATCH, PLACES = 25, 20  # requests before their feedback; places read of a slate
-LONGEST = 400.0  # seconds until what is open counts as failed
+LONGEST = 330.0  # seconds until what is open counts as failed
 FIELDS = ("request_id", "surface", "user_id", "session_id", "query", "page_merchant_id", "page_item_id")
 TOLD = ("feedback_id", "request_id", "event", "user_id", "item_id", "amount", "currency")
 STEPS = (0.4, 0.5)  # of the harmless experiment's ramp
