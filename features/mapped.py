@@ -17,6 +17,7 @@ from features.catalogue import known_of
 from features.spec import Feature, FeatureSpec, Group, Kind, Source
 from marketplace.dataset import Dataset
 from marketplace.finding import FieldError
+from marketplace.schema import TREATED, TREATED_CHANCE
 from marketplace.slate_columns import RequestLists, each_list, item_offsets
 
 TOKENS = 12  # words of a text
@@ -64,6 +65,8 @@ def context_entries(dataset: Dataset) -> tuple[str, ...]:
 
 def _choice(name: str, dataset: Dataset) -> str | None:
     """Why the mapping itself leaves a column out."""
+    if name in (TREATED, TREATED_CHANCE):
+        return "it says who was treated"
     if name in dataset.ignored_features:
         return "named under `ignore`"
     if dataset.mapped_features is not None and name not in dataset.mapped_features:

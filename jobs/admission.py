@@ -15,6 +15,7 @@ from marketplace.attribution import Attribution, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.finding import FieldError, Finding, Where, nearest
 from marketplace.heads import learned_heads
+from marketplace.treatment import recorded_arms
 from serving.valuation import readable
 from value_model.formula import ValuePolicy
 
@@ -56,7 +57,7 @@ class Applicant:
 
 def _unreadable(policy: ValuePolicy, spec: FeatureSpec, dataset: Dataset) -> Iterator[Finding]:
     """What the policy reads and no ranker of these data can predict; events too rare for a head are seen later."""
-    labels = recorded_labels(dataset.feedback)
+    labels: tuple[str, ...] = (*recorded_labels(dataset.feedback), *recorded_arms(dataset.slates))
     if not dataset.has_impressions:
         labels = OF_BASKETS if "order_value" in labels else ()
     known = readable((head.name for head in learned_heads(labels)), spec)

@@ -118,7 +118,7 @@ def recommend(folder: Path, user: str | None, surface: str, query: str | None, k
 
 
 @cli.command()
-@click.option("--size", type=click.Choice(["small", "demo", "large"]), default="demo", show_default=True)
+@click.option("--size", type=click.Choice(["small", "demo", "coupons", "large"]), default="demo", show_default=True)
 @click.option("--seed", default=7, show_default=True)
 @click.option("--out", type=FOLDER, default=Path("data/simulated"), show_default=True)
 def simulate(size: str, seed: int, out: Path) -> None:

@@ -136,11 +136,12 @@ def learnable(dataset: Dataset, joined: Attribution | None, *, periods: PeriodsC
 
 
 def market(size: str, *, seed: int) -> Simulation:
-    """The simulated market of a preset size (small, demo, large), with its truth: the same for the same seed."""
+    """The simulated market of a preset size, with its truth: the same for the same seed."""
     from marketplace.simulator import SimulatorConfig, simulate
 
-    config = {"small": SimulatorConfig.small, "demo": SimulatorConfig.demo, "large": SimulatorConfig.large}[size]()
-    return simulate(config, np.random.default_rng(seed))
+    presets = {"small": SimulatorConfig.small, "demo": SimulatorConfig.demo, "coupons": SimulatorConfig.coupons}
+    presets |= {"large": SimulatorConfig.large}
+    return simulate(presets[size](), np.random.default_rng(seed))
 
 
 def simulate(size: str, *, seed: int, out: Path) -> None:

@@ -21,6 +21,7 @@ from marketplace.heads import learned_heads
 from marketplace.settled import settled_for_all, settled_labels, settled_requests, with_maturity, with_settled
 from marketplace.slate_columns import flat, request_of_rows, shown
 from marketplace.splits import Periods, periods
+from marketplace.treatment import arm_labels
 from retrieval.basket_candidates import basket_candidates, labelled, sample
 from retrieval.blend import load_blends
 from retrieval.build import load_index
@@ -152,8 +153,8 @@ def _taught(
 ) -> dict[str, np.ndarray]:
     """Labels float32 [N] by name, NaN where not `known`; those rarer than FEWEST in a period left out and said so."""
     request, labels = request_of_rows(joined.slates), {}
-    for name in names:
-        label = joined.labels[name].to_numpy().astype(np.float32)
+    recorded = {name: joined.labels[name].to_numpy().astype(np.float32) for name in names} | arm_labels(joined.slates)
+    for name, label in recorded.items():
         if name in known:
             label[~known[name]] = np.nan
         parts = (period.train, period.validation, period.test)

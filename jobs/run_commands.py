@@ -24,7 +24,9 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say how a run is made."""
     short = (
         click.option("--data", default=None, help=f"{DATA_HELP}  [default: simulated]"),
-        click.option("--size", default=None, help="of the simulated market: small, demo or large  [default: demo]"),
+        click.option(
+            "--size", default=None, help="of the simulated market: small, demo, coupons or large  [default: demo]"
+        ),
         click.option("--seed", type=int, default=None, help="[default: 7]"),
         click.option("--index", default=None, help="the library of the index, retrieval.index  [default: scann]"),
         click.option("--policy", default=None, help="a shipped value policy, or a policy file  [default: default]"),

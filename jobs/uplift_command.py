@@ -26,11 +26,11 @@ def _costs(texts: tuple[str, ...]) -> dict[str, float] | float:
 
 
 @click.command("uplift")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--treatment", required=True, help="the column that says who was treated with what")
-@click.option("--control", required=True, help="its value for who was not treated")
-@click.option("--outcome", required=True, help="the column of what came of it: a number, or 0 and 1")
-@click.option("--features", required=True, help="columns of what was known before the treatment, with commas")
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option("--treatment", default=None, help="the column that says who was treated with what")
+@click.option("--control", default=None, help="its value for who was not treated")
+@click.option("--outcome", default=None, help="the column of what came of it; of a run: order or order_value")
+@click.option("--features", default="", help="columns of what was known before the treatment, with commas")
 @click.option("--unit", default=None, help="the column of who it is: rows of one stand or fall together")
 @click.option("--randomised", is_flag=True, help="every row had the same chances of each treatment")
 @click.option("--propensity", default=None, help="the column of P(treated), of one treatment  [default: estimated]")
@@ -42,10 +42,10 @@ def _costs(texts: tuple[str, ...]) -> dict[str, float] | float:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("uplift"), show_default=True)
 def uplift_command(
-    file: Path,
-    treatment: str,
-    control: str,
-    outcome: str,
+    source: Path,
+    treatment: str | None,
+    control: str | None,
+    outcome: str | None,
     features: str,
     unit: str | None,
     randomised: bool,
@@ -58,22 +58,32 @@ def uplift_command(
     seed: int,
     out: Path,
 ) -> None:
-    """Learn from a trial in FILE (CSV) what each treatment adds to the outcome of whom, and say whom to treat.
+    """Say whom a treatment moves, what that is worth, and whom to treat. SOURCE is a trial's file (CSV) or a run.
 
     \b
-    Example, on the file of K. Hillstrom's e-mail challenge:
-      value-model uplift hillstrom.csv.gz --treatment segment --control "No E-Mail" --outcome spend --randomised
-        --features recency,history,history_segment,mens,womens,zip_code,newbie,channel --cost 0.1 --budget 1000
+    Of a file: learners of every kind, judged on rows that they did not learn from, as on K. Hillstrom's e-mails:
+      value-model uplift hillstrom.csv.gz --treatment segment --control "No E-Mail" --outcome visit --randomised
+        --features recency,history,history_segment,mens,womens,zip_code,newbie,channel --worth 1.5 --cost 0.1
+    Of a run whose lists say who was treated: its own heads, on the held-out requests:
+      value-model uplift runs/coupons --outcome order_value --worth 0.15 --cost 0.05 --budget 500
 
     OUT holds uplift.html (metrics, gain curves, calibration, targeting), uplift.json and targeting.csv, a row for each
-    of FILE. Effects are of the treatment where --randomised or --propensity is true, or where the features hold all
-    that decided who was treated. docs/uplift.md explains each figure.
+    of SOURCE. Effects are of the treatment where propensities are true: by a draw, as recorded, or because the features
+    hold all that decided who was treated. docs/uplift.md explains each figure.
     """
-    from jobs.uplift.job import TargetingRequest, uplift
+    from jobs.uplift.job import TargetingRequest, uplift_of_file, uplift_of_run
     from jobs.uplift.trial_file import TrialColumns
 
+    request = TargetingRequest(learner, worth, _costs(cost), budget, replicates, seed)
+    if source.is_dir():
+        if treatment or control or features or unit or propensity or randomised:
+            raise click.UsageError("a run's lists say themselves who was treated: give --outcome and what it costs.")
+        if outcome not in (None, "order", "order_value"):
+            raise click.UsageError(f"--outcome {outcome}: of a run, order or order_value.")
+        sys.exit(uplift_of_run(source, outcome or "order_value", request, out=out))
+    if treatment is None or control is None or outcome is None:
+        raise click.UsageError("of a file, give --treatment, --control, --outcome and --features.")
     if randomised and propensity is not None:
         raise click.UsageError("give --randomised or --propensity, one of them.")
     columns = TrialColumns(treatment, control, outcome, _listed(features), unit, propensity, randomised)
-    request = TargetingRequest(learner, worth, _costs(cost), budget, replicates, seed)
-    sys.exit(uplift(file, columns, request, out=out))
+    sys.exit(uplift_of_file(source, columns, request, out=out))

@@ -37,6 +37,7 @@ class Head:
 
     `factors`: heads whose product it is. `through`: the product whose loss over all rows teaches this head (ESMM); its
     own loss, on the rows of its condition, is then optional. `sign`: which way the value goes when it grows.
+    `minus`: the head that is taken from the product: what a treatment adds. No row shows that: its label is "".
     """
 
     name: str
@@ -47,6 +48,7 @@ class Head:
     kind: HeadKind = HeadKind.PROBABILITY
     factors: tuple[str, ...] = ()
     through: str | None = None
+    minus: str | None = None
     sign: str = "+"
 
     @property
@@ -58,6 +60,11 @@ class Head:
     def total(self) -> str:
         """The name of the outcome's sum over a slate."""
         return self.name if self.kind is HeadKind.MONEY else f"{self.label}s"
+
+    @property
+    def signed(self) -> bool:
+        """Whether it may be negative: a difference, or a product with one."""
+        return self.minus is not None or any(head_of(factor).signed for factor in self.factors)
 
     @property
     def is_rate(self) -> bool:
@@ -103,6 +110,25 @@ HEADS = (
         kind=HeadKind.MONEY,
         factors=("gmv", "kept"),
     ),
+    # Of an item shown with a treatment, such as a coupon, or without (`marketplace.treatment`): what it adds.
+    Head("ctcvr_treated", "order", "P(order | shown, treated)", "order / impression", condition="treated"),
+    Head("ctcvr_control", "order", "P(order | shown, not treated)", "order / impression", condition="control"),
+    Head(
+        "uplift",
+        "",
+        "P(order | shown, treated) - P(order | shown, not treated)",
+        "order / impression",
+        factors=("ctcvr_treated",),
+        minus="ctcvr_control",
+    ),
+    Head(
+        "incremental_gmv",
+        "",
+        "E[order value that treating it adds | shown]",
+        "currency / impression",
+        kind=HeadKind.MONEY,
+        factors=("uplift", "order_value"),
+    ),
 )
 
 
@@ -121,8 +147,8 @@ def heads_of(names: Iterable[str]) -> tuple[Head, ...]:
 
 
 def per_impression(names: Collection[str]) -> tuple[Head, ...]:
-    """Those of some names that speak of every item shown: what a slate can be ranked by, and is judged on."""
-    return tuple(head for head in HEADS if head.name in names and head.condition is None)
+    """Those of some names that speak of every item shown, and that rows show: what a slate is judged on."""
+    return tuple(head for head in HEADS if head.name in names and head.condition is None and head.label)
 
 
 def recorded_heads(labels: Collection[str]) -> tuple[Head, ...]:
@@ -153,7 +179,8 @@ def composed(heads: Mapping[str, Any]) -> dict[str, Any]:
     """Heads (arrays or tensors [N]) with every product that they allow: the one place where heads are multiplied."""
     result = {head.name: heads[head.name] for head in uncomposed(heads)}
     for head in _products(result):
-        result[head.name] = functools.reduce(operator.mul, (result[factor] for factor in head.factors))
+        product = functools.reduce(operator.mul, (result[factor] for factor in head.factors))
+        result[head.name] = product if head.minus is None else product - result[head.minus]
     return result
 
 
@@ -172,7 +199,7 @@ def _learned_factors(head: Head) -> list[Head]:
 def _products(names: Iterable[str]) -> tuple[Head, ...]:
     known, products = set(names), []
     for head in HEADS:
-        if head.factors and known.issuperset(head.factors):
+        if head.factors and known.issuperset({*head.factors, head.minus or head.factors[0]}):
             known.add(head.name)
             products.append(head)
     return tuple(products)

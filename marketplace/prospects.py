@@ -18,6 +18,7 @@ from marketplace.finding import Finding, Severity, Where
 from marketplace.heads import Head, HeadKind, Labels, learned_heads
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 from marketplace.splits import TEST_SHARE, VALIDATION_SHARE, periods
+from marketplace.treatment import arm_labels
 
 FEWEST = 50  # events below which a head's probabilities are not calibrated
 TOP = 10  # of the report's metrics @k
@@ -65,6 +66,7 @@ def prospects(dataset: Dataset, joined: Attribution | None) -> Iterator[str]:
         yield "heads: without lists orders alone are learned, over candidates as of each basket"
         return
     recorded = {name: to_numpy(joined.labels[name].combine_chunks()) for name in recorded_labels(dataset.feedback)}
+    recorded |= arm_labels(joined.slates)
     learned = learned_heads(recorded)
     heads = [_from(head, recorded) for head in learned]
     yield f"heads and the events that teach them: {', '.join(heads) or 'none'}"

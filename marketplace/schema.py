@@ -41,6 +41,9 @@ SHADOW_PRICE = "shadow_price"
 LIST_PLACE, LIST_ODDS, RIVAL_ODDS = "list_place.", "list_odds.", "rival_odds"
 FORMULA_PREFIX = "formula."
 RULE_PREFIX = "rule."
+# Of a list some of whose items were shown with a treatment, such as a coupon: 1 where it was, 0 where not, and the
+# probability of that. No feature: who was treated is what effects are learned from.
+TREATED, TREATED_CHANCE = "treated", "treated_chance"
 
 COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
 # Further ones, where there are any: JSON, the slate continued, and how many places of the list lie above the first.
@@ -101,7 +104,8 @@ REQUEST_FIELDS = (
         f"the formula read, {SHADOW_PRICE}: what a promise of exposure added to the values, {LISTS_SINCE}: how many of "
         f"the shopper's lists ago it was shown and left, {RELEVANCE}: how well "
         f"the item answers a search ({', '.join(f'{grade} = {name}' for name, grade in RELEVANCE_GRADES.items())}), "
-        f"and {TIER}: the number of its tier there, the highest of which was shown first",
+        f"{TIER}: the number of its tier there, the highest of which was shown first, and, where lists say who was "
+        f"treated, {TREATED}: 1 or 0, with {TREATED_CHANCE}: the probability of 1",
     ),
     _field(
         "categorical",

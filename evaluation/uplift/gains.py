@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CELLS = np.array([0.0, 1.0, 0.0, 1.0]), np.array([False, False, True, True])  # outcome and treated of four kinds of row
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -104,9 +106,12 @@ class NormalisedAreas:
     model: GainSums
     best_qini: GainSums
     best_uplift: tuple[GainSums, GainSums] | None  # of 0/1 outcomes, by which of two kinds is the rarer
+    cell: np.ndarray | None  # int [N]: of 0/1 outcomes, which of the four kinds of row that the best orders hold
 
     def __call__(self, steps: Steps, weight: np.ndarray | None = None) -> tuple[float, float]:
         """(Qini, AUUC) from the model's sums under the same weights."""
+        if self.cell is not None:
+            weight = np.bincount(self.cell, weight, minlength=len(CELLS[0]))
         best = self.best_qini(weight)
         qini = _ratio(area(steps.rows, steps.qini), area(best.rows, best.qini))
         if self.best_uplift is not None:
@@ -118,15 +123,20 @@ def normalised_areas(
     score: np.ndarray, outcome: np.ndarray, treated: np.ndarray, *, propensity: np.ndarray | None = None
 ) -> NormalisedAreas:
     """Sort by the score, and by what would have been best: treated with the outcome first, control with it last."""
+    model = gain_sums(score, outcome, treated, propensity=propensity)
+    binary, cell = bool(np.isin(outcome, (0, 1)).all()), None
+    if binary and propensity is None:
+        cell = (outcome + 2 * treated).astype(np.int64)
+        outcome, treated = CELLS
 
     def sums(by: np.ndarray) -> GainSums:
         return gain_sums(by, outcome, treated, propensity=propensity)
 
     best, uplift = sums(outcome * treated - outcome * ~treated), None
-    if np.isin(outcome, (0, 1)).all():
+    if binary:
         agree = 2.0 * (outcome == treated)
         uplift = (sums(agree + treated), sums(agree + outcome))
-    return NormalisedAreas(sums(score), best, uplift)
+    return NormalisedAreas(model, best, uplift, cell)
 
 
 def _responders_prevail(steps: Steps) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from evaluation.uplift.held_out import HeldOut, held_out_effects
 from evaluation.uplift.trial import Trial
 from jobs.tables import print_section
 from jobs.uplift.answers import TargetingAnswer, TreatmentAnswer, targeting_answer, treatment_answer
+from jobs.uplift.run_trial import EFFECT, HEADS, run_trial
 from jobs.uplift.sections import sections, verdict
 from jobs.uplift.trial_file import TrialColumns, read_trial
 from value_model.rankers.tree_learner import TreeLearner
@@ -28,6 +29,7 @@ TEMPLATE = Path(__file__).parent.parent / "tune" / "report.html.jinja"
 ESTIMATED = "Propensities are estimated: effects hold as far as the features hold all that decided who was treated."
 GAINS = "Extra outcome per row if the share that scores best is treated; bands are 95 % intervals; dotted: at random."
 CALIBRATION = "Predicted effect against doubly robust scores in ten bins; bands are 95 % intervals; dotted: calibrated."
+KNOWN = "Propensities are those of the data."
 DRAWN = "Propensities are the arms' shares: every row is taken to have had the same chances."
 
 
@@ -52,58 +54,80 @@ class TargetingRequest:
         return np.array([self.costs.get(name, 0.0) for name in treatments])
 
 
-def uplift(file: Path, columns: TrialColumns, request: TargetingRequest, *, out: Path) -> int:
-    """0; writes OUT/uplift.html, OUT/uplift.json and OUT/targeting.csv, and prints the tables."""
+def uplift_of_file(file: Path, columns: TrialColumns, request: TargetingRequest, *, out: Path) -> int:
+    """0; learns effects from the trial in a file, and answers (`_answer`)."""
     trial, categories = read_trial(file, columns)
     costs = request.of(trial.arms[1:])
-    rng = np.random.default_rng(request.seed)
     print(f"   {file.name}: {len(trial.arm):,} rows, {trial.counts()}")
-    held_out = held_out_effects(trial, TreeLearner(categories), rng)
+    held_out = held_out_effects(trial, TreeLearner(categories), np.random.default_rng(request.seed))
+    note = DRAWN if columns.randomised else ESTIMATED if columns.propensity is None else KNOWN
+    facts = {"file": file.name, "treatment": columns.treatment, "features": ", ".join(columns.features)}
+    return _answer(trial, held_out, request, costs, outcome=columns.outcome, facts=facts, note=note, out=out)
+
+
+def uplift_of_run(folder: Path, outcome: str, request: TargetingRequest, *, out: Path) -> int:
+    """0; the run's own heads on its held-out lists, by `outcome`: "order" or "order_value"."""
+    trial, held_out = run_trial(folder, outcome)
+    request = replace(request, learner=HEADS)
+    print(f"   {folder.name}: {len(trial.arm):,} items shown of the held-out requests, {trial.counts()}")
+    facts = {"run": folder.name, "head": EFFECT[outcome]}
+    costs = request.of(trial.arms[1:])
+    return _answer(trial, held_out, request, costs, outcome=outcome, facts=facts, note=KNOWN, out=out)
+
+
+def _answer(
+    trial: Trial,
+    held_out: HeldOut,
+    request: TargetingRequest,
+    costs: np.ndarray,
+    *,
+    outcome: str,
+    facts: Mapping[str, str],
+    note: str,
+    out: Path,
+) -> int:
+    """Writes OUT/uplift.html, OUT/uplift.json and OUT/targeting.csv, and prints the tables."""
+    rng, learner = np.random.default_rng([request.seed, 1]), request.learner
     answers = {
         name: treatment_answer(trial, held_out, arm, rng=rng, replicates=request.replicates)
         for arm, name in enumerate(trial.arms)
         if arm
     }
     targeting = targeting_answer(
-        trial, held_out, learner=request.learner, worth=request.worth, costs=costs, budget=request.budget, rng=rng
+        trial, held_out, learner=learner, worth=request.worth, costs=costs, budget=request.budget, rng=rng
     )
-    notes = (DRAWN if columns.randomised else ESTIMATED if columns.propensity is None else "", *held_out.warnings)
-    notes = tuple(note for note in notes if note)
-    lines, tables = verdict(answers, targeting, learner=request.learner), sections(trial, answers, targeting)
+    notes = (note, *held_out.warnings)
+    lines, tables = verdict(answers, targeting, learner=learner), sections(trial, answers, targeting)
     for line in (*notes, *lines):
         print(f"   {line}")
     for section in tables:
         print_section(section.head, section.rows, title=section.title, caption=section.caption)
     out.mkdir(parents=True, exist_ok=True)
     page = template(TEMPLATE).render(
-        title=f"Uplift of {columns.treatment} on {columns.outcome}",
-        facts=_facts(file, trial, columns, request, costs),
+        title=f"Uplift on {outcome}",
+        facts=dict(facts) | _facts(trial, request, costs),
         notes=notes,
         promised=lines[0].startswith("Targeting") and "pays" in lines[0],
         verdict=lines,
         sections=tables,
-        pictures=_pictures(answers, columns.outcome),
+        pictures=_pictures(answers, outcome),
     )
     (out / "uplift.html").write_text(page, encoding="utf-8")
     figures = json.dumps(_json(answers, targeting), indent=1, allow_nan=False)
     (out / "uplift.json").write_text(figures + "\n", encoding="utf-8")
-    pacsv.write_csv(_table(trial, held_out, targeting, request.learner), out / "targeting.csv")
+    pacsv.write_csv(_table(trial, held_out, targeting, learner), out / "targeting.csv")
     print(f"   page: {out / 'uplift.html'}")
     return 0
 
 
-def _facts(
-    file: Path, trial: Trial, columns: TrialColumns, request: TargetingRequest, costs: np.ndarray
-) -> dict[str, str]:
+def _facts(trial: Trial, request: TargetingRequest, costs: np.ndarray) -> dict[str, str]:
     named = ", ".join(f"{name} {cost:g}" for name, cost in zip(trial.arms[1:], costs, strict=True))
     return {
-        "file": file.name,
         "rows": trial.counts(),
-        "outcome": f"{columns.outcome}, worth {request.worth:g} a unit",
+        "worth of a unit of the outcome": f"{request.worth:g}",
         "costs": named,
         "budget": "none" if request.budget == np.inf else f"{request.budget:g}",
-        "features": ", ".join(columns.features),
-        "learner": request.learner,
+        "targets by": request.learner,
         "seed": str(request.seed),
     }
 
@@ -120,7 +144,7 @@ def _pictures(answers: Mapping[str, TreatmentAnswer], outcome: str) -> list[tupl
 
 
 def _table(trial: Trial, held_out: HeldOut, targeting: TargetingAnswer, learner: str) -> pa.Table:
-    """One row a row of the file, in its order: whom to treat with what, and the effect expected of each treatment."""
+    """One row a row of the trial, in its order: whom to treat with what, and the effect expected of each treatment."""
     columns = {"row": np.arange(len(trial.arm)) + 1, "treat": np.array(trial.arms)[targeting.chosen.arm]}
     effects = held_out.effects[learner]
     return pa.table(columns | {f"effect of {name}": effects[:, a] for a, name in enumerate(trial.arms[1:])})

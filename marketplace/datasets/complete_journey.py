@@ -36,7 +36,7 @@ NOTES = (
 
 def read(folder: Path | None = None) -> Dataset:
     """All purchases as orders, of all products; `folder` holds the Parquet files, None = the installed package's."""
-    folder = folder or _package_folder()
+    folder = folder or package_folder()
     path = folder / "transactions.parquet"
     lines = with_rows(pq.read_table(path), path).sort_by(
         [("transaction_timestamp", "ascending"), ("basket_id", "ascending"), ("product_id", "ascending")]
@@ -55,7 +55,8 @@ def read(folder: Path | None = None) -> Dataset:
     )
 
 
-def _package_folder() -> Path:
+def package_folder() -> Path:
+    """Where the installed package keeps its Parquet files; raises FileNotFoundError."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(

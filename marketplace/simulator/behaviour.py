@@ -8,6 +8,8 @@ With sigma the logistic function and t the shopper's taste for the item (categor
     E[value | order]     = price x (1 + extra units)                                            in SAR
     P(refused | order)   = merchant's refusal rate x P(cash);  P(returned | delivered) by merchant, category, quality
 
+A coupon adds to the log-odds of the order (`coupons`).
+
 p is log(price / typical price of the category), s the shopper's price sensitivity; dear categories are thought over
 for longer: -.4 log(typical price / SAR 200) on the order.
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marketplace.simulator import words
+from marketplace.simulator.coupons import coupon_log_odds
 from marketplace.simulator.market import Market, on_sale, price_on, taste_on
 from marketplace.simulator.requests import HOME, PRODUCT, SEARCH, STORE, RequestBatch
 
@@ -60,21 +63,25 @@ class Response:
         return self.refused + (1 - self.refused) * self.returned
 
 
-def respond(market: Market, requests: RequestBatch, items: np.ndarray) -> Response:
-    """The truth for each request's items [R, C]; items not on sale attract nobody."""
+def respond(market: Market, requests: RequestBatch, items: np.ndarray, *, coupon: np.ndarray | None = None) -> Response:
+    """The truth for each request's items [R, C], `coupon` bool [R, C] on some; items not on sale attract nobody."""
     step = max(1, CHUNK // max(items.shape[1], 1))
     parts = [
-        _respond(market, requests.take(slice(low, low + step)), items[low : low + step])
-        for low in range(0, max(len(requests), 1), step)
+        _respond(market, requests.take(rows), items[rows], None if coupon is None else coupon[rows])
+        for rows in (slice(low, low + step) for low in range(0, max(len(requests), 1), step))
     ]
     return Response(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _respond(market: Market, requests: RequestBatch, items: np.ndarray) -> tuple[np.ndarray, ...]:
+def _respond(
+    market: Market, requests: RequestBatch, items: np.ndarray, coupon: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
     goods, people = market.items, market.shoppers
     day = requests.day[:, None]
     sold = on_sale(market, items, day)
     click, order = _log_odds(market, requests, items)
+    if coupon is not None:
+        order = order + coupon * coupon_log_odds(market, requests, items)
     category, merchant = goods.category[items], goods.merchant[items]
     units = EXTRA_UNITS[category] * people.bulk[requests.user][:, None]
     refused = market.merchants.refusal_rate[merchant] * people.cash[requests.user][:, None]

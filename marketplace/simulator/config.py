@@ -39,10 +39,11 @@ class SimulatorConfig:
     demand_shift: float = 0.0  # log-odds by which shopping intent leaves half of the categories for the others
     new_merchants: float = 0.0  # share of merchants that join, with all their items, on drift_day
     price_change: float = 0.0  # relative change of every price: 0.2 = 20 % dearer
+    coupon_share: float = 0.0  # of shown items that bear a coupon, by a fair draw each
 
     def __post_init__(self) -> None:
         shares = ("bait_share", "launch_share", "newcomer_share", "segment_accuracy", "preference_drift", "cart_rate")
-        for name in (*shares, "new_merchants"):
+        for name in (*shares, "new_merchants", "coupon_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"SimulatorConfig.{name} is {getattr(self, name)}; it is a share: give 0 to 1.")
         for name in ("requests", "users", "items", "merchants", "days", "candidates", "logging_temperature"):
@@ -66,6 +67,11 @@ class SimulatorConfig:
     def demo(cls) -> SimulatorConfig:
         """For the demonstration: about 250 k impressions."""
         return cls()
+
+    @classmethod
+    def coupons(cls) -> SimulatorConfig:
+        """For uplift: a lively market of the demo's size, half of whose shown items bear a coupon."""
+        return replace(cls(), click_offset=1.0, order_offset=1.5, coupon_share=0.5)
 
     @classmethod
     def large(cls) -> SimulatorConfig:

@@ -6,7 +6,18 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.keys import rows_of
-from marketplace.schema import EVENT_CODE, EVENTS, FEEDBACK, LABELLED_EVENTS, REQUEST_FIELDS, SLATE, SURFACES, conform
+from marketplace.schema import (
+    EVENT_CODE,
+    EVENTS,
+    FEEDBACK,
+    LABELLED_EVENTS,
+    REQUEST_FIELDS,
+    SLATE,
+    SURFACES,
+    TREATED,
+    TREATED_CHANCE,
+    conform,
+)
 from marketplace.simulator import words
 from marketplace.simulator.candidates import SOURCES
 from marketplace.simulator.columns import coded, constant, empty_map, full_map, lists, names, times
@@ -16,6 +27,7 @@ from marketplace.simulator.market import Market, price_on
 from marketplace.simulator.record_market import item_names, merchant_names, user_names
 from marketplace.simulator.requests import RequestBatch
 from marketplace.simulator.shown import ShownLists
+from marketplace.slate_columns import RequestLists, map_of_lists
 
 VERSION = "simulator"
 LOGGED = "r"  # of the names of logged requests
@@ -75,8 +87,13 @@ def _queries(market: Market, requests: RequestBatch) -> pa.Array:
     return coded(np.where(requests.query_category >= 0, code, -1), tuple(texts)).cast(pa.string())
 
 
-def slates_table(market: Market, requests: RequestBatch, ranked: ShownLists) -> pa.Table:
-    """SLATE rows; with `log_considered` the candidates that were not shown follow those that were."""
+def slates_table(
+    market: Market, requests: RequestBatch, ranked: ShownLists, *, coupon: np.ndarray | None = None
+) -> pa.Table:
+    """SLATE rows; with `log_considered` the candidates that were not shown follow those that were.
+
+    `coupon` bool [R, C]: which items bear one, None = there are none.
+    """
     shown = ranked.shown
     kept = ranked.item >= 0 if market.config.log_considered else shown
     lengths, rows = kept.sum(axis=1), np.nonzero(kept)[0]
@@ -99,9 +116,20 @@ def slates_table(market: Market, requests: RequestBatch, ranked: ShownLists) -> 
         table = table.append_column(f"{name}_version", constant(VERSION, count))
     for name in ("weights", "numeric", "categorical", "predictions"):
         table = table.append_column(name, empty_map(count, SLATE.field(name).type))
+    if coupon is not None:
+        numeric = _treatment(coupon[kept], lengths, market.config.coupon_share)
+        table = table.set_column(table.column_names.index("numeric"), "numeric", numeric)
     for name, values in columns.items():
         table = table.append_column(name, lists(values, lengths))
     return conform(table, SLATE, where="simulated slates")
+
+
+def _treatment(coupon: np.ndarray, lengths: np.ndarray, share: float) -> pa.MapArray:
+    """The numeric entries of lists with coupons: who bears one [N], and the chance of it, one number a request."""
+    count, offsets = len(lengths), np.append(0, np.cumsum(lengths))
+    treated = RequestLists(offsets, pa.array(coupon.astype(np.float32)))
+    chance = RequestLists(np.arange(count + 1), pa.array(np.full(count, share, np.float32)))
+    return map_of_lists({TREATED: treated, TREATED_CHANCE: chance}, requests=count, values=pa.float32())
 
 
 def feedback_table(

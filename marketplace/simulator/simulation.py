@@ -34,9 +34,9 @@ class Simulation:
     def config(self) -> SimulatorConfig:
         return self.market.config
 
-    def respond(self, requests: RequestBatch, items: np.ndarray) -> Response:
-        """Every probability of each request's items, int32 [R, C] (-1 = none)."""
-        return respond(self.market, requests, items)
+    def respond(self, requests: RequestBatch, items: np.ndarray, *, coupon: np.ndarray | None = None) -> Response:
+        """Every probability of each request's items, int32 [R, C] (-1 = none); `coupon` bool [R, C]: which bear one."""
+        return respond(self.market, requests, items, coupon=coupon)
 
     def click_probability(
         self, requests: RequestBatch, items: np.ndarray, *, position: np.ndarray | None = None
@@ -113,10 +113,18 @@ def simulate(config: SimulatorConfig, rng: np.random.Generator) -> Simulation:
     requests = requests.take(answered)
     proposals = Proposals(proposals.item[answered], proposals.source[answered])
     ranked = rank_as_logged(market, requests, proposals, for_ranking)
-    return Simulation(_record(market, requests, ranked, for_events), market, requests, ranked)
+    coupon = _coupons(config, ranked, rng)
+    return Simulation(_record(market, requests, ranked, for_events, coupon), market, requests, ranked)
 
 
-def _record(market: Market, requests: RequestBatch, ranked: ShownLists, rng: np.random.Generator) -> Dataset:
+def _coupons(config: SimulatorConfig, ranked: ShownLists, rng: np.random.Generator) -> np.ndarray | None:
+    """bool [R, C]: which items bear a coupon, from a stream of its own."""
+    return rng.spawn(1)[0].random(ranked.item.shape) < config.coupon_share if config.coupon_share else None
+
+
+def _record(
+    market: Market, requests: RequestBatch, ranked: ShownLists, rng: np.random.Generator, coupon: np.ndarray | None
+) -> Dataset:
     config = market.config
     items = np.where(ranked.shown, ranked.item, -1)[:, : max(config.shown)]
     return Dataset(
@@ -125,21 +133,27 @@ def _record(market: Market, requests: RequestBatch, ranked: ShownLists, rng: np.
         items=record_market.items_table(market),
         merchants=record_market.merchants_table(market),
         users=record_market.users_table(market.shoppers, config),
-        slates=record_log.slates_table(market, requests, ranked),
-        feedback=_feedback(market, requests, items, rng, prefix=record_log.LOGGED),
+        slates=record_log.slates_table(market, requests, ranked, coupon=coupon),
+        feedback=_feedback(market, requests, items, rng, prefix=record_log.LOGGED, coupon=coupon),
         notes=("Simulated: a market with known truth; no figure on it says anything about real shoppers.",),
         mapped_features=("country", "city", "device"),  # brands are for rules of a slate: no benchmark reads them
     )
 
 
 def _feedback(
-    market: Market, requests: RequestBatch, items: np.ndarray, rng: np.random.Generator, *, prefix: str
+    market: Market,
+    requests: RequestBatch,
+    items: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    prefix: str,
+    coupon: np.ndarray | None = None,
 ) -> pa.Table:
     """Feedback on `items` int32 [R, k] as shown at positions 1, 2, ..."""
     luck, clock = rng.spawn(2)
     events = draw_events(
         requests,
-        respond(market, requests, items),
+        respond(market, requests, items, coupon=None if coupon is None else coupon[:, : items.shape[1]]),
         items >= 0,
         luck,
         cart_rate=market.config.cart_rate,

@@ -56,7 +56,7 @@ CASES = {
     ),
     "complete-journey": Case(
         complete_journey.read,
-        complete_journey._package_folder,
+        complete_journey.package_folder,
         "transactions.parquet",
         ("products.parquet", "demographics.parquet"),
         True,

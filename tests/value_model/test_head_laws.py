@@ -43,7 +43,7 @@ def everything(rng: np.random.Generator, *, requests: int = 60) -> RankingData:
 
 
 def labels_of(head: Head) -> list[str]:
-    return [head.label, *([head.condition] if head.condition else [])]
+    return [name for name in (head.label, head.condition) if name]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,8 @@ def test_predictions_hold_every_head_in_its_range(rankers: dict[str, Ranker], da
     assert set(predictions) == set(NAMES)
     for head in HEADS:
         values, quantity = predictions[head.name], STANDARD[head.name]
-        assert ((values >= 0) & np.isfinite(values)).all()
+        assert (((values >= 0) | head.signed) & np.isfinite(values)).all()
+        assert quantity.low == (-quantity.high if head.signed else 0)
         assert head.kind is HeadKind.MONEY or (values <= 1).all()
         assert quantity.unit == head.unit
         assert np.ptp(values) > 0
@@ -121,6 +122,7 @@ def test_a_product_is_its_factors_also_when_calibrated(
     calibration = fit_calibration(raw, data)
     for predictions in (raw, calibration(raw, data.inputs), Calibration()(raw, data.inputs)):
         expected = np.prod([predictions[factor] for factor in head.factors], axis=0)
+        expected = expected - (0 if head.minus is None else predictions[head.minus])
         np.testing.assert_allclose(predictions[head.name], expected, rtol=1e-12)
     assert set(calibration.heads) == {one.name for one in uncomposed(raw)}
 

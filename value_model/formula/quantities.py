@@ -41,7 +41,8 @@ class Quantity:
 
 def _prediction(head: Head) -> Quantity:
     high = 1e4 if head.kind is HeadKind.MONEY else 1.0
-    return Quantity(head.name, head.unit, 0.0, high, Sign(head.sign), head.meaning, head=True)
+    low = -high if head.signed else 0.0
+    return Quantity(head.name, head.unit, low, high, Sign(head.sign), head.meaning, head=True)
 
 
 def _share(name: str, sign: Sign, meaning: str) -> Quantity:

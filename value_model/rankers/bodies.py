@@ -15,6 +15,7 @@ import numpy as np
 
 from features.keras2 import tensorflow as tf
 from marketplace.heads import Head, HeadKind
+from marketplace.treatment import ARMS
 from value_model.rankers.config import NetworkConfig
 
 Sources = Sequence[int | None]  # [T], places of tasks
@@ -66,5 +67,6 @@ def dropped(hidden: tf.Tensor, rate: float, seed: tf.Tensor | None, *, layer: in
 
 def sources_of(heads: Sequence[Head]) -> tuple[int | None, ...]:
     """The source of each head's task."""
-    place = {head.label: i for i, head in enumerate(heads) if head.kind is HeadKind.PROBABILITY}
+    events = [i for i, head in enumerate(heads) if head.kind is HeadKind.PROBABILITY and head.condition not in ARMS]
+    place = {heads[i].label: i for i in events}
     return tuple(place.get(head.condition) if head.condition else None for head in heads)
