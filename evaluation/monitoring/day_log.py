@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from marketplace.attribution import REASONS, Attribution, attribute
 from marketplace.keys import one_array, rows_of
 from marketplace.settled import settled_labels, settled_requests
-from marketplace.slate_columns import flat, page_places, request_of_rows, to_numpy
+from marketplace.slate_columns import flat, request_of_rows, to_numpy
 from marketplace.splits import microseconds
 
 DAY = timedelta(days=1)
@@ -77,11 +77,6 @@ class DayLog:
     def place(self) -> np.ndarray:
         """int64 [N]: place in the list, 1 = first, 0 = not shown."""
         return to_numpy(flat(self.slates, "position")).astype(np.int64)
-
-    @cached_property
-    def first_pages(self) -> np.ndarray:
-        """int64 [N]: place on its own page."""
-        return page_places(self.slates)[0]
 
     @cached_property
     def shown(self) -> np.ndarray:

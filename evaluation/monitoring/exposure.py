@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluation.monitoring.day_log import DayLog
-from evaluation.monitoring.figure import NOWHERE, Figure, Figures, share
+from evaluation.monitoring.figure import Figure, Figures, share
 from marketplace.slate_columns import flat, predictions, to_numpy
 
 FIRST = 10  # places of a list that are compared between shoppers
@@ -74,7 +74,6 @@ def _sources(day: DayLog) -> Iterator[tuple[str, Figure]]:
     source, names = day.codes("source")
     for code, name in enumerate(names):
         yield f"source.{name}", share(source == code, day.shown, day.request)
-    yield "sources", Figure(float(len(names)), NOWHERE)
 
 
 def _same(counts: np.ndarray) -> float:

@@ -36,6 +36,8 @@ class Bins:
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """int64 [n]: each value's bin; -1 = missing."""
+        if not len(values):
+            return np.empty(0, np.int64)
         if self.words is not None:
             codes = pa.array(values, pa.string()).dictionary_encode()
             place = {word: code for code, word in enumerate(self.words)}

@@ -10,6 +10,7 @@ from evaluation.heads import auc
 from evaluation.monitoring.causes import CAUSES, by_cause
 from evaluation.monitoring.changes import changed
 from evaluation.monitoring.head_figures import expected_auc
+from evaluation.monitoring.inputs import Bins
 from evaluation.monitoring.usual import LEAST_DAYS, forecast, surprise
 
 
@@ -69,6 +70,13 @@ def test_calibrated_scores_promise_the_auc_that_labels_show():
     assert expected_auc(scores) == pytest.approx((above * weight).sum() / weight.sum())
     many = rng.beta(1, 12, 60_000)
     assert expected_auc(many) == pytest.approx(auc(many, (rng.random(60_000) < many).astype(float)), abs=0.01)
+
+
+def test_bins_count_numbers_words_and_what_is_missing():
+    numbers, words = Bins(edges=(1.0, 2.0)), Bins(words=("red", "blue"))
+    assert numbers.codes(np.array([0.5, 1.0, 3.0, np.nan])).tolist() == [0, 1, 2, -1]
+    assert words.codes(np.array(["blue", "green", None, "red"], object)).tolist() == [1, 2, -1, 0]
+    assert [len(bins.codes(np.empty(0))) for bins in (numbers, words)] == [0, 0]
 
 
 def test_a_small_shift_that_stays_is_a_change_and_noise_is_none():
