@@ -18,7 +18,7 @@ NAMED = 6  # figures of an alert
 
 def print_day(day: JudgedDay) -> None:
     """One line, and the alerts."""
-    requests = np.exp(day.values["requests"]) - 0.5
+    requests = np.floor(np.exp(day.values["requests"]) + 1e-6)
     state = f"{day.judged} figures judged" if day.judged else "too early to judge"
     new = [alert for alert in day.alerts if alert.is_new]
     open_ = ", ".join(f"{alert.cause.name} since {alert.since:%m-%d}" for alert in day.alerts if not alert.is_new)

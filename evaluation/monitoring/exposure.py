@@ -77,9 +77,9 @@ def _sources(day: DayLog) -> Iterator[tuple[str, Figure]]:
 
 
 def _same(counts: np.ndarray) -> float:
-    """P(two different impressions show the same thing)."""
-    total = counts.sum()
-    return max((counts * (counts - 1)).sum() / max(total * (total - 1), 1), 1e-9)
+    """P(two different impressions show the same thing); NaN where none were seen to."""
+    pairs = (counts * (counts - 1)).sum()
+    return float(pairs / (counts.sum() * (counts.sum() - 1))) if pairs else np.nan
 
 
 def _gini(counts: np.ndarray) -> float:

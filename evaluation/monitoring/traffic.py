@@ -21,6 +21,7 @@ NOT_JOINED = ("orphan_request", "other_user", "orphan_item", "early", "late", "b
 BUNDLED = tuple(part for part in COLUMN_PARTS if part != "policy")  # policies are published and staged by themselves
 BUSIEST = 5  # shoppers
 FEWEST_REQUESTS = 50  # of a day, below which every shopper is busy
+NONE = 0.5  # slates that a day without any counts as, in logarithms
 FEWEST = 10  # orders of a day below which their amounts are not judged
 
 
@@ -36,7 +37,7 @@ def _volume(day: DayLog) -> Iterator[tuple[str, Figure]]:
     gaps = np.diff(np.concatenate([[start], time, [start + DAY_US]]))
     widest = int(gaps.argmax())
     around = np.array([widest - 1, min(widest, len(time) - 1)]) if len(time) else np.empty(0, np.int64)
-    yield "requests", Figure(float(np.log(len(time) + 0.5)))
+    yield "requests", Figure(float(np.log(max(len(time), NONE))))
     yield "silence", Figure(float(np.log(gaps.max() / (60 * SECOND))), around)
     shopper = to_numpy(day.slates["user_id"].combine_chunks().indices) if len(time) else np.empty(0, np.int64)
     counts = np.bincount(shopper, minlength=1)
