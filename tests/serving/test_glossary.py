@@ -33,7 +33,7 @@ def test_every_class_of_the_glossary_exists():
     root = PAGE.parents[1]
     defined = {
         name
-        for package in ("marketplace", "features", "retrieval", "value_model", "serving")
+        for package in ("marketplace", "features", "retrieval", "evaluation", "value_model", "desk", "serving", "jobs")
         for path in (root / package).rglob("*.py")
         for name in re.findall(r"^class (\w+)", path.read_text("utf-8"), flags=re.MULTILINE)
     }
