@@ -104,8 +104,10 @@ REQUEST_FIELDS = (
         f"the formula read, {SHADOW_PRICE}: what a promise of exposure added to the values, {LISTS_SINCE}: how many of "
         f"the shopper's lists ago it was shown and left, {RELEVANCE}: how well "
         f"the item answers a search ({', '.join(f'{grade} = {name}' for name, grade in RELEVANCE_GRADES.items())}), "
-        f"{TIER}: the number of its tier there, the highest of which was shown first, and, where lists say who was "
-        f"treated, {TREATED}: 1 or 0, with {TREATED_CHANCE}: the probability of 1",
+        f"{TIER}: the number of its tier there, the highest of which was shown first; where lists say who was treated, "
+        f"{TREATED}: 1 or 0, with {TREATED_CHANCE}: the probability of 1; where two policies' lists were interleaved, "
+        f"{LIST_PLACE}0, {LIST_PLACE}1, ...: the item's place in each list (0 = none), {LIST_ODDS}0, ...: the odds of "
+        f"each, and {RIVAL_ODDS}: the odds that the rival placed the item, by the list shown",
     ),
     _field(
         "categorical",
