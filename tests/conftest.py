@@ -11,7 +11,7 @@ from hypothesis import settings
 from jobs.config import RunConfig, VarietyConfig
 from jobs.run import run_all
 from retrieval.config import RetrievalConfig
-from value_model.rankers.config import NetworkConfig, TrainingConfig
+from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 
 # The same examples every time; `--hypothesis-profile=default`, as in `make test-all`, draws new ones.
 settings.register_profile("repeatable", derandomize=True)
@@ -22,7 +22,7 @@ settings.load_profile("repeatable")
 def run_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     short = {"retrieval": RetrievalConfig(epochs=2), "training": TrainingConfig(epochs=2), "variety": VarietyConfig(40)}
-    short["ranker"] = NetworkConfig(expert_units=(32, 16))
+    short |= {"ranker": NetworkConfig(expert_units=(32, 16)), "trees": TreesConfig(trees=60)}
     return run_all(RunConfig(size="small", **short), folder).path
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from recipes import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,7 @@ print([finding.rule for finding in check_policy_file("wishlists.toml")], "wishli
 """
 
 
+@pytest.mark.slow
 def test_the_recipe_of_a_head(tmp_path: Path) -> None:
     row, example = blocks("A head")
     table = (ROOT / "marketplace" / "heads.py").read_text()

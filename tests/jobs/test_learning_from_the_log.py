@@ -25,7 +25,7 @@ from retrieval.labelled_requests import features_of
 from serving.bundle import build_engine, load_bundle
 from serving.request import Request
 from value_model.formula import default_policy, load_policy, parse_policy, to_toml
-from value_model.rankers.config import NetworkConfig, TrainingConfig
+from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 from value_model.tuning import evidence_from_log
 from value_model.tuning.recorded_evidence import exploration_of
 
@@ -118,6 +118,7 @@ def learned(log_path, tmp_path_factory) -> Path:
             retrieval=RetrievalConfig(epochs=1),
             ranker=NetworkConfig(expert_units=(32, 16)),
             training=TrainingConfig(epochs=1),
+            trees=TreesConfig(trees=60),
         ),
         folder,
     ).path

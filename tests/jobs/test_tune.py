@@ -110,6 +110,7 @@ def test_weights_of_each_surface_are_overrides_of_the_file(log, tmp_path):
     assert policy.weight["w_click"] == POLICY.weight["w_click"]
 
 
+@pytest.mark.slow
 def test_the_notebook_gives_the_same_verdict_and_front(log, tmp_path):
     """Its search sees every request, though its sliders move on some."""
     result = ask(tmp_path, "--maximise", "newcomer_exposure", "--front", "ctr,newcomer_exposure")

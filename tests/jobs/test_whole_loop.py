@@ -67,7 +67,8 @@ def test_the_bundle_holds_the_settings_of_its_run(run_folder):
     assert read_run(run_folder / "bundle" / "run.toml") == RunFolder.open(run_folder).config
     facts = read_manifest(run_folder / "bundle" / "manifest.json").facts
     assert facts["settings"] == (
-        "size=small, retrieval.epochs=2, ranker.expert_units=[32, 16], training.epochs=2, variety.shoppers=40"
+        "size=small, retrieval.epochs=2, ranker.expert_units=[32, 16], training.epochs=2, trees.trees=60, "
+        "variety.shoppers=40"
     )
 
 

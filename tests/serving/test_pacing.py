@@ -57,6 +57,7 @@ def neglected(bundle, market):
     return next(name for name in sorted(at_hand) if at_hand[name] > 0.9 and share(slates, name) < 0.01)
 
 
+@pytest.mark.slow
 def test_a_guaranteed_share_is_reached_that_greedy_ranking_misses(bundle, market, neglected):
     promise = ExposurePromises(rate=0.1, highest_price=1.0, guaranteed=((neglected, 0.1),))
     engine = engine_of(bundle, SlateSection(exposure=promise))

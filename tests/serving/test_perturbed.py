@@ -120,7 +120,8 @@ def test_a_segments_own_weights_are_drawn_around_and_replayed(bundle, market):
         assert replay(engine.parts, slate).same
 
 
-@pytest.mark.parametrize("section", [PERTURBED, pytest.param(PACED, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("section", [PERTURBED, PACED])
 def test_the_log_of_the_service_is_evidence(bundle, market, section):
     """Exposures told from the log are those with which the service shows items."""
     engine = engine_of(bundle, section, follow_seconds=0.0)

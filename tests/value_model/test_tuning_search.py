@@ -50,6 +50,7 @@ def best_by_grid(truth, goal: Goal) -> float:
     return float(scores[goal.maximise].level[held].max())
 
 
+@pytest.mark.slow
 def test_small_losses_do_not_add_up_against_the_baseline(log, truth):
     """A second search from what the first one spent keeps to what is left of it."""
     first = tune(log, POLICY, Goal("gmv", (CTR,)), config=QUICK).policy
