@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from itertools import count, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import requests
@@ -97,7 +98,7 @@ def lost(home: Path) -> tuple[int, int]:
     """(saves on record, saves that are neither on record nor told) of SAVERS at once."""
     versions = Versions(home / POLICIES)
     before = len(versions.entries())
-    with ProcessPoolExecutor(4) as pool:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:  # a fork would inherit locks of threads
         answers = list(pool.map(save, [home] * SAVERS, range(SAVERS)))
     entries = versions.entries()[before - 1 :]
     chained = sum(new.base == old.version for old, new in pairwise(entries))
