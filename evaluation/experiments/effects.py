@@ -72,19 +72,17 @@ class Contrast:
 
     def fixed(self, *, level: float = 0.95) -> Estimate | Missing:
         """The difference with the interval of one look that was planned beforehand."""
-        half = float(t.ppf((1 + level) / 2, self.degrees) * self.error)
-        return self._estimate(half, level)
+        if self.reason:
+            return Missing(str(self.reason))
+        value, half = float(self.value), float(t.ppf((1 + level) / 2, self.degrees) * self.error)
+        return Estimate(value, value - half, value + half, int(self.n), level)
 
     def any_time(self, *, best_at: float, level: float = 0.95) -> Estimate | Missing:
         """The difference with the interval that holds at every look, tightest after about `best_at` units."""
-        half = float(sequences.half_width(self.error, self.n, best_at=best_at, alpha=1 - level))
-        return self._estimate(half, level)
-
-    def _estimate(self, half: float, level: float) -> Estimate | Missing:
-        value = float(self.value)
         if self.reason:
             return Missing(str(self.reason))
-        return Estimate(value, value - half, value + half, int(self.n), level)
+        value, error, n = float(self.value), float(self.error), int(self.n)
+        return sequences.confidence_sequence(value, error, n, best_at=best_at, level=level)
 
 
 def level_of(arm: Means, ratio: Ratio, *, level: float = 0.95) -> Estimate | Missing:

@@ -105,6 +105,15 @@ def detectable_after(lengths: tuple[PlannedLength, ...], days: float) -> float:
     return float(np.exp(y[-1] + power * (np.log(days) - x[-1])))
 
 
+def least_effect(error: float, *, critical: float, power: float) -> float:
+    """The least relative effect that is found with `power`; infinite where none is.
+
+    `error`: of the relative change without an effect; `critical`: standard errors that the change must be from 0.
+    """
+    kept = 1 - critical * error
+    return float(np.exp(norm.ppf(power) * error)) / kept - 1 if kept > 0 else np.inf
+
+
 def critical_value(experiment: Experiment) -> float:
     """Standard errors that the primary metric's effect must be from 0 at the last look, under the stop rule."""
     alpha = experiment.stop.alpha / max(len(experiment.treatments), 1)
@@ -139,7 +148,7 @@ def _lengths(
     part = (experiment.layer.high - experiment.layer.low) * (1 - experiment.holdout)
     share = experiment[experiment.control].share
     spread = 1 / share + 1 / min(variant.share for variant in experiment.treatments)
-    critical, quantile = critical_value(experiment), float(norm.ppf(experiment.stop.power))
+    critical = critical_value(experiment)
     for length in LENGTHS:
         starts = _starts(first, last, length, weekday=experiment.start.weekday())
         found = [_window(joined, columns, key, rows[(day >= at) & (day < at + length)], ratio) for at in starts]
@@ -149,8 +158,9 @@ def _lengths(
             # A relative error of one unit: the error of the level times sqrt(units), over the level.
             alone = float(np.sqrt(np.mean([error**2 * count for count, error in found])))
             error = alone * float(np.sqrt(spread / units))
-            if critical * error < 1:
-                yield PlannedLength(length, units, float(np.exp(quantile * error)) / (1 - critical * error) - 1)
+            least = least_effect(error, critical=critical, power=experiment.stop.power)
+            if np.isfinite(least):
+                yield PlannedLength(length, units, least)
 
 
 def _starts(first: int, last: int, length: int, *, weekday: int) -> list[int]:

@@ -22,7 +22,6 @@ import numpy as np
 
 from evaluation.experiments.effects import FEWEST, Contrast
 
-TYPES = ((0, 0), (0, 1), (1, 0), (1, 1))
 CONTRASTS = {"both": (-1, 0, 0, 1), "shoppers": (-1, 0, 1, 0), "merchants": (-1, 1, 0, 0), "together": (1, -1, -1, 1)}
 
 

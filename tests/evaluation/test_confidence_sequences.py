@@ -1,10 +1,11 @@
-"""Any-time intervals, spending, sample ratios and power beside published numbers and slow oracles."""
+"""Any-time intervals, spending, sample ratios and planned effects beside published numbers and slow oracles."""
 
 import numpy as np
 import pytest
-from scipy.stats import binom, dirichlet_multinomial, multinomial, norm
+from scipy.stats import dirichlet_multinomial, multinomial, norm
 
-from evaluation.experiments import power, sequences, spending, srm
+from evaluation.experiments import sequences, spending, srm
+from evaluation.experiments.plan import least_effect
 from evaluation.experiments.spending import Spending
 
 
@@ -93,20 +94,15 @@ def test_a_half_per_cent_mismatch_shows_and_a_fair_split_does_not():
         srm.ratio_check(np.array([1, 2]), np.array([1.0, 0.0]))
 
 
-def test_planned_units_have_the_planned_power():
-    n = power.units_needed(0.2 * 0.8, 0.02, shares=(0.3, 0.7))
-    error = np.sqrt(0.16 * (1 / (0.3 * n) + 1 / (0.7 * n)))
-    assert power.power_of(0.02, error) == pytest.approx(0.8, abs=1e-3)
-    assert power.detectable(0.16, n, shares=(0.3, 0.7)) == pytest.approx(0.02, rel=1e-3)
-    assert power.power_of(0.0, error) == pytest.approx(0.05)
-    arm = power.units_needed(0.16, 0.02) // 2
-    heads = np.arange(arm + 1)
-    low, high = binom(arm, 0.2), binom(arm, 0.22)
-    middle = slice(int(low.ppf(1e-6)), int(high.ppf(1 - 1e-6)))
-    a, b = np.meshgrid(heads[middle], heads[middle], indexing="ij")
-    rate = (a + b) / 2 / arm
-    refused = np.abs(b - a) / arm > 1.96 * np.sqrt(rate * (1 - rate) * 2 / arm)
-    exact = float(low.pmf(heads[middle]) @ refused @ high.pmf(heads[middle]))
+def test_a_planned_effect_is_found_with_the_planned_power():
+    """Means of two arms, every unit of the second raised by the effect: the delta method's test, by quadrature."""
+    noise = 0.03  # of an arm's mean, which is 1
+    effect = least_effect(noise * 2**0.5, critical=norm.isf(0.025), power=0.8)
+    drawn = np.linspace(-6, 6, 1201)
+    chance = norm.pdf(drawn) * (drawn[1] - drawn[0])
+    a, b = np.meshgrid(1 + noise * drawn, (1 + effect) * (1 + noise * drawn), indexing="ij")
+    error = np.sqrt((noise * (1 + effect) / a) ** 2 + (noise * b / a**2) ** 2)
+    exact = float(chance @ (np.abs(b / a - 1) > norm.isf(0.025) * error) @ chance)
     assert exact == pytest.approx(0.8, abs=0.02)
-    with pytest.raises(ValueError, match="effect is 0"):
-        power.units_needed(1.0, 0.0)
+    assert least_effect(1e-4, critical=norm.isf(0.025), power=0.8) == pytest.approx(2.8016e-4, rel=1e-3)
+    assert least_effect(0.6, critical=norm.isf(0.025), power=0.8) == np.inf
