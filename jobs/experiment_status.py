@@ -104,7 +104,7 @@ def _plain(one: WatchedExperiment, *, now: datetime) -> dict[str, Any]:
         "phase": placed.phase(now),
         "step": placed.step + 1,
         "shares": placed.shares(now),
-        "stopped": dict(placed.state.stopped),
+        "stopped": placed.state.reasons,
         "next": one.move.sentence,
         "when": None if one.move.when is None else one.move.when.isoformat(),
         "numbers": None if one.reading is None else dict(numbers_of(one.reading)),

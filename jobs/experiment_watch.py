@@ -129,5 +129,5 @@ def phase_words(placed: PlacedExperiment, phase: Phase) -> str:
         case Phase.WAITING:
             return f"waits for its start, {placed.experiment.start:%Y-%m-%d %H:%M} UTC"
         case Phase.STOPPED:
-            return "; ".join(dict.fromkeys(placed.state.stopped.values()))
+            return "; ".join(dict.fromkeys(placed.state.reasons.values()))
     return f"ended {placed.experiment.end:%Y-%m-%d %H:%M} UTC: everybody is on what is in force"

@@ -86,7 +86,7 @@ def served_experiments(content: FolderContent, *, now: datetime) -> dict[str, Se
             end=placed.experiment.end,
             step=placed.step + 1,
             shares=placed.shares(now),
-            stopped=dict(placed.state.stopped),
+            stopped=placed.state.reasons,
         )
         for placed in content.experiments
     }

@@ -51,26 +51,33 @@ class ExperimentDecision:
 
 @dataclass(frozen=True)
 class ExperimentState:
-    """Where an experiment stands: the ramp's step, the variants that are stopped and why, and when the step began."""
+    """Where an experiment stands: the ramp's step, the decision that stopped each variant, and when the step began."""
 
     step: int = 0
-    stopped: Mapping[str, str] = field(default_factory=dict)
+    stopped: Mapping[str, ExperimentDecision] = field(default_factory=dict)
     since: datetime | None = None  # None = the step began with the experiment
-    stops: Mapping[str, datetime] = field(default_factory=dict)  # when each of the stopped was
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each of the stopped was."""
+        return {variant: decision.reason for variant, decision in self.stopped.items()}
+
+    @property
+    def stops(self) -> dict[str, datetime]:
+        """When each of the stopped was."""
+        return {variant: decision.time for variant, decision in self.stopped.items()}
 
 
 def state_after(decisions: Sequence[ExperimentDecision]) -> ExperimentState:
     """What the decisions amount to."""
     step, since = 0, None
-    stopped: dict[str, str] = {}
-    stops: dict[str, datetime] = {}
+    stopped: dict[str, ExperimentDecision] = {}
     for decision in decisions:
         if decision.kind is DecisionKind.RAMP:
             step, since = decision.step, decision.time
         for variant in decision.variants:
-            stopped.setdefault(variant, decision.reason)
-            stops.setdefault(variant, decision.time)
-    return ExperimentState(step, stopped, since, stops)
+            stopped.setdefault(variant, decision)
+    return ExperimentState(step, stopped, since)
 
 
 def decisions_file(folder: Path, name: str) -> Path:

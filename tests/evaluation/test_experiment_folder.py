@@ -34,9 +34,9 @@ def test_decisions_are_read_back_as_they_were_made_and_amount_to_a_state(tmp_pat
         add_decision(tmp_path, "one", decision)
     path = decisions_file(tmp_path, "one")
     assert read_decisions(path) == (STEP, STOP)
-    assert state_after((STEP, STOP)) == ExperimentState(
-        2, {"clicks_up": "complaints"}, EXPERIMENT.start, {"clicks_up": EXPERIMENT.end}
-    )
+    state = state_after((STEP, STOP))
+    assert state == ExperimentState(2, {"clicks_up": STOP}, EXPERIMENT.start)
+    assert (state.reasons, state.stops) == ({"clicks_up": "complaints"}, {"clicks_up": EXPERIMENT.end})
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert read_decisions(decisions_file(tmp_path, "none")) == ()
     path.write_text(path.read_text()[:-20])

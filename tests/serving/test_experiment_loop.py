@@ -93,7 +93,7 @@ def test_harm_is_stopped_by_itself_and_the_harmless_ramps_on(bundle, tmp_path):
     assert stop.numbers["ctr of changed, high"] < -0.1
     back = engine.rank(Request("back", now, "home", harmed[0], k=5)).slate
     assert (back.experiment, back.policy_version) == (None, bundle.policy.version)
-    assert stop.reason in engine.state.experiments["harmful"].state.stopped["changed"]
+    assert stop.reason in engine.state.experiments["harmful"].state.reasons["changed"]
     (ramp,) = read_decisions(decisions_file(folder, "harmless"))
     assert (ramp.kind, ramp.step) == (DecisionKind.RAMP, 1)
     assert engine.state.experiments["harmless"].shares(now) == {"in_force": 0.5, "changed": 0.5}
