@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from evaluation.experiments.assignment import assign
 from evaluation.experiments.experiment_file import Experiment, parse_experiment
-from evaluation.experiments.exposure import exposure_cells
+from evaluation.experiments.exposure import with_variants
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.slate import table_to_slates
 from marketplace.slate_columns import to_numpy
@@ -96,17 +96,9 @@ def experiment_log(
 
 def tagged(slates: pa.Table, experiment: Experiment, variant: dict[str, int]) -> pa.Table:
     """The slates from the start to the end, with the cells that the engine would have logged."""
-    names = [one.name for one in experiment.variants]
-    begun = _begun(slates, experiment)
-    places = [
-        variant[user] if inside else -1 for user, inside in zip(slates["user_id"].to_pylist(), begun, strict=True)
-    ]
-    cells = [exposure_cells({experiment.name: names[at]} if at >= 0 else {}) for at in places]
-    for column in ("experiment", "variant"):
-        at = slates.schema.get_field_index(column)
-        values = pa.array([cell.get(column) for cell in cells], pa.string()).cast(slates.schema.field(at).type)
-        slates = slates.set_column(at, slates.schema.field(at), values)
-    return slates
+    names = [*(one.name for one in experiment.variants), None]  # -1 reads the last
+    rows = zip(slates["user_id"].to_pylist(), _begun(slates, experiment), strict=True)
+    return with_variants(slates, experiment.name, [names[variant[user] if inside else -1] for user, inside in rows])
 
 
 def _begun(slates: pa.Table, experiment: Experiment) -> np.ndarray:

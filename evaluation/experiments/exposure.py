@@ -6,7 +6,7 @@ experiment = "price_badge;weights" and variant = "control;more_clicks". Null = i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -36,3 +36,13 @@ def variant_column(slates: pa.Table, experiment: str) -> np.ndarray:
     pair = pc.binary_join_element_wise(*pairs, "\n").combine_chunks().dictionary_encode()
     variants = [exposed_variants(*cell.split("\n")).get(experiment) for cell in pair.dictionary.to_pylist()]
     return np.array([*variants, None], object)[pair.indices.to_numpy()]
+
+
+def with_variants(slates: pa.Table, experiment: str, variants: Sequence[str | None]) -> pa.Table:
+    """SLATE rows as they are logged under one experiment: the variant of each, None = not in it."""
+    named = [None if variant is None else experiment for variant in variants]
+    for column, values in (("experiment", named), ("variant", list(variants))):
+        at = slates.schema.get_field_index(column)
+        field = slates.schema.field(at)
+        slates = slates.set_column(at, field, pa.array(values, pa.string()).cast(field.type))
+    return slates

@@ -4,11 +4,10 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import pyarrow as pa
 
 from evaluation.experiments.assignment import assign
 from evaluation.experiments.experiment_file import parse_experiment
-from evaluation.experiments.exposure import exposure_cells
+from evaluation.experiments.exposure import with_variants
 from marketplace.simulator import SimulatorConfig, simulate
 
 FILE = """
@@ -51,12 +50,8 @@ def in_experiment(slates, experiment):
     variant = assign(experiment, slates["user_id"].to_pylist(), step=len(experiment.ramp.steps) - 1)
     begun = np.array([time >= experiment.start for time in slates["time"].to_pylist()])
     names = [one.name for one in experiment.variants]
-    cells = [
-        exposure_cells({experiment.name: names[index]} if inside and index >= 0 else {})
+    variants = [
+        names[index] if inside and index >= 0 else None
         for index, inside in zip(variant.tolist(), begun.tolist(), strict=True)
     ]
-    for column in ("experiment", "variant"):
-        at = slates.schema.get_field_index(column)
-        values = pa.array([cell.get(column) for cell in cells], pa.string())
-        slates = slates.set_column(at, slates.schema.field(at), values.cast(slates.schema.field(at).type))
-    return slates
+    return with_variants(slates, experiment.name, variants)
