@@ -36,7 +36,9 @@ def _costs(texts: tuple[str, ...]) -> dict[str, float] | float:
 @click.option("--propensity", default=None, help="the column of P(treated), of one treatment  [default: estimated]")
 @click.option("--learner", type=click.Choice(LEARNERS), default="DR", show_default=True, help="whose effects target")
 @click.option("--worth", default=1.0, show_default=True, help="money that a unit of the outcome is worth")
-@click.option("--cost", multiple=True, default=("0",), help="money that treating a row costs, or NAME=COST of each")
+@click.option(
+    "--cost", multiple=True, default=("0",), help="money that treating a row costs, or NAME=COST, once for each"
+)
 @click.option("--budget", default=math.inf, help="money that treating all rows may cost  [default: no limit]")
 @click.option("--replicates", default=100, show_default=True, help="bootstrap samples")
 @click.option("--seed", default=0, show_default=True)
