@@ -22,10 +22,11 @@ from types import FrameType
 import requests
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
+from marketplace.sqlite_file import PRIVATE
 from marketplace.sqlite_log import SqliteLog
+from serving.gunicorn_settings import graceful_timeout
 
 READY_SECONDS = 120  # a service that is not ready by then is taken for broken
-DRAIN_SECONDS = 30  # what a request that has begun may still take after a signal to end
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 
@@ -63,6 +64,8 @@ def running(folder: Path, *, log: Path, port: int | None = None, workers: int = 
     """The address of a service that is ready, and stopped when the block ends; what it prints goes to service.log."""
     port = port or free_port()
     printed = folder / "service.log"
+    printed.unlink(missing_ok=True)
+    printed.touch(PRIVATE)
     with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, printed.open("w") as out:
         settings = environment(folder, log, metrics)
         process = subprocess.Popen(command("127.0.0.1", port, workers), env=settings, stdout=out, stderr=out)
@@ -72,11 +75,11 @@ def running(folder: Path, *, log: Path, port: int | None = None, workers: int = 
             yield address
         finally:
             process.terminate()
-            process.wait(timeout=DRAIN_SECONDS + 10)
+            process.wait(timeout=graceful_timeout + 10)
 
 
 def command(host: str, port: int, workers: int) -> list[str]:
-    gunicorn = [sys.executable, "-m", "gunicorn", "serving.wsgi:create()", "--graceful-timeout", str(DRAIN_SECONDS)]
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:serving.gunicorn_settings", "serving.wsgi:create()"]
     return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 

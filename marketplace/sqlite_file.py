@@ -18,6 +18,8 @@ from time import monotonic, sleep
 from marketplace.log import LogUnavailable
 from marketplace.schema import SchemaError
 
+PRIVATE = 0o600  # a new file holds what shoppers did: for its owner alone
+
 
 class SqliteFile:
     """The file `path`; with `survive_power_loss` each commit waits for the disk (`synchronous` FULL, not NORMAL).
@@ -66,6 +68,7 @@ class SqliteFile:
         draft.unlink(missing_ok=True)
         try:
             with self.connection() as connection:
+                draft.touch(PRIVATE)
                 connection.execute("VACUUM INTO ?", (str(draft),))
             os.link(draft, target)  # unlike a rename, never over a file that is there
         except FileExistsError:
@@ -94,6 +97,8 @@ class SqliteFile:
 
     def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
         wait = self._patience.total_seconds()
+        with suppress(OSError):  # there already, or not to be made: SQLite says why
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, PRIVATE))  # its WAL gets the same mode
         try:
             connection = sqlite3.connect(self.path, timeout=wait, isolation_level=None, check_same_thread=False)
             _use_wal(connection, patience=wait)

@@ -11,9 +11,9 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from features.spec import FeatureSpec
 from marketplace.catalogue_records import CatalogueUpdate, Subject
@@ -34,10 +34,13 @@ from serving.feedback_checks import Sender
 from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
 from serving.metrics import Metrics
 from serving.openapi import document
+from serving.problems import CONTENT_TYPE as PROBLEM
+from serving.problems import problem
 from serving.request import BadRequest, UnknownName
 from serving.service import NotReady, ServiceProvider
 
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
+RETRY_AFTER = "1"  # seconds, with every 503
 
 
 class NotAllowed(PermissionError):
@@ -74,7 +77,7 @@ def create_app(
     _add_feedback(app, services, counts, clock)
     _add_catalogue(app, services, counts, clock)
     _add_operations(app, services, counts, probe, clock)
-    _add_refusals(app, max_body_bytes)
+    _add_refusals(app)
     return app
 
 
@@ -230,7 +233,7 @@ def _add_accounting(app: Flask, counts: Metrics) -> None:
         return response
 
 
-def _add_refusals(app: Flask, max_body_bytes: int) -> None:
+def _add_refusals(app: Flask) -> None:
     app.register_error_handler(ValidationError, _refuse_invalid)
     app.register_error_handler(BadRequest, lambda e: _refusal(400, "the request is malformed", (e.field, str(e))))
     app.register_error_handler(UnknownName, lambda e: _refusal(404, str(e.args[0])))
@@ -242,9 +245,11 @@ def _add_refusals(app: Flask, max_body_bytes: int) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
-        if error.code == 413:
-            return _refusal(413, f"the body is larger than {max_body_bytes} bytes; send less at a time")
-        return _refusal(error.code or 500, error.description or error.name)
+        details = {404: f"there is no route {request.path}", 405: f"{request.path} does not take {request.method}"}
+        detail = details.get(error.code or 500, error.description or error.name)
+        refusal = _refusal(error.code or 500, detail)
+        refusal.headers.update({name: value for name, value in error.get_headers() if name == "Allow"})
+        return refusal
 
     @app.errorhandler(Exception)
     def refuse_unforeseen(error: Exception) -> Response:
@@ -304,15 +309,34 @@ def _parse(model: type[Payload]) -> Payload:
     """The body as `model`; pydantic's own JSON parser checks it in the same pass."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
-    body = request.get_data(cache=False)
+    body = _body(request.content_length, most=current_app.config["MAX_CONTENT_LENGTH"])
     if not body:
         raise BadRequest("", "the body is empty; send a JSON object")
     return model.model_validate_json(body)
 
 
-def _refusal(status: int, error: str, *problems: tuple[str, str]) -> Response:
-    reasons = [{"field": field, "message": message} for field, message in problems]
-    return _json({"error": error, "problems": reasons}, status=status)
+def _body(length: int | None, *, most: int) -> bytes:
+    """All of the body, of its `length` (None = chunked); raises BadRequest for one that is malformed or cut short."""
+    if length is None and not request.environ.get("wsgi.input_terminated"):
+        return b""
+    body = b""
+    if length is None or length <= most:
+        try:
+            body = request.environ["wsgi.input"].read(most + 1 if length is None else length)
+        except Exception as error:  # the server's own, of whichever kind
+            raise BadRequest("", f"the body cannot be read: {type(error).__name__} {error}".strip()) from error
+    if len(body) > most or (length or 0) > most:
+        raise RequestEntityTooLarge(f"the body is larger than {most} bytes; send less at a time")
+    if length is not None and len(body) < length:
+        raise BadRequest("", f"the body ends after {len(body)} of {length} bytes")
+    return body
+
+
+def _refusal(status: int, detail: str, *problems: tuple[str, str]) -> Response:
+    refusal = Response(problem(status, detail, *problems), status, content_type=PROBLEM)
+    if status == 503:
+        refusal.headers["Retry-After"] = RETRY_AFTER
+    return refusal
 
 
 def _json(content: Any, *, status: int = 200) -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from evaluation.experiments.exposure import exposed_variants
 from marketplace.log import Receipt
 from marketplace.slate import Slate
+from serving.worker_metrics import folder_lock
 
 NO_UNIT = "no unit"  # counted in a variant's stead
 
@@ -83,4 +85,5 @@ class Metrics:
             return generate_latest(self._registry)
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)
-        return generate_latest(everyone)
+        with folder_lock(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), shared=True):
+            return generate_latest(everyone)

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from features.spec import Feature, FeatureSpec, Kind, Source
 from serving import catalogue_payloads, payloads
+from serving.problems import CONTENT_TYPE
 
 # path -> (method, summary, request model, answer model, statuses of refusals)
 ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None, tuple[int, ...]]] = {
@@ -63,12 +64,12 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None
 REASONS = {
     400: "The request is malformed: `problems` names each field",
     401: "Keys are configured, and none of them was sent: Authorization: Bearer KEY",
-    403: "The key lacks a scope, which `error` names",
+    403: "The key lacks a scope, which `detail` names",
     404: "A merchant, item or all candidates are not in the catalogue",
     409: "A slate of this request_id is already on record",
     413: "The body is too large",
     415: "The body is not application/json",
-    503: "No bundle is loaded yet, or the log cannot be written; `error` says which",
+    503: "No bundle is loaded yet, or the log cannot be written; `detail` says which",
 }
 
 
@@ -126,7 +127,8 @@ def _operation(
         operation["requestBody"] = {"required": True, "content": _json_of(request)}
     for status in refusals:
         body = payloads.Readiness if answer is payloads.Readiness else payloads.Refusal
-        operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body)}
+        kind = "application/json" if body is payloads.Readiness else CONTENT_TYPE
+        operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body, kind=kind)}
     return operation
 
 
@@ -144,5 +146,5 @@ def _parameters(path: str, model: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def _json_of(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+def _json_of(model: type[BaseModel], *, kind: str = "application/json") -> dict[str, Any]:
+    return {kind: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}

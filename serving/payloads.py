@@ -297,10 +297,13 @@ class Problem(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Every answer that is not a success."""
+    """Every answer that is not a success: problem details (RFC 9457)."""
 
-    error: str
-    problems: list[Problem] = Field(default_factory=list)
+    type: Literal["about:blank"]
+    title: str = Field(description="the status in words")
+    status: int
+    detail: str = Field(description="what was received, and what to do")
+    problems: list[Problem] = Field(description="by field, where the request is malformed")
 
 
 class Health(BaseModel):

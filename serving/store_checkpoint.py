@@ -19,6 +19,7 @@ import numpy as np
 
 from features.store import FeatureStore
 from marketplace.log import Log
+from marketplace.sqlite_file import PRIVATE
 from serving.pacing import Pacing
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class StoreCheckpoint:
             "prices": NO_PRICES if pacing is None else pacing.prices,
         }
         try:
+            draft.touch(PRIVATE)
             store.save(draft, extra=extra)
             os.replace(draft, self.path)
         except OSError as error:

@@ -1,6 +1,6 @@
 """The gunicorn factory, configured by the environment:
 
-gunicorn 'serving.wsgi:create()' --workers 2 --bind 127.0.0.1:8080
+gunicorn -c python:serving.gunicorn_settings 'serving.wsgi:create()' --workers 2 --bind 127.0.0.1:8080
 
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there

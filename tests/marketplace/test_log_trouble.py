@@ -83,6 +83,9 @@ def test_a_backup_is_whole_while_the_log_is_open_and_overwrites_nothing(log, tmp
     backup = SqliteLog(tmp_path / "backup.sqlite")
     assert backup.slates()["request_id"].to_pylist() == ["r1"]
     assert backup.feedback()["feedback_id"].to_pylist() == ["f1"]
+    files = list(tmp_path.glob("*.sqlite*"))
+    assert len(files) >= 4  # the log and its WAL, the backup and its own
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}, "they hold what shoppers did"
     backup.close()
     with pytest.raises(SchemaError, match="exists already"):
         log.backup(tmp_path / "backup.sqlite")

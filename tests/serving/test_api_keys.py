@@ -53,10 +53,10 @@ def test_each_route_needs_its_scope(client, path, content, allowed):
     assert {name for name, answer in statuses.items() if answer.status_code == 200} == allowed
     for name in {*KEYS} - allowed:
         assert statuses[name].status_code == 403
-        assert f"the key {name!r} lacks the scope" in statuses[name].get_json()["error"]
+        assert f"the key {name!r} lacks the scope" in statuses[name].get_json()["detail"]
     for name in (None, "stranger"):
         assert statuses[name].status_code == 401
-        assert "Authorization: Bearer" in statuses[name].get_json()["error"]
+        assert "Authorization: Bearer" in statuses[name].get_json()["detail"]
 
 
 def test_a_key_is_asked_for_before_the_body_is_read(client):

@@ -1,5 +1,6 @@
 import re
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import orjson
 import pytest
@@ -70,7 +71,7 @@ def test_a_request_id_is_answered_once(client):
     assert post(client, "/v1/recommend", HOME | {"request_id": "r1"}).status_code == 200
     response = post(client, "/v1/recommend", HOME | {"request_id": "r1"})
     assert response.status_code == 409
-    assert "'r1'" in response.get_json()["error"]
+    assert "'r1'" in response.get_json()["detail"]
 
 
 def test_feedback_is_counted_once_by_its_id(client, service):
@@ -138,7 +139,7 @@ def test_a_malformed_request_is_refused_with_the_field_and_the_reason(client, pa
 def test_a_broken_body_is_a_400_in_json(client, path, body):
     response = post(client, path, body)
     assert response.status_code == 400
-    assert response.get_json()["error"]
+    assert response.get_json()["detail"]
 
 
 def test_infinite_and_absent_amounts_are_refused(client):
@@ -148,20 +149,48 @@ def test_infinite_and_absent_amounts_are_refused(client):
         assert response.status_code == 400
 
 
-def test_other_refusals_are_json_too(client):
+def test_every_refusal_is_a_problem_in_json_that_follows_its_model(client):
     large = post(client, "/v1/rank", b" " * (payloads.MAX_BODY_BYTES + 1))
     form = post(client, "/v1/rank", b"a=1", content_type="application/x-www-form-urlencoded")
     page = HOME | {"surface": "product_page", "page_item_id": "gone"}
-    answers = {
-        413: large,
-        415: form,
-        404: post(client, "/v1/recommend", page),
-        405: client.get("/v1/rank"),
+    refusals = {
+        (413, f"larger than {payloads.MAX_BODY_BYTES} bytes"): large,
+        (415, "send JSON"): form,
+        (404, "'gone' is not in the catalogue"): post(client, "/v1/recommend", page),
+        (404, "no route /nowhere"): client.get("/nowhere"),
+        (405, "/v1/rank does not take GET"): client.get("/v1/rank"),
+        (400, "malformed"): post(client, "/v1/rank", b"{"),
     }
-    for status, response in answers.items():
-        assert response.status_code == status
-        assert response.get_json()["error"]
-    assert client.get("/nowhere").get_json()["error"]
+    for (status, detail), response in refusals.items():
+        assert (response.status_code, response.mimetype) == (status, "application/problem+json")
+        refusal = payloads.Refusal.model_validate_json(response.data)
+        assert refusal.status == status
+        assert detail in refusal.detail
+    assert set(refusals[405, "/v1/rank does not take GET"].headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+class BrokenBody:
+    """The input of a server that finds a chunk malformed."""
+
+    def read(self, size):
+        raise ValueError("Invalid chunk size: b'zz'")
+
+
+@pytest.mark.parametrize(
+    ("stream", "sent", "status", "reason"),
+    [
+        (BytesIO(orjson.dumps(HOME)), {}, 200, ""),
+        (BytesIO(orjson.dumps(HOME) + b" " * payloads.MAX_BODY_BYTES + b"more"), {}, 413, "send less at a time"),
+        (BrokenBody(), {}, 400, "Invalid chunk size"),
+        (BytesIO(orjson.dumps(HOME)), {"CONTENT_LENGTH": "500"}, 400, "ends after 33 of 500 bytes"),
+    ],
+)
+def test_a_body_is_read_whole_or_refused(client, service, stream, sent, status, reason):
+    environ = {"wsgi.input": stream, "wsgi.input_terminated": True, "CONTENT_TYPE": "application/json", **sent}
+    response = client.open("/v1/recommend", method="POST", environ_overrides=environ)
+    assert response.status_code == status
+    assert reason in response.text
+    assert len(service.slates) == (status == 200)
 
 
 def test_an_unforeseen_error_tells_the_caller_nothing_of_the_inside(client, service, monkeypatch):
@@ -189,7 +218,7 @@ def test_where_nothing_can_be_logged_requests_are_refused_and_the_service_is_not
     monkeypatch.setattr(service, "record", broken)
     for path, content in (("/v1/recommend", HOME), ("/v1/feedback", {"events": [event()]})):
         response = post(client, path, content)
-        assert (response.status_code, response.get_json()["error"]) == (503, "the log was moved")
+        assert (response.status_code, response.get_json()["detail"]) == (503, "the log was moved")
     ready = client.get("/readyz")
     assert (ready.status_code, ready.get_json()["ready"]) == (503, False)
     assert ready.get_json()["log_problem"] == "the log was moved"

@@ -47,7 +47,7 @@ def test_items_are_written_shown_hidden_and_taken_out(client, bundle):
     assert client.delete(f"/v1/items/{known}").get_json() == {"accepted": 1, "stale": [], "unknown": []}
     refused = rank(client, "new", known)
     assert refused.status_code == 404
-    assert f"{known} is removed" in refused.get_json()["error"]
+    assert f"{known} is removed" in refused.get_json()["detail"]
     assert client.delete("/v1/items/nobody's?version=3").status_code == 404
 
 
@@ -55,7 +55,7 @@ def test_a_merchant_is_blocked(client):
     put(client, "/v1/items", {"items": [NEW]})
     answer = put(client, "/v1/merchants", {"merchants": [{"merchant_id": "m new", "version": 1, "blocked": True}]})
     assert answer.get_json()["accepted"] == 1
-    assert "merchant blocked" in rank(client, "new").get_json()["error"]
+    assert "merchant blocked" in rank(client, "new").get_json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_without_any_bundle_requests_are_refused_with_the_reason(world):
     client = create_app(live).test_client()
     response = client.post("/v1/recommend", json=REQUEST)
     assert response.status_code == 503
-    assert "policy.toml was changed" in response.get_json()["error"]
+    assert "policy.toml was changed" in response.get_json()["detail"]
     assert client.get("/readyz").status_code == 503
     with pytest.raises(NotReady):
         live.current()

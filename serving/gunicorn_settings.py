@@ -1,0 +1,21 @@
+"""Settings of gunicorn for the service: `gunicorn -c python:serving.gunicorn_settings 'serving.wsgi:create()'`.
+
+Nothing that a peer sends of the path or the scheme is believed (SCRIPT_NAME, PATH_INFO, X-Forwarded-Proto): the
+service needs none of it behind a gateway. What its workers counted stays when one of them dies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.worker_metrics import fold_ended_worker
+
+forwarded_allow_ips = ""
+forwarder_headers = ""
+graceful_timeout = 30  # seconds that a request which has begun may still take after a signal to end
+control_socket_disable = True
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Called by gunicorn's parent process when a worker has ended, however it did."""
+    fold_ended_worker(worker.pid)
