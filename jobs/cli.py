@@ -12,12 +12,15 @@ import click
 from jobs.embed_command import embed_command
 from jobs.experiment_commands import experiment_commands
 from jobs.item_commands import item_commands
+from jobs.log_argument import LogArgument
 from jobs.run_commands import compare, config, demo, run, search
 from jobs.uplift_command import uplift_command
+from marketplace.log_place import Place
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+LOG = LogArgument()
 
 
 class MetricOption(click.Option):
@@ -139,9 +142,9 @@ def example_shop(folder: Path, seed: int) -> None:
 
 
 @cli.command("join-feedback")
-@click.argument("log", type=FILE)
+@click.argument("log", type=LOG)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("training_rows.parquet"), show_default=True)
-def join_feedback(log: Path, out: Path) -> None:
+def join_feedback(log: Place, out: Path) -> None:
     """Join the slates and feedback of a service's LOG into training rows, and count what did not join."""
     from jobs.join_feedback import join_feedback as job
 
@@ -149,10 +152,10 @@ def join_feedback(log: Path, out: Path) -> None:
 
 
 @cli.command()
-@click.argument("log", type=FILE)
+@click.argument("log", type=LOG)
 @click.option("--run", "home", type=FOLDER, default=None, help="the run of the bundles  [default: LOG's folder]")
 @click.option("--json", "out", type=click.Path(path_type=Path), default=None, help="also write the report here")
-def replay(log: Path, home: Path | None, out: Path | None) -> None:
+def replay(log: Place, home: Path | None, out: Path | None) -> None:
     """Answer the slates of a service's LOG again through the bundles that served them, and compare its features.
 
     A slate must replay to the same bits. The skew table compares features as logged with what the bundle's feature
@@ -166,9 +169,9 @@ def replay(log: Path, home: Path | None, out: Path | None) -> None:
 @cli.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--config", type=FILE, default=None, help="settings (TOML)  [default: FOLDER/watch.toml where it is]")
-@click.option("--log", type=FILE, default=None, help="SQLite log  [default: FOLDER/log.sqlite]")
+@click.option("--log", type=LOG, default=None, help="its log, a file or an address  [default: FOLDER/log.sqlite]")
 @click.option("--every", type=click.FloatRange(min=0.1), default=None, metavar="MINUTES", help="go on until a signal")
-def watch(folder: Path, config: Path | None, log: Path | None, every: float | None) -> None:
+def watch(folder: Path, config: Path | None, log: Place | None, every: float | None) -> None:
     """Watch the log of run or service FOLDER: judge each whole day against the days before it.
 
     An alert names one cause, the slates to look at and the runbook; it is printed and a line of FOLDER/alerts.jsonl.
@@ -208,9 +211,9 @@ def backup(log: Path, target: Path) -> None:
 
 
 @log_commands.command()
-@click.argument("log", type=FILE)
+@click.argument("log", type=LOG)
 @click.option("--most", default=20, show_default=True, help="texts shown")
-def searches(log: Path, most: int) -> None:
+def searches(log: Place, most: int) -> None:
     """Count the searches in LOG by how they were answered, and list the commonest that found nothing."""
     from jobs.searches import report_searches
 
@@ -352,7 +355,7 @@ def publish(paths: tuple[Path, ...], *, rollback: bool, number: int | None, **op
 
 
 @cli.command("evaluate-policy")
-@click.argument("source", type=PATH)
+@click.argument("source", type=LogArgument(folders=True))
 @click.argument("policy", type=FILE)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the figures here"
@@ -360,8 +363,8 @@ def publish(paths: tuple[Path, ...], *, rollback: bool, number: int | None, **op
 @click.option(
     "--out", type=click.Path(path_type=Path), help="the page  [default: policy_evaluation.html beside SOURCE]"
 )
-def evaluate_policy(source: Path, policy: Path, json_file: Path | None, out: Path | None) -> None:
-    """Say what a POLICY file would have brought on the requests of SOURCE, a run's folder or a service's log (.sqlite).
+def evaluate_policy(source: Place, policy: Path, json_file: Path | None, out: Path | None) -> None:
+    """Say what a POLICY file would have brought on the requests of SOURCE, a run's folder or a service's log.
 
     No model runs again: logged slates are ranked under it. Every metric with its level as it happened, under the policy
     in force and under POLICY, the paired difference, and intervals; everywhere and by surface. Diagnostics say whether

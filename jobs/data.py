@@ -18,6 +18,8 @@ from marketplace.catalogue_records import CatalogueRecord, Subject
 from marketplace.dataset import Dataset, load_dataset
 from marketplace.datasets.readers import READERS
 from marketplace.finding import DataError, errors
+from marketplace.log_place import Place, home_of, is_log, may_exist, shown_place
+from marketplace.open_log import open_log
 from marketplace.prospects import too_little
 from marketplace.repeats import repeated
 from marketplace.updated_catalogue import moved_items, moved_merchants, updated
@@ -48,49 +50,45 @@ def get(config: RunConfig) -> Dataset:
         return replace(market(config.size, seed=config.seed).dataset, closed=True)
     if config.data in READERS:
         return replace(READERS[config.data].read(data_root()), closed=True)
-    match Path(config.data).suffix:
-        case ".sqlite":
-            return logged(Path(config.data))
-        case ".toml":
-            from marketplace.datasets.own import read_own
+    if is_log(config.data):
+        return logged(config.data)
+    if Path(config.data).suffix == ".toml":
+        from marketplace.datasets.own import read_own
 
-            return read_own(Path(config.data), now=datetime.now(UTC))
+        return read_own(Path(config.data), now=datetime.now(UTC))
     raise ValueError(
         f"--data {config.data!r} is unknown. Choose simulated, {', '.join(READERS)}, a mapping file that ends in .toml "
-        "(docs/own_data.md), or a service's log that ends in .sqlite."
+        "(docs/own_data.md), or a service's log: a file that ends in .sqlite, or an address."
     )
 
 
-def slates_in(path: Path) -> int:
+def slates_in(path: Place) -> int:
     """How many slates a service's log holds."""
-    from marketplace.sqlite_log import SqliteLog
-
-    log = SqliteLog(path)
+    log = open_log(path)
     count = len(log.slates())
     log.close()
     return count
 
 
-def logged(path: Path) -> Dataset:
+def logged(place: Place) -> Dataset:
     """What a service recorded: the slates and feedback of its log, over the catalogue of the bundle beside it.
 
     Its features are used as they were served. ValueError where the log holds too little to learn from.
     """
     from features.request_text import context_features
-    from marketplace.sqlite_log import SqliteLog
     from serving.bundle import load_bundle
 
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; a service writes it (`value-model serve`).")
-    bundle = load_bundle(path.parent / "bundle")
-    spec, log = bundle.encoder.spec, SqliteLog(path)
+    if not may_exist(place):
+        raise FileNotFoundError(f"{shown_place(place)} does not exist; a service writes it (`value-model serve`).")
+    bundle = load_bundle(home_of(place) / "bundle")
+    spec, log = bundle.encoder.spec, open_log(place)
     catalogue = moved_catalogue(bundle.catalogue, log.catalogue_after(0)[0], since=bundle.catalogue_until)
     context = tuple(context_features(spec))
     dataset = replace(
         catalogue,
         slates=log.slates(),
         feedback=log.feedback(),
-        notes=(f"The log of a service: {path}.",),
+        notes=(f"The log of a service: {shown_place(place)}.",),
         closed=False,
         context_features=context,
         mapped_features=(*context, *(feature.name for feature in spec.mapped())),
@@ -98,7 +96,8 @@ def logged(path: Path) -> Dataset:
     log.close()
     if len(dataset.slates) < FEWEST_SLATES:
         raise ValueError(
-            f"{path} holds {len(dataset.slates)} slates; a run needs {FEWEST_SLATES} or more to learn from."
+            f"{shown_place(place)} holds {len(dataset.slates)} slates; a run needs {FEWEST_SLATES} or more to learn "
+            "from."
         )
     return dataset
 

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import click
 
+from jobs.log_argument import LogArgument
+from marketplace.log_place import Place
+
 RUN = click.Path(path_type=Path, exists=True, file_okay=False)
-SOURCE = click.Path(path_type=Path, exists=True)
+SOURCE = LogArgument(folders=True)
+LOG = LogArgument()
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -20,8 +24,8 @@ def experiment_commands() -> None:
 @experiment_commands.command()
 @click.argument("source", type=SOURCE)
 @click.argument("file", type=FILE)
-def plan(source: Path, file: Path) -> None:
-    """Say how long the experiment of FILE takes, by the log of SOURCE: a service's (.sqlite) or a run's folder.
+def plan(source: Place, file: Path) -> None:
+    """Say how long the experiment of FILE takes, by the log of SOURCE: a service's, or a run's folder.
 
     By the units that came, how much they differ, and the weekdays. Exits with 1 where the days that FILE names do not
     find the minimum effect that it names.
@@ -38,7 +42,7 @@ def plan(source: Path, file: Path) -> None:
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the figures here"
 )
-def read(source: Path, file: Path, out: Path | None, json_file: Path | None) -> None:
+def read(source: Place, file: Path, out: Path | None, json_file: Path | None) -> None:
     """Say what the experiment of FILE brought, by the log of SOURCE: trust, effects, guardrails, and what to do."""
     from jobs.read_experiment import read as job
 
@@ -49,7 +53,7 @@ def read(source: Path, file: Path, out: Path | None, json_file: Path | None) -> 
 @click.argument("source", type=SOURCE)
 @click.argument("shoppers", type=FILE)
 @click.argument("merchants", type=FILE)
-def read_two_sides(source: Path, shoppers: Path, merchants: Path) -> None:
+def read_two_sides(source: Place, shoppers: Path, merchants: Path) -> None:
     """Say what each side does on store pages, where one experiment draws SHOPPERS and another MERCHANTS."""
     from jobs.read_two_sides import read_two_sides as job
 
@@ -68,11 +72,11 @@ def example(folder: Path, seed: int) -> None:
 
 @experiment_commands.command()
 @click.argument("folder", type=RUN)
-@click.option("--log", type=FILE, default=None, help="the service's log  [default: FOLDER/log.sqlite]")
+@click.option("--log", type=LOG, default=None, help="the service's log  [default: FOLDER/log.sqlite]")
 @click.option(
     "--every", type=click.FloatRange(min=0.5), default=None, help="look again after so many seconds, for good"
 )
-def watch(folder: Path, log: Path | None, every: float | None) -> None:
+def watch(folder: Path, log: Place | None, every: float | None) -> None:
     """Decide on the experiments in FOLDER by their log: stop what surely harms, ramp what is surely safe.
 
     Running services follow the decisions within a second. Without --every it looks once, and exits with 1 where a file
@@ -85,9 +89,9 @@ def watch(folder: Path, log: Path | None, every: float | None) -> None:
 
 @experiment_commands.command()
 @click.argument("folder", type=RUN)
-@click.option("--log", type=FILE, default=None, help="the service's log  [default: FOLDER/log.sqlite]")
+@click.option("--log", type=LOG, default=None, help="the service's log  [default: FOLDER/log.sqlite]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="also write it here")
-def status(folder: Path, log: Path | None, json_file: Path | None) -> None:
+def status(folder: Path, log: Place | None, json_file: Path | None) -> None:
     """Say where the experiments in FOLDER stand: step, bounds, the next move and when, what was decided and why.
 
     Nothing is decided. Exits with 1 where a file of the folder is at fault.

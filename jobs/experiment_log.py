@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 
 from marketplace.attribution import Attribution, attribute
+from marketplace.log_place import Place
+from marketplace.open_log import open_log
 from marketplace.schema import FEEDBACK, SLATE, empty
 from marketplace.slate_columns import map_of_lists, numeric_features
-from marketplace.sqlite_log import SqliteLog
 
 MOST = 5_000  # slates read at once
 FEATURE = "newness"  # the one logged feature that a metric reads
@@ -20,16 +20,16 @@ COLUMNS = tuple(name for name in SLATE.names if name not in LEFT_OUT)
 
 
 class ExperimentLog:
-    """The slates and events of the log `path` from `since` on, without what was computed of the items."""
+    """The slates and events of the log at `place` from `since` on, without what was computed of the items."""
 
-    def __init__(self, path: Path, *, since: datetime) -> None:
-        self.path, self.since = path, since
+    def __init__(self, place: Place, *, since: datetime) -> None:
+        self.place, self.since = place, since
         self._slates, self._feedback = [empty(SLATE).select(COLUMNS)], [empty(FEEDBACK)]
         self._slate_mark = self._feedback_mark = 0
 
     def joined(self) -> Attribution | None:
         """All that arrived so far, feedback joined; None before the first slate. Raises SchemaError, LogUnavailable."""
-        log = SqliteLog(self.path)
+        log = open_log(self.place)
         try:
             while True:
                 before = self._slate_mark

@@ -21,9 +21,10 @@ from evaluation.experiments.experiment_folder import EXPERIMENTS, read_folder
 from evaluation.experiments.ramp import numbers_of
 from jobs.experiment_watch import ExperimentWatcher, WatchedExperiment
 from jobs.tables import print_section
+from marketplace.log_place import Place
 
 
-def status(folder: Path, *, log: Path | None = None, out: Path | None = None) -> int:
+def status(folder: Path, *, log: Place | None = None, out: Path | None = None) -> int:
     """Print it, and write it to `out` as JSON; 1 where a file of the folder is at fault."""
     now, content = datetime.now(UTC), read_folder(folder / EXPERIMENTS)
     watched = ExperimentWatcher(log or folder / "log.sqlite").look(content, now=now)

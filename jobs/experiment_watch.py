@@ -27,6 +27,7 @@ from evaluation.experiments.reading import ExperimentReading, read_experiment
 from evaluation.experiments.unit_table import BEFORE
 from jobs.experiment_log import ExperimentLog
 from marketplace.attribution import Attribution
+from marketplace.log_place import Place, may_exist, shown_place
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class WatchedExperiment:
 def watch(
     folder: Path,
     *,
-    log: Path | None = None,
+    log: Place | None = None,
     every: float | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
@@ -84,26 +85,26 @@ def decide(folder: Path, watched: WatchedExperiment) -> None:
 
 
 class ExperimentWatcher:
-    """Looks at experiments by the log `path`, of which each row is read once, however often it looks."""
+    """Looks at experiments by the log at `place`, of which each row is read once, however often it looks."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._log: ExperimentLog | None = None
 
     def look(self, content: FolderContent, *, now: datetime) -> list[WatchedExperiment]:
         """Every experiment with its next move; nothing is written."""
         running = [placed.experiment.start for placed in content.experiments if placed.phase(now) is Phase.RUNNING]
         joined, failure = None, "no slate is logged yet"
-        if running and self._path.exists():
+        if running and may_exist(self._place):
             try:
                 joined = self._joined(min(running) - BEFORE)
             except Exception as error:  # a log that cannot be read now holds every ramp, and is looked at again
-                failure = f"{self._path} cannot be read: {error}"
+                failure = f"{shown_place(self._place)} cannot be read: {error}"
         return [_looked_at(placed, joined, failure, now=now) for placed in content.experiments]
 
     def _joined(self, since: datetime) -> Attribution | None:
         if self._log is None or since < self._log.since:
-            self._log = ExperimentLog(self._path, since=since)
+            self._log = ExperimentLog(self._place, since=since)
         return self._log.joined()
 
 

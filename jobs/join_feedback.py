@@ -10,20 +10,21 @@ import pyarrow.parquet as pq
 
 from jobs.tables import print_counts
 from marketplace.attribution import attribute
+from marketplace.log_place import Place, shown_place
+from marketplace.open_log import open_log
 from marketplace.schema import ITEM_FIELDS
 from marketplace.slate_columns import flat, item_offsets, names, numeric_features, predictions, request_of_rows
-from marketplace.sqlite_log import SqliteLog
 
 REQUEST_COLUMNS = ("request_id", "time", "surface", "user_id", "policy_version", "feature_spec_version")
 
 
-def join_feedback(log: Path, *, out: Path) -> None:
-    """Write the rows of `log` (SQLite) to `out` (Parquet), and print where every event went."""
-    kept = SqliteLog(log)
+def join_feedback(log: Place, *, out: Path) -> None:
+    """Write the rows of `log` to `out` (Parquet), and print where every event went."""
+    kept = open_log(log)
     slates, feedback = kept.slates(), kept.feedback()
     kept.close()
     if not len(slates):
-        raise ValueError(f"{log} holds no slates yet: serve some requests first (`value-model serve`).")
+        raise ValueError(f"{shown_place(log)} holds no slates yet: serve some requests first (`value-model serve`).")
     joined = attribute(slates, feedback)
     rows = training_rows(joined.slates, joined.labels)
     pq.write_table(rows, out, compression="zstd")

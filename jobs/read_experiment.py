@@ -21,11 +21,12 @@ from jobs.experiment_page import to_html
 from jobs.experiment_sections import facts, plan_sections, plan_words, reading_sections
 from jobs.tables import print_section
 from marketplace.attribution import Attribution, attribute
+from marketplace.log_place import Place, home_of, is_log, shown_place
+from marketplace.open_log import open_log
 from marketplace.slate_columns import to_numpy
-from marketplace.sqlite_log import SqliteLog
 
 
-def plan(source: Path, file: Path) -> int:
+def plan(source: Place, file: Path) -> int:
     """Print how long the experiment of `file` takes; 1 where its days do not find its minimum effect."""
     experiment, joined = load_experiment(file), joined_log(source)
     answer = plan_experiment(joined, experiment)
@@ -36,14 +37,14 @@ def plan(source: Path, file: Path) -> int:
     return 0 if answer.enough else 1
 
 
-def read(source: Path, file: Path, *, out: Path | None = None, json_file: Path | None = None) -> int:
+def read(source: Place, file: Path, *, out: Path | None = None, json_file: Path | None = None) -> int:
     """0; read the experiment of `file` as its log tells it now. Raises ValueError where no slate took part in it."""
     experiment, joined = load_experiment(file), joined_log(source)
     stops = state_after(read_decisions(decisions_file(file.parent, experiment.name))).stops
     reading = read_experiment(joined, experiment, as_of=last_moment(joined), stops=stops)
     if not sum(reading.units.values()):
         raise ValueError(
-            f"{source} holds no slate of the experiment {experiment.name!r}: has it begun, and is it there?"
+            f"{shown_place(source)} holds no slate of the experiment {experiment.name!r}: has it begun, is it there?"
         )
     for name, value in facts(experiment).items():
         print(f"   {name}: {value}")
@@ -52,7 +53,7 @@ def read(source: Path, file: Path, *, out: Path | None = None, json_file: Path |
     currency = currency_of(joined)
     for section in reading_sections(reading, currency=currency):
         print_section(section.head, section.rows, title=section.title, caption=section.caption)
-    page = out or source.parent / f"{experiment.name}.html"
+    page = out or home_of(source) / f"{experiment.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     curves = course(joined, experiment, as_of=reading.as_of, stops=stops)
     page.write_text(to_html(reading, course=curves, currency=currency), encoding="utf-8")
@@ -62,19 +63,19 @@ def read(source: Path, file: Path, *, out: Path | None = None, json_file: Path |
     return 0
 
 
-def joined_log(source: Path) -> Attribution:
-    """The slates of a log (.sqlite), or of a run's data, with what came of them."""
-    if source.suffix == ".sqlite":
-        log = SqliteLog(source)
+def joined_log(source: Place) -> Attribution:
+    """The slates of a log, or of a run's data, with what came of them."""
+    if is_log(source):
+        log = open_log(source)
         slates, feedback = log.slates(), log.feedback()
         log.close()
     else:
         from marketplace.dataset import load_dataset
 
-        dataset = load_dataset(source / "data")
+        dataset = load_dataset(Path(source) / "data")
         slates, feedback = dataset.slates, dataset.feedback
     if not len(slates):
-        raise ValueError(f"{source} holds no slates yet: serve some requests first (`value-model serve`).")
+        raise ValueError(f"{shown_place(source)} holds no slates yet: serve some requests first (`value-model serve`).")
     return attribute(slates, feedback)
 
 

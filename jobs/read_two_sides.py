@@ -16,6 +16,7 @@ from jobs.read_experiment import currency_of, joined_log
 from jobs.tables import print_section
 from marketplace.attribution import Attribution
 from marketplace.keys import one_array
+from marketplace.log_place import Place, shown_place
 
 MEANS = {
     "both": "changing both sides, against neither",
@@ -25,7 +26,7 @@ MEANS = {
 }
 
 
-def read_two_sides(source: Path, shoppers: Path, merchants: Path) -> int:
+def read_two_sides(source: Place, shoppers: Path, merchants: Path) -> int:
     """0; print what each side does to the primary metric of `shoppers`, per page where that metric is per unit.
 
     Raises ValueError where the files are not of a user's and a merchant's unit with one treatment each, or share no
@@ -47,7 +48,7 @@ def read_two_sides(source: Path, shoppers: Path, merchants: Path) -> int:
     arms = [_arm(joined, experiment) for experiment in sides]
     rows = np.flatnonzero((arms[0] >= 0) & (arms[1] >= 0))
     if not len(rows):
-        raise ValueError(f"{source} holds no store page that took part in both experiments: have they begun?")
+        raise ValueError(f"{shown_place(source)} holds no store page of both experiments: have they begun?")
     contrasts = two_sided(
         requests[metric.numerator][rows],
         requests[below][rows],

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS, FolderContent, read_folder
 from jobs.tables import print_section
+from marketplace.log_place import Place, home_of, shown_place
 from marketplace.memory_log import MemoryLog
+from marketplace.open_log import open_log
 from marketplace.slate import Slate, table_to_slates
-from marketplace.sqlite_log import SqliteLog
 from retrieval.surfaces import read_surfaces
 from serving.arms import variant_policy
 from serving.bundle import ModelBundle, build_engine, load_bundle
@@ -60,21 +61,21 @@ class ReplayReport:
         return json.dumps(counts | {"differing": dict(self.differing), "without_bundle": gone, "skew": skew}, indent=1)
 
 
-def replay_log(path: Path, *, home: Path | None = None, out: Path | None = None) -> int:
-    """Replay the log `path` (SQLite) through the bundles in `home` (None = beside it); `out` takes the report as JSON.
+def replay_log(place: Place, *, home: Path | None = None, out: Path | None = None) -> int:
+    """Replay the log at `place` through the bundles in `home` (None = beside it); `out` takes the report as JSON.
 
     The exit code: 1 where a slate did not replay to the same bits.
     """
-    log = SqliteLog(path)
+    log = open_log(place)
     slates, feedback = log.slates(), log.feedback()
     log.close()
     if not len(slates):
-        raise ValueError(f"{path} holds no slates yet: serve some requests first (`value-model serve`).")
-    home = home or path.parent
+        raise ValueError(f"{shown_place(place)} holds no slates yet: serve some requests first (`value-model serve`).")
+    home = home or home_of(place)
     report = replay_slates(slates, feedback, folders=bundle_folders(home), experiments=home / EXPERIMENTS)
     if out is not None:
         out.write_text(report.to_json() + "\n")
-    print_replay(report, title=str(path))
+    print_replay(report, title=shown_place(place))
     return int(bool(report.differing))
 
 

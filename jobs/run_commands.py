@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-DATA_HELP = (
-    f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service (.sqlite)"
-)
+DATA_HELP = f"simulated, {', '.join(READERS)}, a mapping file (.toml, docs/own_data.md), or the log of a service"
 
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -20,6 +20,7 @@ from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
+from marketplace.log_place import Place, home_of, is_log
 from marketplace.settled import settled_requests, with_settled
 from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
@@ -81,16 +82,16 @@ def run_evidence(
     return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out))
 
 
-def log_evidence(log: Path, *, rng: np.random.Generator, most: int | None = None) -> RunEvidence:
+def log_evidence(log: Place, *, rng: np.random.Generator, most: int | None = None) -> RunEvidence:
     """The requests of a service's log, as its models predicted them, under the policy of the bundle beside it.
 
     At most `most` of them, drawn at random.
     """
     dataset = logged(log)
-    in_force = load_policy(log.parent / "bundle" / "policy.toml")
+    in_force = load_policy(home_of(log) / "bundle" / "policy.toml")
     joined = attribute(dataset.slates, dataset.feedback)
     known, labels = settled_part(joined.slates, with_settled(joined, settled_requests(joined, dataset.feedback)))
-    slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(log.parent), in_force)
+    slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(home_of(log)), in_force)
     per_day, slates = requests_per_day(slates), sampled(slates, most, rng=rng)
     labels = labels.filter(pa.array(chosen_rows(slates, known)))
     evidence, note = evidence_of(dataset, slates, labels, in_force, ranked_by=ranked_by, rng=rng)
@@ -123,7 +124,7 @@ def requests_per_day(slates: pa.Table) -> float:
 
 def served_policies(run: RunFolder) -> dict[str, ValuePolicy]:
     """By version: the policies of all bundles beside a service's log; none where the run has other data."""
-    return bundle_policies(Path(run.config.data).parent) if run.config.data.endswith(".sqlite") else {}
+    return bundle_policies(home_of(run.config.data)) if is_log(run.config.data) else {}
 
 
 def bundle_policies(folder: Path) -> dict[str, ValuePolicy]:

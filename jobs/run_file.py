@@ -18,6 +18,7 @@ from typing import Any
 
 from jobs.config import RunConfig
 from marketplace.finding import DataError, Finding, Where, nearest
+from marketplace.log_place import is_address
 from marketplace.settings import Setting, changes, read_settings, settings_of
 from marketplace.toml_text import TomlText, parse_toml
 
@@ -45,7 +46,7 @@ def run_file(file: Path) -> TomlText:
     text = parse_toml(file.read_bytes(), file=str(file))
     content = {name: value for name, value in text.content.items() if name != OF_SEARCH}
     for name, value in content.items():
-        if isinstance(value, str) and Path(value).suffix in FILES:
+        if isinstance(value, str) and Path(value).suffix in FILES and not is_address(value):
             content[name] = str(file.parent / value)
     return replace(text, content=content)
 

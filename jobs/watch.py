@@ -1,7 +1,8 @@
 """Watch a run's or a service's log: each whole day against the days before it, once or for good.
 
-FOLDER/log.sqlite is what is read, FOLDER/watch what is written: `history.json` (from which the next pass goes on), one
-page a day, and `metrics.prom` for Prometheus' textfile collector. Alerts are lines of FOLDER/alerts.jsonl.
+FOLDER/log.sqlite (or --log) is what is read, FOLDER/watch what is written: `history.json` (from which the next pass
+goes on), one page a day, and `metrics.prom` for Prometheus' textfile collector. Alerts are lines of
+FOLDER/alerts.jsonl.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from evaluation.monitoring.watcher import WARM_UP, Watcher, WatchLimits, early_f
 from jobs.watch_replay import BundleReplays
 from jobs.watch_text import print_day, print_early, print_moved
 from marketplace.keys import one_array
-from marketplace.log import QUARANTINED, Log
+from marketplace.log import QUARANTINED
+from marketplace.log_place import Place, may_exist
+from marketplace.open_log import open_log
 from marketplace.settings import read_settings, setting
-from marketplace.sqlite_log import SqliteLog
 from marketplace.toml_text import TomlText, parse_toml
 
 BATCH = 10_000  # slates read at a time
@@ -61,12 +63,12 @@ def read_watch_config(file: Path | None, folder: Path) -> WatchConfig:
 class LogWatch:
     """One folder's log under watch."""
 
-    def __init__(self, folder: Path, config: WatchConfig, *, log: Path | None = None) -> None:
-        path = log or folder / "log.sqlite"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is not there: nothing was served yet (`value-model serve {folder}`).")
+    def __init__(self, folder: Path, config: WatchConfig, *, log: Place | None = None) -> None:
+        place = log or folder / "log.sqlite"
+        if not may_exist(place):
+            raise FileNotFoundError(f"{place} is not there: nothing was served yet (`value-model serve {folder}`).")
         self.folder, self.config = folder, config
-        self.log: Log = SqliteLog(path)
+        self.log = open_log(place)
         self.state = folder / "watch"
         self.state.mkdir(exist_ok=True)
         self.history = History.read(self.state / "history.json")
@@ -175,7 +177,7 @@ class LogWatch:
         return bool(len(self.log.slates(since=start, until=start + DAY)))
 
 
-def watch(folder: Path, *, config: Path | None, log: Path | None, every: float | None) -> int:
+def watch(folder: Path, *, config: Path | None, log: Place | None, every: float | None) -> int:
     """One pass, or one `every` so many minutes until a signal; exits with 1 while a cause alarms."""
     watched = LogWatch(folder, read_watch_config(config, folder), log=log)
     while True:

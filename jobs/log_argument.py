@@ -1,0 +1,25 @@
+"""A command's argument that names a log, by its file or by its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from marketplace.log_place import Place, is_address
+
+
+class LogArgument(click.Path):
+    """The path of a file that is there (or, with `folders`, of a folder), or an address (SYSTEM://...)."""
+
+    name = "log"
+
+    def __init__(self, *, folders: bool = False) -> None:
+        super().__init__(path_type=Path, dir_okay=folders, exists=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        if is_address(value):
+            return value
+        place: Place = super().convert(value, param, ctx)  # type: ignore[assignment]
+        return place
