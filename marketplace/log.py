@@ -76,6 +76,9 @@ class Log(Protocol):
         CatalogueMoved, and stores nothing, where one was written since.
         """
 
+    def append_slates(self, slates: pa.Table) -> Receipt:
+        """Store slates (SLATE) of another log, all or nothing; known ones are counted, not stored twice."""
+
     def append_feedback(
         self,
         feedback: pa.Table,

@@ -26,7 +26,7 @@ from marketplace.log import (
     bounds,
 )
 from marketplace.schema import FEEDBACK
-from marketplace.slate import Slate, slates_to_table
+from marketplace.slate import Slate, slates_to_table, table_to_slates
 
 IDENTITY = ("feedback_id", "request_id", "event", "user_id", "item_id")  # of an event that is set apart
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +52,14 @@ class MemoryLog:
             if slate.request_id in self._slates:
                 raise DuplicateRequest(slate.request_id)
             self._slates[slate.request_id] = slate
+
+    def append_slates(self, slates: pa.Table) -> Receipt:
+        with self._lock:
+            before = len(self._slates)
+            for slate in table_to_slates(slates):
+                self._slates.setdefault(slate.request_id, slate)
+            added = len(self._slates) - before
+        return Receipt(added, len(slates) - added)
 
     def append_feedback(
         self,

@@ -1,8 +1,7 @@
 """The log in one SQLite file that several processes of one machine append to at once.
 
-A slate is one row: request_id, time and `body`, the record-batch message of Arrow's IPC format in
-`slates.PLAIN_SLATE`, LZ4-compressed, without the schema, which the file's `schema_version` implies (the schema alone
-would take some 10 KB a row). Feedback lies in plain columns, so that SQL can read it.
+A slate is one row: request_id, time and `marketplace.slate_body`. Feedback lies in plain columns, so that SQL can
+read it.
 
 Durability: SQLite in WAL mode. An acknowledged append has reached the operating system and survives `kill -9` of
 every process; with `survive_power_loss` each append also waits for the disk. Readers pass over a row that cannot be
@@ -37,8 +36,9 @@ from marketplace.log import (
     admit,
     bounds,
 )
-from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
+from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
+from marketplace.slate_body import UNREADABLE, pack, unpack
 from marketplace.slate_columns import PLAIN_SLATE, plain
 from marketplace.sqlite_file import SqliteFile
 
@@ -63,17 +63,22 @@ CREATE UNIQUE INDEX IF NOT EXISTS quarantined_once ON quarantine (
 CREATE TABLE IF NOT EXISTS orders (
     order_key TEXT NOT NULL, item_id TEXT NOT NULL, feedback_id TEXT NOT NULL,
     PRIMARY KEY (order_key, item_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS orders_by_event ON orders (feedback_id, item_id);
 CREATE TABLE IF NOT EXISTS damaged (
     source TEXT NOT NULL, arrival INTEGER NOT NULL, name TEXT, reason TEXT NOT NULL,
     PRIMARY KEY (source, arrival)) WITHOUT ROWID;
 """
-TABLES = {"about", "slates", "feedback", "quarantine", "orders", "damaged", "catalogue"}
+PARTS = {"about", "slates", "feedback", "quarantine", "orders", "orders_by_event", "damaged", "catalogue"}
 AT_ONCE = 500  # ids of one query
 COLUMNS = ", ".join(FEEDBACK.names)
 ADD_SLATE = "INSERT INTO slates (request_id, time, body) VALUES (?, ?, ?)"
 ADD_SLATE_OF = f"INSERT INTO slates (request_id, time, body) SELECT ?, ?, ? WHERE {sqlite_catalogue.MARK} <= ?"
 ADD_FEEDBACK = f"INSERT OR IGNORE INTO feedback ({COLUMNS}) VALUES ({', '.join('?' * len(FEEDBACK))})"
 ADD_QUARANTINED = f"INSERT OR IGNORE INTO quarantine ({COLUMNS}, reason) VALUES ({'?, ' * len(FEEDBACK)}?)"
+ORDER_KEY = (
+    "(SELECT order_key FROM orders WHERE orders.feedback_id = feedback.feedback_id"
+    " AND orders.item_id = feedback.item_id)"
+)
 ADD_ORDER = "INSERT OR IGNORE INTO orders VALUES (?, ?, ?)"
 ADD_DAMAGED = "INSERT OR IGNORE INTO damaged VALUES (?, ?, ?, ?)"
 BETWEEN = "WHERE time >= ? AND time < ? ORDER BY time, arrival"
@@ -83,7 +88,6 @@ PLAIN_FEEDBACK = pa.schema(
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-CODEC = pa.Codec("lz4_raw")
 Rows = list[tuple[Any, ...]]
 
 
@@ -101,7 +105,7 @@ class SqliteLog:
         _prepare(self._file)
 
     def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
-        row = (slate.request_id, (slate.time - EPOCH) // MICROSECOND, _pack(slates_to_batch([slate])))
+        row = (slate.request_id, (slate.time - EPOCH) // MICROSECOND, pack(slates_to_batch([slate])))
         statement, marks = (ADD_SLATE, ()) if catalogue is None else (ADD_SLATE_OF, (catalogue,))
         try:
             with self._file.connection() as connection:
@@ -110,6 +114,16 @@ class SqliteLog:
             raise DuplicateRequest(slate.request_id) from error
         if not added:
             raise CatalogueMoved(f"the catalogue moved on from {catalogue} while {slate.request_id!r} was answered")
+
+    def append_slates(self, slates: pa.Table) -> Receipt:
+        plain_rows = conform(slates, SLATE, where="slates").cast(PLAIN_SLATE).combine_chunks()
+        names, times = plain_rows["request_id"].to_pylist(), plain_rows["time"].cast(pa.int64()).to_pylist()
+        bodies = [pack(batch.slice(row, 1)) for batch in plain_rows.to_batches() for row in range(len(batch))]
+        with self._file.transaction() as connection:
+            statement = ADD_SLATE.replace("INSERT", "INSERT OR IGNORE")
+            rows = list(zip(names, times, bodies, strict=True))
+            added = connection.executemany(statement, rows).rowcount if rows else 0
+        return Receipt(added, len(rows) - added)
 
     def append_feedback(
         self,
@@ -139,9 +153,7 @@ class SqliteLog:
         return self._events(self._of_ids(f"SELECT arrival, {COLUMNS} FROM feedback", "feedback_id", feedback_ids))
 
     def quarantined(self) -> pa.Table:
-        rows = self._rows(f"SELECT {COLUMNS}, reason FROM quarantine ORDER BY arrival", ())
-        reasons = pa.array([row[-1] for row in rows], pa.string())
-        return _events([row[:-1] for row in rows]).append_column(QUARANTINED.field("reason"), reasons)
+        return _set_apart(self._rows(f"SELECT {COLUMNS}, reason FROM quarantine ORDER BY arrival", ()))
 
     def slate(self, request_id: str) -> Slate:
         rows = self._rows("SELECT arrival, request_id, body FROM slates WHERE request_id = ?", (request_id,))
@@ -187,6 +199,33 @@ class SqliteLog:
         with self._file.connection() as connection:
             return sqlite_catalogue.after(connection, mark)
 
+    def bodies_after(self, mark: int, *, most: int) -> tuple[list[tuple[str, bytes]], int]:
+        """Request ids and bodies (`marketplace.slate_body`) after `mark`, as they are stored, and the next mark."""
+        rows, mark = self._arrived("slates", "request_id, body", mark, since=None, most=most)
+        return [(row[1], row[2]) for row in rows], mark
+
+    def events_after(self, mark: int, *, most: int) -> tuple[pa.Table, list[str | None], int]:
+        """FEEDBACK after `mark`, the `order_keys` that its events were accepted under, and the next mark."""
+        rows, mark = self._arrived("feedback", f"{COLUMNS}, {ORDER_KEY}", mark, since=None, most=most)
+        keys = {row[1]: row[-1] for row in rows}
+        events = self._events([row[:-1] for row in rows])
+        return events, [keys[name] for name in events["feedback_id"].to_pylist()], mark
+
+    def quarantined_after(self, mark: int, *, most: int) -> tuple[pa.Table, int]:
+        """QUARANTINED after `mark`, and the next mark."""
+        rows, mark = self._arrived("quarantine", f"{COLUMNS}, reason", mark, since=None, most=most)
+        return _set_apart([row[1:] for row in rows]), mark
+
+    def note(self, name: str) -> str | None:
+        """What `keep_note` kept under this name."""
+        rows = self._rows("SELECT value FROM about WHERE name = ?", (f"note {name}",))
+        return rows[0][0] if rows else None
+
+    def keep_note(self, name: str, text: str) -> None:
+        """Keep a text beside what is on record: how far a follower of this log has come."""
+        with self._file.connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (f"note {name}", text))
+
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         event = self._rows("SELECT feedback_id FROM feedback WHERE arrival = ?", (feedback,))
         slate = self._rows("SELECT request_id FROM slates WHERE arrival = ?", (slates,))
@@ -231,8 +270,8 @@ class SqliteLog:
         batches, damaged = [], []
         for arrival, name, body in rows:
             try:
-                batches.append(_unpack(body, name))
-            except (pa.ArrowException, OSError, TypeError, ValueError, OverflowError) as error:
+                batches.append(unpack(body, name))
+            except UNREADABLE as error:
                 damaged.append(("slates", arrival, str(name), str(error)))
         self._pass_over(damaged)
         return batches
@@ -274,10 +313,10 @@ def _ordered_before(connection: sqlite3.Connection, key: str, event: tuple[Any, 
 
 
 def _prepare(file: SqliteFile) -> None:
-    """Make the tables that are missing; a log that has them all is only read, which needs no lock."""
+    """Make the parts that are missing; a log that has them all is only read, which needs no lock."""
     with file.connection() as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables >= TABLES:
+        parts = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not parts >= PARTS:
         with file.transaction() as connection:
             for statement in filter(str.strip, (CREATE + sqlite_catalogue.CREATE).split(";")):
                 connection.execute(statement)
@@ -291,22 +330,6 @@ def _prepare(file: SqliteFile) -> None:
         )
 
 
-def _pack(batch: pa.RecordBatch) -> bytes:
-    message = batch.serialize()
-    return message.size.to_bytes(4, "little") + CODEC.compress(message, asbytes=True)
-
-
-def _unpack(body: bytes, request_id: str) -> pa.RecordBatch:
-    """One slate; raises a ValueError or Arrow's errors where the body is not what was written under `request_id`."""
-    message = CODEC.decompress(memoryview(body)[4:], int.from_bytes(body[:4], "little"))
-    batch = pa.ipc.read_record_batch(message, PLAIN_SLATE)
-    batch.validate()
-    if batch.num_rows != 1 or batch["request_id"][0].as_py() != request_id:
-        raise ValueError("the body is not that of its request id")
-    batch["time"][0].as_py()
-    return batch
-
-
 def _table(batches: list[pa.RecordBatch]) -> pa.Table:
     return pa.Table.from_batches(batches, PLAIN_SLATE).combine_chunks().cast(SLATE)
 
@@ -314,6 +337,12 @@ def _table(batches: list[pa.RecordBatch]) -> pa.Table:
 def _columns(batches: list[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
     schema = pa.schema([SLATE.field(name) for name in names], metadata=SLATE.metadata)
     return pa.Table.from_batches(batches, PLAIN_SLATE).select(schema.names).combine_chunks().cast(schema)
+
+
+def _set_apart(rows: Rows) -> pa.Table:
+    """QUARANTINED of rows (columns, reason)."""
+    reasons = pa.array([row[-1] for row in rows], pa.string())
+    return _events([row[:-1] for row in rows]).append_column(QUARANTINED.field("reason"), reasons)
 
 
 def _events(rows: Rows) -> pa.Table:

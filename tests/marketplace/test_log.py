@@ -67,6 +67,17 @@ def test_feedback_comes_back_exactly_once(make_log, table):
     assert same_rows(log.feedback(), expected)
 
 
+def test_slates_of_another_log_are_stored_once(log):
+    first, second = make_slate(request_id="a"), make_slate(request_id="b", time=START + timedelta(hours=1))
+    log.append(first)
+    both = slates_to_table([first, second])
+    assert log.append_slates(both) == Receipt(1, 1)
+    assert log.append_slates(both) == Receipt(0, 2)
+    assert log.append_slates(empty(SLATE)) == Receipt(0, 0)
+    assert same_rows(log.slates(), both)
+    assert log.slate("b") == second
+
+
 def test_a_repeated_request_is_refused_and_the_first_kept(log):
     log.append(make_slate("r", items=("a",)))
     with pytest.raises(DuplicateRequest, match="'r' is in the log already; the slate logged first is kept"):

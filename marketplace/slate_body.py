@@ -1,0 +1,41 @@
+"""Body of a slate: one Arrow record-batch message of PLAIN_SLATE, LZ4-compressed, as logs keep and topics carry it.
+
+Four bytes, little-endian, hold the message's length; the schema is implied by SCHEMA_VERSION (it alone would take some
+10 KB a slate).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from marketplace.slate_columns import PLAIN_SLATE
+
+CODEC = pa.Codec("lz4_raw")
+USER = PLAIN_SLATE.get_field_index("user_id")
+UNREADABLE = (pa.ArrowException, OSError, TypeError, ValueError, OverflowError)  # what a damaged body raises
+
+
+def pack(batch: pa.RecordBatch) -> bytes:
+    """The body of a batch of one row."""
+    message = batch.serialize()
+    return message.size.to_bytes(4, "little") + CODEC.compress(message, asbytes=True)
+
+
+def unpack(body: bytes, request_id: str) -> pa.RecordBatch:
+    """One slate; raises one of UNREADABLE where the body is not what was written under `request_id`."""
+    batch = _message(body)
+    batch.validate()
+    if batch.num_rows != 1 or batch["request_id"][0].as_py() != request_id:
+        raise ValueError("the body is not that of its request id")
+    batch["time"][0].as_py()
+    return batch
+
+
+def user_of(body: bytes) -> str:
+    """The shopper alone; raises one of UNREADABLE."""
+    return str(_message(body).column(USER)[0].as_py())
+
+
+def _message(body: bytes) -> pa.RecordBatch:
+    message = CODEC.decompress(memoryview(body)[4:], int.from_bytes(body[:4], "little"))
+    return pa.ipc.read_record_batch(message, PLAIN_SLATE)
