@@ -105,6 +105,11 @@ class Catalogue:
         return rows
 
     @cached_property
+    def begun_with(self) -> int:
+        """Items that the catalogue began with: its first rows, before the room for new ones."""
+        return sum(map(bool, self.item_id.to_pylist()))
+
+    @cached_property
     def row(self) -> dict[str, int]:
         """Row by item id."""
         return {name: row for row, name in enumerate(self.item_id.to_pylist()) if name}
@@ -146,8 +151,8 @@ class Catalogue:
 
     @cached_property
     def word_vectors(self) -> WordVectors:
-        """The words of the items' names."""
-        return WordVectors.of(self.tokens)
+        """The words of the items' names; room for new items does not count."""
+        return WordVectors.of(self.tokens, names=self.begun_with)
 
     def shared_attributes(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """float64 [m]: the share of `one`'s known attributes that `other` has too; 0 where none is known."""

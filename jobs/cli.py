@@ -11,6 +11,7 @@ import click
 
 from jobs.embed_command import embed_command
 from jobs.experiment_commands import experiment_commands
+from jobs.feature_commands import feature_commands
 from jobs.item_commands import item_commands
 from jobs.log_argument import LogArgument
 from jobs.run_commands import compare, config, demo, run, search
@@ -186,6 +187,7 @@ def watch(folder: Path, config: Path | None, log: Place | None, every: float | N
 cli.add_command(item_commands)
 cli.add_command(embed_command)
 cli.add_command(experiment_commands)
+cli.add_command(feature_commands)
 cli.add_command(uplift_command)
 
 

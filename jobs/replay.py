@@ -126,22 +126,30 @@ def replay_slates(
 
     The skew is that from the log's `feedback` (FEEDBACK).
     """
-    groups: dict[Path, list[Slate]] = defaultdict(list)
-    without: Counter[Versions] = Counter()
-    for slate in table_to_slates(slates):
-        versions = frozenset(slate.versions.items())
-        if versions in folders:
-            groups[folders[versions]].append(slate)
-        else:
-            without[versions] += 1
+    groups, without = slates_by_bundle(slates, folders)
     differing: dict[str, tuple[str, ...]] = {}
     skew: dict[str, FeatureSkew] = {}
-    for folder, group in groups.items():
-        bundle = load_bundle(folder)
+    for folder, served in groups.items():
+        bundle, group = load_bundle(folder), table_to_slates(served)
         differing |= _differing(bundle, group, experiments)
-        for name, part in _skew(bundle, group, slates, feedback).items():
+        for name, part in store_skew(bundle, group, slates, feedback).items():
             skew[name] = skew.get(name, FeatureSkew()) + part
     return ReplayReport(len(slates), differing, without, skew)
+
+
+def slates_by_bundle(
+    slates: pa.Table, folders: Mapping[Versions, Path]
+) -> tuple[dict[Path, pa.Table], Mapping[Versions, int]]:
+    """The slates (SLATE) that each bundle served, and how many name versions that no bundle has."""
+    rows: dict[Path, list[int]] = defaultdict(list)
+    without: Counter[Versions] = Counter()
+    for row, slate in enumerate(table_to_slates(slates)):
+        versions = frozenset(slate.versions.items())
+        if versions in folders:
+            rows[folders[versions]].append(row)
+        else:
+            without[versions] += 1
+    return {folder: slates.take(pa.array(places)) for folder, places in rows.items()}, without
 
 
 def _differing(bundle: ModelBundle, slates: Sequence[Slate], experiments: Path | None) -> dict[str, tuple[str, ...]]:
@@ -150,8 +158,10 @@ def _differing(bundle: ModelBundle, slates: Sequence[Slate], experiments: Path |
     return {name: answer.differs for name, answer in replays.items() if not answer.same}
 
 
-def _skew(bundle: ModelBundle, group: Sequence[Slate], slates: pa.Table, feedback: pa.Table) -> dict[str, FeatureSkew]:
-    """Of the bundle's slates in order of time, against its store and what the log holds since the bundle's data."""
+def store_skew(
+    bundle: ModelBundle, group: Sequence[Slate], slates: pa.Table, feedback: pa.Table
+) -> dict[str, FeatureSkew]:
+    """By feature, of the bundle's slates in order of time, against its store and what the log holds since the bundle's data."""
     store = build_engine(bundle, log=MemoryLog()).store
     since = pa.scalar(datetime.fromisoformat(str(bundle.manifest.facts["known_until"])), slates["time"].type)
     feedback, slates = (table.filter(pc.greater_equal(table["time"], since)) for table in (feedback, slates))
@@ -166,19 +176,27 @@ def print_replay(report: ReplayReport, *, title: str) -> None:
         print(f"   {name} differs in {', '.join(columns)}")
     if len(report.differing) > NAMED:
         print(f"   and {len(report.differing) - NAMED:,} more")
-    for versions, count in report.without_bundle.items():
+    print_without_bundle(report.without_bundle)
+    skewed = {name: part for name, part in report.skew.items() if part.share}
+    if skewed:
+        print_skew(skewed, title="features as logged against the feature store")
+    print(f"   {len(report.skew) - len(skewed)} of {len(report.skew)} features are the same in every value")
+
+
+def print_without_bundle(without: Mapping[Versions, int]) -> None:
+    """How many slates name versions that no bundle has."""
+    for versions, count in without.items():
         names = ", ".join(f"{part} {version}" for part, version in sorted(versions))
         print(f"   {count:,} slates without their bundle: {names}")
-    skew = sorted(report.skew.items(), key=lambda row: -row[1].share)
-    rows = [_row(name, part) for name, part in skew if part.share]
-    caption = f"{len(report.skew) - len(rows)} of {len(report.skew)} features are the same in every value"
-    if not rows:
-        print(f"   {caption}")
-        return
+
+
+def print_skew(skew: Mapping[str, FeatureSkew], *, title: str) -> None:
+    """A line a feature, the worst first."""
+    rows = [_row(name, part) for name, part in sorted(skew.items(), key=lambda row: -row[1].share)]
     head = ("feature", "values", "mismatched", "missing", "extra", "mean |difference|", "largest")
-    print_section(head, rows, title="features as logged against the feature store", caption=caption)
+    print_section(head, rows, title=title, caption="")
 
 
 def _row(name: str, part: FeatureSkew) -> tuple[str, ...]:
-    shares = (f"{count / part.values:.2%}" for count in (part.mismatched, part.missing, part.extra))
+    shares = (f"{count / max(part.values, 1):.2%}" for count in (part.mismatched, part.missing, part.extra))
     return (name, f"{part.values:,}", *shares, f"{part.mean_difference:.4g}", f"{part.largest:.4g}")

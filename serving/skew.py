@@ -1,5 +1,8 @@
 """Training-serving skew: features as a slate logged them against the same features computed again from the log.
 
+They are computed again by the online form, a store that learns the log in order of time, or by the batch form, which
+reads all of it at once and has nothing of the service's in common but the formulas.
+
 A value is compared once: a number or category of the request or of one item; a list counts as one value. It is
 `missing` where the log holds none and the store has one, `extra` the other way round, and `mismatched` where both have
 one and they differ. NaN, None, an empty text and an empty list are no value.
@@ -7,18 +10,22 @@ one and they differ. NaN, None, an empty text and an empty list are no value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from features.served import arrays
-from features.spec import Feature, Group, Kind
+from features.backfill import backfill
+from features.served import arrays, attach
+from features.spec import Feature, FeatureSpec, Group, Kind
 from features.store import FeatureStore
+from marketplace.dataset import Dataset
 from marketplace.log import LAST
-from marketplace.slate import Slate
+from marketplace.slate import Slate, table_to_slates
 from marketplace.splits import microseconds
+
+ROUNDING = 2.0**-22  # two units in the last place of a float32, which is what a slate logs
 
 
 @dataclass(frozen=True)
@@ -91,22 +98,45 @@ class _Timed:
             self._row = stop
 
 
+def batch_skew(slates: pa.Table, dataset: Dataset, *, spec: FeatureSpec) -> dict[str, FeatureSkew]:
+    """By feature, of `slates` (SLATE) against the batch form over all that `dataset` recorded before each of them.
+
+    Numbers that are within ROUNDING of each other are the same: the two forms add up in another order.
+    """
+    batch = attach(slates, backfill(dataset, slates, spec=spec))
+    skew = {feature.name: FeatureSkew() for feature in spec.features}
+    for slate, again in zip(table_to_slates(slates), table_to_slates(batch), strict=True):
+        recomputed = {**again.categorical, **again.numeric}
+        for name, part in _logged_skew(slate, recomputed, spec, rounding=ROUNDING).items():
+            skew[name] += part
+    return skew
+
+
 def slate_skew(slate: Slate, store: FeatureStore) -> dict[str, FeatureSkew]:
     """By feature, of one slate against what `store` knows now."""
     rows = store.catalogue.rows(pa.array(slate.item_id, pa.string()))
     frame = store.lookup(slate, rows, price=slate.price).frame()
     numeric, categorical = arrays(frame)
-    logged, recomputed = {**slate.categorical, **slate.numeric}, {**categorical, **numeric}
-    return {
-        feature.name: compared(
-            feature, logged.get(feature.name, recomputed[feature.name][:0]), recomputed[feature.name]
-        )
-        for feature in frame.spec.features
-    }
+    return _logged_skew(slate, {**categorical, **numeric}, frame.spec)
 
 
-def compared(feature: Feature, logged: np.ndarray, recomputed: np.ndarray) -> FeatureSkew:
-    """Of one feature's arrays in a slate; a logged array of another length is missing, value by value."""
+def _logged_skew(
+    slate: Slate, recomputed: Mapping[str, np.ndarray], spec: FeatureSpec, *, rounding: float = 0.0
+) -> dict[str, FeatureSkew]:
+    logged, skew = {**slate.categorical, **slate.numeric}, {}
+    for feature in spec.features:
+        again = recomputed[feature.name]
+        skew[feature.name] = compared(feature, logged.get(feature.name, again[:0]), again, rounding=rounding)
+    return skew
+
+
+def compared(
+    feature: Feature, logged: np.ndarray, recomputed: np.ndarray, *, rounding: float = 0.0
+) -> FeatureSkew:
+    """Of one feature's arrays in a slate; a logged array of another length is missing, value by value.
+
+    Numbers are the same up to `rounding`, a share of the recomputed one.
+    """
     if feature.kind is Kind.CATEGORIES and feature.group is Group.USER:
         logged, recomputed = (np.array([" ".join(map(str, cells))], object) for cells in (logged, recomputed))
     if len(logged) != len(recomputed):
@@ -116,7 +146,9 @@ def compared(feature: Feature, logged: np.ndarray, recomputed: np.ndarray) -> Fe
     wrong = both & (logged != recomputed)
     size = np.zeros(0)
     if feature.kind is Kind.NUMBER:
-        size = np.abs(logged[wrong].astype(np.float64) - recomputed[wrong].astype(np.float64))
+        difference = np.abs(logged.astype(np.float64) - recomputed)
+        wrong &= difference > rounding * np.abs(recomputed)
+        size = difference[wrong]
     return FeatureSkew(
         values=int((has | had).sum()),
         mismatched=int(wrong.sum()),

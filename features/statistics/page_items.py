@@ -90,7 +90,8 @@ class PageItems:
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         for name, memory in self._memories.items():
-            memory.restore({key: saved[f"{name}.{key}"] for key in PairMemory.SAVED})
+            known = {key: saved[f"{name}.{key}"] for key in PairMemory.SAVED if f"{name}.{key}" in saved}
+            memory.restore({"size": np.array(self._catalogue.begun_with)} | known)
 
     def _likeness(self, page: np.ndarray, rows: np.ndarray) -> Columns:
         """What the catalogue says of pages' items and rows, int32 [N] each; NaN where either is -1."""

@@ -55,7 +55,7 @@ def pairs_of(visits: VisitOrder) -> tuple[np.ndarray, np.ndarray]:
 class PairMemory:
     """Online: the items of each visit so far, and the number of visits by pair, sorted by code min x n + max."""
 
-    SAVED: ClassVar[tuple[str, ...]] = ("codes", "counts", "sessions", "lengths", "items")
+    SAVED: ClassVar[tuple[str, ...]] = ("codes", "counts", "sessions", "lengths", "items", "size")
 
     def __init__(self, n_items: int) -> None:
         self._size = np.int64(n_items)
@@ -93,10 +93,14 @@ class PairMemory:
         codes, counts = _merged(self._table, self._fresh)
         lengths = np.array([len(items) for items in self._visits.values()], np.int64)
         items = np.concatenate([np.zeros(0, np.int32), *self._visits.values()])
-        yield from zip(self.SAVED, (codes, counts, np.array(list(self._visits), np.str_), lengths, items), strict=True)
+        sessions, size = np.array(list(self._visits), np.str_), np.array(self._size)
+        yield from zip(self.SAVED, (codes, counts, sessions, lengths, items, size), strict=True)
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
-        self._table, self._fresh = (saved["codes"], saved["counts"]), (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        """`size` is the number of rows of the catalogue that it was saved over: this one may have more room."""
+        lower, upper = np.divmod(saved["codes"], saved["size"])
+        self._table = (lower * self._size + upper, saved["counts"])
+        self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
         parts = np.split(saved["items"], np.cumsum(saved["lengths"])[:-1]) if len(saved["lengths"]) else []
         self._visits = dict(zip(saved["sessions"].tolist(), parts, strict=True))
 

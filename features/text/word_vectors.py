@@ -21,14 +21,14 @@ class WordVectors:
     weight: np.ndarray
 
     @classmethod
-    def of(cls, tokens: pa.Array) -> WordVectors:
-        """Of the words of n names, list<string> [n]."""
+    def of(cls, tokens: pa.Array, *, names: int) -> WordVectors:
+        """Of the words of n rows, list<string> [n], `names` of which are names; the others, of no words, do not count."""
         coded = tokens.flatten().dictionary_encode()
         size = max(len(coded.dictionary), 1)
         name = np.repeat(np.arange(len(tokens), dtype=np.int64), np.diff(tokens.offsets.to_numpy()))
         once = np.unique(name * size + coded.indices.to_numpy())
         holding = np.bincount(once % size, minlength=len(coded.dictionary))[: len(coded.dictionary)]
-        weight = np.log(len(tokens) / np.maximum(holding, 1))
+        weight = np.log(names / np.maximum(holding, 1))
         return cls(unit_rows(tokens, coded.indices.to_numpy(), weight), coded.dictionary, weight)
 
     def of_texts(self, texts: pa.Array) -> sparse.csr_matrix:

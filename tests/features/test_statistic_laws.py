@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,6 +18,7 @@ from features.state import days
 from features.statistics import STATISTICS
 from features.statistics.popularity import DecayedPopularity
 from features.statistics.statistic import EventLog, RequestRows, Visitor
+from marketplace.dataset import with_room
 from marketplace.splits import microseconds
 
 EVERY = pytest.mark.parametrize("statistic", STATISTICS, ids=lambda statistic: statistic.name)
@@ -129,6 +132,22 @@ def test_saved_and_restored_gives_the_same_bits_and_goes_on_alike(statistic, mar
             ours, theirs = online(again, visitor, rows), online(memory, visitor, rows)
             for name, values in theirs.items():
                 np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
+@EVERY
+def test_room_for_new_items_changes_nothing_of_what_was_saved_without_it(statistic, market, tmp_path):
+    """A bundle is saved over its items alone, and served with vacant rows behind them."""
+    roomy = replace(market, items=with_room(market.items, 7, currency="AED"))
+    memory, served = statistic(Catalogue.of(market)), statistic(Catalogue.of(roomy))
+    memory.update(whole(market))
+    served.restore(memory.saved())
+    again = statistic(Catalogue.of(replace(market, items=with_room(market.items, 20, currency="AED"))))
+    again.restore(served.saved())
+    for user in range(PEOPLE):
+        request, visitor, rows = one_request(f"u{user}")
+        batch = statistic(Catalogue.of(market)).as_of(whole(market), request)
+        assert_alike(online(served, visitor, rows), batch)
+        assert_alike(online(again, visitor, rows), batch)
 
 
 @EVERY

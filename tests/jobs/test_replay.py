@@ -76,16 +76,46 @@ def test_every_slate_replays_and_no_feature_is_skewed(home):
     } == set()
 
 
-def test_a_feature_that_was_altered_in_the_log_is_found(home):
-    def change(slate):
-        if slate.request_id != "r5":
-            return slate
-        altered = slate.numeric["popularity"].copy()
-        altered[2] += 40.0
-        altered[3] = np.nan
-        return replace(slate, numeric={**slate.numeric, "popularity": altered})
+def checked(source, *options):
+    out = source.parent / "check.json"
+    result = CliRunner().invoke(cli, ["features", "check", str(source), "--json", str(out), *options])
+    assert result.exit_code in (0, 1), result.output
+    return result, json.loads(out.read_text())
 
-    result, report = replayed(copied(home, home / "altered.sqlite", change=change))
+
+def test_features_computed_again_are_those_of_the_log_in_the_online_form_and_in_the_batch_form(home, run_folder):
+    """The batch form reads the run's data, which the service's folder does not have."""
+    (home / "data").unlink(missing_ok=True)
+    for form in ("store", "batch"):
+        if form == "batch":
+            (home / "data").symlink_to(run_folder / "data")
+        result, report = checked(home)
+        assert result.exit_code == 0, result.output
+        assert f"{form} " in report["form"]
+        assert report["checked"] == REQUESTS
+        assert report["features"]["pair_clicks"]["values"] > 0
+        for part in report["features"].values():
+            assert (part["mismatched"], part["missing"], part["extra"], part["largest"]) == (0, 0, 0, 0.0)
+
+
+def altered(slate):
+    if slate.request_id != "r5":
+        return slate
+    values = slate.numeric["popularity"].copy()
+    values[2] += 40.0
+    values[3] = np.nan
+    return replace(slate, numeric={**slate.numeric, "popularity": values})
+
+
+def test_a_feature_that_was_altered_in_the_log_is_found(home):
+    log = copied(home, home / "altered.sqlite", change=altered)
+    result, report = checked(log)
+    assert result.exit_code == 1
+    part = report["features"]["popularity"]
+    assert (part["mismatched"], part["missing"], part["extra"]) == (1, 1, 0)
+    assert part["largest"] == pytest.approx(40.0, rel=1e-4)
+    assert [name for name, one in report["features"].items() if one["mismatched"] or one["missing"]] == ["popularity"]
+    result, report = replayed(log)
     assert result.exit_code == 1
     assert set(report["differing"]) == {"r5"}
     assert any(column.startswith("predictions.") for column in report["differing"]["r5"])

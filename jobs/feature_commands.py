@@ -1,0 +1,29 @@
+"""The commands `value-model features ...`: what the service knows, and whether it knew it rightly."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group("features")
+def feature_commands() -> None:
+    """Look at the features that a service computes and logs."""
+
+
+@feature_commands.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option("--run", "home", type=click.Path(path_type=Path, file_okay=False), default=None, help="the run of the bundles  [default: SOURCE's folder]")
+@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), default=None, help="also write the report here")
+def check(source: Path, home: Path | None, out: Path | None) -> None:
+    """Compute the features in a log again, and say by feature how many values differ, are missing or extra.
+
+    SOURCE is a run's folder or a service's log (.sqlite). Where the run's data are there, the batch form computes them
+    from the data and the log, all at once; else a feature store that starts from the bundle and learns the log.
+    Exits with 1 where a value differs.
+    """
+    from jobs.feature_check import check_features
+
+    sys.exit(check_features(source, home=home, out=out))
