@@ -51,8 +51,10 @@ def cli() -> None:
     """
 
 
-for command in (run, config, compare, search, demo):
+for command in (run, config, compare, search, demo, embed_command):
     cli.add_command(command)
+for group in (item_commands, experiment_commands, feature_commands, uplift_command):
+    cli.add_command(group)
 
 
 @cli.command("train-retrieval")
@@ -182,13 +184,6 @@ def watch(folder: Path, config: Path | None, log: Place | None, every: float | N
     from jobs.watch import watch as job
 
     sys.exit(job(folder, config=config, log=log, every=every))
-
-
-cli.add_command(item_commands)
-cli.add_command(embed_command)
-cli.add_command(experiment_commands)
-cli.add_command(feature_commands)
-cli.add_command(uplift_command)
 
 
 @cli.group("log")

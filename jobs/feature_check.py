@@ -26,8 +26,9 @@ from jobs.replay import (
 )
 from marketplace.catalogue_records import CatalogueRecord
 from marketplace.dataset import Dataset
+from marketplace.log_place import Place, home_of, is_address, may_exist, shown_place
+from marketplace.open_log import open_log
 from marketplace.slate import table_to_slates
-from marketplace.sqlite_log import SqliteLog
 from serving.bundle import ModelBundle, load_bundle
 from serving.skew import FeatureSkew, batch_skew
 
@@ -60,24 +61,26 @@ class FeatureCheck:
         )
 
 
-def check_features(source: Path, *, home: Path | None = None, out: Path | None = None) -> int:
-    """Check the log `source` (SQLite), or that of the run or service folder `source`; `out` takes the report as JSON.
+def check_features(source: Place, *, home: Path | None = None, out: Path | None = None) -> int:
+    """Check the log at `source`, or that of the run or service folder `source`; `out` takes the report as JSON.
 
     `home`: the folder of the bundles, None = the log's. The exit code: 1 where a value differs, is missing or extra, or
     nothing could be checked.
     """
-    path = source / "log.sqlite" if source.is_dir() else source
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; a service writes it (`value-model serve`).")
-    log = SqliteLog(path)
+    folder = not is_address(source) and Path(source).is_dir()
+    place = Path(source) / "log.sqlite" if folder else source
+    if not may_exist(place):
+        raise FileNotFoundError(f"{shown_place(place)} does not exist; a service writes it (`value-model serve`).")
+    log = open_log(place)
     slates, feedback, records = log.slates(), log.feedback(), log.catalogue_after(0)[0]
     log.close()
     if not len(slates):
-        raise ValueError(f"{path} holds no slates yet: serve some requests first (`value-model serve`).")
-    report = checked(slates, feedback, home=home or path.parent, records=records)
+        raise ValueError(f"{shown_place(place)} holds no slates yet: serve some requests first (`value-model serve`).")
+    report = checked(slates, feedback, home=home or home_of(place), records=records)
     if out is not None:
         out.write_text(report.to_json() + "\n")
-    print(f"{path}: features of {report.checked:,} of {report.slates:,} slates computed again by the {report.form}")
+    of = f"{report.checked:,} of {report.slates:,} slates"
+    print(f"{shown_place(place)}: features of {of} computed again by the {report.form}")
     print_without_bundle(report.without_bundle)
     print_skew(report.skew, title="features as logged against the same computed again")
     same = sum(not part.share for part in report.skew.values())
@@ -115,6 +118,4 @@ def recorded(
         return pa.concat_tables([before(known, until), logged.slice(len(before(logged, until)))])
 
     catalogue = moved_catalogue(bundle.catalogue, records, since=bundle.catalogue_until)
-    return replace(
-        catalogue, slates=joined(dataset.slates, slates), feedback=joined(dataset.feedback, feedback)
-    )
+    return replace(catalogue, slates=joined(dataset.slates, slates), feedback=joined(dataset.feedback, feedback))

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import click
 
+from jobs.log_argument import LogArgument
+from marketplace.log_place import Place
+
+SOURCE = LogArgument(folders=True)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+OUT = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.group("features")
 def feature_commands() -> None:
@@ -14,13 +21,13 @@ def feature_commands() -> None:
 
 
 @feature_commands.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.option("--run", "home", type=click.Path(path_type=Path, file_okay=False), default=None, help="the run of the bundles  [default: SOURCE's folder]")
-@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), default=None, help="also write the report here")
-def check(source: Path, home: Path | None, out: Path | None) -> None:
+@click.argument("source", type=SOURCE)
+@click.option("--run", "home", type=FOLDER, default=None, help="the run of the bundles  [default: SOURCE's folder]")
+@click.option("--json", "out", type=OUT, default=None, help="also write the report here")
+def check(source: Place, home: Path | None, out: Path | None) -> None:
     """Compute the features in a log again, and say by feature how many values differ, are missing or extra.
 
-    SOURCE is a run's folder or a service's log (.sqlite). Where the run's data are there, the batch form computes them
+    SOURCE is a run's folder or a service's log. Where the run's data are there, the batch form computes them
     from the data and the log, all at once; else a feature store that starts from the bundle and learns the log.
     Exits with 1 where a value differs.
     """

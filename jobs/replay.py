@@ -161,7 +161,7 @@ def _differing(bundle: ModelBundle, slates: Sequence[Slate], experiments: Path |
 def store_skew(
     bundle: ModelBundle, group: Sequence[Slate], slates: pa.Table, feedback: pa.Table
 ) -> dict[str, FeatureSkew]:
-    """By feature, of the bundle's slates in order of time, against its store and what the log holds since the bundle's data."""
+    """By feature, of the bundle's slates in order of time, against its store and what the log holds since then."""
     store = build_engine(bundle, log=MemoryLog()).store
     since = pa.scalar(datetime.fromisoformat(str(bundle.manifest.facts["known_until"])), slates["time"].type)
     feedback, slates = (table.filter(pc.greater_equal(table["time"], since)) for table in (feedback, slates))

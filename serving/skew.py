@@ -130,9 +130,7 @@ def _logged_skew(
     return skew
 
 
-def compared(
-    feature: Feature, logged: np.ndarray, recomputed: np.ndarray, *, rounding: float = 0.0
-) -> FeatureSkew:
+def compared(feature: Feature, logged: np.ndarray, recomputed: np.ndarray, *, rounding: float = 0.0) -> FeatureSkew:
     """Of one feature's arrays in a slate; a logged array of another length is missing, value by value.
 
     Numbers are the same up to `rounding`, a share of the recomputed one.

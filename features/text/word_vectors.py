@@ -22,7 +22,7 @@ class WordVectors:
 
     @classmethod
     def of(cls, tokens: pa.Array, *, names: int) -> WordVectors:
-        """Of the words of n rows, list<string> [n], `names` of which are names; the others, of no words, do not count."""
+        """Of the words of n rows, list<string> [n]; those beyond the first `names` hold none, and do not count."""
         coded = tokens.flatten().dictionary_encode()
         size = max(len(coded.dictionary), 1)
         name = np.repeat(np.arange(len(tokens), dtype=np.int64), np.diff(tokens.offsets.to_numpy()))
