@@ -7,8 +7,16 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages"}
-NOT_BENCHMARKS |= {"serving_bundle", "request_path", "chorus", "peers", "experiment_units", "faulty_market"}
+NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "small_broker"}
+NOT_BENCHMARKS |= {
+    "serving_bundle",
+    "small_broker",
+    "request_path",
+    "chorus",
+    "peers",
+    "experiment_units",
+    "faulty_market",
+}
 
 
 def main(selected: list[str]) -> int:

@@ -13,6 +13,7 @@ from jobs.embed_command import embed_command
 from jobs.experiment_commands import experiment_commands
 from jobs.feature_commands import feature_commands
 from jobs.item_commands import item_commands
+from jobs.kafka_commands import consume, produce
 from jobs.log_argument import LogArgument
 from jobs.run_commands import compare, config, demo, run, search
 from jobs.uplift_command import uplift_command
@@ -51,7 +52,7 @@ def cli() -> None:
     """
 
 
-for command in (run, config, compare, search, demo, embed_command):
+for command in (run, config, compare, search, demo, embed_command, produce, consume):
     cli.add_command(command)
 for group in (item_commands, experiment_commands, feature_commands, uplift_command):
     cli.add_command(group)

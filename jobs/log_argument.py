@@ -11,12 +11,15 @@ from marketplace.log_place import Place, is_address
 
 
 class LogArgument(click.Path):
-    """The path of a file that is there (or, with `folders`, of a folder), or an address (SYSTEM://...)."""
+    """The path of a file that is there (or, with `folders`, of a folder), or an address (SYSTEM://...).
+
+    `new`: the file need not be there yet.
+    """
 
     name = "log"
 
-    def __init__(self, *, folders: bool = False) -> None:
-        super().__init__(path_type=Path, dir_okay=folders, exists=True)
+    def __init__(self, *, folders: bool = False, new: bool = False) -> None:
+        super().__init__(path_type=Path, dir_okay=folders, exists=not new)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         if is_address(value):

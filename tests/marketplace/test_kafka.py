@@ -1,0 +1,295 @@
+import json
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from kafka_brokers import running_brokers
+from made_slates import START, make_feedback, make_slate, same_rows
+
+from marketplace.catalogue_records import CatalogueUpdate, Subject
+from marketplace.kafka.client import Brokers, KafkaError, OffsetExpired, TopicPartition, Topics
+from marketplace.kafka.consumer import TopicConsumer
+from marketplace.kafka.effects import Consumption, apply
+from marketplace.kafka.positions import PositionsInLog
+from marketplace.kafka.producer import LogProducer
+from marketplace.kafka.records import (
+    Delivery,
+    KafkaRecord,
+    Topic,
+    catalogue_of,
+    catalogue_records,
+    event_records,
+    feedback_of,
+    quarantined_records,
+    slate_records,
+    slates_of,
+)
+from marketplace.kafka.shared_catalogue import SharedCatalogue
+from marketplace.log import QUARANTINED, Receipt
+from marketplace.slate import slates_to_table
+from marketplace.slate_columns import PLAIN_SLATE
+from marketplace.sqlite_log import SqliteLog
+
+GOLDEN = Path(__file__).with_name("kafka_records.json")  # what version 1 of every topic looks like
+CARRIED = (Topic.SLATES, Topic.FEEDBACK, Topic.ITEMS)
+
+
+@pytest.fixture(scope="module")
+def brokers(tmp_path_factory):
+    with running_brokers(tmp_path_factory.mktemp("broker")) as (brokers, _):
+        yield brokers
+
+
+@pytest.fixture
+def own_topics(brokers, request):
+    return replace(brokers, prefix=f"{brokers.prefix}{request.node.name}.")
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A service's log with something of every kind."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    for n in range(20):
+        log.append(make_slate(f"r{n}", minutes=n, user_id=f"u{n % 7}"))
+    orders = make_feedback(*((f"o{n}", f"r{n}", "order", "a", n, 9.5) for n in range(5)))
+    log.append_feedback(orders, order_keys=[f"key{n}" for n in range(5)])
+    log.append_feedback(make_feedback(("bad", "nowhere", "click", "a", 1, None)), reasons=["unknown_request"])
+    log.put_catalogue(Subject.ITEM, [CatalogueUpdate("a", {"price": 9.0}, 4)], known={"a"}, time=START)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def target(tmp_path):
+    target = SqliteLog(tmp_path / "target.sqlite")
+    yield target
+    target.close()
+
+
+def send(log, brokers, **options):
+    """Everything on record, until it is acknowledged; the number of records sent."""
+    producer, sent = LogProducer(log, brokers, partitions=2, **options), 0
+    while (now := producer.step(0.02)) or producer.waiting:
+        sent += now
+    producer.close()
+    return sent
+
+
+def reader(into, brokers, *, effect=None, topics=CARRIED, **options):
+    """Reads all partitions by itself, so that it need not wait for a group."""
+    positions = PositionsInLog(into, Topics(brokers, topics, partitions=2))
+    effect = effect or (lambda deliveries: apply(deliveries, into))
+    return TopicConsumer(effect, brokers, positions, topics=topics, partitions=2, **options)
+
+
+def receive(into, brokers, **options):
+    """Until everything that is there has been read."""
+    consumer, outcome = reader(into, brokers, **options), Consumption()
+    while not consumer.at_end:
+        outcome += consumer.step(0.02)
+    consumer.close()
+    return outcome
+
+
+def produce(brokers, topic, *records):
+    producer = brokers.producer(lambda error: None)
+    for key, value, headers in records:
+        producer.produce(brokers.prefix + topic, value, key, headers=headers)
+    assert producer.flush(5) == 0
+
+
+def test_everything_on_record_reaches_another_log_exactly_and_once(log, target, own_topics):
+    assert send(log, own_topics) == 20 + 5 + 1 + 1
+    assert send(log, own_topics) == 0
+    assert receive(target, own_topics).receipt == Receipt(20 + 5 + 1, 0, {"unknown_request": 1})
+    assert same_rows(target.slates(), log.slates())
+    assert same_rows(target.feedback(), log.feedback())
+    assert same_rows(target.quarantined(), log.quarantined())
+    assert target.catalogue_after(0)[0][0].fields == log.catalogue_after(0)[0][0].fields
+    log.append(make_slate("later"))
+    assert send(log, own_topics) == 1
+    assert receive(target, own_topics).receipt == Receipt(1, 0)
+    assert receive(target, own_topics, start="earliest").receipt.accepted == 0
+    assert send(log, own_topics, again=True) == 28
+    assert receive(target, own_topics).receipt.accepted == 0
+
+
+def test_an_order_that_two_machines_accepted_counts_once(log, target, own_topics, tmp_path):
+    other = SqliteLog(tmp_path / "other.sqlite")
+    again = make_feedback(("other name", None, "order", "a", 3, 9.5))
+    other.append_feedback(again, order_keys=["key3"])
+    send(log, own_topics)
+    receive(target, own_topics)
+    send(other, own_topics)
+    assert receive(target, own_topics).receipt == Receipt(0, 0, {"repeated_order": 1})
+    other.close()
+
+
+def test_what_cannot_be_used_is_a_dead_letter_and_the_rest_is_stored(log, target, own_topics):
+    bodies, _ = log.bodies_after(0, most=1)
+    good = slate_records(bodies)[0]
+    send(log, own_topics)
+    produce(
+        own_topics,
+        Topic.SLATES,
+        KafkaRecord(b"u", good.value[:-9], good.headers),
+        KafkaRecord(b"u", good.value, [("version", "2"), ("id", "r0")]),
+        KafkaRecord(b"u", good.value, [("version", "1"), ("id", "another")]),
+        KafkaRecord(b"u", b"", []),
+    )
+    outcome = receive(target, own_topics)
+    assert outcome.receipt.accepted == 26
+    reasons = sorted(reason for _, reason in outcome.refused)
+    assert [reason[:30] for reason in reasons] == [
+        "the slate cannot be read: Corr",
+        "the slate cannot be read: the ",
+        "version 2 of slates; this prog",
+        "version none of slates; this p",
+    ]
+    letters: list[Delivery] = []
+    keep = lambda deliveries: (letters.extend(deliveries), Consumption())[1]  # noqa: E731
+    receive(target, own_topics, effect=keep, topics=[Topic.DEAD_LETTERS])
+    assert sorted(one.headers["refused"] for one in letters) == reasons
+    assert {one.topic for one in letters} == {Topic.SLATES}
+    again = receive(target, own_topics, topics=[Topic.DEAD_LETTERS], start="earliest")
+    assert (again.receipt, len(again.refused)) == (Receipt(0, 0), 4)
+    assert receive(target, own_topics, topics=[Topic.DEAD_LETTERS]) == Consumption()
+
+
+def test_machines_come_to_one_catalogue_and_do_not_echo_it(own_topics, tmp_path):
+    logs = [SqliteLog(tmp_path / f"{name}.sqlite") for name in "ab"]
+    shared = [SharedCatalogue(log) for log in logs]
+    followers = [
+        reader(log, own_topics, effect=one.merge, topics=[Topic.ITEMS]) for log, one in zip(logs, shared, strict=True)
+    ]
+    producers = [
+        LogProducer(log, own_topics, partitions=2, is_known=one.holds) for log, one in zip(logs, shared, strict=True)
+    ]
+    known = {"kettle", "cup"}
+    put = [
+        (0, "kettle", 5, {"price": 9.0}),
+        (1, "kettle", 4, {"price": 8.0, "hidden": True}),
+        (1, "cup", 1, {"price": 3.0}),
+    ]
+    for machine, name, version, values in put:
+        update = CatalogueUpdate(name, values, version)
+        logs[machine].put_catalogue(Subject.ITEM, [update], known=known, time=START + timedelta(seconds=version))
+    sent, deadline = 0, time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        for follower, producer in zip(followers, producers, strict=True):
+            follower.step(0.01)
+            sent += producer.step(0)
+    states = [{one.name: one.fields for one in log.catalogue_after(0)[0]} for log in logs]
+    assert states[0] == states[1]
+    kettle = {field: (cell.value, cell.version) for field, cell in states[0]["kettle"].items()}
+    assert kettle == {"price": (9.0, 5), "hidden": (True, 4)}
+    assert sent <= len(put) + 2  # each update once, and the kettle as both made it
+    for one in (*producers, *followers, *logs):
+        one.close()
+
+
+class FakeConsumer:
+    """A client whose topic begins at offset 40."""
+
+    def __init__(self):
+        self.positions, self.error = [], None
+
+    def get_watermark_offsets(self, place, timeout):
+        return 40, 90
+
+    def assign(self, positions):
+        self.positions = [one.offset for one in positions]
+
+    def poll(self, wait):
+        return (
+            None
+            if self.error is None
+            else SimpleNamespace(error=lambda: self.error, topic=lambda: "t", partition=lambda: 0)
+        )
+
+    def consume(self, most, wait):
+        return []
+
+
+@pytest.mark.parametrize(
+    ("kept", "topic", "begins"),
+    [(-1001, "", -2), (60, "now", 60), (40, "now", 40), (60, "before", -2), (12, "before", -2)],
+)
+def test_reading_begins_at_the_position_or_at_the_beginning_of_another_topic(target, kept, topic, begins):
+    fake = FakeConsumer()
+    consumer = waiting_consumer(target, fake, TopicPartition("slates", 0, kept, metadata=topic))
+    consumer.step(0)
+    assert fake.positions == [begins]
+
+
+def test_records_that_expired_unread_stop_the_consumer_loudly(target):
+    fake = FakeConsumer()
+    with pytest.raises(OffsetExpired, match="topic slates, partition 0: 28 records expired before they were read"):
+        waiting_consumer(target, fake, TopicPartition("slates", 0, 12, metadata="now")).step(0)
+    consumer = waiting_consumer(target, fake, TopicPartition("slates", 0, 60, metadata="now"))
+    fake.error = KafkaError(KafkaError._AUTO_OFFSET_RESET, "fetch failed: out of range")
+    with pytest.raises(OffsetExpired, match=r"out of range.*--again.*--from earliest"):
+        consumer.step(0)
+
+
+def waiting_consumer(log, fake, position):
+    positions = SimpleNamespace(
+        group="g",
+        join=lambda consumer, topics, *, assign, revoke: assign(consumer, [position]),
+        kept=lambda consumer, partitions: [position],
+    )
+    brokers = SimpleNamespace(prefix="", settings={"bootstrap.servers": "127.0.0.1:1"}, consumer=lambda *_: fake)
+    consumer = TopicConsumer(lambda _: Consumption(), brokers, positions, topics=[Topic.SLATES], partitions=1)
+    consumer._topics = SimpleNamespace(ids=lambda: {"slates": "now"})
+    return consumer
+
+
+def made_records(log):
+    """A few records of each topic."""
+    bodies, _ = log.bodies_after(0, most=1)
+    events, keys, _ = log.events_after(0, most=2)
+    return {
+        Topic.SLATES: slate_records(bodies),
+        Topic.FEEDBACK: event_records(events, keys) + quarantined_records(log.quarantined()),
+        Topic.ITEMS: catalogue_records(log.catalogue_after(0)[0]),
+    }
+
+
+def delivered(topic, records):
+    return [
+        Delivery(topic, topic, 0, place, one.key, one.value, dict(one.headers)) for place, one in enumerate(records)
+    ]
+
+
+def test_records_of_earlier_programs_are_read_and_no_schema_changed_under_its_version(log):
+    """Where this fails the change is a mistake, or the topic needs a new version that is read beside the old."""
+    golden = json.loads(GOLDEN.read_text())
+    kept = {
+        topic: [KafkaRecord(bytes.fromhex(key), bytes.fromhex(value), headers) for key, value, headers in golden[topic]]
+        for topic in made_records(log)
+    }
+    assert same_rows(slates_of(delivered(Topic.SLATES, kept[Topic.SLATES])), slates_to_table([log.slate("r0")]))
+    feedback, reasons, keys = feedback_of(delivered(Topic.FEEDBACK, kept[Topic.FEEDBACK]))
+    events = pa.concat_tables([log.feedback_of(["o0", "o1"]), log.quarantined().select(QUARANTINED.names[:-1])])
+    assert same_rows(feedback, events)
+    assert (reasons, keys) == ([None, None, "unknown_request"], ["key0", "key1", None])
+    (record,) = catalogue_of(delivered(Topic.ITEMS, kept[Topic.ITEMS]))
+    assert record.fields == log.catalogue_after(0)[0][0].fields
+    assert [[field.name, str(field.type), field.nullable] for field in PLAIN_SLATE] == golden["slate fields"]
+
+
+def test_brokers_are_named_by_address_or_by_a_file_of_settings(tmp_path):
+    file = tmp_path / "client.properties"
+    file.write_text("# ours\nbootstrap.servers = a:1,b:2\nsecurity.protocol=SSL\n")
+    assert Brokers.of("a:1,b:2").settings == {"bootstrap.servers": "a:1,b:2"}
+    assert Brokers.of(str(file)).settings == {"bootstrap.servers": "a:1,b:2", "security.protocol": "SSL"}
+    for text, message in (("bootstrap.servers\n", "is not NAME=VALUE"), ("a=b\n", "names no brokers")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            Brokers.of(str(file))
+    with pytest.raises(ValueError, match="'nowhere' is neither HOST:PORT"):
+        Brokers.of("nowhere")
