@@ -100,7 +100,9 @@ def export(folder: Path) -> None:
 @click.option("--port", default=8080, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="processes; one a core")
 @click.option("--log", type=click.Path(path_type=Path), default=None, help="SQLite log  [default: FOLDER/log.sqlite]")
-def serve(folder: Path, host: str, port: int, workers: int, log: Path | None) -> None:
+@click.option("--kafka", default=None, help="brokers that the log is sent to, as `produce` takes them")
+@click.option("--prefix", default="", help="put before the names of their topics")
+def serve(folder: Path, host: str, port: int, workers: int, log: Path | None, kafka: str | None, prefix: str) -> None:
     """Serve the bundle of run FOLDER over HTTP with gunicorn.
 
     SIGTERM, SIGHUP and Ctrl-C answer what has begun, and end. Exits with gunicorn's code: 0 after such a signal, 2
@@ -108,7 +110,7 @@ def serve(folder: Path, host: str, port: int, workers: int, log: Path | None) ->
     """
     from jobs.serve import serve as job
 
-    sys.exit(job(folder, host=host, port=port, workers=workers, log=log))
+    sys.exit(job(folder, host=host, port=port, workers=workers, log=log, kafka=kafka, prefix=prefix))
 
 
 @cli.command()

@@ -6,7 +6,6 @@ code is passed on; gunicorn ends with this process however that dies.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -15,37 +14,40 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
 import requests
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
+from jobs.child_process import end_with_parent, restarted
 from marketplace.sqlite_file import PRIVATE
 from marketplace.sqlite_log import SqliteLog
 from serving.gunicorn_settings import graceful_timeout
 
 READY_SECONDS = 120  # a service that is not ready by then is taken for broken
-PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 
 class ServiceFailed(ValueError):
     """The service cannot start, stopped, or did not become ready: says why, or holds what it printed."""
 
 
-def serve(folder: Path, *, host: str, port: int, workers: int, log: Path | None) -> int:
+def serve(
+    folder: Path, *, host: str, port: int, workers: int, log: Path | None, kafka: str | None = None, prefix: str = ""
+) -> int:
     """Serve until a signal, or until gunicorn ends: its exit code, 128 + n where signal n killed it.
 
-    Raises ServiceFailed for an address in use, SchemaError for a log that cannot be opened.
+    The log is sent to `kafka`, topics with `prefix`, by a process beside gunicorn. Raises ServiceFailed for an address
+    in use, SchemaError for a log that cannot be opened.
     """
     log = log or folder / "log.sqlite"
     _check_address(host, port)
     log.parent.mkdir(parents=True, exist_ok=True)
     SqliteLog(log).close()
-    with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics:
+    with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, _sent(log, kafka, prefix):
         process = subprocess.Popen(
-            command(host, port, workers), env=environment(folder, log, metrics), preexec_fn=_end_with_parent
+            command(host, port, workers), env=environment(folder, log, metrics), preexec_fn=end_with_parent
         )
 
         def drain(number: int, frame: FrameType | None) -> None:
@@ -95,6 +97,17 @@ def environment(folder: Path, log: Path, metrics: str) -> Mapping[str, str]:
     }
 
 
+def _sent(log: Path, kafka: str | None, prefix: str) -> AbstractContextManager[None]:
+    """While the block runs, the log is sent to Kafka; raises ValueError for what names no brokers."""
+    if kafka is None:
+        return nullcontext()
+    from marketplace.kafka.client import Brokers
+
+    Brokers.of(kafka)
+    program = [sys.executable, "-c", "from jobs.cli import main; main()"]
+    return restarted([*program, "produce", str(log), "--kafka", kafka, "--prefix", prefix])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -111,12 +124,6 @@ def _check_address(host: str, port: int) -> None:
             raise ServiceFailed(
                 f"{host}:{port} cannot be bound: {error.strerror}. Stop what listens there, or give --host or --port."
             ) from error
-
-
-def _end_with_parent() -> None:
-    """In the child, before gunicorn: ask to be ended when the parent dies, even of SIGKILL (Linux alone can)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, printed: Path) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import requests
 
+from jobs.child_process import restarted
 from jobs.serve import ServiceFailed, free_port, running, serve
 from marketplace.schema import SchemaError
 
@@ -63,6 +64,18 @@ def test_a_signal_drains_and_ends_gunicorn_and_its_exit_code_is_passed_on(servic
     assert process.wait(timeout=20) == 7
     assert (tmp_path / "drained").exists()
     assert not child.is_running()
+
+
+def test_a_process_beside_the_service_is_started_again_and_ends_with_the_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.child_process.RESTART_SECONDS", 0.0)
+    started = tmp_path / "started"
+    with restarted(["sh", "-c", f"echo $$ >> {started}; exec sleep 60"]):
+        wait_until(started.exists)
+        wait_until(lambda: started.read_text().endswith("\n"))
+        os.kill(int(started.read_text()), signal.SIGKILL)
+        wait_until(lambda: started.read_text().count("\n") == 2)
+    second = int(started.read_text().split()[1])
+    assert not psutil.pid_exists(second)
 
 
 def test_a_dead_master_is_an_exit_code_above_0(service):
