@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 import orjson
@@ -30,17 +30,18 @@ from serving.catalogue_payloads import (
     merchant_updates,
     removal,
 )
+from serving.deadline import ENVIRON, HEADER, ClientGone, Deadline, milliseconds
 from serving.feedback_checks import Sender
 from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
 from serving.metrics import Metrics
 from serving.openapi import document
 from serving.problems import CONTENT_TYPE as PROBLEM
-from serving.problems import problem
+from serving.problems import GONE, RETRY_AFTER, problem
 from serving.request import BadRequest, UnknownName
 from serving.service import NotReady, ServiceProvider
 
+UNKNOWN = "unknown"  # stands for every path that is no route
 FUTURE = timedelta(minutes=5)  # how far a caller's clock may run ahead of ours
-RETRY_AFTER = "1"  # seconds, with every 503
 
 
 class NotAllowed(PermissionError):
@@ -102,7 +103,7 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         services.follow()
         service = services.current()
         request = payload.to_request(request_id=uuid.uuid4().hex, now=now, spec=service.spec)
-        ranking = service.rank(request)
+        ranking = service.rank(request, deadline=_deadline())
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
         counts.observe_variants(ranking.slate, without_unit=ranking.without_unit)
         terms = service.explain(ranking.slate) if payload.explain else None
@@ -216,21 +217,24 @@ def _add_accounting(app: Flask, counts: Metrics) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "unknown"
-        counts.answers.labels(route, str(response.status_code)).inc()
-        seconds = perf_counter() - g.started
-        counts.seconds.labels(route).observe(seconds)
+        route = request.url_rule.rule if request.url_rule else UNKNOWN
+        seconds, status = perf_counter() - g.started, response.status_code
+        counts.observe_answer(route, status=status, seconds=seconds)
         ids = AnswerIds.of({name.lower(): value for name, value in request.headers.items()}, slate=g.slate)
         response.headers.update(ids.headers)
-        record(
-            ids,
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            seconds=seconds,
-            caller=g.caller.name,
-        )
+        record(ids, method=request.method, path=request.path, status=status, seconds=seconds, caller=g.caller.name)
         return response
+
+    def account(
+        headers: Mapping[str, str], *, method: str, path: str, status: int, seconds: float
+    ) -> Mapping[str, str]:
+        """Count what the server answers by itself; the headers of its ids."""
+        counts.observe_answer(path if path in ROUTES else UNKNOWN, status=status, seconds=seconds)
+        ids = AnswerIds.of(headers, slate=None)
+        record(ids, method=method, path=path, status=status, seconds=seconds, caller="")
+        return ids.headers
+
+    app.extensions["account"] = account
 
 
 def _add_refusals(app: Flask) -> None:
@@ -239,6 +243,7 @@ def _add_refusals(app: Flask) -> None:
     app.register_error_handler(UnknownName, lambda e: _refusal(404, str(e.args[0])))
     app.register_error_handler(DuplicateRequest, lambda e: _refusal(409, str(e)))
     app.register_error_handler(NotAllowed, lambda e: _refusal(e.status, str(e)))
+    app.register_error_handler(ClientGone, lambda e: _refusal(GONE, str(e)))
     app.register_error_handler(LogUnavailable, lambda e: _refusal(503, str(e)))
     app.register_error_handler(CatalogueMoved, lambda e: _refusal(503, str(e)))
     app.register_error_handler(NotReady, lambda e: _refusal(503, f"not ready: {e}"))
@@ -273,6 +278,13 @@ def _sender() -> Sender:
     if g.caller is EVERYBODY:
         return Sender.ANYBODY
     return Sender.TRUSTED if g.caller.may(KeyScope.EVENTS) else Sender.SHOPPERS
+
+
+def _deadline() -> Deadline:
+    """The caller's; from the time that the server read the request, where it knows that."""
+    wait = milliseconds(request.headers.get(HEADER)) / 1000
+    known: Deadline | None = request.environ.get(ENVIRON)
+    return known or Deadline(monotonic() + wait)
 
 
 def _log_problem(probe: Callable[[], None]) -> str | None:

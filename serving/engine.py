@@ -27,6 +27,7 @@ from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
+from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
 from serving.live_catalogue import LiveCatalogue
@@ -110,20 +111,21 @@ class RankingEngine:
     def spec(self) -> FeatureSpec:
         return self.parts.encoder.spec
 
-    def rank(self, request: Request) -> Ranking:
+    def rank(self, request: Request, *, deadline: Deadline = NO_DEADLINE) -> Ranking:
         """The slate of `request`, after it is on record.
 
         A slate is made again where the catalogue moved under it: what it shows could be shown when it was recorded.
         Raises UnknownName for a page or words of a filter that the catalogue does not hold, for a cursor that the log
         does not, and where none of the caller's candidates may be shown; BadRequest for a cursor of another list;
         DuplicateRequest when the log holds a slate of this request id and shopper; CatalogueMoved where the catalogue
-        moves faster than the request is answered.
+        moves faster than the request is answered; ClientGone where nobody waits for it: nothing is shown then.
         """
         stages = Stages(self._clock)
         self._follower.follow()
         stages.mark("follow")
         for _ in range(ATTEMPTS):
             ranking = self.answer(request, stages)
+            deadline.check()
             slate = self._recorded(ranking.slate, prices_sent=request.price is not None)
             stages.mark("log")
             if slate is not None:

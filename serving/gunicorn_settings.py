@@ -12,6 +12,9 @@ from serving.worker_metrics import fold_ended_worker
 
 forwarded_allow_ips = ""
 forwarder_headers = ""
+worker_class = "serving.worker.SlotWorker"
+worker_connections = 4000  # of a worker; beyond, the one that was idle for longest is closed
+keepalive = 30  # seconds that a connection may be idle
 graceful_timeout = 30  # seconds that a request which has begun may still take after a signal to end
 control_socket_disable = True
 

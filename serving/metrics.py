@@ -49,6 +49,11 @@ class Metrics:
         self.ready = Gauge("ready", "1 = a bundle serves", **recent)
         self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", **recent)
 
+    def observe_answer(self, route: str, *, status: int, seconds: float) -> None:
+        """One HTTP answer, or one that nobody waited for (499)."""
+        self.answers.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+
     def observe_ranking(self, seconds: Mapping[str, float], *, candidates: int, left_out: int = 0) -> None:
         """One ranking: its seconds per stage, how many candidates were scored, and how many had no finite numbers."""
         self.candidates.inc(candidates)

@@ -11,6 +11,8 @@ from http.client import responses
 import orjson
 
 CONTENT_TYPE = "application/problem+json"
+GONE = 499  # the caller has gone: counted and logged, never sent
+RETRY_AFTER = "1"  # seconds, with every 503
 
 
 def problem(status: int, detail: str, *problems: tuple[str, str]) -> bytes:

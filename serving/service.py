@@ -19,6 +19,7 @@ from features.spec import FeatureSpec
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.log import Receipt
 from marketplace.slate import Slate
+from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender
 from serving.manifest import BundleError
 from serving.request import Request
@@ -65,7 +66,9 @@ class RankingService(Protocol):
         """Look whether something of it changed; called before a request or a probe is answered."""
         ...
 
-    def rank(self, request: Request) -> Ranking: ...
+    def rank(self, request: Request, *, deadline: Deadline = NO_DEADLINE) -> Ranking:
+        """Raises ClientGone, and records nothing, where nobody waits for it any more."""
+        ...
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""

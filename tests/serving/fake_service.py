@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from features.spec import FeatureSpec
 from marketplace.log import DuplicateRequest, Receipt
 from marketplace.slate import Slate
+from serving.deadline import NO_DEADLINE
 from serving.feedback_checks import NO_DETAILS, Sender
 from serving.request import Request, UnknownName
 from serving.service import Ranking, ServiceState
@@ -42,13 +44,15 @@ class FakeService:
     def state(self) -> ServiceState:
         return ServiceState(self.bundle, {"ranker": "r1"})
 
-    def rank(self, request: Request) -> Ranking:
+    def rank(self, request: Request, *, deadline=NO_DEADLINE) -> Ranking:
         if request.request_id in self.slates:
             raise DuplicateRequest(request.request_id)
         if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
             raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
         items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE]
         slate = fake_slate(request, items)
+        time.sleep(float(request.context.get("seconds", "0")))
+        deadline.check()
         self.slates[request.request_id] = slate
         unknown = tuple(name for name in request.candidates or () if name not in CATALOGUE)
         return Ranking(slate, {"scorer": 0.001}, unknown)
@@ -88,3 +92,10 @@ def fake_slate(request: Request, items: list[str]) -> Slate:
             f"{part}_version": part for part in ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")
         },
     )
+
+
+def application():
+    """The WSGI application around one, for a server."""
+    from serving.app import create_app
+
+    return create_app(FakeService())

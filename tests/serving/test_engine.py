@@ -14,6 +14,7 @@ from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import slates_to_table, table_to_slates
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine
+from serving.deadline import ClientGone, Deadline
 from serving.export_savedmodel import quantities, value_call
 from serving.feedback_checks import own_id
 from serving.parity import difference
@@ -78,6 +79,12 @@ def test_every_surface_is_answered_and_logged(engine, market, surface):
     assert np.ptp(slate.value) > 0
     assert set(slate.predictions) == {"ctr", "cvr", "ctcvr", "order_value", "gmv"}
     assert set(ranking.seconds) == set(STAGES)
+
+
+def test_what_nobody_waits_for_any_more_is_not_on_record(engine, market):
+    with pytest.raises(ClientGone):
+        engine.rank(ask(market), deadline=Deadline(gone=lambda: True))
+    assert len(engine.log.slates()) == 0
 
 
 def test_greedy_shows_the_highest_values_in_order(engine, market):
