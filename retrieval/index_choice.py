@@ -58,10 +58,12 @@ def choose_index(
     recall_of: Callable[[CandidateIndex], float],
     config: RetrievalConfig,
 ) -> IndexChoice:
-    """The quickest index over float32 [n, d] whose `recall_of` the sample queries [q, d] reaches config.index_recall.
+    """The quickest index over float32 [n, d] whose `recall_of` the sample queries [q, d] reaches the greater of
+    config.index_recall and config.gate.
 
     Raises ValueError where none does, which exact search of float32 always would.
     """
+    goal = max(config.index_recall, config.gate)
     trials: list[IndexTrial] = []
     left_out: list[str] = []
     best: tuple[float, AdjustableIndex, RetrievalConfig] | None = None
@@ -77,13 +79,13 @@ def choose_index(
             for index in ladder:
                 recall, rate = recall_of(index), queries_per_second(index, queries, k=config.gate_k)
                 trials.append(IndexTrial(shape.index, index.parameters, recall, rate, size, seconds))
-                if recall >= config.index_recall and (best is None or rate > best[0]):
+                if recall >= goal and (best is None or rate > best[0]):
                     best = rate, index, shape
-                if recall >= config.index_recall or (best is not None and rate < SLOW * best[0]):
+                if recall >= goal or (best is not None and rate < SLOW * best[0]):
                     break
     if best is None:
         tried = "; ".join(map(str, trials))
-        raise ValueError(f"no index reaches index_recall {config.index_recall}: lower it, or raise storage ({tried})")
+        raise ValueError(f"no index reaches recall {goal}: lower index_recall and gate, or raise storage ({tried})")
     return IndexChoice(best[1], best[2], tuple(trials), tuple(left_out))
 
 
