@@ -15,6 +15,7 @@ from jobs.feature_commands import feature_commands
 from jobs.item_commands import item_commands
 from jobs.kafka_commands import consume, produce
 from jobs.log_argument import LogArgument
+from jobs.log_commands import load_log, log_commands
 from jobs.run_commands import compare, config, demo, run, search
 from jobs.uplift_command import uplift_command
 from marketplace.log_place import Place
@@ -52,9 +53,9 @@ def cli() -> None:
     """
 
 
-for command in (run, config, compare, search, demo, embed_command, produce, consume):
+for command in (run, config, compare, search, demo, embed_command, produce, consume, load_log):
     cli.add_command(command)
-for group in (item_commands, experiment_commands, feature_commands, uplift_command):
+for group in (item_commands, experiment_commands, feature_commands, uplift_command, log_commands):
     cli.add_command(group)
 
 
@@ -187,37 +188,6 @@ def watch(folder: Path, config: Path | None, log: Place | None, every: float | N
     from jobs.watch import watch as job
 
     sys.exit(job(folder, config=config, log=log, every=every))
-
-
-@cli.group("log")
-def log_commands() -> None:
-    """Look after the log of a service."""
-
-
-@log_commands.command()
-@click.argument("log", type=FILE)
-@click.argument("target", type=click.Path(path_type=Path))
-def backup(log: Path, target: Path) -> None:
-    """Write all that LOG holds into the new file TARGET, while services go on appending to LOG.
-
-    A plain copy of LOG alone lacks what lies in LOG-wal while a service runs.
-    """
-    from marketplace.sqlite_log import SqliteLog
-
-    opened = SqliteLog(log)
-    opened.backup(target)
-    opened.close()
-    click.echo(f"{target}: {target.stat().st_size:,} bytes")
-
-
-@log_commands.command()
-@click.argument("log", type=LOG)
-@click.option("--most", default=20, show_default=True, help="texts shown")
-def searches(log: Place, most: int) -> None:
-    """Count the searches in LOG by how they were answered, and list the commonest that found nothing."""
-    from jobs.searches import report_searches
-
-    report_searches(log, most=most)
 
 
 @cli.command("check-data")

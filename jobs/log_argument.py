@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from marketplace.log_place import Place, is_address
+from marketplace.log_place import Place, is_address, may_exist
 
 
 class LogArgument(click.Path):
@@ -23,6 +23,8 @@ class LogArgument(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         if is_address(value):
+            if not may_exist(value):
+                self.fail(f"{value} does not exist: `value-model load-log` makes it.", param, ctx)
             return value
         place: Place = super().convert(value, param, ctx)  # type: ignore[assignment]
         return place

@@ -7,6 +7,7 @@ Values are JSON; times are UTC microseconds, money is in the market's currency.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,3 +145,24 @@ def write_updates(
         changed[update.name] = CatalogueRecord(subject, update.name, first, fields)
         fates.append(Fate.ACCEPTED)
     return WrittenBatch(tuple(fates), changed, begun)
+
+
+def merged(one: CatalogueRecord, other: CatalogueRecord) -> CatalogueRecord:
+    """The record of one item or merchant that two logs hold, whichever was read first."""
+    newer = {
+        name: cell
+        for name, cell in other.fields.items()
+        if name not in one.fields or cell.version > one.fields[name].version
+    }
+    return CatalogueRecord(one.subject, one.name, min(one.first, other.first), {**one.fields, **newer})
+
+
+def text_of(record: CatalogueRecord) -> str:
+    """Its fields as a log's table keeps them."""
+    return json.dumps(record.fields, ensure_ascii=False)
+
+
+def record_of(subject: str, name: str, first: int, text: str) -> CatalogueRecord:
+    """The record of a row that a log's table keeps."""
+    fields = {field: Written(*cells) for field, cells in json.loads(text).items()}
+    return CatalogueRecord(Subject(subject), name, first, fields)

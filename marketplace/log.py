@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject
-from marketplace.schema import EVENTS, FEEDBACK, SchemaError, conform
+from marketplace.schema import EVENTS, FEEDBACK, SLATE, SchemaError, conform
 from marketplace.slate import Slate
 
 SHOWN = ("time", "user_id", "session_id", "item_id", "position")  # the columns of a slate that say what was shown
@@ -104,16 +104,21 @@ class Log(Protocol):
     def quarantined(self) -> pa.Table:
         """What was set apart (QUARANTINED: FEEDBACK and `reason`), in order of arrival, each event once a reason."""
 
-    def slates(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
-        """Slates (SLATE) by time."""
+    def slates(
+        self, *, since: datetime | None = None, until: datetime | None = None, columns: Sequence[str] = SLATE.names
+    ) -> pa.Table:
+        """Slates by time: their `columns` of SLATE alone."""
 
     def feedback(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         """Feedback (FEEDBACK) by time."""
 
-    def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
+    def feedback_after(
+        self, mark: int, *, since: datetime | None = None, most: int | None = None
+    ) -> tuple[pa.Table, int]:
         """Feedback (FEEDBACK) that arrived after `mark` (0 = all), in order of arrival, and the mark to go on from.
 
-        For a reader that follows the log: whatever the events' own times, each is read exactly once.
+        At most `most` events at a time, None = all. For a reader that follows the log: whatever the events' own times,
+        each is read exactly once.
         """
 
     def shown_after(

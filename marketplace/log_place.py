@@ -22,8 +22,9 @@ def is_log(place: Place) -> bool:
 
 
 def may_exist(place: Place) -> bool:
-    """Whether a log can be there: an address tells only when it is opened."""
-    return is_address(place) or Path(place).exists()
+    """Whether a log can be there: of a server that tells only when it is opened."""
+    parts = urlsplit(str(place)) if is_address(place) else None
+    return bool(parts and parts.netloc) or Path(parts.path if parts else place).exists()
 
 
 def home_of(place: Place) -> Path:

@@ -25,7 +25,7 @@ from marketplace.log import (
     admit,
     bounds,
 )
-from marketplace.schema import FEEDBACK
+from marketplace.schema import FEEDBACK, SLATE
 from marketplace.slate import Slate, slates_to_table, table_to_slates
 
 IDENTITY = ("feedback_id", "request_id", "event", "user_id", "item_id")  # of an event that is set apart
@@ -97,19 +97,23 @@ class MemoryLog:
             raise UnknownRequest(request_id)
         return self._slates[request_id]
 
-    def slates(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+    def slates(
+        self, *, since: datetime | None = None, until: datetime | None = None, columns: Sequence[str] = SLATE.names
+    ) -> pa.Table:
         with self._lock:
             table = slates_to_table(list(self._slates.values()))
-        return _between(table, bounds(since, until))
+        return _between(table, bounds(since, until)).select(list(columns))
 
     def feedback(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         with self._lock:
             table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback]).combine_chunks()
         return _between(table, bounds(since, until))
 
-    def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
+    def feedback_after(
+        self, mark: int, *, since: datetime | None = None, most: int | None = None
+    ) -> tuple[pa.Table, int]:
         with self._lock:
-            table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback]).slice(mark)
+            table = pa.concat_tables([FEEDBACK.empty_table(), *self._feedback]).slice(mark, most)
         return _not_before(table.combine_chunks(), since), mark + len(table)
 
     def shown_after(

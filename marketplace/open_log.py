@@ -9,7 +9,14 @@ from marketplace.log import Log
 from marketplace.log_place import Place, is_address, shown_place
 from marketplace.sqlite_log import SqliteLog
 
-SYSTEMS: Mapping[str, Callable[[str], Log]] = {}
+
+def _clickhouse(address: str) -> Log:
+    from marketplace.clickhouse.clickhouse_log import ClickhouseLog
+
+    return ClickhouseLog(address)
+
+
+SYSTEMS: Mapping[str, Callable[[str], Log]] = {"chdb": _clickhouse, "clickhouse": _clickhouse}
 
 
 def open_log(place: Place) -> Log:

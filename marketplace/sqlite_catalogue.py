@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
@@ -11,7 +10,8 @@ from marketplace.catalogue_records import (
     CatalogueRecord,
     CatalogueUpdate,
     Subject,
-    Written,
+    record_of,
+    text_of,
     write_updates,
 )
 
@@ -40,11 +40,11 @@ def put(
     def read(name: str) -> CatalogueRecord | None:
         query = "SELECT subject, name, first, body FROM catalogue WHERE subject = ? AND name = ?"
         row = connection.execute(query, (subject, name)).fetchone()
-        return None if row is None else _record(*row)
+        return None if row is None else record_of(*row)
 
     batch = write_updates(updates, read, subject=subject, known=known, time=time, begun=begun)
     rows = [
-        (mark + place, subject, name, record.first, json.dumps(record.fields, ensure_ascii=False))
+        (mark + place, subject, name, record.first, text_of(record))
         for place, (name, record) in enumerate(batch.changed.items(), 1)
     ]
     connection.executemany("INSERT OR REPLACE INTO catalogue VALUES (?, ?, ?, ?, ?)", rows)
@@ -61,10 +61,5 @@ def after(connection: sqlite3.Connection, mark: int) -> tuple[list[CatalogueReco
     """Records that changed after `mark`, in the order in which they began, and the mark to go on from."""
     query = "SELECT subject, name, first, body, arrival FROM catalogue WHERE arrival > ?"
     rows = connection.execute(query, (mark,)).fetchall()
-    records = sorted((_record(*row[:4]) for row in rows), key=lambda record: record.first)
+    records = sorted((record_of(*row[:4]) for row in rows), key=lambda record: record.first)
     return records, max((row[4] for row in rows), default=mark)
-
-
-def _record(subject: str, name: str, first: int, body: str) -> CatalogueRecord:
-    fields = {field: Written(*cells) for field, cells in json.loads(body).items()}
-    return CatalogueRecord(Subject(subject), name, first, fields)

@@ -164,16 +164,20 @@ class SqliteLog:
             raise SchemaError(f"slate {request_id!r} of {self._file.path} is damaged and cannot be read.")
         return table_to_slates(_table(bodies))[0]
 
-    def slates(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+    def slates(
+        self, *, since: datetime | None = None, until: datetime | None = None, columns: Sequence[str] = SLATE.names
+    ) -> pa.Table:
         query = f"SELECT arrival, request_id, body FROM slates {BETWEEN}"
-        return _table(self._bodies(self._rows(query, bounds(since, until))))
+        return _columns(self._bodies(self._rows(query, bounds(since, until))), columns)
 
     def feedback(self, *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         query = f"SELECT arrival, {COLUMNS} FROM feedback {BETWEEN}"
         return self._events(self._rows(query, bounds(since, until)))
 
-    def feedback_after(self, mark: int, *, since: datetime | None = None) -> tuple[pa.Table, int]:
-        rows, mark = self._arrived("feedback", COLUMNS, mark, since=since, most=-1)
+    def feedback_after(
+        self, mark: int, *, since: datetime | None = None, most: int | None = None
+    ) -> tuple[pa.Table, int]:
+        rows, mark = self._arrived("feedback", COLUMNS, mark, since=since, most=-1 if most is None else most)
         return self._events(rows), mark
 
     def shown_after(

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from jobs.config import RunConfig, VarietyConfig
 from jobs.run import run_all
+from marketplace.clickhouse.clickhouse_log import ClickhouseLog
 from retrieval.config import RetrievalConfig
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 
@@ -24,6 +25,27 @@ def run_folder(tmp_path_factory) -> Path:
     short = {"retrieval": RetrievalConfig(epochs=2), "training": TrainingConfig(epochs=2), "variety": VarietyConfig(40)}
     short |= {"ranker": NetworkConfig(expert_units=(32, 16)), "trees": TreesConfig(trees=60)}
     return run_all(RunConfig(size="small", **short), folder).path
+
+
+@pytest.fixture(scope="session")
+def clickhouse_address(tmp_path_factory) -> str:
+    """An embedded engine holds one folder a process: a test that needs a log of its own adds ?database=NAME."""
+    return f"chdb://{tmp_path_factory.mktemp('clickhouse')}"
+
+
+@pytest.fixture(scope="session")
+def shared_clickhouse_log(clickhouse_address):
+    log = ClickhouseLog(clickhouse_address)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def clickhouse_log(shared_clickhouse_log):
+    """An empty log."""
+    for name in ("slates", "feedback", "quarantine", "catalogue", "marks", "orders"):
+        shared_clickhouse_log.connection.command(f"TRUNCATE TABLE {name}")
+    return shared_clickhouse_log
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,11 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NEW = {"merchant_id": "m", "category": "tea", "price": 9.5}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("clickhouse", marks=pytest.mark.xdist_group("clickhouse"))])
 def log(request, tmp_path):
+    if request.param == "clickhouse":
+        yield request.getfixturevalue("clickhouse_log")
+        return
     made = MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.sqlite")
     yield made
     made.close()
@@ -83,6 +86,7 @@ def test_readers_get_what_changed_since_in_the_order_of_beginning(log):
     assert log.catalogue_after(later) == ([], later)
 
 
+@pytest.mark.parametrize("log", ["memory", "sqlite"], indirect=True)
 def test_a_slate_is_not_stored_when_the_catalogue_moved_under_it(log):
 
     _, mark = log.catalogue_after(0)

@@ -22,13 +22,18 @@ from marketplace.schema import FEEDBACK, SLATE, SchemaError, empty
 from marketplace.slate import slates_to_table
 from marketplace.sqlite_log import SqliteLog
 
+EMBEDDED = pytest.param("clickhouse", marks=pytest.mark.xdist_group("clickhouse"))
+every_example = pytest.mark.parametrize("make_log", ["memory", "sqlite"], indirect=True)  # see test_clickhouse.py
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(params=["memory", "sqlite", EMBEDDED])
 def make_log(request, tmp_path):
     """Makes a new, empty log at each call."""
     made = []
 
     def make():
+        if request.param == "clickhouse":
+            return request.getfixturevalue("clickhouse_log")
         made.append(MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / f"log{len(made)}.db"))
         return made[-1]
 
@@ -42,6 +47,7 @@ def log(make_log):
     return make_log()
 
 
+@every_example
 @few
 @given(made=st.lists(slates(), max_size=3, unique_by=lambda slate: slate.request_id))
 def test_slates_come_back_exactly(make_log, made):
@@ -52,6 +58,7 @@ def test_slates_come_back_exactly(make_log, made):
     assert same_rows(log.slates(), slates_to_table(sorted(made, key=lambda slate: slate.time)))
 
 
+@every_example
 @few
 @given(table=feedback_tables)
 def test_feedback_comes_back_exactly_once(make_log, table):
@@ -100,6 +107,8 @@ def test_since_is_included_and_until_is_not(log):
     assert log.slates(**limits)["request_id"].to_pylist() == ["r0", "r1"]
     assert log.feedback(**limits)["feedback_id"].to_pylist() == ["f0", "f1"]
     assert len(log.slates(since=START + timedelta(minutes=3))) == 0
+    few_columns = log.slates(**limits, columns=["surface", "numeric"])
+    assert few_columns.equals(log.slates(**limits).select(["surface", "numeric"]))
     with pytest.raises(SchemaError, match="no time zone"):
         log.slates(since=START.replace(tzinfo=None))
 
@@ -127,12 +136,16 @@ def test_a_follower_can_begin_at_a_time_and_read_a_few_at_once(log):
         log.append_feedback(make_feedback((f"f{minutes}", None, "click", "a", minutes, None)))
     since = START + timedelta(minutes=5)
     assert log.feedback_after(0, since=since)[0]["feedback_id"].to_pylist() == ["f5", "f9", "f7"]
-    shown, mark = [], 0
+    shown, seen, mark, feedback_mark = [], [], 0, 0
     for _ in range(4):
         part, mark = log.shown_after(mark, since=since, most=1)
+        events, feedback_mark = log.feedback_after(feedback_mark, since=since, most=2)
         assert len(part) <= 1
+        assert len(events) <= 2
         shown += part["item_id"].to_pylist()
+        seen += events["feedback_id"].to_pylist()
     assert shown == [["5"], ["9"], ["7"]]
+    assert seen == ["f5", "f9", "f7"]
 
 
 def test_what_a_follower_reads_has_the_schemas_types(log):
@@ -169,7 +182,7 @@ def test_unknown_events_are_refused(log):
 
 def test_threads_share_a_log(log):
     def write(name):
-        for i in range(20):
+        for i in range(8):
             log.append(make_slate(f"{name}{i}"))
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
@@ -177,7 +190,7 @@ def test_threads_share_a_log(log):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(log.slates()) == 60
+    assert len(log.slates()) == 24
 
 
 def test_a_reopened_file_holds_what_was_appended(tmp_path):

@@ -20,8 +20,10 @@ def test_a_folder_and_a_data_set_name_none(place):
     assert not is_log(place)
 
 
-def test_only_a_file_tells_that_it_is_not_there(tmp_path):
-    assert may_exist("chdb:///anywhere")
+def test_a_file_and_a_folder_tell_that_they_are_not_there(tmp_path):
+    assert may_exist("clickhouse://anywhere")
+    assert may_exist(f"chdb://{tmp_path}")
+    assert not may_exist(f"chdb://{tmp_path}/log")
     assert not may_exist(tmp_path / "log.sqlite")
 
 

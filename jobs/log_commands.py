@@ -1,0 +1,64 @@
+"""The commands `value-model log ...` and `load-log`: looking after the log of a service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.log_argument import LogArgument
+from marketplace.log_place import Place
+
+PATH = click.Path(path_type=Path, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@click.group("log")
+def log_commands() -> None:
+    """Look after the log of a service."""
+
+
+@log_commands.command()
+@click.argument("log", type=FILE)
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(log: Path, target: Path) -> None:
+    """Write all that LOG holds into the new file TARGET, while services go on appending to LOG.
+
+    A plain copy of LOG alone lacks what lies in LOG-wal while a service runs.
+    """
+    from marketplace.sqlite_log import SqliteLog
+
+    opened = SqliteLog(log)
+    opened.backup(target)
+    opened.close()
+    click.echo(f"{target}: {target.stat().st_size:,} bytes")
+
+
+@log_commands.command()
+@click.argument("log", type=LogArgument())
+@click.option("--most", default=20, show_default=True, help="texts shown")
+def searches(log: Place, most: int) -> None:
+    """Count the searches in LOG by how they were answered, and list the commonest that found nothing."""
+    from jobs.searches import report_searches
+
+    report_searches(log, most=most)
+
+
+@click.command("load-log")
+@click.argument("source", type=PATH)
+@click.argument("target")
+@click.option("--keep", type=click.IntRange(min=1), default=None, metavar="DAYS", help="drop what is older")
+def load_log(source: Path, target: str, keep: int | None) -> None:
+    """Load SOURCE, a service's log or a folder of Parquet files, into TARGET, a log in ClickHouse (docs/live.md).
+
+    \b
+    Examples:
+      value-model load-log runs/first/log.sqlite chdb:///srv/market/log
+      value-model load-log runs/first/log.sqlite "clickhouse://loader:PASSWORD@host:8123/market?run=runs/first"
+
+    It may be ended at any moment and begun again: nothing is lost, and nothing is stored twice. TARGET then stands
+    wherever a command takes a log.
+    """
+    from jobs.load_log import load as job
+
+    job(source, target, keep=keep)
