@@ -1,8 +1,12 @@
-"""The earlier list most like this one: the one that shares the most items with it, of several the latest.
+"""Earlier lists like this one: where they put its items.
 
-Of each item its latest MOST lists are compared, whoever saw them. Columns [N]: `alike_position`, where that list put
-the item (1 = first, NaN = it did not hold it), and `alike_share`, the items of it that this list holds too over the
-length of this list (0 = no list holds any). The order of the list that is to be ranked is never read.
+Of each item its latest MOST lists are compared, whoever saw them. Columns [N], of the list most like this one, which
+shares the most items with it, of several the latest: `alike_position`, where it put the item (1 = first, NaN = it did
+not hold it), and `alike_share`, the items of it that this list holds too over the length of this list (0 = no list
+holds any). Of all of them, each weighed by the square of its share: `alike_weight` the sum of the weights of those with
+the item, `alike_discount` the mean of 1 / log2(1 + position), and `alike_above` the mean share of the items in both
+lists that stood above it, of lists that share at least two (NaN = no such list). The order of the list that is to be
+ranked is never read.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from features.statistics.statistic import Columns, EventLog, RequestRows, Visito
 
 MOST = 8  # lists of an item
 BLOCK = 100_000  # rows that are compared at once
+COLUMNS = ("alike_position", "alike_share", "alike_weight", "alike_discount", "alike_above")
 KEPT: dict[str, type] = {"time": np.int64, "sequence": np.int64, "position": np.int32}
 
 
@@ -37,6 +42,26 @@ class AlikeLists:
             lambda s: s["alike_share"],
             Part.AGAINST_LIST,
         ),
+        Definition(
+            number(Group.CROSS, "alike_weight", "earlier lists with the item, by how alike they are"),
+            lambda s: s["alike_weight"],
+            Part.AGAINST_LIST,
+        ),
+        Definition(
+            number(Group.CROSS, "alike_discount", "1 / log2(1 + position) in earlier lists, mean by how alike they are"),
+            lambda s: s["alike_discount"],
+            Part.AGAINST_LIST,
+        ),
+        Definition(
+            number(Group.CROSS, "alike_rank", "share of the list whose alike_discount is smaller"),
+            lambda s: s.rank(s["alike_discount"]),
+            Part.AGAINST_LIST,
+        ),
+        Definition(
+            number(Group.CROSS, "alike_above", "share of the items in both lists above it, mean by how alike they are"),
+            lambda s: s["alike_above"],
+            Part.AGAINST_LIST,
+        ),
     )
     optional = True
 
@@ -52,15 +77,14 @@ class AlikeLists:
         of_item = Timeline(shown.item, shown.time[shown.list])
         known = of_item.before(requests.item, requests.row_time)
         lists, positions = (np.append(of_row[of_item.order], 0) for of_row in (age_rank[shown.list], shown.position))
-        parts = [np.zeros((2, 0))]
+        parts = [np.zeros((len(COLUMNS), 0))]
         for rows in _blocks(requests):
             place = known.stop[rows, None] - MOST + np.arange(MOST)
             among = place >= known.start[rows, None]
             place = np.where(among, place, -1)
             listed, position = np.where(among, lists[place], -1), positions[place]
-            parts.append(_most_alike(requests.request[rows], requests.item[rows], listed, position))
-        position, share = np.concatenate(parts, axis=1)
-        return {"alike_position": position, "alike_share": share}
+            parts.append(_compared(requests.request[rows], requests.item[rows], listed, position))
+        return dict(zip(COLUMNS, np.concatenate(parts, axis=1), strict=True))
 
     def update(self, log: EventLog) -> None:
         shown = log.impressions
@@ -88,8 +112,8 @@ class AlikeLists:
         among = (kept["position"] > 0) & (kept["time"] < visitor.time) & (rows >= 0)[:, None]
         listed = np.full(among.shape, -1)
         listed[among] = _age_rank(kept["time"][among], kept["sequence"][among])
-        position, share = _most_alike(np.zeros(len(rows), np.int64), rows, listed, kept["position"])
-        return {"alike_position": position, "alike_share": share}
+        columns = _compared(np.zeros(len(rows), np.int64), rows, listed, kept["position"])
+        return dict(zip(COLUMNS, columns, strict=True))
 
     def saved(self) -> Mapping[str, np.ndarray]:
         item = np.flatnonzero(self._kept["position"].any(axis=1))
@@ -119,26 +143,60 @@ def _age_rank(time: np.ndarray, sequence: np.ndarray) -> np.ndarray:
     return number
 
 
-def _most_alike(request: np.ndarray, item: np.ndarray, listed: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """float64 [2, n]: `alike_position` and `alike_share` of rows of whole requests.
+def _compared(request: np.ndarray, item: np.ndarray, listed: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """float64 [COLUMNS, n], of rows of whole requests.
 
     `listed` int64 [n, MOST]: the earlier lists of each row's item, oldest first, greater = later (-1 = none);
     `position` [n, MOST] in them.
     """
     if len(request) == 0:
-        return np.zeros((2, 0))
+        return np.zeros((len(COLUMNS), 0))
     own = request - request[0]
     length, size = np.bincount(own), listed.max() + 2
-    counted = listed >= 0
-    counted[:, :-1] &= listed[:, :-1] != listed[:, 1:]  # a list that holds an item twice
+    held = listed >= 0
+    held[:, :-1] &= listed[:, :-1] != listed[:, 1:]  # a list that holds an item twice
     first = np.zeros(len(item), bool)
     first[np.unique(own * (item.max() + 2) + item + 1, return_index=True)[1]] = True
-    counted &= first[:, None]
-    key, shared = np.unique((own[:, None] * size + listed)[counted], return_counts=True)
+    codes = own[:, None] * size + listed  # of this list and an earlier one
+    key, shared = np.unique(codes[held & first[:, None]], return_counts=True)
+    alike = _most_alike(own, listed, position, key=key, shared=shared, length=length, size=size)
+    row, cell = np.nonzero(held)
+    both, place = np.searchsorted(key, codes[row, cell]), position[row, cell].astype(np.int64)
+    weight = (shared[both] / length[own[row]]) ** 2
+    rank = _share_above(both, place, first[row], shared)
+    several = np.where(shared[both] > 1, weight, 0.0)
+    means = (_mean(row, values, of, len(item)) for values, of in ((1 / np.log2(1 + place), weight), (rank, several)))
+    return np.stack([*alike, np.bincount(row, weight, len(item)), *means])
+
+
+def _most_alike(
+    own: np.ndarray,
+    listed: np.ndarray,
+    position: np.ndarray,
+    *,
+    key: np.ndarray,
+    shared: np.ndarray,
+    length: np.ndarray,
+    size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`alike_position` and `alike_share`, [n] each; `shared` items of each pair of lists, whose sorted codes are `key`."""
     order = np.lexsort((key, shared, key // size))
     best, most = np.full(len(length), -2), np.zeros(len(length))
     best[key[order] // size], most[key[order] // size] = key[order] % size, shared[order]  # the last of each stays
     among = listed == best[own][:, None]
     column = among.shape[1] - 1 - among[:, ::-1].argmax(axis=1)
-    put = position[np.arange(len(item)), column]
-    return np.stack([np.where(among.any(axis=1), put, np.nan), (most / np.maximum(length, 1))[own]])
+    put = position[np.arange(len(own)), column]
+    return np.where(among.any(axis=1), put, np.nan), (most / np.maximum(length, 1))[own]
+
+
+def _share_above(both: np.ndarray, place: np.ndarray, counted: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """float64 [m]: of the `shared` items of the pair of lists `both`, the share whose place is smaller."""
+    code = both * (place.max(initial=0) + 1) + place
+    below = np.searchsorted(np.sort(code[counted]), code)
+    return (below - (np.cumsum(shared) - shared)[both]) / shared[both]
+
+
+def _mean(row: np.ndarray, values: np.ndarray, weight: np.ndarray, rows: int) -> np.ndarray:
+    """float64 [rows]: the weighted mean of each row's values, NaN where nothing weighs."""
+    total = np.bincount(row, weight, rows)
+    return np.where(total > 0, np.bincount(row, weight * values, rows) / np.where(total > 0, total, 1), np.nan)

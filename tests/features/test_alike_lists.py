@@ -1,8 +1,8 @@
-"""The earlier list most like this one: what it is, worked out by hand and by a loop."""
+"""Earlier lists like this one: what is said of them, worked out by hand and by a loop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +65,7 @@ def test_all_requests_are_what_a_loop_says_of_each(block, monkeypatch):
     lists = [(int(rng.integers(9)), rng.choice(8, rng.integers(1, 6), replace=False).tolist()) for _ in range(40)]
     lists.sort(key=lambda row: row[0])
     columns = AlikeLists(CATALOGUE).as_of(shown(lists), requests(lists))
-    expected: list[tuple[float, float]] = []
+    expected: list[tuple[float, ...]] = []
     for time, items in lists:
         held = {item: [n for n, (then, others) in enumerate(lists) if then < time and item in others] for item in items}
         latest = [n for earlier in held.values() for n in earlier[-3:]]
@@ -73,7 +73,22 @@ def test_all_requests_are_what_a_loop_says_of_each(block, monkeypatch):
         for item in items:
             known = best is not None and best in held[item][-3:]
             position = lists[best][1].index(item) + 1 if best is not None and known else np.nan
-            expected.append((position, latest.count(best) / len(items)))
-    position, share = np.array(expected).T
-    np.testing.assert_array_equal(columns["alike_position"], position)
-    np.testing.assert_allclose(columns["alike_share"], share)
+            expected.append((position, latest.count(best) / len(items), *weighed(item, items, held, lists)))
+    for name, values in zip(alike_lists.COLUMNS, np.array(expected).T, strict=True):
+        np.testing.assert_allclose(columns[name], values, err_msg=name)
+
+
+def weighed(
+    item: int, items: Sequence[int], held: Mapping[int, Sequence[int]], lists: Sequence[tuple[int, Sequence[int]]]
+) -> tuple[float, float, float]:
+    """`alike_weight`, `alike_discount`, `alike_above` of one item, whose latest three lists count."""
+    rows = []
+    for n in held[item][-3:]:
+        others = lists[n][1]
+        places = sorted(others.index(other) for other in items if n in held[other][-3:])
+        place, share = others.index(item), len(places) / len(items)
+        rows.append((share**2, 1 / np.log2(2 + place), places.index(place) / len(places), len(places) > 1))
+    several = [row for row in rows if row[3]]
+    total, of_several = sum(row[0] for row in rows), sum(row[0] for row in several)
+    discount = sum(row[0] * row[1] for row in rows) / total if rows else np.nan
+    return total, discount, sum(row[0] * row[2] for row in several) / of_several if several else np.nan
