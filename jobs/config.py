@@ -9,6 +9,8 @@ from marketplace.splits import TEST_SHARE, VALIDATION_SHARE
 from retrieval.config import RetrievalConfig, SourcesConfig
 from value_model.rankers.config import CalibrationConfig, NetworkConfig, TrainingConfig, TreesConfig
 
+DEBIASED, RECORDED = "debiased", "recorded"
+
 
 @dataclass(frozen=True)
 class PeriodsConfig:
@@ -21,6 +23,17 @@ class PeriodsConfig:
         unit="share",
         least=0.01,
         most=0.9,
+    )
+
+
+@dataclass(frozen=True)
+class ChoiceConfig:
+    """What the served ranker is chosen by, and the pool weighed by."""
+
+    gains: str = setting(
+        DEBIASED,
+        "what an event counts: 1 / P(examined) of its place, or 1, which is right where old places stay",
+        choices=(DEBIASED, RECORDED),
     )
 
 
@@ -55,4 +68,5 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trees: TreesConfig = field(default_factory=TreesConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    choice: ChoiceConfig = field(default_factory=ChoiceConfig)
     variety: VarietyConfig = field(default_factory=VarietyConfig)

@@ -2,7 +2,8 @@
 
 The network stops early on the validation period. The served ranker is chosen on both halves of it, each with pool
 weights and calibrators of the other half; weights and calibrators are then fitted on all of it, as served
-(positions unknown). The test period is predicted once, by everything, and kept for the evaluation.
+(positions unknown). What an event counts in choice and weights is the setting `choice.gains`. The test period is
+predicted once, by everything, and kept for the evaluation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.choice import Choice, choose, examination
+from jobs.config import DEBIASED, RECORDED
 from jobs.export import ROWS, save_rows
 from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.prepare import TrainingRows, prepare
@@ -61,10 +63,12 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     calibrate = partial(fit_calibration, groups=calibration_groups(run, prepared), config=run.config.calibration)
     rng = np.random.default_rng(run.config.seed)
     surface, shopper = (of_requests(prepared, column) for column in ("surface", "user_id"))
-    choice = chosen(opinions, held_out, calibrate=calibrate, surface=surface, shopper=shopper, rng=rng)
+    gains = run.config.choice.gains
+    seen = seen_places(opinions, held_out, surface, gains=gains)
+    choice = chosen(opinions, held_out, calibrate=calibrate, examination=seen, shopper=shopper, rng=rng, gains=gains)
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
-    pool = OpinionPool(network, trees, weights=fit_weights(opinions["network"], opinions[library], held_out))
+    pool = OpinionPool(network, trees, weights=fit_weights(*opinions.values(), held_out, examination=seen))
     pool.save(folder)
     rankers: dict[str, Ranker] = {"network": network, library: trees, "pool": pool}
     for name, ranker in rankers.items():
@@ -78,13 +82,14 @@ def chosen(
     held_out: RankingData,
     *,
     calibrate: Callable[[Predictions, RankingData], Calibration],
-    surface: np.ndarray,
+    examination: np.ndarray,
     shopper: np.ndarray,
     rng: np.random.Generator,
+    gains: str = DEBIASED,
 ) -> Choice:
     """The best on held-out requests of network, trees and pool, each half as the other one weighs and calibrates them.
 
-    `opinions`: raw predictions of the network, then of the trees, by name; `surface`, `shopper` [R].
+    `opinions`: raw predictions of the network, then of the trees, by name; `examination` [N]; `shopper` [R].
     """
     requests = len(held_out.inputs.user_codes)
     offsets = request_offsets(held_out.inputs.request, requests)
@@ -93,7 +98,7 @@ def chosen(
     judged = []
     for half, other in ((0, 1), (1, 0)):
         network, trees = (of_rows(predicted, rows[other]) for predicted in opinions.values())
-        weights = fit_weights(network, trees, halves[other])
+        weights = fit_weights(network, trees, halves[other], examination=examination[rows[other]])
         pool = pooled(*opinions.values(), weights=weights)
         calibrated = {}
         for name, predicted in {**opinions, "pool": pool}.items():
@@ -102,8 +107,16 @@ def chosen(
         judged.append(calibrated)
     heads = judged[0]["pool"]
     models = {name: {head: np.concatenate([one[name][head] for one in judged]) for head in heads} for name in judged[0]}
-    seen = examination(held_out, next(iter(models.values())).get("ctr"), surface)
-    return choose(models, held_out, examination=seen, shopper=shopper, rng=rng)
+    return choose(models, held_out, examination=examination, shopper=shopper, rng=rng, gains=gains)
+
+
+def seen_places(
+    opinions: Mapping[str, Predictions], held_out: RankingData, surface: np.ndarray, *, gains: str
+) -> np.ndarray:
+    """float64 [N]: P(examined) of each row's place, by the clicks over those that the first opinion expects; 1 where
+    gains are as recorded. `surface` [R]."""
+    expected = None if gains == RECORDED else next(iter(opinions.values())).get("ctr")
+    return examination(held_out, expected, surface)
 
 
 def calibration_groups(run: RunFolder, prepared: TrainingRows) -> tuple[GroupCodes, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 from benchmarks.record import Measure
 from benchmarks.trivago.lists import Lists
 from evaluation.compare import Comparison, compare_rankers
-from jobs.train_ranker import chosen
+from jobs.config import RECORDED
+from jobs.train_ranker import chosen, seen_places
 from marketplace.heads import learned_heads
 from value_model.rankers.calibration import fit_calibration
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
@@ -57,10 +58,11 @@ def as_served(
     later = lists.validation
     opinions = {"mmoe": mmoe.predict(later.inputs), "lightgbm": trees.predict(later.inputs)}
     requests = len(later.inputs.user_codes)
-    places = {"surface": np.full(requests, "search"), "shopper": np.arange(requests)}
-    choice = chosen(opinions, later, calibrate=fit_calibration, **places, rng=np.random.default_rng(seed))
+    seen = seen_places(opinions, later, np.full(requests, "search"), gains=RECORDED)
+    how = {"examination": seen, "shopper": np.arange(requests), "gains": RECORDED}
+    choice = chosen(opinions, later, calibrate=fit_calibration, **how, rng=np.random.default_rng(seed))
     print(choice)
-    pool = OpinionPool(mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions["lightgbm"], later))
+    pool = OpinionPool(mmoe, trees, weights=fit_weights(*opinions.values(), later, examination=seen))
     rankers: dict[str, Ranker] = {"mmoe": mmoe, "lightgbm": trees, "pool": pool}
     heads = {name: calibrated(lambda data, r=r: r.predict(data.inputs), later) for name, r in rankers.items()}
     return choice.served, {name: predict(lists.test) for name, predict in heads.items()}

@@ -48,7 +48,9 @@ class AlikeLists:
             Part.AGAINST_LIST,
         ),
         Definition(
-            number(Group.CROSS, "alike_discount", "1 / log2(1 + position) in earlier lists, mean by how alike they are"),
+            number(
+                Group.CROSS, "alike_discount", "1 / log2(1 + position) in them, mean by how alike they are"
+            ),
             lambda s: s["alike_discount"],
             Part.AGAINST_LIST,
         ),
@@ -179,7 +181,7 @@ def _most_alike(
     length: np.ndarray,
     size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`alike_position` and `alike_share`, [n] each; `shared` items of each pair of lists, whose sorted codes are `key`."""
+    """`alike_position` and `alike_share`, [n] each; `shared` items of each pair of lists, with sorted codes `key`."""
     order = np.lexsort((key, shared, key // size))
     best, most = np.full(len(length), -2), np.zeros(len(length))
     best[key[order] // size], most[key[order] // size] = key[order] % size, shared[order]  # the last of each stays

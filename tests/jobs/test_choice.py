@@ -9,9 +9,10 @@ import pytest
 
 from features.spec import ModelInputs
 from jobs.choice import Choice, choose, examination
-from jobs.train_ranker import chosen
+from jobs.train_ranker import chosen, seen_places
 from marketplace.heads import composed
 from value_model.rankers.calibration import Calibration
+from value_model.rankers.opinion_pool import fit_weights
 from value_model.rankers.ranker import RankingData
 
 PLACES, REQUESTS = 10, 3000
@@ -51,6 +52,8 @@ def test_a_ranker_that_guesses_the_old_places_does_not_win(log):
     np.testing.assert_allclose(looked[:PLACES], np.maximum(seen[:PLACES], 0.1), rtol=0.25)
     assert choose(models, data, examination=looked, shopper=SHOPPER, rng=rng).served == "knows items"
     assert choose(models, data, examination=np.ones(len(seen)), shopper=SHOPPER, rng=rng).served == "guesses places"
+    weights = [fit_weights(*models.values(), data, examination=one)["ctr"] for one in (looked, None)]
+    assert weights[0] > 0.9 > 0.7 > weights[1]
 
 
 def test_the_gap_to_the_others_has_a_paired_interval(log):
@@ -99,9 +102,9 @@ def test_both_halves_are_judged_each_as_the_other_weighs_and_calibrates_it(log):
         return Calibration({})
 
     surface, rng = np.full(REQUESTS, "home"), np.random.default_rng(4)
-    choice = chosen(opinions, data, calibrate=calibrate, surface=surface, shopper=SHOPPER, rng=rng)
+    looked = seen_places(opinions, data, surface, gains="debiased")
+    choice = chosen(opinions, data, calibrate=calibrate, examination=looked, shopper=SHOPPER, rng=rng)
     assert len(seen) == 6  # three rankers, two halves
-    looked = examination(data, opinions["network"]["ctr"], surface)
     direct = choose(opinions, data, examination=looked, shopper=SHOPPER, rng=np.random.default_rng(4))
     for name, estimate in direct.objective.items():
         assert choice.objective[name].value == pytest.approx(estimate.value)

@@ -55,6 +55,8 @@ def test_an_opinion_that_speaks_against_what_happens_has_no_weight(made):
     data, _, better, _ = made
     contrary = {"ctr": 1 - better["ctr"], "cvr": better["cvr"], "order_value": better["order_value"]}
     assert fit_weights(contrary, better, data)["ctr"] == 1.0
+    guess = np.random.default_rng(2).uniform(0.01, 0.99, len(better["ctr"]))
+    assert fit_weights(better, {**better, "ctr": guess}, data)["ctr"] == 0.0  # what adds nothing is left out whole
 
 
 def test_too_few_events_leave_the_weights_equal():

@@ -4,8 +4,15 @@
 
 A weight w a head, from 0 (the network alone) to 1 (the trees alone), fitted on held-out rows on which neither was
 trained. Scale and level are left to the calibrator that comes after: the weight is the trees' share of the two
-coefficients of a regression of what happened on both opinions.
-Source: Genest and Zidek 1986, Combining Probability Distributions: A Critique and an Annotated Bibliography.
+coefficients of a regression of what happened on both opinions. Of an event of every item shown the regression is a
+conditional logit within the lists, since it is their order that is served,
+
+    log likelihood = sum of gain x (score - log sum over its list of exp(score))      score = a network + b trees
+
+and one opinion alone is kept unless both together are more likely by one standard error over the lists.
+Sources: Genest and Zidek 1986, Combining Probability Distributions: A Critique and an Annotated Bibliography;
+McFadden 1974, Conditional Logit Analysis of Qualitative Choice Behavior; Breiman et al. 1984, Classification and
+Regression Trees, section 3.4.3, for the one standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -70,23 +78,74 @@ def pooled(network: Predictions, trees: Predictions, *, weights: Mapping[str, fl
     return composed(heads)
 
 
-def fit_weights(network: Predictions, trees: Predictions, data: RankingData) -> dict[str, float]:
-    """The trees' weight of each learned head, from the held-out rows of its condition."""
-    return {head.name: _weight(head, network, trees, data) for head in uncomposed(network)}
+def fit_weights(
+    network: Predictions, trees: Predictions, data: RankingData, *, examination: np.ndarray | None = None
+) -> dict[str, float]:
+    """The trees' weight of each learned head, from the held-out rows of its condition.
+
+    `examination` [N]: P(examined) of each row's place, by which gains are divided; None = they count as recorded.
+    """
+    gain = data.weight if examination is None else data.weight / examination
+    weights = {}
+    for head in uncomposed(network):
+        rows = head.training_rows(data.labels) & (data.weight > 0)
+        outcome = data.labels[head.label][rows]
+        opinions = np.column_stack([_opinion(head, network)[rows], _opinion(head, trees)[rows]])
+        amount, of_lists = head.kind is HeadKind.MONEY, head.condition is None
+        if not amount:
+            opinions = opinions.clip(*log_odds(np.array([EDGE, 1 - EDGE])))
+        if (len(outcome) if amount else min(outcome.sum(), (1 - outcome).sum())) < FEWEST:
+            shares = np.zeros(2)
+        elif of_lists and not amount:
+            shares = _order_shares(opinions, gain[rows] * outcome, data.inputs.request[rows])
+        else:
+            model = LinearRegression() if amount else LogisticRegression(C=np.inf)
+            fitted = model.fit(opinions, np.log(outcome) if amount else outcome, sample_weight=data.weight[rows])
+            shares = np.maximum(fitted.coef_.ravel(), 0)
+        weights[head.name] = float(shares[1] / shares.sum()) if shares.any() else EQUAL
+    return weights
 
 
-def _weight(head: Head, network: Predictions, trees: Predictions, data: RankingData) -> float:
-    rows = head.training_rows(data.labels) & (data.weight > 0)
-    outcome, weight = data.labels[head.label][rows], data.weight[rows]
-    opinions = np.column_stack([_opinion(head, network)[rows], _opinion(head, trees)[rows]])
-    opinions = opinions.clip(*log_odds(np.array([EDGE, 1 - EDGE]))) if head.kind is HeadKind.PROBABILITY else opinions
-    amount = head.kind is HeadKind.MONEY
-    if (len(outcome) if amount else min(outcome.sum(), (1 - outcome).sum())) < FEWEST:
-        return EQUAL
-    model = LinearRegression() if amount else LogisticRegression(C=np.inf)
-    coefficients = model.fit(opinions, np.log(outcome) if amount else outcome, sample_weight=weight).coef_.ravel()
-    shares = np.maximum(coefficients, 0)
-    return float(shares[1] / shares.sum()) if shares.any() else EQUAL
+def _order_shares(opinions: np.ndarray, gain: np.ndarray, request: np.ndarray) -> np.ndarray:
+    """Coefficients [2], at least 0, of a conditional logit; one alone where both together are not clearly better."""
+    start = np.flatnonzero(np.diff(request, prepend=-1))
+    of_row = np.repeat(np.arange(len(start)), np.diff(np.append(start, len(request))))
+    both, network, trees = (
+        _conditional_logit(opinions, gain, of_row, start, most=most)
+        for most in ((None, None), (None, 0.0), (0.0, None))
+    )
+    single = max((network, trees), key=lambda fitted: fitted[1].sum())
+    more = both[1] - single[1]
+    return both[0] if more.sum() > np.sqrt(len(more)) * more.std() else single[0]
+
+
+def _conditional_logit(
+    opinions: np.ndarray,
+    gain: np.ndarray,
+    of_row: np.ndarray,
+    start: np.ndarray,
+    *,
+    most: tuple[float | None, float | None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients [2] from 0 to `most`, and the log likelihood of each list; rows of list l begin at `start[l]`."""
+    total = np.bincount(of_row, gain)
+
+    def likelihood(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each list, and the gradient of the sum."""
+        score = opinions @ coefficients
+        score -= np.maximum.reduceat(score, start)[of_row]
+        odds = np.exp(score)
+        chance = odds / np.add.reduceat(odds, start)[of_row]
+        return np.bincount(of_row, gain * np.log(chance)), (gain - total[of_row] * chance) @ opinions
+
+    def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+        of_lists, gradient = likelihood(coefficients)
+        return -of_lists.sum() / total.sum(), -gradient / total.sum()
+
+    bounds = [(0.0, highest) for highest in most]
+    precise = {"ftol": 1e-13, "gtol": 1e-9}
+    fitted = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds, options=precise).x
+    return fitted, likelihood(fitted)[0]
 
 
 def _opinion(head: Head, predictions: Predictions) -> np.ndarray:
