@@ -68,7 +68,9 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     choice = chosen(opinions, held_out, calibrate=calibrate, examination=seen, shopper=shopper, rng=rng, gains=gains)
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
-    pool = OpinionPool(network, trees, weights=fit_weights(*opinions.values(), held_out, examination=seen))
+    pool = OpinionPool(
+        network, trees, weights=fit_weights(opinions["network"], opinions[library], held_out, examination=seen)
+    )
     pool.save(folder)
     rankers: dict[str, Ranker] = {"network": network, library: trees, "pool": pool}
     for name, ranker in rankers.items():

@@ -62,7 +62,9 @@ def as_served(
     how = {"examination": seen, "shopper": np.arange(requests), "gains": RECORDED}
     choice = chosen(opinions, later, calibrate=fit_calibration, **how, rng=np.random.default_rng(seed))
     print(choice)
-    pool = OpinionPool(mmoe, trees, weights=fit_weights(*opinions.values(), later, examination=seen))
+    pool = OpinionPool(
+        mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions["lightgbm"], later, examination=seen)
+    )
     rankers: dict[str, Ranker] = {"mmoe": mmoe, "lightgbm": trees, "pool": pool}
     heads = {name: calibrated(lambda data, r=r: r.predict(data.inputs), later) for name, r in rankers.items()}
     return choice.served, {name: predict(lists.test) for name, predict in heads.items()}

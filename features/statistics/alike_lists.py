@@ -48,9 +48,7 @@ class AlikeLists:
             Part.AGAINST_LIST,
         ),
         Definition(
-            number(
-                Group.CROSS, "alike_discount", "1 / log2(1 + position) in them, mean by how alike they are"
-            ),
+            number(Group.CROSS, "alike_discount", "1 / log2(1 + position) in them, mean by how alike they are"),
             lambda s: s["alike_discount"],
             Part.AGAINST_LIST,
         ),
@@ -153,18 +151,18 @@ def _compared(request: np.ndarray, item: np.ndarray, listed: np.ndarray, positio
     """
     if len(request) == 0:
         return np.zeros((len(COLUMNS), 0))
-    own = request - request[0]
-    length, size = np.bincount(own), listed.max() + 2
+    this = request - request[0]
+    length, size = np.bincount(this), listed.max() + 2
     held = listed >= 0
     held[:, :-1] &= listed[:, :-1] != listed[:, 1:]  # a list that holds an item twice
     first = np.zeros(len(item), bool)
-    first[np.unique(own * (item.max() + 2) + item + 1, return_index=True)[1]] = True
-    codes = own[:, None] * size + listed  # of this list and an earlier one
+    first[np.unique(this * (item.max() + 2) + item + 1, return_index=True)[1]] = True
+    codes = this[:, None] * size + listed  # of this list and an earlier one
     key, shared = np.unique(codes[held & first[:, None]], return_counts=True)
-    alike = _most_alike(own, listed, position, key=key, shared=shared, length=length, size=size)
+    alike = _most_alike(this, listed, position, key=key, shared=shared, length=length, size=size)
     row, cell = np.nonzero(held)
     both, place = np.searchsorted(key, codes[row, cell]), position[row, cell].astype(np.int64)
-    weight = (shared[both] / length[own[row]]) ** 2
+    weight = (shared[both] / length[this[row]]) ** 2
     rank = _share_above(both, place, first[row], shared)
     several = np.where(shared[both] > 1, weight, 0.0)
     means = (_mean(row, values, of, len(item)) for values, of in ((1 / np.log2(1 + place), weight), (rank, several)))
@@ -172,7 +170,7 @@ def _compared(request: np.ndarray, item: np.ndarray, listed: np.ndarray, positio
 
 
 def _most_alike(
-    own: np.ndarray,
+    this: np.ndarray,
     listed: np.ndarray,
     position: np.ndarray,
     *,
@@ -185,10 +183,10 @@ def _most_alike(
     order = np.lexsort((key, shared, key // size))
     best, most = np.full(len(length), -2), np.zeros(len(length))
     best[key[order] // size], most[key[order] // size] = key[order] % size, shared[order]  # the last of each stays
-    among = listed == best[own][:, None]
+    among = listed == best[this][:, None]
     column = among.shape[1] - 1 - among[:, ::-1].argmax(axis=1)
-    put = position[np.arange(len(own)), column]
-    return np.where(among.any(axis=1), put, np.nan), (most / np.maximum(length, 1))[own]
+    put = position[np.arange(len(this)), column]
+    return np.where(among.any(axis=1), put, np.nan), (most / np.maximum(length, 1))[this]
 
 
 def _share_above(both: np.ndarray, place: np.ndarray, counted: np.ndarray, shared: np.ndarray) -> np.ndarray:
