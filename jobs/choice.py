@@ -69,7 +69,7 @@ class Choice:
         objective, behind = (
             {name: Estimate(**one) for name, one in row[key].items()} for key in ("objective", "behind")
         )
-        return cls(row["served"], objective, behind, row["gains"])
+        return cls(row["served"], objective, behind, row.get("gains", DEBIASED))
 
 
 def choose(
