@@ -24,6 +24,7 @@ from marketplace.heads import HeadKind, Labels, heads_of, per_impression, record
 if TYPE_CHECKING:
     import pandas as pd
 
+Heads = Mapping[str, np.ndarray]  # [N] by name
 Metrics = dict[str, Estimate]
 VALUE = "value"  # the formula's result, beside the heads
 
@@ -91,6 +92,11 @@ def compare_rankers(
         raise ValueError(f"baseline {baseline!r} is not among the models {sorted(models)}.")
     samples = bootstrap.resample(len(offsets) - 1, rng, replicates=replicates, shopper=shopper)
     measured = {name: _measure(heads, labels, offsets, samples, k, where) for name, heads in models.items()}
+    return compared(measured, baseline=baseline)
+
+
+def compared(measured: Mapping[str, Mapping[str, Resampled]], *, baseline: str) -> Comparison:
+    """Estimates of what was measured by model on the same samples, and the differences from the baseline's."""
     base = measured[baseline]
     differences = {
         name: _estimates({metric: result[metric] - base[metric] for metric in result if metric in base})

@@ -132,6 +132,23 @@ def probability_head(
     return result | {"ece": Resampled(float(sums.ece), np.maximum(sums.ece + spread, 0), result["ece"].n)}
 
 
+def row_metrics(
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    offsets: np.ndarray,
+    *,
+    samples: Samples,
+    where: np.ndarray | None = None,
+) -> dict[str, Resampled]:
+    """AUC and calibration ratio alone, as `probability_head`: what few rows can tell."""
+    predictions, labels, request, requests = _rows(predictions, labels, offsets, where)
+    order = rank_sums(predictions, labels, request)
+    sums = np.column_stack([np.bincount(request, column, minlength=requests) for column in (predictions, labels)])
+    total, draws = sums.sum(axis=0), bootstrap.totals(sums, samples)
+    ratio = Resampled(float(_over(*total)), _over(*draws.T), samples.units(request))
+    return {"auc": _resampled(lambda weight: area(order(weight)), request, samples), "calibration_ratio": ratio}
+
+
 def amount_head(
     predictions: np.ndarray,
     labels: np.ndarray,

@@ -18,7 +18,8 @@ import numpy as np
 
 from evaluation import bootstrap, plots
 from evaluation.bootstrap import Samples
-from evaluation.compare import VALUE, Comparison, compare_rankers
+from evaluation.cohorts import Cohorts, by_cohort
+from evaluation.compare import VALUE, Comparison, Heads, compare_rankers
 from evaluation.curves import Curve, calibration_curve, position_curve
 from evaluation.estimate import Estimate
 from marketplace.heads import HEADS, Head, HeadKind, Labels, per_impression, recorded_heads
@@ -26,8 +27,6 @@ from marketplace.heads import HEADS, Head, HeadKind, Labels, per_impression, rec
 if TYPE_CHECKING:
     from jinja2 import Template
     from matplotlib.figure import Figure
-
-Heads = Mapping[str, np.ndarray]
 
 MEANING = {
     "auc": "P(a positive row is scored above a negative one)",
@@ -47,6 +46,7 @@ MEANING |= {
     head.total: f"{head.total} in the first k, per request" + (", in currency" if head.kind is HeadKind.MONEY else "")
     for head in per_impression([head.name for head in HEADS])
 }
+COHORT = "cohort"  # among the slices
 SERVED = re.compile(r'<section id="served">.*?</section>', re.DOTALL)
 LOWER_IS_BETTER = ("log_loss", "ece", "mae", "rmsle")
 
@@ -86,6 +86,7 @@ def build_report(
     currency: str,
     position: np.ndarray | None = None,
     slices: Mapping[str, np.ndarray] | None = None,
+    cohorts: Cohorts | None = None,
     facts: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     where: np.ndarray | None = None,
@@ -94,8 +95,9 @@ def build_report(
 ) -> Report:
     """Measure and draw everything that the arrays allow.
 
-    models: name -> head -> [N]; position [N], 0 = not shown; slices: dimension (say "surface") -> text [R];
-    shopper [R]: whose request, so that intervals resample shoppers.
+    models: name -> head -> [N]; position [N], 0 = not shown; slices: dimension (say "surface") -> text [R]; cohorts
+    (say "new items"): a further dimension, under COHORT; shopper [R]: whose request, so that intervals resample
+    shoppers.
     """
     comparison = compare_rankers(models, labels, offsets, baseline=baseline, rng=rng, k=k, where=where, shopper=shopper)
     samples = bootstrap.resample(len(offsets) - 1, rng, shopper=shopper)
@@ -107,6 +109,10 @@ def build_report(
         name: _by_slice(models, labels, offsets, groups, baseline, rng, k, where, shopper)
         for name, groups in (slices or {}).items()
     }
+    if cohorts:
+        sliced[COHORT] = by_cohort(
+            models, labels, offsets, cohorts, baseline=baseline, rng=rng, k=k, where=where, shopper=shopper
+        )
     drawn += [plot for name, parts in sliced.items() for plot in _slice_plots(name, parts, labels, k)]
     return Report(title, dict(facts or {}), comparison, drawn, sliced, tuple(notes))
 

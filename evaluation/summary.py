@@ -1,14 +1,14 @@
-"""The report in five plain lines: what was ranked, who ranks, is it believable, what it brings, what to look at."""
+"""The report in plain lines: what was ranked, who ranks, is it believable, for whom, what it brings, what is next."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, log
 
-from evaluation.compare import VALUE, Comparison
+from evaluation.compare import VALUE, Comparison, Metrics
 from evaluation.estimate import Estimate
 
-RATIO = ".calibration_ratio"
+RATIO, AUC = ".calibration_ratio", ".auc"
 TOLERANCE = 0.1  # of a calibration ratio around 1
 WORDS = {"gmv": "{currency} of sales", "orders": "orders", "clicks": "clicks"}  # of totals, what counts most first
 FLATTERED = "as recorded"  # stands in the places whose events it is judged on
@@ -23,20 +23,24 @@ def summary(
     policy: str,
     currency: str,
     k: int,
+    cohorts: Mapping[str, Comparison] | None = None,
     warnings: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Five lines; the comparison's baseline is the served ranker, `ahead` what it is better by, as a share, by ranker.
+    """Five lines, six where there are `cohorts` (`evaluation.cohorts`, each new one before its known one).
 
-    `ranked` says what was ranked and when; `policy` names the formula behind the value; `warnings` are further ones.
+    The comparison's baseline is the served ranker, `ahead` what it is better by, as a share, by ranker. `ranked` says
+    what was ranked and when; `policy` names the formula behind the value; `warnings` are further ones.
     """
     off, calibrated = _calibration(comparison.baseline, surfaces)
     unproven, brings = _brings(comparison, policy, currency=currency, k=k)
     ahead_of = ", ".join(f"{name} by {_percent(gap)}" for name, gap in ahead.items())
-    following = "; ".join([*off, *unproven, *warnings]) or "nothing stands out; see the tables below"
+    worse, apart = _apart({name: one.metrics[one.baseline] for name, one in (cohorts or {}).items()})
+    following = "; ".join([*off, *worse, *unproven, *warnings]) or "nothing stands out; see the tables below"
     return (
         f"What was ranked: {ranked}.",
         f"Who ranks: {comparison.baseline} is served; it is ahead of {ahead_of or 'nobody: there is no other'}.",
         calibrated,
+        *apart,
         brings,
         f"What to look at next: {following}.",
     )
@@ -57,6 +61,19 @@ def _calibration(served: str, surfaces: Mapping[str, Comparison]) -> tuple[list[
     worst = max(ratios, key=lambda name: abs(log(ratios[name].value)))
     line = f"Predictions: over heads and surfaces {verdict} than {TOLERANCE:.0%}; the farthest is {worst}, "
     return [f"the calibration of {name}" for name in off], f"{line}{ratios[worst]} times what happened."
+
+
+def _apart(cohorts: Mapping[str, Metrics]) -> tuple[list[str], list[str]]:
+    """On which new cohorts the first probability orders rows surely worse than on the known ones, and the line."""
+    metric = next((name for metrics in cohorts.values() for name in metrics if name.endswith(AUC)), "")
+    areas = {name: area for name, metrics in cohorts.items() if isfinite((area := metrics[metric]).value)}
+    if not areas:
+        return [], []
+    head, names = metric.removesuffix(AUC), list(cohorts)
+    pairs = [(new, known) for new, known in zip(names[::2], names[1::2], strict=True) if {new, known} <= set(areas)]
+    worse = [f"the AUC of {head} on {new}" for new, known in pairs if areas[new].high < areas[known].low]
+    parts = ", ".join(f"{area} on {name}" for name, area in areas.items())
+    return worse, [f"For whom: the AUC of {head} is {parts}."]
 
 
 def _brings(comparison: Comparison, policy: str, *, currency: str, k: int) -> tuple[list[str], str]:

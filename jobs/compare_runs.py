@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from evaluation import bootstrap
 from evaluation.compare import Comparison
 from evaluation.estimate import Estimate
-from evaluation.report import Report, build_report, write_report
+from evaluation.report import COHORT, Report, build_report, write_report
 from jobs.judged import HITS, JUDGED, REQUEST, kept_judged
 from jobs.run_file import SETTINGS, toml_value
 from jobs.run_folder import RunFolder
@@ -38,7 +38,8 @@ class OtherRequests(ValueError):
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """What one run served on its test period: SLATE columns [R], heads and labels [N], and the rows that count."""
+    """What one run served on its test period: SLATE columns [R], heads and labels [N], the rows that count,
+    and cohorts of them."""
 
     name: str
     served: str
@@ -46,6 +47,7 @@ class JudgedRun:
     heads: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]
     counted: np.ndarray
+    cohorts: Mapping[str, np.ndarray]
 
     @classmethod
     def of(cls, run: RunFolder, *, name: str) -> JudgedRun:
@@ -97,6 +99,8 @@ def compare(folders: Sequence[Path], *, out: Path) -> None:
     report = report_of(judged, notes=notes, currency=currency)
     rows = metric_rows(report.comparison)
     print_section(headings("metric", runs), rows, title=f"test period, {judged[0].period}", caption=BEYOND_CHANCE)
+    for cohort, part in report.slices.get(COHORT, {}).items():
+        print_section(headings("metric", runs), metric_rows(part), title=cohort, caption=BEYOND_CHANCE)
     print(f"   report: {write_report(report, out)}")
 
 
@@ -117,6 +121,7 @@ def report_of(judged: Sequence[JudgedRun], *, notes: Sequence[str], currency: st
         shopper=to_numpy(first.slates["user_id"]),
         notes=notes,
         where=first.counted,
+        cohorts=first.cohorts,
     )
 
 

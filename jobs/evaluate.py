@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from evaluation.compare import Comparison
 from evaluation.estimate import Estimate
-from evaluation.report import build_report, write_report
+from evaluation.report import COHORT, build_report, write_report
 from evaluation.summary import summary
 from features.catalogue import Catalogue
 from features.spec import Group, Kind
 from features.text.word_vectors import row_products
+from jobs.cohorts import newcomers, with_known
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.held_out_recall import kept_recall, recall_lines
@@ -24,7 +25,7 @@ from jobs.judged import JUDGED, keep_judged
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of
-from jobs.tables import print_comparison
+from jobs.tables import print_cohorts, print_comparison
 from jobs.train_ranker import held_out
 from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
@@ -42,6 +43,7 @@ def evaluate(run: RunFolder) -> None:
         print("   no head to judge: recall of what was held out, above, is what the data can tell")
         return
     test = prepared.period.test
+    of_test = prepared.rows(test)
     slates = prepared.slates.filter(pa.array(test))
     data = prepared.part(test)
     choice = choice_of(run)
@@ -50,9 +52,11 @@ def evaluate(run: RunFolder) -> None:
     features = data.inputs.numbers(prepared.encoder.spec)
     valued = {name: value_slates(dataset, slates, heads, policy, features=features) for name, heads in models.items()}
     pq.write_table(valued[choice.served], folder / "slates.parquet", compression="zstd")
-    pq.write_table(prepared.labels.filter(pa.array(prepared.rows(test))), folder / "labels.parquet")
+    pq.write_table(prepared.labels.filter(pa.array(of_test)), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
-    keep_judged(folder / JUDGED, data.labels, counted=data.weight > 0)
+    new = newcomers(prepared.slates, prepared.period.train)
+    cohorts = with_known({name: rows[of_test] for name, rows in new.items()})
+    keep_judged(folder / JUDGED, data.labels, counted=data.weight > 0, cohorts=cohorts)
     baselines = {"popularity": popularity(prepared, test)} | word_match(dataset, slates)
     recalled = recall_lines(kept_recall(run.path / "retrieval"), goal="positive")
     report = build_report(
@@ -65,6 +69,7 @@ def evaluate(run: RunFolder) -> None:
         currency=dataset.currency,
         position=data.position if data.position.any() else None,
         slices={"surface": to_numpy(slates["surface"])},
+        cohorts=cohorts,
         facts=facts(run, prepared),
         shopper=to_numpy(slates["user_id"]),
         notes=(*dataset.notes, f"{choice}.", *short_lists(slates, k=K), *recalled),
@@ -79,11 +84,13 @@ def evaluate(run: RunFolder) -> None:
         policy=f"the policy {policy.name}",
         currency=dataset.currency,
         k=K,
+        cohorts=report.slices.get(COHORT, {}),
         warnings=short_lists(slates, k=K),
     )
     page = write_report(replace(report, summary=lines), folder)
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
     print_comparison(report.comparison)
+    print_cohorts(report.slices.get(COHORT, {}))
     for line in lines:
         print("   " + line)
     print(f"   report: {page}")

@@ -1,6 +1,6 @@
 """Recall of what was held out: sampled requests with positives, and how much of these is retrieved.
 
-Recall is of all requests, of each surface's, and of cohorts: items and shoppers that training did not know.
+Recall is of all requests, of each surface's, and of cohorts such as `jobs.cohorts.newcomers`.
 """
 
 from __future__ import annotations
@@ -81,15 +81,6 @@ def made_on(surface: str, query: Query) -> Query:
     if surface == "product_page" and len(query.history):
         return query.on_page_of(int(query.history[-1]))
     return replace(query, surface=surface)
-
-
-def cohorts(labelled: LabelledRequests, train: np.ndarray) -> dict[str, np.ndarray]:
-    """bool [N] a cohort: rows of items, and of shoppers, that no request of the training period (bool [R]) has."""
-    trained = train[labelled.frame.request] & (labelled.item >= 0)
-    new_item = ~np.isin(labelled.item, labelled.item[trained])
-    shopper = labelled.slates["user_id"].cast(pa.string())
-    known = pc.is_in(shopper, pc.unique(shopper.filter(pa.array(train)))).to_numpy()
-    return {"new items": new_item, "new shoppers": ~known[labelled.frame.request]}
 
 
 def held_out_recall(

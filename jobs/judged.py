@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 HITS = "hits.parquet"  # in retrieval/: recall of each test request
 JUDGED = "judged.parquet"  # in evaluation/: labels of each row of slates.parquet, and which rows count
 COUNTED = "counted"
+COHORT = "cohort "  # before a cohort's name
 REQUEST = ("request_id", "time", "surface", "user_id")
 
 
@@ -20,14 +21,18 @@ def keep_hits(path: Path, hits: Mapping[str, np.ndarray], slates: pa.Table) -> N
     pq.write_table(pa.table({**{name: slates[name] for name in REQUEST}, **hits}), path)
 
 
-def keep_judged(path: Path, labels: Mapping[str, np.ndarray], *, counted: np.ndarray) -> None:
-    """Write labels by name, [N] each, NaN where one is not known, and the rows that count, bool [N]."""
-    pq.write_table(pa.table({COUNTED: counted, **labels}), path)
+def keep_judged(
+    path: Path, labels: Mapping[str, np.ndarray], *, counted: np.ndarray, cohorts: Mapping[str, np.ndarray]
+) -> None:
+    """Write labels by name, [N] each, NaN where one is not known, which rows count and which are of cohorts."""
+    of_cohorts = {COHORT + name: rows for name, rows in cohorts.items()}
+    pq.write_table(pa.table({COUNTED: counted, **labels, **of_cohorts}), path)
 
 
-def kept_judged(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """What `keep_judged` wrote: labels, and the rows that count."""
+def kept_judged(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
+    """What `keep_judged` wrote: labels, the rows that count, and cohorts."""
     table = pq.read_table(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
     counted = columns.pop(COUNTED)
-    return columns, counted
+    cohorts = {name.removeprefix(COHORT): columns.pop(name) for name in list(columns) if name.startswith(COHORT)}
+    return columns, counted, cohorts

@@ -108,6 +108,19 @@ def print_comparison(comparison: Comparison) -> None:
     CONSOLE.print(table)
 
 
+def print_cohorts(cohorts: Mapping[str, Comparison]) -> None:
+    """What the baseline of each comparison is worth on its cohort, one column a cohort."""
+    served = [one.metrics[one.baseline] for one in cohorts.values()]
+    names = dict.fromkeys(name for metrics in served for name in metrics)
+    rows = [
+        (name, *("" if np.isnan(metrics[name].value) else str(metrics[name]) for metrics in served)) for name in names
+    ]
+    if rows:
+        print_section(
+            ("metric", *cohorts), rows, title="whom and what training did not know, and the others", caption=""
+        )
+
+
 def _estimate(comparison: Comparison, model: str, name: str) -> str:
     estimate = comparison.metrics[model].get(name)
     if estimate is None or np.isnan(estimate.value):

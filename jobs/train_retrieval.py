@@ -15,6 +15,7 @@ import numpy as np
 from features.encoder import Encoder
 from features.interactions import EVENT_WEIGHTS
 from features.spec import ModelInputs
+from jobs.cohorts import newcomers
 from jobs.data import kept
 from jobs.defaults import spec_of
 from jobs.fit_curves import CURVES, FitCurves, Watch
@@ -23,7 +24,6 @@ from jobs.held_out_recall import (
     RECALL_AT,
     RetrievalRequests,
     RetrievalSample,
-    cohorts,
     held_out_recall,
     mean_recall,
     recall_lines,
@@ -102,7 +102,7 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     save_blends(blends, folder / BLENDS)
     retriever = sources.advance(period.test_from).retriever(recipes, blends=blends)
     test = requests.sample(period.test, most=config.retrieval.test_requests)
-    hits = request_recall(retriever, test, cohorts=cohorts(labelled, period.train))
+    hits = request_recall(retriever, test, cohorts=newcomers(labelled.slates, period.train))
     keep_hits(folder / HITS, hits, test.slates)
     recall = mean_recall(hits, test)
     for source in sources.sources:

@@ -29,7 +29,7 @@ def shown(rng, *, requests=200, items=8, clicks=True):
     return heads, labels, offsets, position
 
 
-def test_the_summary_says_in_five_lines_what_the_tables_do():
+def test_the_summary_says_in_few_lines_what_the_tables_do():
     """Figures worked out by hand from the estimates that stand in the comparison."""
     ratio = {"ctr.calibration_ratio": Estimate(1.3, 1.2, 1.4, 9), "gmv.calibration_ratio": Estimate(0.95, 0.8, 1.2, 9)}
     fair = {"ctr.calibration_ratio": Estimate(1.05, 0.98, 1.12, 9)}
@@ -43,6 +43,12 @@ def test_the_summary_says_in_five_lines_what_the_tables_do():
         policy="default",
         currency="SAR",
         k=10,
+        cohorts={
+            "new items (3 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(0.5, 0.4, 0.6, 9)}}, {}),
+            "known items (7 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(0.8, 0.7, 0.9, 9)}}, {}),
+            "new merchants (1 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(np.nan, 0, 0, 9)}}, {}),
+            "known merchants (9 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(0.75, 0.6, 0.9, 9)}}, {}),
+        },
         warnings=("short lists",),
     )
     assert lines == (
@@ -50,10 +56,12 @@ def test_the_summary_says_in_five_lines_what_the_tables_do():
         "Who ranks: trees is served; it is ahead of network by 5.1% [1.0%, 9.0%].",
         "Predictions: over heads and surfaces 1 of 3 are surely off by more than 10%; the farthest is ctr on search, "
         "1.3 [1.2, 1.4] times what happened.",
+        "For whom: the AUC of ctr is 0.5 [0.4, 0.6] on new items (3 rows), 0.8 [0.7, 0.9] on known items (7 rows), "
+        "0.75 [0.6, 0.9] on known merchants (9 rows).",
         "What default brings: 41.25 SAR of sales in the first 10 of a request; +5.5 [-1, +9] against popularity, "
         "+5.5 [-1, +9] against the order as recorded, which is judged by its own places.",
-        "What to look at next: the calibration of ctr on search; why default does not surely beat popularity; "
-        "short lists.",
+        "What to look at next: the calibration of ctr on search; the AUC of ctr on new items (3 rows); "
+        "why default does not surely beat popularity; short lists.",
     )
     assert (
         "stands out"
@@ -83,6 +91,7 @@ def report_of(rng, *, clicks=True):
         currency="SAR",
         position=position,
         slices={"surface": surface},
+        cohorts={"new items": np.arange(offsets[-1]) % 8 == 0, "known items": np.arange(offsets[-1]) % 8 > 0},
         facts={"seed": "1"},
         notes=["the click head is young"],
     )
@@ -112,7 +121,15 @@ def test_the_page_stands_alone_and_is_readable_without_pictures(report, tmp_path
     assert len(images) == len(list((tmp_path / "plots").glob("*.png"))) > 8
     assert all(attrs["alt"] for attrs in images)
     assert all("scope" in attrs for tag, attrs in tags if tag == "th")
-    for text in ("calibration_ratio", "ndcg@10", "home", "search", "the click head is young", "▲ better"):
+    for text in (
+        "calibration_ratio",
+        "ndcg@10",
+        "home",
+        "search",
+        "new items (200 rows)",
+        "the click head is young",
+        "▲ better",
+    ):
         assert text in page
     assert "<b>baseline</b>" not in page
 
