@@ -48,10 +48,11 @@ TREATED, TREATED_CHANCE = "treated", "treated_chance"
 COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature_spec")  # versions in columns
 # Further ones, where there are any: JSON, the slate continued, and how many places of the list lie above the first.
 FILTERS_KEY, CURSOR_KEY, ABOVE_KEY = "filters", "cursor", "places_above"
+UNSCORED_KEY = "unscored"  # candidates that were retrieved, and not scored for want of time; absent = none
 SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
 RESERVED_CONTEXT = frozenset(
     {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY, ABOVE_KEY}
-) | {QUERY_WORDS_KEY, MATCH_KEY}
+) | {QUERY_WORDS_KEY, MATCH_KEY, UNSCORED_KEY}
 VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
 ID = pa.dictionary(pa.int32(), pa.string())
@@ -81,7 +82,7 @@ REQUEST_FIELDS = (
         pa.map_(pa.string(), pa.string()),
         "what else was known of the request: country, device, city; the service adds "
         f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY}, {SEGMENT_KEY} and {SURFACES_KEY}, of a search {QUERY_WORDS_KEY} "
-        f"and {MATCH_KEY}",
+        f"and {MATCH_KEY}, near a deadline {UNSCORED_KEY}: candidates that were retrieved and not scored",
     ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiments that the request took part in, joined by ;", nullable=True),

@@ -40,12 +40,16 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Columns over n distinct items: catalogue row (int32), source number (int8 into `sources`), score (float32)."""
+    """Columns over n distinct items: catalogue row (int32), source number (int8 into `sources`), score (float32).
+
+    `unscored`: further ones that were proposed, which there was no time for.
+    """
 
     items: np.ndarray
     source: np.ndarray
     score: np.ndarray
     sources: tuple[str, ...]
+    unscored: int = 0
 
     @property
     def source_name(self) -> np.ndarray:
@@ -54,7 +58,13 @@ class Candidates:
 
     def select(self, positions: np.ndarray) -> Candidates:
         """Those at the positions."""
-        return Candidates(self.items[positions], self.source[positions], self.score[positions], self.sources)
+        return Candidates(
+            self.items[positions], self.source[positions], self.score[positions], self.sources, self.unscored
+        )
+
+    def first(self, n: int) -> Candidates:
+        """The best n."""
+        return replace(self.select(np.arange(n)), unscored=self.unscored + len(self.items) - n)
 
     def followed_by(self, items: np.ndarray, *, source: int) -> Candidates:
         """Those and further `items` of one source, each with a lower score than the one before."""

@@ -105,6 +105,7 @@ def _add_rankings(app: Flask, services: ServiceProvider, counts: Metrics, clock:
         request = payload.to_request(request_id=uuid.uuid4().hex, now=now, spec=service.spec)
         ranking = service.rank(request, deadline=_deadline())
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
+        counts.observe_rung(ranking.slate)
         counts.observe_variants(ranking.slate, without_unit=ranking.without_unit)
         terms = service.explain(ranking.slate) if payload.explain else None
         g.slate = ranking.slate.request_id

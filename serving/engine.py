@@ -27,6 +27,7 @@ from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
+from serving.candidate_budget import CandidateBudget
 from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
@@ -72,6 +73,7 @@ class RankingEngine:
         self.experiments = experiments
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
+        self._budget = CandidateBudget()
         self._follower = Follower(
             log,
             store,
@@ -124,12 +126,13 @@ class RankingEngine:
         self._follower.follow()
         stages.mark("follow")
         for _ in range(ATTEMPTS):
-            ranking = self.answer(request, stages)
+            ranking = self.answer(request, stages, deadline=deadline)
             deadline.check()
             slate = self._recorded(ranking.slate, prices_sent=request.price is not None)
             stages.mark("log")
             if slate is not None:
                 self._follower.logged(slate)
+                self._budget.learn(stages.seconds, candidates=slate.considered)
                 return ranking if slate is ranking.slate else replace(ranking, slate=slate)
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
 
@@ -144,8 +147,13 @@ class RankingEngine:
                     return None
         return None
 
-    def answer(self, request: Request, stages: Stages, *, parts: Parts | None = None) -> Ranking:
-        """What `rank` puts on record, or would with other `parts`; raises UnknownName."""
+    def answer(
+        self, request: Request, stages: Stages, *, parts: Parts | None = None, deadline: Deadline = NO_DEADLINE
+    ) -> Ranking:
+        """What `rank` puts on record, or would with other `parts`; raises UnknownName.
+
+        Near the deadline the best candidates by retrieval are ranked alone; the caller's own are ranked all.
+        """
         assigned = self.experiments.of(request) if parts is None else NO_VARIANTS
         parts = parts or self.parts.for_shopper(request.user_id).under(assigned.arms)
         exposure, item_table = exposure_cells({**parts.trial, **assigned.variants}), parts.item_table
@@ -166,6 +174,10 @@ class RankingEngine:
             k=parts.config.candidates,
             stages=stages,
         )
+        if request.candidates is None:
+            n = len(candidates.items)
+            fitting = self._budget.fitting(n, left=deadline.left(), places=request.k)
+            candidates = candidates if fitting == n else candidates.first(fitting)
         rows = candidates.items
         snapshot = self.store.lookup(request, rows, price=prices(request, item_table.price[rows]), snapshot=user)
         stages.mark("store_items")

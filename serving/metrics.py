@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from evaluation.experiments.exposure import exposed_variants
 from marketplace.log import Receipt
+from marketplace.schema import UNSCORED_KEY
 from marketplace.slate import Slate
 from serving.worker_metrics import folder_lock
 
@@ -34,6 +35,7 @@ class Metrics:
         self.seconds = Histogram("answer_seconds", "whole HTTP answer", ["route"], buckets=SECONDS, **mine)
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
+        self.rankings = Counter("rankings", "rankings by what time was left for", ["rung"], **mine)
         self.left_out = Counter("candidates_left_out", "candidates without finite numbers", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
         self.quarantined = Counter("feedback_quarantined", "feedback that is not believed", ["reason"], **mine)
@@ -60,6 +62,10 @@ class Metrics:
         self.left_out.inc(left_out)
         for stage, value in seconds.items():
             self.stages.labels(stage).observe(value)
+
+    def observe_rung(self, slate: Slate) -> None:
+        """Whether all candidates of a slate were ranked, or fewer, for want of time."""
+        self.rankings.labels("fewer candidates" if UNSCORED_KEY in slate.context else "full").inc()
 
     def observe_variants(self, slate: Slate, *, without_unit: Sequence[str]) -> None:
         """The variants of one slate, and the experiments whose unit its request lacks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -147,8 +148,11 @@ class LiveService:
         every: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         run: Run = in_background,
+        settle: Callable[[Callable[[], object]], None] = lambda left: None,
     ) -> None:
+        """`settle` is called after each change with what gives the service that served before, None once it is gone."""
         self._pointer, self._build, self._every, self._clock, self._run = pointer, build, every, clock, run
+        self._settle = settle
         self._serving: RankingService | None = None
         self._loaded: Path | None = None  # what serves
         self._seen: Path | None = None  # the pointer's latest target
@@ -214,6 +218,8 @@ class LiveService:
             if target != self._seen and self._serving is not None:
                 logger.info("bundle %s is loaded too late: the link has moved on to %s", target, self._seen)
                 return
+            left = (lambda: None) if self._serving is None else weakref.ref(self._serving)
             self._serving, self._loaded = service, target
             self._problem, self._growing = None, False
         logger.info("serving bundle %s", target)
+        self._settle(left)

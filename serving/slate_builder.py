@@ -28,6 +28,7 @@ from marketplace.schema import (
     SEED_KEY,
     SEGMENT_KEY,
     SURFACES_KEY,
+    UNSCORED_KEY,
 )
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
@@ -75,6 +76,8 @@ def build_slate(
     position, propensity = places(choice, len(rows), above=request.places_above)
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
     reserved |= {SURFACES_KEY: versions["surfaces"]} | page_entries(request)
+    if candidates.unscored:
+        reserved[UNSCORED_KEY] = candidates.unscored
     numeric |= mixed_entries(choice, len(rows))
     if scored.search is not None:
         numeric[RELEVANCE] = scored.search.grade[shortlist]

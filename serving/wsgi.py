@@ -15,7 +15,6 @@ PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 from __future__ import annotations
 
 import atexit
-import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
 from serving.keys import KeyRing
+from serving.memory import settle
 from serving.service import LiveService
 from serving.store_checkpoint import StoreCheckpoint
 from serving.trial_requests import try_out
@@ -76,10 +76,10 @@ def _application(environment: Mapping[str, str]) -> Any:
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
-    services = LiveService(pointer, build=build, every=_seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5"))
+    every = _seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5")
+    services = LiveService(pointer, build=build, every=every, settle=settle)
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
-    gc.freeze()  # the catalogue's strings live as long as the worker; collections need not look at them
     return create_app(services, probe=log.probe, keys=_keys(environment))
 
 

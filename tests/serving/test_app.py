@@ -234,6 +234,7 @@ def test_metrics_count_answers_and_stages(client):
     assert 'value_model_answers_total{route="/v1/recommend",status="400"} 1.0' in text
     assert 'value_model_stage_seconds_count{stage="scorer"} 1.0' in text
     assert "value_model_candidates_scored_total 30.0" in text
+    assert 'value_model_rankings_total{rung="full"} 1.0' in text
 
 
 def test_every_route_is_documented_and_every_reference_resolves(client):

@@ -1,10 +1,13 @@
+import gc
 import time
+import weakref
 
 import pytest
 from fake_service import FakeService
 
 from serving.app import create_app
 from serving.manifest import BundleError, point_current
+from serving.memory import settle
 from serving.service import LiveService, NotReady
 
 REQUEST = {"surface": "home", "user_id": "u1"}
@@ -190,3 +193,22 @@ def test_by_default_a_thread_loads(tmp_path):
         live.follow()
         time.sleep(0.01)
     assert live.state.bundle == "two"
+
+
+def test_what_served_before_is_freed_though_it_is_part_of_a_cycle(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+
+    def build(folder):
+        service = FakeService(folder.name)
+        service.itself = service
+        return service
+
+    live = LiveService(tmp_path / "current", build=build, every=0.0, run=lambda task: task(), settle=settle)
+    point_current(tmp_path / "current", tmp_path / "one")
+    live.follow()
+    first = weakref.ref(live.current())
+    point_current(tmp_path / "current", tmp_path / "two")
+    live.follow()
+    gc.unfreeze()  # for the other tests
+    assert (live.state.bundle, first()) == ("two", None)
