@@ -23,6 +23,8 @@ from marketplace.toml_model import as_model
 from marketplace.toml_text import TomlText, parse_toml
 from serving.arms import variant_policy
 from serving.bundle import build_engine, load_bundle
+from serving.engine import RankingEngine
+from serving.trial_requests import try_out
 from value_model.formula import PolicyError, ValuePolicy, shipped_policies
 from value_model.policy_checks import check_policy as check_value_policy
 
@@ -87,9 +89,17 @@ def _merchant_rules(policy: ValuePolicy) -> list[str]:
 def _served(text: TomlText, file: Path, run: Path) -> Iterator[Finding]:
     """What the engine of the run's bundle refuses: it builds every variant, and answers trial requests under it."""
     bundle = load_bundle((run / "bundle").resolve())
-    content = build_engine(bundle, log=MemoryLog(), experiments=file.parent).state.experiments
+    engine = build_engine(bundle, log=MemoryLog(), experiments=file.parent, variants=_tried)
+    content = engine.state.experiments
     if fault := content.faults.get(file.name):
         yield Finding("served", text.where(), f"the engine does not follow it: {fault.rstrip('.')}.", "Mend that.")
+
+
+def _tried(folder: Path) -> RankingEngine:
+    """The engine of a variant's bundle, after trial requests; raises BundleError."""
+    engine = build_engine(load_bundle(folder), log=MemoryLog())
+    try_out(engine)
+    return engine
 
 
 def log_findings(experiment: Experiment, text: TomlText, run: Path) -> Iterator[Finding]:

@@ -102,7 +102,7 @@ def _p(p_value: float) -> str:
 def _changes(variant: Variant) -> str:
     if variant.interleave is not None:
         return f"policy {variant.policy} interleaved with the one in force ({variant.interleave.replace('_', ' ')})"
-    files = (("policy", variant.policy), ("surfaces", variant.surfaces))
+    files = (("policy", variant.policy), ("surfaces", variant.surfaces), ("bundle", variant.bundle))
     return " and ".join(f"{what} {file}" for what, file in files if file is not None) or "as in force"
 
 

@@ -1,16 +1,24 @@
 """Arms: what a variant changes of an engine: the value policy or the surfaces' recipes; the models are shared.
 
-A variant may also mix another policy's slates with those of the policy in force (`serving.interleaving`).
+A variant may also mix another policy's slates with those of the policy in force (`serving.interleaving`), or answer
+from another bundle, whose engine stands beside that of the bundle in force over the same log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from evaluation.experiments.interleaving import TurnRule
+from marketplace.slate import Slate
 from serving.candidate_generation import CandidateGenerator
+from serving.deadline import Deadline
+from serving.request import Request
+from serving.service import Ranking
 from serving.slate_selection import SlateSelector
 from serving.valuation import Valuation
 from value_model.formula import ValuePolicy, load_policy, shipped_policy
@@ -34,6 +42,49 @@ class RecipeArm:
 
 
 Arm = PolicyArm | RecipeArm
+
+
+class BundleEngine(Protocol):
+    """Answers the requests of a variant from another bundle."""
+
+    def rank_under(self, request: Request, assigned: RequestVariants, deadline: Deadline) -> Ranking:
+        """The slate of a request that is in these variants, after it is on record."""
+        ...
+
+    def explain(self, slate: Slate) -> Mapping[str, np.ndarray]: ...
+
+    def read_log(self) -> None:
+        """Learn at once what is on record."""
+        ...
+
+    @property
+    def outgrown(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class BundleArm:
+    """Another bundle, whose slates are logged under `versions`."""
+
+    versions: Mapping[str, str]
+    engine: BundleEngine
+
+
+@dataclass(frozen=True, eq=False)
+class RequestVariants:
+    """The request's variant in each experiment, the arms that answer it, and the experiments whose unit it lacks.
+
+    `bundle`: that which answers in the stead of the bundle in force.
+    """
+
+    variants: Mapping[str, str] = field(default_factory=dict)
+    arms: tuple[Arm, ...] = ()
+    without_unit: tuple[str, ...] = ()
+    bundle: BundleArm | None = None
+
+
+NO_VARIANTS = RequestVariants()
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from retrieval.item_filter import UnknownWord
 from retrieval.moving_index import MovingIndex
 from retrieval.saved_sources import UnknownSource, load_retriever, saved_names
 from retrieval.surfaces import SurfaceRecipes, load_surfaces
-from serving.arms import ArmBuilder, PolicyArm, RecipeArm
+from serving.arms import ArmBuilder, BundleArm, PolicyArm, RecipeArm
 from serving.availability import Availability
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
@@ -61,6 +62,7 @@ from serving.staging import StagedPolicy
 from serving.store_checkpoint import StoreCheckpoint
 from serving.trial_requests import try_out
 from serving.valuation import Valuation
+from serving.variant_bundles import VariantBundles, check_beside
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import ItemMerchants, MerchantTable
 
@@ -139,10 +141,12 @@ def build_engine(
     scorer: Scorer | None = None,
     checkpoint: StoreCheckpoint | None = None,
     experiments: Path | None = None,
+    variants: Callable[[Path], RankingEngine] | None = None,
 ) -> RankingEngine:
     """The engine of a bundle; `store` None = the bundle's own, `scorer` None = ONNX Runtime.
 
-    `checkpoint` keeps what its store learns from the log. `experiments`: the folder that it follows, None = none.
+    `checkpoint` keeps what its store learns from the log. `experiments`: the folder that it follows, None = none;
+    `variants` builds the engine of a bundle that one of their variants is, None = such experiments are left out.
     Raises BundleError where the parts do not belong together.
     """
     catalogue = _catalogue_with_room(bundle, log) if store is None else store.catalogue
@@ -200,11 +204,19 @@ def build_engine(
     live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
     store = store or _store(bundle, catalogue)
     builder = ArmBuilder(policy_arm, lambda file: recipe_arm(_recipes(bundle, file)))
-    followed = LiveExperiments(experiments, parts, builder, every=bundle.config.follow_seconds)
+    bundles = VariantBundles(bundle.folder.parent, None if variants is None else partial(_bundle_arm, parts, variants))
+    followed = LiveExperiments(experiments, parts, builder, bundles=bundles, every=bundle.config.follow_seconds)
     engine = RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
     followed.prove = lambda changed: try_out(engine, parts=changed)
     engine.follow()
     return engine
+
+
+def _bundle_arm(parts: Parts, variants: Callable[[Path], RankingEngine], folder: Path) -> BundleArm:
+    """The bundle in `folder` beside that of `parts`; raises BundleError."""
+    engine = variants(folder)
+    check_beside(parts, engine.parts)
+    return BundleArm(engine.parts.versions, engine)
 
 
 def _item_merchants(bundle: ModelBundle, catalogue: Catalogue) -> ItemMerchants:

@@ -27,12 +27,13 @@ from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
+from serving.arms import NO_VARIANTS, RequestVariants
 from serving.candidate_budget import CandidateBudget
 from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
 from serving.following import Follower
 from serving.live_catalogue import LiveCatalogue
-from serving.live_experiments import NO_VARIANTS, LiveExperiments
+from serving.live_experiments import LiveExperiments
 from serving.pacing import Pacing
 from serving.paging import continued
 from serving.parts import Parts
@@ -87,8 +88,14 @@ class RankingEngine:
 
     def close(self) -> None:
         """Keep what was learned from the log for the next to start."""
-        self._follower.follow(at_once=True)
+        self.read_log()
         self._follower.keep()
+        for engine in self.experiments.engines:
+            engine.close()
+
+    def read_log(self) -> None:
+        """Learn at once what is on record."""
+        self._follower.follow(at_once=True)
 
     def follow(self) -> None:
         """Follow the experiments; an engine serves its bundle for good."""
@@ -103,7 +110,7 @@ class RankingEngine:
 
     @property
     def outgrown(self) -> bool:
-        return bool(self.live.waiting)
+        return bool(self.live.waiting) or any(engine.outgrown for engine in self.experiments.engines)
 
     @property
     def currency(self) -> str:
@@ -122,11 +129,19 @@ class RankingEngine:
         DuplicateRequest when the log holds a slate of this request id and shopper; CatalogueMoved where the catalogue
         moves faster than the request is answered; ClientGone where nobody waits for it: nothing is shown then.
         """
+        assigned = self.experiments.of(request)
+        if assigned.bundle is None:
+            return self.rank_under(request, assigned, deadline)
+        ranking = assigned.bundle.engine.rank_under(request, assigned, deadline)
+        return replace(ranking, without_unit=assigned.without_unit)
+
+    def rank_under(self, request: Request, assigned: RequestVariants, deadline: Deadline) -> Ranking:
+        """What `rank` does, of a request that is in these variants."""
         stages = Stages(self._clock)
         self._follower.follow()
         stages.mark("follow")
         for _ in range(ATTEMPTS):
-            ranking = self.answer(request, stages, deadline=deadline)
+            ranking = self.answer(request, stages, assigned=assigned, deadline=deadline)
             deadline.check()
             slate = self._recorded(ranking.slate, prices_sent=request.price is not None)
             stages.mark("log")
@@ -148,13 +163,18 @@ class RankingEngine:
         return None
 
     def answer(
-        self, request: Request, stages: Stages, *, parts: Parts | None = None, deadline: Deadline = NO_DEADLINE
+        self,
+        request: Request,
+        stages: Stages,
+        *,
+        parts: Parts | None = None,
+        assigned: RequestVariants = NO_VARIANTS,
+        deadline: Deadline = NO_DEADLINE,
     ) -> Ranking:
-        """What `rank` puts on record, or would with other `parts`; raises UnknownName.
+        """What `rank_under` puts on record, or would with other `parts`; raises UnknownName.
 
         Near the deadline the best candidates by retrieval are ranked alone; the caller's own are ranked all.
         """
-        assigned = self.experiments.of(request) if parts is None else NO_VARIANTS
         parts = parts or self.parts.for_shopper(request.user_id).under(assigned.arms)
         exposure, item_table = exposure_cells({**parts.trial, **assigned.variants}), parts.item_table
         unknown, unavailable = self._unknown(request), self._unavailable(request)
@@ -199,7 +219,8 @@ class RankingEngine:
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         """Value per term, float64 [n] each, summing to the slate's values."""
-        return self.parts.of_slate(slate).valuation.explain(slate)
+        other = self.experiments.engine_of(slate)
+        return self.parts.of_slate(slate).valuation.explain(slate) if other is None else other.explain(slate)
 
     def record(
         self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
@@ -207,7 +228,9 @@ class RankingEngine:
         """What became of a FEEDBACK table, after it is on record and the store knows what is believed of it."""
         batch = checked(feedback, self.log, sender=sender, details=details)
         receipt = self.log.append_feedback(batch.events, reasons=batch.reasons, order_keys=batch.order_keys)
-        self._follower.follow(at_once=True)
+        self.read_log()
+        for engine in self.experiments.engines:
+            engine.read_log()
         return receipt
 
     def _logged(self, slate: Slate) -> Slate:

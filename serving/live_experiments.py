@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,33 +18,24 @@ from evaluation.experiments.experiment_file import Experiment, Variant
 from evaluation.experiments.experiment_folder import FolderContent, PlacedExperiment, read_folder
 from evaluation.experiments.interleaving import TurnRule
 from evaluation.experiments.units import unit_of
-from serving.arms import Arm, ArmBuilder, variant_policy
+from marketplace.slate import Slate
+from serving.arms import NO_VARIANTS, Arm, ArmBuilder, BundleArm, BundleEngine, RequestVariants, variant_policy
 from serving.manifest import BundleError
 from serving.parts import Parts
 from serving.request import Request
+from serving.variant_bundles import VariantBundles
 
 logger = logging.getLogger(__name__)
 FileStamp = tuple[str, int, int, int]  # name, inode, time, size
 ArmKey = tuple[str, str, TurnRule | None]  # experiment, file, how it is interleaved
-Arms = Mapping[str, tuple[Arm, ...]]  # by variant
-
-
-@dataclass(frozen=True, eq=False)
-class RequestVariants:
-    """The request's variant in each experiment, the arms that answer it, and the experiments whose unit it lacks."""
-
-    variants: Mapping[str, str] = field(default_factory=dict)
-    arms: tuple[Arm, ...] = ()
-    without_unit: tuple[str, ...] = ()
-
-
-NO_VARIANTS = RequestVariants()
+Arms = Mapping[str, tuple[Arm | BundleArm, ...]]  # by variant
 
 
 class LiveExperiments:
     """The experiments of `folder` over the `parts` of one bundle; `folder` None = none, for good.
 
-    `follow` looks at it no more often than every `every` seconds. `prove` raises BundleError for parts that fail.
+    `bundles` holds those of variants. `follow` looks at it no more often than every `every` seconds. `prove` raises
+    BundleError for parts that fail.
     """
 
     prove: Callable[[Parts], None] = staticmethod(lambda parts: None)
@@ -55,12 +46,14 @@ class LiveExperiments:
         parts: Parts,
         builder: ArmBuilder,
         *,
+        bundles: VariantBundles,
         every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._parts, self._builder, self._every, self._clock = folder, parts, builder, every, clock
+        self.bundles, self._begun = bundles, False
         self._looked = -float("inf")
-        self._seen: tuple[FileStamp, ...] = ()
+        self._seen: tuple[object, ...] = ()  # what of the folder and of its bundles may change
         self._built: dict[ArmKey, tuple[str, Arm]] = {}  # hash of the file, arm
         self._read = FolderContent()
         self._serving: tuple[FolderContent, Mapping[str, Arms]] = (FolderContent(), {})
@@ -70,6 +63,15 @@ class LiveExperiments:
         """What is served of the folder, and what is wrong with the rest."""
         return self._serving[0]
 
+    @property
+    def engines(self) -> list[BundleEngine]:
+        """Of the bundles of variants."""
+        return [arm.engine for arm in self.bundles.arms]
+
+    def engine_of(self, slate: Slate) -> BundleEngine | None:
+        """That which answered a slate; None = the engine of the bundle in force."""
+        return next((arm.engine for arm in self.bundles.arms if arm.versions == slate.versions), None)
+
     def follow(self) -> None:
         """Take over what changed in the folder."""
         now = self._clock()
@@ -77,10 +79,10 @@ class LiveExperiments:
             return
         self._looked = now
         try:
-            seen = tuple(_stamps(self._folder))
-            if seen != self._seen:
+            seen = (*_stamps(self._folder), *self.bundles.stamps(_bundle_names(self._read)))
+            if seen != self._seen or self.bundles.arrived:
                 self._load(self._folder)
-                self._seen = seen
+                self._seen, self._begun = seen, True
         except Exception as error:  # whatever is wrong in the folder, answers must go on; it is looked at again
             self._fail(str(self._folder), f"{type(error).__name__}: {error}")
 
@@ -100,20 +102,26 @@ class LiveExperiments:
                 without_unit.append(one.name)
             elif (variant := placed.variant_of(unit)) is not None:
                 variants[one.name] = variant
-        used = tuple(arm for name, variant in variants.items() for arm in arms[name][variant])
-        return RequestVariants(variants, used, tuple(without_unit))
+        used = [arm for name, variant in variants.items() for arm in arms[name][variant]]
+        bundle = next((arm for arm in used if isinstance(arm, BundleArm)), None)
+        own = tuple(arm for arm in used if not isinstance(arm, BundleArm))
+        return RequestVariants(variants, own, tuple(without_unit), bundle)
 
     def _load(self, folder: Path) -> None:
         self._read = read_folder(folder, before=self._read)
         experiments, faults, arms = [], dict(self._read.faults), {}
+        self.bundles.keep(_bundle_names(self._read))
         for placed in self._read.experiments:
             name = placed.experiment.name
+            if not self.bundles.loads and any(one.bundle for one in placed.experiment.variants):
+                continue
             try:
                 arms[name] = {one.name: tuple(self._arms(placed, one, faults)) for one in placed.experiment.variants}
                 experiments.append(placed)
             except Exception as error:  # whatever is wrong with one experiment, the others' decisions are followed
                 faults[placed.file.name] = f"{placed.file}: {error}"
-        self._parts.arms.update({arm.version: arm for one in arms.values() for pair in one.values() for arm in pair})
+        used = [arm for one in arms.values() for pair in one.values() for arm in pair]
+        self._parts.arms.update({arm.version: arm for arm in used if not isinstance(arm, BundleArm)})
         self._serving = (FolderContent(tuple(experiments), faults), arms)
         for placed in experiments:
             logger.info("experiment %s: %s", placed.experiment.name, placed.state)
@@ -126,8 +134,10 @@ class LiveExperiments:
             logger.exception("experiments cannot be followed: %s", fault)
         self._serving = (replace(content, faults={**content.faults, folder: fault}), arms)
 
-    def _arms(self, placed: PlacedExperiment, variant: Variant, faults: dict[str, str]) -> Iterator[Arm]:
-        """The variant's; raises what is wrong with a file of which no arm was ever made."""
+    def _arms(self, placed: PlacedExperiment, variant: Variant, faults: dict[str, str]) -> Iterator[Arm | BundleArm]:
+        """The variant's; raises what is wrong with a file of which no arm was ever made, or with a bundle."""
+        if variant.bundle is not None and variant.name not in placed.state.stopped:
+            yield self.bundles.of(variant.bundle, wait=not self._begun)
         policy = partial(self._policy, turns=variant.interleave)
         for path, build in ((variant.policy, policy), (variant.surfaces, self._recipes)):
             if path is None:
@@ -176,6 +186,16 @@ def request_unit(request: Request, experiment: Experiment) -> str | None:
         context=request.context,
         time=request.time,
     )
+
+
+def _bundle_names(content: FolderContent) -> set[str]:
+    """Of the variants that are not stopped."""
+    return {
+        variant.bundle
+        for placed in content.experiments
+        for variant in placed.experiment.variants
+        if variant.bundle is not None and variant.name not in placed.state.stopped
+    }
 
 
 def _stamps(folder: Path) -> Iterator[FileStamp]:

@@ -20,6 +20,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,15 @@ def _application(environment: Mapping[str, str]) -> Any:
     log = SqliteLog(path, patience=LOG_WAIT, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
     atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
-    def build(folder: Path) -> RankingEngine:
+    def build(folder: Path, experiments: Path | None = None) -> RankingEngine:
         bundle = load_bundle(folder)
         checkpoint = StoreCheckpoint(path, bundle=bundle.store_version)
-        engine = build_engine(bundle, log=log, checkpoint=checkpoint, experiments=experiments)
+        engine = build_engine(bundle, log=log, checkpoint=checkpoint, experiments=experiments, variants=build)
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
     every = _seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5")
-    services = LiveService(pointer, build=build, every=every, settle=settle)
+    services = LiveService(pointer, build=partial(build, experiments=experiments), every=every, settle=settle)
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     return create_app(services, probe=log.probe, keys=_keys(environment))

@@ -25,7 +25,7 @@ def check_experiment(
         if reason := conflict(experiment, other):
             yield _finding(text, ("layer",), f"{reason}.", "The engine would not follow it.", rule="conflict")
     if all(variant.as_in_force for variant in experiment.variants):
-        reason = "no variant changes a policy or recipes: the engine draws and logs it, and answers all alike."
+        reason = "no variant changes policy, recipes or bundle: the engine draws and logs it, and answers all alike."
         fix = "Leave it so where the shop front changes, or for a comparison of the same with the same."
         yield _finding(text, ("variants",), reason, fix, severity=Severity.WARNING, rule="change")
     if now is not None and experiment.end <= now:

@@ -28,6 +28,12 @@ def _conflicts(one: Experiment, other: Experiment) -> Iterator[str]:
                 f"both {one.name!r} and {other.name!r} change the {changed} of a request: put them into one layer, in "
                 "parts that do not overlap, or on different surfaces"
             )
+    for first, second in ((one, other), (other, one)):
+        if _changes(first, "bundle") and any(_changes(second, changed) for changed in ("policy", "surfaces", "bundle")):
+            yield (
+                f"{first.name!r} answers from another bundle, and {second.name!r} changes the same requests: put them "
+                "into one layer, in parts that do not overlap, or on different surfaces"
+            )
 
 
 def _within_a_layer(one: Experiment, other: Experiment) -> Iterator[str]:

@@ -34,6 +34,11 @@ Name = Annotated[
 Text = Annotated[str, Field(pattern=r"\S", max_length=2000)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Fix("Write a share of 0 to 1.")]
 FilePath = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,200}$")]
+BundleName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
+    Fix('Write the name of a bundle\'s folder beside the one in force, such as bundle = "2".'),
+]
 
 
 class AssignmentUnit(StrEnum):
@@ -76,10 +81,11 @@ class TrafficLayer:
 
 @dataclass(frozen=True)
 class Variant:
-    """A `share` of the experiment's units, with another value policy or other surface recipes than are in force.
+    """A `share` of the experiment's units, with another value policy, surface recipes or bundle than are in force.
 
     `policy`: the name of a shipped one, or a file, .toml; `surfaces`: a file of recipes. Paths are from its folder.
     `interleave`: slates of the policy are mixed with those of the one in force, in one list by this rule of turns.
+    `bundle`: the name of one beside that in force.
     """
 
     name: Name
@@ -87,8 +93,12 @@ class Variant:
     policy: FilePath | None = None
     surfaces: FilePath | None = None
     interleave: TurnRule | None = None
+    bundle: BundleName | None = None
 
     def __post_init__(self) -> None:
+        if self.bundle is not None and (self.policy or self.surfaces):
+            fix = "Leave policy and surfaces out, or write a bundle that has them (`value-model publish` makes one)."
+            raise FieldError(f"names the bundle {self.bundle!r}, which brings its own", fix, key="bundle")
         if self.interleave is not None and (self.policy is None or self.surfaces is not None):
             fix = "Give the variant a policy and no recipes: two policies over the same candidates are mixed."
             raise FieldError(f"interleaves {self.surfaces or 'no policy'}", fix, key="interleave")
@@ -100,7 +110,7 @@ class Variant:
     @property
     def as_in_force(self) -> bool:
         """Whether it changes nothing."""
-        return self.policy is None and self.surfaces is None
+        return self.policy is None and self.surfaces is None and self.bundle is None
 
 
 def _known(metric: str, *, key: str) -> None:
@@ -216,7 +226,7 @@ class Experiment:
             fix = nearest(self.control, names)
             raise FieldError(f"has the control {self.control!r}, no variant", fix, key="control")
         if not self[self.control].as_in_force:
-            fix = "The control is what is in force: publish that first, or leave policy and surfaces out."
+            fix = "The control is what is in force: publish that first, or leave policy, surfaces and bundle out."
             raise FieldError(f"has the control {self.control!r}, which changes something", fix, key="control")
         total = sum(variant.share for variant in self.variants)
         if abs(total - 1) > EXACT:

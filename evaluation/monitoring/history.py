@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,19 @@ class History:
     counts: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
     usual_days: list[bool] = field(default_factory=list)
     open_since: dict[str, datetime] = field(default_factory=dict)
-    first_seen: dict[str, dict[str, datetime]] = field(
-        default_factory=dict
-    )  # part of a bundle -> version -> its first day
+    first_seen: dict[str, dict[str, datetime]] = field(default_factory=dict)  # place -> version -> its first day
 
-    def superseded(self, part: str, before: datetime) -> set[str]:
-        """Versions of a part that another one followed before a day."""
-        seen = {version: day for version, day in self.first_seen.get(part, {}).items() if day < before}
-        return {version for version, day in seen.items() if day < max(seen.values())}
+    def superseded(self, place: str, version: str, before: datetime) -> bool:
+        """Whether a younger version than this one was in its place before a day."""
+        earlier = [other for other, day in self.first_seen.get(place, {}).items() if day < before]
+        first = self._first_day(place, version)
+        return any(first < self._first_day(place, other) for other in earlier)
+
+    def _first_day(self, place: str, version: str) -> datetime:
+        """Of a version, in whatever place of the same part."""
+        part = place.partition(" ")[0]
+        places = (seen for name, seen in self.first_seen.items() if name.partition(" ")[0] == part)
+        return min((seen[version] for seen in places if version in seen), default=datetime.max.replace(tzinfo=UTC))
 
     def name_all(self, names: list[str]) -> None:
         """Room for figures that are new."""

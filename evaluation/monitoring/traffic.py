@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -80,9 +80,17 @@ def _feeds(day: DayLog) -> Iterator[tuple[str, Figure]]:
         yield "replayed", Figure(day.facts.replayed, day.rows(day.facts.recomputed))
 
 
-def version_figures(day: DayLog, old: Collection[str]) -> Figures:
-    """The share of slates that a part of a superseded version answered; experiments share the bundle's parts."""
-    stale, superseded = np.zeros(len(day.slates), bool), pa.array(sorted(old), pa.string())
+def version_places(day: DayLog) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Place, version and rows of the slates that a version of a bundle's part answered there.
+
+    A place is a part among slates of the same variants, since two bundles of one experiment do not follow one another.
+    """
+    cells = [pc.fill_null(day.slates[name].cast(pa.string()), "") for name in ("experiment", "variant")]
     for part in BUNDLED:
-        stale |= to_numpy(pc.is_in(day.slates[f"{part}_version"].cast(pa.string()), value_set=superseded))
-    return {"superseded": share(stale, np.ones(len(stale), bool), np.arange(len(stale)))}
+        version = pc.fill_null(day.slates[f"{part}_version"].cast(pa.string()), "")
+        keys = pc.binary_join_element_wise(*cells, version, "\n").combine_chunks().dictionary_encode()
+        codes = keys.indices.to_numpy()
+        for code, key in enumerate(keys.dictionary.to_pylist()):
+            experiment, variant, name = key.split("\n")
+            if name:
+                yield " ".join(filter(None, (part, experiment, variant))), name, np.flatnonzero(codes == code)

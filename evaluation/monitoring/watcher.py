@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from evaluation.monitoring.alert import Alert, Departure, JudgedDay
 from evaluation.monitoring.causes import by_cause
@@ -22,11 +21,11 @@ from evaluation.monitoring.checks import Side, check_of
 from evaluation.monitoring.day_log import DayLog
 from evaluation.monitoring.distances import jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from evaluation.monitoring.exposure import exposure_figures
-from evaluation.monitoring.figure import Figure
+from evaluation.monitoring.figure import Figure, share
 from evaluation.monitoring.head_figures import head_figures
 from evaluation.monitoring.history import History
 from evaluation.monitoring.inputs import day_counts, input_figures, reference_bins, requests_of_bin, worst_skew
-from evaluation.monitoring.traffic import BUNDLED, traffic_figures, version_figures
+from evaluation.monitoring.traffic import traffic_figures, version_places
 from evaluation.monitoring.usual import LEAST_DAYS, LEAST_ERRORS, WINDOW, Surprise, forecast, surprise
 
 MONTH = 30.0  # days
@@ -99,22 +98,20 @@ class Watcher:
     def _figures(self, day: DayLog, counts: Mapping[str, np.ndarray]) -> dict[str, Figure]:
         history = self.history
         figures = {**traffic_figures(day), **exposure_figures(day), **head_figures(day)}
-        figures |= {**input_figures(day, history.bins), **version_figures(day, self._superseded(day))}
+        figures |= {**input_figures(day, history.bins), "superseded": self._superseded(day)}
         for name, now in counts.items():
             before = history.reference(name, window=WINDOW)
             if before is not None and now.sum():
                 figures[name] = Figure(float(np.log(len(day.slates) * psi(now, before) + NO_DISTANCE)))
         return figures
 
-    def _superseded(self, day: DayLog) -> set[str]:
-        """Of every part of a bundle; what the day shows for the first time is remembered."""
-        old: set[str] = set()
-        for part in BUNDLED:
-            old |= self.history.superseded(part, day.start)
-            seen = self.history.first_seen.setdefault(part, {})
-            for version in day.slates[f"{part}_version"].cast(pa.string()).unique().to_pylist():
-                seen.setdefault(version, day.start)
-        return old
+    def _superseded(self, day: DayLog) -> Figure:
+        """The share of slates that a part of a superseded version answered; what the day shows first is remembered."""
+        stale = np.zeros(len(day.slates), bool)
+        for place, version, rows in version_places(day):
+            stale[rows] |= self.history.superseded(place, version, day.start)
+            self.history.first_seen.setdefault(place, {}).setdefault(version, day.start)
+        return share(stale, np.ones(len(stale), bool), np.arange(len(stale)))
 
     def _usual(self, start: datetime) -> np.ndarray:
         """[C]: what a day is forecast to be; NaN before the first."""

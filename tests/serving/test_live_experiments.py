@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from desk.publication import ServedPolicy
 from evaluation.experiments.assignment import assign
 from evaluation.experiments.decisions import DecisionKind, ExperimentDecision, add_decision
 from evaluation.experiments.experiment_file import parse_experiment
@@ -15,13 +16,14 @@ from evaluation.experiments.interleaving import TurnRule
 from jobs.experiment_log import kept
 from jobs.replay import bundle_folders, replay_slates
 from marketplace.memory_log import MemoryLog
-from marketplace.schema import FEEDBACK, LIST_ODDS, LIST_PLACE, empty
+from marketplace.schema import FEEDBACK, LIST_ODDS, LIST_PLACE, conform, empty
 from marketplace.slate import slates_to_table
 from marketplace.slate_columns import numeric_features
 from serving.app import create_app
-from serving.bundle import build_engine
+from serving.bundle import build_engine, load_bundle
 from serving.interleaving import interleaved_version
-from serving.replay import replay
+from serving.policy_bundle import write_policy_bundle
+from serving.replay import NotReplayable, replay
 from serving.request import Request
 from value_model.formula import to_toml
 from value_model.slate_policies.rules import MerchantCap
@@ -80,22 +82,22 @@ def world(bundle, tmp_path):
             start = self.start.isoformat()
             text = EXPERIMENT.format(**words | {"name": name, "change": change, "start": start} | fields)
             (folder / f"{name}.toml").write_text(text)
-            engine.follow()
+            self.engine.follow()
             return parse_experiment(text)
 
         def decide(self, kind, name="sales", **fields):
             time = self.start + timedelta(hours=1)
             add_decision(folder, name, ExperimentDecision(kind, time, "test", "it loses sales", "v", **fields))
-            engine.follow()
+            self.engine.follow()
 
         def slate(self, user="u1", **fields):
             self.count += 1
             time = self.start + timedelta(seconds=self.count)
             request = replace(Request(f"r{self.count}", time, "home", user, k=5), **fields)
-            return engine.rank(request).slate
+            return self.engine.rank(request).slate
 
         def faults(self):
-            return engine.state.experiments.faults
+            return self.engine.state.experiments.faults
 
     return World()
 
@@ -203,6 +205,69 @@ def test_an_interleaved_variant_mixes_two_policies_and_replays(world, bundle):
     folders, last = bundle_folders(world.folder.parent), slates_to_table(slates)
     report = replay_slates(last, world.engine.log.feedback(), folders=folders, experiments=world.folder)
     assert report.same == len(slates)
+
+
+def test_a_variant_answers_from_another_bundle_beside_that_in_force(world, bundle, tmp_path):
+    bundles, waiting = tmp_path / "bundles", []
+    for name, policy in (("1", bundle.policy), ("2", world.dearer)):
+        write_policy_bundle(bundle.folder, ServedPolicy(policy), bundles / name)
+    (tmp_path / "bundle").symlink_to(bundles / "1")
+
+    def loaded(folder, **options):
+        one = load_bundle(folder)
+        at_once = replace(one, config=replace(one.config, follow_seconds=0.0))
+        return build_engine(at_once, log=world.engine.log, variants=loaded, **options)
+
+    world.engine = loaded(bundles / "1", experiments=world.folder)
+    world.engine.experiments.bundles.run = waiting.append
+    world.write("none", 'bundle = "3"', low=0.5)
+    experiment = world.write(change='bundle = "2"', high=0.5)
+    world.decide(DecisionKind.RAMP, step=1)
+    assert all("is being loaded" in fault for fault in world.faults().values())
+    assert world.slate().experiment is None  # nobody waits for it
+    for load in waiting:
+        load()
+    world.engine.follow()
+    assert list(world.faults()) == ["none.toml"]
+    assert "bundles/3 is not a bundle" in world.faults()["none.toml"]
+    assert len(waiting) == 2  # what was refused is not tried again
+    world.write("beside", 'policy = "policies/dearer.toml"', layer="apart")
+    assert "answers from another bundle" in world.faults()["beside.toml"]
+    other, seen = world.engine.experiments.engines[0], set()
+    for user, index in zip(world.users[:16], assign(experiment, world.users[:16], step=1), strict=True):
+        slate, variant = world.slate(user), (None, *(one.name for one in experiment.variants))[index + 1]
+        answering = other if variant == "changed" else world.engine
+        assert (slate.variant, slate.versions) == (variant, answering.parts.versions)
+        assert sum(world.engine.explain(slate).values()) == pytest.approx(slate.value)
+        assert (replay(answering.parts, slate).same, not replayed_by(world.engine, slate)) == (True, answering is other)
+        seen.add(variant)
+    assert seen == {None, "in_force", "changed"}
+    item = slate.item_id[slate.position == 1][0]
+    event = {"request_id": slate.request_id, "item_id": item, "user_id": user, "event": "click", "feedback_id": "c"}
+    event |= {"time": slate.time + timedelta(seconds=1)}
+    world.engine.record(conform(pa.Table.from_pylist([event]), FEEDBACK, where="test"))
+    row = world.engine.parts.item_table.row[item]
+    assert [engine.store.history(user)[-1] for engine in (world.engine, other)] == [row, row]
+    report = replay_slates(
+        world.engine.log.slates(), empty(FEEDBACK), folders=bundle_folders(tmp_path), experiments=world.folder
+    )
+    assert report.same == report.slates == 17
+    for name in ("none", "beside"):
+        (world.folder / f"{name}.toml").unlink()
+    world.decide(DecisionKind.STOP, variants=("changed",))
+    assert (world.engine.experiments.engines, world.slate(user).variant) == ([], None)
+    point = world.write("itself", change='bundle = "1"', layer="third", further='surfaces = ["search"]')
+    waiting[-1]()
+    world.engine.follow()
+    assert "has the parts of the one in force" in world.faults()[f"{point.name}.toml"]
+
+
+def replayed_by(engine, slate):
+    """Whether an engine's bundle answered a slate."""
+    try:
+        return replay(engine.parts, slate).same
+    except NotReplayable:
+        return False
 
 
 def test_policies_whose_slates_cannot_share_a_list_are_not_interleaved(world, bundle):
