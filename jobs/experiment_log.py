@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import pyarrow as pa
@@ -9,12 +10,12 @@ import pyarrow as pa
 from marketplace.attribution import Attribution, attribute
 from marketplace.log_place import Place
 from marketplace.open_log import open_log
-from marketplace.schema import FEEDBACK, SLATE, empty
-from marketplace.slate_columns import map_of_lists, numeric_features
+from marketplace.schema import FEEDBACK, LIST_ODDS, LIST_PLACE, RIVAL_ODDS, SLATE, empty
+from marketplace.slate_columns import RequestLists, lists, map_of_lists, names, numeric_features
 
 MOST = 5_000  # slates read at once
 FEATURE = "newness"  # the one logged feature that a metric reads
-LEFT_OUT = {"weights", "categorical", "predictions", "source", "retrieval_score"}
+LEFT_OUT = {"weights", "categorical", "source", "retrieval_score"}
 LEFT_OUT |= {"merchant_value", "value", "propensity"}
 COLUMNS = tuple(name for name in SLATE.names if name not in LEFT_OUT)
 
@@ -48,6 +49,15 @@ class ExperimentLog:
 
 
 def kept(slates: pa.Table) -> pa.Table:
-    """The slates with the one feature that is read."""
-    cells = map_of_lists({FEATURE: numeric_features(slates, FEATURE)}, requests=len(slates), values=pa.float32())
-    return slates.set_column(slates.schema.get_field_index("numeric"), SLATE.field("numeric"), cells)
+    """The slates with the one feature that is read, and of interleaved ones what their reading needs."""
+    mixed = [name for name in names(slates, "numeric") if name.startswith((LIST_PLACE, LIST_ODDS, RIVAL_ODDS))]
+    columns = {name: numeric_features(slates, name) for name in (FEATURE, *mixed)}
+    slates = _with_lists(slates, "numeric", columns)
+    return _with_lists(slates, "predictions", {"ctr": lists(slates, "predictions", "ctr")} if mixed else {})
+
+
+def _with_lists(slates: pa.Table, column: str, cells: Mapping[str, RequestLists]) -> pa.Table:
+    """The slates with these lists alone in a map column."""
+    field = SLATE.field(column)
+    values = map_of_lists(cells, requests=len(slates), values=field.type.item_type.value_type)
+    return slates.set_column(slates.schema.get_field_index(column), field, values)

@@ -20,6 +20,7 @@ CHANGED, PARTS = "What changed?", "Is it the same everywhere?"  # the sections t
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 RULES = {
     StopRule.ALWAYS_VALID: "Intervals hold at every look: the experiment may be read, and ended, on any day.",
+    StopRule.MIXTURE: "Intervals hold at every look, and are made for effects of the size that is worth finding.",
     StopRule.GROUP_SEQUENTIAL: "Intervals hold at the planned looks.",
     StopRule.FIXED_HORIZON: "Intervals hold at the end alone: an earlier look decides nothing.",
 }
@@ -44,7 +45,7 @@ def reading_sections(reading: ExperimentReading, *, currency: str) -> tuple[Sect
     parts = (
         _trust(reading),
         _effects(reading, currency),
-        _interleaved(reading),
+        interleaved_section(reading),
         _guardrails(reading),
         _segments(reading),
         _ages(reading),
@@ -142,9 +143,7 @@ def _level_words(look: Look) -> str:
 
 
 def _guardrails(reading: ExperimentReading) -> Section:
-    rows = tuple(
-        (one.variant, str(one.guardrail), one.state.value, percent(one.relative)) for one in reading.guardrails
-    )
+    rows = tuple((one.variant, str(one), one.state.value, percent(one.relative)) for one in reading.guardrails)
     caption = (
         "Safe: surely within the margin. Harmed: surely beyond it. Open: neither yet. Bounds hold at every look; the "
         "lower one is what safety rests on, the upper one what harm does (mirrored where less is better)."
@@ -179,7 +178,8 @@ def _ages(reading: ExperimentReading) -> Section:
     return Section("Does it last?", caption, ("variant", "age", "relative change"), tuple(rows()))
 
 
-def _interleaved(reading: ExperimentReading) -> Section:
+def interleaved_section(reading: ExperimentReading) -> Section:
+    """Rows for interleaved variants alone."""
     rows = tuple(
         (
             one.variant,

@@ -19,6 +19,7 @@ from evaluation.experiments.decisions import (
 from evaluation.experiments.effects import Missing
 from evaluation.experiments.experiment_folder import EXPERIMENTS, read_folder
 from evaluation.experiments.ramp import numbers_of
+from jobs.experiment_sections import interleaved_section
 from jobs.experiment_watch import ExperimentWatcher, WatchedExperiment
 from jobs.tables import print_section
 from marketplace.log_place import Place
@@ -80,6 +81,9 @@ def _print(one: WatchedExperiment, *, now: datetime) -> None:
         print_section(("variant", "units so far", "share"), parts, title="who takes part", caption=caption)
         head = ("guardrail", "variant", "change", "at least", "at most", "state")
         print_section(head, list(_guardrails(one)), title="guardrails", caption="bounds hold at every look")
+        section = interleaved_section(one.reading)
+        if section.rows:
+            print_section(section.head, section.rows, title=section.title, caption=section.caption)
     for decision in _decisions(one):
         print(f"   {decision.time:%Y-%m-%d %H:%M:%S} {decision.kind} by {decision.by}: {decision.reason}")
 
@@ -91,7 +95,7 @@ def _guardrails(one: WatchedExperiment) -> Iterator[tuple[str, ...]]:
         if not isinstance(row.relative, Missing):
             bounds = [f"{part:+.2%}" for part in (row.relative.value, row.relative.low, row.relative.high)]
         state = str(row.relative) if isinstance(row.relative, Missing) else str(row.state)
-        yield (str(row.guardrail), row.variant, *bounds, state)
+        yield (str(row), row.variant, *bounds, state)
 
 
 def _decisions(one: WatchedExperiment) -> tuple[ExperimentDecision, ...]:

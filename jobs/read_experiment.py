@@ -105,7 +105,7 @@ def to_json(reading: ExperimentReading, answers: tuple[Conclusion, ...]) -> dict
             for one in reading.metrics
         ],
         "guardrails": [
-            {"variant": one.variant, "guardrail": str(one.guardrail), "state": one.state.value}
+            {"variant": one.variant, "guardrail": str(one), "state": one.state.value}
             | {"relative": _estimate(one.relative)}
             for one in reading.guardrails
         ],

@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +152,7 @@ def build_engine(
     catalogue = _catalogue_with_room(bundle, log) if store is None else store.catalogue
     item_table = ItemTable.of(catalogue, encoder=bundle.encoder)
     availability = _availability(bundle.catalogue, catalogue)
-    scorer = scorer or _scorer(bundle)
-    merchants = _item_merchants(bundle, catalogue)
+    scorer, merchants = scorer or _scorer(bundle), _item_merchants(bundle, catalogue)
     index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
     def policy_arm(policy: ValuePolicy, turns: TurnRule | None = None) -> PolicyArm:
@@ -204,7 +203,7 @@ def build_engine(
     live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
     store = store or _store(bundle, catalogue)
     builder = ArmBuilder(policy_arm, lambda file: recipe_arm(_recipes(bundle, file)))
-    bundles = VariantBundles(bundle.folder.parent, None if variants is None else partial(_bundle_arm, parts, variants))
+    bundles = _variant_bundles(bundle, parts, variants)
     followed = LiveExperiments(experiments, parts, builder, bundles=bundles, every=bundle.config.follow_seconds)
     engine = RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
     followed.prove = lambda changed: try_out(engine, parts=changed)
@@ -212,11 +211,18 @@ def build_engine(
     return engine
 
 
-def _bundle_arm(parts: Parts, variants: Callable[[Path], RankingEngine], folder: Path) -> BundleArm:
-    """The bundle in `folder` beside that of `parts`; raises BundleError."""
-    engine = variants(folder)
-    check_beside(parts, engine.parts)
-    return BundleArm(engine.parts.versions, engine)
+def _variant_bundles(
+    bundle: ModelBundle, parts: Parts, variants: Callable[[Path], RankingEngine] | None
+) -> VariantBundles:
+    """Those beside `bundle`, of which `parts` are in force."""
+
+    def load(folder: Path) -> BundleArm:
+        assert variants is not None
+        engine = variants(folder)
+        check_beside(parts, engine.parts)
+        return BundleArm(engine.parts.versions, engine)
+
+    return VariantBundles(bundle.folder.parent, None if variants is None else load)
 
 
 def _item_merchants(bundle: ModelBundle, catalogue: Catalogue) -> ItemMerchants:

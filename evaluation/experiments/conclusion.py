@@ -18,7 +18,8 @@ from enum import StrEnum
 
 from evaluation.estimate import Estimate
 from evaluation.experiments.effects import Missing
-from evaluation.experiments.reading import ExperimentReading, GuardrailState
+from evaluation.experiments.guardrail_reading import GuardrailState
+from evaluation.experiments.reading import ExperimentReading
 from evaluation.experiments.trust import TrustLevel
 
 
@@ -71,7 +72,7 @@ def _moves(reading: ExperimentReading, variant: str) -> Iterator[Conclusion]:
     rails = [one for one in reading.guardrails if one.variant == variant]
     for rail in rails:
         if rail.state is GuardrailState.HARMED:
-            reason = f"the guardrail {rail.guardrail} is surely broken ({percent(rail.relative)})."
+            reason = f"the guardrail {rail} is surely broken ({percent(rail.relative)})."
             yield Conclusion(variant, NextMove.STOP, reason)
     metric, relative = reading.experiment.metrics.primary, reading.primary(variant).relative
     over = reading.look.elapsed >= 1
@@ -81,7 +82,7 @@ def _moves(reading: ExperimentReading, variant: str) -> Iterator[Conclusion]:
         yield Conclusion(variant, _later(over), f"{metric} is missing: {relative.reason}.")
         return
     least = reading.experiment.metrics.minimum_effect
-    open_rails = [str(rail.guardrail) for rail in rails if rail.state is GuardrailState.OPEN]
+    open_rails = [str(rail) for rail in rails if rail.state is GuardrailState.OPEN]
     if relative.low > 0 and not open_rails:
         yield Conclusion(variant, NextMove.SHIP, f"{metric} rises by {percent(relative)} and no guardrail suffers.")
     if relative.low > 0:

@@ -84,6 +84,22 @@ class Contrast:
         value, error, n = float(self.value), float(self.error), int(self.n)
         return sequences.confidence_sequence(value, error, n, best_at=best_at, level=level)
 
+    def mixture(self, *, expected: float, level: float = 0.95) -> Estimate | Missing:
+        """The differences that the mixture test refuses at no look; `expected`: the usual size of effects."""
+        if self.reason:
+            return Missing(str(self.reason))
+        if not expected > 0:
+            return Missing("the control's level is 0: effects have no usual size")
+        return sequences.mixture_interval(
+            float(self.value), float(self.error), int(self.n), expected=expected, level=level
+        )
+
+
+def missing(reason: str) -> Contrast:
+    """No effect, and why."""
+    nan = np.array(np.nan)
+    return Contrast(nan, nan, nan, np.array(0), nan, np.array(reason))
+
 
 def level_of(arm: Means, ratio: Ratio, *, level: float = 0.95) -> Estimate | Missing:
     """The metric in one arm, by one planned look."""

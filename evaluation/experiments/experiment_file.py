@@ -51,11 +51,15 @@ class AssignmentUnit(StrEnum):
 
 
 class StopRule(StrEnum):
-    """When the answer is read: once at the end, at any time, or at planned looks."""
+    """When the answer is read: once at the end, at any time (by either of two tests), or at planned looks."""
 
     FIXED_HORIZON = "fixed_horizon"
     ALWAYS_VALID = "always_valid"
+    MIXTURE = "mixture"
     GROUP_SEQUENTIAL = "group_sequential"
+
+
+ANY_TIME = (StopRule.ALWAYS_VALID, StopRule.MIXTURE)
 
 
 @dataclass(frozen=True)

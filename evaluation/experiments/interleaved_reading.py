@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from evaluation.bias.examination import examination_curves
 from evaluation.estimate import Estimate
-from evaluation.experiments.effects import Missing, Ratio, within
+from evaluation.experiments.effects import Contrast, Missing, Ratio, missing, within
 from evaluation.experiments.experiment_file import Experiment
 from evaluation.experiments.interleaving import debiased_worth, team_credit
 from evaluation.experiments.looks import Look
@@ -42,6 +42,7 @@ class InterleavedReading:
     """The rival of `variant` against the policy in force: `difference` per request, `relative` to what is in force.
 
     `preferred`: outcomes on places that the rival filled less those of the other, over both. `assumed`: examination is.
+    `contrast`: the relative difference before a look's interval, which guardrails are held against.
     """
 
     variant: str
@@ -51,6 +52,7 @@ class InterleavedReading:
     preferred: Estimate | Missing
     p_value: float
     assumed: bool
+    contrast: Contrast
 
 
 def interleaved_readings(
@@ -78,22 +80,24 @@ def _readings(joined: Attribution, unit: np.ndarray, variant: str, look: Look) -
     for outcome, label in OUTCOMES.items():
         happened = to_numpy(part.labels[label]).astype(float)
         if not happened.any():
-            nothing = Missing(f"no {outcome}")
-            yield InterleavedReading(variant, outcome, nothing, nothing, nothing, float("nan"), assumed)
+            nothing, none = Missing(f"no {outcome}"), missing(f"no {outcome}")
+            yield InterleavedReading(variant, outcome, nothing, nothing, nothing, float("nan"), assumed, none)
             continue
         counted = _columns(part, happened, curves)
         columns = {name: np.bincount(unit, column) for name, column in counted.items()}
         columns["requests"] = np.bincount(unit).astype(float)
         sums = unit_sums(columns, np.zeros(len(columns["requests"]), int), groups=1)[0].means
-        gain = within(sums, Ratio("gain", "requests"))
+        gain, in_force = (within(sums, Ratio(name, "requests")) for name in ("gain", "in_force"))
+        scale, relative = abs(float(in_force.value)), within(sums, Ratio("gain", "in_force"))
         yield InterleavedReading(
             variant,
             outcome,
-            look.interval(gain),
-            look.interval(within(sums, Ratio("gain", "in_force"))),
+            look.interval(gain, scale=scale),
+            look.interval(relative),
             look.interval(within(sums, Ratio("preferred", "credited"))),
-            float("nan") if gain.reason else float(look.p_value(gain)),
+            float("nan") if gain.reason else float(look.p_value(gain, scale=scale)),
             assumed,
+            relative,
         )
 
 

@@ -13,21 +13,23 @@ import numpy as np
 from evaluation.estimate import Estimate
 from evaluation.experiments import sequences, spending
 from evaluation.experiments.effects import Contrast, Missing
-from evaluation.experiments.experiment_file import Experiment, StopRule
+from evaluation.experiments.experiment_file import ANY_TIME, Experiment, StopRule
 
 
 @dataclass(frozen=True)
 class Look:
     """A moment of reading: `elapsed` is the share of the experiment's days that are over, 1 at most.
 
-    `best_at`: after how many units an any-time interval is tightest, fixed before the start. `comparisons`: treatments
-    that are held against the control; alpha is divided by them.
+    `best_at`: after how many units the confidence sequence is tightest, `expected`: the relative effect for which the
+    mixture test is made; both are fixed before the start. `comparisons`: treatments that are held against the control;
+    alpha is divided by them. `scale`: what a relative change of 1 is in a contrast's unit.
     """
 
     rule: StopRule
     alpha: float
     elapsed: float
     best_at: float
+    expected: float
     looks: int
     comparisons: int = 1
 
@@ -44,19 +46,23 @@ class Look:
     @property
     def allowed(self) -> bool:
         """Whether a decision may rest on this look."""
-        return self.rule is StopRule.ALWAYS_VALID or bool(self.fractions)
+        return self.rule in ANY_TIME or bool(self.fractions)
 
-    def interval(self, contrast: Contrast) -> Estimate | Missing:
+    def interval(self, contrast: Contrast, *, scale: float = 1.0) -> Estimate | Missing:
         """The contrast's interval under the rule; before the first planned look, that of one look now."""
         if self.rule is StopRule.ALWAYS_VALID:
             return contrast.any_time(best_at=self.best_at, level=self.level)
+        if self.rule is StopRule.MIXTURE:
+            return contrast.mixture(expected=self.expected * scale, level=self.level)
         if self.rule is StopRule.FIXED_HORIZON or not self.fractions or contrast.reason:
             return contrast.fixed(level=self.level)
         value, error = float(contrast.value), float(contrast.error)
         return spending.interval(value, error, int(contrast.n), fractions=self.fractions, level=self.level)
 
-    def p_value(self, contrast: Contrast) -> np.ndarray:
-        """Any-time under an always-valid rule, else that of one look."""
+    def p_value(self, contrast: Contrast, *, scale: float = 1.0) -> np.ndarray:
+        """Any-time under a rule that is, else that of one look."""
+        if self.rule is StopRule.MIXTURE:
+            return sequences.mixture_p_value(contrast.value, contrast.error, expected=self.expected * scale)
         if self.rule is not StopRule.ALWAYS_VALID:
             return contrast.p_value
         return sequences.p_value(contrast.value, contrast.error, contrast.n, best_at=self.best_at, alpha=1 - self.level)
@@ -78,5 +84,11 @@ def look_of(experiment: Experiment, *, as_of: datetime, best_at: float) -> Look:
     elapsed = (as_of - experiment.start) / timedelta(days=experiment.days)
     stop = experiment.stop
     return Look(
-        stop.rule, stop.alpha, min(max(elapsed, 0.0), 1.0), best_at, stop.looks, max(len(experiment.treatments), 1)
+        stop.rule,
+        stop.alpha,
+        min(max(elapsed, 0.0), 1.0),
+        best_at,
+        experiment.metrics.minimum_effect,
+        stop.looks,
+        max(len(experiment.treatments), 1),
     )

@@ -114,11 +114,19 @@ def least_effect(error: float, *, critical: float, power: float) -> float:
     return float(np.exp(norm.ppf(power) * error)) / kept - 1 if kept > 0 else np.inf
 
 
-def critical_value(experiment: Experiment) -> float:
-    """Standard errors that the primary metric's effect must be from 0 at the last look, under the stop rule."""
+def critical_value(experiment: Experiment, error: float) -> float:
+    """Standard errors that the primary metric's effect must be from 0 at the last look, under the stop rule.
+
+    `error`: of the relative change, which the mixture test alone hangs on.
+    """
     alpha = experiment.stop.alpha / max(len(experiment.treatments), 1)
     if experiment.stop.rule is StopRule.ALWAYS_VALID:
         return float(sequences.half_width(1.0, 1.0, best_at=1.0, alpha=alpha))
+    if experiment.stop.rule is StopRule.MIXTURE:
+        interval = sequences.mixture_interval(
+            0.0, error, 0, expected=experiment.metrics.minimum_effect, level=1 - alpha
+        )
+        return interval.high / error
     if experiment.stop.rule is StopRule.GROUP_SEQUENTIAL:
         looks = [look / experiment.stop.looks for look in range(1, experiment.stop.looks + 1)]
         return float(spending.boundaries(looks, alpha=alpha)[-1])
@@ -148,7 +156,6 @@ def _lengths(
     part = (experiment.layer.high - experiment.layer.low) * (1 - experiment.holdout)
     share = experiment[experiment.control].share
     spread = 1 / share + 1 / min(variant.share for variant in experiment.treatments)
-    critical = critical_value(experiment)
     for length in LENGTHS:
         starts = _starts(first, last, length, weekday=experiment.start.weekday())
         found = [_window(joined, columns, key, rows[(day >= at) & (day < at + length)], ratio) for at in starts]
@@ -158,7 +165,7 @@ def _lengths(
             # A relative error of one unit: the error of the level times sqrt(units), over the level.
             alone = float(np.sqrt(np.mean([error**2 * count for count, error in found])))
             error = alone * float(np.sqrt(spread / units))
-            least = least_effect(error, critical=critical, power=experiment.stop.power)
+            least = least_effect(error, critical=critical_value(experiment, error), power=experiment.stop.power)
             if np.isfinite(least):
                 yield PlannedLength(length, units, least)
 

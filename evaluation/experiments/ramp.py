@@ -18,7 +18,8 @@ from datetime import datetime, timedelta
 from evaluation.experiments.decisions import DecisionKind, ExperimentDecision
 from evaluation.experiments.effects import Missing
 from evaluation.experiments.experiment_folder import Phase, PlacedExperiment
-from evaluation.experiments.reading import ExperimentReading, GuardrailReading, GuardrailState
+from evaluation.experiments.guardrail_reading import GuardrailReading, GuardrailState
+from evaluation.experiments.reading import ExperimentReading
 from evaluation.experiments.trust import TrustLevel
 
 FEWEST = 100  # units a variant: bounds are asymptotic
@@ -44,6 +45,7 @@ def ramp_move(placed: PlacedExperiment, reading: ExperimentReading, *, now: date
         variants = tuple(dict.fromkeys(one.variant for one in harmed))
         sentence = "stopped: " + "; ".join(map(_harm, harmed))
         return RampMove(_decision(DecisionKind.STOP, placed, reading, sentence, now, variants=variants), sentence)
+    judged = [one for one in judged if not one.rival]  # the next step shows lists that mix, as this one does
     if placed.step + 1 >= len(one.ramp.steps):
         return RampMove(None, "the ramp is at its last step", one.end)
     when = (placed.state.since or one.start) + timedelta(hours=one.ramp.hours)
@@ -103,9 +105,10 @@ def _worst(placed: PlacedExperiment, judged: list[GuardrailReading]) -> str:
 
 def _harm(one: GuardrailReading) -> str:
     assert not isinstance(one.relative, Missing)
+    changes = "would change" if one.rival else "changes"
     bound = f"{one.relative.high:+.1%} at most" if one.guardrail.sign > 0 else f"{one.relative.low:+.1%} at least"
     return (
-        f"{one.variant} changes {one.guardrail.metric} by {one.relative.value:+.1%}, {bound} at any look, beyond "
+        f"{one.variant} {changes} {one.guardrail.metric} by {one.relative.value:+.1%}, {bound} at any look, beyond "
         f"{one.guardrail.bound:+.1%}"
     )
 
@@ -134,6 +137,6 @@ def numbers_of(reading: ExperimentReading) -> Mapping[str, float | None]:
     for one in reading.guardrails:
         missing = isinstance(one.relative, Missing)
         for part in ("value", "low", "high"):
-            name = f"{one.guardrail.metric} of {one.variant}, {part}"
+            name = f"{one.guardrail.metric} of {one.variant}{', interleaved' if one.rival else ''}, {part}"
             numbers[name] = None if missing else float(getattr(one.relative, part))
     return numbers

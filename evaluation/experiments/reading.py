@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import numpy as np
 
 from evaluation.curves import Curve
 from evaluation.estimate import Estimate
 from evaluation.experiments.bayes import Posterior, posterior
-from evaluation.experiments.effects import Contrast, Missing, Ratio, effect, level_of
-from evaluation.experiments.experiment_file import AssignmentUnit, Experiment, ExperimentGuardrail
+from evaluation.experiments.effects import Contrast, Missing, Ratio, effect, level_of, missing
+from evaluation.experiments.experiment_file import (
+    ANY_TIME,
+    AssignmentUnit,
+    Experiment,
+    StopRule,
+)
+from evaluation.experiments.guardrail_reading import GuardrailReading, guardrail_readings
 from evaluation.experiments.interleaved_reading import InterleavedReading, interleaved_readings
 from evaluation.experiments.looks import Look, look_of
 from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
@@ -41,6 +46,7 @@ FEWEST_ADJUSTED, FEWEST_SEGMENT = 100, 50  # units an arm, for covariates and fo
 BEST_AT = 10_000.0  # units, where the log before the start tells of none
 ACTIVITY = ("requests", "clicks")  # beside the metric itself, what covariates know of a unit before the start
 QUANTILES = (0.5, 0.9)  # of order values
+TESTS = {StopRule.ALWAYS_VALID: "by the confidence sequence", StopRule.MIXTURE: "by the mixture test"}
 
 
 @dataclass(frozen=True)
@@ -56,22 +62,6 @@ class MetricReading:
     p_value: float
     kept: float
     belief: Posterior | None
-
-
-class GuardrailState(StrEnum):
-    SAFE = "safe"
-    OPEN = "open"
-    HARMED = "harmed"
-
-
-@dataclass(frozen=True)
-class GuardrailReading:
-    """`low` and `high`: one-sided any-time bounds of the relative change."""
-
-    guardrail: ExperimentGuardrail
-    variant: str
-    relative: Estimate | Missing
-    state: GuardrailState
 
 
 @dataclass(frozen=True)
@@ -133,6 +123,7 @@ def read_experiment(
     whole = _Arms(experiment, table, ~bot_units(table))
     arms = {name: _arms(joined, experiment, stops[name]) if name in stops else whole for name in treatments}
     look = look_of(experiment, as_of=as_of, best_at=expected_units(joined, experiment))
+    interleaved = tuple(interleaved_readings(joined, experiment, table, whole.kept, look))
     primary = EXPERIMENT_METRICS[experiment.metrics.primary]
     requests, time = request_columns(joined), microseconds(joined.slates)
     ages = {
@@ -140,6 +131,10 @@ def read_experiment(
         for name, one in arms.items()
         if primary.denominator in (*requests, UNITS) and primary.numerator in requests
     }
+
+    def change(metric: ExperimentMetric, variant: str) -> Contrast:
+        return arms[variant].contrast(metric, variant, relative=True)
+
     return ExperimentReading(
         experiment,
         as_of,
@@ -147,14 +142,14 @@ def read_experiment(
         dict(zip(table.variants, table.counts().tolist(), strict=True)),
         tuple(trust_checks(table, experiment, stopped=stops)),
         tuple(_metric(arms[v], EXPERIMENT_METRICS[m], v, look) for v in treatments for m in experiment.metrics.names),
-        tuple(_guardrails(arms, experiment, look)),
+        tuple(guardrail_readings(experiment, look, change, interleaved)),
         tuple(_segments(arms, primary, look)),
         ages,
         {name: _sensitivity(arms[name], primary, name, look) for name in treatments},
         tuple(_quantiles(joined, arms)),
         stops,
         _switchback(arms, primary) if experiment.unit is AssignmentUnit.CITY_TIME else {},
-        tuple(interleaved_readings(joined, experiment, table, whole.kept, look)),
+        interleaved,
     )
 
 
@@ -236,7 +231,7 @@ class _Arms:
     def contrast(self, metric: ExperimentMetric, variant: str, *, relative: bool, adjusted: bool = True) -> Contrast:
         ratio, names = ratio_of(metric), self.columns(metric)
         if not names:
-            return missing_column(metric)
+            return missing(unrecorded(metric.numerator))
         sums = self.sums(names, variant)[:, 0]
         covariates = covariates_of(metric, names) if adjusted and sums.n.min() >= FEWEST_ADJUSTED else ()
         return effect(sums[0].means, sums[1].means, ratio, covariates=covariates, relative=relative)
@@ -256,13 +251,6 @@ def _arms(joined: Attribution, experiment: Experiment, until: datetime) -> _Arms
     return _Arms(experiment, table, ~bot_units(table))
 
 
-def missing_column(metric: ExperimentMetric) -> Contrast:
-    """No effect, of a metric that the log does not record."""
-    nan = np.array(np.nan)
-    reason = np.array(unrecorded(metric.numerator))
-    return Contrast(nan, nan, nan, np.array(0), nan, reason)
-
-
 def _metric(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> MetricReading:
     relative = arms.contrast(metric, variant, relative=True)
     difference = arms.contrast(metric, variant, relative=False)
@@ -275,43 +263,21 @@ def _metric(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> 
     belief = None
     if not relative.reason:
         belief = posterior(float(relative.value), float(relative.error), int(relative.n))
-    p_value = float("nan") if difference.reason else float(look.p_value(difference))
+    level, p_value = levels[0], float("nan")
+    scale = 0.0 if isinstance(level, Missing) else abs(level.value)
+    if not difference.reason:
+        p_value = float(look.p_value(difference, scale=scale))
     return MetricReading(
         metric,
         variant,
         levels[0],
         levels[1],
-        look.interval(difference),
+        look.interval(difference, scale=scale),
         look.interval(relative),
         p_value,
         float(difference.kept),
         belief,
     )
-
-
-def _guardrails(arms: Mapping[str, _Arms], experiment: Experiment, look: Look) -> Iterator[GuardrailReading]:
-    alarms = max(len(experiment.guardrails) * len(experiment.treatments), 1)
-    for variant in experiment.treatments:
-        for guardrail in experiment.guardrails:
-            contrast = arms[variant.name].contrast(EXPERIMENT_METRICS[guardrail.metric], variant.name, relative=True)
-            margins = look.margins(contrast, alarms=alarms)
-            if isinstance(margins, Missing):
-                yield GuardrailReading(guardrail, variant.name, margins, GuardrailState.OPEN)
-                continue
-            low, high = margins[0].low, margins[1].high
-            relative = Estimate(float(contrast.value), low, high, int(contrast.n), 1 - look.alpha)
-            yield GuardrailReading(guardrail, variant.name, relative, _state(guardrail, contrast, look, alarms))
-
-
-def _state(guardrail: ExperimentGuardrail, contrast: Contrast, look: Look, alarms: int) -> GuardrailState:
-    """Safe where the change surely stays within the margin, harmed where it is surely beyond."""
-    turned = Contrast(guardrail.sign * contrast.value, *list(vars(contrast).values())[1:])
-    margins = look.margins(turned, alarms=alarms)
-    assert not isinstance(margins, Missing)
-    bound = guardrail.sign * guardrail.bound
-    if margins[1].high < bound:
-        return GuardrailState.HARMED
-    return GuardrailState.SAFE if margins[0].low > bound else GuardrailState.OPEN
 
 
 def _segments(arms: Mapping[str, _Arms], metric: ExperimentMetric, look: Look) -> list[SegmentReading]:
@@ -386,4 +352,8 @@ def _sensitivity(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look
     if not arms.kept.all():
         everyone = _Arms(arms.experiment, arms.table, np.ones(len(arms.table), bool))
         ways["with the machines"] = everyone.contrast(metric, variant, relative=True)
-    return {way: look.interval(contrast) for way, contrast in ways.items()}
+    answers = {way: look.interval(contrast) for way, contrast in ways.items()}
+    if look.rule in ANY_TIME:
+        other = next(rule for rule in ANY_TIME if rule is not look.rule)
+        answers[TESTS[other]] = replace(look, rule=other).interval(ways["adjusted for what was before"])
+    return answers

@@ -3,18 +3,24 @@
 from collections import Counter
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from experiment_log import FILE, experiment_log
 
+from evaluation.experiments.decisions import DecisionKind, ExperimentState
 from evaluation.experiments.effects import Missing, Ratio, within
 from evaluation.experiments.experiment_file import parse_experiment
+from evaluation.experiments.experiment_folder import PlacedExperiment
 from evaluation.experiments.exposure import variant_column
+from evaluation.experiments.guardrail_reading import GuardrailState
 from evaluation.experiments.interleaving import TurnRule, debiased_worth, examined, team_credit, uncovered
 from evaluation.experiments.multileaving import optimised_probability
+from evaluation.experiments.ramp import ramp_move
 from evaluation.experiments.reading import read_experiment
 from evaluation.experiments.sums import unit_sums
+from jobs.experiment_log import kept as log_columns
 from jobs.experiment_sections import reading_sections
 from marketplace.attribution import attribute
 from marketplace.finding import DataError
@@ -208,6 +214,24 @@ def test_reading_joins_lists_outcomes_and_shoppers():
     assert one.relative.value == pytest.approx(gain / total)
     assert one.preferred.value == pytest.approx(preferred / clicks)
     assert one.difference.n == len({slate.user_id for slate in kept})
+    watched = read_experiment(attribute(log_columns(slates_to_table(kept)), feedback), experiment, as_of=experiment.end)
+    assert [vars(one)["relative"] for one in watched.interleaved] == [one.relative for one in reading.interleaved]
+    rail, by_rival = (
+        next(one for one in watched.guardrails if one.guardrail.metric == "net_gmv_per_user" and one.rival is rival)
+        for rival in (False, True)
+    )
+    assert by_rival.relative.value == pytest.approx(read["net_gmv"].relative.value)
+    assert (str(rail), str(by_rival)) == (
+        "net_gmv_per_user >= -30.0%",
+        "net_gmv_per_user >= -30.0%, by its interleaved policy",
+    )
+    harmed = replace(
+        watched, guardrails=(replace(by_rival, state=GuardrailState.HARMED),), units=dict.fromkeys(watched.units, 999)
+    )
+    placed = PlacedExperiment(Path("x.toml"), experiment, ExperimentState())
+    move = ramp_move(placed, harmed, now=experiment.start)
+    assert (move.decision.kind, move.decision.variants) == (DecisionKind.STOP, ("clicks_up",))
+    assert "clicks_up would change net_gmv_per_user" in move.sentence
     assert not read_experiment(attribute(slates.take(mixed), feedback), experiment, as_of=experiment.end).interleaved
     assert any(section.title.startswith("Interleaved") for section in reading_sections(reading, currency="SAR"))
 

@@ -11,9 +11,10 @@ from evaluation.experiments.decisions import DecisionKind, ExperimentState
 from evaluation.experiments.effects import Missing
 from evaluation.experiments.experiment_file import parse_experiment
 from evaluation.experiments.experiment_folder import PlacedExperiment
+from evaluation.experiments.guardrail_reading import GuardrailReading, GuardrailState
 from evaluation.experiments.looks import look_of
 from evaluation.experiments.ramp import ramp_move
-from evaluation.experiments.reading import ExperimentReading, GuardrailReading, GuardrailState
+from evaluation.experiments.reading import ExperimentReading
 from evaluation.experiments.trust import TrustCheck, TrustLevel
 from tests.evaluation.test_experiment_file import EXAMPLE
 

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from evaluation.experiments.conclusion import NextMove, conclusions
 from evaluation.experiments.effects import Missing
 from evaluation.experiments.experiment_file import parse_experiment
+from evaluation.experiments.guardrail_reading import GuardrailState
 from evaluation.experiments.plan import detectable_after, plan_experiment
-from evaluation.experiments.reading import BEST_AT, GuardrailState, course, expected_units, read_experiment
+from evaluation.experiments.reading import BEST_AT, course, expected_units, read_experiment
+from evaluation.experiments.sequences import half_width
 from evaluation.experiments.trust import TrustCheck, TrustLevel
 from evaluation.experiments.unit_table import request_columns
 from jobs import read_two_sides
@@ -86,14 +88,38 @@ def test_the_conclusion_goes_by_trust_guardrails_look_and_effect():
 
 def test_looks_follow_the_stop_rule():
     experiment, _, _, joined = world()
-    widths, levels = {}, {}
-    for rule in ("fixed_horizon", "group_sequential", "always_valid"):
+    widths, levels, read = {}, {}, {}
+    for rule in ("fixed_horizon", "group_sequential", "always_valid", "mixture"):
         text = FILE + f'\n[stop]\nrule = "{rule}"\nlooks = 4\n'
         one = read_experiment(joined, parse_experiment(text), as_of=experiment.end)
-        relative = one.primary("clear").relative
+        read[rule], relative = one, one.primary("clear").relative
         widths[rule], levels[rule] = relative.high - relative.low, one.look.fractions
     assert widths["fixed_horizon"] < widths["group_sequential"] < widths["always_valid"]
-    assert levels == {"fixed_horizon": (1.0,), "group_sequential": (0.25, 0.5, 0.75, 1.0), "always_valid": ()}
+    assert levels == {
+        "fixed_horizon": (1.0,),
+        "group_sequential": (0.25, 0.5, 0.75, 1.0),
+        "always_valid": (),
+        "mixture": (),
+    }
+    assert widths["group_sequential"] < widths["mixture"]
+    for rule, other, way in (
+        ("always_valid", "mixture", "by the mixture test"),
+        ("mixture", "always_valid", "by the confidence sequence"),
+    ):
+        assert read[rule].sensitivity["clear"][way] == read[other].primary("clear").relative
+    mixed, least = read["mixture"].primary("clear"), experiment.metrics.minimum_effect
+    one, best_at = read["always_valid"].primary("clear"), read["mixture"].look.best_at
+    for estimate, scale, other in (
+        (mixed.relative, 1.0, one.relative),
+        (mixed.difference, mixed.control.value, one.difference),
+    ):
+        half, spread = estimate.high - estimate.value, least * scale
+        error = (other.high - other.value) / half_width(1.0, other.n, best_at=best_at)
+        evidence = np.sqrt(1 / (1 + (spread / error) ** 2)) * np.exp(
+            half**2 / 2 / error**2 / (1 + (error / spread) ** 2)
+        )
+        assert evidence == pytest.approx(20)
+    assert (mixed.p_value < 0.05) == (mixed.difference.low > 0)
 
 
 def test_windows_of_a_city_are_read_with_their_carry_over():
