@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
-from kafka_brokers import running_brokers
+from kafka_brokers import QUICK, running_brokers
 from made_slates import START, make_feedback, make_slate, same_rows
 
 from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.kafka.client import Brokers, KafkaError, OffsetExpired, TopicPartition, Topics
 from marketplace.kafka.consumer import TopicConsumer
 from marketplace.kafka.effects import Consumption, apply
-from marketplace.kafka.positions import PositionsInLog
+from marketplace.kafka.positions import PositionsInLog, SharedPositions
 from marketplace.kafka.producer import LogProducer
 from marketplace.kafka.records import (
     Delivery,
@@ -190,6 +190,36 @@ def test_machines_come_to_one_catalogue_and_do_not_echo_it(own_topics, tmp_path)
     assert sent <= len(put) + 2  # each update once, and the kettle as both made it
     for one in (*producers, *followers, *logs):
         one.close()
+
+
+@pytest.mark.slow  # for the time that a group takes to share out its partitions
+def test_members_of_a_group_come_and_go_and_every_record_counts_once(target, own_topics, tmp_path):
+    log, quick = SqliteLog(tmp_path / "log.sqlite"), replace(own_topics, settings={**QUICK, **own_topics.settings})
+    producer = LogProducer(log, own_topics, partitions=4)
+
+    def join():
+        effect = lambda deliveries: apply(deliveries, target)  # noqa: E731
+        return TopicConsumer(effect, quick, SharedPositions("all"), topics=[Topic.SLATES], partitions=4)
+
+    first, second, came, start, many = join(), None, Consumption(), time.monotonic(), 0
+    members = [first]
+    while time.monotonic() - start < 12:
+        log.append(make_slate(f"r{many}", user_id=f"u{many}"))
+        many += 1
+        producer.step(0)
+        for member in members:
+            came += member.step(0.01)
+        if second is None and many > 100:
+            second = join()
+            members.append(second)
+        if first in members and time.monotonic() - start > 7:
+            first.close()
+            members.remove(first)
+    while producer.step(0.01) or producer.waiting or came.receipt.accepted < many:
+        came += second.step(0.01)
+        assert time.monotonic() - start < 60
+    second.close()
+    assert len(target.slates()) == came.receipt.accepted == many
 
 
 class FakeConsumer:
