@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from marketplace.kafka.client import Brokers, KafkaUnavailable, Topics
-from marketplace.kafka.consumer import TopicConsumer
+from marketplace.kafka.consumer import COMMITTED, EARLIEST, TopicConsumer
 from marketplace.kafka.effects import Consumption, apply
 from marketplace.kafka.positions import PositionsInLog, SharedPositions
 from marketplace.kafka.producer import LogProducer
@@ -20,18 +20,26 @@ from marketplace.log_place import Place, shown_place
 from marketplace.open_log import open_log
 from marketplace.sqlite_log import SqliteLog
 
-WAIT = 0.02  # seconds that a step waits for something to do
+WAIT = 0.05  # seconds that a step waits for something to do
 REPORT_SECONDS = 60.0
 RETRY_SECONDS = 1.0  # after a log or brokers that could not be used
 
 
 def produce(log: Place, brokers: Brokers, *, partitions: int, again: bool, once: bool) -> int:
-    """Send what `log` holds, and merge what other machines' catalogues hold into it; `once` = what is there now."""
+    """Send what `log` holds, and merge the catalogue of other machines into it.
+
+    `again` = everything, whatever was sent and read before; `once` = what is there now.
+    """
     spool = SqliteLog(log)
     shared = SharedCatalogue(spool)
     items = Topics(brokers, [Topic.ITEMS], partitions=partitions)
     follower = TopicConsumer(
-        shared.merge, brokers, PositionsInLog(spool, items), topics=[Topic.ITEMS], partitions=partitions
+        shared.merge,
+        brokers,
+        PositionsInLog(spool, items),
+        topics=[Topic.ITEMS],
+        partitions=partitions,
+        start=EARLIEST if again else COMMITTED,
     )
     producer = LogProducer(spool, brokers, partitions=partitions, again=again, is_known=shared.holds)
     counts: Counter[str] = Counter()

@@ -36,9 +36,9 @@ def brokers_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("log", type=click.Path(path_type=Path))
+@click.argument("log", type=click.Path(path_type=Path, exists=True))
 @brokers_options
-@click.option("--again", is_flag=True, help="everything on record, whatever was sent before")
+@click.option("--again", is_flag=True, help="everything, whatever was sent and read before")
 @click.option("--once", is_flag=True, help="end when everything on record is acknowledged")
 def produce(log: Path, kafka: str, prefix: str, partitions: int, again: bool, once: bool) -> None:
     """Send what a service's LOG holds to the topics slates, feedback and items; follow the catalogue of the others.

@@ -86,6 +86,7 @@ ARRIVED = "WHERE arrival > ? AND arrival <= ? AND time >= ? ORDER BY arrival LIM
 PLAIN_FEEDBACK = pa.schema(
     [f.with_type(pa.int64() if pa.types.is_timestamp(f.type) else plain(f.type)) for f in FEEDBACK]
 )
+NO_EVENTS, NONE_QUARANTINED = FEEDBACK.empty_table(), QUARANTINED.empty_table()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 Rows = list[tuple[Any, ...]]
@@ -213,7 +214,7 @@ class SqliteLog:
         rows, mark = self._arrived("feedback", f"{COLUMNS}, {ORDER_KEY}", mark, since=None, most=most)
         keys = {row[1]: row[-1] for row in rows}
         events = self._events([row[:-1] for row in rows])
-        return events, [keys[name] for name in events["feedback_id"].to_pylist()], mark
+        return events, [keys[name] for name in events["feedback_id"].to_pylist()] if rows else [], mark
 
     def quarantined_after(self, mark: int, *, most: int) -> tuple[pa.Table, int]:
         """QUARANTINED after `mark`, and the next mark."""
@@ -345,13 +346,17 @@ def _columns(batches: list[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
 
 def _set_apart(rows: Rows) -> pa.Table:
     """QUARANTINED of rows (columns, reason)."""
+    if not rows:
+        return NONE_QUARANTINED
     reasons = pa.array([row[-1] for row in rows], pa.string())
     return _events([row[:-1] for row in rows]).append_column(QUARANTINED.field("reason"), reasons)
 
 
 def _events(rows: Rows) -> pa.Table:
+    if not rows:
+        return NO_EVENTS
     columns = [pa.array([row[j] for row in rows], f.type) for j, f in enumerate(PLAIN_FEEDBACK)]
     table = pa.Table.from_arrays(columns, schema=PLAIN_FEEDBACK).cast(FEEDBACK)
-    for time in pc.min_max(table["time"]).values() if rows else ():
+    for time in pc.min_max(table["time"]).values():
         time.as_py()  # years that no calendar has
     return table

@@ -23,17 +23,20 @@ __all__ = ["Consumer", "KafkaError", "KafkaException", "Message", "Producer", "T
 SECONDS = 5.0  # that brokers may take over a question about topics
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 1_000}  # errors come by callback
 PRODUCER = {
-    "enable.idempotence": True,  # with acks=all: the broker drops what the client sends again
     "compression.type": "lz4",
     "linger.ms": 5,
-    "message.timeout.ms": 0,  # what was sent stays sent until it is acknowledged, however long brokers are away
     "message.max.bytes": 16 << 20,  # brokers have their own limit
 }
-CONSUMER = {
+CONSUMER = {"fetch.wait.max.ms": 100}
+# What no setting of the operator's changes.
+SENDS_ONCE = {
+    "enable.idempotence": True,  # with acks=all: the broker drops what the client sends again
+    "message.timeout.ms": 0,  # what was sent stays sent until it is acknowledged, however long brokers are away
+}
+READS_ALL = {
     "enable.auto.commit": False,
     "auto.offset.reset": "error",  # an offset that is gone is a loss, and must be loud
     "enable.partition.eof": True,
-    "fetch.wait.max.ms": 100,
 }
 logger = logging.getLogger(__name__)
 OnError = Callable[[KafkaError], None]
@@ -75,11 +78,11 @@ class Brokers:
         return str(self.settings["bootstrap.servers"])
 
     def producer(self, on_error: OnError) -> Producer:
-        return Producer({**QUIET, **PRODUCER, **self.settings, "error_cb": on_error})
+        return Producer({**QUIET, **PRODUCER, **self.settings, **SENDS_ONCE, "error_cb": on_error})
 
     def consumer(self, group: str, on_error: OnError) -> Consumer:
         names = {"group.id": self.prefix + group, "error_cb": on_error}
-        return Consumer({**QUIET, **CONSUMER, **self.settings, **names})
+        return Consumer({**QUIET, **CONSUMER, **self.settings, **READS_ALL, **names})
 
 
 class Topics:

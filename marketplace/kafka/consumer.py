@@ -75,21 +75,11 @@ class TopicConsumer:
         committed.
         """
         self._look()
-        if self._consumer is None:
-            self._consumer = self._open()
-        first = self._consumer.poll(wait)
-        messages = [] if first is None else [first, *self._consumer.consume(BATCH - 1, 0)]
-        deliveries = [self._delivery(one) for one in messages if not self._is_event(one)]
-        if not deliveries:
-            return Consumption()
         try:
-            outcome = self._effect(deliveries)
-            self._bury(outcome)
+            return self._step(wait)
         except (LogUnavailable, KafkaUnavailable):
             self.close()
             raise
-        self._commit(self._consumer, deliveries)
-        return outcome
 
     @property
     def at_end(self) -> bool:
@@ -101,6 +91,19 @@ class TopicConsumer:
         if self._consumer is not None:
             self._consumer.close()
         self._consumer = None
+
+    def _step(self, wait: float) -> Consumption:
+        if self._consumer is None:
+            self._consumer = self._open()
+        first = self._consumer.poll(wait)
+        messages = [] if first is None else [first, *self._consumer.consume(BATCH - 1, 0)]
+        deliveries = [self._delivery(one) for one in messages if not self._is_event(one)]
+        if not deliveries:
+            return Consumption()
+        outcome = self._effect(deliveries)
+        self._bury(outcome)
+        self._commit(self._consumer, deliveries)
+        return outcome
 
     def _open(self) -> Consumer:
         self._assigned, self._ended = set(), set()
@@ -167,7 +170,7 @@ class TopicConsumer:
     def _expired(self, place: Place, reason: str) -> OffsetExpired:
         return OffsetExpired(
             f"topic {place[0]}, partition {place[1]}: {reason}. Have them sent again from the logs of the machines "
-            "(`value-model produce LOG --again`) and read on with `--from earliest`; nothing is stored twice."
+            "(`value-model produce LOG --again`) and read on with `consume --from earliest`; nothing is stored twice."
         )
 
     def _delivery(self, message: Message) -> Delivery:

@@ -83,7 +83,8 @@ def event_records(feedback: pa.Table, order_keys: Sequence[str | None]) -> list[
 
 def quarantined_records(quarantined: pa.Table) -> list[KafkaRecord]:
     """QUARANTINED."""
-    return _events(quarantined.select(FEEDBACK.names), REASON, quarantined[QUARANTINED.names[-1]].to_pylist())
+    reasons = quarantined[QUARANTINED.names[-1]].to_pylist() if len(quarantined) else []
+    return _events(quarantined.select(FEEDBACK.names), REASON, reasons)
 
 
 def catalogue_records(records: Sequence[CatalogueRecord]) -> list[KafkaRecord]:
@@ -138,6 +139,8 @@ def _shopper(body: bytes, request_id: str) -> bytes:
 
 
 def _events(feedback: pa.Table, header: str, texts: Sequence[str | None]) -> list[KafkaRecord]:
+    if not len(feedback):
+        return []
     version, lines = _version(Topic.FEEDBACK), feedback_to_json(feedback).splitlines()
     users, names = feedback["user_id"].to_pylist(), feedback["feedback_id"].to_pylist()
     return [

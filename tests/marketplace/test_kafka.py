@@ -262,7 +262,7 @@ def test_records_that_expired_unread_stop_the_consumer_loudly(target):
         waiting_consumer(target, fake, TopicPartition("slates", 0, 12, metadata="now")).step(0)
     consumer = waiting_consumer(target, fake, TopicPartition("slates", 0, 60, metadata="now"))
     fake.error = KafkaError(KafkaError._AUTO_OFFSET_RESET, "fetch failed: out of range")
-    with pytest.raises(OffsetExpired, match=r"out of range.*--again.*--from earliest"):
+    with pytest.raises(OffsetExpired, match=r"out of range.*--again.*consume --from earliest"):
         consumer.step(0)
 
 
