@@ -35,6 +35,7 @@ from serving.feedback_checks import Sender
 from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
 from serving.metrics import Metrics
 from serving.openapi import document
+from serving.openapi_page import page
 from serving.problems import CONTENT_TYPE as PROBLEM
 from serving.problems import GONE, RETRY_AFTER, problem
 from serving.request import BadRequest, UnknownName
@@ -209,6 +210,12 @@ def _add_operations(
     def openapi() -> Response:
         services.follow()
         return _json(document(version=version("value-model"), spec=_spec(services)))
+
+    @app.get("/docs")
+    def docs() -> Response:
+        services.follow()
+        described = document(version=version("value-model"), spec=_spec(services))
+        return Response(page(described), content_type="text/html; charset=utf-8")
 
 
 def _add_accounting(app: Flask, counts: Metrics) -> None:

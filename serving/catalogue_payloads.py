@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Fate
-from serving.payloads import Currency, Identifier, Label, Moment, Price, Strict
+from serving.payloads import Currency, Identifier, Label, Moment, Price, Strict, examples
 from serving.request import BadRequest, microseconds_of
 
 ABSENT: Any = None  # a field that was left out, which `model_fields_set` tells from null
@@ -69,11 +69,15 @@ class MerchantUpdate(Strict):
 class ItemsRequest(Strict):
     """A batch of items, written in order."""
 
+    model_config = examples({"items": [{"item_id": "i1", "version": 1767225600000, "price": 19.5, "in_stock": True}]})
+
     items: list[ItemUpdate] = Field(min_length=1, max_length=MAX_UPDATES)
 
 
 class MerchantsRequest(Strict):
     """A batch of merchants, written in order."""
+
+    model_config = examples({"merchants": [{"merchant_id": "m1", "version": 7, "commission_rate": 0.12}]})
 
     merchants: list[MerchantUpdate] = Field(min_length=1, max_length=MAX_UPDATES)
 

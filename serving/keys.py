@@ -57,7 +57,7 @@ ROUTES: Mapping[str, tuple[KeyScope, ...] | None] = {
     "/v1/rank": (KeyScope.RANK,),
     "/v1/feedback": (KeyScope.FEEDBACK, KeyScope.EVENTS),
     **dict.fromkeys(("/v1/items", "/v1/items/<path:item_id>", "/v1/merchants"), (KeyScope.CATALOGUE,)),
-    **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json")),
+    **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")),
 }
 EVERYBODY = Caller("", frozenset(KeyScope))  # where no keys are configured
 

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from features.spec import Feature, FeatureSpec, Kind, Source
 from serving import catalogue_payloads, payloads
+from serving.deadline import HEADER, LONGEST
 from serving.problems import CONTENT_TYPE
 
 # path -> (method, summary, request model, answer model, statuses of refusals)
@@ -60,6 +61,14 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None
     "/readyz": ("get", "A bundle serves", None, payloads.Readiness, (503,)),
     "/metrics": ("get", "Prometheus metrics", None, None, ()),
     "/openapi.json": ("get", "This document", None, None, ()),
+    "/docs": ("get", "This document as a page", None, None, ()),
+}
+TIMEOUT = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "milliseconds that the caller waits: near the end fewer candidates are ranked, or none (503)",
+    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST},
 }
 REASONS = {
     400: "The request is malformed: `problems` names each field",
@@ -69,7 +78,7 @@ REASONS = {
     409: "A slate of this request_id is already on record",
     413: "The body is too large",
     415: "The body is not application/json",
-    503: "No bundle is loaded yet, or the log cannot be written; `detail` says which",
+    503: "Too much to do (Retry-After), no bundle is loaded yet, or the log cannot be written; `detail` says which",
 }
 
 
@@ -121,6 +130,8 @@ def _operation(
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "OK"}}}
     if answer:
         operation["responses"]["200"]["content"] = _json_of(answer)
+    if answer is payloads.SlateAnswer:
+        operation["parameters"] = [TIMEOUT]
     if request and "{" in path:
         operation["parameters"] = _parameters(path, request)
     elif request:

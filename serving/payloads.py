@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -51,6 +51,11 @@ class Strict(BaseModel):
     """Nothing unknown, nothing coerced, nothing infinite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def examples(*contents: dict[str, Any]) -> ConfigDict:
+    """The setting of a model that documents it with these contents."""
+    return ConfigDict(json_schema_extra={"examples": list(contents)})
 
 
 class AnyRequest(Strict):
@@ -144,6 +149,8 @@ class Filters(Strict):
 class RecommendRequest(AnyRequest):
     """Retrieve candidates from the catalogue, and rank them."""
 
+    model_config = examples({"surface": "search", "user_id": "u1", "query": "coffee", "k": 10, "session_id": "s1"})
+
     exclude: list[Identifier] = Field(
         default_factory=list, max_length=MAX_CANDIDATES, description="items that must not be shown"
     )
@@ -166,6 +173,8 @@ class RecommendRequest(AnyRequest):
 
 class RankRequest(AnyRequest):
     """Rank the caller's own candidates."""
+
+    model_config = examples({"surface": "home", "user_id": "u1", "candidates": ["i1", "i2"], "prices": [19.5, None]})
 
     candidates: list[Identifier] = Field(
         min_length=1, max_length=MAX_CANDIDATES, description="distinct items of the catalogue"
@@ -240,6 +249,25 @@ class FeedbackEvent(Strict):
 
 class FeedbackRequest(Strict):
     """A batch of feedback."""
+
+    model_config = examples(
+        {
+            "events": [
+                {
+                    "feedback_id": "f1",
+                    "request_id": "r1",
+                    "event": "order",
+                    "time": "2026-03-01T12:00:00+03:00",
+                    "user_id": "u1",
+                    "item_id": "i1",
+                    "amount": 19.5,
+                    "currency": "SAR",
+                    "order_id": "o1",
+                    "quantity": 1,
+                }
+            ]
+        }
+    )
 
     events: list[FeedbackEvent] = Field(min_length=1, max_length=MAX_EVENTS)
 

@@ -76,7 +76,7 @@ def test_a_route_of_which_nothing_is_said_needs_the_scope_admin(service):
 
 
 def test_probes_need_no_key(client):
-    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         assert client.get(path).status_code == 200
 
 

@@ -9,6 +9,7 @@ from fake_service import CATALOGUE, FakeService
 from marketplace.log import LogUnavailable
 from serving import payloads
 from serving.app import create_app
+from serving.openapi import ROUTES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOME = {"surface": "home", "user_id": "u1"}
@@ -31,6 +32,10 @@ def post(client, path, content, **changes):
 
 def problems(response) -> dict[str, str]:
     return {problem["field"]: problem["message"] for problem in response.get_json()["problems"]}
+
+
+def described_models():
+    return [row[2] for path, row in ROUTES.items() if row[2] is not None and "{" not in path]
 
 
 def event(**changes):
@@ -245,6 +250,13 @@ def test_every_route_is_documented_and_every_reference_resolves(client):
     text = orjson.dumps(described).decode()
     for part in text.split("#/components/schemas/")[1:]:
         assert part.split('"')[0] in schemas
+    for model in described_models():
+        for content in schemas[model.__name__]["examples"]:
+            model.model_validate_json(orjson.dumps(content))
+    page = client.get("/docs").text
+    assert all(f'id="{path}"' in page for path in served)
+    assert all(f'id="{name}"' in page for name in schemas)
+    assert "http" not in page.replace("https://", "http").split("<body>")[0]  # nothing from elsewhere
     limit = schemas["RankRequest"]["properties"]["candidates"]["maxItems"]
     assert limit == payloads.MAX_CANDIDATES
     assert schemas["RankRequest"]["additionalProperties"] is False
