@@ -114,7 +114,8 @@ def _trust(reading: ExperimentReading) -> Section:
 
 
 def _effects(reading: ExperimentReading, currency: str) -> Section:
-    head = ("variant", "metric", "unit", "control", "variant's", "relative change", "difference", "p", "noise left")
+    of_metric = ("variant", "metric", "unit", "control", "variant's")
+    head = (*of_metric, "relative change", "difference", "p", "adjusted p", "noise left")
     rows = tuple(
         (
             one.variant,
@@ -125,6 +126,7 @@ def _effects(reading: ExperimentReading, currency: str) -> Section:
             percent(one.relative),
             str(one.difference),
             _p(one.p_value),
+            _p(one.adjusted),
             "" if isnan(one.kept) else f"{one.kept:.0%}",
         )
         for one in reading.metrics
@@ -132,7 +134,8 @@ def _effects(reading: ExperimentReading, currency: str) -> Section:
     units = ", ".join(f"{name} {count:,}" for name, count in reading.units.items())
     caption = (
         f"Units: {units}. {RULES[reading.look.rule]} {_level_words(reading.look)} Changes are adjusted for what was "
-        "known of the units before the start, which takes noise and no effect: the last column is the variance left."
+        "known of the units before the start, which takes noise and no effect: the last column is the variance left. "
+        "Adjusted p counts all metrics of the variant (Holm): who claims another than the one that decides reads that."
     )
     return Section(CHANGED, caption, head, rows)
 

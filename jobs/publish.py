@@ -15,6 +15,7 @@ from desk.desk import Desk, SavedVersion
 from desk.policy_changes import changes, merged
 from desk.publication import RefusedError, check_agreement, check_base, publish, roll_back
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
+from evaluation.experiments.experiment_folder import EXPERIMENTS, Phase, read_folder
 from jobs.open_desk import material_of
 from jobs.policy_service import POLICIES, BundleService
 from value_model.formula import ValuePolicy, load_policy
@@ -50,6 +51,7 @@ def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
     Raises PolicyError for a file that cannot be read, BundleError, and what `desk.Desk.put_in_force` raises.
     """
     service, versions = BundleService.of(folder), Versions(folder / POLICIES)
+    _warn_of_experiments(folder)
     draft, in_force = load_policy(path), service.served().policy
     base = base_of(request, versions, in_force)
     if request.merge and base != in_force.version:
@@ -73,12 +75,26 @@ def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
 def roll_back_policy(folder: Path, request: PublishRequest, *, number: int | None) -> None:
     """End the trial, or put the version before (or `number`) in force again."""
     service, versions = BundleService.of(folder), Versions(folder / POLICIES)
+    _warn_of_experiments(folder)
     before = service.served().policy
     note = ChangeNote(VersionOrigin.ROLLED_BACK, request.owner, request.reason)
     record = roll_back(number, note, versions=versions, service=service, now=datetime.now(UTC))
     after = service.served().policy
     saved = SavedVersion(record, diff(before, after, names=(before.version, after.version)))
     _print(saved, [str(change) for change in changes(before, after)], service)
+
+
+def _warn_of_experiments(folder: Path) -> None:
+    """Name the experiments that run and change policies or bundles: their control is what is published."""
+    now = datetime.now(UTC)
+    for placed in read_folder(folder / EXPERIMENTS).experiments:
+        one = placed.experiment
+        if placed.phase(now) is Phase.RUNNING and any(variant.policy or variant.bundle for variant in one.variants):
+            print(
+                f"   warning: the experiment {one.name} runs until {one.end:%Y-%m-%d %H:%M} UTC, and what is published "
+                "is its control: from now on it compares something else. Better end the one before the other "
+                f"(`value-model experiment stop {folder} {one.name}`)."
+            )
 
 
 def print_served(folder: Path) -> None:

@@ -7,20 +7,24 @@ FOLDER/alerts.jsonl.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluation.monitoring.alert import JudgedDay
-from evaluation.monitoring.day_log import DAY, NOTHING, DayFacts, DayLog, day_log, unanswered
+from evaluation.monitoring.day_log import DAY, NOTHING, DayFacts, DayLog, between, day_log, unanswered
 from evaluation.monitoring.exposition import write_metrics
 from evaluation.monitoring.first_days import moved_columns
 from evaluation.monitoring.history import History
@@ -29,6 +33,7 @@ from evaluation.monitoring.usual import LEAST_DAYS
 from evaluation.monitoring.watcher import WARM_UP, Watcher, WatchLimits, early_figures
 from jobs.watch_replay import BundleReplays
 from jobs.watch_text import print_day, print_early, print_moved
+from marketplace.finding import FieldError
 from marketplace.keys import one_array
 from marketplace.log import QUARANTINED
 from marketplace.log_place import Place, may_exist
@@ -44,6 +49,7 @@ PAGES = 30  # written in one pass, of the newest day and of those that alarm
 class WatchConfig:
     """What a watch.toml may set."""
 
+    time_zone: str = setting("UTC", "whose days are judged: the market's, an IANA name such as Asia/Riyadh")
     budget: float = setting(0.25, "false alarms a month, over all figures", unit="alarms", least=0.001, most=30)
     least_psi: float = setting(
         0.02, "a distribution that is nearer than that has not moved", unit="PSI", least=0, most=1
@@ -51,6 +57,17 @@ class WatchConfig:
     replayed: int = setting(40, "slates of a day that are replayed and recomputed; 0 = none", least=0, most=10_000)
     settle_hours: float = setting(3.0, "how long after its end a day is judged", unit="hours", least=0, most=24)
     new_days: int = setting(14, "how long an item counts as new", unit="days", least=1, most=365)
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.zone
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            fix = 'Write an IANA name, such as "Asia/Riyadh".'
+            raise FieldError(f"is {self.time_zone!r}, no time zone", fix, key="time_zone") from None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
 
 
 def read_watch_config(file: Path | None, folder: Path) -> WatchConfig:
@@ -97,7 +114,7 @@ class LogWatch:
             return
         print(f"{known} of the {WARM_UP} whole days that a judgement needs are on record; until then nothing alarms.")
         if (newest := self._last_slate()) is not None:
-            today = self._day_log(_day(newest), now)
+            today = self._day_log(self._day(newest), now)
             print_early(today, early_figures(today))
             print_moved(moved_columns(self._joined(today.start - DAY, now, NOTHING), today, np.random.default_rng(0)))
 
@@ -106,9 +123,9 @@ class LogWatch:
         first = self._first_day()
         if first is None:
             return
-        end = _day(now - timedelta(hours=self.config.settle_hours))
+        end = self._day(now - timedelta(hours=self.config.settle_hours))
         if self.history.days:
-            first = self.history.days[-1] + DAY
+            first = self._day(self.history.days[-1]) + DAY
         starts = [first + DAY * number for number in range((end - first).days)]
         if not self.history.bins:
             whole = list(islice(filter(self._has_slates, starts), LEAST_DAYS))
@@ -137,7 +154,7 @@ class LogWatch:
         slates = self.log.slates(since=start, until=end)
         again = self.replays.of_day(slates, self.log, since=start, until=end, sample=self.config.replayed)
         apart = self.log.quarantined()
-        apart = apart.filter(pc.and_(pc.greater_equal(apart["time"], start), pc.less(apart["time"], end)))
+        apart = between(apart.sort_by("time"), start, end)
         reasons = apart[QUARANTINED.names[-1]].value_counts().to_pylist()
         return DayFacts(
             skew=again.skew,
@@ -157,7 +174,11 @@ class LogWatch:
 
     def _first_day(self) -> datetime | None:
         earliest, _ = self.log.shown_after(0, most=1, columns=("time",))
-        return _day(earliest["time"][0].as_py()) if len(earliest) else None
+        return self._day(earliest["time"][0].as_py()) if len(earliest) else None
+
+    def _day(self, moment: datetime) -> datetime:
+        """Midnight before a moment, where the market is; a day later (`+ DAY`) is the next, whatever clocks do."""
+        return moment.astimezone(self.config.zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
     def _last_slate(self) -> datetime | None:
         mark, last = 0, None
@@ -178,16 +199,34 @@ class LogWatch:
 
 
 def watch(folder: Path, *, config: Path | None, log: Place | None, every: float | None) -> int:
-    """One pass, or one `every` so many minutes until a signal; exits with 1 while a cause alarms."""
-    watched = LogWatch(folder, read_watch_config(config, folder), log=log)
-    while True:
-        watched.step(datetime.now(UTC))
-        if every is None:
-            break
-        time.sleep(60 * every)
-    watched.say_what_waits(datetime.now(UTC))
-    return int(bool(watched.history.open_since))
+    """One pass, or one `every` so many minutes until a signal; exits with 1 while a cause alarms.
+
+    Raises ValueError while another process watches the folder.
+    """
+    with only_watcher(folder):
+        watched = LogWatch(folder, read_watch_config(config, folder), log=log)
+        while True:
+            watched.step(datetime.now(UTC))
+            if every is None:
+                break
+            time.sleep(60 * every)
+        watched.say_what_waits(datetime.now(UTC))
+        return int(bool(watched.history.open_since))
 
 
-def _day(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+@contextmanager
+def only_watcher(folder: Path) -> Iterator[None]:
+    """Two watchers would judge each day twice, and write over each other's history."""
+    with (folder / ".watch.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ValueError(
+                f"{folder} is watched already, by process {lock.read().strip() or '?'}: one watcher a folder. Read its "
+                f"pages in {folder / 'watch'}, or end it first."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield

@@ -7,11 +7,14 @@ answered; nothing that is kept over all shoppers (a staged policy, promised expo
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from serving.arms import BundleArm
 from serving.manifest import MANIFEST, BundleError
+from serving.memory import settle
 from serving.parts import Parts
 from serving.service import Run, in_background
 
@@ -73,7 +76,9 @@ class VariantBundles:
         """Let go of all others, and note that what has arrived is seen."""
         self.arrived = False
         for name in self._arms.keys() - names:
-            self._arms.pop(name).engine.close()
+            engine = self._arms.pop(name).engine
+            engine.close()
+            self.run(partial(settle, weakref.ref(engine)))
             logger.info("bundle %s of an experiment is let go", self._folder / name)
 
     def _take(self, name: str, stamp: Stamp | None) -> None:

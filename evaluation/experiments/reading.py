@@ -22,7 +22,7 @@ from evaluation.experiments.guardrail_reading import GuardrailReading, guardrail
 from evaluation.experiments.interleaved_reading import InterleavedReading, interleaved_readings
 from evaluation.experiments.looks import Look, look_of
 from evaluation.experiments.metrics import EXPERIMENT_METRICS, ExperimentMetric
-from evaluation.experiments.multiple import benjamini_hochberg
+from evaluation.experiments.multiple import benjamini_hochberg, holm
 from evaluation.experiments.novelty import Novelty, novelty
 from evaluation.experiments.quantiles import quantile_difference, quantile_level
 from evaluation.experiments.robust import TRIM, trimmed_change, winsorised
@@ -51,7 +51,10 @@ TESTS = {StopRule.ALWAYS_VALID: "by the confidence sequence", StopRule.MIXTURE: 
 
 @dataclass(frozen=True)
 class MetricReading:
-    """A metric of one variant against the control; `kept`: the share of the variance that covariates left."""
+    """A metric of one variant against the control; `kept`: the share of the variance that covariates left.
+
+    `adjusted`: its p-value over all metrics of the variant (Holm).
+    """
 
     metric: ExperimentMetric
     variant: str
@@ -62,6 +65,7 @@ class MetricReading:
     p_value: float
     kept: float
     belief: Posterior | None
+    adjusted: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def read_experiment(
         look,
         dict(zip(table.variants, table.counts().tolist(), strict=True)),
         tuple(trust_checks(table, experiment, stopped=stops)),
-        tuple(_metric(arms[v], EXPERIMENT_METRICS[m], v, look) for v in treatments for m in experiment.metrics.names),
+        tuple(one for variant in treatments for one in _metrics(arms[variant], variant, look)),
         tuple(guardrail_readings(experiment, look, change, interleaved)),
         tuple(_segments(arms, primary, look)),
         ages,
@@ -249,6 +253,13 @@ class _Arms:
 def _arms(joined: Attribution, experiment: Experiment, until: datetime) -> _Arms:
     table = unit_table(joined, experiment, until=until)
     return _Arms(experiment, table, ~bot_units(table))
+
+
+def _metrics(arms: _Arms, variant: str, look: Look) -> list[MetricReading]:
+    """Every metric of the file."""
+    readings = [_metric(arms, EXPERIMENT_METRICS[name], variant, look) for name in arms.experiment.metrics.names]
+    adjusted = holm(np.array([one.p_value for one in readings])).tolist()
+    return [replace(one, adjusted=p) for one, p in zip(readings, adjusted, strict=True)]
 
 
 def _metric(arms: _Arms, metric: ExperimentMetric, variant: str, look: Look) -> MetricReading:

@@ -17,7 +17,7 @@ from evaluation.monitoring.distances import BINS, quantile_edges
 from evaluation.monitoring.figure import Figure, Figures
 from marketplace.schema import SURFACES
 from marketplace.slate_columns import RequestLists, all_lists, flat, item_offsets, to_numpy
-from marketplace.splits import DAY_US, HOUR_US, microseconds
+from marketplace.splits import HOUR_US, microseconds
 
 FAR = 10.0  # widths of the reference's range beyond it: counts grow with the log; another unit, or -1, is not growth
 PLACES = 20  # of a list, each a bin
@@ -127,8 +127,9 @@ def _regular(lists: RequestLists, sizes: np.ndarray) -> np.ndarray | None:
 
 
 def _hours(day: DayLog) -> np.ndarray:
-    """int64 [R]: the hour of the day (UTC) in which each slate was answered."""
-    return microseconds(day.slates["time"]) % DAY_US // HOUR_US
+    """int64 [R]: the hour of the day, from its start, in which each slate was answered; the 25th is the 24th."""
+    start = pa.scalar(day.start, pa.timestamp("us", tz="UTC")).value
+    return np.clip((microseconds(day.slates["time"]) - start) // HOUR_US, 0, 23)
 
 
 def _places(day: DayLog) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evaluation.monitoring.day_log import DayLog
+from evaluation.monitoring.day_log import DAY, DayLog
 from evaluation.monitoring.figure import Figure, Figures, ratio, share
 from marketplace.attribution import REASONS
 from marketplace.keys import rows_of
 from marketplace.repeats import likely_repeated
 from marketplace.schema import COLUMN_PARTS
 from marketplace.slate_columns import flat, to_numpy
-from marketplace.splits import DAY_US, SECOND, microseconds
+from marketplace.splits import SECOND, microseconds
 
 NOT_JOINED = ("orphan_request", "other_user", "orphan_item", "early", "late", "bad_amount", "other_currency")
 BUNDLED = tuple(part for part in COLUMN_PARTS if part != "policy")  # policies are published and staged by themselves
@@ -33,8 +33,8 @@ def traffic_figures(day: DayLog) -> Figures:
 
 def _volume(day: DayLog) -> Iterator[tuple[str, Figure]]:
     time = microseconds(day.slates["time"])
-    start = pa.scalar(day.start, pa.timestamp("us", tz="UTC")).value
-    gaps = np.diff(np.concatenate([[start], time, [start + DAY_US]]))
+    start, end = (pa.scalar(at, pa.timestamp("us", tz="UTC")).value for at in (day.start, day.start + DAY))
+    gaps = np.diff(np.concatenate([[start], time, [end]]))
     widest = int(gaps.argmax())
     around = np.array([widest - 1, min(widest, len(time) - 1)]) if len(time) else np.empty(0, np.int64)
     yield "requests", Figure(float(np.log(max(len(time), NONE))))

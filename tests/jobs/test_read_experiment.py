@@ -120,6 +120,11 @@ def test_looks_follow_the_stop_rule():
         )
         assert evidence == pytest.approx(20)
     assert (mixed.p_value < 0.05) == (mixed.difference.low > 0)
+    p = sorted(one.p_value for one in read["fixed_horizon"].metrics)
+    steps = [value * (len(p) - rank) for rank, value in enumerate(p)]
+    assert sorted(one.adjusted for one in read["fixed_horizon"].metrics) == pytest.approx(
+        [min(max(steps[: rank + 1]), 1.0) for rank in range(len(p))]
+    )
 
 
 def test_windows_of_a_city_are_read_with_their_carry_over():

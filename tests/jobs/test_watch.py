@@ -1,6 +1,7 @@
 """`value-model watch` over a log: calm on usual days, one alert where a clock is wrong, and it goes on where it was."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.faulty_market import FaultyDay, clock
+from evaluation.monitoring.day_log import DAY
 from evaluation.monitoring.watcher import WARM_UP
 from jobs.cli import cli
-from jobs.watch import LogWatch, WatchConfig, read_watch_config
+from jobs.watch import LogWatch, WatchConfig, only_watcher, read_watch_config
 from marketplace.finding import DataError
 from marketplace.simulator import SimulatorConfig, simulate
 from marketplace.slate import table_to_slates
@@ -75,15 +77,34 @@ def test_a_young_log_is_told_what_cannot_be_judged_yet(log, tmp_path):
     for slate in table_to_slates(source.slates(until=START + timedelta(days=2))):
         target.append(slate)
     target.close()
+    with only_watcher(tmp_path):
+        twice = CliRunner().invoke(cli, ["watch", str(tmp_path)])
+    assert f"is watched already, by process {os.getpid()}: one watcher a folder" in str(twice.exception)
     answer = CliRunner().invoke(cli, ["watch", str(tmp_path)])
     assert answer.exit_code == 0, answer.output
     assert f"0 of the {WARM_UP} whole days" in answer.output
     assert not (tmp_path / "alerts.jsonl").exists()
 
 
+def test_days_are_those_of_the_market(log, tmp_path):
+    """Berlin's clocks went forward on Sunday, 30 March 2025: that day has 23 hours, and no hour counts twice."""
+    watched = LogWatch(tmp_path, WatchConfig(time_zone="Europe/Berlin", replayed=0), log=log)
+    first = watched._first_day()
+    assert (f"{first:%Y-%m-%d %H:%M}", first.astimezone(UTC)) == ("2025-01-06 00:00", START - timedelta(hours=1))
+    short = watched._day(datetime(2025, 3, 30, 12, tzinfo=UTC))
+    assert (short.weekday(), ((short + DAY).astimezone(UTC) - short.astimezone(UTC))) == (6, timedelta(hours=23))
+    day = watched._day_log(first + DAY, START + timedelta(days=9))
+    time, whole = (microseconds(table["time"]) for table in (day.slates, SqliteLog(log).slates()))
+    low, high = (int((START + timedelta(hours=hours)).timestamp() * 1e6) for hours in (23, 47))
+    assert time.tolist() == whole[(whole >= low) & (whole < high)].tolist() != []
+
+
 def test_settings_are_checked_and_a_folder_without_a_log_is_told(tmp_path):
     (tmp_path / "watch.toml").write_text("budget = 0.5\n")
     assert read_watch_config(None, tmp_path) == replace(WatchConfig(), budget=0.5)
+    (tmp_path / "watch.toml").write_text('time_zone = "Riyadh"\n')
+    with pytest.raises(DataError, match=r"watch.toml:1: error: .*'Riyadh', no time zone"):
+        read_watch_config(None, tmp_path)
     (tmp_path / "watch.toml").write_text("budget = 0\nbudjet = 1\n")
     with pytest.raises(DataError, match=r"watch.toml:2: error: unknown field 'budjet'"):
         read_watch_config(None, tmp_path)

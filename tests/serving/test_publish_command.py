@@ -1,7 +1,7 @@
 """The command over a service's folder: put in force, followed by a live service, staged, rolled back, refused."""
 
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +15,16 @@ from serving.request import Request
 from serving.service import LiveService
 from value_model.formula import to_toml
 
+EXPERIMENT = """
+name = "trial"
+hypothesis = "Sales are worth more."
+owner = "growth"
+start = {:%Y-%m-%dT%H:%M:%SZ}
+days = 28
+control = "in_force"
+variants = [{{name = "in_force", share = 0.5}}, {{name = "default", share = 0.5, policy = "default"}}]
+metrics = {{primary = "ctr", minimum_effect = 0.1}}
+"""
 WHO = ("--by", "growth", "--why", "Clicks pay less.")
 
 
@@ -49,8 +59,11 @@ def test_a_published_policy_is_what_a_running_service_serves(folder, mine, bundl
     start = live.current().parts.known_until
     before = live.current().rank(Request("r1", start, "home", "u1", k=5)).slate
     assert published_policy(folder) is None
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "trial.toml").write_text(EXPERIMENT.format(datetime.now(UTC) - timedelta(days=1)))
     result = run(mine, folder, *WHO)
     assert result.exit_code == 0, result.output
+    assert "warning: the experiment trial runs until" in result.output
     assert "w_click 0.14 -> 0.2" in result.output
     live.follow()
     after = live.current().rank(Request("r2", start + timedelta(seconds=1), "home", "u1", k=5)).slate
