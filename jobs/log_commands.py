@@ -44,6 +44,20 @@ def searches(log: Place, most: int) -> None:
     report_searches(log, most=most)
 
 
+@log_commands.command()
+@click.argument("log", type=LogArgument())
+@click.option("--by", type=click.Choice(["day", "hour"]), default="day", show_default=True)
+@click.option("--experiment", default=None, metavar="NAME", help="by the variants of this experiment instead")
+def sums(log: Place, by: str, experiment: str | None) -> None:
+    """Sum up LOG, which is kept in ClickHouse: requests, items shown, events and orders' amounts, day by day.
+
+    The sums are made where the log lies, so that a month of it needs little memory here.
+    """
+    from jobs.log_sums import report_sums
+
+    report_sums(log, by=by, experiment=experiment)
+
+
 @click.command("load-log")
 @click.argument("source", type=PATH)
 @click.argument("target")

@@ -17,6 +17,7 @@ from evaluation.experiments.effects import Missing
 from evaluation.experiments.experiment_file import load_experiment
 from evaluation.experiments.plan import plan_experiment
 from evaluation.experiments.reading import ExperimentReading, course, read_experiment
+from jobs.experiment_log import COLUMNS, kept
 from jobs.experiment_page import to_html
 from jobs.experiment_sections import facts, plan_sections, plan_words, reading_sections
 from jobs.tables import print_section
@@ -67,7 +68,7 @@ def joined_log(source: Place) -> Attribution:
     """The slates of a log, or of a run's data, with what came of them."""
     if is_log(source):
         log = open_log(source)
-        slates, feedback = log.slates(), log.feedback()
+        slates, feedback = kept(log.slates(columns=COLUMNS)), log.feedback()
         log.close()
     else:
         from marketplace.dataset import load_dataset

@@ -25,7 +25,7 @@ def search_counts(slates: pa.Table) -> dict[str, Counter[str]]:
 def report_searches(place: Place, *, most: int) -> None:
     """Print how the searches in `place` were answered, and the commonest that found nothing or a part."""
     log = open_log(place)
-    slates = log.slates()
+    slates = log.slates(columns=("context",))
     log.close()
     counts, title = search_counts(slates), shown_place(place)
     total = sum(sum(counter.values()) for counter in counts.values())

@@ -195,7 +195,7 @@ class LogWatch:
         return bool(history.days) and history.values[-1, history.names.index("requests")] < 0
 
     def _has_slates(self, start: datetime) -> bool:
-        return bool(len(self.log.slates(since=start, until=start + DAY)))
+        return bool(len(self.log.slates(since=start, until=start + DAY, columns=("request_id",))))
 
 
 def watch(folder: Path, *, config: Path | None, log: Place | None, every: float | None) -> int:

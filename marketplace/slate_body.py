@@ -6,12 +6,16 @@ Four bytes, little-endian, hold the message's length; the schema is implied by S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marketplace.slate_columns import PLAIN_SLATE
 
 CODEC = pa.Codec("lz4_raw")
 USER = PLAIN_SLATE.get_field_index("user_id")
+TOGETHER = 64
 UNREADABLE = (pa.ArrowException, OSError, TypeError, ValueError, OverflowError)  # what a damaged body raises
 
 
@@ -29,6 +33,23 @@ def unpack(body: bytes, request_id: str) -> pa.RecordBatch:
         raise ValueError("the body is not that of its request id")
     batch["time"][0].as_py()
     return batch
+
+
+def unpack_all(bodies: Sequence[bytes], request_ids: Sequence[str]) -> list[pa.RecordBatch]:
+    """Slates in their order, TOGETHER to a batch; raises one of UNREADABLE where `unpack` raises it of any."""
+    batches = []
+    for start in range(0, len(bodies), TOGETHER):
+        some = [_message(body) for body in bodies[start : start + TOGETHER]]
+        for batch in some:
+            batch.validate()
+        batch = pa.concat_batches(some)
+        names = batch["request_id"].to_pylist()
+        if {one.num_rows for one in some} != {1} or names != list(request_ids[start : start + TOGETHER]):
+            raise ValueError("a body is not that of its request id")
+        for time in pc.min_max(batch["time"]).values():
+            time.as_py()
+        batches.append(batch)
+    return batches
 
 
 def user_of(body: bytes) -> str:

@@ -38,7 +38,7 @@ from marketplace.log import (
 )
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
-from marketplace.slate_body import UNREADABLE, pack, unpack
+from marketplace.slate_body import UNREADABLE, pack, unpack, unpack_all
 from marketplace.slate_columns import PLAIN_SLATE, plain
 from marketplace.sqlite_file import SqliteFile
 
@@ -272,6 +272,8 @@ class SqliteLog:
 
     def _bodies(self, rows: Rows) -> list[pa.RecordBatch]:
         """The slates of rows (arrival, request_id, body) that can be read."""
+        with suppress(*UNREADABLE):
+            return unpack_all([row[2] for row in rows], [row[1] for row in rows])
         batches, damaged = [], []
         for arrival, name, body in rows:
             try:

@@ -20,9 +20,10 @@ CODECS = {"time": DELTA, "request_id": TEXT, "feedback_id": TEXT, "query": TEXT,
 ARRIVAL = f"""arrival UInt64 {DELTA},
     precedence UInt64 MATERIALIZED bitNot(arrival) {DELTA},
     INDEX arrivals arrival TYPE minmax"""
+COUNTS = """considered UInt32 MATERIALIZED length(position),
+    shown UInt32 MATERIALIZED arrayCount(place -> place > 0, position)"""
 HOURLY = """PROJECTION hourly (
-    SELECT toStartOfHour(time), surface, policy_version, experiment, variant,
-        count(), sum(length(position)), sum(arrayCount(place -> place > 0, position))
+    SELECT toStartOfHour(time), surface, policy_version, experiment, variant, count(), sum(considered), sum(shown)
     GROUP BY toStartOfHour(time), surface, policy_version, experiment, variant)"""
 HOURLY_EVENTS = """PROJECTION hourly (
     SELECT toStartOfHour(time), event, currency, count(), sum(amount) GROUP BY toStartOfHour(time), event, currency)"""
@@ -68,6 +69,7 @@ SLATES = f"""CREATE TABLE IF NOT EXISTS slates (
     {columns_of(SLATE)},
     {ARRIVAL},
     {_hash("request_id")},
+    {COUNTS},
     {HOURLY})
 {REPLACING} PARTITION BY toYYYYMMDD(time) ORDER BY (time, request_id)
 SETTINGS {REBUILT}, ttl_only_drop_parts = 1"""

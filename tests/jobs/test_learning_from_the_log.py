@@ -14,6 +14,7 @@ from desk.publication import ServedPolicy
 from jobs.cli import cli
 from jobs.config import RunConfig
 from jobs.data import kept, logged, market
+from jobs.load_log import load
 from jobs.policy_service import BundleService
 from jobs.run import run_all
 from jobs.run_evidence import run_evidence
@@ -90,8 +91,12 @@ def log_path(explored):
     return path
 
 
-def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path):
-    dataset = logged(log_path)
+def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path, clickhouse_address):
+    dataset, address = logged(log_path), f"{clickhouse_address}?database=learned&run={log_path.parent}"
+    load(log_path, address)
+    elsewhere = logged(address)
+    for table in ("slates", "feedback", "items", "merchants"):
+        assert getattr(elsewhere, table).to_pylist() == getattr(dataset, table).to_pylist()
     assert len(dataset.slates) == REQUESTS
     assert dataset.has_impressions
     earlier, items = kept(run_folder).items, {row["item_id"]: row for row in dataset.items.to_pylist()}

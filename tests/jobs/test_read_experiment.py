@@ -25,6 +25,7 @@ from jobs import read_two_sides
 from jobs.cli import cli
 from jobs.example_experiment import FILE, experiment_log
 from jobs.experiment_sections import reading_sections
+from jobs.load_log import load
 from marketplace.attribution import attribute
 from marketplace.simulator import SimulatorConfig
 from marketplace.slate import table_to_slates
@@ -207,7 +208,7 @@ def test_a_plan_says_what_can_be_found():
     assert expected_units(joined, later) == BEST_AT
 
 
-def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path):
+def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path, clickhouse_address):
     _, slates, feedback, _ = world()
     log = SqliteLog(tmp_path / "log.sqlite")
     for slate in table_to_slates(slates.slice(0, 350)):
@@ -234,6 +235,12 @@ def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path)
     assert sum(answer["units"].values()) > 50
     assert answer["metrics"][0]["relative"]["n"] > 50
     page = (tmp_path / "clearer_pictures.html").read_text()
+    address = f"{clickhouse_address}?database=experiment&run={tmp_path}"
+    load(tmp_path / "log.sqlite", address)
+    result = CliRunner().invoke(cli, ["experiment", "read", address, str(file), "--json", str(figures)])
+    assert result.exit_code == 0, result.output
+    assert json.loads(figures.read_text()) == answer
+    assert (tmp_path / "clearer_pictures.html").stat().st_size > len(page) / 2
     for text in ("Shoppers who see", "Can it be trusted?", "SAR per user", "data:image"):
         assert text in page
 

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from jobs.cli import cli
+from jobs.load_log import load
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import table_to_slates
 from marketplace.sqlite_log import SqliteLog
@@ -63,6 +65,21 @@ def copied(home, log, *, change):
     source.close()
     target.close()
     return log
+
+
+def test_a_log_in_clickhouse_is_replayed_and_joined_as_the_services(home, tmp_path, clickhouse_address):
+    address = f"{clickhouse_address}?database=replayed&run={home}"
+    load(home / "log.sqlite", address)
+    reports, rows = [], []
+    for number, place in enumerate((str(home / "log.sqlite"), address)):
+        out, joined = tmp_path / f"{number}.json", tmp_path / f"{number}.parquet"
+        assert CliRunner().invoke(cli, ["replay", place, "--json", str(out)]).exit_code == 0
+        assert CliRunner().invoke(cli, ["join-feedback", place, "--out", str(joined)]).exit_code == 0
+        reports.append(json.loads(out.read_text()))
+        rows.append(pq.read_table(joined))
+    assert reports[0] == reports[1]
+    assert rows[0].to_pandas().equals(rows[1].to_pandas())
+    assert reports[1]["same"] == REQUESTS
 
 
 def test_every_slate_replays_and_no_feature_is_skewed(home):

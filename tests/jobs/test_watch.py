@@ -14,6 +14,7 @@ from benchmarks.faulty_market import FaultyDay, clock
 from evaluation.monitoring.day_log import DAY
 from evaluation.monitoring.watcher import WARM_UP
 from jobs.cli import cli
+from jobs.load_log import load
 from jobs.watch import LogWatch, WatchConfig, only_watcher, read_watch_config
 from marketplace.finding import DataError
 from marketplace.simulator import SimulatorConfig, simulate
@@ -69,6 +70,21 @@ def test_a_wrong_clock_is_one_alert_and_the_next_pass_goes_on(log, tmp_path, cap
     (silent,) = LogWatch(tmp_path, WatchConfig(replayed=0), log=log).step(START + timedelta(days=DAYS + 5))
     assert [alert.cause.name for alert in silent.alerts] == ["log_loss"]
     assert LogWatch(tmp_path, WatchConfig(replayed=0), log=log).step(START + timedelta(days=DAYS + 9)) == []
+
+
+def test_a_day_read_from_clickhouse_is_the_day(log, tmp_path, clickhouse_address):
+    address = f"{clickhouse_address}?database=watched"
+    load(log, address)
+    start = START + timedelta(days=WRONG)
+    now, config = start + timedelta(days=1, hours=3), WatchConfig(replayed=0)
+    watches = [LogWatch(tmp_path, config, log=place) for place in (log, address)]
+    days = [watched._day_log(start, now) for watched in watches]
+    for part in ("slates", "events"):
+        assert getattr(days[0], part).to_pylist() == getattr(days[1], part).to_pylist()
+    assert (days[0].reason == days[1].reason).all()
+    assert days[0].joined.labels.equals(days[1].joined.labels)
+    assert days[0].facts == days[1].facts
+    assert watches[0]._last_slate() == watches[1]._last_slate()
 
 
 def test_a_young_log_is_told_what_cannot_be_judged_yet(log, tmp_path):

@@ -1,10 +1,15 @@
 """What the log in ClickHouse promises beyond the contract: batches, loading that goes on, views, refusals."""
 
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,15 +18,19 @@ from hypothesis import strategies as st
 from made_slates import START, make_feedback, make_slate, same_rows, slates
 
 from jobs.load_log import load
+from jobs.log_sums import report_sums
+from marketplace.attribution import attribute
 from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.clickhouse import arrival
 from marketplace.clickhouse.clickhouse_log import ClickhouseLog
 from marketplace.clickhouse.loading import load_files, load_log
 from marketplace.clickhouse.migrations import MIGRATIONS
+from marketplace.clickhouse.sums import EVENTS, SHOWN, period_sums, variant_sums
 from marketplace.log import REPEATED_ORDER, DuplicateRequest, LogUnavailable, Receipt
 from marketplace.open_log import open_log
 from marketplace.schema import FEEDBACK, SchemaError
 from marketplace.slate import slates_to_table
+from marketplace.slate_columns import request_of_rows
 from marketplace.sqlite_log import SqliteLog
 
 pytestmark = pytest.mark.xdist_group("clickhouse")
@@ -155,6 +164,102 @@ def test_a_folder_belongs_to_one_process_and_a_process_has_one_folder(clickhouse
     assert "Is it open in another process?" in second.stderr
     with pytest.raises(LogUnavailable, match="This process has another folder open already"):
         open_log(f"chdb://{tmp_path}")
+
+
+def test_sums_of_days_and_variants_are_those_of_the_rows(log, clickhouse_address, capsys):
+    """By Arrow from the rows, and by attribution: orders without amount, in another currency, late, of another item."""
+    rng = np.random.default_rng(5)
+    shown = [
+        make_slate(f"r{n}", minutes=700 * n, user_id=f"u{n % 7}", position=np.array([1, 2, 0], np.int32))
+        for n in range(60)
+    ]
+    arms = [replace(one, experiment="e;f", variant=f"{'ab'[int(one.user_id[1]) % 2]};c") for one in shown]
+    slates = slates_to_table(arms)
+    kinds, items, amounts = ["click", "cart", "order"], ["a", "b", "c"], [None, 5.0, 7.5]
+    minutes = rng.integers(45_000, size=4000)
+    draws = zip(rng.integers(62, size=4000), rng.integers(3, size=(4000, 3)), minutes, strict=True)
+    events = [
+        (f"f{n}", f"r{request}", kinds[kind], items[item], int(minute), amounts[amount])
+        for n, (request, (kind, item, amount), minute) in enumerate(draws)
+    ]
+    feedback = make_feedback(*events)
+    users = pa.array([f"u{int(name[1:]) % 7}" for name in feedback["request_id"].to_pylist()])
+    feedback = feedback.set_column(4, FEEDBACK.field("user_id"), users.cast(FEEDBACK.field("user_id").type))
+    currency = pa.array(["AED" if n % 50 == 0 else "SAR" for n in range(4000)])
+    feedback = feedback.set_column(7, FEEDBACK.field("currency"), currency.cast(FEEDBACK.field("currency").type))
+    log.append_slates(slates)
+    log.append_feedback(feedback)
+
+    joined = attribute(slates, feedback, as_of=START + timedelta(days=100))
+    frame = joined.labels.to_pandas()[["click", "order", "order_value"]]
+    request = request_of_rows(slates)
+    frame["user"] = np.array([one.user_id for one in arms])[request]
+    per_user = frame.groupby("user").sum()
+    per_user["arm"] = ["ab"[int(name[1:]) % 2] for name in per_user.index]
+    sums = variant_sums(log, "e").to_pandas().set_index("variant")
+    for ours, theirs in {"clicks": "click", "orders": "order", "amount": "order_value"}.items():
+        of_arm = per_user.groupby("arm")[theirs]
+        np.testing.assert_allclose(sums[ours], of_arm.mean())
+        np.testing.assert_allclose(sums[f"{ours}_error"], of_arm.std() / np.sqrt(of_arm.size()))
+    assert per_user["order"].sum() > 20
+    assert sums["requests"].sum() == 60
+
+    shown_by, events_by = (table.to_pandas() for table in period_sums(log, by="day"))
+    days = pd.Series([one.time.date() for one in arms]).value_counts().sort_index()
+    assert shown_by["requests"].tolist() == days.tolist()
+    assert shown_by["items"].tolist() == (3 * days).tolist()
+    assert shown_by["shown"].tolist() == (2 * days).tolist()
+    rows = feedback.to_pandas().astype({"event": str, "currency": str})
+    by_day = rows.groupby([rows["time"].dt.floor("D"), "event", "currency"])["amount"]
+    summed = events_by.set_index(["start", "event", "currency"]).sort_index()
+    np.testing.assert_allclose(summed["events"], by_day.size().sort_index())
+    np.testing.assert_allclose(summed["amount"].fillna(0), by_day.sum().sort_index())
+    for query in (SHOWN, EVENTS):
+        forced = f"EXPLAIN {query.format(period='toStartOfDay')} SETTINGS force_optimize_projection = 1"
+        assert "hourly" in str(log.connection.rows(forced))
+
+    report_sums(clickhouse_address, by="day")
+    report_sums(clickhouse_address, by="day", experiment="e")
+    printed = capsys.readouterr().out
+    assert "2026-03-01 00:00" in printed
+    assert "amount a user" in printed
+
+
+LOADER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from marketplace.clickhouse import loading
+from marketplace.clickhouse.clickhouse_log import ClickhouseLog
+from marketplace.sqlite_log import SqliteLog
+loading.SLATES_AT_ONCE = loading.EVENTS_AT_ONCE = 40
+target = ClickhouseLog(sys.argv[2])
+loading.load_log(SqliteLog(sys.argv[1]), target, name="one", progress=lambda loaded: print(loaded, flush=True))
+rows = [len(target.slates()), *target.connection.rows("SELECT count(), uniq(request_id) FROM slates")[0]]
+print(*rows, *target.connection.rows("SELECT count(), uniq(feedback_id) FROM feedback")[0])
+"""
+
+
+@pytest.mark.slow
+def test_a_loader_that_is_killed_loses_and_repeats_nothing(tmp_path):
+    """Killed at another moment each time: between batches, and within them. Days make an insertion many parts."""
+    source = SqliteLog(tmp_path / "log.sqlite")
+    for number in range(600):
+        source.append(make_slate(f"r{number}", minutes=60 * 7 * (number % 40)))
+    source.append_feedback(make_feedback(*((f"f{n}", f"r{n}", "click", "a", n, None) for n in range(600))))
+    source.close()
+    call = [sys.executable, "-c", LOADER, str(tmp_path / "log.sqlite"), f"chdb://{tmp_path}/all"]
+    rng = np.random.default_rng(0)
+    for batches in range(1, 6):
+        loader = subprocess.Popen(call, stdout=subprocess.PIPE)
+        for _ in range(batches):
+            loader.stdout.readline()
+        time.sleep(rng.uniform(0, 0.2))
+        loader.send_signal(signal.SIGKILL)
+        loader.wait()
+        loader.stdout.close()
+    last = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert last.stdout.splitlines()[-1] == "600 600 600 600 600"
 
 
 def test_a_command_loads_a_services_log(clickhouse_address, log, tmp_path, capsys):
