@@ -9,8 +9,8 @@ A broker in memory on this machine (VALUE_MODEL_KAFKA is not used: it is killed 
 - The rank path: requests answered by an engine with `value-model produce` beside it, running and stopped by turns.
 - Delay: from the append of a slate to its effect in a consumer, at 100 slates a second.
 - Two machines: from the answer to `PUT /v1/items` on one to the first answer by it of the other.
-- Kills: `kill -9` of consumer, producer and broker by turns under load; then the consumer's log is compared with the
-  service's, record by record.
+- Kills: `kill -9` of consumer, producer and broker by turns under load; then the consumer's log, in
+  ClickHouse (chDB), is compared with the service's, record by record.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import requests
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from benchmarks.log import make_slates
 from benchmarks.record import Measure, record, skip
@@ -46,6 +46,9 @@ from marketplace.kafka.effects import Consumption, apply
 from marketplace.kafka.positions import PositionsInLog
 from marketplace.kafka.producer import LogProducer
 from marketplace.kafka.records import Delivery, Topic
+from marketplace.log import Log
+from marketplace.log_place import Place
+from marketplace.open_log import open_log
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import slates_to_table
 from marketplace.sqlite_log import SqliteLog
@@ -60,7 +63,7 @@ RATE, SECONDS = 100, 20  # of the delay: slates a second
 UPDATES = 50  # of the catalogue
 KILLS = int(os.environ.get("KILLS", "20"))  # of consumer and producer each; a quarter as many of the broker
 LOAD = 100  # slates and events a second meanwhile
-PATIENCE = 60.0  # seconds until what is missing counts as lost
+PATIENCE = 60.0  # seconds that are waited for anything
 PROGRAM = [sys.executable, "-c", "from jobs.cli import main; main()"]
 
 
@@ -190,13 +193,13 @@ def process(command: str, log: Path, address: str, home: Path) -> Iterator[subpr
         child.wait()
 
 
-def start(command: str, log: Path, address: str, home: Path) -> subprocess.Popen[bytes]:
+def start(command: str, log: Place, address: str, home: Path, *options: str) -> subprocess.Popen[bytes]:
     settings = home / "client.properties"
     settings.write_text(f"bootstrap.servers={address}\nsession.timeout.ms=1000\nheartbeat.interval.ms=200\n")
     place = ["--kafka", str(settings), "--partitions", str(PARTITIONS)]
     where = [str(log)] if command == "produce" else ["--into", str(log)]
     with (home / f"{command}.txt").open("a") as out:
-        return subprocess.Popen([*PROGRAM, command, *where, *place], stdout=out, stderr=out)
+        return subprocess.Popen([*PROGRAM, command, *where, *place, *options], stdout=out, stderr=out)
 
 
 def delay(home: Path) -> list[Measure]:
@@ -268,41 +271,64 @@ def price(address: str, item: str) -> float | None:
 
 
 def kills(home: Path) -> list[Measure]:
-    """One after another is killed and started again, while slates and events are appended."""
-    log, target = SqliteLog(home / "service.sqlite"), home / "target.sqlite"
+    """One after another is killed and started again, while slates and events are appended; then all is compared."""
+    log, target = SqliteLog(home / "service.sqlite"), f"chdb://{home}/clickhouse"
     places = {"produce": home / "service.sqlite", "consume": target}
     done, turns = threading.Event(), ["consume", "produce"] * KILLS
     for place in range(KILLS // 4, 0, -1):
         turns.insert(place * len(turns) // (KILLS // 4 + 1), "broker")
     writer = threading.Thread(target=append_until, args=(log, done))
     with broker(home) as small:
-        children = {name: start(name, log, small.address, home) for name, log in places.items()}
+        children = {name: start(name, place, small.address, home) for name, place in places.items()}
         writer.start()
+        moved = {"produce": lambda: marks(home / "service.sqlite"), "consume": lambda: committed(small.address)}
+        before = {name: read() for name, read in moved.items()}
         for victim in turns:
-            time.sleep(2.0)  # in which it gets somewhere
+            for name in moved if victim == "broker" else [victim]:  # what is killed has got somewhere
+                wait_until(lambda name=name: moved[name]() != before[name])  # type: ignore[misc]
             if victim == "broker":
                 small.kill()
                 time.sleep(0.5)
                 small.start()
-                continue
-            children[victim].kill()
-            children[victim].wait()
-            children[victim] = start(victim, places[victim], small.address, home)
+            else:
+                children[victim].kill()
+                children[victim].wait()
+                before[victim] = moved[victim]()
+                children[victim] = start(victim, places[victim], small.address, home)
         done.set()
         writer.join()
-        lost = losses(home / "service.sqlite", target)
-        for child in children.values():
+        for name, child in children.items():
             child.kill()
             child.wait()
+            start(name, places[name], small.address, home, "--once").wait()
     counted = {victim: turns.count(victim) for victim in ("broker", "consume", "produce")}
     about = f"{counted['broker']} broker, {counted['consume']} consumer, {counted['produce']} producer"
-    everything = sum(map(len, names(home / "service.sqlite")))
+    sent, stored = records(log), records(open_log(target))
+    names = [name for name, _ in stored]
     return [
-        Measure(f"kill -9: {about}: on record", float(everything), "records"),
-        Measure("kill -9: lost", float(lost), "records", "<= 0"),
-        Measure("kill -9: counted twice", float(repeated(target)), "records", "<= 0"),
-        Measure("kill -9: not as they were", float(different(log, SqliteLog(target))), "records", "<= 0"),
+        Measure(f"kill -9: {about}: on record", float(len(sent)), "records"),
+        Measure("kill -9: not in ClickHouse", float(len({name for name, _ in sent} - set(names))), "records", "<= 0"),
+        Measure("kill -9: there twice", float(len(names) - len(set(names))), "records", "<= 0"),
+        Measure("kill -9: there with other content", float(len(set(stored) - set(sent))), "records", "<= 0"),
     ]
+
+
+def marks(log: Path) -> list[tuple[str]]:
+    """How far each producer's streams were acknowledged."""
+    with closing(sqlite3.connect(log)) as connection:
+        return connection.execute("SELECT value FROM about WHERE name LIKE 'note kafka%sent'").fetchall()
+
+
+def committed(address: str) -> int:
+    """How many records the consumers have committed; 0 where the broker does not say."""
+    consumer = Brokers.of(address).consumer("log", lambda error: None)
+    places = [TopicPartition(topic, number) for topic in ("slates", "feedback") for number in range(PARTITIONS)]
+    try:
+        return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=2))
+    except KafkaException:
+        return 0
+    finally:
+        consumer.close()
 
 
 def append_until(log: SqliteLog, done: threading.Event) -> None:
@@ -318,35 +344,10 @@ def append_until(log: SqliteLog, done: threading.Event) -> None:
         time.sleep(1 / LOAD)
 
 
-def names(log: Path) -> tuple[list[str], list[str]]:
-    """The ids of all slates and events of a log, however often each is there."""
-    with sqlite3.connect(log) as connection:
-        queries = ("SELECT request_id FROM slates", "SELECT feedback_id FROM feedback")
-        slates, events = ([name for (name,) in connection.execute(query)] for query in queries)
-    return slates, events
-
-
-def losses(log: Path, target: Path) -> int:
-    """Records of `log` that `target` still lacks after PATIENCE seconds."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        lost = sum(len(set(sent) - set(came)) for sent, came in zip(names(log), names(target), strict=True))
-        if not lost or time.monotonic() > deadline:
-            return lost
-        time.sleep(0.5)
-
-
-def repeated(log: Path) -> int:
-    return sum(len(some) - len(set(some)) for some in names(log))
-
-
-def different(log: SqliteLog, target: SqliteLog) -> int:
-    """Rows that are not the same in both."""
-    count = 0
-    for read in (SqliteLog.slates, SqliteLog.feedback):
-        ours, theirs = (sorted(map(repr, read(one).to_pylist())) for one in (log, target))
-        count += sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
-    return count
+def records(log: Log) -> list[tuple[str, str]]:
+    """Ids and contents of all slates and events, however often each is there."""
+    tables = {"request_id": log.slates(), "feedback_id": log.feedback()}
+    return [(row[name], repr(row)) for name, table in tables.items() for row in table.to_pylist()]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
