@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-LONGEST = 0.1  # seconds
+LONGEST = 0.5  # seconds
 STANDING = 0.005
 FADING = 0.1  # share of the newest in a route's mean
 

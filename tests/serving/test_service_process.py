@@ -39,7 +39,7 @@ def world(bundle_folder, tmp_path_factory):
         "VALUE_MODEL_POLL_SECONDS": "0.1",
         "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
     }
-    gunicorn = [sys.executable, "-m", "gunicorn", "serving.wsgi:create()"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:serving.gunicorn_settings", "serving.wsgi:create()"]
     command = [*gunicorn, "--bind", f"127.0.0.1:{port}", "--workers", "1"]
     server = subprocess.Popen(command, env=environment)
     try:
