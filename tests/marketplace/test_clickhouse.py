@@ -1,5 +1,6 @@
 """What the log in ClickHouse promises beyond the contract: batches, loading that goes on, views, refusals."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_slates import START, make_feedback, make_slate, same_rows, slates
 
+from jobs.cli import cli
 from jobs.load_log import load
 from jobs.log_sums import report_sums
 from marketplace.attribution import attribute
@@ -223,6 +226,15 @@ def test_sums_of_days_and_variants_are_those_of_the_rows(log, clickhouse_address
     printed = capsys.readouterr().out
     assert "2026-03-01 00:00" in printed
     assert "amount a user" in printed
+
+
+def test_the_page_names_every_table_and_a_log_that_is_missing_is_told(log, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text().split("## ClickHouse")[1].split("\n## ")[0]
+    named = {name for line in page.splitlines() for name in re.findall(r"^\| `(\w+)`", line)}
+    assert named == {name for (name,) in log.connection.rows("SHOW TABLES")}
+    answer = CliRunner().invoke(cli, ["log", "sums", f"chdb://{tmp_path}/none"])
+    assert "does not exist: `value-model load-log` makes it" in answer.output
+    assert not (tmp_path / "none").exists()
 
 
 LOADER = """
