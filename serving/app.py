@@ -238,6 +238,7 @@ def _add_accounting(app: Flask, counts: Metrics) -> None:
     ) -> Mapping[str, str]:
         """Count what the server answers by itself; the headers of its ids."""
         counts.observe_answer(path if path in ROUTES else UNKNOWN, status=status, seconds=seconds)
+        counts.observe_unanswered(status)
         ids = AnswerIds.of(headers, slate=None)
         record(ids, method=method, path=path, status=status, seconds=seconds, caller="")
         return ids.headers

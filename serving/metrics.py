@@ -19,6 +19,7 @@ from marketplace.schema import UNSCORED_KEY
 from marketplace.slate import Slate
 from serving.worker_metrics import folder_lock
 
+UNANSWERED = {503: "busy", 499: "caller gone", 408: "sent too slowly", 413: "too large", 500: "failed"}
 NO_UNIT = "no unit"  # counted in a variant's stead
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -33,6 +34,7 @@ class Metrics:
         mine: dict[str, Any] = {"namespace": "value_model", "registry": self._registry}
         self.answers = Counter("answers", "HTTP answers", ["route", "status"], **mine)
         self.seconds = Histogram("answer_seconds", "whole HTTP answer", ["route"], buckets=SECONDS, **mine)
+        self.unanswered = Counter("unanswered", "requests that no route answered, by reason", ["reason"], **mine)
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
         self.rankings = Counter("rankings", "rankings by what time was left for", ["rung"], **mine)
@@ -55,6 +57,10 @@ class Metrics:
         """One HTTP answer, or one that nobody waited for (499)."""
         self.answers.labels(route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
+
+    def observe_unanswered(self, status: int) -> None:
+        """One request that was refused, or given up, before a route answered it."""
+        self.unanswered.labels(UNANSWERED.get(status, "malformed")).inc()
 
     def observe_ranking(self, seconds: Mapping[str, float], *, candidates: int, left_out: int = 0) -> None:
         """One ranking: its seconds per stage, how many candidates were scored, and how many had no finite numbers."""

@@ -135,7 +135,9 @@ def test_health_is_answered_and_who_would_wait_too_long_is_refused_while_a_reque
     time.sleep(0.5)  # idle for as long as a request takes
     assert rank(port, "refused")[0] == 200  # it was not on record
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as metrics:
-        assert 'answers_total{route="/v1/recommend",status="503"} 1.0' in metrics.read().decode()
+        counted = metrics.read().decode()
+    assert 'answers_total{route="/v1/recommend",status="503"} 1.0' in counted
+    assert 'value_model_unanswered_total{reason="busy"} 1.0' in counted
 
 
 @pytest.mark.parametrize("waits", [True, False])
