@@ -51,7 +51,8 @@ def produce(log: Place, brokers: Brokers, *, partitions: int, again: bool, once:
         return bool(sent or producer.waiting or not follower.at_end)
 
     try:
-        _go_on(step, counts, f"{shown_place(log)} to Kafka at {brokers}", once=once)
+        what = f"{shown_place(log)} to Kafka at {brokers}"
+        _go_on(step, lambda: _report(what, counts, producer.waiting, "on their way"), once=once)
     finally:
         producer.close()
         follower.close()
@@ -86,14 +87,15 @@ def consume(
         return not consumer.at_end
 
     try:
-        _go_on(step, counts, f"Kafka at {brokers} into {shown_place(into)}", once=once)
+        what = f"Kafka at {brokers} into {shown_place(into)}"
+        _go_on(step, lambda: _report(what, counts, consumer.behind, "to come"), once=once)
     finally:
         consumer.close()
         log.close()
     return int(counts["refused"] > 0)
 
 
-def _go_on(step: Callable[[], bool], counts: Counter[str], what: str, *, once: bool) -> None:
+def _go_on(step: Callable[[], bool], report: Callable[[], None], *, once: bool) -> None:
     """Step until a signal, or with `once` until nothing is left to do; troubles that may pass are waited out."""
     stopped = False
 
@@ -114,8 +116,8 @@ def _go_on(step: Callable[[], bool], counts: Counter[str], what: str, *, once: b
             time.sleep(RETRY_SECONDS)
         if time.monotonic() - reported > REPORT_SECONDS:
             reported, last = time.monotonic(), ""
-            _report(what, counts)
-    _report(what, counts)
+            report()
+    report()
 
 
 def _counted(outcome: Consumption, of: str) -> dict[str, int]:
@@ -126,9 +128,9 @@ def _counted(outcome: Consumption, of: str) -> dict[str, int]:
     }
 
 
-def _report(what: str, counts: Counter[str]) -> None:
+def _report(what: str, counts: Counter[str], left: int, where: str) -> None:
     figures = ", ".join(f"{count:,} {fate}" for fate, count in counts.items() if count)
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {what}: {figures or 'nothing came'}", flush=True)
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {what}: {figures or 'nothing yet'}; {left:,} {where}", flush=True)
 
 
 def _say(line: str, *, unless: str) -> None:

@@ -86,6 +86,16 @@ class TopicConsumer:
         """Whether every partition that it was given has been read to its end."""
         return bool(self._assigned) and self._assigned <= self._ended
 
+    @property
+    def behind(self) -> int:
+        """Records of its partitions that it has not taken yet, by what brokers told it last."""
+        if self._consumer is None:
+            return 0
+        places = [TopicPartition(*place) for place in self._assigned]
+        ends = [self._consumer.get_watermark_offsets(place, cached=True)[1] for place in places]
+        positions = [place.offset for place in self._consumer.position(places)] if places else []
+        return sum(max(0, end - at) for end, at in zip(ends, positions, strict=True) if at >= 0)
+
     def close(self) -> None:
         """Leave; the next step begins with what was not committed."""
         if self._consumer is not None:

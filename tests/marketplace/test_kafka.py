@@ -91,6 +91,7 @@ def receive(into, brokers, **options):
     consumer, outcome = reader(into, brokers, **options), Consumption()
     while not consumer.at_end:
         outcome += consumer.step(0.02)
+    assert consumer.behind == 0
     consumer.close()
     return outcome
 
@@ -223,23 +224,23 @@ def test_members_of_a_group_come_and_go_and_every_record_counts_once(target, own
 
 
 class FakeConsumer:
-    """A client whose topic begins at offset 40."""
+    """A client whose topic has the offsets 40 to 89."""
 
     def __init__(self):
         self.positions, self.error = [], None
 
-    def get_watermark_offsets(self, place, timeout):
+    def get_watermark_offsets(self, place, timeout=None, cached=False):
         return 40, 90
 
     def assign(self, positions):
         self.positions = [one.offset for one in positions]
 
+    def position(self, places):
+        return [TopicPartition(one.topic, one.partition, at) for one, at in zip(places, self.positions, strict=True)]
+
     def poll(self, wait):
-        return (
-            None
-            if self.error is None
-            else SimpleNamespace(error=lambda: self.error, topic=lambda: "t", partition=lambda: 0)
-        )
+        error = self.error
+        return error and SimpleNamespace(error=lambda: error, topic=lambda: "slates", partition=lambda: 0)
 
     def consume(self, most, wait):
         return []
@@ -249,24 +250,25 @@ class FakeConsumer:
     ("kept", "topic", "begins"),
     [(-1001, "", -2), (60, "now", 60), (40, "now", 40), (60, "before", -2), (12, "before", -2)],
 )
-def test_reading_begins_at_the_position_or_at_the_beginning_of_another_topic(target, kept, topic, begins):
+def test_reading_begins_at_the_position_or_at_the_beginning_of_another_topic(kept, topic, begins):
     fake = FakeConsumer()
-    consumer = waiting_consumer(target, fake, TopicPartition("slates", 0, kept, metadata=topic))
+    consumer = waiting_consumer(fake, TopicPartition("slates", 0, kept, metadata=topic))
     consumer.step(0)
     assert fake.positions == [begins]
+    assert consumer.behind == (90 - begins if begins >= 0 else 0)
 
 
-def test_records_that_expired_unread_stop_the_consumer_loudly(target):
+def test_records_that_expired_unread_stop_the_consumer_loudly():
     fake = FakeConsumer()
     with pytest.raises(OffsetExpired, match="topic slates, partition 0: 28 records expired before they were read"):
-        waiting_consumer(target, fake, TopicPartition("slates", 0, 12, metadata="now")).step(0)
-    consumer = waiting_consumer(target, fake, TopicPartition("slates", 0, 60, metadata="now"))
+        waiting_consumer(fake, TopicPartition("slates", 0, 12, metadata="now")).step(0)
+    consumer = waiting_consumer(fake, TopicPartition("slates", 0, 60, metadata="now"))
     fake.error = KafkaError(KafkaError._AUTO_OFFSET_RESET, "fetch failed: out of range")
     with pytest.raises(OffsetExpired, match=r"out of range.*--again.*consume --from earliest"):
         consumer.step(0)
 
 
-def waiting_consumer(log, fake, position):
+def waiting_consumer(fake, position):
     positions = SimpleNamespace(
         group="g",
         join=lambda consumer, topics, *, assign, revoke: assign(consumer, [position]),
