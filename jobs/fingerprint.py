@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 from jobs.run_folder import CHECKPOINT, RunFolder
+from marketplace.log_place import is_address, shown_place
+from marketplace.open_log import open_log
 
 KEPT = "files.json"  # in data/: file -> its SHA-256
 FITS = ("retrieval", "ranker")  # whose checkpoints are of a fit that was interrupted, on the former data
@@ -16,10 +18,20 @@ def fingerprint(data: str) -> dict[str, str]:
     """SHA-256 by file of a mapping and its exports, or of a log; nothing for data that do not change."""
     from marketplace.datasets.mapping import files_of
 
+    if is_address(data):
+        return {shown_place(data): _sha256_of_ids(data)}
     path = Path(data)
     named = {".toml": files_of, ".sqlite": lambda log: [log]}.get(path.suffix, lambda _: [])(path)
     files = [file for name in named for file in (sorted(name.rglob("*")) if name.is_dir() else [name])]
     return {str(file): _sha256(file) for file in files if file.is_file()}
+
+
+def _sha256_of_ids(address: str) -> str:
+    """Of a log that is no file: of the ids of all that it holds, which is never changed."""
+    log = open_log(address)
+    ids = (log.slates(columns=("request_id",))["request_id"], log.feedback()["feedback_id"])
+    log.close()
+    return hashlib.sha256(json.dumps([column.to_pylist() for column in ids]).encode()).hexdigest()
 
 
 def _sha256(file: Path) -> str:

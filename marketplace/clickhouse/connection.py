@@ -96,6 +96,8 @@ class ClickhouseClient:
 def _parts(address: str) -> tuple[str, str | None]:
     """The address as the client reads it, and the database that it makes first; None = it must be there."""
     parts = urlsplit(address)
+    if parts.scheme == EMBEDDED and parts.netloc:
+        raise ValueError(f"{address} names no folder: write {EMBEDDED}:///FOLDER, with three slashes and a whole path.")
     query = dict(parse_qsl(parts.query))
     query.pop("run", None)
     database = query.pop("database", DATABASE) if parts.scheme == EMBEDDED else None

@@ -96,7 +96,7 @@ def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path, 
     load(log_path, address)
     elsewhere = logged(address)
     for table in ("slates", "feedback", "items", "merchants"):
-        assert getattr(elsewhere, table).to_pylist() == getattr(dataset, table).to_pylist()
+        assert repr(getattr(elsewhere, table).to_pylist()) == repr(getattr(dataset, table).to_pylist())  # NaN is NaN
     assert len(dataset.slates) == REQUESTS
     assert dataset.has_impressions
     earlier, items = kept(run_folder).items, {row["item_id"]: row for row in dataset.items.to_pylist()}

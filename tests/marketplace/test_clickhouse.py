@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from made_slates import START, make_feedback, make_slate, same_rows, slates
 
 from jobs.cli import cli
+from jobs.fingerprint import fingerprint
 from jobs.load_log import load
 from jobs.log_sums import report_sums
 from marketplace.attribution import attribute
@@ -45,7 +46,7 @@ def log(clickhouse_log):
     return clickhouse_log
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(made=st.lists(slates(), min_size=6, max_size=6, unique_by=lambda slate: slate.request_id))
 def test_a_batch_comes_back_exactly_and_is_stored_once(log, made):
     log.connection.command("TRUNCATE TABLE slates")
@@ -96,6 +97,15 @@ def test_a_loaded_log_is_the_log_and_loading_goes_on(log, tmp_path):
     other = SqliteLog(tmp_path / "new.sqlite")
     other.append(make_slate("of a new file under the first name"))
     assert load_log(other, log, name="one", **QUIET).slates == 1
+
+
+def test_a_run_notices_that_its_log_has_grown(log, clickhouse_address):
+    log.append(make_slate("r"))
+    before = fingerprint(clickhouse_address)
+    assert fingerprint(clickhouse_address) == before
+    assert list(before) == [clickhouse_address]
+    log.append_feedback(make_feedback(("f", "r", "click", "a", 0, None)))
+    assert fingerprint(clickhouse_address) != before
 
 
 def test_files_are_loaded_and_loaded_again(log, tmp_path):
@@ -167,6 +177,8 @@ def test_a_folder_belongs_to_one_process_and_a_process_has_one_folder(clickhouse
     assert "Is it open in another process?" in second.stderr
     with pytest.raises(LogUnavailable, match="This process has another folder open already"):
         open_log(f"chdb://{tmp_path}")
+    with pytest.raises(ValueError, match="names no folder: write chdb:///FOLDER"):
+        open_log("chdb://runs/first/log")
 
 
 def test_sums_of_days_and_variants_are_those_of_the_rows(log, clickhouse_address, capsys):
