@@ -1,4 +1,4 @@
-"""Start the HTTP service on a run's bundle: gunicorn, one synchronous worker a core.
+"""Start the HTTP service on a run's bundle: gunicorn, one worker a core (`serving.worker`).
 
 One process to whoever supervises it: SIGTERM, SIGHUP and SIGINT let gunicorn answer what it has begun and end; its exit
 code is passed on; gunicorn ends with this process however that dies.

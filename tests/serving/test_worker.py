@@ -121,6 +121,16 @@ def test_idle_and_slow_clients_hold_nothing(port):
         client.close()
 
 
+def test_an_answer_that_is_taken_slowly_holds_nothing_and_arrives_whole(port):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 5 + HEALTH)
+        assert rank(port, "beside one that does not read")[0] == 200
+        assert received(client, until=b'{"status":"ok"}').count(b"</html>") == 5
+
+
 def test_health_is_answered_and_who_would_wait_too_long_is_refused_while_a_request_runs(port):
     assert rank(port, "so long it takes", seconds=0.5)[0] == 200
     thread, answers = in_background(port, "the slot", 0.8)
