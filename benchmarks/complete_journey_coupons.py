@@ -23,11 +23,11 @@ from evaluation.uplift.measures import score_metrics
 from evaluation.uplift.overlap import NoOverlap
 from evaluation.uplift.trial import Trial
 from marketplace.datasets.complete_journey import package_folder
-from value_model.rankers.tree_learner import EFFECT_TREES, TreeLearner
+from value_model.rankers.tree_learner import TRIAL_TREES, TreeLearner
 
 SEED, CAMPAIGN, WEEKS = 7, 18, 8
 START = datetime(2017, 10, 30, tzinfo=UTC)
-TREES = TreeLearner(config=replace(EFFECT_TREES, min_rows=50, leaves=4))
+TREES = TreeLearner(config=replace(TRIAL_TREES, min_rows=50, leaves=4))
 BEFORE = ((-4, 0), (-8, -4), (-16, -8), (-32, -16))  # weeks of what is known
 
 

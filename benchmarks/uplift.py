@@ -28,7 +28,7 @@ from evaluation.uplift.trial import Trial
 from jobs.data import data_root
 from jobs.uplift.answers import OUTCOME, RANDOM, targeting_answer, treatment_answer
 from jobs.uplift.trial_file import TrialColumns, read_trial
-from value_model.rankers.tree_learner import TreeLearner
+from value_model.rankers.tree_learner import TreeLearner, effect_ladder
 
 SEED, REPLICATES, WORTH, COST = 7, 100, 1.5, 0.1
 FEATURES = ("recency", "history", "history_segment", "mens", "womens", "zip_code", "newbie", "channel")
@@ -43,7 +43,7 @@ def main() -> None:
     columns = TrialColumns("segment", "No E-Mail", "visit", FEATURES, randomised=True)
     trial, categories = read_trial(file, columns)
     rng = np.random.default_rng(SEED)
-    held_out = held_out_effects(trial, TreeLearner(categories), rng)
+    held_out = held_out_effects(trial, TreeLearner(categories), rng, ladder=effect_ladder(categories))
     measures = [*beside_scikit_uplift(trial, held_out, rng), *learned(trial, held_out, rng), *known_effects(rng)]
     record("uplift", measures, data="Hillstrom's e-mails, 64,000 customers, visits; and made-up ones", seed=SEED)
 
@@ -119,7 +119,7 @@ def known_effects(rng: np.random.Generator) -> list[Measure]:
     rate = 0.25 + 0.1 * np.tanh(table[:, 3]) + arm * effect
     outcome = (rng.random(rows) < rate).astype(np.float64)
     trial = Trial(table, arm, outcome, propensity=np.full((rows, 2), 0.5))
-    effects = held_out_effects(trial, TreeLearner(), rng).effects
+    effects = held_out_effects(trial, TreeLearner(), rng, ladder=effect_ladder()).effects
     best = np.sort(effect)[-treated:].sum()
     measures = []
     for name, predicted in effects.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluation.uplift.base_learner import BaseLearner
-from evaluation.uplift.learners import LEARNERS, Learner
+from evaluation.uplift.choice import coarsest
+from evaluation.uplift.learners import LEARNERS, OF_EFFECTS, Learner
 from evaluation.uplift.nuisances import Nuisances, cross_fit
 from evaluation.uplift.overlap import arm_overlaps, check_overlap
 from evaluation.uplift.trial import Trial, folds
@@ -32,12 +33,15 @@ def held_out_effects(
     base: BaseLearner,
     rng: np.random.Generator,
     *,
+    ladder: Sequence[BaseLearner] = (),
     learners: Mapping[str, Learner] = LEARNERS,
     parts: int = 2,
     count: int = 5,
 ) -> HeldOut:
     """Learn on all `parts` of the units but one, with nuisances cross-fitted in `count` folds, and predict that one.
 
+    `ladder`: regressions of effects, coarse to fine, of which X, R and DR get the one that held-out rows bear; empty =
+    they get `base` too.
     Raises NoOverlap where units of some kind had one arm alone.
     """
     part, shape = folds(trial.units, rng, count=parts), (len(trial.arm), len(trial.arms))
@@ -50,7 +54,9 @@ def held_out_effects(
         answers = fit.predict(trial.table[inside], propensity=design)
         outcome[inside], propensity[inside] = answers.outcome, answers.propensity
         check_overlap(arm_overlaps(rest.arm, fit.held_out.propensity, arms=trial.arms))
+        fine_enough = coarsest(rest, fit, ladder or (base,), rng)
         for name, learner in learners.items():
-            effects[name][inside] = learner(rest, fit, base).predict(trial.table[inside])
+            regression = fine_enough if name in OF_EFFECTS else base
+            effects[name][inside] = learner(rest, fit, regression).predict(trial.table[inside])
     warnings = check_overlap(arm_overlaps(trial.arm, propensity, arms=trial.arms))
     return HeldOut(effects, Nuisances(outcome, propensity), part, tuple(warnings))

@@ -115,6 +115,7 @@ def dr_learner(trial: Trial, fit: CrossFit, learner: BaseLearner) -> EffectModel
     return Direct([learner.fit(trial.table, scores) for scores in fit.held_out.scores(trial).T])
 
 
+OF_EFFECTS = frozenset({"X", "R", "DR"})  # regress effects; S and T regress outcomes
 LEARNERS: dict[str, Learner] = {"S": s_learner, "T": t_learner, "X": x_learner, "R": r_learner, "DR": dr_learner}
 
 

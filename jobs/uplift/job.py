@@ -23,7 +23,7 @@ from jobs.uplift.answers import TargetingAnswer, TreatmentAnswer, targeting_answ
 from jobs.uplift.run_trial import EFFECT, HEADS, run_trial
 from jobs.uplift.sections import sections, verdict
 from jobs.uplift.trial_file import TrialColumns, read_trial
-from value_model.rankers.tree_learner import TreeLearner
+from value_model.rankers.tree_learner import TreeLearner, effect_ladder
 
 TEMPLATE = Path(__file__).parent.parent / "tune" / "report.html.jinja"
 ESTIMATED = "Propensities are estimated: effects hold as far as the features hold all that decided who was treated."
@@ -59,7 +59,9 @@ def uplift_of_file(file: Path, columns: TrialColumns, request: TargetingRequest,
     trial, categories = read_trial(file, columns)
     costs = request.of(trial.arms[1:])
     print(f"   {file.name}: {len(trial.arm):,} rows, {trial.counts()}")
-    held_out = held_out_effects(trial, TreeLearner(categories), np.random.default_rng(request.seed))
+    held_out = held_out_effects(
+        trial, TreeLearner(categories), np.random.default_rng(request.seed), ladder=effect_ladder(categories)
+    )
     note = DRAWN if columns.randomised else ESTIMATED if columns.propensity is None else KNOWN
     facts = {"file": file.name, "treatment": columns.treatment, "features": ", ".join(columns.features)}
     return _answer(trial, held_out, request, costs, outcome=columns.outcome, facts=facts, note=note, out=out)

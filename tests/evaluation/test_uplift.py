@@ -10,6 +10,7 @@ import pytest
 
 from evaluation import bootstrap
 from evaluation.uplift.base_learner import LinearRegression
+from evaluation.uplift.choice import coarsest
 from evaluation.uplift.gains import gain_sums, normalised_areas
 from evaluation.uplift.held_out import held_out_effects
 from evaluation.uplift.learners import LEARNERS
@@ -20,7 +21,7 @@ from evaluation.uplift.policy_value import ArmEconomics, targeting_values
 from evaluation.uplift.rate import priority_sums
 from evaluation.uplift.targeting import target
 from evaluation.uplift.trial import Trial, folds
-from value_model.rankers.tree_learner import EFFECT_TREES, TreeLearner
+from value_model.rankers.tree_learner import TRIAL_TREES, TreeLearner, effect_ladder
 
 PEER = json.loads((Path(__file__).parent / "scikit_uplift.json").read_text())["cases"]
 
@@ -294,13 +295,42 @@ def test_boosted_trees_are_a_base_learner_and_a_target_of_0_and_1_a_probability(
     rng = np.random.default_rng(0)
     table = np.column_stack([rng.normal(size=4000), rng.integers(0, 4, 4000)])
     rate = np.where(table[:, 1] == 2, 0.8, 0.2)
-    learner = TreeLearner(frozenset({1}), replace(EFFECT_TREES, trees=60, min_rows=50))
+    learner = TreeLearner(frozenset({1}), replace(TRIAL_TREES, trees=60, min_rows=50))
     event = learner.fit(table, (rng.random(4000) < rate).astype(float)).predict(table)
     assert ((event > 0) & (event < 1)).all()
     assert np.abs(event - rate).mean() < 0.05
     weight = np.where(np.arange(4000) % 2, 1.0, 1e-6)  # rows that hardly count change nothing
     number = learner.fit(table, np.where(weight == 1, 5 * rate, -9), weight=weight).predict(table)
     assert np.abs(number - 5 * rate).mean() < 0.2
+
+
+class Level:
+    """One number for everybody: the coarsest regression."""
+
+    def fit(self, table, target, *, weight=None):
+        return LinearRegression(ridge=1e9).fit(table, target)
+
+
+@pytest.mark.parametrize(("spread", "finest"), [(0.0, False), (0.2, False), (3.0, True)])
+def test_effects_are_learned_as_finely_as_held_out_rows_bear(spread, finest):
+    """Of units twice over: were the copy of a row held out from itself, a fine regression would seem to know it."""
+    rng = np.random.default_rng(1)
+    table, arm = rng.normal(size=(300, 20)), rng.integers(0, 2, 300)
+    outcome = arm * spread * table[:, 0] + rng.normal(size=300) * 2
+    twice = Trial(
+        *(np.repeat(part, 2, axis=0) for part in (table, arm, outcome)),
+        propensity=np.full((600, 2), 0.5),
+        unit=np.repeat(np.arange(300), 2),
+    )
+    fit, ladder = cross_fit(twice, Level(), rng), (Level(), LinearRegression())
+    assert coarsest(twice, fit, ladder, rng) is ladder[int(finest)]
+    learners = {name: LEARNERS[name] for name in ("S", "DR")}
+    answers = held_out_effects(twice, LinearRegression(), rng, ladder=ladder, learners=learners)
+    alike = [np.ptp(answers.effects[name][answers.part == 0]) < 1e-3 for name in ("DR", "S")]
+    assert alike == [not finest, True]
+    trees = effect_ladder(frozenset({1}))
+    assert [rung.config.leaves for rung in trees] == [4, 6, 8]
+    assert trees[-1] == TreeLearner(frozenset({1}))
 
 
 def test_levels_of_different_models_are_not_set_against_each_other():
