@@ -1,7 +1,7 @@
 """How fast is a log loaded into ClickHouse, what does a kill cost it, and how long and how large is a month's analysis?
 
 Loading: slates of 50 items with 40 numeric and 5 categorical features and 4 predictions, from a service's SQLite log.
-Kills: `kill -9` in or after one of the first batches of 100 slates, 20 times, then one load to the end.
+Kills: `kill -9` in or after one of the first batches of 80 slates, 20 times, then one load to the end.
 Analysis: 100 million items of 2 million slates, 20 of 50 shown, of 30 days that are alike, with clicks and orders; each
 in a process of its own, whose largest resident memory is measured. The machine is shared, so CPU seconds stand beside.
 """
@@ -31,7 +31,7 @@ from marketplace.slate import slates_to_table
 from marketplace.sqlite_log import SqliteLog
 
 SEED = 0
-LOADED, KILLS, AT_ONCE = 8_000, 20, 100  # slates, processes, slates a batch of those that are killed
+LOADED, KILLS, AT_ONCE = 6_000, 20, 80  # slates, processes, slates a batch of those that are killed
 A_DAY, DAYS, START = 66_700, 30, datetime(2026, 6, 1, tzinfo=UTC)  # slates
 GIB = 2**30
 
