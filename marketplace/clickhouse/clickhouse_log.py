@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -28,7 +28,8 @@ from marketplace.slate import Slate, slates_to_table, table_to_slates
 from marketplace.slate_columns import PLAIN_SLATE
 
 AT_ONCE = 20_000  # ids of one query
-EARLIEST, LATEST = datetime(1900, 1, 1), datetime(2299, 12, 31)  # what its times can hold
+PERIODS = {"slates": "day", "feedback": "month"}  # that a table is parted by
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)  # what its times can hold
 SERVICES_OWN = "A service keeps it in a log of its own (SQLite), which `value-model load-log` brings here."
 
 
@@ -151,7 +152,9 @@ class ClickhouseLog:
             fresh = _first_of_each(table, by)
             known = pa.array(self._known(name, fresh[by].to_pylist(), by=by), pa.string())
             fresh = fresh.filter(pc.invert(pc.is_in(fresh[by], known)))
-            arrival.insert(self.connection, name, fresh)
+            period = pc.floor_temporal(fresh["time"], unit=PERIODS[name])
+            for one in pc.unique(period):  # each is stored at once: who follows by arrival never reads past a part
+                arrival.insert(self.connection, name, fresh.filter(pc.equal(period, one)))
         return len(fresh), len(table) - len(fresh)
 
     def _known(self, name: str, ids: Collection[str], *, by: str) -> list[str]:
@@ -221,7 +224,8 @@ def _first_of_each(table: pa.Table, by: str) -> pa.Table:
 
 def _dated(table: pa.Table, *, where: str) -> pa.Table:
     """The table; raises SchemaError for a time that ClickHouse cannot hold."""
-    for row, time in enumerate(pc.min_max(table["time"]).values() if len(table) else ()):
-        if not EARLIEST <= time.as_py().replace(tzinfo=None) <= LATEST:
-            raise SchemaError(f"{where}: time {time} lies outside the years 1900 to 2299, received in row {row}.")
+    time, (first, end) = table["time"].cast(pa.int64()), bounds(EARLIEST, LATEST)
+    row = pc.or_(pc.less(time, first), pc.greater_equal(time, end)).index(True).as_py()
+    if row >= 0:
+        raise SchemaError(f"{where} row {row}: time {table['time'][row]} lies outside the years 1900 to 2299.")
     return table

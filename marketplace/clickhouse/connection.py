@@ -52,7 +52,7 @@ class ClickhouseClient:
             return answer
 
     def insert(self, name: str, rows: pa.Table) -> None:
-        """Rows into a table; those of one partition at once or not at all."""
+        """Rows into a table, at once or not at all where they are of one day (of feedback, one month)."""
         with self.held() as client:
             client.insert_arrow(name, rows)
 

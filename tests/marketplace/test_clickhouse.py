@@ -152,8 +152,10 @@ def test_what_a_service_alone_keeps_is_refused(log):
 
 
 def test_a_time_that_it_cannot_hold_is_refused(log):
-    with pytest.raises(SchemaError, match="lies outside the years 1900 to 2299"):
-        log.append(make_slate("r", time=datetime(2400, 1, 1, tzinfo=UTC)))
+    slates = slates_to_table([make_slate("r"), make_slate("s", time=datetime(2400, 1, 1, tzinfo=UTC))])
+    with pytest.raises(SchemaError, match=r"slates row 1: time 2400-01-01 .* outside the years 1900 to 2299"):
+        log.append_slates(slates)
+    assert len(log.slates()) == 0
 
 
 def test_whole_days_are_dropped_and_tables_of_a_later_program_refused(clickhouse_address):
