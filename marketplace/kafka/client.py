@@ -25,6 +25,7 @@ QUIET = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms":
 PRODUCER = {
     "compression.type": "lz4",
     "linger.ms": 5,
+    "batch.size": 256 << 10,  # larger requests in which order is kept cost the client twice the CPU
     "message.max.bytes": 16 << 20,  # brokers have their own limit
 }
 CONSUMER = {"fetch.wait.max.ms": 100}
