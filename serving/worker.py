@@ -48,11 +48,12 @@ WAITED = 0.002  # seconds after which a caller does better to connect anew, wher
 
 
 class SlotWorker(Worker):  # type: ignore[misc]
-    """The application's `extensions["account"]` counts what no route answers, and gives the headers of its ids."""
+    """The application's `extensions["account"]` counts what no route answers, and gives the headers of its ids.
+
+    Its `extensions["queue_seconds"]`: how long a request may wait.
+    """
 
     def init_process(self) -> None:
-        longest = float(os.environ.get("VALUE_MODEL_QUEUE_SECONDS") or LONGEST)
-        self.queue: AdmissionQueue[Exchange] = AdmissionQueue(longest=longest)
         self.connections: dict[socket.socket, Connection] = {}
         self.answered: deque[Connection] = deque()  # their answers are made
         self.poller = selectors.DefaultSelector()
@@ -61,6 +62,8 @@ class SlotWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         sys.setswitchinterval(SWITCH)
+        longest = getattr(self.wsgi, "extensions", {}).get("queue_seconds", LONGEST)
+        self.queue: AdmissionQueue[Exchange] = AdmissionQueue(longest=longest)
         self.poller.register(self.PIPE[0], READ, self._woken)
         for listener in self.sockets:
             listener.setblocking(False)

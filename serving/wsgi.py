@@ -6,6 +6,7 @@ VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is 
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
 VALUE_MODEL_EXPERIMENTS      the folder of experiments, followed  [experiments, beside the bundle]
 VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [0.5]
+VALUE_MODEL_QUEUE_SECONDS    how long a request may wait for its worker before it is refused  [0.5]
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
 VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py); without keys whoever reaches it may do all
 VALUE_MODEL_KEYS             the same as text, instead of a file
@@ -29,6 +30,7 @@ from marketplace.finding import DataError
 from marketplace.log import LogUnavailable
 from marketplace.schema import SchemaError
 from marketplace.sqlite_log import SqliteLog
+from serving.admission_queue import LONGEST
 from serving.app import create_app
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
@@ -81,7 +83,9 @@ def _application(environment: Mapping[str, str]) -> Any:
     services = LiveService(pointer, build=partial(build, experiments=experiments), every=every, settle=settle)
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
-    return create_app(services, probe=log.probe, keys=_keys(environment))
+    app = create_app(services, probe=log.probe, keys=_keys(environment))
+    app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
+    return app
 
 
 def _leave(services: LiveService) -> None:
@@ -111,6 +115,9 @@ def _setting(environment: Mapping[str, str], name: str, meaning: str) -> str:
 
 def _seconds(environment: Mapping[str, str], name: str, default: str) -> float:
     try:
-        return float(environment.get(name, default))
+        seconds = float(environment.get(name, default))
     except ValueError:
-        raise NotConfigured(f"{name} is {environment[name]!r}; give a number of seconds.") from None
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise NotConfigured(f"{name} is {environment[name]!r}; give a number of seconds.")
+    return seconds

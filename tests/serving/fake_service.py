@@ -98,4 +98,6 @@ def application():
     """The WSGI application around one, for a server."""
     from serving.app import create_app
 
-    return create_app(FakeService())
+    app = create_app(FakeService())
+    app.extensions["queue_seconds"] = 0.3
+    return app

@@ -26,7 +26,7 @@ def server():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = ["-c", "python:serving.gunicorn_settings", "--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
-    environment = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "VALUE_MODEL_QUEUE_SECONDS": "0.3"}
+    environment = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
     command = [sys.executable, "-m", "gunicorn", *settings, "fake_service:application()"]
     process = subprocess.Popen(command, env=environment)
     while True:
