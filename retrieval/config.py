@@ -52,7 +52,11 @@ class RetrievalConfig:
     correct_sampling: bool = setting(True, "logQ correction of in-batch negatives")
     remove_accidental_hits: bool = setting(True, "the positive's other copies in the batch are no negatives")
     id_dropout: float = setting(
-        0.1, "ids hidden in training, so that the rest carries new ones", unit="share", least=0, most=1
+        0.1,
+        "ids of shoppers, items and merchants hidden in training, so that the rest carries new ones",
+        unit="share",
+        least=0,
+        most=1,
     )
     uniform_negatives: int = setting(
         256, "negatives of each batch drawn from the whole catalogue", unit="items", least=0, most=1_000_000

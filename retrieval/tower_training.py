@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from features.encoder import MISSING, UNKNOWN
+from features.hidden_ids import with_hidden_ids
 from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.spec import Group, Kind
@@ -50,22 +51,32 @@ def fit(
     checkpoint: Path | None = None,
     after_epoch: AfterEpoch | None = None,
     progress: bool = True,
+    anew: bool = True,
 ) -> TowerHistory:
     """Train in place; the towers end with the weights of the epoch of best recall on `held_out` (a later period).
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it. `after_epoch` gets each
     epoch's curves: loss and learning rate of "train", recall of "validation".
+
+    Not `anew`: the towers go on from their weights. Their number transforms stay, and they are themselves epoch 0.
     """
     config = towers.config
-    towers.query_tower.encoder.numbers.adapt(train.user_numbers[np.unique(train.request)])
-    towers.item_tower.encoder.numbers.adapt(items.numbers[train.item])
+    if anew:
+        towers.query_tower.encoder.numbers.adapt(train.user_numbers[np.unique(train.request)])
+        towers.item_tower.encoder.numbers.adapt(items.numbers[train.item])
     towers.compile(optimizer=keras.optimizers.Adagrad(config.learning_rate, initial_accumulator_value=0.1))
     towers.optimizer.build(towers.trainable_variables)
     seed = int(rng.integers(2**31))
     step = tf.function(towers.train_step, reduce_retracing=True)
     history, best = _resume(checkpoint, towers)
     recall = f"recall@{config.recall_k}"
-    bar = tqdm(range(len(history.loss), config.epochs), desc="two towers", unit="epoch", disable=not progress)
+    if not anew and not history.recall:
+        expected = expected_draws(train.item, len(items), config=config)
+        first = batches(train, items, expected, towers=towers, seed=(seed, 0))
+        history.loss.append(sum(map(float, map(towers.compute_loss, first))) / max(float(train.weight.sum()), 1e-9))
+        history.recall.append(held_out_recall(towers, held_out, items))
+    last = config.epochs + (not anew)
+    bar = tqdm(range(len(history.loss), last), desc="two towers", unit="epoch", disable=not progress)
     for epoch in bar:
         if history.recall and epoch - 1 - history.best >= config.patience:
             break
@@ -134,27 +145,28 @@ def batches(
     """
     config = towers.config
     rng = np.random.default_rng(seed)
-    id_column = np.array([feature.name == "user_id" for feature in towers.spec.select(Group.USER, Kind.CATEGORY)])
+    user, of_item = (towers.spec.select(group, Kind.CATEGORY) for group in (Group.USER, Group.ITEM))
+    id_column = np.array([feature.name == "user_id" for feature in user])
     order = rng.permutation(len(train))
     size = min(config.batch, len(order))
-    for number, start in enumerate(range(0, len(order) - size + 1, size)):
+    for start in range(0, len(order) - size + 1, size):
         rows = order[start : start + size]
         uniform = rng.integers(len(items), size=config.uniform_negatives, dtype=np.int32)
         request = train.request[rows]
         hard = _hard(mined, request, config.hard_negatives, rng)
         item = np.concatenate([train.item[rows], uniform, hard])
         shopper = rng.random(len(request)) >= config.history_dropout  # those that are not hidden
+        known = np.where(shopper[:, None] | ~id_column, train.user_codes[request], UNKNOWN)
         batch = {
-            "user_codes": np.where(shopper[:, None] | ~id_column, train.user_codes[request], UNKNOWN),
+            "user_codes": with_hidden_ids(known, user, share=config.id_dropout, rng=rng),
             "user_lists": np.where(shopper[:, None], train.user_lists[request], MISSING),
             "user_numbers": train.user_numbers[request],
-            "item_codes": items.codes[item],
+            "item_codes": with_hidden_ids(items.codes[item], of_item, share=config.id_dropout, rng=rng),
             "item_lists": items.lists[item],
             "item_numbers": items.numbers[item],
             "item": item,
             "expected": expected[item],
             "weight": train.weight[rows],
-            "seed": np.array([seed[0] ^ seed[1], 2 * number], np.int32),
         }
         yield {name: tf.constant(value) for name, value in batch.items()}
 

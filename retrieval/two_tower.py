@@ -27,7 +27,6 @@ from retrieval.pairs import ItemInputs
 tfrs = tensorflow_recommenders()
 
 CHUNK = 8192  # rows embedded at once
-UNKNOWN = 1  # the code of an id that is not in the vocabulary
 QUERY_INPUTS = ("user_codes", "user_lists", "user_numbers")
 CATALOGUE_INPUTS = ("item_codes", "item_lists", "item_numbers")
 
@@ -91,15 +90,11 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
 
         `inputs`: user_codes, user_lists, user_numbers [B, ...]; item_codes, item_lists, item_numbers [B + U, ...] of
         the pairs' items and then the uniform ones; item [B + U] catalogue rows; expected [B + U] times that each is
-        drawn; weight [B]; seed [2].
+        drawn; weight [B].
         """
-        user_codes, item_codes = inputs["user_codes"], inputs["item_codes"]
-        if training and self.config.id_dropout:
-            user_codes = self._hidden(user_codes, Group.USER, "user_id", inputs["seed"])
-            item_codes = self._hidden(item_codes, Group.ITEM, "item_id", inputs["seed"] + 1)
         return self.task(
-            self.query_tower(user_codes, inputs["user_lists"], inputs["user_numbers"]),
-            self.item_tower(item_codes, inputs["item_lists"], inputs["item_numbers"]),
+            self.query_tower(inputs["user_codes"], inputs["user_lists"], inputs["user_numbers"]),
+            self.item_tower(inputs["item_codes"], inputs["item_lists"], inputs["item_numbers"]),
             sample_weight=inputs["weight"],
             candidate_sampling_probability=self._probability(inputs["expected"]),
             candidate_ids=inputs["item"] if self.config.remove_accidental_hits else None,
@@ -109,15 +104,6 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
     def _probability(self, expected: tf.Tensor) -> tf.Tensor | None:
         """Expected draws as a probability: a common factor moves every logit alike, so the greatest becomes 1."""
         return expected / tf.reduce_max(expected) if self.config.correct_sampling else None
-
-    def _hidden(self, codes: tf.Tensor, group: Group, name: str, seed: tf.Tensor) -> tf.Tensor:
-        """`codes` with the id replaced by "unknown" in a random share of the rows."""
-        names = [feature.name for feature in self.spec.select(group, Kind.CATEGORY)]
-        if name not in names:
-            return codes
-        column = tf.one_hot(names.index(name), len(names), on_value=True, off_value=False, dtype=tf.bool)
-        drop = tf.random.stateless_uniform([tf.shape(codes)[0], 1], seed) < self.config.id_dropout
-        return tf.where(drop & column[None], UNKNOWN, codes)
 
     def embed_queries(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Float32 [R, dimensions] of the user group of R requests."""

@@ -199,7 +199,8 @@ def test_hidden_shoppers_have_neither_id_nor_history():
     train = replace(shopping(256, popularity=EVEN), user_lists=np.full((256, 3), 5, np.int32))
     expected = expected_draws(train.item, N_ITEMS, config=CONFIG)
     for share in (0.0, 0.5, 1.0):
-        towers = TwoTower(SPEC, SIZES, config=replace(CONFIG, history_dropout=share), rng=np.random.default_rng(0))
+        config = replace(CONFIG, history_dropout=share, id_dropout=0.0)
+        towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
         batch = next(batches(train, catalogue(), expected, towers=towers, seed=(0, 0)))
         hidden = batch["user_codes"].numpy()[:, 0] == 1
         np.testing.assert_array_equal((batch["user_lists"].numpy() == 0).all(axis=1), hidden)

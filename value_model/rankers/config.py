@@ -96,6 +96,13 @@ class TrainingConfig:
     position_dropout: float = setting(
         0.0, "share of training requests whose positions are hidden", unit="share", least=0, most=1
     )
+    id_dropout: float = setting(
+        0.0,
+        "ids of shoppers, items and merchants hidden in training, so that the unknown learns how new ones fare",
+        unit="share",
+        least=0,
+        most=1,
+    )
 
 
 @dataclass(frozen=True)

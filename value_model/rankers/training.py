@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from features.hidden_ids import with_hidden_ids
 from features.keras2 import tensorflow as tf
+from features.spec import Group, Kind, ModelInputs
 from marketplace.heads import HeadKind, per_impression
 from value_model.rankers import losses as loss
 from value_model.rankers.batches import batches
@@ -56,6 +58,7 @@ def fit(
     checkpoint: Path | None = None,
     after_epoch: AfterEpoch | None = None,
     progress: bool = True,
+    anew: bool = True,
 ) -> LossHistory:
     """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
 
@@ -64,11 +67,17 @@ def fit(
     their watched sum of "validation". Early stopping watches the pointwise losses, positions shown and hidden as in
     training; every epoch that is not the best so far slows the learning rate down. A head whose own loss got no better
     for `head_patience` epochs is learned no further, so that it cannot over-fit while others still learn.
+
+    Not `anew`: the ranker goes on from its weights. Its number transforms stay, and it is itself epoch 0, so that it
+    keeps its weights where no epoch on `data` is better.
     """
-    ranker.network.adapt(data)
+    if anew:
+        ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
     state = restore(checkpoint, fitting) if checkpoint and checkpoint.exists() else Checkpoint.start(fitting)
-    bar = tqdm(range(state.epoch, config.epochs), desc="train", disable=not progress, unit="epoch")
+    if not anew and state.epoch == 0:
+        state = state.after(0, fitting.evaluate(data), fitting.evaluate(held_out), fitting)
+    bar = tqdm(range(state.epoch, config.epochs + (not anew)), desc="train", disable=not progress, unit="epoch")
     for epoch in bar:
         if state.best >= 0 and epoch - state.best > config.patience:
             break
@@ -131,8 +140,20 @@ class Fitting:
         for number, batch in enumerate(batches(data, size=self.config.batch_requests, rng=rng)):
             hidden = rng.random(len(batch.inputs.user_codes)) < self.config.position_dropout
             seed = tf.constant([self.seed ^ epoch, number], tf.int32)
-            sums.append(self.step(tensors(batch, hidden), seed, tf.constant(rate), counted))
+            row = tensors(batch, hidden) | self._hidden_ids(batch.inputs, rng)
+            sums.append(self.step(row, seed, tf.constant(rate), counted))
         return means(sums, np.ones(len(sums)))
+
+    def _hidden_ids(self, inputs: ModelInputs, rng: np.random.Generator) -> dict[str, tf.Tensor]:
+        """The codes of shoppers and items, some of whose ids are hidden; nothing where none is to be."""
+        share, spec = self.config.id_dropout, self.ranker.spec
+        groups = {"user_codes": Group.USER, "item_codes": Group.ITEM} if share else {}
+        return {
+            name: tf.constant(
+                with_hidden_ids(getattr(inputs, name), spec.select(group, Kind.CATEGORY), share=share, rng=rng)
+            )
+            for name, group in groups.items()
+        }
 
     def evaluate(self, data: RankingData) -> dict[str, float]:
         """Mean losses without dropout; with positions as shown, and hidden too for the share that training hides."""
