@@ -69,6 +69,30 @@ class Encoder:
         kept = {name: names[:LIMIT] if name in wide else names for name, names in vocabularies.items()}
         return cls(frame.spec, kept, dict.fromkeys(wide, BUCKETS))
 
+    def grown(self, later: Encoder) -> Encoder:
+        """This encoder, behind whose names stand the further ones of `later`: no code of a name changes.
+
+        A vocabulary with buckets is full: further names go on sharing them. ValueError where the features differ.
+        """
+        if self.spec != later.spec:
+            ours, theirs = ({feature.name for feature in one.spec.features} for one in (self, later))
+            raise ValueError(f"other features: {', '.join(sorted(ours ^ theirs)) or 'the same names, defined anew'}.")
+        grown = {}
+        for vocabulary, names in self.vocabularies.items():
+            known = set(names)
+            further = () if vocabulary in self.buckets else later.vocabularies[vocabulary]
+            grown[vocabulary] = (*names, *(name for name in further if name not in known))
+        return Encoder(self.spec, grown, {**later.buckets, **self.buckets})
+
+    def codes_in(self, before: Encoder, vocabulary: str) -> np.ndarray:
+        """int64 [size]: what each code of a vocabulary was in `before`, of which this encoder is grown."""
+        known = before._index[vocabulary]
+        names = [known.get(name) or before._unknown(vocabulary, name) for name in self.vocabularies[vocabulary]]
+        shared = np.full(self.buckets.get(vocabulary, 0), UNKNOWN)
+        if vocabulary in before.buckets:
+            shared = FIRST + len(known) + np.arange(len(shared))
+        return np.concatenate([[MISSING, UNKNOWN], names, shared]).astype(np.int64)
+
     @property
     def sizes(self) -> dict[str, int]:
         """Number of codes per vocabulary, 0 and 1 included: the rows of its embedding table."""

@@ -56,6 +56,7 @@ class RunConfig:
     """What a run is made of: its run file (`value-model run --config`), with everything that it leaves out."""
 
     data: str = setting("simulated", "simulated, a known data set, a mapping file (.toml) or a service's log")
+    start: str = setting("", "a run that training goes on from, on the days it has not learned; empty = from scratch")
     size: str = setting("demo", "of the simulated market", choices=("small", "demo", "coupons", "large"))
     seed: int = setting(7, "of every draw", least=0, most=2**31 - 1)
     policy: str = setting("default", "a shipped value policy, or the path of one")

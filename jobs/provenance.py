@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 SOURCES = Path(__file__).parent.parent
-LOSSES = "losses.json"  # in retrieval/ and ranker/: losses by epoch, and the settings of the fit
+LOSSES = "losses.json"  # in retrieval/ and ranker/: losses by epoch, the settings of the fit, and what it learned
+TRAINED_UNTIL = "trained_until"
 
 
 def commit() -> str | None:
@@ -28,7 +29,9 @@ def commit() -> str | None:
         return None
 
 
-def keep_losses(folder: Path, history: Any, **settings: Any) -> None:
-    """Write what a fit returned, a dataclass, and the dataclasses that it was configured with."""
-    content = {"losses": asdict(history), "settings": {name: asdict(setting) for name, setting in settings.items()}}
+def keep_losses(folder: Path, history: Any, *, until: int, **settings: Any) -> None:
+    """Write what a fit returned, a dataclass, the dataclasses that it was configured with, and the end (UTC
+    microseconds) of what it learned from."""
+    configured = {name: asdict(setting) for name, setting in settings.items()}
+    content = {"losses": asdict(history), "settings": configured, TRAINED_UNTIL: until}
     (folder / LOSSES).write_text(json.dumps(content, indent=1, default=str) + "\n")

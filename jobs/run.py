@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.admission import Applicant
 from jobs.config import RunConfig
 from jobs.data import get, learnable
+from jobs.earlier_run import earlier_run, refuse_other_data
 from jobs.fingerprint import changed_files, keep_fingerprint
 from jobs.run_folder import RunFolder
 from marketplace.check import joined_events, read_lines, with_open_windows
@@ -32,6 +33,8 @@ def data(run: RunFolder) -> None:
     for warning in findings:
         print(f"   {warning}", flush=True)
     dataset = with_first_seen(learnable(dataset, joined, periods=run.config.periods))
+    if earlier := earlier_run(run.config):
+        refuse_other_data(dataset, earlier)
     shutil.rmtree(run.path / "data", ignore_errors=True)  # its files may be another run's too
     dataset.save(run.part("data"))
     keep_fingerprint(run)
@@ -76,6 +79,7 @@ STAGES: dict[str, Stage] = {
 
 def run_all(config: RunConfig, folder: Path) -> RunFolder:
     """Every stage that is not done yet."""
+    earlier_run(config)  # refused before anything is made
     run = RunFolder.create(folder, config)
     changed = changed_files(run) if "data" in run.stages else []
     if changed:

@@ -25,6 +25,7 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--size", default=None, help="of the simulated market: small, demo, coupons or large  [default: demo]"
         ),
+        click.option("--from", "start", default=None, help="a run to go on from, on new days alone  [default: none]"),
         click.option("--seed", type=int, default=None, help="[default: 7]"),
         click.option("--index", default=None, help="the library of the index, retrieval.index  [default: scann]"),
         click.option("--policy", default=None, help="a shipped value policy, or a policy file  [default: default]"),

@@ -24,6 +24,7 @@ from marketplace.toml_text import TomlText, parse_toml
 
 OF_SEARCH = "search"  # the table of a run file that `value-model search` reads
 FILES = (".toml", ".sqlite")
+FOLDERS = ("start",)
 COMMAND = "--set"
 SETTINGS = {one.name: one for one in settings_of(RunConfig)}
 
@@ -46,7 +47,8 @@ def run_file(file: Path) -> TomlText:
     text = parse_toml(file.read_bytes(), file=str(file))
     content = {name: value for name, value in text.content.items() if name != OF_SEARCH}
     for name, value in content.items():
-        if isinstance(value, str) and Path(value).suffix in FILES and not is_address(value):
+        folder = name in FOLDERS and value
+        if isinstance(value, str) and (folder or Path(value).suffix in FILES) and not is_address(value):
             content[name] = str(file.parent / value)
     return replace(text, content=content)
 

@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from features.grown_tables import grown_tables
 from jobs.choice import Choice, choose, examination
 from jobs.config import DEBIASED, RECORDED
+from jobs.earlier_run import earlier_run, encoder_of, not_learned
 from jobs.export import ROWS, save_rows
 from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.prepare import TrainingRows, prepare
 from jobs.provenance import LOSSES, keep_losses
-from jobs.run_folder import CHECKPOINT, RunFolder
+from jobs.run_folder import CHECKPOINT, RunFolder, RunFolderError
 from jobs.run_rankers import CHOICE
 from marketplace.heads import learned_heads
 from marketplace.slate_columns import to_numpy
@@ -45,7 +47,7 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
 
     `watch` sees the curves of the network's fit. `fitted`: ranker/ of a run whose network is the same, which is taken.
     """
-    prepared, folder = prepare(run), run.part("ranker")
+    prepared, folder, earlier = prepare(run), run.part("ranker"), earlier_run(run.config)
     if prepared is None:
         shutil.rmtree(folder)
         return
@@ -53,12 +55,11 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
     if fitted is None:
-        network = _fit_network(run, prepared, train, held_out, watch=watch)
+        network = _fit_network(run, prepared, train, held_out, watch=watch, earlier=earlier)
     else:
         network = _network_of(fitted, folder)
     library = run.config.trees.library
-    print(f"   trees: {library}", flush=True)
-    trees = Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
+    trees = _trees(run, prepared, train, earlier)
     opinions = {"network": network.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
     calibrate = partial(fit_calibration, groups=calibration_groups(run, prepared), config=run.config.calibration)
     rng = np.random.default_rng(run.config.seed)
@@ -144,20 +145,55 @@ def first_requests(data: RankingData) -> RankingData:
 
 
 def _fit_network(
-    run: RunFolder, prepared: TrainingRows, train: RankingData, held_out: RankingData, *, watch: Watch | None
+    run: RunFolder,
+    prepared: TrainingRows,
+    train: RankingData,
+    held_out: RankingData,
+    *,
+    watch: Watch | None,
+    earlier: RunFolder | None,
 ) -> NetworkRanker:
     rng = np.random.default_rng(run.config.seed)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
     shape, training = run.config.ranker, run.config.training
     network = NetworkRanker(encoder.spec, encoder.sizes, config=shape, heads=heads, rng=rng)
+    if earlier is not None:
+        network.set_weights(grown_tables(_network_before(earlier, network).weights(), encoder_of(earlier), encoder))
+        train = prepared.part(not_learned(prepared.slates, prepared.period, earlier, fit="ranker"))
     checkpoint = run.part("ranker") / CHECKPOINT
     curves = FitCurves(run.path / CURVES / "ranker", anew=not checkpoint.exists(), watch=watch)
-    history = fit(network, train, held_out, config=training, rng=rng, checkpoint=checkpoint, after_epoch=curves.write)
+    history = fit(
+        network,
+        train,
+        held_out,
+        config=training,
+        rng=rng,
+        checkpoint=checkpoint,
+        after_epoch=curves.write,
+        anew=earlier is None,
+    )
     print(f"   {history.experts}", flush=True)
     if history.experts and history.experts.warning():
         print(f"   WARNING: {history.experts.warning()}", flush=True)
-    keep_losses(run.part("ranker"), history, network=shape, training=training)
+    until = prepared.period.validation_from
+    keep_losses(run.part("ranker"), history, until=until, network=shape, training=training)
     return network
+
+
+def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: RunFolder | None) -> Trees:
+    """Grown of the training period, or those of the run that training goes on from."""
+    print(f"   trees: {run.config.trees.library}" + (f", of {earlier.path}" if earlier else ""), flush=True)
+    if earlier is not None:
+        return Trees.load(earlier.path / "ranker" / "trees")
+    return Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
+
+
+def _network_before(earlier: RunFolder, network: NetworkRanker) -> NetworkRanker:
+    """The earlier run's network; RunFolderError where the data now teach other heads."""
+    if earlier.heads != network.heads:
+        before, now = (", ".join(heads) or "no head" for heads in (earlier.heads, network.heads))
+        raise RunFolderError(f"{earlier.path} learned {before}; the data now teach {now}. Train anew.")
+    return NetworkRanker.load(earlier.path / "ranker" / "network")
 
 
 def _network_of(fitted: Path, folder: Path) -> NetworkRanker:

@@ -13,11 +13,13 @@ from functools import partial
 import numpy as np
 
 from features.encoder import Encoder
+from features.grown_tables import grown_tables
 from features.interactions import EVENT_WEIGHTS
 from features.spec import ModelInputs
 from jobs.cohorts import newcomers
 from jobs.data import kept
 from jobs.defaults import spec_of
+from jobs.earlier_run import earlier_run, encoder_of, grown_encoder, not_learned
 from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.held_out_recall import (
     RECALL,
@@ -73,11 +75,11 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     period = periods(labelled.slates, **asdict(config.periods))
     labelled = replace(labelled, goal=goal_of(labelled, period))
     rng = np.random.default_rng(config.seed)
-    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=config.retrieval.rare_below)
+    encoder, earlier = encoder_then(run, labelled, period)
     (folder / "encoder.json").write_text(encoder.to_json())
     items = item_inputs(labelled.catalogue, encoder)
     inputs = encoder.encode(labelled.frame)
-    towers = _fit_towers(run, encoder, labelled, inputs, items, period, rng, watch=watch)
+    towers = _fit_towers(run, encoder, labelled, inputs, items, period, rng, watch=watch, earlier=earlier)
     queries = towers.embed_queries(inputs.user_codes, inputs.user_lists, inputs.user_numbers)
     sample_queries = queries[labelled.with_positive(period.validation)]
     index = build_index(
@@ -124,18 +126,39 @@ def _fit_towers(
     rng: np.random.Generator,
     *,
     watch: Watch | None,
+    earlier: RunFolder | None,
 ) -> TwoTower:
     config = run.config.retrieval
-    towers = TwoTower(encoder.spec, encoder.sizes, config=config, rng=rng)
-    train = training_pairs(labelled, inputs, period.train, config=config, rng=rng)
+    towers, learned = TwoTower(encoder.spec, encoder.sizes, config=config, rng=rng), period.train
+    if earlier is not None:
+        learned = not_learned(labelled.slates, period, earlier, fit="retrieval")
+        before = TwoTower.load_towers(earlier.path / "retrieval").arrays()
+        towers.assign(grown_tables(before, encoder_of(earlier), encoder))
+    train = training_pairs(labelled, inputs, learned, config=config, rng=rng)
     held_out = pairs(inputs, item=labelled.item, weight=labelled.weight)
     held_out = held_out.select(period.validation[held_out.request])
     checkpoint = run.part("retrieval") / CHECKPOINT
     curves = FitCurves(run.path / CURVES / "retrieval", anew=not checkpoint.exists(), watch=watch)
-    history = fit(towers, train, held_out, items, rng=rng, checkpoint=checkpoint, after_epoch=curves.write)
-    keep_losses(run.part("retrieval"), history, towers=config)
+    history = fit(
+        towers,
+        train,
+        held_out,
+        items,
+        rng=rng,
+        checkpoint=checkpoint,
+        after_epoch=curves.write,
+        anew=earlier is None,
+    )
+    keep_losses(run.part("retrieval"), history, until=period.validation_from, towers=config)
     towers.save_towers(run.part("retrieval"))
     return towers
+
+
+def encoder_then(run: RunFolder, labelled: LabelledRequests, period: Periods) -> tuple[Encoder, RunFolder | None]:
+    """The encoder of the training period's names, behind those of the earlier run where there is one; and that run."""
+    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=run.config.retrieval.rare_below)
+    earlier = earlier_run(run.config)
+    return (encoder, None) if earlier is None else (grown_encoder(encoder, earlier), earlier)
 
 
 def goal_of(labelled: LabelledRequests, period: Periods) -> str:

@@ -45,7 +45,7 @@ class History:
 
 
 def test_the_losses_of_a_fit_stand_beside_its_settings(tmp_path):
-    keep_losses(tmp_path, History(), run=RunConfig())
+    keep_losses(tmp_path, History(), until=1, run=RunConfig())
     kept = json.loads((tmp_path / "losses.json").read_text())
     assert kept["losses"] == {"train": [{"ctr": 0.5}]}
     assert kept["settings"]["run"]["seed"] == 7

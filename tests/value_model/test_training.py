@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from ranking_market import CLICKS, PURCHASES, SIZES, SPEC, market, purchases
 
+from features.encoder import Encoder
+from features.grown_tables import grown_tables
 from features.keras2 import tensorflow as tf
 from marketplace.heads import learned_heads
 from value_model.rankers.batches import batches, request_offsets, take
@@ -74,6 +76,41 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(data: RankingData, later
     resumed = trained(data, later, CONFIG, half)
     for name, weight in whole.weights().items():
         np.testing.assert_array_equal(resumed.weights()[name], weight, err_msg=name)
+
+
+def test_with_every_id_hidden_an_epoch_is_that_of_data_without_ids(data: RankingData) -> None:
+    unknown = replace(data, inputs=replace(data.inputs, item_codes=np.ones_like(data.inputs.item_codes)))
+    ends = []
+    for rows, share in ((data, 1.0), (unknown, 0.0)):
+        model = ranker()
+        Fitting(model, config=replace(CONFIG, id_dropout=share), seed=0).epoch(rows, 0, rate=1e-2)
+        ends.append(model.weights())
+    for name, weight in ends[0].items():
+        np.testing.assert_array_equal(weight, ends[1][name], err_msg=name)
+
+
+def test_going_on_after_saving_and_growing_is_going_on(data: RankingData, later: RankingData, tmp_path: Path) -> None:
+    """New names behind the old ones change nothing: not a known item's prediction, not what further days teach."""
+    days = market(np.random.default_rng(2), requests=100, examined=True).data
+    short = replace(CONFIG, epochs=1)
+    first = trained(data, later, short)
+    first.save(tmp_path)
+    items = tuple(f"item {code}" for code in range(2, SIZES["item"]))
+    segments = tuple(f"segment {code}" for code in range(2, SIZES["segment"]))
+    before = Encoder(SPEC, {"segment": segments, "item": items})
+    now = before.grown(Encoder(SPEC, {"segment": (), "item": ("new", *items)}))
+    grown = NetworkRanker(SPEC, now.sizes, config=SMALL, heads=learned_heads(CLICKS), rng=np.random.default_rng(9))
+    grown.set_weights(grown_tables(NetworkRanker.load(tmp_path).weights(), before, now))
+    unknown, new = (replace(later.inputs, item_codes=np.full_like(later.inputs.item_codes, code)) for code in (1, 40))
+    np.testing.assert_array_equal(grown.predict(later.inputs)["ctr"], first.predict(later.inputs)["ctr"])
+    np.testing.assert_array_equal(grown.predict(new)["ctr"], first.predict(unknown)["ctr"])
+    histories = [
+        fit(one, days, later, config=short, rng=np.random.default_rng(3), progress=False, anew=False)
+        for one in (first, grown)
+    ]
+    assert histories[0].held_out == histories[1].held_out
+    assert len(histories[0].held_out) == 2  # as it stood, and after the epoch
+    np.testing.assert_array_equal(grown.predict(later.inputs)["ctr"], first.predict(later.inputs)["ctr"])
 
 
 def test_early_stopping_keeps_the_best_epoch_and_ends(data: RankingData, later: RankingData) -> None:
