@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parent
 NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "small_broker"}
 NOT_BENCHMARKS |= {
     "serving_bundle",
+    "redis_server",
     "small_broker",
     "request_path",
     "chorus",

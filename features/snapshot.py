@@ -39,6 +39,10 @@ class FeatureSnapshot:
         """int32 [R, HISTORY]: catalogue rows touched last, oldest first, padded with -1 at the end."""
         return self.state["history"]
 
+    def touched(self) -> np.ndarray:
+        """int32: catalogue rows of the distinct items that the first request's user touched last, newest last."""
+        return self.history[0][self.history[0] >= 0]
+
     def frame(self, keep: np.ndarray | None = None) -> FeatureFrame:
         """The raw features, of the rows `keep` (increasing positions) or of all; nothing is recomputed among them."""
         columns = {feature.name: self._column(feature, keep) for feature in self.spec.features}

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from features.sent import MappedShoppers, candidate_numbers, candidate_words, re
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Kind, Source
 from features.state import FeatureState
+from features.statistics.keyed_memory import MemorySize, memory_size
 from features.statistics.statistic import Columns, EventLog, Visitor
 from features.text.normal_form import words
 from marketplace.dataset import Dataset
@@ -69,6 +70,10 @@ class RequestContext(Protocol):
         ...
 
 
+class StoreUnavailable(ValueError):
+    """The feature store cannot be read or written now: says why."""
+
+
 class FeatureStore(Protocol):
     """Feature store: remembers feedback and slates, and looks up what is known of a request and its candidates."""
 
@@ -80,10 +85,6 @@ class FeatureStore(Protocol):
 
     def show(self, slates: pa.Table) -> None:
         """Remember what was shown (SLATE). Every slate counts, a repeated one too."""
-        ...
-
-    def history(self, user_id: str) -> np.ndarray:
-        """int32: catalogue rows of the distinct items the user touched last, newest last."""
         ...
 
     def lookup(
@@ -100,6 +101,10 @@ class FeatureStore(Protocol):
         """
         ...
 
+
+class SavedStore(FeatureStore, Protocol):
+    """A feature store of one process, which can be written to a file."""
+
     def save(self, path: Path, *, extra: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
         """Write everything remembered to one .npz file, and `extra` beside it."""
         ...
@@ -109,8 +114,27 @@ class FeatureStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SharedStore(FeatureStore, Protocol):
+    """A feature store of several processes, which holds how far the log was read; positions are texts of the reader's.
+
+    Its methods raise StoreUnavailable.
+    """
+
+    def position(self) -> str:
+        """How far the log was read, "" = from its beginning."""
+        ...
+
+    def learn(self, feedback: pa.Table | None, slates: pa.Table | None, *, after: str, upto: str) -> bool:
+        """Remember FEEDBACK and SLATE rows of the log that lie between two positions.
+
+        False, and nothing is remembered, where the store is not at `after`: another process was quicker.
+        """
+        ...
+
+
 class MemoryStore:
-    """A `FeatureStore` in the memory of one process; one thread may write to it."""
+    """A `SavedStore` in the memory of one process; one thread may write to it."""
 
     def __init__(self, spec: FeatureSpec, catalogue: Catalogue, users: pa.Table) -> None:
         self.spec = spec
@@ -118,11 +142,11 @@ class MemoryStore:
         self._context = context_features(spec)
         country, segment = (users[name].cast(pa.string()).to_pylist() for name in ("country", "segment"))
         self._profile = dict(zip(users["user_id"].to_pylist(), zip(country, segment, strict=True), strict=True))
-        self._segments, self._shoppers = UserSegments(users), MappedShoppers(users, spec)
+        self.segments, self._shoppers = UserSegments(users), MappedShoppers(users, spec)
         self._of_request = {kind: [f for f in spec.mapped(Source.REQUEST) if f.kind is kind] for kind in Kind}
         self._of_candidate = {kind: [f for f in spec.mapped(Source.CANDIDATE) if f.kind is kind] for kind in Kind}
         self._reads_words = reads_words(spec)
-        self._statistics = [statistic(catalogue) for statistic in statistics_of(spec)]
+        self.statistics = [statistic(catalogue) for statistic in statistics_of(spec)]
 
     @classmethod
     def of(cls, dataset: Dataset, *, spec: FeatureSpec, until: datetime | None = None) -> MemoryStore:
@@ -134,15 +158,11 @@ class MemoryStore:
 
     def update(self, feedback: pa.Table) -> None:
         """See `FeatureStore`."""
-        self._remember(EventLog.of(self.catalogue, feedback=feedback, segments=self._segments))
+        self._remember(EventLog.of(self.catalogue, feedback=feedback, segments=self.segments))
 
     def show(self, slates: pa.Table) -> None:
         """See `FeatureStore`."""
-        self._remember(EventLog.of(self.catalogue, slates=slates, segments=self._segments))
-
-    def history(self, user_id: str) -> np.ndarray:
-        history = self._of_user(Visitor(user_id, None, 0))["history"][0]
-        return history[history >= 0]
+        self._remember(EventLog.of(self.catalogue, slates=slates, segments=self.segments))
 
     def lookup(
         self,
@@ -153,9 +173,7 @@ class MemoryStore:
         snapshot: FeatureSnapshot | None = None,
     ) -> FeatureSnapshot:
         """See `FeatureStore`; array operations over the candidates, none over the catalogue or the user's events."""
-        page = -1 if request.page_item_id is None else self.catalogue.row.get(request.page_item_id, -1)
-        time, segment = (request.time - EPOCH) // RESOLUTION, self._segments[request.user_id]
-        visitor = Visitor(request.user_id, request.session_id, time, page, segment)
+        visitor = self.visitor(request)
         snapshot = self._without_rows(request, visitor) if snapshot is None else snapshot
         if len(rows) == 0:
             return snapshot
@@ -169,10 +187,16 @@ class MemoryStore:
         )
         return replace(snapshot, state=state, candidate_words=self._candidate_words(request, len(rows)))
 
+    def visitor(self, request: RequestContext) -> Visitor:
+        """Who sends a request."""
+        page = -1 if request.page_item_id is None else self.catalogue.row.get(request.page_item_id, -1)
+        time = (request.time - EPOCH) // RESOLUTION
+        return Visitor(request.user_id, request.session_id, time, page, self.segments[request.user_id])
+
     def save(self, path: Path, *, extra: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
         """Write everything remembered to one .npz file, and `extra` beside it."""
         arrays = {**extra, "catalogue": np.array(self._fingerprint())}
-        for statistic in self._statistics:
+        for statistic in self.statistics:
             arrays |= {f"{statistic.name}.{name}": values for name, values in statistic.saved().items()}
         np.savez(path, **arrays)  # type: ignore[arg-type]
 
@@ -195,21 +219,29 @@ class MemoryStore:
                     raise ValueError(
                         f"{path}: saved before {prefix}{missing.args[0]} was remembered; {REMAKE}"
                     ) from None
-        self._statistics = restored
+        self.statistics = restored
+
+    def sizes(self) -> list[MemorySize]:
+        """How much is remembered, by statistic and memory."""
+        return [
+            memory_size(memory, statistic=statistic.name, name=name)
+            for statistic in self.statistics
+            for name, memory in statistic.memories.items()
+        ]
 
     def _remember(self, log: EventLog) -> None:
-        for statistic in self._statistics:
+        for statistic in self.statistics:
             statistic.update(log)
 
     def _of_user(self, visitor: Visitor) -> Columns:
         columns: Columns = {}
-        for statistic in self._statistics:
+        for statistic in self.statistics:
             columns |= statistic.of_user(visitor)
         return columns
 
     def _of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         columns: Columns = {}
-        for statistic in self._statistics:
+        for statistic in self.statistics:
             columns |= statistic.of_rows(visitor, rows)
         return columns
 

@@ -103,7 +103,8 @@ def export(folder: Path) -> None:
 @click.option("--log", type=click.Path(path_type=Path), default=None, help="SQLite log  [default: FOLDER/log.sqlite]")
 @click.option("--kafka", default=None, help="brokers that the log is sent to, as `produce` takes them")
 @click.option("--prefix", default="", help="put before the names of their topics")
-def serve(folder: Path, host: str, port: int, workers: int, log: Path | None, kafka: str | None, prefix: str) -> None:
+@click.option("--features", default=None, help="Redis for users' and items' memories, redis://HOST:PORT/DATABASE")
+def serve(folder: Path, **options: Any) -> None:
     """Serve the bundle of run FOLDER over HTTP with gunicorn.
 
     SIGTERM, SIGHUP and Ctrl-C answer what has begun, and end. Exits with gunicorn's code: 0 after such a signal, 2
@@ -111,7 +112,7 @@ def serve(folder: Path, host: str, port: int, workers: int, log: Path | None, ka
     """
     from jobs.serve import serve as job
 
-    sys.exit(job(folder, host=host, port=port, workers=workers, log=log, kafka=kafka, prefix=prefix))
+    sys.exit(job(folder, **options))
 
 
 @cli.command()

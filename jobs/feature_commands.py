@@ -34,3 +34,16 @@ def check(source: Place, home: Path | None, out: Path | None) -> None:
     from jobs.feature_check import check_features
 
     sys.exit(check_features(source, home=home, out=out))
+
+
+@feature_commands.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--log", type=LogArgument(), default=None, help="its log  [default: FOLDER/log.sqlite where it is]")
+def size(folder: Path, log: Place | None) -> None:
+    """Say what each statistic of run or service FOLDER remembers: keys, rows, bytes, what bounds them, when they end.
+
+    Measured on a worker's store: that of the bundle, and what the log has taught it since.
+    """
+    from jobs.feature_size import print_sizes
+
+    print_sizes(folder, log=log)

@@ -34,12 +34,21 @@ class ServiceFailed(ValueError):
 
 
 def serve(
-    folder: Path, *, host: str, port: int, workers: int, log: Path | None, kafka: str | None = None, prefix: str = ""
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    log: Path | None,
+    kafka: str | None = None,
+    prefix: str = "",
+    features: str | None = None,
 ) -> int:
     """Serve until a signal, or until gunicorn ends: its exit code, 128 + n where signal n killed it.
 
-    The log is sent to `kafka`, topics with `prefix`, by a process beside gunicorn. Raises ServiceFailed for an address
-    in use, SchemaError for a log that cannot be opened.
+    Users' and items' memories live in the Redis at `features`, None = in each process. The log is sent to `kafka`,
+    topics with `prefix`, by a process beside gunicorn. Raises ServiceFailed for an address in use, SchemaError for a
+    log that cannot be opened.
     """
     log = log or folder / "log.sqlite"
     _check_address(host, port)
@@ -47,7 +56,7 @@ def serve(
     SqliteLog(log).close()
     with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, _sent(log, kafka, prefix):
         process = subprocess.Popen(
-            command(host, port, workers), env=environment(folder, log, metrics), preexec_fn=end_with_parent
+            command(host, port, workers), env=environment(folder, log, metrics, features), preexec_fn=end_with_parent
         )
 
         def drain(number: int, frame: FrameType | None) -> None:
@@ -62,14 +71,16 @@ def serve(
 
 
 @contextmanager
-def running(folder: Path, *, log: Path, port: int | None = None, workers: int = 1) -> Iterator[str]:
+def running(
+    folder: Path, *, log: Path, port: int | None = None, workers: int = 1, features: str | None = None
+) -> Iterator[str]:
     """The address of a service that is ready, and stopped when the block ends; what it prints goes to service.log."""
     port = port or free_port()
     printed = folder / "service.log"
     printed.unlink(missing_ok=True)
     printed.touch(PRIVATE)
     with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, printed.open("w") as out:
-        settings = environment(folder, log, metrics)
+        settings = environment(folder, log, metrics, features)
         process = subprocess.Popen(command("127.0.0.1", port, workers), env=settings, stdout=out, stderr=out)
         try:
             address = f"http://127.0.0.1:{port}"
@@ -85,16 +96,21 @@ def command(host: str, port: int, workers: int) -> list[str]:
     return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 
-def environment(folder: Path, log: Path, metrics: str) -> Mapping[str, str]:
+def environment(folder: Path, log: Path, metrics: str, features: str | None = None) -> Mapping[str, str]:
     """The service's settings, as docs/operations.md lists them; one thread a worker."""
     bundle = folder / "bundle" if (folder / "bundle").exists() else folder
-    return os.environ | {
-        "VALUE_MODEL_BUNDLE": str(bundle),
-        "VALUE_MODEL_LOG": str(log),
-        "VALUE_MODEL_EXPERIMENTS": str(folder / EXPERIMENTS),
-        "PROMETHEUS_MULTIPROC_DIR": metrics,
-        "OMP_NUM_THREADS": "1",
-    }
+    shared = {} if features is None else {"VALUE_MODEL_FEATURES": features}
+    return (
+        os.environ
+        | shared
+        | {
+            "VALUE_MODEL_BUNDLE": str(bundle),
+            "VALUE_MODEL_LOG": str(log),
+            "VALUE_MODEL_EXPERIMENTS": str(folder / EXPERIMENTS),
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
+            "OMP_NUM_THREADS": "1",
+        }
+    )
 
 
 def _sent(log: Path, kafka: str | None, prefix: str) -> AbstractContextManager[None]:

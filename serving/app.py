@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from features.spec import FeatureSpec
+from features.store import StoreUnavailable
 from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable
 from serving import answers, payloads
@@ -254,6 +255,7 @@ def _add_refusals(app: Flask) -> None:
     app.register_error_handler(NotAllowed, lambda e: _refusal(e.status, str(e)))
     app.register_error_handler(ClientGone, lambda e: _refusal(GONE, str(e)))
     app.register_error_handler(LogUnavailable, lambda e: _refusal(503, str(e)))
+    app.register_error_handler(StoreUnavailable, lambda e: _refusal(503, str(e)))
     app.register_error_handler(CatalogueMoved, lambda e: _refusal(503, str(e)))
     app.register_error_handler(NotReady, lambda e: _refusal(503, f"not ready: {e}"))
 

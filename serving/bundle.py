@@ -26,10 +26,11 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.experiments.interleaving import TurnRule
+from features.backends.redis_store import RedisStore
 from features.catalogue import Catalogue
 from features.encoder import Encoder
 from features.spec import FeatureSpec
-from features.store import FeatureStore, MemoryStore
+from features.store import MemoryStore, SavedStore, SharedStore
 from features.text.lexical_index import LexicalIndex
 from marketplace.codec import read_parquet
 from marketplace.dataset import Dataset, with_room
@@ -137,7 +138,7 @@ def build_engine(
     bundle: ModelBundle,
     *,
     log: Log,
-    store: FeatureStore | None = None,
+    store: SavedStore | SharedStore | None = None,
     scorer: Scorer | None = None,
     checkpoint: StoreCheckpoint | None = None,
     experiments: Path | None = None,
@@ -223,6 +224,20 @@ def _variant_bundles(
         return BundleArm(engine.parts.versions, engine)
 
     return VariantBundles(bundle.folder.parent, None if variants is None else load)
+
+
+def redis_store(bundle: ModelBundle, url: str, *, log: Log) -> RedisStore:
+    """The feature store of a bundle in the Redis at `url`, seeded with what the bundle's store knew.
+
+    Raises BundleError for a policy whose prices each process learns by itself; StoreUnavailable.
+    """
+    if bundle.policy.slate is not None and bundle.policy.slate.exposure is not None:
+        raise BundleError(
+            f"bundle {bundle.folder}: its policy promises merchants exposure, and what that costs every process learns "
+            "from the whole log. Serve it without --features, or publish a policy without [slate.exposure]."
+        )
+    local = MemoryStore(bundle.encoder.spec, _catalogue_with_room(bundle, log), bundle.catalogue.users)
+    return RedisStore(url, local, version=bundle.store_version, seed=bundle.folder / STORE_FILES[0])
 
 
 def _item_merchants(bundle: ModelBundle, catalogue: Catalogue) -> ItemMerchants:

@@ -25,7 +25,7 @@ class ServingConfig:
     shortlist: Annotated[int, Field(ge=1, le=10_000)] = 100
     # days that a merchant counts as new in the slate policy's quota
     newcomer_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0
-    # seconds that what was recorded may be old before the store knows it
+    # seconds that what was shown may be old before the store knows it; feedback it knows at once
     follow_seconds: Annotated[float, Field(ge=0, le=3_600)] = 0.5
     # items that may begin before the bundle is loaded again, or the next one takes over
     new_items: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000

@@ -20,7 +20,7 @@ import pyarrow as pa
 from evaluation.experiments.exposure import exposure_cells
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, ModelInputs
-from features.store import FeatureStore
+from features.store import SavedStore, SharedStore
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed
 from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
@@ -41,6 +41,7 @@ from serving.request import Request, UnknownName, microseconds_of
 from serving.rule_attributes import attribute_entries
 from serving.search_relevance import SearchRelevance
 from serving.service import Ranking, ServiceState
+from serving.shared_following import SharedFollower
 from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext
 from serving.soundness import finite_candidates
@@ -63,7 +64,7 @@ class RankingEngine:
         self,
         parts: Parts,
         *,
-        store: FeatureStore,
+        store: SavedStore | SharedStore,
         log: Log,
         live: LiveCatalogue,
         experiments: LiveExperiments,
@@ -75,21 +76,18 @@ class RankingEngine:
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._budget = CandidateBudget()
-        self._follower = Follower(
-            log,
-            store,
-            since=parts.known_until,
-            every=parts.config.follow_seconds,
-            pacing=self.pacing,
-            checkpoint=checkpoint,
-            live=live,
-        )
+        since, every = parts.known_until, parts.config.follow_seconds
+        if isinstance(store, SharedStore):
+            self._follower: Follower | SharedFollower = SharedFollower(log, store, since=since, every=every, live=live)
+        else:
+            self._follower = Follower(
+                log, store, since=since, every=every, pacing=self.pacing, checkpoint=checkpoint, live=live
+            )
         self._follower.follow()
 
     def close(self) -> None:
         """Keep what was learned from the log for the next to start."""
-        self.read_log()
-        self._follower.keep()
+        self._follower.close()
         for engine in self.experiments.engines:
             engine.close()
 
@@ -189,7 +187,7 @@ class RankingEngine:
         candidates = parts.candidate_generator.generate(
             request,
             user_inputs,
-            history=self.store.history(request.user_id),
+            history=user.touched(),
             segment=segment,
             k=parts.config.candidates,
             stages=stages,

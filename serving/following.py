@@ -16,7 +16,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from features.store import FeatureStore
+from features.store import SavedStore
 from marketplace.log import SHOWN, Log
 from marketplace.schema import SLATE
 from marketplace.slate import Slate
@@ -33,15 +33,16 @@ class MovingCatalogue(Protocol):
 
 
 class Follower:
-    """Tells `store` and `pacing` what the log holds from `since` on, when asked and at most every `every` seconds.
+    """Tells `store` and `pacing` what the log holds from `since` on, when asked: feedback each time, what was shown at
+    most every `every` seconds.
 
-    `live` reads its records of the catalogue at the same times.
+    `live` reads its records of the catalogue at the latter times, and before feedback is learned.
     """
 
     def __init__(
         self,
         log: Log,
-        store: FeatureStore,
+        store: SavedStore,
         *,
         since: datetime,
         every: float,
@@ -65,16 +66,21 @@ class Follower:
             self._own[slate.request_id] = slate
 
     def follow(self, *, at_once: bool = False) -> None:
-        """Read what arrived since the last time; `at_once` = whenever that was."""
+        """Read the feedback that arrived, so that what any worker acknowledged is known to every next answer.
+
+        What was shown is read as well where the last time was `every` ago; `at_once` = whenever that was.
+        """
+        events, reached = self._log.feedback_after(self._feedback, since=self._since)
         now = self._clock()
-        if not at_once and now - self._followed < self._every:
-            return
-        self._followed = now
-        if self._live is not None:
-            self._live.follow()
-        events, self._feedback = self._log.feedback_after(self._feedback, since=self._since)
+        whole = at_once or now - self._followed >= self._every
+        if self._live is not None and (whole or len(events)):
+            self._live.follow()  # before events are learned: they may be of items that began just now
         if len(events):
             self._store.update(events)
+        self._feedback = reached
+        if not whole:
+            return
+        self._followed = now
         if self._own:
             self._store.show(shown_table(list(self._own.values())))
         while True:
@@ -90,6 +96,11 @@ class Follower:
                 self._own.clear()
                 self.keep(at_least=EVERY)
                 return
+
+    def close(self) -> None:
+        """Read the rest, and keep what was learned for the next to start."""
+        self.follow(at_once=True)
+        self.keep()
 
     def keep(self, *, at_least: int = 1) -> None:
         """Write the checkpoint, where so many rows were read since the last one."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features.store import FeatureStore
+from features.store import SavedStore
 from marketplace.log import Log
 from marketplace.sqlite_file import PRIVATE
 from serving.pacing import Pacing
@@ -51,7 +51,7 @@ class StoreCheckpoint:
         self._prefix = f"{log_path.name}.store-"
         self.path = log_path.with_name(f"{self._prefix}{bundle}.npz")
 
-    def restore(self, store: FeatureStore, pacing: Pacing | None, log: Log) -> LogPosition:
+    def restore(self, store: SavedStore, pacing: Pacing | None, log: Log) -> LogPosition:
         """Fill the store and the prices; BEGINNING, and both are as they were, where there is nothing that matches."""
         if not self.path.exists():
             return BEGINNING
@@ -69,7 +69,7 @@ class StoreCheckpoint:
             pacing.prices[:] = prices
         return position
 
-    def save(self, store: FeatureStore, pacing: Pacing | None, log: Log, position: LogPosition) -> None:
+    def save(self, store: SavedStore, pacing: Pacing | None, log: Log, position: LogPosition) -> None:
         """Write everything, unless another worker is as far; a failure is reported, and costs the next start time."""
         with suppress(*UNREADABLE):
             if position.beyond(self._read()[0]) <= 0:

@@ -4,6 +4,7 @@ gunicorn -c python:serving.gunicorn_settings 'serving.wsgi:create()' --workers 2
 
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
+VALUE_MODEL_FEATURES         the Redis where users' and items' memories live (redis://HOST:PORT/DATABASE)  [in memory]
 VALUE_MODEL_EXPERIMENTS      the folder of experiments, followed  [experiments, beside the bundle]
 VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [0.5]
 VALUE_MODEL_QUEUE_SECONDS    how long a request may wait for its worker before it is refused  [0.5]
@@ -26,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
+from features.store import StoreUnavailable
 from marketplace.finding import DataError
 from marketplace.log import LogUnavailable
 from marketplace.schema import SchemaError
 from marketplace.sqlite_log import SqliteLog
 from serving.admission_queue import LONGEST
 from serving.app import create_app
-from serving.bundle import build_engine, load_bundle
+from serving.bundle import build_engine, load_bundle, redis_store
 from serving.engine import RankingEngine
 from serving.keys import KeyRing
 from serving.memory import settle
@@ -68,14 +70,19 @@ def _application(environment: Mapping[str, str]) -> Any:
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
     experiments = Path(environment.get("VALUE_MODEL_EXPERIMENTS") or pointer.absolute().parent / EXPERIMENTS)
+    features = environment.get("VALUE_MODEL_FEATURES")
     path.parent.mkdir(parents=True, exist_ok=True)
     log = SqliteLog(path, patience=LOG_WAIT, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
     atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
     def build(folder: Path, experiments: Path | None = None) -> RankingEngine:
         bundle = load_bundle(folder)
-        checkpoint = StoreCheckpoint(path, bundle=bundle.store_version)
-        engine = build_engine(bundle, log=log, checkpoint=checkpoint, experiments=experiments, variants=build)
+        if features:
+            store = redis_store(bundle, features, log=log)
+            engine = build_engine(bundle, log=log, store=store, experiments=experiments, variants=build)
+        else:
+            checkpoint = StoreCheckpoint(path, bundle=bundle.store_version)
+            engine = build_engine(bundle, log=log, checkpoint=checkpoint, experiments=experiments, variants=build)
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
@@ -89,8 +96,8 @@ def _application(environment: Mapping[str, str]) -> Any:
 
 
 def _leave(services: LiveService) -> None:
-    """What a worker does last; a log that is gone by then was reported while it served."""
-    with suppress(LogUnavailable):
+    """What a worker does last; a log or store that is gone by then was reported while it served."""
+    with suppress(LogUnavailable, StoreUnavailable):
         services.close()
 
 

@@ -8,6 +8,7 @@ import pytest
 from desk_browser import chromium
 from hypothesis import settings
 
+from benchmarks.redis_server import redis_server
 from jobs.config import RunConfig, VarietyConfig
 from jobs.run import run_all
 from marketplace.clickhouse.clickhouse_log import ClickhouseLog
@@ -46,6 +47,15 @@ def clickhouse_log(shared_clickhouse_log):
     for name in ("slates", "feedback", "quarantine", "catalogue", "marks", "orders"):
         shared_clickhouse_log.connection.command(f"TRUNCATE TABLE {name}")
     return shared_clickhouse_log
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    """An empty Redis of the tests' own, in memory; database 0 of 16."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

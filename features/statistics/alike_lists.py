@@ -19,6 +19,7 @@ from features.asof import Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, number
 from features.state import Definition, Part
+from features.statistics.keyed_memory import ItemRows, Memories, market_rows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
 
 MOST = 8  # lists of an item
@@ -68,7 +69,7 @@ class AlikeLists:
     def __init__(self, catalogue: Catalogue) -> None:
         shape = len(catalogue), MOST
         self._kept: dict[str, np.ndarray] = {name: np.zeros(shape, kind) for name, kind in KEPT.items()}
-        self._arrived = 0
+        self._arrived = np.zeros(1, np.int64)
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         shown = log.impressions
@@ -91,7 +92,7 @@ class AlikeLists:
         rows = np.flatnonzero(shown.item >= 0)
         item, owner = np.unique(shown.item[rows], return_inverse=True)
         lists = shown.list[rows]
-        new = {"time": shown.time[lists], "sequence": self._arrived + lists, "position": shown.position[rows]}
+        new = {"time": shown.time[lists], "sequence": self._arrived[0] + lists, "position": shown.position[rows]}
         self._arrived += len(shown.time)
         columns = {name: np.concatenate([kept[item].ravel(), new[name]]) for name, kept in self._kept.items()}
         owner = np.concatenate([np.repeat(np.arange(len(item)), MOST), owner])
@@ -115,13 +116,17 @@ class AlikeLists:
         columns = _compared(np.zeros(len(rows), np.int64), rows, listed, kept["position"])
         return dict(zip(COLUMNS, columns, strict=True))
 
+    @property
+    def memories(self) -> Memories:
+        return {"items": ItemRows(self._kept), "market": market_rows({"arrived": self._arrived})}
+
     def saved(self) -> Mapping[str, np.ndarray]:
         item = np.flatnonzero(self._kept["position"].any(axis=1))
         columns = {name: kept[item] for name, kept in self._kept.items()}
-        return columns | {"item": item, "arrived": np.array(self._arrived)}
+        return columns | {"item": item, "arrived": self._arrived[0]}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self._arrived = int(saved["arrived"])
+        self._arrived = np.atleast_1d(saved["arrived"]).astype(np.int64)
         for name, kept in self._kept.items():
             kept[:] = 0
             kept[saved["item"]] = saved[name]

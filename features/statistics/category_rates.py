@@ -6,7 +6,7 @@ Columns [N], of the shopper's segment and the row's category: `segment_impressio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, number
 from features.state import Definition, FeatureState, Part
+from features.statistics.keyed_memory import Entity, Memories, NamedRows, Rows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 
 SMOOTHING = 50.0  # impressions' worth of the market's rate that a segment starts with in a category
@@ -101,6 +102,29 @@ class CategoryRates:
             segment = min(visitor.segment, len(counts) - 1)
             columns[name] = np.where(known, counts[segment, np.minimum(category, counts.shape[1] - 1)], 0.0)
         return columns
+
+    @property
+    def memories(self) -> Memories:
+        dtypes = dict.fromkeys(COLUMNS, np.dtype(np.float64))
+        segments = max(map(len, self._count.values()))
+        bound = "one row a category"
+        names = [str(segment) for segment in range(segments)]
+        return {"segments": NamedRows(Entity.SEGMENT, dtypes, lambda: names, self._take, self._put, bound)}
+
+    def _take(self, segments: Sequence[str]) -> list[Rows]:
+        most = max((int(segment) for segment in segments), default=0) + 1
+        categories = max(counts.shape[1] for counts in self._count.values())
+        roomy = {name: _with_room(counts, most, categories) for name, counts in self._count.items()}
+        return [{name: counts[int(segment)] for name, counts in roomy.items()} for segment in segments]
+
+    def _put(self, segments: Mapping[str, Rows]) -> None:
+        for name, counts in self._count.items():
+            most = [int(segment) + 1 for segment in segments], [len(rows[name]) for rows in segments.values()]
+            counts = _with_room(counts, *(max(sizes, default=0) for sizes in most))
+            counts[:] = 0
+            for segment, rows in segments.items():
+                counts[int(segment), : len(rows[name])] = rows[name]
+            self._count[name] = counts
 
     def saved(self) -> Mapping[str, np.ndarray]:
         return self._count

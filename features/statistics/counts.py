@@ -16,6 +16,7 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part
+from features.statistics.keyed_memory import ItemRows, Memories, market_rows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened
 
 SMOOTHING = 20.0  # impressions' worth of the market's rate that a new item starts with
@@ -119,7 +120,7 @@ class Counts:
     def __init__(self, catalogue: Catalogue) -> None:
         self._code = {row.name: row.code(catalogue) for row in COUNTS}
         self._count = {name: np.zeros(int(code.max(initial=-1)) + 1) for name, code in self._code.items()}
-        self._total = dict.fromkeys(self._code, 0.0)
+        self._total = {f"all_{name}": np.zeros(1) for name in self._code}
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         columns: Columns = {}
@@ -135,10 +136,10 @@ class Counts:
         for row in COUNTS:
             items, _ = row.events(log)
             np.add.at(self._count[row.name], self._code[row.name][items[items >= 0]], 1.0)
-            self._total[row.name] += len(items)
+            self._total[f"all_{row.name}"] += len(items)
 
     def of_user(self, visitor: Visitor) -> Columns:
-        return {f"all_{name}": np.array([total]) for name, total in self._total.items()}
+        return {name: total.copy() for name, total in self._total.items()}
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         unknown = np.flatnonzero(rows < 0)
@@ -147,9 +148,15 @@ class Counts:
             values[unknown] = 0.0
         return columns
 
+    @property
+    def memories(self) -> Memories:
+        of_items = {row.name: self._count[row.name] for row in COUNTS if row.code is item}
+        others = {name: count[None] for name, count in self._count.items() if name not in of_items}
+        return {"items": ItemRows(of_items), "market": market_rows(self._total | others)}
+
     def saved(self) -> Mapping[str, np.ndarray]:
-        return self._count | {f"all_{name}": np.array(total) for name, total in self._total.items()}
+        return self._count | {name: total[0] for name, total in self._total.items()}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         self._count = {name: lengthened(saved[name], len(count)) for name, count in self._count.items()}
-        self._total = {name: float(saved[f"all_{name}"]) for name in self._total}
+        self._total = {name: np.atleast_1d(saved[name]).astype(np.float64) for name in self._total}

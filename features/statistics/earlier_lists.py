@@ -16,6 +16,7 @@ from features.asof import NEVER, Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part, days
+from features.statistics.keyed_memory import Entity, ItemRows, Memories, market_rows
 from features.statistics.recent_rows import VISIT, RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened, pair
 from marketplace.keys import rows_of
@@ -68,7 +69,7 @@ class EarlierLists:
     optional = True
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._listed, self._positions, self._all = np.zeros(len(catalogue)), np.zeros(len(catalogue)), np.zeros(2)
+        self._listed, self._positions, self._all = np.zeros(len(catalogue)), np.zeros(len(catalogue)), np.zeros((1, 2))
         self._lists = RecentRows({"time": np.int64})
         self._rows = RecentRows({"time": np.int64, "item": np.int32, "position": np.float64})
 
@@ -101,7 +102,7 @@ class EarlierLists:
         known = shown.item >= 0
         np.add.at(self._listed, shown.item[known], 1.0)
         np.add.at(self._positions, shown.item[known], shown.position[known])
-        self._all = self._all + np.array([len(shown.item), shown.position.sum()])
+        self._all += np.array([[len(shown.item), shown.position.sum()]])
         self._lists.add(shown.sessions, shown.session, {"time": shown.time})
         rows = {"time": shown.time[shown.list], "item": shown.item, "position": shown.position}
         self._rows.add(shown.sessions, shown.session[shown.list], rows)
@@ -109,8 +110,8 @@ class EarlierLists:
     def of_user(self, visitor: Visitor) -> Columns:
         lists = self._lists.get(visitor.session_id, now=visitor.time)["time"]
         return {
-            "all_listed": self._all[:1],
-            "all_listed_positions": self._all[1:],
+            "all_listed": self._all[:, 0].copy(),
+            "all_listed_positions": self._all[:, 1].copy(),
             "visit_lists": np.array([float(len(lists))]),
             "visit_began": np.array([lists[0] if len(lists) else NEVER]),
         }
@@ -127,14 +128,23 @@ class EarlierLists:
         latest[among] = visit["position"][order][place[among]]
         return {"listed": listed, "listed_positions": positions, "visit_position": latest}
 
+    @property
+    def memories(self) -> Memories:
+        return {
+            "items": ItemRows({"listed": self._listed, "positions": self._positions}),
+            "market": market_rows({"all": self._all}),
+            "lists": self._lists.of(Entity.VISIT),
+            "rows": self._rows.of(Entity.VISIT),
+        }
+
     def saved(self) -> Mapping[str, np.ndarray]:
         memories = {"lists": self._lists.saved(), "rows": self._rows.saved()}
         columns = {f"{name}.{key}": values for name, saved in memories.items() for key, values in saved.items()}
-        return columns | {"listed": self._listed, "positions": self._positions, "all": self._all}
+        return columns | {"listed": self._listed, "positions": self._positions, "all": self._all[0]}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         self._listed, self._positions = (lengthened(saved[name], len(self._listed)) for name in ("listed", "positions"))
-        self._all = saved["all"]
+        self._all = saved["all"].reshape(1, 2).copy()
         for name, memory in (("lists", self._lists), ("rows", self._rows)):
             prefix = f"{name}."
             memory.restore({key.removeprefix(prefix): v for key, v in saved.items() if key.startswith(prefix)})

@@ -17,6 +17,7 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS, Interactions
 from features.spec import Group, count, number
 from features.state import Definition, Part, log_ratio
+from features.statistics.keyed_memory import Memories
 from features.statistics.pair_memory import PairMemory, pairs_of, visit_order
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 
@@ -84,6 +85,11 @@ class PageItems:
         code = unordered(page, rows, size=len(self._catalogue))
         counts = {name: np.where(code >= 0, memory.of(code), np.nan) for name, memory in self._memories.items()}
         return self._likeness(page, rows) | counts
+
+    @property
+    def memories(self) -> Memories:
+        visits = {f"{name}.visits": memory.visits for name, memory in self._memories.items()}
+        return visits | {f"{name}.pairs": memory.pairs for name, memory in self._memories.items()}
 
     def saved(self) -> Mapping[str, np.ndarray]:
         return {f"{name}.{key}": value for name, memory in self._memories.items() for key, value in memory.saved()}

@@ -5,7 +5,7 @@ A visit counts a pair once, from the later of the two first touches on; the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.interactions import Interactions
+from features.statistics.keyed_memory import Entity, NamedRows, PairCounts, Rows
 
 MOST = 50  # items of a visit
 FRESH = 4096  # pairs kept aside before they are merged into the table
@@ -88,6 +89,34 @@ class PairMemory:
     def of(self, codes: np.ndarray) -> np.ndarray:
         """float64 [m]: the visits of each pair; 0 for -1."""
         return _looked_up(self._table, codes) + _looked_up(self._fresh, codes)
+
+    @property
+    def visits(self) -> NamedRows:
+        """The items of each visit, as a keyed memory."""
+        dtypes = {"item": np.dtype(np.int32)}
+        names, bound = lambda: list(self._visits), f"{MOST} items"
+        return NamedRows(Entity.VISIT, dtypes, names, self._take, self._put, bound)
+
+    @property
+    def pairs(self) -> PairCounts:
+        """The visits of each pair, as a keyed memory."""
+        return PairCounts(self._pairs, self._put_pairs)
+
+    def _take(self, visits: Sequence[str]) -> list[Rows]:
+        return [{"item": self._visits.get(visit, np.zeros(0, np.int32))} for visit in visits]
+
+    def _put(self, visits: Mapping[str, Rows]) -> None:
+        self._visits = {visit: rows["item"] for visit, rows in visits.items() if len(rows["item"])}
+
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        codes, counts = _merged(self._table, self._fresh)
+        lower, upper = np.divmod(codes, self._size)
+        return lower.astype(np.int32), upper.astype(np.int32), counts
+
+    def _put_pairs(self, lower: np.ndarray, upper: np.ndarray, counts: np.ndarray) -> None:
+        nothing = np.zeros(0, np.int64)
+        self._table = _merged((lower * self._size + upper, counts), (nothing, nothing))
+        self._fresh = nothing, nothing
 
     def saved(self) -> Iterator[tuple[str, np.ndarray]]:
         codes, counts = _merged(self._table, self._fresh)

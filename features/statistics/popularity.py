@@ -14,6 +14,7 @@ from features.asof import Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count
 from features.state import Definition
+from features.statistics.keyed_memory import ItemRows, Memories
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened
 from marketplace.splits import DAY_US
 
@@ -60,6 +61,10 @@ class DecayedPopularity:
         value = self._value[rows] * np.exp2(-np.maximum(visitor.time - self._at[rows], 0) / HALF_LIFE)
         value[np.flatnonzero(rows < 0)] = 0.0
         return {"popularity": value}
+
+    @property
+    def memories(self) -> Memories:
+        return {"decayed": ItemRows({"value": self._value, "at": self._at})}
 
     def saved(self) -> Mapping[str, np.ndarray]:
         return {"value": self._value, "at": self._at}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from features.asof import NEVER
+from features.statistics.keyed_memory import Entity, NamedRows, Rows, cells_of
 from marketplace.splits import DAY_US
 
 VISIT = DAY_US  # the longest memory of a visit, microseconds
@@ -48,6 +49,18 @@ class RecentRows:
         kept = self._nothing if name is None else self._rows.get(name, self._nothing)
         first, last = np.searchsorted(kept["time"], (now - self._span, now))
         return {key: values[first:last] for key, values in kept.items()}
+
+    def of(self, entity: Entity) -> NamedRows:
+        """As a keyed memory."""
+        dtypes = {key: cells_of(empty) for key, empty in self._nothing.items()}
+        bound = f"rows within {self._span // DAY_US} d of the newest"
+        return NamedRows(entity, dtypes, lambda: list(self._rows), self._take, self._put, bound, self._span)
+
+    def _take(self, names: Sequence[str]) -> list[Rows]:
+        return [self._rows.get(name, self._nothing) for name in names]
+
+    def _put(self, rows: Mapping[str, Rows]) -> None:
+        self._rows = {name: dict(columns) for name, columns in rows.items() if len(columns["time"])}
 
     def saved(self) -> dict[str, np.ndarray]:
         everyone = list(self._rows.values())

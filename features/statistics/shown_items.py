@@ -16,6 +16,7 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS, Interactions
 from features.spec import Group, count
 from features.state import Definition, Part
+from features.statistics.keyed_memory import Entity, Memories
 from features.statistics.recent_rows import RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from marketplace.keys import rows_of
@@ -106,6 +107,10 @@ class ShownItems:
             of_rows = np.where(rows >= 0, self._catalogue.category[rows], -1)
             columns[name] = _looked_up(category, times.astype(np.float64), of_rows, absent=0.0)
         return columns
+
+    @property
+    def memories(self) -> Memories:
+        return {name: getattr(self, f"_{name}").of(Entity.USER) for name in KEPT}
 
     def saved(self) -> Mapping[str, np.ndarray]:
         memories = {name: getattr(self, f"_{name}").saved() for name in KEPT}

@@ -19,6 +19,7 @@ from features.catalogue import Catalogue
 from features.interactions import Interactions, coded, interactions_of
 from features.segments import NO_SEGMENTS, UserSegments
 from features.state import Definition
+from features.statistics.keyed_memory import Memories
 from marketplace import slate_columns
 from marketplace.splits import microseconds
 
@@ -154,6 +155,11 @@ class Statistic(Protocol):
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         """Online form: the [N] columns of one request's candidates (int32 catalogue rows)."""
+        ...
+
+    @property
+    def memories(self) -> Memories:
+        """What is remembered, by name and key; whoever reads or writes it asks for it anew."""
         ...
 
     def saved(self) -> Mapping[str, np.ndarray]:

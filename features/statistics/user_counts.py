@@ -5,7 +5,7 @@ Events about items outside the catalogue count too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, count
 from features.state import Definition, Part, days
+from features.statistics.keyed_memory import Entity, Memories, NamedRows, Rows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
 from marketplace.keys import rows_of
 
@@ -68,6 +69,21 @@ class UserCounts:
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         return {}
+
+    @property
+    def memories(self) -> Memories:
+        dtypes = {"count": np.dtype((np.float64, len(KINDS))), "last": np.dtype(np.int64)}
+        return {"users": NamedRows(Entity.USER, dtypes, lambda: list(self._row), self._take, self._put, "one row")}
+
+    def _take(self, users: Sequence[str]) -> list[Rows]:
+        rows = [slice(row, row + 1) for row in (self._row.get(user, len(self._last)) for user in users)]
+        return [{"count": self._count[row], "last": self._last[row]} for row in rows]
+
+    def _put(self, users: Mapping[str, Rows]) -> None:
+        known = {user: rows for user, rows in users.items() if len(rows["last"])}
+        self._row = {user: row for row, user in enumerate(known)}
+        self._count = np.concatenate([np.zeros((0, len(KINDS))), *(rows["count"] for rows in known.values())])
+        self._last = np.concatenate([np.zeros(0, np.int64), *(rows["last"] for rows in known.values())])
 
     def saved(self) -> Mapping[str, np.ndarray]:
         users = len(self._row)

@@ -19,8 +19,9 @@ from features.history_columns import DEFINITIONS as HISTORY_DEFINITIONS
 from features.interactions import KINDS
 from features.spec import HISTORY, Group, count, number
 from features.state import Definition, Part, days, log_ratio
+from features.statistics.keyed_memory import Entity, Memories, NamedRows, market_rows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
-from features.statistics.user_memory import UserMemory, block_of
+from features.statistics.user_memory import DTYPES, UserMemory, block_of
 from marketplace.keys import rows_of
 
 
@@ -83,7 +84,7 @@ class UserItems:
             "merchant": (catalogue.merchant, len(catalogue.merchant_names)),
         }
         self._users = UserMemory()
-        self._arrived = 0
+        self._arrived = np.zeros(1, np.int64)
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, size = log.interactions.select(log.interactions.item >= 0), len(self._catalogue)
@@ -108,7 +109,7 @@ class UserItems:
     def update(self, log: EventLog) -> None:
         """In one block where nobody is remembered yet, else in one pass over the events of those who acted."""
         events = log.interactions
-        sequence = self._arrived + np.arange(len(events))
+        sequence = self._arrived[0] + np.arange(len(events))
         self._arrived += len(events)
         if len(self._users) == 0:
             self._users = UserMemory(block_of(events))
@@ -134,12 +135,18 @@ class UserItems:
             columns[f"{name}_touches"] = events
         return columns
 
+    @property
+    def memories(self) -> Memories:
+        users, bound = self._users, "items that the user touched"
+        of_users = NamedRows(Entity.USER, DTYPES, users.names, users.take, users.put, bound)
+        return {"users": of_users, "market": market_rows({"arrived": self._arrived})}
+
     def saved(self) -> Mapping[str, np.ndarray]:
-        return self._users.block() | {"arrived": np.array(self._arrived)}
+        return self._users.block() | {"arrived": self._arrived[0]}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         self._users = UserMemory({name: values for name, values in saved.items() if name != "arrived"})
-        self._arrived = int(saved["arrived"])
+        self._arrived = np.atleast_1d(saved["arrived"]).astype(np.int64)
 
     def _history(self, item: np.ndarray, action: np.ndarray, time: np.ndarray) -> Columns:
         """The [R] and [R, HISTORY] columns, from those of the steps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +12,15 @@ import pyarrow as pa
 from features.asof import NEVER
 from features.interactions import KINDS, Interactions
 from features.spec import HISTORY
+from features.statistics.keyed_memory import Rows
 
-PER_ITEM = ("item", "counts", "last", "sequence")
+DTYPES = {
+    "item": np.dtype(np.int32),
+    "counts": np.dtype((np.float64, len(KINDS))),
+    "last": np.dtype(np.int64),
+    "sequence": np.dtype(np.int64),
+}
+PER_ITEM = tuple(DTYPES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +80,18 @@ class UserMemory:
         if user_id not in self._awake and user_id in self._row:
             self._awake[user_id] = self._asleep(self._row[user_id])
         return self._awake.get(user_id, NOBODY)
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys([*self._row, *self._awake]))
+
+    def take(self, users: Sequence[str]) -> list[Rows]:
+        """The PER_ITEM columns of each."""
+        return [{name: getattr(self.get(user), name) for name in PER_ITEM} for user in users]
+
+    def put(self, users: Mapping[str, Rows]) -> None:
+        """Remember what `take` gave of these, and forget all others."""
+        self._block, self._row = _block({}), {}
+        self._awake = {user: UserInteractions(**rows) for user, rows in users.items() if len(rows["item"])}
 
     def add(self, events: Interactions, sequence: np.ndarray) -> None:
         """Remember more events, in any order of time; `sequence` int64 [m] is their arrival."""

@@ -14,6 +14,7 @@ from features.asof import Timeline
 from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, Part
+from features.statistics.keyed_memory import Entity, Memories
 from features.statistics.recent_rows import VISIT, RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from marketplace.keys import rows_of
@@ -81,6 +82,10 @@ class VisitItems:
             "visit_interactions": np.where(among, np.append(counts, 0)[place], 0).astype(np.float64),
             "visit_since": np.where(among, np.append(since, 0.0)[place], np.nan),
         }
+
+    @property
+    def memories(self) -> Memories:
+        return {"visits": self._visits.of(Entity.VISIT)}
 
     def saved(self) -> Mapping[str, np.ndarray]:
         return self._visits.saved()

@@ -16,6 +16,7 @@ from features.catalogue import Catalogue
 from features.segments import UserSegments
 from features.state import days
 from features.statistics import STATISTICS
+from features.statistics.keyed_memory import ItemRows, NamedRows, PairCounts, memory_size
 from features.statistics.popularity import DecayedPopularity
 from features.statistics.statistic import EventLog, RequestRows, Visitor
 from marketplace.dataset import with_room
@@ -148,6 +149,30 @@ def test_room_for_new_items_changes_nothing_of_what_was_saved_without_it(statist
         batch = statistic(Catalogue.of(market)).as_of(whole(market), request)
         assert_alike(online(served, visitor, rows), batch)
         assert_alike(online(again, visitor, rows), batch)
+
+
+@EVERY
+def test_a_memory_that_is_taken_by_key_and_put_elsewhere_answers_alike(statistic, market):
+    """Every key of it, into a memory that knew something else."""
+    memory, other = statistic(Catalogue.of(market)), statistic(Catalogue.of(market))
+    memory.update(whole(market))
+    other.update(log_of(market, feedback=market.feedback.slice(3, 9), slates=market.slates.slice(0, 2)))
+    for name, theirs in memory.memories.items():
+        ours = other.memories[name]
+        match theirs:
+            case NamedRows():
+                keys = theirs.names()
+                ours.put(dict(zip(keys, theirs.take(keys), strict=True)))
+            case ItemRows():
+                for column, values in theirs.arrays.items():
+                    ours.arrays[column][:] = values
+            case PairCounts():
+                ours.put(*theirs.take())
+        ours, theirs = (memory_size(one.memories[name], statistic=statistic.name, name=name) for one in (other, memory))
+        assert ours.bytes == theirs.bytes
+    for user in range(PEOPLE + 1):
+        _, visitor, rows = one_request(f"u{user}")
+        assert_alike(online(other, visitor, rows), online(memory, visitor, rows))
 
 
 @EVERY

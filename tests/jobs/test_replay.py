@@ -7,11 +7,15 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from features.interactions import KINDS
 from jobs.cli import cli
+from jobs.data import kept
+from jobs.feature_size import store_sizes
 from jobs.load_log import load
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import table_to_slates
@@ -113,6 +117,23 @@ def test_features_computed_again_are_those_of_the_log_in_the_online_form_and_in_
         assert report["features"]["pair_clicks"]["values"] > 0
         for part in report["features"].values():
             assert (part["mismatched"], part["missing"], part["extra"], part["largest"]) == (0, 0, 0, 0.0)
+
+
+def test_the_budget_of_state_counts_what_the_log_taught(home, run_folder):
+    """Everybody who acted has one row of counts; of shown lists one time each is kept, of a month."""
+    log = SqliteLog(home / "log.sqlite")
+    sizes = {(size.statistic, size.memory): size for size in store_sizes(home, log)}
+    acted = set(log.feedback()["user_id"].to_pylist())
+    log.close()
+    known = kept(run_folder).feedback
+    acted |= set(known.filter(pc.is_in(known["event"], pa.array(KINDS)))["user_id"].to_pylist())
+    lists, counts = sizes["shown_items", "lists"], sizes["user_counts", "users"]
+    assert (counts.keys, counts.rows, counts.bytes) == (len(acted), len(acted), 32 * len(acted))
+    assert lists.bytes == 8 * lists.rows > 0
+    assert (lists.entity, lists.expiry) == ("user", "30 d")
+    result = CliRunner().invoke(cli, ["features", "size", str(home)])
+    assert result.exit_code == 0
+    assert f"{sum(size.bytes for size in sizes.values()):,} bytes in all" in result.output
 
 
 def altered(slate):

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 from fake_service import fake_slate
 
+from marketplace.log import LogUnavailable
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import FEEDBACK, conform
 from marketplace.slate_columns import flat
@@ -52,12 +53,30 @@ def test_each_event_is_told_once_in_order_of_arrival_even_when_late(log):
     follower.follow()
     log.append_feedback(event("late", minutes=1))
     log.append_feedback(event("second", minutes=5))
+    log.append(slate("shown"))
     follower.follow()
-    assert store.events == ["second"]
+    assert (store.events, store.shown) == (["second", "late"], [])
     now[0] = 2.0
     follower.follow()
     follower.follow(at_once=True)
-    assert store.events == ["second", "late"]
+    assert (store.events, store.shown) == (["second", "late"], ["a", "b"])
+
+
+def test_events_that_were_read_when_the_catalogue_failed_are_told_the_next_time(log):
+    class Failing:
+        def follow(self):
+            if log_fails[0]:
+                raise LogUnavailable("locked")
+
+    store, log_fails = Recorder(), [False]
+    follower = Follower(log, store, since=START, every=0.0, live=Failing())
+    log.append_feedback(event("only"))
+    log_fails[0] = True
+    with pytest.raises(LogUnavailable):
+        follower.follow()
+    log_fails[0] = False
+    follower.follow()
+    assert store.events == ["only"]
 
 
 def test_what_the_bundle_knew_already_is_not_told_again(log):

@@ -1,0 +1,124 @@
+"""Keyed memory: what a statistic remembers, by the key that it is read under, declared once by the statistic.
+
+A store that keeps memories elsewhere reads the few keys of a request into a statistic, which then computes from them
+as from its own; and writes back the keys that events have touched. No formula is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from marketplace.splits import DAY_US
+
+Rows = Mapping[str, np.ndarray]  # columns [m, ...] of one key
+MARKET_KEY = ""  # of what is remembered of the whole market
+
+
+class Entity(StrEnum):
+    """What a memory's key names."""
+
+    MARKET = "market"
+    SEGMENT = "segment"  # by code (`UserSegments`), as text
+    ITEM = "item"  # by catalogue row
+    USER = "user"
+    VISIT = "visit"
+    PAIR = "pair"  # two items, by catalogue rows
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """Rows of columns by name: as many as the key has events or items.
+
+    `dtypes` of the columns, with the shape of a row's cell where it is more than a number. `put` remembers its keys
+    alone and forgets all others. `span`: microseconds after which a row is forgotten, None = never; `bound` says what
+    limits a key's rows.
+    """
+
+    entity: Entity
+    dtypes: Mapping[str, np.dtype]
+    names: Callable[[], Sequence[str]]
+    take: Callable[[Sequence[str]], Sequence[Rows]]
+    put: Callable[[Mapping[str, Rows]], None]
+    bound: str
+    span: int | None = None
+
+
+@dataclass(frozen=True)
+class ItemRows:
+    """One row a catalogue row: `arrays` [catalogue, ...], which are written in place."""
+
+    arrays: Mapping[str, np.ndarray]
+    entity: Entity = Entity.ITEM
+    bound: str = "one row"
+    span: None = None
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """A count by pair of items, (int32 lower row, upper row, int64 count) [m] each: `put` forgets all others."""
+
+    take: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    put: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+    entity: Entity = Entity.PAIR
+    bound: str = "one count"
+    span: None = None
+
+
+def market_rows(arrays: Mapping[str, np.ndarray]) -> NamedRows:
+    """One row of the whole market: `arrays` [1, ...], which are written in place; nothing known is 0."""
+
+    def put(rows: Mapping[str, Rows]) -> None:
+        for name, array in arrays.items():
+            array[:] = rows[MARKET_KEY][name] if MARKET_KEY in rows else 0
+
+    def take(names: Sequence[str]) -> list[Rows]:
+        return [arrays for _ in names]
+
+    dtypes = {name: cells_of(array) for name, array in arrays.items()}
+    return NamedRows(Entity.MARKET, dtypes, lambda: [MARKET_KEY], take, put, "one row")
+
+
+def cells_of(array: np.ndarray) -> np.dtype:
+    """The type of a row of `array` [m, ...]."""
+    return np.dtype((array.dtype, array.shape[1:]))
+
+
+Memory = NamedRows | ItemRows | PairCounts
+Memories = Mapping[str, Memory]
+
+
+@dataclass(frozen=True)
+class MemorySize:
+    """`keys` that hold something, their `rows`, and the `bytes` of their columns, Python's own not counted."""
+
+    statistic: str
+    memory: str
+    entity: Entity
+    keys: int
+    rows: int
+    bytes: int
+    bound: str
+    expiry: str
+
+
+def memory_size(memory: Memory, *, statistic: str, name: str) -> MemorySize:
+    expiry = "never" if memory.span is None else f"{memory.span // DAY_US} d"
+    keys, rows, size = _measured(memory)
+    return MemorySize(statistic, name, memory.entity, keys, rows, size, memory.bound, expiry)
+
+
+def _measured(memory: Memory) -> tuple[int, int, int]:
+    """Keys, rows and bytes."""
+    if isinstance(memory, ItemRows):
+        rows = len(next(iter(memory.arrays.values())))
+        return rows, rows, sum(array.nbytes for array in memory.arrays.values())
+    if isinstance(memory, PairCounts):
+        columns = memory.take()
+        return len(columns[0]), len(columns[0]), sum(column.nbytes for column in columns)
+    everyone = memory.take(memory.names())
+    rows = sum(len(next(iter(one.values()))) for one in everyone)
+    return len(everyone), rows, sum(column.nbytes for one in everyone for column in one.values())
