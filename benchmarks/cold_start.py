@@ -1,27 +1,36 @@
-"""New items and new shoppers: what do towers of content find that towers of ids alone cannot?
+"""New items and new shoppers: what do a run's towers find that towers of ids alone cannot?
 
-The simulated market, as a run splits it. Recall@100 of the towers alone (no other source) in the test period: of
-positives that began in the last week before it or later, of positives of shoppers that training did not know, of all.
-Both towers learn from the same pairs with the same settings; those of ids see user_id, history_items and item_id.
+A run of the simulated market (made anew, or that of a folder): the towers that it serves, beside towers that learned
+from the same pairs with the same settings and see user_id, history_items and item_id alone. Recall@100 of the towers by
+themselves (no other source) in the test period, of what was clicked or ordered: of items that began in the last week
+before it or later, of shoppers that training did not know, of all. Last, the run's merged sources, of orders of items
+and shoppers that no training request had.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks.record import Measure, record
+from evaluation.estimate import Estimate
 from features.encoder import Encoder
-from features.spec import FeatureSpec
+from features.spec import FeatureFrame, FeatureSpec
+from jobs.cohorts import newcomers
 from jobs.config import RunConfig
-from jobs.data import get
+from jobs.data import kept
 from jobs.defaults import spec_of
-from jobs.held_out_recall import RetrievalRequests, held_out_recall
-from marketplace.dataset import Dataset
-from marketplace.splits import DAY_US, Periods, microseconds, periods
+from jobs.held_out_recall import RetrievalRequests, held_out_recall, kept_recall
+from jobs.run import STAGES
+from jobs.run_folder import RunFolder
+from marketplace.first_seen import begun
+from marketplace.splits import DAY_US, Periods, periods
 from retrieval.build import build_index
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import item_inputs, pairs
@@ -35,52 +44,70 @@ NAME = "cold_start"
 IDS = ("user_id", "history_items", "item_id")
 MOST = 4000  # requests
 WEEK = 7 * DAY_US
+COHORTS = ("new items", "new shoppers")
+RECALL, BAR = "recall@100", ">= 3"
 
 
 def main() -> None:
-    config = RunConfig()
-    dataset = get(config)
-    spec = spec_of(dataset, config)
-    ids = FeatureSpec(tuple(feature for feature in spec.features if feature.name in IDS))
-    both = {name: recall(dataset, one, config) for name, one in (("content", spec), ("ids alone", ids))}
-    measures = []
-    for cohort in ("new items", "new shoppers", "all"):
-        key = "recall@100" if cohort == "all" else f"{cohort} recall@100"
-        for name, shares in both.items():
-            share = shares[key]
-            measures.append(
-                Measure(f"{cohort}: recall@100, towers of {name}", share.value, "share", None, (share.low, share.high))
-            )
-        least = max(both["ids alone"][key].value, 1e-4)
-        bar = ">= 3" if cohort == "new items" else None
-        measures.append(Measure(f"{cohort}: content / ids alone", both["content"][key].value / least, "times", bar))
-    record(NAME, measures, data=f"simulated market ({config.size})", seed=config.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder.open(Path(sys.argv[1])) if len(sys.argv) > 1 else RunFolder.create(Path(folder), RunConfig())
+        for stage in ("data", "retrieval"):
+            run.stage(stage, partial(STAGES[stage], run))
+        record(NAME, list(measured(run)), data=f"simulated market ({run.config.size})", seed=run.config.seed)
 
 
-def recall(dataset: Dataset, spec: FeatureSpec, config: RunConfig):  # type: ignore[no-untyped-def]
-    """Held-out recall of towers over the features of `spec`, with cohorts."""
-    settings, rng = config.retrieval, np.random.default_rng(config.seed)
-    labelled = labelled_requests(dataset, spec, segment=dataset.segment)
-    period = periods(labelled.slates, **asdict(config.periods))
-    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=3)
+def measured(run: RunFolder) -> Iterator[Measure]:
+    dataset = kept(run.path)
+    labelled = labelled_requests(dataset, spec_of(dataset, run.config), segment=dataset.segment)
+    labelled = replace(labelled, goal="click")
+    period = periods(labelled.slates, **asdict(run.config.periods))
+    begins = begun(dataset.items)
+    new_item = (labelled.item >= 0) & (begins[labelled.item] >= period.test_from - WEEK)
+    cohorts = {"new items": new_item, "new shoppers": newcomers(labelled.slates, period.train)["new shoppers"]}
+    encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
+    served = recall(TwoTower.load_towers(run.path / "retrieval"), encoder, labelled, period, cohorts)
+    alone = recall(*towers_of_ids(run, labelled, period), cohorts)
+    for cohort in (*COHORTS, "all"):
+        key = RECALL if cohort == "all" else f"{cohort} {RECALL}"
+        for name, shares in (("the run's towers", served), ("ids alone", alone)):
+            yield of(f"{cohort}: {RECALL}, {name}", shares[key])
+        ratio = served[key].value / max(alone[key].value, 1 / alone[key].n)  # one shopper's at least
+        yield Measure(f"{cohort}: the run's towers / ids alone", ratio, "times", BAR if cohort in COHORTS else None)
+    for cohort in COHORTS:
+        yield of(
+            f"{cohort}: {RECALL} of orders, merged sources", kept_recall(run.path / "retrieval")[f"{cohort} {RECALL}"]
+        )
+
+
+def of(name: str, share: Estimate) -> Measure:
+    return Measure(f"{name} ({share.n} shoppers)", share.value, "share", None, (share.low, share.high))
+
+
+def towers_of_ids(
+    run: RunFolder, labelled: LabelledRequests, period: Periods
+) -> tuple[TwoTower, Encoder, LabelledRequests, Periods]:
+    """Towers of IDS, trained as the run's were, with what `recall` needs of them."""
+    config, rng, frame = run.config.retrieval, np.random.default_rng(run.config.seed), labelled.frame
+    spec = FeatureSpec(tuple(feature for feature in frame.spec.features if feature.name in IDS))
+    labelled = replace(labelled, frame=FeatureFrame(spec, frame.offsets, frame.columns))
+    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=config.rare_below)
     inputs, items = encoder.encode(labelled.frame), item_inputs(labelled.catalogue, encoder)
-    towers = TwoTower(encoder.spec, encoder.sizes, config=settings, rng=rng)
+    towers = TwoTower(spec, encoder.sizes, config=config, rng=rng)
+    train = training_pairs(labelled, inputs, period.train, config=config, rng=rng)
     held_out = pairs(inputs, item=labelled.item, weight=labelled.weight)
-    train = training_pairs(labelled, inputs, period.train, config=settings, rng=rng)
     fit(towers, train, held_out.select(period.validation[held_out.request]), items, rng=rng)
+    return towers, encoder, labelled, period
+
+
+def recall(
+    towers: TwoTower, encoder: Encoder, labelled: LabelledRequests, period: Periods, cohorts: dict[str, np.ndarray]
+) -> dict[str, Estimate]:
+    """Held-out recall of the towers alone."""
+    inputs, items = encoder.encode(labelled.frame), item_inputs(labelled.catalogue, encoder)
     queries = towers.embed_queries(inputs.user_codes, inputs.user_lists, inputs.user_numbers)
     source = TwoTowerSource(build_index("exact", towers.embed_items(items), queries=queries[:64]))
     test = RetrievalRequests(labelled, queries, MOST).sample(period.test, most=MOST)
-    return held_out_recall(Retriever([source], {source.name: Quota(500)}), test, cohorts=new(dataset, labelled, period))
-
-
-def new(dataset: Dataset, labelled: LabelledRequests, period: Periods) -> dict[str, np.ndarray]:
-    """bool [N] a cohort: rows of items that began in the week before the test period or in it, and of new shoppers."""
-    begins = microseconds(dataset.items["available_from"])
-    shopper = labelled.slates["user_id"].cast(pa.string())
-    known = pc.is_in(shopper, pc.unique(shopper.filter(pa.array(period.train)))).to_numpy()
-    new_item = (labelled.item >= 0) & (begins[labelled.item] >= period.test_from - WEEK)
-    return {"new items": new_item, "new shoppers": ~known[labelled.frame.request]}
+    return held_out_recall(Retriever([source], {source.name: Quota(500)}), test, cohorts=cohorts)
 
 
 if __name__ == "__main__":
