@@ -15,7 +15,6 @@ from marketplace.splits import DAY_US
 
 TOKENS = 12  # words of a name
 QUERY_TOKENS = 8
-LEAST_POPULARITY = 1e-9
 LEAST_PRICE = 0.01  # currency: a price of nothing has no logarithm
 
 
@@ -110,16 +109,6 @@ LIST = (
     Definition(
         number(Group.CROSS, "popularity_rank", "share of the list that is less popular"),
         lambda s: s.rank(s["popularity"]),
-        Part.AGAINST_LIST,
-    ),
-    Definition(
-        number(Group.CROSS, "popularity_to_list", "log(1 + popularity), less the list's mean of it"),
-        lambda s: np.log1p(s["popularity"]) - s.mean(np.log1p(s["popularity"]))[s.request],
-        Part.AGAINST_LIST,
-    ),
-    Definition(
-        number(Group.CROSS, "popularity_to_most", "popularity over the list's highest; 0 where all are 0"),
-        lambda s: s["popularity"] / np.maximum(-_least(s, -s["popularity"]), LEAST_POPULARITY)[s.request],
         Part.AGAINST_LIST,
     ),
     Definition(

@@ -68,11 +68,6 @@ COUNTS = (
                 lambda s: s["impressions"],
                 Part.IMPRESSIONS,
             ),
-            Definition(
-                number(Group.CROSS, "impressions_rank", "share of the list that was shown less often"),
-                lambda s: s.rank(s["impressions"]),
-                Part.AGAINST_LIST,
-            ),
         ),
     ),
     Count(
@@ -83,11 +78,6 @@ COUNTS = (
                 number(Group.CROSS, "ctr_smoothed", "clicks per impression so far, drawn towards the market's"),
                 lambda s: smoothed_rate(s, "clicks"),
                 Part.IMPRESSIONS,
-            ),
-            Definition(
-                number(Group.CROSS, "ctr_rank", "share of the list whose ctr_smoothed is smaller"),
-                lambda s: s.rank(smoothed_rate(s, "clicks")),
-                Part.AGAINST_LIST,
             ),
         ),
     ),

@@ -51,18 +51,8 @@ class EarlierLists:
             Part.AGAINST_LIST,
         ),
         Definition(
-            number(Group.CROSS, "visit_rank", "share of the list whose visit_position is smaller"),
-            lambda s: s.rank(s["visit_position"]),
-            Part.AGAINST_LIST,
-        ),
-        Definition(
             number(Group.CROSS, "earlier_position", "mean position in all earlier lists, drawn towards the market's"),
             mean_position,
-            Part.AGAINST_LIST,
-        ),
-        Definition(
-            number(Group.CROSS, "earlier_rank", "share of the list whose earlier_position is smaller"),
-            lambda s: s.rank(mean_position(s)),
             Part.AGAINST_LIST,
         ),
     )

@@ -120,10 +120,6 @@ class TreesConfig:
     feature_share: float = setting(
         1.0, "features that a tree may read, drawn for each tree", unit="share", least=0.01, most=1
     )
-    row_share: float = setting(
-        1.0, "training rows that a tree is grown from, drawn for each tree", unit="share", least=0.01, most=1
-    )
-    l2: float = setting(0.0, "penalty on the squares of leaf values, beside the curvature of their rows", least=0)
     objective: str = setting(
         "pointwise",
         "what heads of every item shown are grown for: the probability, or the order of a list, which calibration then "

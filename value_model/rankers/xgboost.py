@@ -67,8 +67,6 @@ class XgBoost:
             "tree_method": "hist",
             "learning_rate": config.learning_rate,
             "colsample_bytree": config.feature_share,
-            "subsample": config.row_share,
-            "reg_lambda": config.l2,
             "lambdarank_unbiased": examples.position is not None,  # places are the order of a request's rows
             "nthread": config.threads,
             "seed": 0,
