@@ -82,9 +82,10 @@ class LiveExperiments:
             seen = (*_stamps(self._folder), *self.bundles.stamps(_bundle_names(self._read)))
             if seen != self._seen or self.bundles.arrived:
                 self._load(self._folder)
-                self._seen, self._begun = seen, True
+                self._seen = seen
         except Exception as error:  # whatever is wrong in the folder, answers must go on; it is looked at again
             self._fail(str(self._folder), f"{type(error).__name__}: {error}")
+        self._begun = True
 
     def of(self, request: Request) -> RequestVariants:
         """The variants that answer a request: of experiments that run at its time, on its surface, with its unit."""

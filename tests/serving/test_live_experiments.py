@@ -218,8 +218,10 @@ def test_a_variant_answers_from_another_bundle_beside_that_in_force(world, bundl
         at_once = replace(one, config=replace(one.config, follow_seconds=0.0))
         return build_engine(at_once, log=world.engine.log, variants=loaded, **options)
 
+    (world.folder / "policies").rename(tmp_path / "policies")  # what begins with nothing waits for nothing later
     world.engine = loaded(bundles / "1", experiments=world.folder)
     world.engine.experiments.bundles.run = waiting.append
+    (tmp_path / "policies").rename(world.folder / "policies")
     world.write("none", 'bundle = "3"', low=0.5)
     experiment = world.write(change='bundle = "2"', high=0.5)
     world.decide(DecisionKind.RAMP, step=1)
