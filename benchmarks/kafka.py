@@ -57,8 +57,8 @@ from serving.engine import RankingEngine
 from serving.request import Request
 
 SEED, PARTITIONS = 0, 4
-SLATES, REPEATS = 3_000, 5  # of the throughput
-BLOCKS, BLOCK = 60, 20  # of the rank path: requests of one turn
+SLATES, REPEATS = 3_000, 3  # of the throughput
+BLOCKS, BLOCK = 40, 20  # of the rank path: requests of one turn
 RATE, SECONDS = 100, 20  # of the delay: slates a second
 UPDATES = 50  # of the catalogue
 KILLS = int(os.environ.get("KILLS", "20"))  # of consumer and producer each; a quarter as many of the broker
