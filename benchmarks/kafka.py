@@ -73,7 +73,13 @@ def main() -> None:
         skip("kafka", f"{folder} has no bundle; make one with `value-model run`, or name it in RUN")
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        measures = [*throughput(home), *rank_path(folder, home), delay(home), two_machines(folder, home), *kills(home)]
+        measures = [
+            *throughput(home),
+            *rank_path(folder, home),
+            *delay(home),
+            *two_machines(folder, home),
+            *kills(home),
+        ]
     record("kafka", measures, data=f"{folder.name}; made slates of 50 items; a broker in memory", seed=SEED)
 
 
