@@ -24,6 +24,7 @@ class SimulatorConfig:
     shown: tuple[int, int, int, int] = (16, 20, 16, 10)  # slate length on home, search, store_page, product_page
     log_considered: bool = False  # keep candidates that were not shown in the slates, at position 0
     logging_temperature: float = 1.0  # of the Plackett-Luce logging policy: near 0 = greedy, large = uniform
+    examination_power: float = 1.0  # of P(examined): 2 = squared at every place, 0 = everything is examined
     click_offset: float = 0.0  # log-odds added to every click given examination
     order_offset: float = 0.0  # log-odds added to every order given a click
     cart_rate: float = 0.18  # P(cart | click, no order)
@@ -49,6 +50,8 @@ class SimulatorConfig:
         for name in ("requests", "users", "items", "merchants", "days", "candidates", "logging_temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"SimulatorConfig.{name} is {getattr(self, name)}; it must be above 0.")
+        if self.examination_power < 0:
+            raise ValueError(f"SimulatorConfig.examination_power is {self.examination_power}; give 0 or more.")
         if self.items < len(CATEGORIES):
             raise ValueError(
                 f"SimulatorConfig.items is {self.items}; each of the {len(CATEGORIES)} categories needs one."

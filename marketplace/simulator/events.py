@@ -37,11 +37,12 @@ def draw_events(
     *,
     cart_rate: float,
     value_spread: float,
+    examination_power: float = 1.0,
 ) -> Events:
     """One market's worth of luck. How far a shopper scrolls is one draw a request, attention one draw an item."""
     shape = shown.shape
-    seen_share = seen_curve(positions=shape[1])[requests.surface]
-    attention = attention_curve(positions=shape[1])[requests.surface]
+    seen_share = seen_curve(positions=shape[1], power=examination_power)[requests.surface]
+    attention = attention_curve(positions=shape[1], power=examination_power)[requests.surface]
     seen = shown & (rng.random((len(requests), 1)) < seen_share)
     click = seen & (rng.random(shape) < attention * response.attraction)
     order = click & (rng.random(shape) < response.order)

@@ -66,7 +66,7 @@ class SampledOutcomes:
 def expected_outcomes(market: Market, requests: RequestBatch, ranked: np.ndarray) -> SampledOutcomes:
     """Of showing `ranked` int [R, k], best first; see `shown_items`."""
     item = shown_items(market, requests, ranked)
-    curve = examination_curve(positions=item.shape[1])[requests.surface]
+    curve = examination_curve(positions=item.shape[1], power=market.config.examination_power)[requests.surface]
     merchant = market.items.merchant[item]
     return SampledOutcomes(
         item=item,

@@ -62,7 +62,7 @@ class Simulation:
 
     def examination(self, *, positions: int) -> np.ndarray:
         """P(examined) float64 [surfaces, positions], surfaces as in schema.SURFACES."""
-        return examination_curve(positions=positions)
+        return examination_curve(positions=positions, power=self.config.examination_power)
 
     def draw_requests(
         self, rng: np.random.Generator, *, count: int, window: tuple[float, float] | None = None
@@ -158,5 +158,6 @@ def _feedback(
         luck,
         cart_rate=market.config.cart_rate,
         value_spread=market.config.value_spread,
+        examination_power=market.config.examination_power,
     )
     return record_log.feedback_table(market, requests, items, events, draw_delays(events, clock), prefix=prefix)
