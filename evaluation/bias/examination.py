@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from evaluation.bias.click_models import cells, fit_pbm
 from evaluation.ranking import discounts
 
 PRIOR = 30.0  # expected clicks that a place of a surface needs before its own rate counts for half
@@ -36,6 +37,35 @@ def examination_curves(
         curve = _falling(clicks + PRIOR * level * everywhere, looks + PRIOR)
         curves[name] = np.maximum(curve / max(curve[0], 1e-12), 1e-3)
     return curves
+
+
+def fitted_curves(
+    position: np.ndarray, click: np.ndarray, pair: np.ndarray, surface: np.ndarray
+) -> dict[str, np.ndarray]:
+    """P(examined) by place relative to the first, per surface, by EM of the position-based model on `pair` int [N].
+
+    Of rows at a place (position > 0). Falls with the place (isotonic); surfaces with few clicks lean on all together.
+    """
+    shown = position > 0
+    position, click, surface = position[shown], click[shown], surface[shown]
+    pair = np.unique(pair[shown], return_inverse=True)[1]
+    depth = int(position.max(initial=1))
+    everywhere = _fitted(position, click, pair, np.ones(depth), depth)
+    curves = {}
+    for name in np.unique(surface).tolist():
+        rows = surface == name
+        curves[name] = _fitted(position[rows], click[rows], pair[rows], everywhere, depth)
+    return curves
+
+
+def _fitted(position: np.ndarray, click: np.ndarray, pair: np.ndarray, usual: np.ndarray, depth: int) -> np.ndarray:
+    """[depth]: the model's curve, which counts by its clicks, beside the `usual` one, which counts for PRIOR."""
+    looks, clicks = np.bincount(position - 1, minlength=depth), click.sum()
+    curve = fit_pbm(cells(position, click, pair, depth=depth), depth=depth, iterations=300, tolerance=1e-7).examination
+    curve = np.where(np.isnan(curve), usual, curve)
+    curve = (clicks * curve + PRIOR * usual) / (clicks + PRIOR)
+    falling = np.asarray(isotonic_regression(curve, weights=np.maximum(looks, 1e-12), increasing=False).x)
+    return falling / max(falling[0], 1e-12)
 
 
 def assumed_curves(surface: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from evaluation.bias import click_models as position_bias
 from evaluation.bias.click_models import cells, fit_pbm, harvest, randomised
-from evaluation.bias.examination import examination_ratio, inverse_examination
+from evaluation.bias.examination import examination_ratio, fitted_curves, inverse_examination
 from evaluation.bias.regression_em import Classified, fit_regression_em
 
 DEPTH = 6
@@ -45,6 +45,17 @@ def test_examination_is_recovered_within_five_percent_where_click_rates_mislead(
     position, click, pair, _ = sample(np.random.default_rng(0), requests=150_000)
     assert worst(naive(position, click)) > 0.2
     assert worst(fit(cells(position, click, pair, depth=DEPTH))) < 0.05
+
+
+def test_each_surface_has_its_curve_and_one_without_clicks_takes_that_of_all():
+    position, click, pair, offsets = sample(np.random.default_rng(6), requests=60_000)
+    surface = np.repeat(np.arange(len(offsets) - 1) % 3, DEPTH)  # nobody looks below the third place of surface 1
+    click = np.where((surface == 1) & (position > 3) | (surface == 2), 0.0, click)
+    curves = fitted_curves(np.append(position, 0), np.append(click, 1), np.append(pair, 0), np.append(surface, 0))
+    np.testing.assert_allclose(curves[0], TRUTH, atol=0.06)
+    np.testing.assert_allclose(curves[1], np.where(np.arange(DEPTH) < 3, TRUTH, 0), atol=0.06)
+    everywhere = fitted_curves(position, click, pair, np.zeros(len(click)))[0]
+    np.testing.assert_allclose(curves[2], everywhere, atol=1e-3)
 
 
 @pytest.mark.parametrize(("requests", "error"), [(8000, 0.12), pytest.param(40_000, 0.05, marks=pytest.mark.slow)])
