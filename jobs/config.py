@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from marketplace.finding import FieldError
 from marketplace.settings import setting
 from marketplace.splits import TEST_SHARE, VALIDATION_SHARE
 from retrieval.config import RetrievalConfig, SourcesConfig
@@ -71,3 +72,14 @@ class RunConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     choice: ChoiceConfig = field(default_factory=ChoiceConfig)
     variety: VarietyConfig = field(default_factory=VarietyConfig)
+
+    def __post_init__(self) -> None:
+        form, training = self.ranker.examination, self.training
+        if training.position_dropout and form != "additive":
+            reason = (
+                f"hides positions (position_dropout) beside ranker.examination = {form!r}, which has no hidden place"
+            )
+            raise FieldError(reason, "Leave position_dropout at 0, or examination at additive.", key="training")
+        if form in ("ipw", "dla") and training.objective not in ("pointwise", "softmax"):
+            reason = f"compares rows by {training.objective} beside ranker.examination = {form!r}, which weighs clicks"
+            raise FieldError(reason, "Write objective = pointwise or softmax.", key="training")

@@ -18,7 +18,15 @@ from jobs.run_surfaces import recipes_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import learned_heads
-from marketplace.settled import settled_for_all, settled_labels, settled_requests, with_maturity, with_settled
+from marketplace.presentation import presentation
+from marketplace.settled import (
+    come_shares,
+    settled_for_all,
+    settled_labels,
+    settled_requests,
+    with_maturity,
+    with_settled,
+)
 from marketplace.slate_columns import flat, request_of_rows, shown
 from marketplace.splits import Periods, periods
 from marketplace.treatment import arm_labels
@@ -29,9 +37,10 @@ from retrieval.labelled_requests import LabelledRequests, features_of, labelled_
 from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
 from value_model.rankers.batches import take
-from value_model.rankers.ranker import RankingData
+from value_model.rankers.ranker import OpenLabel, RankingData
 
 CANDIDATES = "basket_candidates.parquet"
+NOTHING: Mapping[str, np.ndarray] = {}
 LEAST_SETTLED = 0.5  # share of the requests below which periods are cut by all of them
 FEWEST = (10, 1, 1)  # rows of an event in the training, validation and test period, for a head to be learned of it
 
@@ -76,15 +85,18 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     dataset = kept(run.path)
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     if dataset.has_impressions:
+        display = run.config.ranker.presentation
         joined = attribute(dataset.slates, dataset.feedback)
         if dataset.closed:
             joined = replace(joined, labels=with_maturity(joined.labels, np.ones(len(joined.labels), bool)))
-            return _prepared(dataset, joined, encoder, _periods(joined.slates, run), known={})
+            return _prepared(dataset, joined, encoder, _periods(joined.slates, run), display=display)
         settled = settled_requests(joined, dataset.feedback)
         period = _periods(joined.slates, run, settled=settled_for_all(joined, settled))
-        known = settled_labels(joined, settled)
+        known, come = settled_labels(joined, settled), {}
+        if run.config.training.open_windows == "elapsed":
+            come = come_shares(joined, dataset.feedback)
         joined = replace(joined, labels=with_settled(joined, settled))
-        return _prepared(dataset, joined, encoder, period, known=known)
+        return _prepared(dataset, joined, encoder, period, known=known, come=come, display=display)
     if "order_value" not in recorded_labels(dataset.feedback):
         print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")
         return None
@@ -94,7 +106,7 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
     mature = np.ones(len(joined.labels), bool)  # a basket is its orders: none is waited for
     joined = replace(joined, labels=with_maturity(joined.labels, mature))
-    return _prepared(dataset, joined, encoder, period.take(baskets), known={})
+    return _prepared(dataset, joined, encoder, period.take(baskets))
 
 
 def _periods(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
@@ -108,15 +120,24 @@ def _prepared(
     encoder: Encoder,
     period: Periods,
     *,
-    known: Mapping[str, np.ndarray],
+    known: Mapping[str, np.ndarray] = NOTHING,
+    come: Mapping[str, np.ndarray] = NOTHING,
+    display: tuple[str, ...] = (),
 ) -> TrainingRows | None:
-    """`known`: by label the rows (bool [N]) where it is, if not everywhere."""
+    """By label: the rows (bool [N]) where it is `known`, if not everywhere, and the share that has `come` by now."""
     names = recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS
     labels = _taught(joined, period, names, known)
     if not learned_heads(labels):
         return None
     frame = features_of(dataset, joined.slates, encoder.spec)
     data = _ranking_data(joined, labels, frame, encoder, dataset)
+    still_open = {
+        name: OpenLabel(joined.labels[name].to_numpy().astype(np.float32), share.astype(np.float32))
+        for name, share in come.items()
+        if name in labels and np.isnan(labels[name]).any()
+    }
+    columns = presentation(joined.slates, display) if display else None
+    data = replace(data, open=still_open, presentation=columns)
     return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period, dataset.segment)
 
 

@@ -21,6 +21,7 @@ from features.grown_tables import grown_tables
 from jobs.choice import Choice, choose, examination
 from jobs.config import DEBIASED, RECORDED
 from jobs.earlier_run import earlier_run, encoder_of, not_learned
+from jobs.examined_rows import with_examination
 from jobs.export import ROWS, save_rows
 from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.prepare import TrainingRows, prepare
@@ -160,6 +161,8 @@ def _fit_network(
     if earlier is not None:
         network.set_weights(grown_tables(_network_before(earlier, network).weights(), encoder_of(earlier), encoder))
         train = prepared.part(not_learned(prepared.slates, prepared.period, earlier, fit="ranker"))
+    if shape.examination == "ipw":
+        train, held_out = with_examination(train, held_out, encoder, least=training.least_examination)
     checkpoint = run.part("ranker") / CHECKPOINT
     curves = FitCurves(run.path / CURVES / "ranker", anew=not checkpoint.exists(), watch=watch)
     history = fit(

@@ -62,6 +62,11 @@ class Head:
         return self.name if self.kind is HeadKind.MONEY else f"{self.label}s"
 
     @property
+    def after_event(self) -> bool:
+        """Whether it speaks of items that something was done with: they were examined."""
+        return self.condition in {head.label for head in HEADS if head.kind is HeadKind.PROBABILITY}
+
+    @property
     def signed(self) -> bool:
         """Whether it may be negative: a difference, or a product with one."""
         return self.minus is not None or any(head_of(factor).signed for factor in self.factors)

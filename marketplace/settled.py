@@ -7,12 +7,15 @@ The share F(d) that has come after d follows from what could have been seen (rig
     F(d) = product over delays u > d of (1 - n(u) / R(u))    n(u) events of delay u, R(u) of delay <= u <= age
 
 A request is settled for an event once F(its age) >= SETTLED, at the latest when the event's window closes; delays
-longer than the log cannot be known. Source: Woodroofe 1985, Estimating a Distribution Function with Truncated Data.
+longer than the log cannot be known. Before that, F(its age) is P(recorded by now | the event comes), where delays are
+alike whatever was ordered: what a ranker can count with (`training.open_windows`).
+Source: Woodroofe 1985, Estimating a Distribution Function with Truncated Data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -28,17 +31,54 @@ EVENTS = ("click", "cart", "order", "return")  # what heads are learned of
 LATE = "return"  # takes weeks: a head waits for it alone, and what is judged without it does not
 
 
+@dataclass(frozen=True)
+class DelayCurve:
+    """F of an event: the share `come` that has come after each of the `delays` seen (microseconds, rising)."""
+
+    delays: np.ndarray
+    come: np.ndarray
+
+    @classmethod
+    def fit(cls, delay: np.ndarray, age: np.ndarray) -> DelayCurve:
+        """Of events' delays; `age` = how long each event's request could be watched."""
+        delays, times = np.unique(delay, return_counts=True)
+        at_risk = np.searchsorted(np.sort(delay), delays, "right") - np.searchsorted(np.sort(age), delays, "left")
+        earlier = np.cumprod((1 - times / at_risk)[::-1])[::-1]
+        return cls(delays, np.append(earlier[1:], 1.0))
+
+    @property
+    def wait(self) -> int:
+        """The least of the delays by which SETTLED have come."""
+        return int(self.delays[np.argmax(self.come >= SETTLED)])
+
+    def __call__(self, age: np.ndarray) -> np.ndarray:
+        """float64: F(age), 0 before the first delay."""
+        return np.append(0.0, self.come)[np.searchsorted(self.delays, age, "right")]
+
+
 def settling_times(joined: Attribution, feedback: pa.Table) -> dict[str, int]:
     """By event that was recorded: microseconds after which SETTLED of its cases have come."""
+    return {name: curve.wait for name, curve in delay_curves(joined, feedback).items()}
+
+
+def delay_curves(joined: Attribution, feedback: pa.Table) -> dict[str, DelayCurve]:
+    """F of each event that was recorded."""
     time, event = microseconds(feedback["time"]), feedback["event"].cast(pa.string())
     request = rows_of(feedback["request_id"], joined.slates["request_id"])
     since = np.append(microseconds(joined.slates["time"]), 0)[request]
-    waits = {}
+    curves = {}
     for name in EVENTS:
         rows = np.flatnonzero((joined.reason == 0) & pc.equal(event, name).to_numpy())
         if len(rows):
-            waits[name] = _wait(time[rows] - since[rows], last_moment(joined, feedback) - since[rows])
-    return waits
+            curves[name] = DelayCurve.fit(time[rows] - since[rows], last_moment(joined, feedback) - since[rows])
+    return curves
+
+
+def come_shares(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:
+    """By recorded label of a head: float64 [N], F of its event at the age of the row's request."""
+    age, request = last_moment(joined, feedback) - microseconds(joined.slates["time"]), request_of_rows(joined.slates)
+    shares = {event: curve(age)[request] for event, curve in delay_curves(joined, feedback).items()}
+    return {label: shares[event] for label, event in EVENT_OF_LABEL.items() if event in shares}
 
 
 def settled_requests(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:
@@ -90,15 +130,6 @@ def settling_notes(joined: Attribution, feedback: pa.Table) -> Iterator[str]:
                 f"{(~settled).mean():.1%} of the requests are younger, and say nothing of {event}s yet: they neither "
                 "teach nor judge them"
             )
-
-
-def _wait(delay: np.ndarray, age: np.ndarray) -> int:
-    """The least of the delays by which SETTLED have come; `age` = how long each event's request could be watched."""
-    delays, times = np.unique(delay, return_counts=True)
-    at_risk = np.searchsorted(np.sort(delay), delays, "right") - np.searchsorted(np.sort(age), delays, "left")
-    earlier = np.cumprod((1 - times / at_risk)[::-1])[::-1]
-    come = np.append(earlier[1:], 1.0)
-    return int(delays[np.argmax(come >= SETTLED)])
 
 
 def _duration(microseconds_: int) -> str:

@@ -121,7 +121,7 @@ def learned(log_path, tmp_path_factory) -> Path:
         RunConfig(
             data=str(log_path),
             retrieval=RetrievalConfig(epochs=1),
-            ranker=NetworkConfig(expert_units=(32, 16)),
+            ranker=NetworkConfig(expert_units=(32, 16), examination="ipw"),
             training=TrainingConfig(epochs=1),
             trees=TreesConfig(trees=60),
         ),

@@ -102,6 +102,16 @@ def test_the_command_line_is_refused_by_name(assignment, words):
     assert [word for word in ["--set", *words] if word not in message] == []
 
 
+def test_settings_that_contradict_each_other_are_refused(file):
+    message = refusal(file, ["training.position_dropout=0.5", "ranker.examination=pal"])
+    assert "position_dropout" in message
+    assert "'pal'" in message
+    file.write_text(FILE + '[ranker]\nexamination = "ipw"\n')
+    message = refusal(file, ["training.objective=ranknet"])
+    assert "ranknet" in message
+    assert "softmax" in message
+
+
 def test_a_setting_is_set_once():
     assert "'7' and '8'" in refusal(None, ["seed=7"], {"seed": 8})
     assert read_run(None, ["seed=8"], {"seed": 8}).seed == 8

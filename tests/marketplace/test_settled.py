@@ -10,7 +10,8 @@ import pytest
 from jobs.data import market
 from marketplace.attribution import attribute
 from marketplace.check import with_open_windows
-from marketplace.settled import settled_labels, settled_requests, settling_notes, settling_times
+from marketplace.settled import come_shares, settled_labels, settled_requests, settling_notes, settling_times
+from marketplace.slate_columns import item_offsets
 from marketplace.splits import DAY_US, microseconds, periods
 
 MEAN_DELAY = 1.5  # days between a list and its order
@@ -49,6 +50,19 @@ def test_the_wait_is_that_of_the_delays_whatever_the_log_s_end_hides(cut):
     assert settling_times(joined, known)["click"] < DAY_US / 24
     (orders,) = [note for note in settling_notes(joined, known) if "orders" in note]
     assert f"come within {days:.1f} days" in orders
+
+
+def test_the_share_that_has_come_is_that_of_the_delays_and_makes_up_for_what_has_not(cut):
+    dataset, slates, known = cut
+    joined, truth = attribute(slates, known), attribute(slates, dataset.feedback).labels["order"].to_numpy()
+    share = come_shares(joined, known)["order"]
+    age = (microseconds(known["time"]).max() - microseconds(slates["time"])) / DAY_US
+    expected = 1 - np.exp(-age / MEAN_DELAY)
+    assert np.abs(share - np.repeat(expected, np.diff(item_offsets(slates)))).max() < 0.15
+    young = (share > 0.1) & (share < 0.9)
+    seen = joined.labels["order"].to_numpy()[young]
+    assert seen.sum() < 0.8 * truth[young].sum()
+    assert (seen / share[young]).sum() == pytest.approx(truth[young].sum(), rel=0.25)
 
 
 def test_a_run_notes_what_is_too_young_unless_the_data_are_closed(cut):

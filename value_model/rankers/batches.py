@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from features.spec import ModelInputs
-from value_model.rankers.ranker import RankingData
+from value_model.rankers.ranker import OpenLabel, RankingData
 
 
 def batches(data: RankingData, *, size: int, rng: np.random.Generator | None) -> Iterator[RankingData]:
@@ -39,4 +39,9 @@ def take(data: RankingData, requests: np.ndarray, *, offsets: np.ndarray) -> Ran
     }
     labels = {name: column[rows] for name, column in data.labels.items()}
     inputs = ModelInputs(**columns | {"request": local})
-    return RankingData(inputs, labels, position=data.position[rows], weight=data.weight[rows])
+    further = {
+        name: None if column is None else column[rows]
+        for name, column in {"examination": data.examination, "presentation": data.presentation}.items()
+    }
+    still_open = {name: OpenLabel(one.recorded[rows], one.come[rows]) for name, one in data.open.items()}
+    return RankingData(inputs, labels, data.position[rows], data.weight[rows], **further, open=still_open)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from features.layers.sequence_shape import TARGETED, SequenceShape
 from marketplace.finding import FieldError
+from marketplace.presentation import WIDTHS
 from marketplace.settings import setting
 
 
@@ -39,10 +40,26 @@ class NetworkConfig:
     sequence_blocks: int = setting(1, "blocks of a Transformer (transformer, ligr)", least=1, most=16)
     sequence_heads: int = setting(2, "attention heads of a Transformer; they share the units", least=1, most=64)
     dropout: float = setting(0.1, "share of hidden units dropped in training", least=0, most=0.9)
+    examination: str = setting(
+        "additive",
+        "what a click owes to its place: a logit (additive), a factor P(examined) (pal), clicks that count by 1 / "
+        "P(examined) as the log tells it (ipw) or as it is learned beside (dla), or nothing",
+        choices=("additive", "pal", "ipw", "dla", "none"),
+    )
+    presentation: tuple[str, ...] = setting(
+        (),
+        "what else examination depends on (additive, pal, dla); serving leaves it out as it does the place",
+        choices=tuple(WIDTHS),
+    )
     positions: int = setting(64, "the last position with a logit of its own; farther ones share it", least=1, most=4096)
     position_factors: int = setting(
         0, "request-and-item factors that mix the position logit; 0 = position alone", least=0, most=64
     )
+
+    def __post_init__(self) -> None:
+        if self.presentation and self.examination in ("ipw", "none"):
+            reason = f"has presentation beside examination = {self.examination!r}, which learns no examination"
+            raise FieldError(reason, "Leave it out, or choose additive, pal or dla.", key="presentation")
 
     @property
     def history(self) -> SequenceShape:
@@ -54,7 +71,8 @@ class NetworkConfig:
     @classmethod
     def from_json(cls, text: str) -> NetworkConfig:
         row = json.loads(text)
-        return cls(**row | {"expert_units": tuple(row["expert_units"])})
+        lists = {name: tuple(row[name]) for name in ("expert_units", "presentation") if name in row}
+        return cls(**row | lists)
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,11 @@ class TrainingConfig:
         choices=("esmm", "escm2_ips", "escm2_dr"),
     )
     conversion_weight: float = setting(0.1, "weight of that loss where conversion is escm2_ips or escm2_dr", least=0)
+    open_windows: str = setting(
+        "left_out",
+        "rows too young for an event: unknown, or taught by what is recorded of them, as likely as such delays make it",
+        choices=("left_out", "elapsed"),
+    )
     objective: str = setting(
         "pointwise",
         "calibrated losses of every row alone, or beside them one that orders the rows of each request",
@@ -94,7 +117,10 @@ class TrainingConfig:
     )
     objective_weight: float = setting(0.1, "weight of the loss that orders requests", least=0)
     position_dropout: float = setting(
-        0.0, "share of training requests whose positions are hidden", unit="share", least=0, most=1
+        0.0, "share of training requests whose positions are hidden (additive)", unit="share", least=0, most=1
+    )
+    least_examination: float = setting(
+        0.2, "rows of lower P(examined) count for less: a click counts as 1 / it at most (ipw, dla)", least=1e-3, most=1
     )
     id_dropout: float = setting(
         0.0,

@@ -42,3 +42,14 @@ def log_probability(logits: Logits, name: str) -> tf.Tensor:
     if name in logits.events:
         return tf.math.log_sigmoid(logits.events[name])
     return tf.add_n([log_probability(logits, factor) for factor in head_of(name).factors])
+
+
+def product_logit(relevance: tf.Tensor, examined: tf.Tensor) -> tf.Tensor:
+    """logit(sigma(r) sigma(b)) = b - log(1 + exp(log(1 + e^b) - r)), without either probability."""
+    return examined - tf.math.softplus(tf.math.softplus(examined) - relevance)
+
+
+def share_logit(share: tf.Tensor) -> tf.Tensor:
+    """log(s / (1 - s)) of shares s, float32, finite: at least 1e-6 from 0 and from 1."""
+    share = tf.clip_by_value(share, 1e-6, 1 - 1e-6)
+    return tf.math.log(share) - tf.math.log1p(-share)

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from features.keras2 import tensorflow as tf
-from marketplace.heads import Head, heads_of
-from value_model.rankers.logits import Logits, LogNormal, log_probability
+from marketplace.heads import Head, head_of, heads_of
+from value_model.rankers.logits import Logits, LogNormal, log_probability, product_logit, share_logit
 
 TINY = 1e-7
+KEPT = "kept_order"  # the label that an event, a return, ends
+NOTHING_OPEN: Mapping[str, tf.Tensor] = {}
 LabelTensors = Mapping[str, tf.Tensor]  # float32 [N] by name
 
 
@@ -27,10 +29,21 @@ def trained_heads(learned: Iterable[str]) -> tuple[Head, ...]:
     return heads_of({head.name for head in heads} | {head.through for head in heads if head.through})
 
 
-def pointwise(logits: Logits, labels: LabelTensors, *, weight: tf.Tensor) -> dict[str, tf.Tensor]:
+def pointwise(
+    logits: Logits,
+    labels: LabelTensors,
+    *,
+    weight: tf.Tensor,
+    examination: tf.Tensor | None = None,
+    least_examination: float = 1.0,
+    come: LabelTensors = NOTHING_OPEN,
+) -> dict[str, tf.Tensor]:
     """Weighted means by head: cross-entropy of a probability, likelihood of an amount.
 
-    Each over the rows where its condition holds and its label is known.
+    Each over the rows where its condition holds and its label is known. `examination` float32 [N]: what is recorded of
+    items shown counts by its inverse, and rows below `least_examination` for less
+    (`value_model.rankers.examined_clicks`); None = as it is. `come`, by label that is as recorded so far: the share of
+    its events that has come by now.
     """
     losses, known = {}, {name: tf.cast(~tf.math.is_nan(label), tf.float32) for name, label in labels.items()}
     labels = {name: tf.where(tf.math.is_nan(label), tf.zeros_like(label), label) for name, label in labels.items()}
@@ -42,18 +55,35 @@ def pointwise(logits: Logits, labels: LabelTensors, *, weight: tf.Tensor) -> dic
             held *= tf.cast(label > 0, tf.float32)
             row = log_normal(label, logits.amounts[head.name])
         else:
-            row = entropy(logits, head.name, label)
+            if examination is not None and not head.after_event:
+                label, held = label / examination, held * tf.minimum(examination / least_examination, 1.0)
+            row = entropy(logits, head.name, label, come=come_by(head, come))
         losses[head.name] = tf.reduce_sum(held * row) / tf.maximum(tf.reduce_sum(held), TINY)
     return losses
 
 
-def entropy(logits: Logits, name: str, event: tf.Tensor) -> tf.Tensor:
-    """-(y log p + (1 - y) log(1 - p)), float32 [N], p the head's probability."""
+def entropy(logits: Logits, name: str, event: tf.Tensor, *, come: tf.Tensor | None = None) -> tf.Tensor:
+    """-(y log q + (1 - y) log(1 - q)), float32 [N], q = P(recorded): p of the head, or p x `come` where it is open.
+
+    Of orders kept so far, what is still to come is a return: 1 - q = (1 - p) x come.
+    """
     if name in logits.events:
-        return tf.nn.sigmoid_cross_entropy_with_logits(labels=event, logits=logits.events[name])
-    log_p = log_probability(logits, name)
+        logit = logits.events[name]
+        if come is not None and head_of(name).label == KEPT:
+            logit = -product_logit(-logit, share_logit(come))
+        elif come is not None:
+            logit = product_logit(logit, share_logit(come))
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=event, logits=logit)
+    log_p = log_probability(logits, name) + (0.0 if come is None else tf.math.log(tf.maximum(come, TINY)))
     log_rest = tf.math.log(tf.maximum(-tf.math.expm1(log_p), TINY))
     return -(event * log_p + (1 - event) * log_rest)
+
+
+def come_by(head: Head, come: LabelTensors) -> tf.Tensor | None:
+    """P(the head's event is recorded by now | it comes, and what it is given has been recorded); None = known."""
+    if head.label not in come:
+        return None
+    return tf.minimum(come[head.label] / tf.maximum(come.get(head.condition or "", 1.0), TINY), 1.0)
 
 
 def log_normal(amount: tf.Tensor, expected: LogNormal) -> tf.Tensor:

@@ -28,6 +28,7 @@ from features.layers.tables import EmbeddingTables
 from features.layers.target_attention import HistoryKeys, TargetAttention
 from features.spec import FeatureSpec, Group
 from marketplace.heads import Head, HeadKind
+from marketplace.presentation import WIDTHS
 from value_model.rankers.bodies import Body, Mixture, he, sources_of
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.information_transfer import InformationTransfer
@@ -93,7 +94,11 @@ class Network(keras.Model):
                 np.zeros((config.interaction_units, self._tasks), np.float32), name="last_products"
             )
         self.position = PositionTower(
-            positions=config.positions, heads=len(self._events), factors=config.position_factors
+            form=config.examination,
+            positions=config.positions,
+            heads=self._events,
+            factors=config.position_factors,
+            presentation=sum(WIDTHS[name] for name in config.presentation),
         )
         ranges = np.tile(np.array([0, 1, -10, 10], np.float32), (len(self._amounts), 1))
         self.log_value = tf.Variable(ranges, trainable=False, name="log_value")
@@ -149,8 +154,10 @@ class Network(keras.Model):
                 log = np.log(amounts)
                 self.log_value[i].assign([log.mean(), max(log.std(), 1e-3), log.min() - 1, log.max() + 1])
         for i, head in enumerate(self._events):
-            weight = data.weight * head.rows(labels)
-            odds = self.position.adapt(data.position, np.nan_to_num(labels[head.label]), weight, head=i)
+            weight, event = data.weight * head.rows(labels), np.nan_to_num(labels[head.label])
+            if data.examination is not None and not head.after_event:
+                weight, event = weight * data.examination, event / data.examination
+            odds = self.position.adapt(data.position, event, weight, head=i)
             self.last_bias[i].assign(odds)
 
     @property
@@ -193,12 +200,19 @@ class Network(keras.Model):
         return self.logits(first, position=position, seed=seed)
 
     def logits(
-        self, first: Mapping[str, tf.Tensor], *, position: tf.Tensor | None, seed: tf.Tensor | None = None
+        self,
+        first: Mapping[str, tf.Tensor],
+        *,
+        position: tf.Tensor | None,
+        presentation: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
     ) -> Logits:
-        """Logits of the first layer's rows, as `join`."""
+        """Logits of the first layer's rows, as `join`; `presentation` of their places, None = nothing is known."""
         towers = tf.nn.relu(tf.matmul(self.mixture(first, seed=seed).tasks, self.tower) + self.tower_bias)
         deep = tf.reduce_sum(tf.transpose(towers, [1, 2, 0]) * self.last, axis=1) + self._interacted(first)
-        return self._logits(deep, first["wide"] + self.last_bias, position, first["mix"])
+        count, wide = len(self._events), first["wide"] + self.last_bias
+        shown = self.position.shown(deep[:, :count] + wide[:, :count], position, first["mix"], presentation)
+        return self._logits(shown, deep[:, count:] + wide[:, count : self._tasks], wide[:, self._tasks :])
 
     def first(
         self,
@@ -235,16 +249,13 @@ class Network(keras.Model):
         products = self.crossing(sums) if self.crossing else pairs(sums, first["squares"])
         return tf.matmul(products, self.last_products)
 
-    def _logits(self, deep: tf.Tensor, wide: tf.Tensor, position: tf.Tensor | None, mix: tf.Tensor) -> Logits:
-        """Add the wide and the position logits; log amounts are scaled, and held to the range seen in training."""
-        place = self.position(tf.zeros_like(deep[:, 0], tf.int32) if position is None else position, mix)
-        count = len(self._events)
-        event = deep[:, :count] + wide[:, :count] + place
-        events = {head.name: event[:, i] for i, head in enumerate(self._events)}
-        amounts = {}
+    def _logits(self, events: tf.Tensor, amounts: tf.Tensor, spread: tf.Tensor) -> Logits:
+        """By head; log amounts are scaled, and held to the range seen in training."""
+        logits = {head.name: events[:, i] for i, head in enumerate(self._events)}
+        normal = {}
         for i, head in enumerate(self._amounts):
             centre, scale, low, high = tf.unstack(self.log_value[i])
-            mu = tf.clip_by_value(centre + scale * (deep[:, count + i] + wide[:, count + i]), low, high)
-            sigma = tf.clip_by_value(scale * tf.math.softplus(wide[:, self._tasks + i] + 0.5413), *SIGMA)
-            amounts[head.name] = LogNormal(mu, sigma)
-        return Logits(events, amounts)
+            mu = tf.clip_by_value(centre + scale * amounts[:, i], low, high)
+            sigma = tf.clip_by_value(scale * tf.math.softplus(spread[:, i] + 0.5413), *SIGMA)
+            normal[head.name] = LogNormal(mu, sigma)
+        return Logits(logits, normal)

@@ -61,12 +61,19 @@ def ranking_losses(
     *,
     request: tf.Tensor,
     seed: tf.Tensor | None = None,
+    examination: tf.Tensor | None = None,
+    least_examination: float = 1.0,
 ) -> dict[str, tf.Tensor]:
-    """`loss` of every learned rate of an impression, and of every product that is one: "<head> <objective>"."""
+    """`loss` of every learned rate of an impression, and of every product that is one: "<head> <objective>".
+
+    `examination` float32 [N]: labels count by its inverse, at most 1 / `least_examination`; None = as they are.
+    """
     losses = {}
     for head in per_impression([head.name for head in trained_heads(logits.events)]):
         score = logits.events[head.name] if head.is_rate else log_probability(logits, head.name)
         label = labels[head.label]
+        if examination is not None:
+            label /= tf.maximum(examination, least_examination)
         known = tf.where(tf.math.is_nan(label), -tf.ones_like(label), label)
         losses[f"{head.name} {objective}"] = loss(known, score, request, seed)
     return losses

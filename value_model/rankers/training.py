@@ -17,14 +17,16 @@ from tqdm.auto import tqdm
 from features.hidden_ids import with_hidden_ids
 from features.keras2 import tensorflow as tf
 from features.spec import Group, Kind, ModelInputs
-from marketplace.heads import HeadKind, per_impression
+from marketplace.heads import HeadKind, head_of, per_impression
 from value_model.rankers import losses as loss
 from value_model.rankers.batches import batches
 from value_model.rankers.checkpoint import Checkpoint, restore, store
 from value_model.rankers.config import TrainingConfig
 from value_model.rankers.conversion_losses import ImputedRate, conversion_losses
+from value_model.rankers.examined_clicks import FAINTEST, at_places, examination_loss
 from value_model.rankers.expert_health import ExpertHealth, expert_health
 from value_model.rankers.lazy_adam import LazyAdam
+from value_model.rankers.logits import Logits
 from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance, inner_products, weighted_sum
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
@@ -33,6 +35,7 @@ from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 Row = Mapping[str, tf.Tensor]
 AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
 LABEL = "label "  # before a label's name in a row
+RECORDED, COME = "recorded ", "come "  # of one that is open: as recorded so far, and the share that has come
 
 
 @dataclass(frozen=True)
@@ -179,17 +182,60 @@ class Fitting:
         item = network.item_part(row["item_codes"], row["item_lists"], row["item_numbers"])
         cross = row["cross_codes"], row["cross_numbers"]
         first = network.first(user, item, *cross, row["request"])
-        logits = network.logits(first, position=row["position"], seed=seed)
-        labels = {name.removeprefix(LABEL): values for name, values in row.items() if name.startswith(LABEL)}
-        losses = loss.pointwise(logits, labels, weight=row["weight"])
+        presentation = row.get("presentation") if self.ranker.config.presentation else None
+        logits = network.logits(first, position=row["position"], presentation=presentation, seed=seed)
+        labels, recorded, come = (by_name(row, prefix) for prefix in (LABEL, RECORDED, COME))
+        examination = self._examination(row, first["mix"])
+        shown = logits if examination is None else at_places(logits, examination)
+        if examination is None or seed is None:
+            losses = loss.pointwise(shown, labels | recorded, weight=row["weight"], come=come)
+        else:
+            losses = loss.pointwise(
+                logits,
+                labels | recorded,
+                weight=row["weight"],
+                come=come,
+                examination=examination,
+                least_examination=self.config.least_examination,
+            )
+            losses |= self._dual_losses(logits, labels, row, first["mix"])
         if self.config.conversion != "esmm":
             hidden, weight = first["hidden"], row["weight"]
-            losses |= conversion_losses(logits, labels, weight=weight, hidden=hidden, imputed=self.imputed)
+            losses |= conversion_losses(shown, labels, weight=weight, hidden=hidden, imputed=self.imputed)
         if self._ranking and seed is not None:
             losses |= ranking_losses(
-                self.config.objective, self._ranking, logits, labels, request=row["request"], seed=seed
+                self.config.objective,
+                self._ranking,
+                logits,
+                labels,
+                request=row["request"],
+                seed=seed,
+                examination=examination,
+                least_examination=self.config.least_examination,
             )
         return losses
+
+    def _examination(self, row: Row, mix: tf.Tensor) -> tf.Tensor | None:
+        """P(examined) by which clicks are weighed, float32 [N] and given; None where they are not."""
+        if self.ranker.config.examination == "ipw":
+            return row["examination"]
+        if self.ranker.config.examination != "dla":
+            return None
+        learned = self.ranker.network.position.examination(row["position"], mix, row.get("presentation"))
+        return tf.stop_gradient(tf.maximum(learned, FAINTEST))
+
+    def _dual_losses(
+        self, logits: Logits, labels: Mapping[str, tf.Tensor], row: Row, mix: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """What teaches dla's P(examined), beside the head that it is learned of."""
+        if self.ranker.config.examination != "dla":
+            return {}
+        tower, position = self.ranker.network.position, row["position"]
+        head = list(logits.events)[tower.lead]
+        looks = tower(position, mix, row.get("presentation"))[:, tower.lead]
+        recorded = labels[head_of(head).label]
+        one = examination_loss(looks, logits.events[head], recorded, position=position, weight=row["weight"])
+        return {f"{head} examination": one}
 
     def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=self.balance is not None) as tape:
@@ -234,8 +280,19 @@ def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
     """The step's arguments; the positions of `hidden` requests become 0."""
     row = dict(vars(batch.inputs))
     row["position"] = np.where(hidden[batch.inputs.request], 0, batch.position).astype(np.int32)
+    further = {"examination": batch.examination, "presentation": batch.presentation}
+    row |= {name: column for name, column in further.items() if column is not None}
+    for name, still_open in batch.open.items():
+        unknown = np.isnan(batch.labels[name])
+        row[RECORDED + name] = np.where(unknown, still_open.recorded, batch.labels[name])
+        row[COME + name] = np.where(unknown, still_open.come, np.float32(1.0))
     row |= {"weight": batch.weight} | {LABEL + name: values for name, values in batch.labels.items()}
     return {name: tf.constant(value) for name, value in row.items()}
+
+
+def by_name(row: Row, prefix: str) -> dict[str, tf.Tensor]:
+    """The entries of a row that begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): values for name, values in row.items() if name.startswith(prefix)}
 
 
 def means(parts: list[dict[str, tf.Tensor]], weight: np.ndarray) -> dict[str, float]:
