@@ -17,6 +17,7 @@ NOT_BENCHMARKS |= {
     "peers",
     "experiment_units",
     "faulty_market",
+    "simulated_rows",
 }
 
 
