@@ -38,7 +38,7 @@ class PositionTower(keras.layers.Layer):
 
     def __init__(self, *, form: str, positions: int, heads: Sequence[Head], factors: int, presentation: int) -> None:
         super().__init__(name="position_tower")
-        self._form, self._last, self._factors = form, positions, factors
+        self._form, self._last, self._factors, self._presentation = form, positions, factors, presentation
         self._unseen = np.array([not head.after_event for head in heads], bool)
         self.bias = tf.Variable(np.zeros((positions + 1, len(heads)), np.float32), name="bias")
         if factors:
@@ -68,7 +68,7 @@ class PositionTower(keras.layers.Layer):
         if self._factors:
             loading = tf.reshape(tf.gather(self.loading, place), [-1, len(self._unseen), self._factors])
             logits += tf.reduce_sum(loading * mix[:, None, :], axis=2)
-        if presentation is not None:
+        if presentation is not None and self._presentation:
             logits += tf.where((position > 0)[:, None], tf.matmul(presentation, self.display), 0.0)
         return logits
 

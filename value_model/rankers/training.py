@@ -74,6 +74,8 @@ def fit(
     Not `anew`: the ranker goes on from its weights. Its number transforms stay, and it is itself epoch 0, so that it
     keeps its weights where no epoch on `data` is better.
     """
+    if ranker.config.examination == "ipw" and (data.examination is None or held_out.examination is None):
+        raise ValueError("examination is ipw, but the rows have no P(examined): estimate it (jobs.examined_rows) first.")
     if anew:
         ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
@@ -182,8 +184,7 @@ class Fitting:
         item = network.item_part(row["item_codes"], row["item_lists"], row["item_numbers"])
         cross = row["cross_codes"], row["cross_numbers"]
         first = network.first(user, item, *cross, row["request"])
-        presentation = row.get("presentation") if self.ranker.config.presentation else None
-        logits = network.logits(first, position=row["position"], presentation=presentation, seed=seed)
+        logits = network.logits(first, position=row["position"], presentation=row.get("presentation"), seed=seed)
         labels, recorded, come = (by_name(row, prefix) for prefix in (LABEL, RECORDED, COME))
         examination = self._examination(row, first["mix"])
         shown = logits if examination is None else at_places(logits, examination)
