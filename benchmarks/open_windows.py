@@ -25,7 +25,7 @@ from value_model.rankers.ranker import OpenLabel
 NAME = "open_windows"
 SEEDS, WAIT, NOW = range(5), 6.5, 14
 MARKET = SimulatorConfig(
-    requests=4_000, users=1_500, items=800, merchants=80, days=20, click_offset=1.0, order_offset=1.5
+    requests=3_000, users=600, items=300, merchants=40, days=20, click_offset=1.0, order_offset=1.5
 )
 WAYS = ("counted as no order", "left out", "elapsed", "in the end")
 

@@ -21,14 +21,14 @@ from marketplace.simulator import Simulation, SimulatorConfig, simulate
 from value_model.rankers.batches import request_offsets
 
 NAME = "position_rankers"
-SEEDS, POWER, K = range(5), 2.0, 10
+SEEDS, POWER, K = range(5), 1.5, 10
 MARKET = SimulatorConfig(
-    requests=4_000,
-    users=1_500,
-    items=800,
-    merchants=80,
+    requests=3_000,
+    users=400,
+    items=200,
+    merchants=40,
     logging_temperature=0.3,
-    click_offset=1.0,
+    click_offset=2.0,
     examination_power=POWER,
 )
 FORMS = ("none", "additive", "pal", "ipw", "dla")
@@ -71,7 +71,7 @@ def main() -> None:
         bar = None if form == "none" else ">= 0.98"
         measures.append(over_seeds(f"{form} / {FULL}", arrays[form] / arrays[FULL], bar))
     measures += [over_seeds(f"{form} - none", arrays[form] - arrays["none"]) for form in FORMS[1:]]
-    record(NAME, measures, data="simulated market, P(examined) squared", seed=SEEDS.start)
+    record(NAME, measures, data=f"simulated market, P(examined) ** {POWER}", seed=SEEDS.start)
 
 
 if __name__ == "__main__":

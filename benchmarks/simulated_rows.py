@@ -25,7 +25,7 @@ from value_model.rankers.ranker import OpenLabel, RankingData
 from value_model.rankers.training import fit
 
 SHAPE = NetworkConfig(embedding=8, bins=8, expert_units=(32, 16), positions=20)
-TRAINING = TrainingConfig(epochs=8, patience=1, batch_requests=64)
+TRAINING = TrainingConfig(epochs=6, patience=1, batch_requests=64)
 
 
 @dataclass(frozen=True)

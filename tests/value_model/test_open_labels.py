@@ -14,7 +14,7 @@ from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.logits import Logits
 from value_model.rankers.losses import come_by, entropy, pointwise
 from value_model.rankers.ranker import OpenLabel
-from value_model.rankers.training import COME, LABEL, RECORDED, tensors
+from value_model.rankers.training import COME, LABEL, SO_FAR, tensors
 
 ROWS = 200_000
 
@@ -70,6 +70,6 @@ def test_known_rows_count_as_known_and_open_ones_as_recorded():
     part = take(data, np.array([3, 0]), offsets=request_offsets(data.inputs.request, 4))
     row = tensors(part, np.zeros(2, bool))
     rows = np.concatenate([np.arange(24, 32), np.arange(8)])
-    np.testing.assert_array_equal(row[RECORDED + "order"], recorded[rows])
+    np.testing.assert_array_equal(row[SO_FAR + "order"], recorded[rows])
     np.testing.assert_array_equal(row[COME + "order"], np.where(young, share, 1)[rows])
     np.testing.assert_array_equal(row[LABEL + "order"], order[rows])

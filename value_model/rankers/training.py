@@ -35,7 +35,7 @@ from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
 Row = Mapping[str, tf.Tensor]
 AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
 LABEL = "label "  # before a label's name in a row
-RECORDED, COME = "recorded ", "come "  # of one that is open: as recorded so far, and the share that has come
+SO_FAR, COME = "so far ", "come "  # of one that is open: as recorded so far, and the share that has come
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def fit(
     keeps its weights where no epoch on `data` is better.
     """
     if ranker.config.examination == "ipw" and (data.examination is None or held_out.examination is None):
-        raise ValueError("examination is ipw, but the rows have no P(examined): estimate it (jobs.examined_rows) first.")
+        raise ValueError(
+            "examination is ipw, but rows have no P(examined): estimate it first, as jobs.examined_rows does."
+        )
     if anew:
         ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
@@ -185,7 +187,7 @@ class Fitting:
         cross = row["cross_codes"], row["cross_numbers"]
         first = network.first(user, item, *cross, row["request"])
         logits = network.logits(first, position=row["position"], presentation=row.get("presentation"), seed=seed)
-        labels, recorded, come = (by_name(row, prefix) for prefix in (LABEL, RECORDED, COME))
+        labels, recorded, come = (by_name(row, prefix) for prefix in (LABEL, SO_FAR, COME))
         examination = self._examination(row, first["mix"])
         shown = logits if examination is None else at_places(logits, examination)
         if examination is None or seed is None:
@@ -285,7 +287,7 @@ def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
     row |= {name: column for name, column in further.items() if column is not None}
     for name, still_open in batch.open.items():
         unknown = np.isnan(batch.labels[name])
-        row[RECORDED + name] = np.where(unknown, still_open.recorded, batch.labels[name])
+        row[SO_FAR + name] = np.where(unknown, still_open.recorded, batch.labels[name])
         row[COME + name] = np.where(unknown, still_open.come, np.float32(1.0))
     row |= {"weight": batch.weight} | {LABEL + name: values for name, values in batch.labels.items()}
     return {name: tf.constant(value) for name, value in row.items()}
