@@ -75,9 +75,7 @@ def fit(
     keeps its weights where no epoch on `data` is better.
     """
     if ranker.config.examination == "ipw" and (data.examination is None or held_out.examination is None):
-        raise ValueError(
-            "examination is ipw, but rows have no P(examined): estimate it first, as jobs.examined_rows does."
-        )
+        raise ValueError("examination is ipw, but rows have no P(examined): estimate it first (jobs.examined_rows).")
     if anew:
         ranker.network.adapt(data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
