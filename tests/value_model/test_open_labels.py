@@ -32,10 +32,10 @@ def test_the_loss_is_least_at_the_truth_however_little_has_come(head, kept):
     come = happens & (rng.random(ROWS) < share)
     recorded = tf.constant((~come if kept else come).astype(np.float32))
     condition = head_of(head).condition
-    labels = {head_of(head).label: recorded, condition: tf.ones(ROWS)}
+    labels = {head_of(head).label: recorded, condition: tf.ones(ROWS), "click": tf.ones(ROWS)}
 
     def loss(p: float, come: dict[str, tf.Tensor]) -> float:
-        logits = Logits({head: tf.fill([ROWS], logit(p))}, {})
+        logits = Logits({"ctr": tf.zeros(ROWS), head: tf.fill([ROWS], logit(p))}, {})
         return float(pointwise(logits, labels, weight=tf.ones(ROWS), come=come)[head])
 
     counted = {head_of(head).label: tf.constant(share)}
