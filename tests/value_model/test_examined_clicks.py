@@ -20,6 +20,7 @@ from value_model.rankers.training import fit
 
 SMALL = NetworkConfig(embedding=4, bins=4, experts=2, expert_units=(8, 8), tower_units=4, dropout=0.0, positions=8)
 QUICK = TrainingConfig(epochs=5, batch_requests=40, learning_rate=1e-2)
+MANY_STEPS = replace(QUICK, epochs=10, batch_requests=8)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_what_follows_an_event_was_examined():
 def test_examination_is_learned_and_relevance_served(made, form):
     ranker = fitted(made.data, form)
     tower, places = ranker.network.position, tf.range(1, 9)
-    learned = tower.examination(places, tf.zeros([8, 0]), None).numpy()
+    learned = tower.examination(places, tf.zeros([8, 0])).numpy()
     np.testing.assert_allclose(learned, EXAMINATION, atol=0.16)
     neutral = ranker.predict(made.data.inputs)
     shown = ranker.predict(made.data.inputs, position=made.data.position)
@@ -101,8 +102,7 @@ def test_weighed_clicks_teach_the_level_that_naive_ones_miss(made):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["additive", "pal"])
-def test_what_a_badge_adds_is_told_from_the_item_and_left_out_in_serving(made, form):
+def test_what_a_badge_adds_is_told_from_the_item_and_left_out_in_serving(made):
     """Fitting items bear the badge, which doubles who looks at them."""
     rng, match = np.random.default_rng(2), made.data.inputs.cross_numbers[:, 0]
     badge = rng.random(len(match)) < 1 / (1 + np.exp(-2 * match))
@@ -110,10 +110,10 @@ def test_what_a_badge_adds_is_told_from_the_item_and_left_out_in_serving(made, f
     labels = {"click": click}
     data = replace(made.data, labels=labels, presentation=badge[:, None].astype(np.float32))
     slopes = []
-    for config in (replace(SMALL, examination=form), replace(SMALL, examination=form, presentation=("badge",))):
+    for config in (SMALL, replace(SMALL, presentation=("badge",))):
         ranker = NetworkRanker(SPEC, SIZES, config=config, heads=learned_heads(labels), rng=np.random.default_rng(0))
-        fit(ranker, data, data, config=QUICK, rng=np.random.default_rng(0), progress=False)
+        fit(ranker, data, data, config=MANY_STEPS, rng=np.random.default_rng(0), progress=False)
         predicted = ranker.predict(data.inputs)["ctr"]
         slopes.append(np.polyfit(match, np.log(predicted), 1)[0] / np.polyfit(match, np.log(made.ctr), 1)[0])
-    assert slopes[0] > 1.15
+    assert slopes[0] > 1.1
     assert slopes[1] == pytest.approx(1, abs=0.1)

@@ -48,7 +48,7 @@ class NetworkConfig:
     )
     presentation: tuple[str, ...] = setting(
         (),
-        "what else examination depends on (additive, pal, dla); serving leaves it out as it does the place",
+        "what else a click owes to how it was shown (additive alone); serving leaves it out as it does the place",
         choices=tuple(WIDTHS),
     )
     positions: int = setting(64, "the last position with a logit of its own; farther ones share it", least=1, most=4096)
@@ -57,9 +57,9 @@ class NetworkConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.presentation and self.examination in ("ipw", "none"):
-            reason = f"has presentation beside examination = {self.examination!r}, which learns no examination"
-            raise FieldError(reason, "Leave it out, or choose additive, pal or dla.", key="presentation")
+        if self.presentation and self.examination != "additive":
+            reason = f"has presentation beside examination = {self.examination!r}, which does not read it"
+            raise FieldError(reason, "Leave it out, or choose additive.", key="presentation")
 
     @property
     def history(self) -> SequenceShape:

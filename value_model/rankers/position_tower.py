@@ -33,7 +33,7 @@ class PositionTower(keras.layers.Layer):
 
     With `factors`, each head's logit is bias[k] + sum_f mix[n, f] * loading[k, head, f]: who looks how far down may
     depend on the request. With `presentation` columns, presentation[n] . shown[column, head] is added where there is a
-    place. Position 0 is neutral: its row stays zero unless positions are hidden in training.
+    place (additive). Position 0 is neutral: its row stays zero unless positions are hidden in training.
     """
 
     def __init__(self, *, form: str, positions: int, heads: Sequence[Head], factors: int, presentation: int) -> None:
@@ -82,11 +82,11 @@ class PositionTower(keras.layers.Layer):
         if self._form != "pal" or position is None:
             return relevance
         concerned = (place > 0)[:, None] & self._unseen
-        return tf.where(concerned, product_logit(relevance, self(place, mix, presentation)), relevance)
+        return tf.where(concerned, product_logit(relevance, self(place, mix)), relevance)
 
-    def examination(self, position: tf.Tensor, mix: tf.Tensor, presentation: tf.Tensor | None) -> tf.Tensor:
+    def examination(self, position: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
         """P(examined) relative to the first place, float32 [N], 1 where the place is unknown; of dla."""
-        at_place = tf.sigmoid(self(position, mix, presentation)[:, self.lead])
+        at_place = tf.sigmoid(self(position, mix)[:, self.lead])
         at_first = tf.sigmoid(self(tf.ones_like(position), mix)[:, self.lead])
         return tf.where(position > 0, at_place / at_first, 1.0)
 

@@ -222,7 +222,7 @@ class Fitting:
             return row["examination"]
         if self.ranker.config.examination != "dla":
             return None
-        learned = self.ranker.network.position.examination(row["position"], mix, row.get("presentation"))
+        learned = self.ranker.network.position.examination(row["position"], mix)
         return tf.stop_gradient(tf.maximum(learned, FAINTEST))
 
     def _dual_losses(
@@ -233,7 +233,7 @@ class Fitting:
             return {}
         tower, position = self.ranker.network.position, row["position"]
         head = list(logits.events)[tower.lead]
-        looks = tower(position, mix, row.get("presentation"))[:, tower.lead]
+        looks = tower(position, mix)[:, tower.lead]
         recorded = labels[head_of(head).label]
         one = examination_loss(looks, logits.events[head], recorded, position=position, weight=row["weight"])
         return {f"{head} examination": one}
