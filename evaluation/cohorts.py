@@ -18,6 +18,7 @@ from evaluation.heads import row_metrics
 from marketplace.heads import HeadKind, Labels, per_impression, recorded_heads
 
 Cohorts = Mapping[str, np.ndarray]  # bool [N] by name
+NEW, KNOWN = "new ", "known "  # begin the names of what training did not know, and of the rest
 
 
 def by_cohort(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite, log
 
+from evaluation.cohorts import KNOWN, NEW
 from evaluation.compare import VALUE, Comparison, Metrics
 from evaluation.estimate import Estimate
 
@@ -26,7 +27,7 @@ def summary(
     cohorts: Mapping[str, Comparison] | None = None,
     warnings: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Five lines, six where there are `cohorts` (`evaluation.cohorts`, each new one before its known one).
+    """Five lines, six where there are `cohorts` (NEW and KNOWN ones of a kind; one may be too small to be there).
 
     The comparison's baseline is the served ranker, `ahead` what it is better by, as a share, by ranker. `ranked` says
     what was ranked and when; `policy` names the formula behind the value; `warnings` are further ones.
@@ -69,11 +70,17 @@ def _apart(cohorts: Mapping[str, Metrics]) -> tuple[list[str], list[str]]:
     areas = {name: area for name, metrics in cohorts.items() if isfinite((area := metrics[metric]).value)}
     if not areas:
         return [], []
-    head, names = metric.removesuffix(AUC), list(cohorts)
-    pairs = [(new, known) for new, known in zip(names[::2], names[1::2], strict=True) if {new, known} <= set(areas)]
-    worse = [f"the AUC of {head} on {new}" for new, known in pairs if areas[new].high < areas[known].low]
+    head = metric.removesuffix(AUC)
+    lowest = {_cohort(name): area.low for name, area in areas.items()}
+    known = {name: lowest.get(_cohort(name).replace(NEW, KNOWN)) for name in areas if name.startswith(NEW)}
+    worse = [f"the AUC of {head} on {new}" for new, low in known.items() if low is not None and areas[new].high < low]
     parts = ", ".join(f"{area} on {name}" for name, area in areas.items())
     return worse, [f"For whom: the AUC of {head} is {parts}."]
+
+
+def _cohort(name: str) -> str:
+    """Without its number of rows."""
+    return name.partition(" (")[0]
 
 
 def _brings(comparison: Comparison, policy: str, *, currency: str, k: int) -> tuple[list[str], str]:

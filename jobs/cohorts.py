@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evaluation.cohorts import KNOWN, NEW
 from marketplace.slate_columns import flat, request_of_rows
-
-NEW, KNOWN = "new ", "known "
 
 
 def newcomers(slates: pa.Table, train: np.ndarray) -> dict[str, np.ndarray]:

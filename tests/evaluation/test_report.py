@@ -44,6 +44,7 @@ def test_the_summary_says_in_few_lines_what_the_tables_do():
         currency="SAR",
         k=10,
         cohorts={
+            "new shoppers (2 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(0.1, 0.1, 0.2, 9)}}, {}),
             "new items (3 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(0.5, 0.4, 0.6, 9)}}, {}),
             "known items (7 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(0.8, 0.7, 0.9, 9)}}, {}),
             "new merchants (1 rows)": Comparison("trees", {"trees": {"ctr.auc": Estimate(np.nan, 0, 0, 9)}}, {}),
@@ -56,8 +57,8 @@ def test_the_summary_says_in_few_lines_what_the_tables_do():
         "Who ranks: trees is served; it is ahead of network by 5.1% [1.0%, 9.0%].",
         "Predictions: over heads and surfaces 1 of 3 are surely off by more than 10%; the farthest is ctr on search, "
         "1.3 [1.2, 1.4] times what happened.",
-        "For whom: the AUC of ctr is 0.5 [0.4, 0.6] on new items (3 rows), 0.8 [0.7, 0.9] on known items (7 rows), "
-        "0.75 [0.6, 0.9] on known merchants (9 rows).",
+        "For whom: the AUC of ctr is 0.1 [0.1, 0.2] on new shoppers (2 rows), 0.5 [0.4, 0.6] on new items (3 rows), "
+        "0.8 [0.7, 0.9] on known items (7 rows), 0.75 [0.6, 0.9] on known merchants (9 rows).",
         "What default brings: 41.25 SAR of sales in the first 10 of a request; +5.5 [-1, +9] against popularity, "
         "+5.5 [-1, +9] against the order as recorded, which is judged by its own places.",
         "What to look at next: the calibration of ctr on search; the AUC of ctr on new items (3 rows); "

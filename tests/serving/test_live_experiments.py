@@ -249,7 +249,9 @@ def test_a_variant_answers_from_another_bundle_beside_that_in_force(world, bundl
     event |= {"time": slate.time + timedelta(seconds=1)}
     world.engine.record(conform(pa.Table.from_pylist([event]), FEEDBACK, where="test"))
     row = world.engine.parts.item_table.row[item]
-    assert [engine.store.history(user)[-1] for engine in (world.engine, other)] == [row, row]
+    other.read_log()
+    later = Request("later", event["time"] + timedelta(seconds=1), "home", user)
+    assert [e.store.lookup(later, np.empty(0, np.int32)).touched()[-1] for e in (world.engine, other)] == [row, row]
     report = replay_slates(
         world.engine.log.slates(), empty(FEEDBACK), folders=bundle_folders(tmp_path), experiments=world.folder
     )
