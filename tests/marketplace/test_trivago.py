@@ -16,6 +16,8 @@ from marketplace.datasets.trivago import read_trivago
 from marketplace.schema import FEEDBACK, ITEMS, SLATE
 from marketplace.splits import microseconds, split
 
+pytestmark = pytest.mark.xdist_group("trivago")  # one process makes what they share
+
 DATA = Path(os.environ.get("VALUE_MODEL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FILE = DATA / "trivago" / "trivago_val_100k.parquet"
 needs_data = pytest.mark.skipif(not FILE.exists(), reason=f"needs the trivago log at {FILE} (set VALUE_MODEL_DATA)")

@@ -19,6 +19,8 @@ from retrieval.tower_training import batches, expected_draws, fit, held_out_reca
 from retrieval.training_pairs import training_pairs
 from retrieval.two_tower import TwoTower
 
+pytestmark = pytest.mark.xdist_group("two_tower")  # one process makes what they share
+
 SPEC = FeatureSpec(
     (
         Feature("user_id", Group.USER, Kind.CATEGORY, "user"),
@@ -127,6 +129,7 @@ def popularity_slope(towers: TwoTower) -> float:
     return float(np.mean(slopes))
 
 
+@pytest.mark.slow
 def test_log_q_brings_popular_items_to_their_true_place():
     """P(item | request) is proportional to popularity here: the true slope of the logit on log popularity is 1."""
     config = replace(CONFIG, uniform_negatives=0, epochs=12, patience=12, batch=256)

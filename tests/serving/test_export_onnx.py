@@ -14,6 +14,8 @@ from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.graphs import Graphs
 from value_model.rankers.group_offsets import GroupOffsets
 
+pytestmark = pytest.mark.xdist_group("onnx")  # one process makes what they share
+
 RAW = Calibration()
 
 

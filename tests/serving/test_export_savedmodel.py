@@ -17,6 +17,8 @@ from value_model.formula import default_policy, evaluate_all
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.graphs import Graphs
 
+pytestmark = pytest.mark.xdist_group("savedmodel")  # one process makes what they share
+
 POLICY = default_policy()
 C_LOADER = Path(__file__).parents[2] / "serving" / "c_loader" / "run_savedmodel.c"
 

@@ -19,6 +19,8 @@ from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.graphs import Graphs
 from value_model.rankers.opinion_pool import OpinionPool
 
+pytestmark = pytest.mark.xdist_group("tree_scorer")  # one process makes what they share
+
 CALIBRATION = Calibration(
     {
         "ctr": Calibrator("isotonic", x=(-3.0, -1.0, 0.0, 2.0), y=(0.02, 0.2, 0.35, 0.8)),

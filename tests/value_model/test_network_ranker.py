@@ -20,6 +20,8 @@ from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.training import fit
 
+pytestmark = pytest.mark.xdist_group("network_ranker")  # one process makes what they share
+
 SMALL = NetworkConfig(embedding=4, bins=8, experts=3, expert_units=(16, 8), tower_units=8, dropout=0.0, positions=8)
 QUICK = TrainingConfig(epochs=12, batch_requests=40, learning_rate=5e-3)
 
@@ -97,6 +99,7 @@ def test_relevance_is_learned_apart_from_position(trained: NetworkRanker, made: 
     assert np.corrcoef(shown, made.data.position)[0, 1] < -0.4
 
 
+@pytest.mark.slow
 def test_cvr_over_all_impressions_is_unbiased_where_clicked_rows_alone_are_not() -> None:
     """What is clicked converts better for the same reason: the mean cvr of all rows is below that of clicked rows."""
     made = market(np.random.default_rng(2), requests=2000, shared=1.5, base=-1.5)

@@ -89,6 +89,7 @@ def test_with_every_id_hidden_an_epoch_is_that_of_data_without_ids(data: Ranking
         np.testing.assert_array_equal(weight, ends[1][name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_going_on_after_saving_and_growing_is_going_on(data: RankingData, later: RankingData, tmp_path: Path) -> None:
     """New names behind the old ones change nothing: not a known item's prediction, not what further days teach."""
     days = market(np.random.default_rng(2), requests=100, examined=True).data
@@ -174,6 +175,7 @@ def test_a_fit_with_a_loss_for_all_rows_resumes_to_the_same(
         np.testing.assert_allclose(resumed[name], weight, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_hidden_positions_teach_what_unknown_means(data: RankingData, later: RankingData) -> None:
     hidden = trained(data, later, replace(CONFIG, position_dropout=1.0))
     assert not np.allclose(hidden.network.position.bias.numpy()[0], 0)
