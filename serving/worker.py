@@ -37,11 +37,8 @@ AT_ONCE = frozenset({"/healthz"})  # answered by the reading thread
 FIRST = frozenset({"/readyz", "/metrics"})  # answered before all that waits
 SWITCH = 0.001  # seconds that the slot's thread may keep the other waiting for the interpreter
 TICK, BUSY_TICK = 0.5, 0.02  # seconds between two looks at the time, without and with requests that wait
-SEND_WITHIN, TAKE_WITHIN, LINGER = (
-    10.0,
-    30.0,
-    2.0,
-)  # seconds for a request, for an answer, for what follows a refused one
+SEND_WITHIN, TAKE_WITHIN = 10.0, 30.0  # seconds that a client may take to send a request, to take an answer
+LINGER = 2.0  # seconds in which what follows a refused request is still read
 MOST_BUFFERED = 64 << 20  # bytes of requests that are not whole yet
 AHEAD = 64 << 10  # bytes that a client may send of its next requests
 WAITED = 0.002  # seconds after which a caller does better to connect anew, where another worker may be idle
