@@ -29,9 +29,9 @@ from benchmarks.record import Measure, record, skip
 from evaluation.experiments.decisions import DecisionKind, ExperimentDecision, decisions_file, read_decisions
 from evaluation.experiments.experiment_folder import EXPERIMENTS
 from jobs.data import market
-from jobs.policy_service import POLICIES, BundleService
 from jobs.serve import running
 from marketplace.simulator import Simulation
+from serving.bundle_service import POLICIES, BundleService
 from serving.payloads import MAX_EVENTS
 from value_model.formula import to_toml
 

@@ -26,8 +26,8 @@ import requests
 from benchmarks.record import Measure, record, skip
 from desk.publication import RefusedError, StaleBase, publish
 from desk.versions import ChangeNote, VersionOrigin, Versions
-from jobs.policy_service import POLICIES, BundleService
 from jobs.serve import running
+from serving.bundle_service import POLICIES, BundleService
 from value_model.formula import to_toml
 
 RUN, TIMES, SAVERS = Path("runs/demo-simulated"), 5, 100

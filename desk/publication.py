@@ -134,6 +134,22 @@ def roll_back(
     return record
 
 
+def activate(
+    prepared: Path, policy: ServedPolicy, note: ChangeNote, *, versions: Versions, service: PolicyService, now: datetime
+) -> VersionRecord:
+    """Serve what was prepared and checked before, with the `policy` that it holds.
+
+    Raises RefusedError without owner or reason.
+    """
+    _signed(note)
+    with versions.locked():
+        before = service.served().policy
+        _keep_found(versions, before, now=now)
+        record = versions.add(policy.policy, replace(note, base=before.version), now=now)
+        service.switch(prepared)
+    return record
+
+
 def agreement(
     in_force: ValuePolicy, draft: ValuePolicy, *, owner: str, reviewed: bool = False
 ) -> Mapping[str, tuple[str, ...]]:

@@ -27,6 +27,7 @@ class VersionOrigin(StrEnum):
     STAGED = "staged"
     UNSTAGED = "unstaged"  # a trial ended, and this version stays in force
     ROLLED_BACK = "rolled back"
+    ACTIVATED = "activated"  # it came with another bundle
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class ChangeNote:
     """What a person tells of a version, and under which conditions it was put in force.
 
     `base`: version that was in force before. `approved_by`: the other owners who agreed. `share` of the shoppers who
-    see it. `reviewed`: its levels are accepted, and guardrails are held against it from now on.
+    see it. `reviewed`: its levels are accepted, and guardrails are held against it from now on. `bundle`: the one that
+    was activated with it.
     """
 
     kind: VersionOrigin
@@ -46,6 +48,7 @@ class ChangeNote:
     approved_by: tuple[str, ...] = ()
     share: float = 1.0
     reviewed: bool = False
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ class Versions:
     def before(self, version: str) -> int | None:
         """The number of the version that was in force before `version` was last published; None = unknown."""
         entries = self.entries()
-        made = (VersionOrigin.PUBLISHED, VersionOrigin.SAVED)
-        bases = [entry.base for entry in entries if (entry.version, entry.share) == (version, 1) and entry.kind in made]
+        made = (VersionOrigin.PUBLISHED, VersionOrigin.SAVED, VersionOrigin.ACTIVATED)
+        of_version = [entry for entry in entries if (entry.version, entry.share) == (version, 1) and entry.kind in made]
+        bases = [entry.base for entry in of_version if entry.base != version]
         base = bases[-1] if bases else ""
         return next((entry.number for entry in reversed(entries) if entry.version == base), None)
 

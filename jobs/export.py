@@ -24,7 +24,6 @@ from features.store import MemoryStore
 from jobs.data import kept
 from jobs.defaults import policy_of
 from jobs.home_variety import home_variety
-from jobs.policy_service import next_bundle, published_policy
 from jobs.run_file import changed_settings, to_toml
 from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of, served_ranker
@@ -37,6 +36,7 @@ from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
 from retrieval.two_tower import TwoTower
 from serving.bundle import load_bundle
+from serving.bundle_service import next_bundle, published_policy
 from serving.config import ServingConfig
 from serving.export_bundle import TrainedParts, export_bundle
 from serving.manifest import Manifest, point_current

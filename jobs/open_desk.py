@@ -11,8 +11,8 @@ import numpy as np
 from desk.desk import Desk
 from desk.material import Material, item_names
 from jobs.data import FEWEST_SLATES, slates_in
-from jobs.policy_service import POLICIES, BundleService
 from jobs.run_evidence import log_evidence, run_evidence
+from serving.bundle_service import POLICIES, BundleService
 from value_model.formula import ValuePolicy
 from value_model.policy_checks import logged_calibration
 

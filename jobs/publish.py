@@ -5,83 +5,43 @@ What it is tried on: the held-out requests of a run, else those of the service's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from desk.checks import CheckReport
-from desk.desk import Desk, SavedVersion
-from desk.policy_changes import changes, merged
-from desk.publication import RefusedError, check_agreement, check_base, publish, roll_back
-from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
+from desk.desk import SavedVersion
+from desk.material import Material
+from desk.versions import VersionRecord
 from evaluation.experiments.experiment_folder import EXPERIMENTS, Phase, read_folder
 from jobs.open_desk import material_of
-from jobs.policy_service import POLICIES, BundleService
+from serving.policies_in_force import PoliciesInForce, PublishRequest
 from value_model.formula import ValuePolicy, load_policy
-from value_model.policy_checks import check_policy
-
-UNTRIED = "There are no requests to try it on: only the file itself was checked."
 
 
-@dataclass(frozen=True)
-class PublishRequest:
-    """Who publishes, why, and how; `base` = the version that the file was made from, None = not said."""
-
-    owner: str
-    reason: str
-    base: str | None = None
-    approved_by: Sequence[str] = ()
-    share: float = 1.0
-    merge: bool = False
-    despite: bool = False
-    reviewed: bool = False
-
-    def note(self, base: str) -> ChangeNote:
-        kind = VersionOrigin.PUBLISHED if self.share == 1 else VersionOrigin.STAGED
-        agreed = tuple(self.approved_by)
-        return ChangeNote(
-            kind, self.owner, self.reason, base=base, approved_by=agreed, share=self.share, reviewed=self.reviewed
-        )
+def policies_in_force(folder: Path) -> PoliciesInForce:
+    """Those of a folder, tried on its requests; raises BundleError."""
+    return PoliciesInForce(folder, material_of=_material)
 
 
 def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
     """Check the policy file, put it in force, and print what changed.
 
-    Raises PolicyError for a file that cannot be read, BundleError, and what `desk.Desk.put_in_force` raises.
+    Raises PolicyError for a file that cannot be read, and what `PoliciesInForce` raises.
     """
-    service, versions = BundleService.of(folder), Versions(folder / POLICIES)
+    policies = policies_in_force(folder)
     _warn_of_experiments(folder)
-    draft, in_force = load_policy(path), service.served().policy
-    base = base_of(request, versions, in_force)
-    if request.merge and base != in_force.version:
-        draft, base = _together(draft, base, versions, in_force), in_force.version
-    note, now = request.note(base), datetime.now(UTC)
-    check_base(draft, note.base, in_force, versions)
-    check_agreement(in_force, draft, note)
-    material = material_of(folder, also=draft, searched=False)
-    if material is None:
-        print(f"   {UNTRIED}")
-        report = CheckReport(tuple(check_policy(draft)), (), ())
-        report.refuse(despite=request.despite)
-        note = replace(note, noted=report.noted)
-        record = publish(draft, note, versions=versions, service=service, now=now)
-        saved = SavedVersion(record, diff(in_force, draft, names=(in_force.version, draft.version)))
-    else:
-        saved = Desk(material).put_in_force(draft, note, now=now, despite=request.despite)
-    _print(saved, [str(change) for change in changes(in_force, draft)], service)
+    _print(policies.put(load_policy(path), request, now=datetime.now(UTC)), policies)
 
 
 def roll_back_policy(folder: Path, request: PublishRequest, *, number: int | None) -> None:
     """End the trial, or put the version before (or `number`) in force again."""
-    service, versions = BundleService.of(folder), Versions(folder / POLICIES)
+    policies = policies_in_force(folder)
     _warn_of_experiments(folder)
-    before = service.served().policy
-    note = ChangeNote(VersionOrigin.ROLLED_BACK, request.owner, request.reason)
-    record = roll_back(number, note, versions=versions, service=service, now=datetime.now(UTC))
-    after = service.served().policy
-    saved = SavedVersion(record, diff(before, after, names=(before.version, after.version)))
-    _print(saved, [str(change) for change in changes(before, after)], service)
+    owner, reason = request.owner, request.reason
+    _print(policies.roll_back(number, owner=owner, reason=reason, now=datetime.now(UTC)), policies)
+
+
+def _material(folder: Path, policy: ValuePolicy) -> Material | None:
+    return material_of(folder, also=policy, searched=False)
 
 
 def _warn_of_experiments(folder: Path) -> None:
@@ -99,52 +59,32 @@ def _warn_of_experiments(folder: Path) -> None:
 
 def print_served(folder: Path) -> None:
     """What is served now, and the history."""
-    service = BundleService.of(folder)
-    _print_in_force(service)
-    for entry in Versions(folder / POLICIES).entries():
+    policies = policies_in_force(folder)
+    _print_in_force(policies)
+    for entry in policies.history():
         print(f"   {_line(entry)}")
 
 
-def base_of(request: PublishRequest, versions: Versions, in_force: ValuePolicy) -> str:
-    """The version that the file was made from; before anything was published that is what is in force.
-
-    Raises RefusedError where it is not said, and others may have published since.
-    """
-    if request.base is not None:
-        numbers = {str(entry.number): entry.version for entry in versions.entries()}
-        return numbers.get(request.base, request.base)
-    if versions.entries():
-        raise RefusedError(
-            f"not published: say which version the file was made from, with --base. In force is {in_force.version}; "
-            f"write --base {in_force.version} if you began with that one, so that nobody's change is lost."
-        )
-    return in_force.version
-
-
-def _together(draft: ValuePolicy, base: str, versions: Versions, in_force: ValuePolicy) -> ValuePolicy:
-    """Both sides' changes; raises MergeConflict, and RefusedError where the base is not on record."""
-    before = versions.of_version(base)
-    if before is None:
-        raise RefusedError(f"not merged: version {base} is not on record in {versions.folder}.")
-    return merged(before, in_force, draft)
-
-
-def _print(saved: SavedVersion, changed: Sequence[str], service: BundleService) -> None:
-    for line in (*saved.record.noted, *changed):
+def _print(saved: SavedVersion, policies: PoliciesInForce) -> None:
+    for line in (*saved.record.noted, *policies.changes_of(saved.record)):
         print(f"   {line}")
     print(f"   {_line(saved.record)}")
-    _print_in_force(service)
+    _print_in_force(policies)
 
 
-def _print_in_force(service: BundleService) -> None:
-    served, bundle = service.served(), (service.folder / "bundle").resolve()
-    print(f"   served now: {served.policy.name}, version {served.policy.version}, bundle {service.manifest.version}")
+def _print_in_force(policies: PoliciesInForce) -> None:
+    served, link = policies.served(), policies.folder / "bundle"
+    print(f"   served now: {served.policy.name}, version {served.policy.version}, bundle {policies.manifest.version}")
     if served.trial is not None:
         print(f"   staged to {served.trial.share:.0%} of the shoppers: version {served.trial.policy.version}")
-    print(f"   {service.folder / 'bundle'} points to {bundle}; running services load it now")
+    print(f"   {link} points to {link.resolve()}; running services load it now")
 
 
 def _line(entry: VersionRecord) -> str:
     share = "" if entry.share == 1 else f" to {entry.share:.0%} of the shoppers"
     agreed = f", agreed by {', '.join(entry.approved_by)}" if entry.approved_by else ""
-    return f"{entry.number} {entry.version} {entry.kind}{share} by {entry.owner}{agreed} at {entry.at}: {entry.reason}"
+    bundle = f" with bundle {entry.bundle}" if entry.bundle else ""
+    return (
+        f"{entry.number} {entry.version} {entry.kind}{share}{bundle} by {entry.owner}{agreed} at {entry.at}: "
+        f"{entry.reason}"
+    )

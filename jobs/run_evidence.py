@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from jobs.data import kept, logged
 from jobs.defaults import policy_of
-from jobs.policy_service import published_policy
 from jobs.run_folder import RunFolder
 from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
@@ -26,6 +25,7 @@ from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
 from retrieval.labelled_requests import segment_of_requests
 from serving.bundle import POLICY_FILE, STAGED_FILE
+from serving.bundle_service import published_policy
 from value_model.formula import ValuePolicy, load_policy
 from value_model.formula.logged_slates import logged_slates
 from value_model.tuning import Evidence

@@ -39,16 +39,20 @@ def write_policy_bundle(models: Path, served: ServedPolicy, folder: Path) -> Man
             (draft / STAGED_FILE).write_text(to_toml(served.trial.policy), encoding="utf-8")
         versions = {**before.versions, "policy": served.policy.version}
         manifest = seal(draft, versions=versions, facts=_facts(before, served.trial), known=shared)
-        _try_out(draft, served.trial)
+        check_bundle(draft)
     return manifest
 
 
-def _try_out(draft: Path, trial: PolicyTrial | None) -> None:
-    """Answer trial requests of two shoppers, and of one who sees the staged policy."""
-    bundle = load_bundle(draft)
+def check_bundle(folder: Path) -> None:
+    """Load a bundle, and answer trial requests of two shoppers and of one who sees its staged policy.
+
+    Raises BundleError where it cannot serve.
+    """
+    bundle = load_bundle(folder)
     engine, known = build_engine(bundle, log=MemoryLog()), bundle.catalogue.users["user_id"]
-    staged = [] if trial is None else filter(lambda user: engine.parts.for_shopper(user) is not engine.parts, _names())
-    try_out(engine, users=[*known.slice(0, 2).to_pylist(), *islice(staged, 1)])
+    on_trial = filter(lambda user: engine.parts.for_shopper(user) is not engine.parts, _names())
+    staged = [] if bundle.staged is None else islice(on_trial, 1)
+    try_out(engine, users=[*known.slice(0, 2).to_pylist(), *staged])
 
 
 def _names() -> Iterator[str]:

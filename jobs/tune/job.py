@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from desk.versions import Versions
-from jobs.policy_service import POLICIES
 from jobs.run_evidence import RunEvidence, run_evidence
 from jobs.tables import print_section
 from jobs.tune.page import to_html
 from jobs.tune.request import SEED, TuneRequest, tune_request
 from jobs.tune.sections import sections, verdict
 from jobs.tune.tuning_report import TuningReport, signed, tuning_report
+from serving.bundle_service import POLICIES
 from value_model.formula import to_toml
 
 STUDY, PAGE, POLICY = "study.db", "report.html", "policy.toml"

@@ -15,7 +15,6 @@ from jobs.cli import cli
 from jobs.config import RunConfig
 from jobs.data import kept, logged, market
 from jobs.load_log import load
-from jobs.policy_service import BundleService
 from jobs.run import run_all
 from jobs.run_evidence import run_evidence
 from marketplace.attribution import attribute
@@ -26,6 +25,7 @@ from marketplace.sqlite_log import SqliteLog
 from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import features_of
 from serving.bundle import build_engine, load_bundle
+from serving.bundle_service import BundleService
 from serving.request import Request
 from value_model.formula import default_policy, load_policy, parse_policy, to_toml
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import cli
-from jobs.policy_service import BundleService, published_policy
 from marketplace.memory_log import MemoryLog
 from serving.bundle import build_engine, load_bundle
+from serving.bundle_service import BundleService, published_policy
 from serving.manifest import BundleError, point_current
 from serving.request import Request
 from serving.service import LiveService
@@ -104,7 +104,7 @@ def test_after_somebody_published_the_base_must_be_said_and_both_changes_are_kep
     theirs = tmp_path / "theirs.toml"
     theirs.write_text(to_toml(bundle.policy.with_weights({"w_gmv": 0.06})))
     assert run(theirs, folder, "--by", "finance", "--why", "Margins rose.").exit_code == 0
-    assert "say which version the file was made from" in str(run(mine, folder, *WHO).exception)
+    assert "say which version it was made from" in str(run(mine, folder, *WHO).exception)
     stale = run(mine, folder, *WHO, "--base", bundle.policy.version)
     assert "which your changes do not touch" in str(stale.exception)
     assert run(mine, folder, *WHO, "--base", "1", "--merge").exit_code == 0

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from desk.publication import ServedPolicy
-from jobs.policy_service import BundleService
 from jobs.run_evidence import run_evidence
 from marketplace.heads import learned_heads
 from marketplace.memory_log import MemoryLog
 from marketplace.slate_columns import flat, predictions
 from serving.bundle import build_engine, load_bundle
+from serving.bundle_service import BundleService
 from serving.export_savedmodel import graph_names
 from serving.request import Request
 from value_model.formula import evaluate, shipped_policy

@@ -32,17 +32,18 @@ class BundleService:
             )
         return cls(folder)
 
+    @property
+    def bundle(self) -> Path:
+        """The folder of the bundle that is served."""
+        return (self.folder / "bundle").resolve()
+
     def served(self) -> ServedPolicy:
-        bundle = (self.folder / "bundle").resolve()
-        policy, trial = load_policy(bundle / POLICY_FILE), None
-        if (bundle / STAGED_FILE).exists():
-            trial = PolicyTrial(load_policy(bundle / STAGED_FILE), float(self.manifest.facts["staged_share"]))
-        return ServedPolicy(policy, trial)
+        return policy_of_bundle(self.bundle)
 
     @property
     def manifest(self) -> Manifest:
         """Of the bundle that is served."""
-        return read_manifest((self.folder / "bundle").resolve() / MANIFEST)
+        return read_manifest(self.bundle / MANIFEST)
 
     def prepare(self, policy: ServedPolicy) -> Path:
         place = next_bundle(self.folder)
@@ -51,6 +52,15 @@ class BundleService:
 
     def switch(self, prepared: Path) -> None:
         point_current(self.folder / "bundle", prepared)
+
+
+def policy_of_bundle(bundle: Path) -> ServedPolicy:
+    """What a bundle's folder holds."""
+    policy, trial = load_policy(bundle / POLICY_FILE), None
+    if (bundle / STAGED_FILE).exists():
+        share = float(read_manifest(bundle / MANIFEST).facts["staged_share"])
+        trial = PolicyTrial(load_policy(bundle / STAGED_FILE), share)
+    return ServedPolicy(policy, trial)
 
 
 POLICIES = "policies"  # the history of what was published, beside the bundles
@@ -63,9 +73,14 @@ def published_policy(folder: Path) -> ValuePolicy | None:
     return load_policy(folder / "bundle" / POLICY_FILE)
 
 
-def next_bundle(folder: Path) -> Path:
-    """The folder after the newest bundle."""
+def bundles_of(folder: Path) -> tuple[Path, ...]:
+    """The folders of the bundles in bundles/, oldest first."""
     bundles = folder / "bundles"
     bundles.mkdir(exist_ok=True)
-    numbers = [int(path.name) for path in bundles.iterdir() if path.name.isdigit()]
-    return bundles / str(max(numbers, default=0) + 1)
+    return tuple(sorted((path for path in bundles.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)))
+
+
+def next_bundle(folder: Path) -> Path:
+    """The folder after the newest bundle."""
+    numbers = [int(path.name) for path in bundles_of(folder)]
+    return folder / "bundles" / str(max(numbers, default=0) + 1)
