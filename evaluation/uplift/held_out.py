@@ -35,7 +35,7 @@ def held_out_effects(
     *,
     ladder: Sequence[BaseLearner] = (),
     learners: Mapping[str, Learner] = LEARNERS,
-    parts: int = 2,
+    parts: int = 4,
     count: int = 5,
 ) -> HeldOut:
     """Learn on all `parts` of the units but one, with nuisances cross-fitted in `count` folds, and predict that one.

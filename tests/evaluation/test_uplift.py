@@ -325,7 +325,7 @@ def test_effects_are_learned_as_finely_as_held_out_rows_bear(spread, finest):
     fit, ladder = cross_fit(twice, Level(), rng), (Level(), LinearRegression())
     assert coarsest(twice, fit, ladder, rng) is ladder[int(finest)]
     learners = {name: LEARNERS[name] for name in ("S", "DR")}
-    answers = held_out_effects(twice, LinearRegression(), rng, ladder=ladder, learners=learners)
+    answers = held_out_effects(twice, LinearRegression(), rng, ladder=ladder, learners=learners, parts=2)
     alike = [np.ptp(answers.effects[name][answers.part == 0]) < 1e-3 for name in ("DR", "S")]
     assert alike == [not finest, True]
     trees = effect_ladder(frozenset({1}))
@@ -350,7 +350,8 @@ def test_held_out_effects_are_of_models_that_saw_other_units():
     data = replace(data, unit=np.arange(400) // 2)
     answers = held_out_effects(data, LinearRegression(), np.random.default_rng(0), learners={"T": LEARNERS["T"]})
     assert answers.warnings == ()
-    for number in (0, 1):
+    assert set(answers.part) == {0, 1, 2, 3}
+    for number in range(4):
         inside = answers.part == number
         assert not set(data.units[inside]) & set(data.units[~inside])
         fitted = LEARNERS["T"](data.part(~inside), None, LinearRegression()).predict(data.table[inside])
