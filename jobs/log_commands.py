@@ -9,7 +9,6 @@ import click
 from jobs.log_argument import LogArgument
 from marketplace.log_place import Place
 
-PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -58,17 +57,37 @@ def sums(log: Place, by: str, experiment: str | None) -> None:
     report_sums(log, by=by, experiment=experiment)
 
 
+@log_commands.command()
+@click.option("--for", "engine", type=click.Choice(["bigquery"]), default="bigquery", show_default=True)
+@click.option("--from", "uri", default="gs://BUCKET/log", show_default=True, help="where `load-log` files were copied")
+@click.option("--to", "dataset", default="market", show_default=True, help="the engine's data set, PROJECT:NAME")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="where the files go")
+def schema(engine: str, uri: str, dataset: str, out: Path) -> None:
+    """Write the schema of the log's tables for another engine, with the commands that load files of `load-log` there.
+
+    OUT takes a file a table (slates.json, ...) and load.sh.
+    """
+    from marketplace.parquet.bigquery import write_schemas
+
+    for file in write_schemas(out, uri=uri, dataset=dataset):
+        click.echo(f"{file}")
+
+
 @click.command("load-log")
-@click.argument("source", type=PATH)
+@click.argument("source", type=LogArgument(folders=True))
 @click.argument("target")
 @click.option("--keep", type=click.IntRange(min=1), default=None, metavar="DAYS", help="drop what is older")
-def load_log(source: Path, target: str, keep: int | None) -> None:
-    """Load SOURCE, a service's log or a folder of Parquet files, into TARGET, a log in ClickHouse (docs/live.md).
+def load_log(source: Place, target: str, keep: int | None) -> None:
+    """Load SOURCE into TARGET, where logs of several services come together.
+
+    TARGET is a log in ClickHouse (docs/live.md), loaded from a service's log or a folder of Parquet files; or a folder
+    of Parquet files by day (docs/spark.md), loaded from any log.
 
     \b
     Examples:
       value-model load-log runs/first/log.sqlite chdb:///srv/market/log
       value-model load-log runs/first/log.sqlite "clickhouse://loader:PASSWORD@host:8123/market?run=runs/first"
+      value-model load-log runs/first/log.sqlite parquet:///srv/market/days
 
     It may be ended at any moment and begun again: nothing is lost, and nothing is stored twice. TARGET then stands
     wherever a command takes a log.

@@ -16,7 +16,13 @@ def _clickhouse(address: str) -> Log:
     return ClickhouseLog(address)
 
 
-SYSTEMS: Mapping[str, Callable[[str], Log]] = {"chdb": _clickhouse, "clickhouse": _clickhouse}
+def _parquet(address: str) -> Log:
+    from marketplace.parquet.parquet_log import ParquetLog
+
+    return ParquetLog(address)
+
+
+SYSTEMS: Mapping[str, Callable[[str], Log]] = {"chdb": _clickhouse, "clickhouse": _clickhouse, "parquet": _parquet}
 
 
 def open_log(place: Place) -> Log:

@@ -18,30 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marketplace.clickhouse.clickhouse_log import ClickhouseLog
+from marketplace.loaded import Loaded
 from marketplace.schema import FEEDBACK, SLATE, SchemaError, conform
 from marketplace.slate_columns import item_offsets
 from marketplace.sqlite_log import SqliteLog
 
 SLATES_AT_ONCE, EVENTS_AT_ONCE = 4_000, 100_000
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was stored and what was there already; parts add up with `+`."""
-
-    slates: int = 0
-    items: int = 0
-    events: int = 0
-    known: int = 0  # slates and events that were there
-
-    def __add__(self, other: Loaded) -> Loaded:
-        return Loaded(
-            self.slates + other.slates,
-            self.items + other.items,
-            self.events + other.events,
-            self.known + other.known,
-        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The log as Parquet files by day, which Spark, BigQuery and other engines read in parallel."""
