@@ -31,6 +31,9 @@ from serving.catalogue_payloads import (
     merchant_updates,
     removal,
 )
+from serving.console.blueprint import NAME as CONSOLE
+from serving.console.blueprint import console_blueprint
+from serving.console.sessions import Sessions
 from serving.deadline import ENVIRON, HEADER, ClientGone, Deadline, milliseconds
 from serving.feedback_checks import Sender
 from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
@@ -64,12 +67,14 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     probe: Callable[[], None] = lambda: None,
     keys: KeyRing | None = None,
+    console_secret: str | None = None,
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:
     """The WSGI application around an engine or a `LiveService`.
 
     `clock` gives the time of requests that carry none; `probe` raises LogUnavailable where nothing can be logged;
-    `keys` None = whoever reaches the service may do everything.
+    `keys` None = whoever reaches the service may do everything; `console_secret` signs the console's sessions, None =
+    there is no console.
     """
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
@@ -81,6 +86,8 @@ def create_app(
     _add_catalogue(app, services, counts, clock)
     _add_operations(app, services, counts, probe, clock)
     _add_refusals(app)
+    if console_secret is not None:
+        app.register_blueprint(console_blueprint(services, Sessions(console_secret, keys), clock))
     return app
 
 
@@ -88,6 +95,8 @@ def _add_callers(app: Flask, keys: KeyRing | None) -> None:
     @app.before_request
     def who() -> None:
         g.caller, g.slate = EVERYBODY if keys is None else Caller("", frozenset()), None
+        if request.blueprint == CONSOLE:
+            return  # it looks at its own session
         kind, _, key = request.headers.get("Authorization", "").partition(" ")
         if keys is not None and kind.lower() == "bearer":
             g.caller = keys.caller(key.strip()) or g.caller

@@ -18,7 +18,7 @@ from marketplace.slate import Slate
 from serving.candidate_generation import CandidateGenerator
 from serving.deadline import Deadline
 from serving.request import Request
-from serving.service import Ranking
+from serving.service import Preview, Ranking
 from serving.slate_selection import SlateSelector
 from serving.valuation import Valuation
 from value_model.formula import ValuePolicy, load_policy, shipped_policy
@@ -49,6 +49,10 @@ class BundleEngine(Protocol):
 
     def rank_under(self, request: Request, assigned: RequestVariants, deadline: Deadline) -> Ranking:
         """The slate of a request that is in these variants, after it is on record."""
+        ...
+
+    def preview_under(self, request: Request, assigned: RequestVariants) -> Preview:
+        """The same, on record nowhere."""
         ...
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]: ...

@@ -40,7 +40,7 @@ from serving.parts import Parts
 from serving.request import Request, UnknownName, microseconds_of
 from serving.rule_attributes import attribute_entries
 from serving.search_relevance import SearchRelevance
-from serving.service import Ranking, ServiceState
+from serving.service import Preview, Ranking, ServiceState
 from serving.shared_following import SharedFollower
 from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext
@@ -148,6 +148,23 @@ class RankingEngine:
                 self._budget.learn(stages.seconds, candidates=slate.considered)
                 return ranking if slate is ranking.slate else replace(ranking, slate=slate)
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
+
+    def preview(self, request: Request) -> Preview:
+        """What `rank` would answer; nobody is shown it, and nothing learns from it. Raises what `answer` raises."""
+        assigned = self.experiments.of(request)
+        engine = self if assigned.bundle is None else assigned.bundle.engine
+        return engine.preview_under(request, assigned)
+
+    def preview_under(self, request: Request, assigned: RequestVariants) -> Preview:
+        """What `preview` does, of a request that is in these variants."""
+        self._follower.follow()
+        ranking = self.answer(request, Stages(self._clock), assigned=assigned)
+        return Preview(ranking, self.explain(ranking.slate), self._names(ranking.slate))
+
+    def _names(self, slate: Slate) -> list[str]:
+        """What the items of a slate are called, their ids where they have no name."""
+        names = self.store.catalogue.names.take(pa.array(self.parts.item_table.rows(slate.item_id)))
+        return [name or item for name, item in zip(names.to_pylist(), slate.item_id.tolist(), strict=True)]
 
     def _recorded(self, slate: Slate, *, prices_sent: bool) -> Slate | None:
         """The slate as it is on record; None where the catalogue moved, and it shows what may be shown so no more."""

@@ -6,6 +6,8 @@ service needs none of it behind a gateway. What its workers counted stays when o
 
 from __future__ import annotations
 
+import os
+import secrets
 from typing import Any
 
 from serving.worker_metrics import fold_ended_worker
@@ -17,6 +19,8 @@ worker_connections = 4000  # of a worker; beyond, the one that was idle for long
 keepalive = 30  # seconds that a connection may be idle
 graceful_timeout = 30  # seconds that a request which has begun may still take after a signal to end
 control_socket_disable = True
+# One secret for all workers, so that whoever signed in at one of them is known to the others; a new one a start.
+raw_env = [] if "VALUE_MODEL_CONSOLE_SECRET" in os.environ else [f"VALUE_MODEL_CONSOLE_SECRET={secrets.token_hex(32)}"]
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -62,6 +62,15 @@ ROUTES: Mapping[str, tuple[KeyScope, ...] | None] = {
 EVERYBODY = Caller("", frozenset(KeyScope))  # where no keys are configured
 
 
+def key_mark(key: str) -> str:
+    """What a session keeps of a key: it tells whose it is to the ring alone, and opens nothing."""
+    return _mark(hashlib.sha256(key.encode()).digest())
+
+
+def _mark(digest: bytes) -> str:
+    return hashlib.sha256(b"mark of " + digest).hexdigest()
+
+
 class KeyRing:
     """The keys of one service."""
 
@@ -87,3 +96,8 @@ class KeyRing:
             if hmac.compare_digest(digest, expected):
                 holder = caller
         return holder
+
+    def holder(self, mark: str) -> Caller | None:
+        """Who holds the key of a `key_mark`, None = nobody, or nobody any more."""
+        fits = (caller for digest, caller in self._callers if hmac.compare_digest(_mark(digest), mark))
+        return next(fits, None)

@@ -60,6 +60,18 @@ class Ranking:
     without_unit: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a request would get now, on record nowhere.
+
+    `terms`: value per term, float64 [n] each; `names`: what the slate's items are called, ids where they have no name.
+    """
+
+    ranking: Ranking
+    terms: Mapping[str, np.ndarray]
+    names: Sequence[str]
+
+
 class RankingService(Protocol):
     """Ranks, explains and records."""
 
@@ -69,6 +81,10 @@ class RankingService(Protocol):
 
     def rank(self, request: Request, *, deadline: Deadline = NO_DEADLINE) -> Ranking:
         """Raises ClientGone, and records nothing, where nobody waits for it any more."""
+        ...
+
+    def preview(self, request: Request) -> Preview:
+        """What `rank` would answer; nobody is shown it, and nothing learns from it."""
         ...
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:

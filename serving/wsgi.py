@@ -11,6 +11,7 @@ VALUE_MODEL_QUEUE_SECONDS    how long a request may wait for its worker before i
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
 VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py); without keys whoever reaches it may do all
 VALUE_MODEL_KEYS             the same as text, instead of a file
+VALUE_MODEL_CONSOLE_SECRET   signs the console's sessions; made by gunicorn's parent process where it is not set
 PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -90,7 +92,8 @@ def _application(environment: Mapping[str, str]) -> Any:
     services = LiveService(pointer, build=partial(build, experiments=experiments), every=every, settle=settle)
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
-    app = create_app(services, probe=log.probe, keys=_keys(environment))
+    secret = environment.get("VALUE_MODEL_CONSOLE_SECRET") or secrets.token_hex(32)
+    app = create_app(services, probe=log.probe, keys=_keys(environment), console_secret=secret)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
 

@@ -14,7 +14,7 @@ from marketplace.slate import Slate
 from serving.deadline import NO_DEADLINE
 from serving.feedback_checks import NO_DETAILS, Sender
 from serving.request import Request, UnknownName
-from serving.service import Ranking, ServiceState
+from serving.service import Preview, Ranking, ServiceState
 
 CATALOGUE = tuple(f"item {number}" for number in range(30))
 
@@ -56,6 +56,13 @@ class FakeService:
         self.slates[request.request_id] = slate
         unknown = tuple(name for name in request.candidates or () if name not in CATALOGUE)
         return Ranking(slate, {"scorer": 0.001}, unknown)
+
+    def preview(self, request: Request) -> Preview:
+        if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
+            raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
+        slate = fake_slate(request, list(CATALOGUE))
+        names = [f"<b>{name}</b>" for name in CATALOGUE]
+        return Preview(Ranking(slate, {"scorer": 0.001}), self.explain(slate), names)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         return {"clicks": slate.value - 1.0, "merchant": np.ones(len(slate))}

@@ -82,6 +82,17 @@ def test_every_surface_is_answered_and_logged(engine, market, surface):
     assert set(ranking.seconds) == set(STAGES)
 
 
+def test_a_preview_is_the_slate_that_would_be_served_on_record_nowhere(engine, market):
+    preview = engine.preview(ask(market))
+    assert engine.log.slates().num_rows == 0
+    slate = engine.rank(ask(market)).slate
+    assert preview.ranking.slate == slate
+    np.testing.assert_array_equal(sum(preview.terms.values()), slate.value)
+    items = market.dataset.items
+    names = dict(zip(items["item_id"].to_pylist(), items["name"].to_pylist(), strict=True))
+    assert list(preview.names) == [names[item] or item for item in slate.item_id]
+
+
 def test_what_nobody_waits_for_any_more_is_not_on_record(engine, market):
     with pytest.raises(ClientGone):
         engine.rank(ask(market), deadline=Deadline(gone=lambda: True))

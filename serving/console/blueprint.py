@@ -1,0 +1,189 @@
+"""The console's routes: they parse, look, and render; what is done is done by the service and the desk.
+
+Reads need a key's scope, writes the scope admin and the session's CSRF token. Where no keys are configured whoever
+reaches the service may do all, as on its other routes.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, g, redirect, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from features.store import StoreUnavailable
+from marketplace.log import CatalogueMoved, LogUnavailable
+from serving.console.messages import Language
+from serving.console.pages import ROOT, PageView, render
+from serving.console.sessions import COOKIE, LASTS, Sessions, new_session
+from serving.console.tried_slate import MOST_SHOWN, SURFACES, TriedSlate, request_of, tried_slate
+from serving.keys import KeyScope, key_mark
+from serving.request import BadRequest, UnknownName
+from serving.service import NotReady, ServiceProvider
+
+logger = logging.getLogger(__name__)
+NAME = "console"
+# What each read needs, one of them; a part that is not named here needs the scope admin, as every write does.
+READS: dict[str, tuple[KeyScope, ...]] = {"try": (KeyScope.RANK, KeyScope.TEST)}
+PUBLIC = ("static", "front", "login", "sign_in", "logout")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class NotSignedIn(PermissionError):
+    """No key signed in that may see the page."""
+
+
+class Forbidden(PermissionError):
+    """The key lacks a scope, or a write brought no token of the session; holds the message's key."""
+
+
+def console_blueprint(services: ServiceProvider, sessions: Sessions, clock: Callable[[], datetime]) -> Blueprint:
+    """Everything under /console."""
+    console = Blueprint(NAME, __name__, url_prefix=ROOT, static_folder="static")
+    _add_guard(console, sessions)
+    _add_sessions(console, sessions)
+    _add_trials(console, services, clock)
+    _add_refusals(console)
+    return console
+
+
+def _add_guard(console: Blueprint, sessions: Sessions) -> None:
+    @console.url_value_preprocessor
+    def take_language(endpoint: str | None, values: dict[str, Any] | None) -> None:
+        g.language = Language((values or {}).pop("language", None) or _preferred())
+
+    @console.before_request
+    def guard() -> None:
+        known = sessions.read(request.cookies.get(COOKIE, ""))
+        g.session, g.begun = known or new_session(), known is None
+        g.caller, g.open_to_all = sessions.caller(g.session), sessions.keys is None
+        endpoint, writes = (request.endpoint or "").rpartition(".")[2], request.method == "POST"
+        if writes and (g.begun or not g.session.proves(_token())):
+            raise Forbidden("refused_token")
+        if endpoint in PUBLIC:
+            return
+        if not g.caller.scopes:
+            raise NotSignedIn
+        needed = (KeyScope.ADMIN,) if writes else READS.get(endpoint, (KeyScope.ADMIN,))
+        if not any(g.caller.may(scope) for scope in needed):
+            raise Forbidden("refused_scope")
+
+    @console.after_request
+    def protect(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        if request.endpoint != f"{NAME}.static":
+            response.headers["Cache-Control"] = "no-store"
+            if g.begun:
+                cookie = sessions.cookie(g.session)
+                response.set_cookie(COOKIE, cookie, max_age=LASTS, path=ROOT, httponly=True, samesite="Strict")
+        return response
+
+
+def _add_sessions(console: Blueprint, sessions: Sessions) -> None:
+    @console.get("")
+    def front() -> AnyResponse:
+        return redirect(f"{ROOT}/{g.language}/try", 303)
+
+    @console.get("/<any(en, ar):language>/login")
+    def login() -> str:
+        return render("login", _view("login"), failed=False)
+
+    @console.post("/<any(en, ar):language>/login")
+    def sign_in() -> AnyResponse | tuple[str, int]:
+        session = new_session(key_mark(request.form.get("key", "").strip()))
+        caller = sessions.caller(session)
+        if not caller.scopes:
+            return render("login", _view("login"), failed=True), 401
+        g.session, g.begun, g.caller = session, True, caller
+        return redirect(f"{ROOT}/{g.language}/try", 303)
+
+    @console.post("/<any(en, ar):language>/logout")
+    def logout() -> AnyResponse:
+        g.session, g.begun = new_session(), True
+        return redirect(f"{ROOT}/{g.language}/login", 303)
+
+
+def _add_trials(console: Blueprint, services: ServiceProvider, clock: Callable[[], datetime]) -> None:
+    def tried(form: Mapping[str, str]) -> TriedSlate:
+        services.follow()
+        service, payload = services.current(), request_of(form)
+        trial = payload.to_request(request_id=f"trial {uuid.uuid4().hex}", now=clock(), spec=service.spec)
+        return tried_slate(service.preview(trial), with_source=g.caller.may(KeyScope.TEST))
+
+    @console.get("/<any(en, ar):language>/try", endpoint="try")
+    def try_request() -> tuple[str, int]:
+        form, slate, problems, status = request.args.to_dict(), None, [], 200
+        try:
+            slate = tried(form) if form else None
+        except ValidationError as error:
+            problems, status = [_sentence(problem) for problem in error.errors()], 400
+        except (BadRequest, UnknownName) as error:
+            problems, status = [str(error.args[0])], 400
+        values = {"form": form, "slate": slate, "problems": problems, "surfaces": SURFACES, "most": MOST_SHOWN}
+        return render("slate" if _in_part() else "try", _view("try"), **values), status
+
+
+def _add_refusals(console: Blueprint) -> None:
+    @console.errorhandler(NotSignedIn)
+    def to_login(error: NotSignedIn) -> AnyResponse:
+        place = f"{ROOT}/{g.language}/login"
+        if _in_part():
+            return Response("", 401, {"HX-Redirect": place})
+        return redirect(place, 303)
+
+    def refused(status: int, key: str, detail: str = "") -> tuple[str, int]:
+        page = "problem_part" if _in_part() else "problem"
+        return render(page, _view("try"), key=key, detail=detail), status
+
+    @console.errorhandler(Forbidden)
+    def forbid(error: Forbidden) -> tuple[str, int]:
+        return refused(403, str(error))
+
+    for kind in (NotReady, LogUnavailable, StoreUnavailable, CatalogueMoved):
+        console.register_error_handler(kind, lambda error: refused(503, "refused_not_ready", str(error)))
+
+    @console.errorhandler(Exception)
+    def fail(error: Exception) -> tuple[str, int]:
+        if isinstance(error, HTTPException):
+            return refused(error.code or 500, "refused", error.description or error.name)
+        logger.exception("the console failed", exc_info=error)
+        return refused(500, "refused_failed")
+
+
+def _view(path: str) -> PageView:
+    signed_in = bool(g.session.mark)
+    return PageView(g.language, path, g.caller.name, g.session.csrf, g.open_to_all, signed_in)
+
+
+def _in_part() -> bool:
+    """Whether a part of a page is to be swapped, not a page to be shown."""
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+
+
+def _token() -> str:
+    return request.headers.get("X-CSRF-Token") or request.form.get("csrf", "")
+
+
+def _preferred() -> str:
+    return request.accept_languages.best_match([str(language) for language in Language]) or Language.ENGLISH
+
+
+def _sentence(problem: Any) -> str:
+    """What pydantic holds against a field."""
+    field = ".".join(map(str, problem["loc"]))
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message

@@ -1,0 +1,61 @@
+"""Session of a person at the console: a signed cookie that says which API key signed in, and the token of its writes.
+
+The cookie holds no key: a mark of it, by which the ring of keys knows its holder for as long as it holds the key. A
+write must bring the session's CSRF token with it, which another site can neither read nor guess.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from serving.keys import EVERYBODY, Caller, KeyRing
+
+COOKIE = "value_model_console"
+LASTS = 12 * 3600  # seconds since it was begun
+NOBODY = Caller("", frozenset())
+
+
+@dataclass(frozen=True)
+class Session:
+    """`mark` of the key that signed in, "" = none did; `csrf` is what a write must bring."""
+
+    csrf: str
+    mark: str = ""
+
+    def proves(self, token: str) -> bool:
+        """Whether a write with this token was sent from a page of this session."""
+        return hmac.compare_digest(self.csrf.encode(), token.encode())
+
+
+def new_session(mark: str = "") -> Session:
+    return Session(secrets.token_urlsafe(24), mark)
+
+
+class Sessions:
+    """Cookies under one `secret`, which all workers share; `keys` None = whoever reaches the service may do all."""
+
+    def __init__(self, secret: str, keys: KeyRing | None) -> None:
+        self._signer, self.keys = URLSafeTimedSerializer(secret, salt=COOKIE), keys
+
+    def cookie(self, session: Session) -> str:
+        return self._signer.dumps([session.csrf, session.mark])
+
+    def read(self, cookie: str) -> Session | None:
+        """None for one that is not ours, or too old."""
+        try:
+            content: Any = self._signer.loads(cookie, max_age=LASTS)
+            csrf, mark = content
+        except (BadData, TypeError, ValueError):
+            return None
+        return Session(str(csrf), str(mark))
+
+    def caller(self, session: Session) -> Caller:
+        """What the session's holder may do now."""
+        if self.keys is None:
+            return EVERYBODY
+        return (self.keys.holder(session.mark) if session.mark else None) or NOBODY

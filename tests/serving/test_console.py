@@ -1,0 +1,218 @@
+"""The console over HTTP: who may see and do what, in which language, and that nothing of it is open to other sites."""
+
+import hashlib
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fake_service import FakeService
+from test_api_keys import toml
+from test_app import NOW
+
+from serving.app import create_app
+from serving.console.messages import Language, catalogue
+from serving.console.sessions import COOKIE, LASTS, Session, Sessions, new_session
+from serving.keys import KeyRing, key_mark
+
+TEMPLATES = sorted((Path(__file__).parents[2] / "serving" / "console" / "templates").glob("*.jinja"))
+SPOKEN = ("aria-label", "placeholder", "title", "alt", "content")
+HOME = "/console/en/try?surface=home&k=3"
+
+
+@pytest.fixture
+def service():
+    return FakeService()
+
+
+@pytest.fixture
+def open_console(service):
+    return create_app(service, clock=lambda: NOW, console_secret="secret").test_client()
+
+
+@pytest.fixture
+def console(service):
+    keys = KeyRing.from_toml(toml(), file="keys.toml")
+    return create_app(service, clock=lambda: NOW, keys=keys, console_secret="secret").test_client()
+
+
+def token(page) -> str:
+    return re.search(r'name="csrf" value="([^"]+)"', page.get_data(as_text=True))[1]
+
+
+def sign_in(console, name, language="en"):
+    sent = token(console.get(f"/console/{language}/login"))
+    return console.post(f"/console/{language}/login", data={"csrf": sent, "key": f"key of {name}"})
+
+
+class Words(HTMLParser):
+    """Letters that a page shows or speaks, outside of its expressions."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = []
+
+    def handle_data(self, data):
+        self.words += re.findall(r"[^\W\d_]+", data)
+
+    def handle_starttag(self, tag, attributes):
+        spoken = dict(attributes)
+        if tag != "meta":
+            for name in SPOKEN:
+                self.handle_data(spoken.get(name) or "")
+
+
+def test_every_text_stands_in_both_languages():
+    places = {key: [sorted(re.findall(r"{(\w*)", text)) for text in texts] for key, texts in catalogue().items()}
+    assert [key for key, texts in catalogue().items() if len(texts) != len(Language) or not all(texts)] == []
+    assert [key for key, (english, arabic) in places.items() if english != arabic] == []
+    untranslated = [
+        key for key, (english, arabic) in catalogue().items() if english != arabic and not re.search("[ء-ي]", arabic)
+    ]
+    assert untranslated == ["other_language"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_holds_no_text_of_its_own_and_nothing_inline(template):
+    text = re.sub(r"{{.*?}}|{%.*?%}|{#.*?#}", "", template.read_text("utf-8"), flags=re.DOTALL)
+    words = Words()
+    words.feed(text)
+    assert words.words == []
+    assert not re.search(r"<script(?![^>]*src)|\son\w+=|\sstyle=|javascript:|hx-on|hx-vals=.js", text)
+
+
+def test_every_text_is_used_and_every_used_text_exists():
+    source = "".join(path.read_text("utf-8") for path in TEMPLATES)
+    named, begun = set(re.findall(r"\bt\.(\w+)", source)), set(re.findall(r't\["(\w+)" ~', source))
+    python = "".join(path.read_text("utf-8") for path in (TEMPLATES[0].parents[1]).glob("*.py"))
+    named |= set(re.findall(r'"(refused_\w+)"', python)) | {"refused"}
+    assert named - catalogue().keys() == set()
+    assert [key for key in catalogue() if key not in named and not key.startswith(tuple(begun))] == []
+
+
+def test_a_tried_request_shows_terms_sources_and_versions_and_is_on_record_nowhere(open_console, service):
+    page = open_console.get(HOME).get_data(as_text=True)
+    assert page.count('<rect class="term0') == 3 + 1  # that of the key
+    assert "3 shown of 30 candidates" in page
+    for part in ("caller", "ranker", "clicks", "merchant", "not logged"):
+        assert part in page
+    assert service.slates == {}
+
+
+def test_what_comes_from_elsewhere_is_escaped(open_console):
+    page = open_console.get("/console/en/try?surface=search&query=<script>alert(1)</script>").get_data(as_text=True)
+    assert "<script>alert" not in page
+    assert "&lt;b&gt;item 0&lt;/b&gt;" in page
+
+
+def test_a_request_that_is_refused_is_explained_in_its_place(open_console):
+    for query, reason in (
+        ("surface=search", "needs query"),
+        ("surface=home&k=many", "k: "),
+        ("surface=product_page&page_item_id=gone", "is not in the catalogue"),
+    ):
+        answer = open_console.get(f"/console/ar/try?{query}", headers={"HX-Request": "true"})
+        text = answer.get_data(as_text=True)
+        assert answer.status_code == 400
+        assert reason in text
+        assert 'role="alert"' in text
+        assert "<html" not in text
+
+
+def test_both_languages_are_whole_pages_that_lead_to_each_other(open_console):
+    for language, other, direction in (("en", "ar", "ltr"), ("ar", "en", "rtl")):
+        page = open_console.get(f"/console/{language}/try").get_data(as_text=True)
+        assert f'<html lang="{language}" dir="{direction}">' in page
+        assert f'href="/console/{other}/try"' in page
+    assert open_console.get("/console", headers={"Accept-Language": "ar-SA"}).location == "/console/ar/try"
+    assert open_console.get("/console").location == "/console/en/try"
+    assert open_console.get("/console/fr/try").status_code == 404
+
+
+def test_without_keys_the_console_says_so_and_lets_everybody_in(open_console):
+    assert "has no API keys" in open_console.get("/console/en/try").get_data(as_text=True)
+
+
+def test_with_keys_nothing_is_seen_before_one_signs_in(console):
+    assert console.get(HOME).location == "/console/en/login"
+    assert console.get(HOME, headers={"HX-Request": "true"}).headers["HX-Redirect"] == "/console/en/login"
+    assert sign_in(console, "nobody").status_code == 401
+    assert console.get(HOME).status_code == 303
+    assert sign_in(console, "shop").status_code == 303
+    page = console.get(HOME).get_data(as_text=True)
+    assert "needs the scope test" in page
+    assert "<bdi>shop</bdi>" in page
+    assert "has no API keys" not in page
+    assert sign_in(console, "lab").status_code == 303
+    assert "needs the scope test" not in console.get(HOME).get_data(as_text=True)
+    assert sign_in(console, "pixel").status_code == 303
+    assert console.get(HOME).status_code == 403
+
+
+def test_signing_out_ends_the_session(console):
+    sign_in(console, "ops")
+    console.post("/console/en/logout", data={"csrf": token(console.get("/console/en/try"))})
+    assert console.get(HOME).location == "/console/en/login"
+
+
+def test_a_write_needs_the_token_of_its_session(console):
+    sign_in(console, "ops")
+    for form in ({}, {"csrf": "x"}):
+        assert console.post("/console/en/logout", data=form).status_code == 403
+    assert console.get(HOME).status_code == 200
+    stranger = create_app(FakeService(), console_secret="secret").test_client()
+    assert stranger.post("/console/en/login", data={"key": "key of ops"}).status_code == 403
+
+
+def test_the_cookie_is_for_the_console_alone_and_holds_no_key(console):
+    cookie = sign_in(console, "ops").headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/console", f"Max-Age={LASTS}"} <= set(cookie.split("; "))
+    digest = hashlib.sha256(b"key of ops").hexdigest()
+    assert "key of ops" not in cookie
+    assert digest not in cookie
+
+
+def test_a_session_lasts_as_long_as_its_secret_its_key_and_its_time(monkeypatch):
+    ring = KeyRing.from_toml(toml(), file="keys.toml")
+    sessions, session = Sessions("secret", ring), new_session(key_mark("key of ops"))
+    cookie = sessions.cookie(session)
+    assert Sessions("secret", ring).read(cookie) == session  # another worker
+    assert sessions.caller(session).name == "ops"
+    assert Sessions("another", ring).read(cookie) is None
+    assert sessions.read(cookie[:-1]) is None
+    assert sessions.read("") is None
+    turned = KeyRing.from_toml(toml({"shop": ["rank"]}), file="keys.toml")
+    assert Sessions("secret", turned).caller(session).scopes == frozenset()
+    now = time.time()
+    monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + LASTS + 5)
+    assert sessions.read(cookie) is None
+    assert sessions.caller(Session("")).scopes == frozenset()
+
+
+def test_pages_allow_nothing_from_elsewhere_and_are_kept_nowhere(open_console):
+    for path in ("/console/en/try", "/console/en/login", "/console/static/htmx.min.js"):
+        headers = open_console.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+    assert open_console.get("/console/en/try").headers["Cache-Control"] == "no-store"
+    assert COOKIE not in (open_console.get("/healthz").headers.get("Set-Cookie") or "")
+
+
+def test_the_service_without_a_bundle_says_so_in_the_page(service, open_console, monkeypatch):
+    from serving.service import NotReady
+
+    def missing():
+        raise NotReady("no bundle is loaded yet")
+
+    monkeypatch.setattr(service, "current", missing)
+    answer = open_console.get(HOME)
+    assert answer.status_code == 503
+    assert "no bundle is loaded yet" in answer.get_data(as_text=True)
+    monkeypatch.setattr(service, "current", lambda: 1 / 0)
+    answer = open_console.get(HOME)
+    assert answer.status_code == 500
+    assert "its log says why" in answer.get_data(as_text=True)
