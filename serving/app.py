@@ -32,8 +32,8 @@ from serving.catalogue_payloads import (
     removal,
 )
 from serving.console.blueprint import NAME as CONSOLE
-from serving.console.blueprint import console_blueprint
-from serving.console.sessions import Sessions
+from serving.console.blueprint import ConsoleContext, console_blueprint
+from serving.console.sessions import ConsoleSettings, Sessions
 from serving.deadline import ENVIRON, HEADER, ClientGone, Deadline, milliseconds
 from serving.feedback_checks import Sender
 from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
@@ -67,14 +67,13 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     probe: Callable[[], None] = lambda: None,
     keys: KeyRing | None = None,
-    console_secret: str | None = None,
+    console: ConsoleSettings | None = None,
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:
     """The WSGI application around an engine or a `LiveService`.
 
     `clock` gives the time of requests that carry none; `probe` raises LogUnavailable where nothing can be logged;
-    `keys` None = whoever reaches the service may do everything; `console_secret` signs the console's sessions, None =
-    there is no console.
+    `keys` None = whoever reaches the service may do everything; `console` None = there is none.
     """
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
@@ -86,8 +85,9 @@ def create_app(
     _add_catalogue(app, services, counts, clock)
     _add_operations(app, services, counts, probe, clock)
     _add_refusals(app)
-    if console_secret is not None:
-        app.register_blueprint(console_blueprint(services, Sessions(console_secret, keys), clock))
+    if console is not None:
+        sessions = Sessions(console.secret, keys)
+        app.register_blueprint(console_blueprint(ConsoleContext(services, sessions, clock, console.folder)))
     return app
 
 

@@ -51,8 +51,8 @@ class BundleEngine(Protocol):
         """The slate of a request that is in these variants, after it is on record."""
         ...
 
-    def preview_under(self, request: Request, assigned: RequestVariants) -> Preview:
-        """The same, on record nowhere."""
+    def preview_under(self, request: Request, assigned: RequestVariants, policy: ValuePolicy | None) -> Preview:
+        """The same, under another `policy` if there is one, on record nowhere."""
         ...
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]: ...

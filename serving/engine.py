@@ -47,6 +47,7 @@ from serving.slate_selection import SlateContext
 from serving.soundness import finite_candidates
 from serving.stages import Stages
 from serving.store_checkpoint import StoreCheckpoint
+from value_model.formula import ValuePolicy
 
 NO_ROWS = np.empty(0, np.int32)
 ATTEMPTS = 10  # at a slate, while the catalogue moves under it
@@ -115,6 +116,10 @@ class RankingEngine:
         return self.parts.currency
 
     @property
+    def policy(self) -> ValuePolicy:
+        return self.parts.valuation.policy
+
+    @property
     def spec(self) -> FeatureSpec:
         return self.parts.encoder.spec
 
@@ -149,17 +154,23 @@ class RankingEngine:
                 return ranking if slate is ranking.slate else replace(ranking, slate=slate)
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
 
-    def preview(self, request: Request) -> Preview:
-        """What `rank` would answer; nobody is shown it, and nothing learns from it. Raises what `answer` raises."""
+    def preview(self, request: Request, *, policy: ValuePolicy | None = None) -> Preview:
+        """What `rank` would answer, under another `policy` if there is one; on record nowhere.
+
+        Raises what `answer` raises, and BundleError for a policy that these models cannot serve.
+        """
         assigned = self.experiments.of(request)
         engine = self if assigned.bundle is None else assigned.bundle.engine
-        return engine.preview_under(request, assigned)
+        return engine.preview_under(request, assigned, policy)
 
-    def preview_under(self, request: Request, assigned: RequestVariants) -> Preview:
+    def preview_under(self, request: Request, assigned: RequestVariants, policy: ValuePolicy | None) -> Preview:
         """What `preview` does, of a request that is in these variants."""
         self._follower.follow()
-        ranking = self.answer(request, Stages(self._clock), assigned=assigned)
-        return Preview(ranking, self.explain(ranking.slate), self._names(ranking.slate))
+        arm = None if policy is None else self.experiments.arm_of(policy)
+        tried = assigned if arm is None else replace(assigned, arms=(*assigned.arms, arm))
+        ranking = self.answer(request, Stages(self._clock), assigned=tried)
+        terms = self.explain(ranking.slate) if arm is None else arm.valuation.explain(ranking.slate)
+        return Preview(ranking, terms, self._names(ranking.slate))
 
     def _names(self, slate: Slate) -> list[str]:
         """What the items of a slate are called, their ids where they have no name."""

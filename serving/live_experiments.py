@@ -19,11 +19,21 @@ from evaluation.experiments.experiment_folder import FolderContent, PlacedExperi
 from evaluation.experiments.interleaving import TurnRule
 from evaluation.experiments.units import unit_of
 from marketplace.slate import Slate
-from serving.arms import NO_VARIANTS, Arm, ArmBuilder, BundleArm, BundleEngine, RequestVariants, variant_policy
+from serving.arms import (
+    NO_VARIANTS,
+    Arm,
+    ArmBuilder,
+    BundleArm,
+    BundleEngine,
+    PolicyArm,
+    RequestVariants,
+    variant_policy,
+)
 from serving.manifest import BundleError
 from serving.parts import Parts
 from serving.request import Request
 from serving.variant_bundles import VariantBundles
+from value_model.formula import ValuePolicy
 
 logger = logging.getLogger(__name__)
 FileStamp = tuple[str, int, int, int]  # name, inode, time, size
@@ -71,6 +81,12 @@ class LiveExperiments:
     def engine_of(self, slate: Slate) -> BundleEngine | None:
         """That which answered a slate; None = the engine of the bundle in force."""
         return next((arm.engine for arm in self.bundles.arms if arm.versions == slate.versions), None)
+
+    def arm_of(self, policy: ValuePolicy) -> PolicyArm:
+        """Of a policy that is only tried; raises BundleError where the bundle cannot serve it."""
+        if policy.slate is not None and policy.slate.exposure and self._parts.valuation.exposure is None:
+            raise BundleError(f"policy {policy.name!r} promises exposure, whose prices are learned by serving it alone")
+        return self._builder.policy(self._of_market(policy), None)
 
     def follow(self) -> None:
         """Take over what changed in the folder."""
@@ -169,9 +185,12 @@ class LiveExperiments:
                 f"policy {promising[0].name!r} promises merchants exposure, over all shoppers: it is no variant, nor "
                 "served beside one"
             )
+        return self._builder.policy(self._of_market(policy), turns)
+
+    def _of_market(self, policy: ValuePolicy) -> ValuePolicy:
         if policy.currency != self._parts.currency:
             raise BundleError(f"policy {policy.name!r} is in {policy.currency}, the market in {self._parts.currency}")
-        return self._builder.policy(policy, turns)
+        return policy
 
     def _recipes(self, file: Path) -> Arm:
         return self._builder.recipes(file)

@@ -24,6 +24,7 @@ from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender
 from serving.manifest import BundleError
 from serving.request import Request
+from value_model.formula import ValuePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ class RankingService(Protocol):
         """Raises ClientGone, and records nothing, where nobody waits for it any more."""
         ...
 
-    def preview(self, request: Request) -> Preview:
-        """What `rank` would answer; nobody is shown it, and nothing learns from it."""
+    def preview(self, request: Request, *, policy: ValuePolicy | None = None) -> Preview:
+        """What `rank` would answer, under another `policy` if there is one; nobody sees it, nothing learns from it."""
         ...
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
@@ -114,6 +115,11 @@ class RankingService(Protocol):
 
     @property
     def currency(self) -> str: ...
+
+    @property
+    def policy(self) -> ValuePolicy:
+        """In force for everybody who sees no other."""
+        ...
 
     @property
     def spec(self) -> FeatureSpec:

@@ -37,6 +37,7 @@ from marketplace.sqlite_log import SqliteLog
 from serving.admission_queue import LONGEST
 from serving.app import create_app
 from serving.bundle import build_engine, load_bundle, redis_store
+from serving.console.sessions import ConsoleSettings
 from serving.engine import RankingEngine
 from serving.keys import KeyRing
 from serving.memory import settle
@@ -93,7 +94,8 @@ def _application(environment: Mapping[str, str]) -> Any:
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     secret = environment.get("VALUE_MODEL_CONSOLE_SECRET") or secrets.token_hex(32)
-    app = create_app(services, probe=log.probe, keys=_keys(environment), console_secret=secret)
+    console = ConsoleSettings(secret, pointer.absolute().parent)
+    app = create_app(services, probe=log.probe, keys=_keys(environment), console=console)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, request
@@ -17,13 +19,17 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from desk.versions import Versions
 from features.store import StoreUnavailable
 from marketplace.log import CatalogueMoved, LogUnavailable
+from serving.bundle_service import POLICIES
 from serving.console.messages import Language
 from serving.console.pages import ROOT, PageView, render
+from serving.console.rival_policy import named_versions, rival_policy, shipped_names
 from serving.console.sessions import COOKIE, LASTS, Sessions, new_session
 from serving.console.tried_slate import MOST_SHOWN, SURFACES, TriedSlate, request_of, tried_slate
 from serving.keys import KeyScope, key_mark
+from serving.manifest import BundleError
 from serving.request import BadRequest, UnknownName
 from serving.service import NotReady, ServiceProvider
 
@@ -51,12 +57,27 @@ class Forbidden(PermissionError):
     """The key lacks a scope, or a write brought no token of the session; holds the message's key."""
 
 
-def console_blueprint(services: ServiceProvider, sessions: Sessions, clock: Callable[[], datetime]) -> Blueprint:
+@dataclass(frozen=True, eq=False)
+class ConsoleContext:
+    """What the routes are made with; `folder` of the service's bundles, None = there is none."""
+
+    services: ServiceProvider
+    sessions: Sessions
+    clock: Callable[[], datetime]
+    folder: Path | None = None
+
+    @property
+    def versions(self) -> Versions | None:
+        """What was put in force before."""
+        return None if self.folder is None else Versions(self.folder / POLICIES)
+
+
+def console_blueprint(context: ConsoleContext) -> Blueprint:
     """Everything under /console."""
     console = Blueprint(NAME, __name__, url_prefix=ROOT, static_folder="static")
-    _add_guard(console, sessions)
-    _add_sessions(console, sessions)
-    _add_trials(console, services, clock)
+    _add_guard(console, context.sessions)
+    _add_sessions(console, context.sessions)
+    _add_trials(console, context)
     _add_refusals(console)
     return console
 
@@ -117,24 +138,34 @@ def _add_sessions(console: Blueprint, sessions: Sessions) -> None:
         return redirect(f"{ROOT}/{g.language}/login", 303)
 
 
-def _add_trials(console: Blueprint, services: ServiceProvider, clock: Callable[[], datetime]) -> None:
-    def tried(form: Mapping[str, str]) -> TriedSlate:
-        services.follow()
-        service, payload = services.current(), request_of(form)
-        trial = payload.to_request(request_id=f"trial {uuid.uuid4().hex}", now=clock(), spec=service.spec)
-        return tried_slate(service.preview(trial), with_source=g.caller.may(KeyScope.TEST))
+def _add_trials(console: Blueprint, context: ConsoleContext) -> None:
+    def tried(form: Mapping[str, str]) -> tuple[TriedSlate, TriedSlate | None]:
+        service, payload = context.services.current(), request_of(form)
+        now, name = context.clock(), f"trial {uuid.uuid4().hex}"
+        trial = payload.to_request(request_id=name, now=now, spec=service.spec)
+        rival = rival_policy(form, service.policy, context.versions)
+        policies = (None,) if rival is None else (None, rival)
+        seen = [service.preview(trial, policy=policy) for policy in policies]
+        slates = [tried_slate(preview, with_source=g.caller.may(KeyScope.TEST)) for preview in seen]
+        return slates[0], None if rival is None else slates[1]
 
     @console.get("/<any(en, ar):language>/try", endpoint="try")
     def try_request() -> tuple[str, int]:
-        form, slate, problems, status = request.args.to_dict(), None, [], 200
+        context.services.follow()
+        form, slate, rival, problems = request.args.to_dict(), None, None, []
         try:
-            slate = tried(form) if form else None
+            slate, rival = tried(form) if form else (None, None)
         except ValidationError as error:
-            problems, status = [_sentence(problem) for problem in error.errors()], 400
-        except (BadRequest, UnknownName) as error:
-            problems, status = [str(error.args[0])], 400
-        values = {"form": form, "slate": slate, "problems": problems, "surfaces": SURFACES, "most": MOST_SHOWN}
-        return render("slate" if _in_part() else "try", _view("try"), **values), status
+            problems = [_sentence(problem) for problem in error.errors()]
+        except (BadRequest, UnknownName, BundleError) as error:
+            problems = [str(error.args[0])]
+        values: dict[str, Any] = {"form": form, "slate": slate, "rival": rival, "problems": problems}
+        if not _in_part():
+            policy = context.services.current().policy
+            values |= {"surfaces": SURFACES, "most": MOST_SHOWN, "versions": named_versions(context.versions)}
+            values |= {"shipped": shipped_names(policy.currency), "sample": f"{policy.weights[0].name}=0.5"}
+        page = render("slate" if _in_part() else "try", _view("try"), in_part=_in_part(), **values)
+        return page, 400 if problems else 200
 
 
 def _add_refusals(console: Blueprint) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -18,6 +19,14 @@ from serving.keys import EVERYBODY, Caller, KeyRing
 COOKIE = "value_model_console"
 LASTS = 12 * 3600  # seconds since it was begun
 NOBODY = Caller("", frozenset())
+
+
+@dataclass(frozen=True)
+class ConsoleSettings:
+    """`secret` signs sessions; `folder` holds the service's bundles, policies and experiments, None = none does."""
+
+    secret: str
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ class TriedSlate:
     versions: Mapping[str, str]
     variants: Mapping[str, str]
 
+    def changes_from(self, before: TriedSlate) -> dict[str, int | None]:
+        """By item that stands elsewhere than `before`: places won (below 0: lost); None = it is new."""
+        places = {item.item_id: item.place for item in before.items}
+        climbed = {i.item_id: places[i.item_id] - i.place if i.item_id in places else None for i in self.items}
+        return {name: change for name, change in climbed.items() if change != 0}
+
     @property
     def longest(self) -> float:
         """The largest sum of an item's terms without their signs: the length of its bars."""

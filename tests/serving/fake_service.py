@@ -15,6 +15,7 @@ from serving.deadline import NO_DEADLINE
 from serving.feedback_checks import NO_DETAILS, Sender
 from serving.request import Request, UnknownName
 from serving.service import Preview, Ranking, ServiceState
+from value_model.formula import default_policy
 
 CATALOGUE = tuple(f"item {number}" for number in range(30))
 
@@ -25,6 +26,7 @@ class FakeService:
     currency = "SAR"
     outgrown = False
     spec = FeatureSpec(())
+    policy = default_policy()
 
     def __init__(self, bundle: str | None = "b1") -> None:
         self.slates: dict[str, Slate] = {}
@@ -57,11 +59,11 @@ class FakeService:
         unknown = tuple(name for name in request.candidates or () if name not in CATALOGUE)
         return Ranking(slate, {"scorer": 0.001}, unknown)
 
-    def preview(self, request: Request) -> Preview:
+    def preview(self, request: Request, *, policy=None) -> Preview:
         if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
             raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
-        slate = fake_slate(request, list(CATALOGUE))
-        names = [f"<b>{name}</b>" for name in CATALOGUE]
+        slate = fake_slate(request, list(CATALOGUE if policy is None else CATALOGUE[1:] + CATALOGUE[:1]))
+        names = [f"<b>{name}</b>" for name in slate.item_id]
         return Preview(Ranking(slate, {"scorer": 0.001}), self.explain(slate), names)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:

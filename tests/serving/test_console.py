@@ -13,7 +13,7 @@ from test_app import NOW
 
 from serving.app import create_app
 from serving.console.messages import Language, catalogue
-from serving.console.sessions import COOKIE, LASTS, Session, Sessions, new_session
+from serving.console.sessions import COOKIE, LASTS, ConsoleSettings, Session, Sessions, new_session
 from serving.keys import KeyRing, key_mark
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "serving" / "console" / "templates").glob("*.jinja"))
@@ -28,13 +28,13 @@ def service():
 
 @pytest.fixture
 def open_console(service):
-    return create_app(service, clock=lambda: NOW, console_secret="secret").test_client()
+    return create_app(service, clock=lambda: NOW, console=ConsoleSettings("secret")).test_client()
 
 
 @pytest.fixture
 def console(service):
     keys = KeyRing.from_toml(toml(), file="keys.toml")
-    return create_app(service, clock=lambda: NOW, keys=keys, console_secret="secret").test_client()
+    return create_app(service, clock=lambda: NOW, keys=keys, console=ConsoleSettings("secret")).test_client()
 
 
 def token(page) -> str:
@@ -161,7 +161,7 @@ def test_a_write_needs_the_token_of_its_session(console):
     for form in ({}, {"csrf": "x"}):
         assert console.post("/console/en/logout", data=form).status_code == 403
     assert console.get(HOME).status_code == 200
-    stranger = create_app(FakeService(), console_secret="secret").test_client()
+    stranger = create_app(FakeService(), console=ConsoleSettings("secret")).test_client()
     assert stranger.post("/console/en/login", data={"key": "key of ops"}).status_code == 403
 
 
@@ -216,3 +216,21 @@ def test_the_service_without_a_bundle_says_so_in_the_page(service, open_console,
     answer = open_console.get(HOME)
     assert answer.status_code == 500
     assert "its log says why" in answer.get_data(as_text=True)
+
+
+def test_two_policies_stand_side_by_side(open_console):
+    answer = open_console.get(f"{HOME}&against=in+force&weights=w_click=0.5")
+    page = answer.get_data(as_text=True)
+    assert page.count('class="compared"') == 2
+    assert "3 of 3 places hold another item" in page
+    assert page.count("▲1") == 2
+    assert page.count("+<span") == 1
+    for query, reason in (
+        ("weights=w_clicks=1", "there is no weight &#39;w_clicks&#39;"),
+        ("weights=w_click=", "w_click is"),
+        ("weights=w_click=1e9", "w_click lies between"),
+        ("against=77", "there is no policy"),
+    ):
+        answer = open_console.get(f"{HOME}&{query}")
+        assert answer.status_code == 400
+        assert reason in answer.get_data(as_text=True)

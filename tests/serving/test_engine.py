@@ -91,6 +91,12 @@ def test_a_preview_is_the_slate_that_would_be_served_on_record_nowhere(engine, m
     items = market.dataset.items
     names = dict(zip(items["item_id"].to_pylist(), items["name"].to_pylist(), strict=True))
     assert list(preview.names) == [names[item] or item for item in slate.item_id]
+    other = engine.policy.with_weights({"w_click": 0.0})
+    rival = engine.preview(replace(ask(market), request_id="other"), policy=other)
+    assert rival.ranking.slate.versions["policy"] == other.version
+    np.testing.assert_array_equal(sum(rival.terms.values()), rival.ranking.slate.value)
+    assert not rival.terms["ctr"].any()
+    assert len(engine.log.slates()) == 1
 
 
 def test_what_nobody_waits_for_any_more_is_not_on_record(engine, market):
