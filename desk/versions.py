@@ -30,13 +30,17 @@ class VersionOrigin(StrEnum):
     ACTIVATED = "activated"  # it came with another bundle
 
 
+class UnknownVersion(ValueError):
+    """The history has no version of this number."""
+
+
 @dataclass(frozen=True)
 class ChangeNote:
     """What a person tells of a version, and under which conditions it was put in force.
 
     `base`: version that was in force before. `approved_by`: the other owners who agreed. `share` of the shoppers who
     see it. `reviewed`: its levels are accepted, and guardrails are held against it from now on. `bundle`: the one that
-    was activated with it.
+    was activated with it. `key`: name of the API key by which it came.
     """
 
     kind: VersionOrigin
@@ -49,6 +53,7 @@ class ChangeNote:
     share: float = 1.0
     reviewed: bool = False
     bundle: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,12 @@ class Versions:
             raise ValueError(f"{path} holds a line that is no version ({error}). Mend or remove that line.") from error
 
     def policy(self, number: int) -> ValuePolicy:
-        """The policy of one version; raises ValueError for a number that is not in the history."""
+        """The policy of one version; raises UnknownVersion for a number that is not in the history."""
         for entry in self.entries():
             if entry.number == number:
                 return load_policy(self.folder / entry.file)
         known = [entry.number for entry in self.entries()]
-        raise ValueError(f"there is no version {number} in {self.folder}; there are {known}.")
+        raise UnknownVersion(f"there is no version {number} in {self.folder}; there are {known}.")
 
     def of_version(self, version: str) -> ValuePolicy | None:
         """The policy with this content hash, None where the history has none."""

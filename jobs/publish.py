@@ -11,7 +11,6 @@ from pathlib import Path
 from desk.desk import SavedVersion
 from desk.material import Material
 from desk.versions import VersionRecord
-from evaluation.experiments.experiment_folder import EXPERIMENTS, Phase, read_folder
 from jobs.open_desk import material_of
 from serving.policies_in_force import PoliciesInForce, PublishRequest
 from value_model.formula import ValuePolicy, load_policy
@@ -19,7 +18,7 @@ from value_model.formula import ValuePolicy, load_policy
 
 def policies_in_force(folder: Path) -> PoliciesInForce:
     """Those of a folder, tried on its requests; raises BundleError."""
-    return PoliciesInForce(folder, material_of=_material)
+    return PoliciesInForce(folder, material_of=tried_on)
 
 
 def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
@@ -28,33 +27,26 @@ def publish_policy(path: Path, folder: Path, request: PublishRequest) -> None:
     Raises PolicyError for a file that cannot be read, and what `PoliciesInForce` raises.
     """
     policies = policies_in_force(folder)
-    _warn_of_experiments(folder)
+    _warn(policies)
     _print(policies.put(load_policy(path), request, now=datetime.now(UTC)), policies)
 
 
 def roll_back_policy(folder: Path, request: PublishRequest, *, number: int | None) -> None:
     """End the trial, or put the version before (or `number`) in force again."""
     policies = policies_in_force(folder)
-    _warn_of_experiments(folder)
+    _warn(policies)
     owner, reason = request.owner, request.reason
     _print(policies.roll_back(number, owner=owner, reason=reason, now=datetime.now(UTC)), policies)
 
 
-def _material(folder: Path, policy: ValuePolicy) -> Material | None:
+def tried_on(folder: Path, policy: ValuePolicy) -> Material | None:
+    """The requests of a folder, with what the policy reads."""
     return material_of(folder, also=policy, searched=False)
 
 
-def _warn_of_experiments(folder: Path) -> None:
-    """Name the experiments that run and change policies or bundles: their control is what is published."""
-    now = datetime.now(UTC)
-    for placed in read_folder(folder / EXPERIMENTS).experiments:
-        one = placed.experiment
-        if placed.phase(now) is Phase.RUNNING and any(variant.policy or variant.bundle for variant in one.variants):
-            print(
-                f"   warning: the experiment {one.name} runs until {one.end:%Y-%m-%d %H:%M} UTC, and what is published "
-                "is its control: from now on it compares something else. Better end the one before the other "
-                f"(`value-model experiment stop {folder} {one.name}`)."
-            )
+def _warn(policies: PoliciesInForce) -> None:
+    for warning in policies.warnings(now=datetime.now(UTC)):
+        print(f"   warning: {warning}")
 
 
 def print_served(folder: Path) -> None:

@@ -92,7 +92,7 @@ def running(
 
 
 def command(host: str, port: int, workers: int) -> list[str]:
-    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:serving.gunicorn_settings", "serving.wsgi:create()"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:serving.gunicorn_settings", "jobs.service:create()"]
     return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 

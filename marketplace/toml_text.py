@@ -66,17 +66,25 @@ def parse_toml(content: bytes | str, *, file: str) -> TomlText:
         where = Where(file, text.count("\n", 0, endless.start()) + 1)
         raise _refusal(where, "a number has 1,000 digits or more", "Write one below 2^63, or a float such as 1e6.")
     try:
-        values = tomllib.loads(text)
-        if _depth(values) > DEEPEST:
-            raise ValueError(f"tables nest deeper than {DEEPEST} levels")
-        parsed = TomlText(file, values, _lines(text))
+        parsed = TomlText(file, tomllib.loads(text), _lines(text))
     except (RecursionError, ValueError) as error:
         match = re.search(r"line (\d+)", str(error))
         where = Where(file, int(match.group(1)) if match else 0)
         raise _refusal(where, f"the file is not TOML: {error}", "Mend that line.") from error
-    for path in _too_wide(values):
-        raise DataError([parsed.finding(path, "is no whole number of 64 bits", "Write one below 2^63, or a float.")])
-    return parsed
+    return _within_limits(parsed)
+
+
+def toml_tables(content: dict[str, Any], *, file: str) -> TomlText:
+    """The same from tables, as JSON has them, of which no line is known; raises DataError beyond the limits of TOML."""
+    return _within_limits(TomlText(file, content, {}))
+
+
+def _within_limits(text: TomlText) -> TomlText:
+    if _depth(text.content) > DEEPEST:
+        raise _refusal(Where(text.file), f"tables nest deeper than {DEEPEST} levels", "Write them flatter.")
+    for path in _too_wide(text.content):
+        raise DataError([text.finding(path, "is no whole number of 64 bits", "Write one below 2^63, or a float.")])
+    return text
 
 
 def _decoded(content: bytes, file: str) -> str:

@@ -57,6 +57,17 @@ ROUTES: Mapping[str, tuple[KeyScope, ...] | None] = {
     "/v1/rank": (KeyScope.RANK,),
     "/v1/feedback": (KeyScope.FEEDBACK, KeyScope.EVENTS),
     **dict.fromkeys(("/v1/items", "/v1/items/<path:item_id>", "/v1/merchants"), (KeyScope.CATALOGUE,)),
+    **dict.fromkeys(
+        (
+            "/v1/policy",
+            "/v1/policy/rollback",
+            "/v1/policy/versions",
+            "/v1/policy/versions/<int:number>",
+            "/v1/bundles",
+            "/v1/bundles/<bundle_id>/activate",
+        ),
+        (KeyScope.ADMIN,),
+    ),
     **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")),
 }
 EVERYBODY = Caller("", frozenset(KeyScope))  # where no keys are configured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,58 +12,140 @@ from pydantic.json_schema import models_json_schema
 from features.spec import Feature, FeatureSpec, Kind, Source
 from serving import catalogue_payloads, payloads
 from serving.deadline import HEADER, LONGEST
+from serving.policy_payloads import (
+    BundleId,
+    BundleList,
+    HistoryPage,
+    PolicyAnswer,
+    PolicyHistory,
+    PolicyUpdate,
+    Rollback,
+    Signature,
+    VersionAnswer,
+    VersionNumber,
+)
 from serving.problems import CONTENT_TYPE
 
-# path -> (method, summary, request model, answer model, statuses of refusals)
-ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, type[BaseModel] | None, tuple[int, ...]]] = {
-    "/v1/recommend": (
+Model = type[BaseModel] | None
+WRITTEN = (400, 401, 403, 409, 413, 415)  # refusals of what changes what is in force
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of a path: the models of its request and answer, None = there is none; `refusals`: their statuses.
+
+    `query`: the model of what stands in the path and in the query.
+    """
+
+    path: str
+    method: str
+    summary: str
+    request: Model = None
+    answer: Model = None
+    refusals: tuple[int, ...] = ()
+    query: Model = None
+    toml: bool = False  # the request may be a TOML text too, with the rest of it in the query
+
+
+OPERATIONS = (
+    Operation(
+        "/v1/recommend",
         "post",
         "Retrieve candidates and rank them",
         payloads.RecommendRequest,
         payloads.SlateAnswer,
         (400, 401, 403, 404, 409, 413, 415, 503),
     ),
-    "/v1/rank": (
+    Operation(
+        "/v1/rank",
         "post",
         "Rank the caller's candidates",
         payloads.RankRequest,
         payloads.SlateAnswer,
         (400, 401, 403, 404, 409, 413, 415, 503),
     ),
-    "/v1/feedback": (
+    Operation(
+        "/v1/feedback",
         "post",
         "Record what shoppers did; safe to repeat",
         payloads.FeedbackRequest,
         payloads.FeedbackAnswer,
         (400, 401, 403, 413, 415, 503),
     ),
-    "/v1/items": (
+    Operation(
+        "/v1/items",
         "put",
         "Write what changed of items, and new ones; safe to repeat",
         catalogue_payloads.ItemsRequest,
         catalogue_payloads.CatalogueAnswer,
         (400, 401, 403, 413, 415, 503),
     ),
-    "/v1/items/{item_id}": (
+    Operation(
+        "/v1/items/{item_id}",
         "delete",
         "Take an item out; safe to repeat",
-        catalogue_payloads.Removal,
-        catalogue_payloads.CatalogueAnswer,
-        (400, 401, 403, 404, 503),
+        answer=catalogue_payloads.CatalogueAnswer,
+        refusals=(400, 401, 403, 404, 503),
+        query=catalogue_payloads.Removal,
     ),
-    "/v1/merchants": (
+    Operation(
+        "/v1/merchants",
         "put",
         "Write what changed of merchants, and new ones; safe to repeat",
         catalogue_payloads.MerchantsRequest,
         catalogue_payloads.CatalogueAnswer,
         (400, 401, 403, 413, 415, 503),
     ),
-    "/healthz": ("get", "The process is alive", None, payloads.Health, ()),
-    "/readyz": ("get", "A bundle serves", None, payloads.Readiness, (503,)),
-    "/metrics": ("get", "Prometheus metrics", None, None, ()),
-    "/openapi.json": ("get", "This document", None, None, ()),
-    "/docs": ("get", "This document as a page", None, None, ()),
-}
+    Operation("/v1/policy", "get", "The policy in force", answer=PolicyAnswer, refusals=(401, 403, 409)),
+    Operation(
+        "/v1/policy",
+        "put",
+        "Check a policy, and put it in force for all shoppers or a share of them",
+        PolicyUpdate,
+        PolicyAnswer,
+        WRITTEN,
+        toml=True,
+    ),
+    Operation(
+        "/v1/policy/rollback",
+        "post",
+        "End the trial, or put an earlier version in force again",
+        Rollback,
+        PolicyAnswer,
+        (*WRITTEN, 404),
+    ),
+    Operation(
+        "/v1/policy/versions",
+        "get",
+        "The history: who changed what, when and why",
+        answer=PolicyHistory,
+        refusals=(400, 401, 403, 409),
+        query=HistoryPage,
+    ),
+    Operation(
+        "/v1/policy/versions/{number}",
+        "get",
+        "A version of the history",
+        answer=VersionAnswer,
+        refusals=(401, 403, 404, 409),
+        query=VersionNumber,
+    ),
+    Operation("/v1/bundles", "get", "The bundles that could serve", answer=BundleList, refusals=(401, 403, 409)),
+    Operation(
+        "/v1/bundles/{bundle_id}/activate",
+        "post",
+        "Check a bundle, and serve it",
+        Signature,
+        PolicyAnswer,
+        (*WRITTEN, 404),
+        query=BundleId,
+    ),
+    Operation("/healthz", "get", "The process is alive", answer=payloads.Health),
+    Operation("/readyz", "get", "A bundle serves", answer=payloads.Readiness, refusals=(503,)),
+    Operation("/metrics", "get", "Prometheus metrics"),
+    Operation("/openapi.json", "get", "This document"),
+    Operation("/docs", "get", "This document as a page"),
+)
 TIMEOUT = {
     "name": HEADER,
     "in": "header",
@@ -74,8 +157,8 @@ REASONS = {
     400: "The request is malformed: `problems` names each field",
     401: "Keys are configured, and none of them was sent: Authorization: Bearer KEY",
     403: "The key lacks a scope, which `detail` names",
-    404: "A merchant, item or all candidates are not in the catalogue",
-    409: "A slate of this request_id is already on record",
+    404: "What the request names is not there: a merchant, an item, all candidates, a version, a bundle",
+    409: "A slate of this request_id is already on record; or what is in force does not allow the change",
     413: "The body is too large",
     415: "The body is not application/json",
     503: "Too much to do (Retry-After), no bundle is loaded yet, or the log cannot be written; `detail` says which",
@@ -84,11 +167,13 @@ REASONS = {
 
 def document(*, version: str, spec: FeatureSpec) -> dict[str, Any]:
     """OpenAPI 3.1 as a JSON-able dict; mapped features are typed as `spec` has them."""
-    models = {model for _, _, request, answer, _ in ROUTES.values() for model in (request, answer) if model}
-    requested = {request for _, _, request, _, _ in ROUTES.values()}
-    inputs = sorted(models | {payloads.Refusal}, key=lambda model: model.__name__)
+    requests = {one.request for one in OPERATIONS if one.request}
+    models = {one.answer for one in OPERATIONS if one.answer} | requests | {payloads.Refusal}
     _, definitions = models_json_schema(
-        [(model, "validation" if model in requested else "serialization") for model in inputs],
+        [
+            (model, "validation" if model in requests else "serialization")
+            for model in sorted(models, key=lambda model: model.__name__)
+        ],
         ref_template="#/components/schemas/{model}",
     )
     schemas = definitions["$defs"]
@@ -100,7 +185,7 @@ def document(*, version: str, spec: FeatureSpec) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "value-model", "version": version},
-        "paths": {path: {row[0]: _operation(path, *row[1:])} for path, row in ROUTES.items()},
+        "paths": _paths(),
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],  # no key, where none are configured
     }
@@ -124,20 +209,27 @@ def _typed(
     }
 
 
-def _operation(
-    path: str, summary: str, request: type[BaseModel] | None, answer: type[BaseModel] | None, refusals: tuple[int, ...]
-) -> dict[str, Any]:
-    operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "OK"}}}
-    if answer:
-        operation["responses"]["200"]["content"] = _json_of(answer)
-    if answer is payloads.SlateAnswer:
+def _paths() -> dict[str, dict[str, Any]]:
+    paths: dict[str, dict[str, Any]] = {}
+    for one in OPERATIONS:
+        paths.setdefault(one.path, {})[one.method] = _operation(one)
+    return paths
+
+
+def _operation(one: Operation) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": one.summary, "responses": {"200": {"description": "OK"}}}
+    if one.answer:
+        operation["responses"]["200"]["content"] = _json_of(one.answer)
+    if one.answer is payloads.SlateAnswer:
         operation["parameters"] = [TIMEOUT]
-    if request and "{" in path:
-        operation["parameters"] = _parameters(path, request)
-    elif request:
-        operation["requestBody"] = {"required": True, "content": _json_of(request)}
-    for status in refusals:
-        body = payloads.Readiness if answer is payloads.Readiness else payloads.Refusal
+    if one.query:
+        operation["parameters"] = _parameters(one.path, one.query)
+    if one.request:
+        operation["requestBody"] = {"required": True, "content": _json_of(one.request)}
+    if one.toml:
+        operation["requestBody"]["content"]["application/toml"] = {"schema": {"type": "string"}}
+    for status in one.refusals:
+        body = payloads.Readiness if one.answer is payloads.Readiness else payloads.Refusal
         kind = "application/json" if body is payloads.Readiness else CONTENT_TYPE
         operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body, kind=kind)}
     return operation
@@ -150,7 +242,7 @@ def _parameters(path: str, model: type[BaseModel]) -> list[dict[str, Any]]:
         {
             "name": name,
             "in": "path" if f"{{{name}}}" in path else "query",
-            "required": name in schema["required"],
+            "required": name in schema.get("required", ()),
             "schema": content,
         }
         for name, content in schema["properties"].items()

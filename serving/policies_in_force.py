@@ -18,6 +18,7 @@ from desk.material import Material
 from desk.policy_changes import changes, merged
 from desk.publication import RefusedError, ServedPolicy, activate, check_agreement, check_base, publish, roll_back
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
+from evaluation.experiments.experiment_folder import EXPERIMENTS, Phase, read_folder
 from serving.bundle_service import POLICIES, BundleService, bundles_of, policy_of_bundle
 from serving.manifest import MANIFEST, BundleError, Manifest, read_manifest
 from serving.policy_bundle import check_bundle
@@ -26,6 +27,10 @@ from value_model.policy_checks import check_policy
 
 UNTRIED = "There are no requests to try it on: only the file itself was checked."
 MaterialOf = Callable[[Path, ValuePolicy], Material | None]  # of a folder, with what a policy reads; None = no requests
+
+
+def no_material(folder: Path, policy: ValuePolicy) -> None:
+    """Of a service that was started without a way to read its requests."""
 
 
 class UnknownBundle(KeyError):
@@ -37,7 +42,7 @@ class PublishRequest:
     """Who publishes, why, and how; `base` = the version that the policy was made from, None = not said.
 
     `merge`: with what others published since; `despite` guardrails that are expected to break; `reviewed`: guardrails
-    are held against this version from now on.
+    are held against this version from now on. `key`: the name of the API key by which it came.
     """
 
     owner: str
@@ -48,12 +53,18 @@ class PublishRequest:
     merge: bool = False
     despite: bool = False
     reviewed: bool = False
+    key: str = ""
 
     def note(self, base: str) -> ChangeNote:
-        kind = VersionOrigin.PUBLISHED if self.share == 1 else VersionOrigin.STAGED
-        agreed = tuple(self.approved_by)
         return ChangeNote(
-            kind, self.owner, self.reason, base=base, approved_by=agreed, share=self.share, reviewed=self.reviewed
+            VersionOrigin.PUBLISHED if self.share == 1 else VersionOrigin.STAGED,
+            self.owner,
+            self.reason,
+            base=base,
+            approved_by=tuple(self.approved_by),
+            share=self.share,
+            reviewed=self.reviewed,
+            key=self.key,
         )
 
 
@@ -74,7 +85,7 @@ class PoliciesInForce:
     the folder, a bundle or the policy over its models cannot serve; then nothing has changed.
     """
 
-    def __init__(self, folder: Path, *, material_of: MaterialOf = lambda folder, policy: None) -> None:
+    def __init__(self, folder: Path, *, material_of: MaterialOf = no_material) -> None:
         """Raises BundleError for a folder without a bundle, or whose `bundle` is no link."""
         self.service, self.versions = BundleService.of(folder), Versions(folder / POLICIES)
         self._material_of = material_of
@@ -101,6 +112,17 @@ class PoliciesInForce:
         before = self.versions.of_version(record.base)
         return () if before is None else tuple(map(str, changes(before, self.versions.policy(record.number))))
 
+    def warnings(self, *, now: datetime) -> tuple[str, ...]:
+        """The experiments that run and change policies or bundles: their control is what is published."""
+        return tuple(
+            f"the experiment {placed.experiment.name} runs until {placed.experiment.end:%Y-%m-%d %H:%M} UTC, and what "
+            "is published is its control: from now on it compares something else. Better end the one before the other "
+            f"(`value-model experiment stop {self.folder} {placed.experiment.name}`)."
+            for placed in read_folder(self.folder / EXPERIMENTS).experiments
+            if placed.phase(now) is Phase.RUNNING
+            and any(variant.policy or variant.bundle for variant in placed.experiment.variants)
+        )
+
     def put(self, policy: ValuePolicy, request: PublishRequest, *, now: datetime) -> SavedVersion:
         """Check a policy and put it in force, for `request.share` of the shoppers."""
         in_force = self.served().policy
@@ -119,9 +141,9 @@ class PoliciesInForce:
         record = publish(policy, note, versions=self.versions, service=self.service, now=now)
         return SavedVersion(record, _diff(in_force, policy))
 
-    def roll_back(self, number: int | None, *, owner: str, reason: str, now: datetime) -> SavedVersion:
+    def roll_back(self, number: int | None, *, owner: str, reason: str, now: datetime, key: str = "") -> SavedVersion:
         """Put version `number` in force again; None = end the trial, or else the version before."""
-        before, note = self.served().policy, ChangeNote(VersionOrigin.ROLLED_BACK, owner, reason)
+        before, note = self.served().policy, ChangeNote(VersionOrigin.ROLLED_BACK, owner, reason, key=key)
         record = roll_back(number, note, versions=self.versions, service=self.service, now=now)
         return SavedVersion(record, _diff(before, self.served().policy))
 
@@ -129,7 +151,7 @@ class PoliciesInForce:
         """The bundles of the folder, newest first; their files are hashed when one is activated, not here."""
         return tuple(self._listing(place) for place in reversed(bundles_of(self.folder)))
 
-    def activate(self, bundle: str, *, owner: str, reason: str, now: datetime) -> VersionRecord:
+    def activate(self, bundle: str, *, owner: str, reason: str, now: datetime, key: str = "") -> VersionRecord:
         """Serve another bundle of the folder, with the policy that it holds; a bundle that is refused never serves.
 
         Raises UnknownBundle for an id that the folder does not have.
@@ -140,7 +162,7 @@ class PoliciesInForce:
         if place.resolve() == self.service.bundle:
             raise RefusedError(f"not activated: bundle {bundle} serves already.")
         check_bundle(place)
-        note = ChangeNote(VersionOrigin.ACTIVATED, owner, reason, bundle=bundle)
+        note = ChangeNote(VersionOrigin.ACTIVATED, owner, reason, bundle=bundle, key=key)
         policy = policy_of_bundle(place)
         return activate(place, policy, note, versions=self.versions, service=self.service, now=now)
 

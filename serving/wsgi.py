@@ -41,6 +41,7 @@ from serving.console.sessions import ConsoleSettings
 from serving.engine import RankingEngine
 from serving.keys import KeyRing
 from serving.memory import settle
+from serving.policies_in_force import MaterialOf, PoliciesInForce, no_material
 from serving.service import LiveService
 from serving.store_checkpoint import StoreCheckpoint
 from serving.trial_requests import try_out
@@ -56,20 +57,21 @@ class NotConfigured(RuntimeError):
     """The environment lacks a setting, or holds one that cannot be used."""
 
 
-def create(environment: Mapping[str, str] = os.environ) -> Any:
+def create(environment: Mapping[str, str] = os.environ, *, material_of: MaterialOf = no_material) -> Any:
     """The WSGI application of one worker: where a bundle cannot be loaded /readyz says why, and the next is awaited.
 
-    Where settings or log cannot be used, one line says why, and gunicorn ends with BOOT_FAILED.
+    `material_of` gives the requests that policies are tried on before they are put in force. Where settings or log
+    cannot be used, one line says why, and gunicorn ends with BOOT_FAILED.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        return _application(environment)
+        return _application(environment, material_of)
     except (NotConfigured, SchemaError, LogUnavailable) as error:
         logger.critical("%s", error)
         raise SystemExit(BOOT_FAILED) from error
 
 
-def _application(environment: Mapping[str, str]) -> Any:
+def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any:
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
     experiments = Path(environment.get("VALUE_MODEL_EXPERIMENTS") or pointer.absolute().parent / EXPERIMENTS)
@@ -95,7 +97,8 @@ def _application(environment: Mapping[str, str]) -> Any:
     services.follow()  # loads the bundle now, so that the first request need not wait
     secret = environment.get("VALUE_MODEL_CONSOLE_SECRET") or secrets.token_hex(32)
     console = ConsoleSettings(secret, pointer.absolute().parent)
-    app = create_app(services, probe=log.probe, keys=_keys(environment), console=console)
+    policies = partial(PoliciesInForce, pointer.absolute().parent, material_of=material_of)
+    app = create_app(services, probe=log.probe, keys=_keys(environment), policies=policies, console=console)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
 

@@ -1,10 +1,11 @@
 """One small bundle, exported once for every test here; one process runs all that read it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-READ = {"bundle_folder", "market"}
+READ = {"bundle_folder", "market", "policies"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,3 +41,14 @@ def market():
     from market import trained_market
 
     return trained_market()
+
+
+@pytest.fixture
+def policies(bundle_folder, tmp_path):
+    """The policies in force of a service's folder without requests: bundles/1, and the link to it."""
+    from serving.manifest import point_current
+    from serving.policies_in_force import PoliciesInForce
+
+    shutil.copytree(bundle_folder, tmp_path / "bundles" / "1")
+    point_current(tmp_path / "bundle", tmp_path / "bundles" / "1")
+    return PoliciesInForce(tmp_path)

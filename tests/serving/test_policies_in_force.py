@@ -1,6 +1,5 @@
 """Bundles of a service's folder: listed, activated with a line of the history, refused before they serve anybody."""
 
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -8,23 +7,16 @@ import pytest
 
 from desk.publication import RefusedError, ServedPolicy
 from desk.versions import VersionOrigin
-from serving.manifest import BundleError, point_current
-from serving.policies_in_force import UNTRIED, PoliciesInForce, PublishRequest, UnknownBundle
+from serving.manifest import BundleError
+from serving.policies_in_force import UNTRIED, PublishRequest, UnknownBundle
 from serving.policy_bundle import write_policy_bundle
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 OPS = {"owner": "growth", "reason": "The new models are in.", "now": NOW}
 
 
-@pytest.fixture
-def policies(bundle_folder, tmp_path):
-    shutil.copytree(bundle_folder, tmp_path / "bundles" / "1")
-    point_current(tmp_path / "bundle", tmp_path / "bundles" / "1")
-    return PoliciesInForce(tmp_path)
-
-
-def another_bundle(policies, policy, name="2"):
-    write_policy_bundle(policies.folder / "bundle", ServedPolicy(policy), policies.folder / "bundles" / name)
+def another_bundle(policies, policy):
+    write_policy_bundle(policies.folder / "bundle", ServedPolicy(policy), policies.folder / "bundles" / "2")
 
 
 def test_a_policy_is_put_in_force_and_each_line_of_the_history_names_its_changes(policies, bundle):

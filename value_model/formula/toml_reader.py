@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from marketplace.finding import DataError, Finding
-from marketplace.toml_text import TomlText, parse_toml
+from marketplace.toml_text import TomlText, parse_toml, toml_tables
 from value_model.formula.constraint import Constraint
 from value_model.formula.parser import parse
 from value_model.formula.policy_error import PolicyError
@@ -24,13 +24,13 @@ def load_policy(path: Path | str) -> ValuePolicy:
     return parse_policy(Path(path).read_bytes(), file=str(path))
 
 
-def parse_policy(content: bytes | str, *, file: str = "policy.toml") -> ValuePolicy:
-    """The checked policy of a TOML text; raises PolicyError with every finding."""
+def parse_policy(content: bytes | str | dict[str, Any], *, file: str = "policy.toml") -> ValuePolicy:
+    """The checked policy of a TOML text, or of its tables; raises PolicyError with every finding."""
     from marketplace.toml_model import as_model  # pydantic is imported where a file is read
     from value_model.formula.policy_file import PolicyFile
 
     try:
-        text = parse_toml(content, file=file)
+        text = toml_tables(content, file=file) if isinstance(content, dict) else parse_toml(content, file=file)
         policy = _policy(text, as_model(text, PolicyFile))
     except DataError as error:
         raise PolicyError(error.findings) from error

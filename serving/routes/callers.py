@@ -1,0 +1,61 @@
+"""Callers: who holds the key of a request, and what they may do."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from flask import Flask, g, request
+
+from serving.console.blueprint import NAME as CONSOLE
+from serving.deadline import ENVIRON, HEADER, Deadline, milliseconds
+from serving.feedback_checks import Sender
+from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
+
+
+class NotAllowed(PermissionError):
+    """The caller has no key (401), or not the scope (403)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def add_callers(app: Flask, keys: KeyRing | None) -> None:
+    """Before each request: `g.caller`, who must have a scope of the route."""
+
+    @app.before_request
+    def who() -> None:
+        g.caller, g.slate = EVERYBODY if keys is None else Caller("", frozenset()), None
+        if request.blueprint == CONSOLE:
+            return  # it looks at its own session
+        kind, _, key = request.headers.get("Authorization", "").partition(" ")
+        if keys is not None and kind.lower() == "bearer":
+            g.caller = keys.caller(key.strip()) or g.caller
+        scopes = ROUTES.get(request.url_rule.rule, (KeyScope.ADMIN,)) if request.url_rule else None
+        if scopes is not None:
+            require(*scopes)
+
+
+def require(*scopes: KeyScope, what: str = "") -> None:
+    """Raise NotAllowed unless the caller has one of the scopes."""
+    if any(g.caller.may(scope) for scope in scopes):
+        return
+    needed = " or ".join(scopes)
+    if not g.caller.scopes:
+        raise NotAllowed(401, "send an API key of this service, with the header Authorization: Bearer KEY")
+    message = f"the key {g.caller.name!r} lacks the scope {needed}" + (f", which {what} needs" if what else "")
+    raise NotAllowed(403, message)
+
+
+def sender() -> Sender:
+    """What the caller's events may be."""
+    if g.caller is EVERYBODY:
+        return Sender.ANYBODY
+    return Sender.TRUSTED if g.caller.may(KeyScope.EVENTS) else Sender.SHOPPERS
+
+
+def deadline() -> Deadline:
+    """The caller's; from the time that the server read the request, where it knows that."""
+    wait = milliseconds(request.headers.get(HEADER)) / 1000
+    known: Deadline | None = request.environ.get(ENVIRON)
+    return known or Deadline(monotonic() + wait)
