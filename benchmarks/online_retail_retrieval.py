@@ -7,7 +7,9 @@ NDCG@10 with gain 1 for what is bought; means over customers, intervals over cus
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,27 +36,40 @@ def moment(year: int, month: int, day: int) -> int:
     return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * SECOND
 
 
-BLEND, TEST, END = moment(2011, 10, 9), moment(2011, 11, 9), moment(2011, 12, 10)
+class LastMonth(NamedTuple):
+    """UTC microseconds: the blend is learned from `blend` on, judged from `test` to `end`."""
+
+    blend: int
+    test: int
+    end: int
+
+
+LAST_MONTH = LastMonth(moment(2011, 10, 9), moment(2011, 11, 9), moment(2011, 12, 10))
 
 
 def main() -> None:
+    compare(NAME, "online-retail", LAST_MONTH)
+
+
+def compare(name: str, data: str, moments: LastMonth) -> None:
+    """Record the merged sources beside the peers on a data set of purchases; skipped where it is not there."""
     try:
-        dataset = with_visits(READERS["online-retail"].read(data_root()))
+        dataset = with_visits(READERS[data].read(data_root()))
     except FileNotFoundError as error:
-        skip(NAME, str(error))
-    sources = RunSources(dataset, segment=dataset.segment, index=None).advance(BLEND)
+        skip(name, str(error))
+    sources = RunSources(dataset, segment=dataset.segment, index=None).advance(moments.blend)
     plain = sources.retriever(blends={})["home"]
-    fitting = cases(dataset, BLEND, TEST)
+    fitting = cases(dataset, moments.blend, moments.test)
     blend = fit_blend([plain.pool(query, k=DEEP) for query, _ in fitting], [positives for _, positives in fitting])
     weights = dict(zip(plain.scoring, blend.weights, strict=True))
-    print("blend: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
-    merged = sources.advance(TEST).retriever(blends={"home": weights})
-    test = cases(dataset, TEST, END)
+    print("blend: " + ", ".join(f"{source} {weight:.2f}" for source, weight in weights.items()))
+    merged = sources.advance(moments.test).retriever(blends={"home": weights})
+    test = cases(dataset, moments.test, moments.end)
     models = {"merged sources": merged["home"]}
-    past = bought(dataset, None, TEST)
+    past = bought(dataset, None, moments.test)
     models |= {peer.name: peer for peer in peers(past, n_items=len(dataset.items))}  # type: ignore[misc]
-    tables = {name: np.array([judged(model, *case) for case in test]) for name, model in models.items()}
-    record(NAME, list(measures(tables)), data=f"Online Retail, {len(test):,} customers", seed=SEED)
+    tables = {model: np.array([judged(models[model], *case) for case in test]) for model in models}
+    record(name, list(measures(tables)), data=f"{dataset.name}, {len(test):,} customers", seed=SEED)
 
 
 def bought(dataset: Dataset, since: int | None, until: int) -> Interactions:
@@ -78,7 +93,7 @@ def judged(model, query: Query, positives: np.ndarray) -> tuple[float, float]:  
     return hit.sum() / min(DEEP, len(positives)), float((gain[: len(hit[:K])] * hit[:K]).sum() / ideal)
 
 
-def measures(tables: dict[str, np.ndarray]):  # type: ignore[no-untyped-def]
+def measures(tables: dict[str, np.ndarray]) -> Iterator[Measure]:
     best = [
         max(table[:, column].mean() for name, table in tables.items() if name != "merged sources") for column in (0, 1)
     ]
