@@ -22,6 +22,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory) -> Path:
+    pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("runs") / "small"
     short = {"retrieval": RetrievalConfig(epochs=2), "training": TrainingConfig(epochs=2), "variety": VarietyConfig(40)}
     short |= {"ranker": NetworkConfig(expert_units=(32, 16)), "trees": TreesConfig(trees=60)}

@@ -1,11 +1,18 @@
-"""One small bundle, exported once for every test here; one process runs all that read it."""
+"""One small bundle, exported once for every test here; one process runs all that read it.
 
+Where TensorFlow is not installed, as in the serving environment, the tests that need it are left out and
+VALUE_MODEL_TEST_BUNDLE names a bundle that was exported elsewhere (benchmarks/serving_environment.py).
+"""
+
+import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-READ = {"bundle_folder", "market", "policies"}
+READ = {"bundle_folder", "market", "policies", "trained"}
+collect_ignore_glob = [] if find_spec("tensorflow") else ["test_export_*.py", "test_tensorflow_*.py", "test_tree_*.py"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,7 +25,10 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory):
     """A whole bundle of a small simulated market, exported once; not to be written to."""
-    from market import trained_market
+    if exported := os.environ.get("VALUE_MODEL_TEST_BUNDLE"):
+        return Path(exported)
+    pytest.importorskip("tensorflow")
+    from trained_market import trained_market
 
     from serving.export_bundle import export_bundle
 
@@ -37,8 +47,17 @@ def bundle(bundle_folder):
 
 @pytest.fixture(scope="session")
 def market():
+    """The market that the bundle was exported for."""
+    from market import simulated_market
+
+    return simulated_market()
+
+
+@pytest.fixture(scope="session")
+def trained():
     """What the bundle was exported from."""
-    from market import trained_market
+    pytest.importorskip("tensorflow")
+    from trained_market import trained_market
 
     return trained_market()
 

@@ -4,16 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from market import trained_market
 
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import VERSION_PARTS
-from retrieval.pairs import item_inputs
 from serving.bundle import build_engine, load_bundle
-from serving.export_bundle import export_bundle, refuse_other_item_tower
-from serving.item_tower import OnnxItemTower
 from serving.manifest import BundleError, open_manifest, seal
-from serving.parity import ExportRefused
 
 
 @pytest.fixture
@@ -163,52 +158,8 @@ def test_a_formula_that_reads_what_nobody_predicts_is_refused(bundle_folder, tmp
         build_engine(bundle, log=MemoryLog())
 
 
-def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    from serving import export_bundle as module
-
-    def fail(*args, **kwargs):
-        raise RuntimeError("no room")
-
-    monkeypatch.setattr(module, "export_onnx", fail)
-    with pytest.raises(RuntimeError, match="no room"):
-        export_bundle(trained_market(), tmp_path / "b")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_towers_of_another_feature_spec_are_refused_at_export(tmp_path):
-    from features.spec import FeatureSpec
-
-    trained = trained_market()
-    spec = FeatureSpec(trained.encoder.spec.features[:-1])
-    odd = replace(trained, encoder=replace(trained.encoder, spec=spec))
-    with pytest.raises(BundleError, match="feature spec of the towers"):
-        export_bundle(odd, tmp_path / "b")
-
-
 def test_versions_follow_the_content(bundle_folder, copied):
     assert open_manifest(bundle_folder).version == open_manifest(copied).version
     (copied / "metrics.json").write_text("{}\n")
     reseal(copied)
     assert open_manifest(bundle_folder).version != open_manifest(copied).version
-
-
-def test_the_item_tower_of_a_bundle_is_that_of_the_run_on_every_item_of_the_catalogue(bundle_folder):
-    trained, exported = trained_market(), OnnxItemTower(bundle_folder / "retriever" / "item_tower.onnx")
-    items = item_inputs(trained.store.catalogue, trained.encoder)
-    embedded = exported.embed(items.codes, items.lists, items.numbers)
-    assert embedded.shape == (len(trained.dataset.items), trained.index.report.dimensions)
-    np.testing.assert_allclose(embedded, trained.towers.embed_items(items), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, atol=1e-4)
-
-
-def test_an_item_tower_that_embeds_a_single_item_elsewhere_is_refused(bundle_folder):
-    trained, exported = trained_market(), OnnxItemTower(bundle_folder / "retriever" / "item_tower.onnx")
-
-    class Off:
-        def embed(self, codes, lists, numbers):
-            embedded = exported.embed(codes, lists, numbers)
-            embedded[7] = embedded[8]
-            return embedded
-
-    with pytest.raises(ExportRefused, match="item tower and its ONNX graph differ in 'embedding'"):
-        refuse_other_item_tower(trained, trained.towers, Off())

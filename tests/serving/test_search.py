@@ -146,6 +146,6 @@ def test_lexical_features_are_the_same_in_training_in_serving_and_when_checked_f
     assert np.isnan(home.numeric["lexical_score"]).all()
 
 
-def test_sources_are_those_of_the_recipe(market):
+def test_sources_are_those_of_the_recipe(trained):
     assert isinstance(SurfaceRecipes.alike({"lexical": Quota(300, 200)})["search"].sources["lexical"], Quota)
-    assert "lexical" in [source.name for source in market.sources]
+    assert "lexical" in [source.name for source in trained.sources]

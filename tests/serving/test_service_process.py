@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from market import trained_market
 
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
@@ -76,9 +75,8 @@ def worker_of(server):
     return psutil.Process(server.pid).children()[0].pid
 
 
-def test_one_request_through_the_house_and_its_feedback(world, bundle_folder):
+def test_one_request_through_the_house_and_its_feedback(world, bundle_folder, market):
     url, home, _ = world
-    market = trained_market()
     user, time_ = market.dataset.feedback["user_id"][0].as_py(), market.known_until.isoformat()
     body = {"surface": "home", "user_id": user, "time": time_, "k": 5, "explain": True, "request_id": "first"}
     status, answer = call(url, "/v1/recommend", body)
@@ -107,9 +105,9 @@ def test_the_worker_never_imports_tensorflow(world):
     assert "libtensorflow" not in maps
 
 
-def test_a_killed_worker_loses_no_acknowledged_slate(world):
+def test_a_killed_worker_loses_no_acknowledged_slate(world, market):
     url, home, server = world
-    body = {"surface": "home", "user_id": "u", "time": trained_market().known_until.isoformat(), "k": 3}
+    body = {"surface": "home", "user_id": "u", "time": market.known_until.isoformat(), "k": 3}
     acknowledged = [call(url, "/v1/recommend", body | {"request_id": f"k{n}"}) for n in range(5)]
     assert all(status == 200 for status, _ in acknowledged)
     os.kill(worker_of(server), signal.SIGKILL)
@@ -135,7 +133,7 @@ def test_the_link_moves_to_a_bad_bundle_and_to_a_good_one(world, bundle_folder, 
     wait_until(lambda: call(url, "/readyz")[1].get("reload_problem", "") is None, seconds=30)
 
 
-def test_a_supervisor_stops_the_command_and_the_log_alone_holds_everything(bundle_folder, tmp_path):
+def test_a_supervisor_stops_the_command_and_the_log_alone_holds_everything(bundle_folder, market, tmp_path):
     (tmp_path / "bundle").symlink_to(bundle_folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -146,7 +144,7 @@ def test_a_supervisor_stops_the_command_and_the_log_alone_holds_everything(bundl
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: call(url, "/readyz")[0] == 200, seconds=90)
     children = psutil.Process(server.pid).children(recursive=True)
-    body = {"surface": "home", "user_id": "u", "time": trained_market().known_until.isoformat(), "k": 3}
+    body = {"surface": "home", "user_id": "u", "time": market.known_until.isoformat(), "k": 3}
     names = [call(url, "/v1/recommend", body | {"request_id": f"s{n}"})[1]["request_id"] for n in range(6)]
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=60) == 0
