@@ -6,7 +6,7 @@ DATA ?= simulated
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint types imports bench docs install clean
+.PHONY: help demo test test-all lint types imports bench docs lock install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -35,6 +35,18 @@ bench: $(STAMP) ## every benchmark, or ONLY=name
 
 docs: $(STAMP) ## rewrite the tables that README.md and docs/ quote from benchmarks/results
 	$(BIN)/python -m benchmarks.pages
+
+LOCK = $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make lock"
+
+lock: $(BIN)/uv ## write deploy/*.lock anew: what the images install, with hashes
+	$(LOCK) --universal deploy/build.in --output-file deploy/build.lock
+	$(LOCK) --universal deploy/serving.in --output-file deploy/serving.lock
+	$(LOCK) --python-platform x86_64-unknown-linux-gnu setup.cfg --extra live --output-file deploy/whole.lock
+
+$(BIN)/uv: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[supply]'
+	@touch $@
 
 install: $(STAMP) ## make .venv and install the pinned packages
 
