@@ -55,7 +55,13 @@ def produce(log: Path, kafka: str, prefix: str, partitions: int, again: bool, on
 
 @click.command()
 @brokers_options
-@click.option("--into", type=LogArgument(new=True), required=True, help="a log: an SQLite file, or an address")
+@click.option(
+    "--into",
+    type=LogArgument(new=True),
+    required=True,
+    envvar="VALUE_MODEL_INTO",
+    help="a log: an SQLite file, or an address",
+)
 @click.option(
     "--topics", default="slates,feedback,items", show_default=True, help=f"some of {', '.join(TOPICS)}, with commas"
 )
