@@ -6,7 +6,7 @@ DATA ?= simulated
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint types imports bench docs lock install clean
+.PHONY: help demo test test-all lint types imports bench docs docs-site lock sbom audit install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -39,13 +39,25 @@ docs: $(STAMP) ## rewrite the tables that README.md and docs/ quote from benchma
 LOCK = $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
 
+docs-site: $(STAMP) ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 lock: $(BIN)/uv ## write deploy/*.lock anew: what the images install, with hashes
 	$(LOCK) --universal deploy/build.in --output-file deploy/build.lock
 	$(LOCK) --universal deploy/serving.in --output-file deploy/serving.lock
 	$(LOCK) --python-platform x86_64-unknown-linux-gnu setup.cfg --extra live --output-file deploy/whole.lock
 
+sbom: $(BIN)/uv ## build/*.cdx.json: what the images are made of, with hashes (CycloneDX)
+	@mkdir -p build
+	for name in serving whole; do \
+	    $(BIN)/cyclonedx-py requirements deploy/$$name.lock --output-reproducible --output-file build/$$name.cdx.json || exit 1; \
+	done
+
+audit: $(BIN)/uv ## known vulnerabilities of what the images are made of, where the registry answers for them
+	@$(BIN)/python deploy/audit.py $(BIN)/pip-audit deploy/build.lock deploy/serving.lock deploy/whole.lock
+
 $(BIN)/uv: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[supply]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[supply]'
 	@touch $@
 
 install: $(STAMP) ## make .venv and install the pinned packages

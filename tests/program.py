@@ -31,7 +31,7 @@ def elsewhere(option):
     if isinstance(option.type, click.Path):
         option = copy.copy(option)
         option.type = copy.copy(option.type)
-        option.type.exists = False
+        option.type.exists, option.type._new = False, True  # of a path, and of a log's address
     return option
 
 
