@@ -34,6 +34,19 @@ def test_the_workflow_tests_every_python_that_is_promised_with_targets_that_ther
     assert targets <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M))
 
 
+def test_a_wheel_has_every_file_of_the_packages_that_is_no_code():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    taken = {package: lines.split() for package, lines in settings["options.package_data"].items()}
+    for package in (
+        path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name not in {"tests", "benchmarks"}
+    ):
+        for path in package.rglob("*"):
+            if path.is_file() and path.suffix not in {".py", ".pyc"}:
+                name = path.relative_to(package)
+                assert any(name.match(pattern) for pattern in taken.get(package.name, [])), f"{package.name}/{name}"
+
+
 def test_an_audit_says_what_was_not_audited_and_fails_for_a_known_flaw_alone(tmp_path):
     rows = {
         "safe": {"name": "safe", "version": "1", "vulns": []},
