@@ -22,7 +22,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory) -> Path:
-    pytest.importorskip("tensorflow")
+    pytest.importorskip("features.keras2")
     folder = tmp_path_factory.mktemp("runs") / "small"
     short = {"retrieval": RetrievalConfig(epochs=2), "training": TrainingConfig(epochs=2), "variety": VarietyConfig(40)}
     short |= {"ranker": NetworkConfig(expert_units=(32, 16)), "trees": TreesConfig(trees=60)}

@@ -27,7 +27,7 @@ def bundle_folder(tmp_path_factory):
     """A whole bundle of a small simulated market, exported once; not to be written to."""
     if exported := os.environ.get("VALUE_MODEL_TEST_BUNDLE"):
         return Path(exported)
-    pytest.importorskip("tensorflow")
+    pytest.importorskip("features.keras2")
     from trained_market import trained_market
 
     from serving.export_bundle import export_bundle
@@ -56,7 +56,7 @@ def market():
 @pytest.fixture(scope="session")
 def trained():
     """What the bundle was exported from."""
-    pytest.importorskip("tensorflow")
+    pytest.importorskip("features.keras2")
     from trained_market import trained_market
 
     return trained_market()
