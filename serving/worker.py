@@ -4,7 +4,8 @@
 
 The first thread answers /healthz itself, refuses what the queue does not admit, takes out whose client has gone, and
 closes connections that are idle, slow to send or slow to take. The slot's thread sends an answer itself where the
-socket takes it at once. Of gunicorn's settings count: worker_connections, keepalive, max_requests, graceful_timeout,
+socket takes it at once. What people change (BESIDE) takes seconds, and has a queue and a thread of its own: no shopper
+waits for it. Of gunicorn's settings count: worker_connections, keepalive, max_requests, graceful_timeout,
 and timeout, after which an answer that is still being made ends the worker.
 """
 
@@ -35,6 +36,8 @@ from serving.request_reader import RequestReader, Unacceptable
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 AT_ONCE = frozenset({"/healthz"})  # answered by the reading thread
 FIRST = frozenset({"/readyz", "/metrics"})  # answered before all that waits
+BESIDE = ("/v1/policy", "/v1/bundles")  # beginnings of paths answered beside the slot: they touch no engine
+PATIENCE = 10.0  # seconds that one of them may wait for another
 SWITCH = 0.001  # seconds that the slot's thread may keep the other waiting for the interpreter
 TICK, BUSY_TICK = 0.5, 0.02  # seconds between two looks at the time, without and with requests that wait
 SEND_WITHIN, TAKE_WITHIN = 10.0, 30.0  # seconds that a client may take to send a request, to take an answer
@@ -61,17 +64,23 @@ class SlotWorker(Worker):  # type: ignore[misc]
         sys.setswitchinterval(SWITCH)
         longest = getattr(self.wsgi, "extensions", {}).get("queue_seconds", LONGEST)
         self.queue: AdmissionQueue[Exchange] = AdmissionQueue(longest=longest)
+        self.beside: AdmissionQueue[Exchange] = AdmissionQueue(longest=PATIENCE, standing=PATIENCE)
         self.poller.register(self.PIPE[0], READ, self._woken)
         for listener in self.sockets:
             listener.setblocking(False)
             self.poller.register(listener, READ, partial(self._accept, listener))
-        slot = threading.Thread(target=self._answer_all, name="slot", daemon=True)
-        slot.start()
+        queues = {"slot": self.queue, "beside": self.beside}
+        threads = [
+            threading.Thread(target=self._answer_all, args=(queues[name],), name=name, daemon=True) for name in queues
+        ]
+        for thread in threads:
+            thread.start()
         while self.alive and self.ppid == os.getppid():
             self._turn()
         self._drain()
-        self.queue.close()
-        slot.join(timeout=1.0)
+        for queue, thread in zip(queues.values(), threads, strict=True):
+            queue.close()
+            thread.join(timeout=1.0)
 
     def _turn(self) -> None:
         """One look at all sockets and at the time."""
@@ -79,7 +88,7 @@ class SlotWorker(Worker):  # type: ignore[misc]
             self.notify()
         for key, events in self.poller.select(BUSY_TICK if len(self.queue) else TICK):
             key.data(events)
-        for exchange in self.queue.overdue():
+        for exchange in (*self.queue.overdue(), *self.beside.overdue()):
             self._refuse_busy(exchange)
         while self.answered:
             self._send(self.answered.popleft())
@@ -151,14 +160,16 @@ class SlotWorker(Worker):  # type: ignore[misc]
             self.answered.append(connection)
         elif exchange.route in FIRST:
             self.queue.put_first(exchange)
-        elif not self.queue.offer(exchange, within=exchange.deadline.left()):
-            self._refuse_busy(exchange)
+        else:
+            queue = self.beside if exchange.route.startswith(BESIDE) else self.queue
+            if not queue.offer(exchange, within=exchange.deadline.left()):
+                self._refuse_busy(exchange)
 
     def _client_gone(self, connection: Connection) -> None:
         exchange = connection.exchange
         if exchange is None:
             self._close(connection)
-        elif self.queue.withdraw(exchange):
+        elif self.queue.withdraw(exchange) or self.beside.withdraw(exchange):
             self._count(exchange, GONE)
             self._close(connection)
         else:  # it is being answered: the socket is closed when the slot has done with it
@@ -189,14 +200,14 @@ class SlotWorker(Worker):  # type: ignore[misc]
         account = getattr(self.wsgi, "extensions", {}).get("account")
         return {} if account is None else account(headers, **answer)
 
-    def _answer_all(self) -> None:
-        """The slot's thread."""
-        while (exchange := self.queue.take()) is not None:
+    def _answer_all(self, queue: AdmissionQueue[Exchange]) -> None:
+        """A thread that answers what waits in a queue."""
+        while (exchange := queue.take()) is not None:
             if exchange.gone:
                 self._count(exchange, GONE)
             else:
                 self._answer(exchange)
-            self.queue.finish()
+            queue.finish()
             self.answered.append(exchange.connection)
             with suppress(BlockingIOError):
                 os.write(self.PIPE[1], b".")

@@ -13,6 +13,7 @@ from marketplace.log import DuplicateRequest, Receipt
 from marketplace.slate import Slate
 from serving.deadline import NO_DEADLINE
 from serving.feedback_checks import NO_DETAILS, Sender
+from serving.manifest import BundleError
 from serving.request import Request, UnknownName
 from serving.service import Preview, Ranking, ServiceState
 from value_model.formula import default_policy
@@ -107,6 +108,12 @@ def application():
     """The WSGI application around one, for a server."""
     from serving.app import create_app
 
-    app = create_app(FakeService())
+    app = create_app(FakeService(), policies=slow_policies)
     app.extensions["queue_seconds"] = 0.3
     return app
+
+
+def slow_policies():
+    """What takes a second to be looked at."""
+    time.sleep(1.0)
+    raise BundleError("there are none")

@@ -103,6 +103,18 @@ def test_what_is_refused_before_a_route_sees_it_is_a_problem_too(port, sent, sta
     assert b"traceparent: 00-" in answer
 
 
+def test_what_changes_a_policy_holds_up_no_shopper(port):
+    with connect(port) as client:
+        client.sendall(b"GET /v1/policy HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers = [rank(port, f"beside {number}")[0] for number in range(20)]
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.recv(1)  # it is still being looked at
+        client.settimeout(20)
+        assert b"there are none" in received(client, until=b"there are none")
+    assert answers == [200] * 20
+
+
 def test_a_connection_is_kept_and_its_requests_are_answered_in_turn(port):
     with connect(port) as client:
         client.sendall(HEALTH * 500 + HEALTH.replace(b"healthz", b"nowhere"))
