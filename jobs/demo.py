@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pyarrow as pa
-import requests
 
 from jobs.config import RunConfig
 from jobs.data import kept
@@ -22,7 +19,17 @@ from marketplace.attribution import attribute
 from marketplace.settings import changes
 from marketplace.sqlite_log import SqliteLog
 from retrieval.config import RetrievalConfig
-from serving.bundle import ModelBundle, load_bundle
+from serving.bundle import load_bundle
+from serving.client import Client, ClientSettings
+from serving.payloads import (
+    Event,
+    FeedbackAnswer,
+    FeedbackEvent,
+    FeedbackRequest,
+    RecommendRequest,
+    ShownItem,
+    SlateAnswer,
+)
 from value_model.rankers.config import NetworkConfig, TrainingConfig
 
 SHOWN = 8  # items
@@ -45,32 +52,23 @@ def demo(data: str, folder: Path) -> None:
     run_all(config, folder)
     print("== service", flush=True)
     answer, _ = demo_requests(folder, log=folder / "log.sqlite")
-    show_log(folder / "log.sqlite", answer["request_id"])
+    show_log(folder / "log.sqlite", answer.request_id)
     print(f"   done in {time.perf_counter() - start:.0f} s; the service is stopped. Go on by hand:")
     print_next(folder)
 
 
-def demo_requests(folder: Path, *, log: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def demo_requests(folder: Path, *, log: Path) -> tuple[SlateAnswer, FeedbackAnswer]:
     """Start the service, ask it for a home feed, print the slate, send feedback; the two answers."""
     bundle = load_bundle(folder / "bundle")
     with running(folder, log=log) as address:
         print(f"   listening on {address}, without TensorFlow in the process")
-        body = question(bundle, user=busiest(folder), surface="home", k=SHOWN)
-        answer = post(address, "recommend", body)
-        print_answer(answer, names=names(bundle.catalogue))
-        receipt = post(address, "feedback", feedback(answer, bundle, body))
-        print(f"   feedback: {receipt['accepted']} events accepted, {receipt['duplicates']} duplicates")
+        request = RecommendRequest(**question(bundle, user=busiest(folder), surface="home", k=SHOWN))
+        with Client(address, ClientSettings(timeout=30.0)) as service:
+            answer = service.recommend(request)
+            print_answer(answer.model_dump(), names=names(bundle.catalogue))
+            receipt = service.feedback(feedback(answer, request))
+        print(f"   feedback: {receipt.accepted} events accepted, {receipt.duplicates} duplicates")
     return answer, receipt
-
-
-def post(address: str, route: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The service's answer; raises ValueError with its reasons where it refuses."""
-    reply = requests.post(
-        f"{address}/v1/{route}", data=orjson.dumps(body), headers={"content-type": "application/json"}, timeout=30
-    )
-    if reply.status_code != 200:
-        raise ValueError(f"the service refused {route}: {reply.status_code} {reply.text}")
-    return reply.json()
 
 
 def busiest(folder: Path) -> str | None:
@@ -80,28 +78,26 @@ def busiest(folder: Path) -> str | None:
     return max(counted, key=lambda row: row["counts"])["values"] if counted else None
 
 
-def feedback(answer: dict[str, Any], bundle: ModelBundle, request: dict[str, Any]) -> dict[str, Any]:
+def feedback(answer: SlateAnswer, request: RecommendRequest) -> FeedbackRequest:
     """The shopper looks at everything, clicks the second item and orders it."""
-    seen = [_event(answer, request, "impression", place) for place in range(len(answer["items"]))]
-    place = min(1, len(answer["items"]) - 1)
-    order = _event(answer, request, "order", place) | {
-        "amount": answer["items"][place]["price"],
-        "currency": bundle.catalogue.currency,
-    }
-    return {"events": [*seen, _event(answer, request, "click", place), order]}
+    seen = [_event(answer, request, "impression", item) for item in answer.items]
+    chosen = answer.items[min(1, len(answer.items) - 1)]
+    order = _event(answer, request, "order", chosen).model_copy(
+        update={"amount": chosen.price, "currency": answer.currency}
+    )
+    return FeedbackRequest(events=[*seen, _event(answer, request, "click", chosen), order])
 
 
-def _event(answer: dict[str, Any], request: dict[str, Any], event: str, place: int) -> dict[str, Any]:
+def _event(answer: SlateAnswer, request: RecommendRequest, event: Event, item: ShownItem) -> FeedbackEvent:
     seconds = {"impression": 2, "click": 20, "order": 300}[event]
-    item = answer["items"][place]["item_id"]
-    return {
-        "feedback_id": f"{answer['request_id']}-{event}-{item}",
-        "request_id": answer["request_id"],
-        "event": event,
-        "time": request["time"] + timedelta(seconds=seconds),
-        "user_id": request["user_id"],
-        "item_id": item,
-    }
+    return FeedbackEvent(
+        feedback_id=f"{answer.request_id}-{event}-{item.item_id}",
+        request_id=answer.request_id,
+        event=event,
+        time=answer.time + timedelta(seconds=seconds),
+        user_id=request.user_id,
+        item_id=item.item_id,
+    )
 
 
 def show_log(log: Path, request_id: str) -> None:

@@ -6,7 +6,6 @@ Columns bear the names of the fields (`serving.catalogue_payloads.ItemUpdate`); 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-import requests
 from pydantic import ValidationError
 
 from marketplace.catalogue_records import Fate, Subject
@@ -27,6 +25,7 @@ from marketplace.finding import DataError, Finding, Where, count_of_rows, neares
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import load_bundle
 from serving.catalogue_payloads import MAX_UPDATES, ItemsRequest, ItemUpdate, item_updates
+from serving.client import Client, ClientSettings, NoAnswer
 from serving.payloads import MAX_BODY_BYTES
 
 MAPS = ("attributes", "numeric", "text")
@@ -34,7 +33,7 @@ NUMBERS = ("price", "margin", "version")
 FLAGS = ("in_stock", "hidden", "blocked")
 YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 KEY = "VALUE_MODEL_KEY"  # environment: the key of scope `catalogue`, where the service has keys
-SECONDS = 60  # that a service may take over a batch
+SECONDS = 60.0  # that a service may take over a batch
 
 Counts = Counter[Fate]
 
@@ -151,20 +150,15 @@ def _batches(items: Sequence[ItemUpdate]) -> Iterator[ItemsRequest]:
 
 
 def _to_service(address: str) -> Any:
-    key = os.environ.get(KEY)
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    service = Client(address, ClientSettings(key=os.environ.get(KEY), timeout=SECONDS))
 
     def send(batch: ItemsRequest) -> tuple[int, int, list[str]]:
-        body = batch.model_dump_json(exclude_unset=True)
         try:
-            answer = requests.put(f"{address.rstrip('/')}/v1/items", data=body, headers=headers, timeout=SECONDS)
-        except requests.RequestException as error:
+            answer = service.put_items(batch)
+        except NoAnswer as error:
             reason = "Earlier batches are written; the same file may be imported again."
             raise ValueError(f"{address} does not answer: {error}. {reason}") from error
-        if answer.status_code != 200:
-            raise ValueError(f"{address} answers {answer.status_code}: {answer.text[:500]}")
-        content = json.loads(answer.text)
-        return content["accepted"], len(content["stale"]), content["unknown"]
+        return answer.accepted, len(answer.stale), answer.unknown
 
     return send
 

@@ -21,6 +21,7 @@ from jobs.run import run_all
 from jobs.run_file import read_run
 from jobs.run_folder import RunFolder, RunFolderError
 from marketplace.sqlite_log import SqliteLog
+from serving.client import FeedbackAnswer
 from serving.manifest import read_manifest
 
 pytestmark = pytest.mark.xdist_group("run")  # one process makes the run
@@ -91,12 +92,12 @@ def test_held_out_slates_are_of_the_test_period_and_carry_values(run_folder):
 def test_the_service_answers_logs_and_learns(run_folder):
     log = run_folder / "test_log.sqlite"
     answer, receipt = demo_requests(run_folder, log=log)
-    terms = answer["items"][0]["contributions"]
-    assert sum(terms.values()) == pytest.approx(answer["items"][0]["value"], rel=1e-12)
-    assert receipt == {"accepted": len(answer["items"]) + 2, "duplicates": 0, "quarantined": {}}
+    terms = answer.items[0].contributions
+    assert sum(terms.values()) == pytest.approx(answer.items[0].value, rel=1e-12)
+    assert receipt == FeedbackAnswer(accepted=len(answer.items) + 2, duplicates=0, quarantined={})
     service_log = SqliteLog(log)
-    assert service_log.slate(answer["request_id"]).user_id
-    assert len(service_log.feedback()) == receipt["accepted"]
+    assert service_log.slate(answer.request_id).user_id
+    assert len(service_log.feedback()) == receipt.accepted
     service_log.close()
     rows = run_folder / "rows.parquet"
     result = CliRunner().invoke(cli, ["join-feedback", str(log), "--out", str(rows)])
