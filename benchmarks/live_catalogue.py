@@ -55,7 +55,7 @@ def measured(address: str, folder: Path) -> list[Measure]:
     stocked = catalogue.items.filter(catalogue.items["in_stock"])
     like = stocked.slice(0, HOT).to_pylist()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [Client(address, like[number::CLIENTS], catalogue, number) for number in range(CLIENTS)]
+        clients = [ShopClient(address, like[number::CLIENTS], catalogue, number) for number in range(CLIENTS)]
         share = OPERATIONS // CLIENTS
         tallies = list(pool.map(lambda client: client.work(share), clients))
     seconds, written = visibility(address, like), index_writes(LexicalIndex.load(folder / "lexical"), like)
@@ -86,7 +86,7 @@ def index_writes(index: LexicalIndex, like: list[dict[str, Any]]) -> np.ndarray:
     return np.array(milliseconds)
 
 
-class Client:
+class ShopClient:
     """One caller with items of its own, so that it knows what may be shown of them: nobody else writes them."""
 
     def __init__(self, address: str, like: list[dict[str, Any]], catalogue: Any, number: int) -> None:

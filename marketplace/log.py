@@ -45,8 +45,11 @@ class CatalogueMoved(RuntimeError):
     """The catalogue was updated while a slate was made; the slate is not stored."""
 
 
-class UnknownRequest(KeyError):
+class UnknownRequest(LookupError):
     """No slate of this request_id is in the log."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"no slate of the request_id {request_id!r} is in the log")
 
 
 @dataclass(frozen=True)

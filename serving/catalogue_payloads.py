@@ -33,22 +33,24 @@ class ItemUpdate(Strict):
 
     item_id: Identifier
     version: Version
-    merchant_id: Identifier = Field(ABSENT, description="who sells it")
-    category: Label = Field(ABSENT, description="the leaf category", min_length=1)
-    name: Title | None = Field(ABSENT, description="title, any language")
-    price: Price = Field(ABSENT, description="in the market's currency")
-    currency: Currency = Field(ABSENT, description="ISO 4217; that of the market")
-    in_stock: bool = Field(ABSENT, description="can be ordered; a new item is, unless it says otherwise")
-    available_from: Moment | None = Field(ABSENT, description="launch; null = always was; a new item's: now")
-    expires_at: Moment | None = Field(ABSENT, description="from when on it is not shown; null = never")
-    hidden: bool = Field(ABSENT, description="taken out of sight by its seller")
-    blocked: bool = Field(ABSENT, description="taken out of sight by the marketplace")
+    merchant_id: Identifier = Field(default=ABSENT, description="who sells it")
+    category: Label = Field(default=ABSENT, description="the leaf category", min_length=1)
+    name: Title | None = Field(default=ABSENT, description="title, any language")
+    price: Price = Field(default=ABSENT, description="in the market's currency")
+    currency: Currency = Field(default=ABSENT, description="ISO 4217; that of the market")
+    in_stock: bool = Field(default=ABSENT, description="can be ordered; a new item is, unless it says otherwise")
+    available_from: Moment | None = Field(default=ABSENT, description="launch; null = always was; a new item's: now")
+    expires_at: Moment | None = Field(default=ABSENT, description="from when on it is not shown; null = never")
+    hidden: bool = Field(default=ABSENT, description="taken out of sight by its seller")
+    blocked: bool = Field(default=ABSENT, description="taken out of sight by the marketplace")
     margin: Annotated[float, Field(ge=-10, le=1)] | None = Field(
-        ABSENT, description="share of the price left after cost"
+        default=ABSENT, description="share of the price left after cost"
     )
-    attributes: dict[Label, Label | None] = Field(ABSENT, max_length=MAX_ENTRIES, description="words by name, as brand")
-    numeric: dict[Label, Number | None] = Field(ABSENT, max_length=MAX_ENTRIES, description="numbers by name")
-    text: dict[Label, Text | None] = Field(ABSENT, max_length=MAX_ENTRIES, description="further text by name")
+    attributes: dict[Label, Label | None] = Field(
+        default=ABSENT, max_length=MAX_ENTRIES, description="words by name, as brand"
+    )
+    numeric: dict[Label, Number | None] = Field(default=ABSENT, max_length=MAX_ENTRIES, description="numbers by name")
+    text: dict[Label, Text | None] = Field(default=ABSENT, max_length=MAX_ENTRIES, description="further text by name")
 
 
 class MerchantUpdate(Strict):
@@ -56,14 +58,14 @@ class MerchantUpdate(Strict):
 
     merchant_id: Identifier
     version: Version
-    country: Label | None = Field(ABSENT, description="ISO 3166 alpha-2")
-    plan: Label | None = Field(ABSENT, description="subscription plan")
-    commission_rate: Share = Field(ABSENT, description="platform's share of an order's value")
-    quality: Share = Field(ABSENT, description="service quality")
-    return_rate: Share = Field(ABSENT, description="share of orders returned")
-    refusal_rate: Share = Field(ABSENT, description="share of cash-on-delivery orders refused")
-    joined: Moment | None = Field(ABSENT, description="when the merchant joined; null = long ago")
-    blocked: bool = Field(ABSENT, description="nothing of this merchant's is shown")
+    country: Label | None = Field(default=ABSENT, description="ISO 3166 alpha-2")
+    plan: Label | None = Field(default=ABSENT, description="subscription plan")
+    commission_rate: Share = Field(default=ABSENT, description="platform's share of an order's value")
+    quality: Share = Field(default=ABSENT, description="service quality")
+    return_rate: Share = Field(default=ABSENT, description="share of orders returned")
+    refusal_rate: Share = Field(default=ABSENT, description="share of cash-on-delivery orders refused")
+    joined: Moment | None = Field(default=ABSENT, description="when the merchant joined; null = long ago")
+    blocked: bool = Field(default=ABSENT, description="nothing of this merchant's is shown")
 
 
 class ItemsRequest(Strict):

@@ -23,24 +23,25 @@ from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import SavedStore, SharedStore
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed
-from marketplace.log import CatalogueMoved, DuplicateRequest, Log, Receipt
+from marketplace.log import CatalogueMoved, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
 from serving.arms import NO_VARIANTS, RequestVariants
 from serving.candidate_budget import CandidateBudget
 from serving.deadline import NO_DEADLINE, Deadline
-from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked, own_id
+from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked
 from serving.following import Follower
 from serving.live_catalogue import LiveCatalogue
 from serving.live_experiments import LiveExperiments
 from serving.pacing import Pacing
 from serving.paging import continued
 from serving.parts import Parts
+from serving.recording import ATTEMPTS, recorded
 from serving.request import Request, UnknownName, microseconds_of
 from serving.rule_attributes import attribute_entries
 from serving.search_relevance import SearchRelevance
-from serving.service import Preview, Ranking, ServiceState
+from serving.service import PolicyNotLoaded, Preview, Ranking, ServiceState
 from serving.shared_following import SharedFollower
 from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext
@@ -50,7 +51,6 @@ from serving.store_checkpoint import StoreCheckpoint
 from value_model.formula import ValuePolicy
 
 NO_ROWS = np.empty(0, np.int32)
-ATTEMPTS = 10  # at a slate, while the catalogue moves under it
 NAMED = 10  # candidates in a refusal
 
 
@@ -129,7 +129,8 @@ class RankingEngine:
         A slate is made again where the catalogue moved under it: what it shows could be shown when it was recorded.
         Raises UnknownName for a page or words of a filter that the catalogue does not hold, for a cursor that the log
         does not, and where none of the caller's candidates may be shown; BadRequest for a cursor of another list;
-        DuplicateRequest when the log holds a slate of this request id and shopper; CatalogueMoved where the catalogue
+        DuplicateRequest when the log holds this shopper's slate of another request under the id (of the same one: it
+        answers again); CatalogueMoved where the catalogue
         moves faster than the request is answered; ClientGone where nobody waits for it: nothing is shown then.
         """
         assigned = self.experiments.of(request)
@@ -146,12 +147,14 @@ class RankingEngine:
         for _ in range(ATTEMPTS):
             ranking = self.answer(request, stages, assigned=assigned, deadline=deadline)
             deadline.check()
-            slate = self._recorded(ranking.slate, prices_sent=request.price is not None)
+            record = recorded(ranking.slate, request, self.log, self.live)
             stages.mark("log")
-            if slate is not None:
-                self._follower.logged(slate)
-                self._budget.learn(stages.seconds, candidates=slate.considered)
-                return ranking if slate is ranking.slate else replace(ranking, slate=slate)
+            if record is None:
+                continue
+            if not record.repeated:
+                self._follower.logged(record.slate)
+                self._budget.learn(stages.seconds, candidates=record.slate.considered)
+            return replace(ranking, slate=record.slate, further=further(request, record.slate))
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
 
     def preview(self, request: Request, *, policy: ValuePolicy | None = None) -> Preview:
@@ -177,17 +180,6 @@ class RankingEngine:
         names = self.store.catalogue.names.take(pa.array(self.parts.item_table.rows(slate.item_id)))
         return [name or item for name, item in zip(names.to_pylist(), slate.item_id.tolist(), strict=True)]
 
-    def _recorded(self, slate: Slate, *, prices_sent: bool) -> Slate | None:
-        """The slate as it is on record; None where the catalogue moved, and it shows what may be shown so no more."""
-        for _ in range(ATTEMPTS):
-            try:
-                return self._logged(slate)
-            except CatalogueMoved:
-                self.live.follow()
-                if not self.live.shows(slate, prices_sent=prices_sent):
-                    return None
-        return None
-
     def answer(
         self,
         request: Request,
@@ -206,7 +198,7 @@ class RankingEngine:
         unknown, unavailable = self._unknown(request), self._unavailable(request)
         if unknown or unavailable:
             request = self._only_available(request, unavailable)
-        if request.cursor is not None:
+        if request.cursor is not None or request.beside:
             request = continued(request, self.log)
         user = self.store.lookup(request, NO_ROWS)
         user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
@@ -240,13 +232,22 @@ class RankingEngine:
         stages.mark("encode")
         slate, left_out = self._slate(parts, request, candidates, snapshot, inputs, segment, exposure, stages)
         stages.mark("slate")
-        further = request.candidates is None and np.count_nonzero(slate.position) == request.k
-        return Ranking(slate, stages.seconds, unknown, left_out, further, unavailable, assigned.without_unit)
+        more = further(request, slate)
+        return Ranking(slate, stages.seconds, unknown, left_out, more, unavailable, assigned.without_unit)
+
+    def logged(self, request_id: str) -> Slate:
+        """A slate on record; raises UnknownRequest."""
+        return self.log.slate(request_id)
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
-        """Value per term, float64 [n] each, summing to the slate's values."""
+        """Value per term, float64 [n] each, summing to the slate's values; raises PolicyNotLoaded."""
         other = self.experiments.engine_of(slate)
-        return self.parts.of_slate(slate).valuation.explain(slate) if other is None else other.explain(slate)
+        if other is not None:
+            return other.explain(slate)
+        parts = self.parts.of_slate(slate)
+        if parts.versions["policy"] != slate.policy_version:
+            raise PolicyNotLoaded(f"it was ranked by policy {slate.policy_version}, which does not serve now")
+        return parts.valuation.explain(slate)
 
     def record(
         self, feedback: pa.Table, *, sender: Sender = Sender.ANYBODY, details: OrderDetails = NO_DETAILS
@@ -258,20 +259,6 @@ class RankingEngine:
         for engine in self.experiments.engines:
             engine.read_log()
         return receipt
-
-    def _logged(self, slate: Slate) -> Slate:
-        """The slate as it is on record: where another shopper's has its request id, under an id of its own.
-
-        Raises CatalogueMoved.
-        """
-        try:
-            self.log.append(slate, catalogue=self.live.mark)
-        except DuplicateRequest:
-            if self.log.slate(slate.request_id).user_id == slate.user_id:
-                raise
-            slate = replace(slate, request_id=own_id(slate.request_id, slate.user_id))
-            self.log.append(slate, catalogue=self.live.mark)
-        return slate
 
     def put_catalogue(
         self, subject: Subject, updates: Sequence[CatalogueUpdate], *, time: datetime
@@ -369,6 +356,11 @@ class RankingEngine:
         if not self.live.rewritten[rows].any():
             return {}
         return attribute_entries(parts.slate_selector.attributes(rows, context=context))
+
+
+def further(request: Request, slate: Slate) -> bool:
+    """Whether another page may follow: every place is filled."""
+    return request.candidates is None and np.count_nonzero(slate.position) == request.k
 
 
 def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:

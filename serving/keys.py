@@ -24,11 +24,11 @@ from marketplace.toml_text import parse_toml
 class KeyScope(StrEnum):
     """What a key is good for."""
 
-    RANK = "rank"  # /v1/recommend and /v1/rank
+    RANK = "rank"  # slates
     FEEDBACK = "feedback"  # events that answer slates
     CATALOGUE = "catalogue"  # items and merchants
     EVENTS = "events"  # any events: those that answer no slate, or one of another log
-    TEST = "test"  # seeds of one's choice, and the candidate source of each item
+    TEST = "test"  # seeds of one's choice, the candidate source of each item, and any slate explained
     ADMIN = "admin"  # all of these
 
 
@@ -53,8 +53,8 @@ class Caller:
 
 # What each route needs, one of them; None = no key. A route that is not named here needs the scope admin.
 ROUTES: Mapping[str, tuple[KeyScope, ...] | None] = {
-    "/v1/recommend": (KeyScope.RANK,),
-    "/v1/rank": (KeyScope.RANK,),
+    **dict.fromkeys(("/v1/recommend", "/v1/search", "/v1/rank", "/v1/page"), (KeyScope.RANK,)),
+    "/v1/explain/<path:request_id>": (KeyScope.TEST,),
     "/v1/feedback": (KeyScope.FEEDBACK, KeyScope.EVENTS),
     **dict.fromkeys(("/v1/items", "/v1/items/<path:item_id>", "/v1/merchants"), (KeyScope.CATALOGUE,)),
     **dict.fromkeys(

@@ -12,6 +12,8 @@ from pydantic.json_schema import models_json_schema
 from features.spec import Feature, FeatureSpec, Kind, Source
 from serving import catalogue_payloads, payloads
 from serving.deadline import HEADER, LONGEST
+from serving.explanation import SlateExplanation
+from serving.page_payloads import PageAnswer, PageRequest
 from serving.policy_payloads import (
     BundleId,
     BundleList,
@@ -27,6 +29,7 @@ from serving.policy_payloads import (
 from serving.problems import CONTENT_TYPE
 
 Model = type[BaseModel] | None
+RANKED = (400, 401, 403, 404, 409, 413, 415, 503)  # refusals of a ranking
 WRITTEN = (400, 401, 403, 409, 413, 415)  # refusals of what changes what is in force
 
 
@@ -54,7 +57,7 @@ OPERATIONS = (
         "Retrieve candidates and rank them",
         payloads.RecommendRequest,
         payloads.SlateAnswer,
-        (400, 401, 403, 404, 409, 413, 415, 503),
+        RANKED,
     ),
     Operation(
         "/v1/rank",
@@ -62,7 +65,24 @@ OPERATIONS = (
         "Rank the caller's candidates",
         payloads.RankRequest,
         payloads.SlateAnswer,
-        (400, 401, 403, 404, 409, 413, 415, 503),
+        RANKED,
+    ),
+    Operation(
+        "/v1/search",
+        "post",
+        "Retrieve candidates for a query and rank them",
+        payloads.SearchRequest,
+        payloads.SlateAnswer,
+        RANKED,
+    ),
+    Operation("/v1/page", "post", "Rank several rows, no item twice", PageRequest, PageAnswer, RANKED),
+    Operation(
+        "/v1/explain/{request_id}",
+        "get",
+        "Why a slate was shown: its items with their terms, as logged",
+        answer=SlateExplanation,
+        refusals=(400, 401, 403, 404, 503),
+        query=payloads.RequestId,
     ),
     Operation(
         "/v1/feedback",
@@ -158,7 +178,7 @@ REASONS = {
     401: "Keys are configured, and none of them was sent: Authorization: Bearer KEY",
     403: "The key lacks a scope, which `detail` names",
     404: "What the request names is not there: a merchant, an item, all candidates, a version, a bundle",
-    409: "A slate of this request_id is already on record; or what is in force does not allow the change",
+    409: "Another request of this request_id is on record already; or what is in force does not allow the change",
     413: "The body is too large",
     415: "The body is not application/json",
     503: "Too much to do (Retry-After), no bundle is loaded yet, or the log cannot be written; `detail` says which",
@@ -177,7 +197,7 @@ def document(*, version: str, spec: FeatureSpec) -> dict[str, Any]:
         ref_template="#/components/schemas/{model}",
     )
     schemas = definitions["$defs"]
-    for model in ("RecommendRequest", "RankRequest"):
+    for model in ("RecommendRequest", "SearchRequest", "RankRequest"):
         schemas[model]["properties"]["features"] = _typed(schemas[model], "features", spec.mapped(Source.REQUEST))
     ranking = schemas["RankRequest"]
     of_candidates = _typed(ranking, "candidate_features", spec.mapped(Source.CANDIDATE), listed=True)
@@ -220,7 +240,7 @@ def _operation(one: Operation) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": one.summary, "responses": {"200": {"description": "OK"}}}
     if one.answer:
         operation["responses"]["200"]["content"] = _json_of(one.answer)
-    if one.answer is payloads.SlateAnswer:
+    if one.answer in (payloads.SlateAnswer, PageAnswer):
         operation["parameters"] = [TIMEOUT]
     if one.query:
         operation["parameters"] = _parameters(one.path, one.query)

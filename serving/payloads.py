@@ -63,22 +63,22 @@ class AnyRequest(Strict):
 
     surface: Surface = Field(description="where the list is shown")
     user_id: Identifier = Field(description="the shopper")
-    request_id: Identifier | None = Field(None, description="unique name of the request; made up when absent")
-    time: Moment | None = Field(None, description="RFC 3339 with a zone; now when absent, never in the future")
-    session_id: Identifier | None = Field(None, description="the visit")
-    query: Search | None = Field(None, description="search text; the search surface only")
-    page_merchant_id: Identifier | None = Field(None, description="whose store page it is; store_page only")
-    page_item_id: Identifier | None = Field(None, description="whose product page it is; product_page only")
+    request_id: Identifier | None = Field(default=None, description="unique name of the request; made up when absent")
+    time: Moment | None = Field(default=None, description="RFC 3339 with a zone; now when absent, never in the future")
+    session_id: Identifier | None = Field(default=None, description="the visit")
+    query: Search | None = Field(default=None, description="search text; the search surface only")
+    page_merchant_id: Identifier | None = Field(default=None, description="whose store page it is; store_page only")
+    page_item_id: Identifier | None = Field(default=None, description="whose product page it is; product_page only")
     context: dict[Label, Label] = Field(
         default_factory=dict, max_length=MAX_CONTEXT, description="what else is known: country, device, city"
     )
     features: dict[Label, Cell] = Field(
         default_factory=dict, max_length=MAX_FEATURES, description="mapped features of the request, by name"
     )
-    k: int = Field(20, ge=1, le=MAX_SHOWN, description="items to show")
-    explain: bool = Field(False, description="answer with each item's contribution per term of its value")
+    k: int = Field(default=20, ge=1, le=MAX_SHOWN, description="items to show")
+    explain: bool = Field(default=False, description="answer with each item's contribution per term of its value")
     seed: int | None = Field(
-        None, ge=0, lt=1 << 63, description="decides random draws; derived from request_id when absent"
+        default=None, ge=0, lt=1 << 63, description="decides random draws; derived from request_id when absent"
     )
 
     @model_validator(mode="after")
@@ -121,8 +121,8 @@ class Filters(Strict):
 
     categories: list[Label] = Field(default_factory=list, max_length=MAX_WORDS)
     merchants: list[Identifier] = Field(default_factory=list, max_length=MAX_WORDS)
-    price_from: Price | None = Field(None, description="in the market's currency, included")
-    price_to: Price | None = Field(None, description="in the market's currency, included")
+    price_from: Price | None = Field(default=None, description="in the market's currency, included")
+    price_to: Price | None = Field(default=None, description="in the market's currency, included")
     attributes: dict[Label, list[Label]] = Field(
         default_factory=dict, max_length=MAX_CONTEXT, description="by attribute, such as brand, the words allowed"
     )
@@ -156,9 +156,10 @@ class RecommendRequest(AnyRequest):
     )
     exclude_merchants: list[Identifier] = Field(default_factory=list, max_length=MAX_WORDS)
     exclude_categories: list[Label] = Field(default_factory=list, max_length=MAX_WORDS)
-    filters: Filters | None = Field(None, description="which items may be shown; none = any in stock")
+    filters: Filters | None = Field(default=None, description="which items may be shown; none = any in stock")
     cursor: Identifier | None = Field(
-        None, description="of an earlier answer to this shopper on this page: what it and those before it showed is out"
+        default=None,
+        description="of an earlier answer to this shopper on this page: what it and those before it showed is out",
     )
 
     def to_request(self, *, request_id: str, now: datetime, spec: FeatureSpec) -> Request:
@@ -171,6 +172,14 @@ class RecommendRequest(AnyRequest):
         return replace(request, exclude=tuple(self.exclude), filters=filters, cursor=self.cursor)
 
 
+class SearchRequest(RecommendRequest):
+    """Search the catalogue: a recommendation on the search surface."""
+
+    model_config = examples({"user_id": "u1", "query": "coffee", "k": 10, "filters": {"price_to": 30.0}})
+
+    surface: Literal["search"] = "search"
+
+
 class RankRequest(AnyRequest):
     """Rank the caller's own candidates."""
 
@@ -180,7 +189,8 @@ class RankRequest(AnyRequest):
         min_length=1, max_length=MAX_CANDIDATES, description="distinct items of the catalogue"
     )
     prices: list[Price | None] | None = Field(
-        None, description="as shown, in the market's currency, one a candidate; null or absent = the catalogue's"
+        default=None,
+        description="as shown, in the market's currency, one a candidate; null or absent = the catalogue's",
     )
     candidate_features: dict[Label, list[Cell]] = Field(
         default_factory=dict,
@@ -225,18 +235,18 @@ class FeedbackEvent(Strict):
     """One thing that a shopper did."""
 
     feedback_id: Identifier = Field(description="unique name of the event; a repeat is counted as a duplicate")
-    request_id: Identifier | None = Field(None, description="the slate that it answers, where there is one")
+    request_id: Identifier | None = Field(default=None, description="the slate that it answers, where there is one")
     event: Event
     time: Moment = Field(description="RFC 3339 with a zone")
     user_id: Identifier
     item_id: Identifier
-    amount: float | None = Field(None, ge=0, le=1e9, description="order or refund amount, in currency")
-    currency: Currency | None = Field(None, description="ISO 4217; that of the market")
+    amount: float | None = Field(default=None, ge=0, le=1e9, description="order or refund amount, in currency")
+    currency: Currency | None = Field(default=None, description="ISO 4217; that of the market")
     session_id: Identifier | None = None
     order_id: Identifier | None = Field(
-        None, description="the order that an `order` belongs to: counted once an item, whatever the feedback_id"
+        default=None, description="the order that an `order` belongs to: counted once an item, whatever the feedback_id"
     )
-    quantity: int | None = Field(None, ge=1, le=1000, description="units that the amount is for")
+    quantity: int | None = Field(default=None, ge=1, le=1000, description="units that the amount is for")
 
     @model_validator(mode="after")
     def _amount_has_currency(self) -> Self:
@@ -280,6 +290,12 @@ class FeedbackAnswer(BaseModel):
     quarantined: dict[str, int] = Field(description="events that are not believed, by reason; nothing learns from them")
 
 
+class RequestId(Strict):
+    """Which slate."""
+
+    request_id: Identifier = Field(description="of its answer")
+
+
 class ShownItem(BaseModel):
     """One item of the slate, in the order shown."""
 
@@ -290,10 +306,12 @@ class ShownItem(BaseModel):
     value: float = Field(description="the value formula's result, in its unit")
     merchant_value: float = Field(description="currency per impression")
     predictions: dict[str, float] = Field(description="per head: " + ", ".join(head.name for head in HEADS))
-    source: str | None = Field(None, description="the candidate source that proposed it; to keys of scope test alone")
+    source: str | None = Field(
+        default=None, description="the candidate source that proposed it; to keys of scope test alone"
+    )
     retrieval_score: float
     propensity: float | None = Field(description="P(this item here | the items above it)")
-    contributions: dict[str, float] | None = Field(None, description="value per term; they sum to value")
+    contributions: dict[str, float] | None = Field(default=None, description="value per term; they sum to value")
 
 
 class SlateAnswer(BaseModel):
@@ -305,7 +323,7 @@ class SlateAnswer(BaseModel):
     currency: str
     considered: int = Field(description="candidates that were scored")
     match: Literal["all", "part", "none"] | None = Field(
-        None, description="of a search: whether the best item answers all its words, part, or none (a fallback)"
+        default=None, description="of a search: whether the best item answers all its words, part, or none (a fallback)"
     )
     unknown_candidates: list[str] = Field(description="the caller's candidates that the catalogue does not hold")
     unavailable_candidates: dict[str, str] = Field(

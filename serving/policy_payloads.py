@@ -28,16 +28,18 @@ class PolicyChoices(Signature):
     """How a policy is put in force."""
 
     base: Identifier | None = Field(
-        None,
+        default=None,
         description="the version, or its number in the history, that it was made from; needed once there is a history",
     )
     approved_by: list[Owner] = Field(
         default_factory=list, max_length=MAX_AGREED, description="owners who agreed to what changes of theirs"
     )
-    share: Share = Field(1.0, description="of the shoppers who see it; below 1 = a trial beside the policy in force")
-    merge: bool = Field(False, description="bring together with what others published since the base")
-    despite: bool = Field(False, description="although a guardrail is expected to break; stays on record")
-    reviewed: bool = Field(False, description="guardrails are held against this version from now on")
+    share: Share = Field(
+        default=1.0, description="of the shoppers who see it; below 1 = a trial beside the policy in force"
+    )
+    merge: bool = Field(default=False, description="bring together with what others published since the base")
+    despite: bool = Field(default=False, description="although a guardrail is expected to break; stays on record")
+    reviewed: bool = Field(default=False, description="guardrails are held against this version from now on")
 
 
 class PolicyUpdate(PolicyChoices):
@@ -61,7 +63,9 @@ class Rollback(Signature):
 
     model_config = examples({"owner": "growth", "reason": "Complaints."})
 
-    number: int | None = Field(None, ge=1, le=10**9, description="null = end the trial, or else the version before")
+    number: int | None = Field(
+        default=None, ge=1, le=10**9, description="null = end the trial, or else the version before"
+    )
 
 
 class VersionNumber(Strict):
@@ -79,8 +83,8 @@ class BundleId(Strict):
 class HistoryPage(Strict):
     """Which lines of the history."""
 
-    most: int = Field(50, ge=1, le=MOST_LISTED, description="lines at a time, the newest first")
-    before: int | None = Field(None, ge=1, le=10**9, description="only lines whose number is lower")
+    most: int = Field(default=50, ge=1, le=MOST_LISTED, description="lines at a time, the newest first")
+    before: int | None = Field(default=None, ge=1, le=10**9, description="only lines whose number is lower")
 
 
 class ServedPolicyText(BaseModel):

@@ -22,7 +22,8 @@ class Request:
     `time` is aware. `k` items are shown. `seed` decides every random draw of the answer: None = derived from the
     request id, so that a retry of a request draws the same slate. `price` float64 [candidates] are the caller's, in
     the market's currency, NaN = the catalogue's. `exclude` are items; `cursor` is the request id of the slate that this
-    one continues; its list has `places_above` places on earlier pages. `numeric` and `categorical` hold the mapped
+    one continues; its list has `places_above` places on earlier pages. `beside`: cursors of the page's
+    other lists, of which nothing is shown again. `numeric` and `categorical` hold the mapped
     features that came with the request, [1], and with its candidates, [candidates], as the slate will.
     """
 
@@ -41,6 +42,7 @@ class Request:
     filters: ItemFilter = NO_FILTER
     cursor: str | None = None
     places_above: int = 0
+    beside: tuple[str, ...] = ()
     seed: int | None = None
     price: np.ndarray | None = None
     numeric: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -33,6 +33,10 @@ class NotReady(RuntimeError):
     """No bundle has been loaded yet."""
 
 
+class PolicyNotLoaded(LookupError):
+    """The policy that ranked a slate is none of those that serve."""
+
+
 @dataclass(frozen=True)
 class ServiceState:
     """Which bundle serves (None = none), its versions, why a newer one was refused, and the experiments served."""
@@ -88,8 +92,12 @@ class RankingService(Protocol):
         """What `rank` would answer, under another `policy` if there is one; nobody sees it, nothing learns from it."""
         ...
 
+    def logged(self, request_id: str) -> Slate:
+        """A slate on record; raises UnknownRequest."""
+        ...
+
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
-        """Value per term, float64 [n] each, summing to the slate's values."""
+        """Value per term, float64 [n] each, summing to the slate's values; raises PolicyNotLoaded."""
         ...
 
     def record(

@@ -10,7 +10,7 @@ from desk.policy_changes import MergeConflict
 from desk.publication import RefusedError
 from desk.versions import UnknownVersion
 from features.store import StoreUnavailable
-from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable
+from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable, UnknownRequest
 from serving.deadline import ClientGone
 from serving.manifest import BundleError
 from serving.policies_in_force import UnknownBundle
@@ -20,11 +20,13 @@ from serving.routes.callers import NotAllowed
 from serving.service import NotReady
 from value_model.formula import PolicyError
 
+ROW_REFUSALS = (BadRequest, UnknownName, DuplicateRequest, LogUnavailable, StoreUnavailable, CatalogueMoved)
 MALFORMED = "the request is malformed"
 STATUSES: dict[type[Exception], int] = {
     UnknownName: 404,
     UnknownBundle: 404,
     UnknownVersion: 404,
+    UnknownRequest: 404,
     DuplicateRequest: 409,
     RefusedError: 409,
     MergeConflict: 409,
@@ -37,10 +39,9 @@ STATUSES: dict[type[Exception], int] = {
 
 
 def add_refusals(app: Flask) -> None:
-    for kind, status in STATUSES.items():
-        app.register_error_handler(kind, lambda error, status=status: refusal(status, str(error.args[0])))
+    for kind in (*STATUSES, BadRequest):
+        app.register_error_handler(kind, refused)
     app.register_error_handler(ValidationError, _refuse_invalid)
-    app.register_error_handler(BadRequest, lambda error: refusal(400, MALFORMED, (error.field, str(error))))
     app.register_error_handler(PolicyError, _refuse_policy)
     app.register_error_handler(NotAllowed, lambda error: refusal(error.status, str(error)))
     app.register_error_handler(NotReady, lambda error: refusal(503, f"not ready: {error}"))
@@ -50,6 +51,14 @@ def add_refusals(app: Flask) -> None:
     def refuse_unforeseen(error: Exception) -> Response:
         app.logger.exception("unforeseen error", exc_info=error)
         return refusal(500, "the service failed; its log says why")
+
+
+def refused(error: Exception) -> Response:
+    """What a caller is told of BadRequest, or of one of STATUSES."""
+    if isinstance(error, BadRequest):
+        return refusal(400, MALFORMED, (error.field, str(error)))
+    status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+    return refusal(status, str(error.args[0]))
 
 
 def refusal(status: int, detail: str, *problems: tuple[str, str]) -> Response:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.spec import FeatureSpec
-from marketplace.log import DuplicateRequest, Receipt
+from marketplace.log import DuplicateRequest, Receipt, UnknownRequest
 from marketplace.slate import Slate
 from serving.deadline import NO_DEADLINE
 from serving.feedback_checks import NO_DETAILS, Sender
@@ -52,7 +52,7 @@ class FakeService:
             raise DuplicateRequest(request.request_id)
         if request.page_item_id is not None and request.page_item_id not in CATALOGUE:
             raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
-        items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE]
+        items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE and name not in request.exclude]
         slate = fake_slate(request, items)
         time.sleep(float(request.context.get("seconds", "0")))
         deadline.check()
@@ -66,6 +66,11 @@ class FakeService:
         slate = fake_slate(request, list(CATALOGUE if policy is None else CATALOGUE[1:] + CATALOGUE[:1]))
         names = [f"<b>{name}</b>" for name in slate.item_id]
         return Preview(Ranking(slate, {"scorer": 0.001}), self.explain(slate), names)
+
+    def logged(self, request_id: str) -> Slate:
+        if request_id not in self.slates:
+            raise UnknownRequest(request_id)
+        return self.slates[request_id]
 
     def explain(self, slate: Slate) -> Mapping[str, np.ndarray]:
         return {"clicks": slate.value - 1.0, "merchant": np.ones(len(slate))}

@@ -269,10 +269,20 @@ def test_a_formula_reads_the_margin_of_the_catalogue(bundle, market):
     np.testing.assert_allclose(slate.value, expected, rtol=1e-12)
 
 
-def test_a_request_id_is_ranked_once(engine, market):
-    engine.rank(ask(market))
-    with pytest.raises(DuplicateRequest):
-        engine.rank(ask(market))
+def test_a_request_that_is_repeated_is_answered_as_it_was_and_logged_once(engine, market):
+    first = engine.rank(ask(market))
+    engine.record(
+        feedback(market, first.slate.item_id[0]).set_column(
+            4, FEEDBACK.field("user_id"), pa.array(["u1"]).dictionary_encode()
+        )
+    )
+    again = engine.rank(ask(market))
+    assert (again.slate, again.further) == (first.slate, first.further)
+    assert len(engine.log.slates()) == 1
+    few = market.dataset.items["item_id"][:3].to_pylist()
+    for change in ({"k": 3}, {"seed": 1}, {"session_id": "s9"}, {"candidates": tuple(few)}):
+        with pytest.raises(DuplicateRequest):
+            engine.rank(ask(market, **change))
 
 
 def test_unknown_pages_and_candidates_are_refused(engine, market):
@@ -325,9 +335,7 @@ def test_a_request_id_that_another_shopper_took_blocks_nobody(engine, market):
     assert (first.request_id, second.request_id) == ("r home", own_id("r home", "ann"))
     assert engine.log.slate(second.request_id) == second
     assert replay(engine.parts, second).same
-    for request in (mine, theirs):
-        with pytest.raises(DuplicateRequest):
-            engine.rank(request)
+    assert [engine.rank(request).slate for request in (mine, theirs)] == [second, first]
     top = second.item_id[second.position == 1][0]
     click = feedback(market, top).set_column(1, FEEDBACK.field("request_id"), pa.array(["r home"], pa.string()))
     place = FEEDBACK.get_field_index("user_id")

@@ -84,7 +84,8 @@ def test_one_request_through_the_house_and_its_feedback(world, bundle_folder, ma
     assert len(answer["items"]) == 5
     for item in answer["items"]:
         assert sum(item["contributions"].values()) == pytest.approx(item["value"], rel=1e-12)
-    assert call(url, "/v1/recommend", body)[0] == 409
+    assert call(url, "/v1/recommend", body) == (200, answer)  # from the record: it is logged once
+    assert call(url, "/v1/recommend", body | {"k": 6})[0] == 409
     top = answer["items"][0]["item_id"]
     events = [
         {"feedback_id": "c1", "request_id": "first", "event": "click", "time": time_, "user_id": user, "item_id": top}
