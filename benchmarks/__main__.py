@@ -11,7 +11,7 @@ NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "small_broker"}
 NOT_BENCHMARKS |= {
     "serving_bundle",
     "redis_server",
-    "small_broker",
+    "spark_cluster",
     "request_path",
     "chorus",
     "peers",

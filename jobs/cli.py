@@ -17,6 +17,7 @@ from jobs.kafka_commands import consume, produce
 from jobs.log_argument import LogArgument
 from jobs.log_commands import load_log, log_commands
 from jobs.run_commands import compare, config, demo, run, search
+from jobs.spark_commands import spark_commands
 from jobs.uplift_command import uplift_command
 from marketplace.log_place import Place
 
@@ -55,7 +56,7 @@ def cli() -> None:
 
 for command in (run, config, compare, search, demo, embed_command, produce, consume, load_log):
     cli.add_command(command)
-for group in (item_commands, experiment_commands, feature_commands, uplift_command, log_commands):
+for group in (item_commands, experiment_commands, feature_commands, uplift_command, log_commands, spark_commands):
     cli.add_command(group)
 
 

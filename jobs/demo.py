@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from jobs.config import RunConfig
 from jobs.data import kept
-from jobs.join_feedback import training_rows
+from jobs.join_feedback import logged_names, training_rows
 from jobs.recommend import names, question
 from jobs.run import run_all
 from jobs.serve import running
@@ -105,7 +105,7 @@ def show_log(log: Path, request_id: str) -> None:
     kept = SqliteLog(log)
     joined = attribute(kept.slates(), kept.feedback())
     kept.close()
-    rows = training_rows(joined.slates, joined.labels)
+    rows = training_rows(joined.slates, joined.labels, names=logged_names(joined.slates))
     logged = rows.filter(pa.compute.equal(rows["request_id"], request_id))
     shown = logged.filter(pa.compute.greater(logged["position"], 0)).sort_by("position")
     print_counts(joined.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +27,31 @@ def join_feedback(log: Place, *, out: Path) -> None:
     if not len(slates):
         raise ValueError(f"{shown_place(log)} holds no slates yet: serve some requests first (`value-model serve`).")
     joined = attribute(slates, feedback)
-    rows = training_rows(joined.slates, joined.labels)
+    rows = training_rows(joined.slates, joined.labels, names=logged_names(joined.slates))
     pq.write_table(rows, out, compression="zstd")
     print_counts(joined.counts)
     print(f"wrote {out}: {len(rows):,} rows of {len(joined.slates):,} slates")
 
 
-def training_rows(slates: pa.Table, labels: pa.Table) -> pa.Table:
+@dataclass(frozen=True)
+class LoggedNames:
+    """The heads and the numeric features that slates of a log hold, in the order of their columns."""
+
+    heads: tuple[str, ...]
+    features: tuple[str, ...]
+
+
+def logged_names(slates: pa.Table) -> LoggedNames:
+    return LoggedNames(tuple(sorted(names(slates, "predictions"))), tuple(sorted(names(slates, "numeric"))))
+
+
+def training_rows(slates: pa.Table, labels: pa.Table, *, names: LoggedNames) -> pa.Table:
     """One table of N rows: the request's columns, the item's, features and predictions as served, and the labels."""
     request = request_of_rows(slates)
     columns = {name: slates[name].combine_chunks().take(pa.array(request)) for name in REQUEST_COLUMNS}
     columns |= {field.name: flat(slates, field.name) for field in ITEM_FIELDS if pa.types.is_list(field.type)}
-    columns |= {f"predicted_{head}": pa.array(predictions(slates, head)) for head in names(slates, "predictions")}
-    columns |= {f"feature_{name}": _by_row(slates, name, request) for name in names(slates, "numeric")}
+    columns |= {f"predicted_{head}": pa.array(predictions(slates, head)) for head in names.heads}
+    columns |= {f"feature_{name}": _by_row(slates, name, request) for name in names.features}
     return pa.table(columns | {name: labels[name] for name in labels.column_names})
 
 

@@ -73,6 +73,18 @@ def schema(engine: str, uri: str, dataset: str, out: Path) -> None:
         click.echo(f"{file}")
 
 
+@log_commands.command()
+@click.option("--dialect", type=click.Choice(["bigquery", "spark"]), required=True)
+@click.option("--by", type=click.Choice(["day", "hour"]), default="day", show_default=True)
+@click.option("--tables", default="", metavar="NAME", help="the data set that holds the tables")
+def sql(dialect: str, by: str, tables: str) -> None:
+    """Print the queries of `log sums` in the SQL of another engine, over the tables that `log schema` describes."""
+    from marketplace.clickhouse.dialects import sums_in
+
+    for name, query in sums_in(dialect, by=by, tables=tables).items():
+        click.echo(f"-- {name}\n{query};\n")
+
+
 @click.command("load-log")
 @click.argument("source", type=LogArgument(folders=True))
 @click.argument("target")

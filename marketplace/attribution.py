@@ -107,6 +107,14 @@ REASONS = tuple(f.name for f in fields(AttributionCounts))[1:13]
 
 
 @dataclass(frozen=True)
+class WholeLog:
+    """What only the whole of a log tells, for whoever attributes a part of it."""
+
+    impressions: bool  # whether any was recorded
+    repeats: np.ndarray  # bool [events of the part]: an earlier event of the log has the feedback_id
+
+
+@dataclass(frozen=True)
 class Attribution:
     """`labels` has one row per item of `slates`, in the order of their flat columns."""
 
@@ -117,13 +125,18 @@ class Attribution:
 
 
 def attribute(
-    slates: pa.Table, feedback: pa.Table, *, windows: AttributionWindows | None = None, as_of: datetime | None = None
+    slates: pa.Table,
+    feedback: pa.Table,
+    *,
+    windows: AttributionWindows | None = None,
+    as_of: datetime | None = None,
+    whole: WholeLog | None = None,
 ) -> Attribution:
     """Join `slates` (SLATE) and `feedback` (FEEDBACK) into labels, with what was known at `as_of`; None = all there is.
 
     Without `as_of` the data's last slate or event is taken as the present, so that the end of a data set is not
-    taken for silence. An item that occurs twice in one slate receives its events at the first place shown.
-    Raises SchemaError for a request_id that occurs twice.
+    taken for silence. `whole` None = they are all of the log. An item that occurs twice in one slate
+    receives its events at the first place shown. Raises SchemaError for a request_id that occurs twice.
     """
     limits = (windows or AttributionWindows()).microseconds()
     now = _now(slates, feedback) if as_of is None else _microseconds(as_of)
@@ -131,12 +144,13 @@ def attribute(
     _refuse_repeats(slates)
     request, row = _rows_of(slates, feedback)
     amount, priced = _amounts(slates, feedback, row)
-    against = _reasons(slates, feedback, request, row, limits=limits, now=now)
+    whole = whole or WholeLog(_any_impressions(feedback, now), _repeats(feedback, now))
+    against = _reasons(slates, feedback, request, row, repeats=whole.repeats, limits=limits, now=now)
     against |= _money_reasons(slates, feedback, row, amount)
     reason = np.select([against[name] for name in REASONS[1:]], range(1, len(REASONS)), 0)
     keep = reason == 0
     event = _codes(feedback["event"], EVENTS)[keep]
-    labels = _labels(slates, row[keep], event, amount[keep], assume_seen=not _any_impressions(feedback, now))
+    labels = _labels(slates, row[keep], event, amount[keep], assume_seen=not whole.impressions)
     age = np.repeat(now - _times(slates), np.diff(item_offsets(slates)))
     labels |= {"mature": age >= limits[:4].max(), "return_mature": age >= limits.max()}
     counts = dict(zip(REASONS, np.bincount(reason, minlength=len(REASONS)).tolist(), strict=True))
@@ -146,18 +160,22 @@ def attribute(
 
 
 def _reasons(
-    slates: pa.Table, feedback: pa.Table, request: np.ndarray, row: np.ndarray, *, limits: np.ndarray, now: int
+    slates: pa.Table,
+    feedback: pa.Table,
+    request: np.ndarray,
+    row: np.ndarray,
+    *,
+    repeats: np.ndarray,
+    limits: np.ndarray,
+    now: int,
 ) -> dict[str, np.ndarray]:
     """By reason the events (bool) that it keeps from the item of their `request` and `row` (-1 = none)."""
-    known = _times(feedback) < now
     delay = _times(feedback) - np.append(_times(slates), 0)[request]
     event = _codes(feedback["event"], EVENTS)
     limit = limits[event]
-    duplicate = np.zeros(len(feedback), bool)
-    duplicate[known] = repeated(feedback.filter(pa.array(known)))
     return {
-        "future": ~known,
-        "duplicate": duplicate,
+        "future": _times(feedback) >= now,
+        "duplicate": repeats,
         "unlabelled": event >= len(LABELLED_EVENTS),
         "without_request": to_numpy(feedback["request_id"].is_null()),
         "orphan_request": request < 0,
@@ -261,6 +279,14 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
 def _of_money(feedback: pa.Table) -> np.ndarray:
     """bool [events]: orders and returns."""
     return np.isin(_codes(feedback["event"], EVENTS), [EVENT_CODE["order"], EVENT_CODE["return"]])
+
+
+def _repeats(feedback: pa.Table, now: int) -> np.ndarray:
+    """bool [events]: of those known by `now`, the repeats."""
+    known = _times(feedback) < now
+    repeats = np.zeros(len(feedback), bool)
+    repeats[known] = repeated(feedback.filter(pa.array(known)))
+    return repeats
 
 
 def _any_impressions(feedback: pa.Table, now: int) -> bool:

@@ -14,13 +14,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from marketplace.keys import rows_of
 from marketplace.log import QUARANTINED
 from marketplace.schema import FEEDBACK, SLATE, SchemaError, conform
 from marketplace.slate_columns import PLAIN_SLATE, plain
+from marketplace.splits import microseconds
 
 SCHEMAS = {"slates": SLATE, "feedback": FEEDBACK, "quarantine": QUARANTINED}
 IDS = {"slates": "request_id", "feedback": "feedback_id"}
@@ -65,6 +68,17 @@ def schema_of(table: str, columns: Sequence[str] | None = None) -> pa.Schema:
     whole = SCHEMAS[table]
     names = whole.names if columns is None else dict.fromkeys(columns)
     return pa.schema([whole.field(name) for name in names], metadata=whole.metadata)
+
+
+def by_time(rows: pa.Table) -> pa.Table:
+    return rows.take(pa.array(np.argsort(microseconds(rows["time"]), kind="stable")))
+
+
+def once(rows: pa.Table, table: str) -> pa.Table:
+    """The rows whose id no row above has."""
+    ids = rows[IDS[table]]
+    first = rows_of(ids, ids) == np.arange(len(rows))
+    return rows if first.all() else rows.filter(pa.array(first))
 
 
 def _read(file: Path, columns: Sequence[str]) -> pa.Table:

@@ -45,7 +45,7 @@ def load_log(source: Log, folder: Path, *, name: str, progress: Callable[[Loaded
     Raises ValueError where another process loads into the folder.
     """
     loaded = Loaded()
-    with _alone(folder):
+    with alone(folder):
         logs = _marks(folder)
         marks = _own(logs, source, name)
         logs[marks.number] = marks  # its number is taken before a file bears it
@@ -104,7 +104,8 @@ def _keep(logs: dict[int, LogMarks], folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else loads into the folder meanwhile; raises ValueError where somebody does."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:

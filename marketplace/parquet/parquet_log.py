@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject, merged, record_of
 from marketplace.keys import rows_of
 from marketplace.log import SHOWN, Receipt, UnknownRequest, bounds
-from marketplace.parquet.days import IDS, day_files, read_files
+from marketplace.parquet.days import IDS, by_time, day_files, once, read_files
 from marketplace.schema import FEEDBACK, SLATE
 from marketplace.slate import Slate, table_to_slates
 from marketplace.splits import microseconds
 
 SYSTEM = "parquet"
+SET_APART = ("feedback_id", "reason", "request_id", "event", "user_id", "item_id")  # what tells two such events apart
 RECORDS = pa.schema([("subject", pa.string()), ("name", pa.string()), ("first", pa.int64()), ("body", pa.string())])
 
 
@@ -61,7 +62,11 @@ class ParquetLog:
         return self._of_ids("feedback", FEEDBACK.names, feedback_ids)
 
     def quarantined(self) -> pa.Table:
-        return read_files(day_files(self.folder, "quarantine"), "quarantine")
+        rows = read_files(day_files(self.folder, "quarantine"), "quarantine")
+        first: dict[tuple[str | None, ...], int] = {}
+        for row, key in enumerate(zip(*(rows[name].to_pylist() for name in SET_APART), strict=True)):
+            first.setdefault(key, row)
+        return rows.take(pa.array(list(first.values()), pa.int64()))
 
     def feedback_after(
         self, mark: int, *, since: datetime | None = None, most: int | None = None
@@ -132,7 +137,7 @@ class ParquetLog:
         )
         time = microseconds(rows["time"])
         within = rows.filter(pa.array((time >= first) & (time < end)))
-        return _once(_by_time(within), table).select(list(columns))
+        return once(by_time(within), table).select(list(columns))
 
     def _of_ids(self, table: str, columns: Sequence[str], ids: Collection[str]) -> pa.Table:
         names, read = pa.array(list(ids), pa.string()), [*columns, "time", IDS[table]]
@@ -140,7 +145,7 @@ class ParquetLog:
         for file in day_files(self.folder, table):
             rows = read_files([file], table, read)
             parts.append(rows.filter(pc.is_in(rows[IDS[table]], names)))
-        return _once(_by_time(pa.concat_tables(parts).combine_chunks()), table).select(list(columns))
+        return once(by_time(pa.concat_tables(parts).combine_chunks()), table).select(list(columns))
 
     def _after(
         self, table: str, columns: Sequence[str], mark: int, *, since: datetime | None, most: int | None
@@ -156,14 +161,3 @@ class ParquetLog:
         counts = rows_of(ids.slice(mark, len(rows)), ids) == np.arange(mark, mark + len(rows))
         counts &= microseconds(rows["time"]) >= bounds(since, None)[0]
         return rows.filter(pa.array(counts)).select(list(dict.fromkeys(columns))), max(mark, int(stop))
-
-
-def _by_time(rows: pa.Table) -> pa.Table:
-    return rows.take(pa.array(np.argsort(microseconds(rows["time"]), kind="stable")))
-
-
-def _once(rows: pa.Table, table: str) -> pa.Table:
-    """The rows whose id no row above has."""
-    ids = rows[IDS[table]]
-    first = rows_of(ids, ids) == np.arange(len(rows))
-    return rows if first.all() else rows.filter(pa.array(first))

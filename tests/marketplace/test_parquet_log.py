@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from jobs.load_log import load
 from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.log import UnknownRequest
 from marketplace.open_log import open_log
-from marketplace.parquet import days, loading
+from marketplace.parquet import compaction, days, loading
 from marketplace.parquet.bigquery import schema_of
 from marketplace.schema import SLATE, SchemaError
 from marketplace.sqlite_log import SqliteLog
@@ -135,7 +136,7 @@ def test_wrong_addresses_files_and_writers_are_told(service, address, tmp_path):
         open_log("parquet://days")
     with pytest.raises(ValueError, match="--keep is for ClickHouse"):
         load(tmp_path / "log.sqlite", address, keep=3)
-    with loading._alone(log.folder), pytest.raises(ValueError, match="another process loads into"):
+    with loading.alone(log.folder), pytest.raises(ValueError, match="another process loads into"):
         loading.load_log(service, log.folder, name="one", **QUIET)
     strange = log.folder / "slates" / "day=2026-03-01" / "slates-of-others.parquet"
     strange.parent.mkdir(parents=True)
@@ -169,3 +170,23 @@ def test_bigquery_is_told_every_column_of_the_contract(tmp_path):
     commands = (tmp_path / "load.sh").read_text()
     assert "gs://shop/log/slates/{day:DATE}" in commands
     assert commands.count("bq load") == 3
+
+
+def test_a_compacted_day_holds_each_row_once_whatever_was_killed(service, address, monkeypatch):
+    log = open_log(address)
+    for name in ("one", "the same under another name"):
+        loading.load_log(service, log.folder, name=name, **QUIET)
+    days_of_log = compaction.loose_days(log.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda file, missing_ok=False: None)  # killed before the old files went
+        for table, day in days_of_log:
+            compaction.compact_day(log.folder, table, day)
+    assert same_log(log, service)
+    monkeypatch.setitem(compaction.ROWS_A_FILE, "slates", 2)
+    done = [compaction.compact_day(log.folder, table, day) for table, day in days_of_log]
+    assert sum(one.repeats for one in done) == 2 * (30 + 39)
+    assert sum(one.after for one in done) == len(days.day_files(log.folder, "slates")) + len(
+        days.day_files(log.folder, "feedback")
+    )
+    assert len(days.read_files(days.day_files(log.folder, "slates"), "slates")) == 30
+    assert same_log(log, service)

@@ -1,0 +1,1 @@
+"""What is large, on Spark: one file a job."""

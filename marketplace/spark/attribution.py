@@ -1,0 +1,91 @@
+"""Attribution on Spark: a task reads a file of slates, beside the events that answer them, and labels it.
+
+The rules are those of `marketplace.attribution`, by its own code. Of the slates only ids, times and places pass through
+the shuffle; each file is read where it lies, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from marketplace.attribution import Attribution, AttributionCounts, WholeLog, attribute
+from marketplace.parquet.days import by_time, read_files
+from marketplace.repeats import repeated
+from marketplace.schema import FEEDBACK, SLATE, conform
+from marketplace.slate_columns import plain, to_numpy
+from marketplace.spark.days import PLACE, path_of, rows_of_days
+from marketplace.spark.session import parts
+
+EVENTS_AT_ONCE = 200_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_SLATES = 64  # groups of the events that answer no slate
+COUNTS = tuple(f.name for f in fields(AttributionCounts))
+ANSWER = "file string, " + ", ".join(f"{name} bigint" for name in ("slates", "rows", *COUNTS))
+Use = Callable[[Attribution, Path], int]  # what becomes of a labelled file; the number of its rows
+PLAIN_FEEDBACK = pa.schema([field.with_type(plain(field.type)) for field in FEEDBACK])
+
+
+@dataclass(frozen=True)
+class AttributedFiles:
+    files: tuple[Path, ...]  # those with a slate that counts
+    slates: int
+    rows: int
+    counts: AttributionCounts
+
+
+def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFiles:
+    """Label the slates of each file, and `use` them there, on whichever machine."""
+    index = rows_of_days(spark, folder, "slates", ["request_id", "time"])
+    first = F.min(F.struct("time", *PLACE)).alias("first")
+    kept = index.groupBy("request_id").agg(first).select("request_id", *(f"first.{name}" for name in PLACE)).persist()
+    events = rows_of_days(spark, folder, "feedback", FEEDBACK.names)
+    figures_of_events = F.count("*"), F.max(F.unix_micros("time")), F.max(F.col("event") == "impression")
+    count, last_event, impressions = events.agg(*figures_of_events).collect()[0]
+    last_slate = index.agg(F.max(F.unix_micros("time"))).collect()[0][0]
+    now = max(last_event or -1, last_slate or -1) + 1
+    as_of, any_impressions = EPOCH + timedelta(microseconds=now), bool(impressions)
+
+    def label(key: tuple[pa.Scalar, ...], places: pa.Table, answers: pa.Table) -> pa.Table:
+        slates = _slates(path_of(key[0].as_py()), places) if len(places) else SLATE.empty_table()
+        feedback = conform(answers.select(FEEDBACK.names), FEEDBACK, where="feedback")
+        whole = WholeLog(any_impressions, to_numpy(answers["is_repeat"]).astype(bool))
+        labelled = attribute(slates, feedback, as_of=as_of, whole=whole)
+        rows = use(labelled, path_of(key[0].as_py())) if len(places) else 0
+        figures = {"slates": len(slates), "rows": rows, **vars(labelled.counts)}
+        return pa.table({"file": key} | {name: pa.array([figure], pa.int64()) for name, figure in figures.items()})
+
+    placed = _with_repeats(events, groups=parts(spark) + count // EVENTS_AT_ONCE).join(
+        kept.select("request_id", F.col("file").alias("slates_file")), "request_id", "left"
+    )
+    nowhere = F.concat(F.lit("none "), F.pmod(F.xxhash64("feedback_id"), F.lit(NO_SLATES)).cast("string"))
+    by_file = placed.withColumn("slates_file", F.coalesce("slates_file", nowhere)).groupBy("slates_file")
+    groups = kept.groupBy("file").cogroup(by_file).applyInArrow(label, ANSWER).collect()
+    files = tuple(path_of(group.file) for group in groups if group.slates)
+    counts = sum((AttributionCounts(*group[3:]) for group in groups), AttributionCounts())
+    return AttributedFiles(files, sum(group.slates for group in groups), sum(group.rows for group in groups), counts)
+
+
+def _with_repeats(events: DataFrame, *, groups: int) -> DataFrame:
+    """The events, with `is_repeat`: whether an earlier one has the feedback_id."""
+
+    def mark(some: pa.Table) -> pa.Table:
+        some = some.take(pc.sort_indices(some, [(name, "ascending") for name in ("time", *PLACE)]))
+        return some.select(FEEDBACK.names).append_column("is_repeat", pa.array(repeated(some)))
+
+    schema = events.select(*FEEDBACK.names, F.lit(True).alias("is_repeat")).schema
+    group = F.pmod(F.xxhash64("feedback_id"), F.lit(groups))
+    return events.groupBy(group.alias("group")).applyInArrow(mark, schema)
+
+
+def _slates(file: Path, places: pa.Table) -> pa.Table:
+    """The slates of a file that count, by time."""
+    return by_time(read_files([file], "slates").take(np.sort(to_numpy(places["row"]))))
