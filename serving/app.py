@@ -10,7 +10,7 @@ from flask import Flask
 from serving import payloads
 from serving.console.blueprint import ConsoleContext, console_blueprint
 from serving.console.sessions import ConsoleSettings, Sessions
-from serving.keys import KeyRing
+from serving.keys import Keys
 from serving.manifest import BundleError
 from serving.metrics import Metrics
 from serving.policies_in_force import PoliciesInForce
@@ -38,7 +38,7 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     probe: Callable[[], None] = lambda: None,
     policies: Callable[[], PoliciesInForce] = no_policies,
-    keys: KeyRing | None = None,
+    keys: Keys | None = None,
     console: ConsoleSettings | None = None,
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:

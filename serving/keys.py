@@ -3,22 +3,26 @@
 [shop-front]
 sha256 = "..."                    # of the key: printf %s "$KEY" | sha256sum
 scopes = ["rank", "feedback"]
+per_second = 50                   # requests that each worker takes of it, on average  [no limit]
+burst = 100                       # and at once  [those of a second]
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from marketplace.finding import DataError, Finding
+from marketplace.finding import DataError, FieldError, Finding
 from marketplace.toml_model import Fix, as_model
 from marketplace.toml_text import parse_toml
+from serving.rate_limits import RateLimit
 
 
 class KeyScope(StrEnum):
@@ -38,14 +42,27 @@ class KeyEntry:
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Fix("Write the 64 hex digits of `sha256sum`.")]
     scopes: Annotated[tuple[KeyScope, ...], Field(min_length=1), Fix(f"Write some of {', '.join(KeyScope)} in a list.")]
+    per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    burst: Annotated[int, Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.per_second is None and self.burst is not None:
+            raise FieldError("has a burst and no per_second", "Write per_second = 50, or leave burst out.", key="burst")
+
+    @property
+    def limit(self) -> RateLimit | None:
+        if self.per_second is None:
+            return None
+        return RateLimit(self.per_second, self.burst or max(1, math.ceil(self.per_second)))
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who holds a key: its name in the file, and its scopes."""
+    """Who holds a key: its name in the file, its scopes, and how often it may ask a worker (None = at will)."""
 
     name: str
     scopes: frozenset[KeyScope]
+    limit: RateLimit | None = None
 
     def may(self, scope: KeyScope) -> bool:
         return scope in self.scopes or KeyScope.ADMIN in self.scopes
@@ -82,12 +99,25 @@ def _mark(digest: bytes) -> str:
     return hashlib.sha256(b"mark of " + digest).hexdigest()
 
 
-class KeyRing:
+class Keys(Protocol):
     """The keys of one service."""
+
+    def caller(self, key: str) -> Caller | None:
+        """The holder of a key, None = nobody."""
+        ...
+
+    def holder(self, mark: str) -> Caller | None:
+        """Who holds the key of a `key_mark`, None = nobody, or nobody any more."""
+        ...
+
+
+class KeyRing:
+    """Keys that stay as they are."""
 
     def __init__(self, entries: Mapping[str, KeyEntry]) -> None:
         self._callers = [
-            (bytes.fromhex(entry.sha256), Caller(name, frozenset(entry.scopes))) for name, entry in entries.items()
+            (bytes.fromhex(entry.sha256), Caller(name, frozenset(entry.scopes), entry.limit))
+            for name, entry in entries.items()
         ]
 
     @classmethod

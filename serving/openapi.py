@@ -181,6 +181,7 @@ REASONS = {
     409: "Another request of this request_id is on record already; or what is in force does not allow the change",
     413: "The body is too large",
     415: "The body is not application/json",
+    429: "The key is used more often than its entry allows; Retry-After says when to try again",
     503: "Too much to do (Retry-After), no bundle is loaded yet, or the log cannot be written; `detail` says which",
 }
 
@@ -248,7 +249,8 @@ def _operation(one: Operation) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": _json_of(one.request)}
     if one.toml:
         operation["requestBody"]["content"]["application/toml"] = {"schema": {"type": "string"}}
-    for status in one.refusals:
+    keyed = (429,) if 401 in one.refusals else ()
+    for status in (*one.refusals, *keyed):
         body = payloads.Readiness if one.answer is payloads.Readiness else payloads.Refusal
         kind = "application/json" if body is payloads.Readiness else CONTENT_TYPE
         operation["responses"][str(status)] = {"description": REASONS[status], "content": _json_of(body, kind=kind)}

@@ -9,7 +9,7 @@ VALUE_MODEL_EXPERIMENTS      the folder of experiments, followed  [experiments, 
 VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [0.5]
 VALUE_MODEL_QUEUE_SECONDS    how long a request may wait for its worker before it is refused  [0.5]
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
-VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py); without keys whoever reaches it may do all
+VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py), followed; without keys all may do everything
 VALUE_MODEL_KEYS             the same as text, instead of a file
 VALUE_MODEL_CONSOLE_SECRET   signs the console's sessions; made by gunicorn's parent process where it is not set
 PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
@@ -39,7 +39,8 @@ from serving.app import create_app
 from serving.bundle import build_engine, load_bundle, redis_store
 from serving.console.sessions import ConsoleSettings
 from serving.engine import RankingEngine
-from serving.keys import KeyRing
+from serving.key_file import KeyFile
+from serving.keys import KeyRing, Keys
 from serving.memory import settle
 from serving.policies_in_force import MaterialOf, PoliciesInForce, no_material
 from serving.service import LiveService
@@ -109,14 +110,14 @@ def _leave(services: LiveService) -> None:
         services.close()
 
 
-def _keys(environment: Mapping[str, str]) -> KeyRing | None:
+def _keys(environment: Mapping[str, str]) -> Keys | None:
     """The API keys, None = none are configured; raises NotConfigured, so that a mistake does not open the service."""
     path, text = environment.get("VALUE_MODEL_KEYS_FILE"), environment.get("VALUE_MODEL_KEYS")
     if path and text:
         raise NotConfigured("VALUE_MODEL_KEYS_FILE and VALUE_MODEL_KEYS are both set; keep one of them.")
     try:
         if path:
-            return KeyRing.from_toml(Path(path).read_bytes(), file=path)
+            return KeyFile(Path(path))
         return KeyRing.from_toml(text, file="VALUE_MODEL_KEYS") if text else None
     except (DataError, OSError) as error:
         raise NotConfigured(f"the API keys cannot be read: {error}") from error

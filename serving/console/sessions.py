@@ -14,7 +14,7 @@ from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from serving.keys import EVERYBODY, Caller, KeyRing
+from serving.keys import EVERYBODY, Caller, Keys
 
 COOKIE = "value_model_console"
 LASTS = 12 * 3600  # seconds since it was begun
@@ -48,7 +48,7 @@ def new_session(mark: str = "") -> Session:
 class Sessions:
     """Cookies under one `secret`, which all workers share; `keys` None = whoever reaches the service may do all."""
 
-    def __init__(self, secret: str, keys: KeyRing | None) -> None:
+    def __init__(self, secret: str, keys: Keys | None) -> None:
         self._signer, self.keys = URLSafeTimedSerializer(secret, salt=COOKIE), keys
 
     def cookie(self, session: Session) -> str:

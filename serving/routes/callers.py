@@ -9,7 +9,20 @@ from flask import Flask, g, request
 from serving.console.blueprint import NAME as CONSOLE
 from serving.deadline import ENVIRON, HEADER, Deadline, milliseconds
 from serving.feedback_checks import Sender
-from serving.keys import EVERYBODY, ROUTES, Caller, KeyRing, KeyScope
+from serving.keys import EVERYBODY, ROUTES, Caller, Keys, KeyScope
+from serving.rate_limits import RateLimits
+
+
+class RateExceeded(RuntimeError):
+    """The key's bucket is empty for so many seconds."""
+
+    def __init__(self, caller: Caller, *, seconds: float) -> None:
+        assert caller.limit is not None
+        super().__init__(
+            f"the key {caller.name!r} may ask {caller.limit.rate:g} times a second, and {caller.limit.burst} at once; "
+            f"try again in {seconds:.2f} s"
+        )
+        self.seconds = seconds
 
 
 class NotAllowed(PermissionError):
@@ -20,8 +33,9 @@ class NotAllowed(PermissionError):
         self.status = status
 
 
-def add_callers(app: Flask, keys: KeyRing | None) -> None:
-    """Before each request: `g.caller`, who must have a scope of the route."""
+def add_callers(app: Flask, keys: Keys | None) -> None:
+    """Before each request: `g.caller`, who must have a scope of the route, and not ask too often."""
+    limits = RateLimits()
 
     @app.before_request
     def who() -> None:
@@ -34,6 +48,8 @@ def add_callers(app: Flask, keys: KeyRing | None) -> None:
         scopes = ROUTES.get(request.url_rule.rule, (KeyScope.ADMIN,)) if request.url_rule else None
         if scopes is not None:
             require(*scopes)
+            if g.caller.limit is not None and (seconds := limits.take(g.caller.name, g.caller.limit)) > 0:
+                raise RateExceeded(g.caller, seconds=seconds)
 
 
 def require(*scopes: KeyScope, what: str = "") -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from flask import Flask, Response, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
@@ -16,7 +18,7 @@ from serving.manifest import BundleError
 from serving.policies_in_force import UnknownBundle
 from serving.problems import CONTENT_TYPE, GONE, RETRY_AFTER, problem
 from serving.request import BadRequest, UnknownName
-from serving.routes.callers import NotAllowed
+from serving.routes.callers import NotAllowed, RateExceeded
 from serving.service import NotReady
 from value_model.formula import PolicyError
 
@@ -44,6 +46,7 @@ def add_refusals(app: Flask) -> None:
     app.register_error_handler(ValidationError, _refuse_invalid)
     app.register_error_handler(PolicyError, _refuse_policy)
     app.register_error_handler(NotAllowed, lambda error: refusal(error.status, str(error)))
+    app.register_error_handler(RateExceeded, _refuse_rate)
     app.register_error_handler(NotReady, lambda error: refusal(503, f"not ready: {error}"))
     app.register_error_handler(HTTPException, _refuse_http)
 
@@ -78,6 +81,12 @@ def _refuse_invalid(error: ValidationError) -> Response:
 
 def _refuse_policy(error: PolicyError) -> Response:
     return refusal(400, "the policy cannot be used", *(("policy", str(finding)) for finding in error.findings[:20]))
+
+
+def _refuse_rate(error: RateExceeded) -> Response:
+    answer = refusal(429, str(error))
+    answer.headers["Retry-After"] = str(math.ceil(error.seconds))
+    return answer
 
 
 def _refuse_http(error: HTTPException) -> Response:

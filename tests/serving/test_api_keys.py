@@ -11,7 +11,9 @@ from marketplace.finding import DataError
 from serving import wsgi
 from serving.app import create_app
 from serving.feedback_checks import Sender
-from serving.keys import KeyRing, KeyScope
+from serving.key_file import KeyFile
+from serving.keys import KeyRing, KeyScope, key_mark
+from serving.rate_limits import RateLimits
 
 KEYS = {"shop": ["rank"], "pixel": ["feedback"], "till": ["events"], "lab": ["rank", "test"], "ops": ["admin"]}
 
@@ -121,6 +123,8 @@ def test_every_key_is_compared_in_constant_time(monkeypatch):
         ('[a]\nsha256 = "secret"\nscopes = ["rank"]\n', "keys.toml:2: error: a.sha256"),
         (toml({"a": ["rnk"]}), r"keys.toml:3: error: a.scopes.1 is 'rnk'. Fix: Write one of rank"),
         (toml({"a": []}), "a.scopes is"),
+        (toml({"a": ["rank"]}) + "per_second = 0.0\n", "a.per_second is 0"),
+        (toml({"a": ["rank"]}) + "burst = 5\n", "has a burst and no per_second"),
         ('[a]\nkey = "secret"\n', "unknown field 'key'"),
     ],
 )
@@ -130,6 +134,58 @@ def test_a_mistake_in_the_keys_is_named_with_its_line_and_stops_the_service(text
     (tmp_path / "keys.toml").write_text(text)
     with pytest.raises(wsgi.NotConfigured, match="the API keys cannot be read"):
         wsgi._keys({"VALUE_MODEL_KEYS_FILE": str(tmp_path / "keys.toml")})
+
+
+def test_a_key_is_taken_at_its_rate_and_told_when_to_try_again(service, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("serving.routes.callers.RateLimits", lambda: RateLimits(clock=lambda: now[0]))
+    slow = toml().replace('scopes = ["rank"]', 'scopes = ["rank"]\nper_second = 0.5\nburst = 3')
+    client = create_app(service, clock=lambda: NOW, keys=KeyRing.from_toml(slow, file="keys.toml")).test_client()
+
+    def statuses(count, name="shop"):
+        return [post(client, "/v1/recommend", HOME, headers=bearer(name)).status_code for _ in range(count)]
+
+    assert statuses(4) == [200, 200, 200, 429]
+    refused = post(client, "/v1/recommend", HOME, headers=bearer("shop"))
+    assert (refused.mimetype, refused.headers["Retry-After"]) == ("application/problem+json", "2")
+    assert "may ask 0.5 times a second, and 3 at once; try again in 2.00 s" in refused.get_json()["detail"]
+    assert statuses(9, "lab") == [200] * 9
+    now[0] = 2.0
+    assert statuses(2) == [200, 429]
+    now[0] = 1000.0
+    assert statuses(4) == [200, 200, 200, 429]  # no more than the burst, however long it was away
+    assert client.get("/healthz", headers=bearer("shop")).status_code == 200
+
+
+def test_keys_come_and_go_without_a_restart(tmp_path, caplog):
+    path, now = tmp_path / "keys.toml", [0.0]
+    path.write_text(toml({"old": ["rank"]}))
+    keys = KeyFile(path, clock=lambda: now[0])
+    path.write_text(toml({"old": ["rank"], "new": ["rank"]}))
+    assert keys.caller("key of new") is None  # it was looked at just now
+    now[0] = 1.0
+    assert keys.caller("key of new").name == "new"
+    path.write_text("nonsense")
+    now[0] = 2.0
+    assert keys.caller("key of old").name == "old"
+    assert "the API keys stay as they were" in caplog.text
+    path.unlink()
+    now[0] = 3.0
+    assert keys.caller("key of old").name == "old"
+    path.write_text(toml({"new": ["rank"]}))
+    now[0] = 4.0
+    assert keys.caller("key of old") is None
+    assert keys.holder(key_mark("key of new")).name == "new"
+
+
+def test_no_other_sites_page_may_call(client):
+    headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    for answer in (
+        client.options("/v1/recommend", headers=headers),
+        client.options("/v1/recommend", headers=headers | bearer("shop")),
+        post(client, "/v1/recommend", HOME, headers=headers | bearer("shop")),
+    ):
+        assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
 
 
 def test_keys_come_from_a_file_or_the_environment(tmp_path):
