@@ -1,6 +1,8 @@
 """Ten thousand requests made from the service's own OpenAPI document, sound and spoilt, on every route: no 500."""
 
+import re
 from collections import Counter
+from urllib.parse import quote
 
 import jsonschema
 import orjson
@@ -12,34 +14,45 @@ from schema_payloads import lenient, of_schema
 from marketplace.memory_log import MemoryLog
 from serving.app import create_app
 from serving.bundle import build_engine
+from value_model.formula import to_toml
 
 pytestmark = pytest.mark.slow
 EXAMPLES = 10_000
+FIELDS = re.compile(r"{(\w+)}")  # of a path
 PAGES = {"home": "", "search": "query", "store_page": "page_merchant_id", "product_page": "page_item_id"}
 
 
-def test_no_request_makes_a_route_fail_and_every_answer_is_documented(bundle):
+def test_no_request_makes_a_route_fail_and_every_answer_is_documented(bundle, policies):
     engine = build_engine(bundle, log=MemoryLog())
-    check_routes(engine, examples=EXAMPLES)
+    check_routes(engine, policies, examples=EXAMPLES)
 
 
 def one_page(content, words):
-    """A request for one page of its surface, as the schema cannot say it; other content as it is."""
-    if not isinstance(content, dict) or content.get("surface") not in PAGES:
+    """A request for one page of its surface, or for rows of one shopper, as the schema cannot say it; other content as
+    it is."""
+    if not isinstance(content, dict):
         return content
-    left_out = {"features", "cursor", "candidate_features", "prices", *PAGES.values()} - {PAGES[content["surface"]]}
-    field = PAGES[content["surface"]]
+    if isinstance(rows := content.get("rows"), list):
+        return {"rows": [one_page(row, words) for row in rows[:1]]}
+    surface = content.get("surface", "search" if "query" in content else None)
+    if not isinstance(surface, str) or surface not in PAGES:
+        return content
+    field = PAGES[surface]
+    left_out = {"features", "cursor", "candidate_features", "prices", "filters", *PAGES.values()} - {field}
     page = {field: words[field][0]} if field else {}
     return page | {name: value for name, value in content.items() if name not in left_out}
 
 
-def check_routes(engine, *, examples):
+def check_routes(engine, policies, *, examples):
     """Statuses counted by route; raises where one is 500 or not documented, or an answer not as documented."""
-    client = create_app(engine).test_client()
+    client = create_app(engine, policies=lambda: policies).test_client()
     document, table = client.get("/openapi.json").get_json(), engine.parts.item_table
     now = engine.parts.known_until.isoformat()
     words = {"user_id": ["u1", "u2"], "request_id": ["r1", "r2"], "session_id": ["s1"], "feedback_id": ["f1", "f2"]}
     words |= {"time": [now], "currency": [engine.currency, "USD"], "query": ["coffee", "قهوة"], "cursor": ["r1"]}
+    dearer = to_toml(engine.policy.with_weights({"w_gmv": 0.5}))
+    words |= {"policy": [dearer, to_toml(engine.policy)], "owner": ["growth", "finance"], "base": ["1", "2"]}
+    words |= {"number": ["1", "2", "x"], "bundle_id": ["1", "2"]}
     words |= dict.fromkeys(["item_id", "page_item_id", "candidates", "exclude"], table.item_id[:4].tolist())
     words |= dict.fromkeys(["merchant_id", "page_merchant_id", "merchants"], table.merchant_id[:2].tolist())
     routes = [(path, *operation) for path, methods in document["paths"].items() for operation in methods.items()]
@@ -59,12 +72,13 @@ def check_routes(engine, *, examples):
         if path in bodies:
             content = data.draw(data.draw(st.sampled_from(bodies[path])))
             sent = lenient(one_page(content, words) if data.draw(st.booleans()) else content)
-        name = data.draw(st.sampled_from(words["item_id"]) | st.text(min_size=1, max_size=20))
+        likely = [name for field in FIELDS.findall(path) for name in words[field]] or [""]
+        name = data.draw(st.sampled_from(likely) | st.text(min_size=1, max_size=20))
         query = data.draw(st.sampled_from(["", "version=3", "version=x", "a=%ff&a=1", "version=" + "9" * 40]))
         timeout = data.draw(st.sampled_from([*[None] * 9, "1", "5000", "-1", "x", "9" * 50]))
         headers = {} if timeout is None else {"X-Timeout-Ms": timeout}
         answer = client.open(
-            path.replace("{item_id}", name.encode("utf-8", "replace").decode()),
+            FIELDS.sub(lambda _: quote(name.encode("utf-8", "replace")), path),
             method=method,
             data=sent,
             content_type="application/json",
