@@ -22,6 +22,7 @@ import requests
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
 from jobs.child_process import end_with_parent, restarted
+from jobs.on_demand import started_on_demand
 from marketplace.sqlite_file import PRIVATE
 from marketplace.sqlite_log import SqliteLog
 from serving.gunicorn_settings import graceful_timeout
@@ -54,10 +55,13 @@ def serve(
     _check_address(host, port)
     log.parent.mkdir(parents=True, exist_ok=True)
     SqliteLog(log).close()
-    with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, _sent(log, kafka, prefix):
-        process = subprocess.Popen(
-            command(host, port, workers), env=environment(folder, log, metrics, features), preexec_fn=end_with_parent
-        )
+    with (
+        tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics,
+        _sent(log, kafka, prefix),
+        started_on_demand(desk_command(folder)) as desk,
+    ):
+        settings = environment(folder, log, metrics, features, desk)
+        process = subprocess.Popen(command(host, port, workers), env=settings, preexec_fn=end_with_parent)
 
         def drain(number: int, frame: FrameType | None) -> None:
             process.terminate()
@@ -79,8 +83,12 @@ def running(
     printed = folder / "service.log"
     printed.unlink(missing_ok=True)
     printed.touch(PRIVATE)
-    with tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics, printed.open("w") as out:
-        settings = environment(folder, log, metrics, features)
+    with (
+        tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics,
+        started_on_demand(desk_command(folder)) as desk,
+        printed.open("w") as out,
+    ):
+        settings = environment(folder, log, metrics, features, desk)
         process = subprocess.Popen(command("127.0.0.1", port, workers), env=settings, stdout=out, stderr=out)
         try:
             address = f"http://127.0.0.1:{port}"
@@ -96,10 +104,18 @@ def command(host: str, port: int, workers: int) -> list[str]:
     return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 
-def environment(folder: Path, log: Path, metrics: str, features: str | None = None) -> Mapping[str, str]:
+def desk_command(folder: Path) -> list[str]:
+    """The process beside the service that does what is slow of the console."""
+    return [sys.executable, "-m", "jobs.console_desk", str(folder)]
+
+
+def environment(
+    folder: Path, log: Path, metrics: str, features: str | None = None, desk: Path | None = None
+) -> Mapping[str, str]:
     """The service's settings, as docs/operations.md lists them; one thread a worker."""
     bundle = folder / "bundle" if (folder / "bundle").exists() else folder
     shared = {} if features is None else {"VALUE_MODEL_FEATURES": features}
+    shared |= {} if desk is None else {"VALUE_MODEL_DESK": str(desk)}
     return (
         os.environ
         | shared

@@ -9,6 +9,7 @@ from flask import Flask
 
 from serving import payloads
 from serving.console.blueprint import ConsoleContext, console_blueprint
+from serving.console.desk_line import DeskLine
 from serving.console.sessions import ConsoleSettings, Sessions
 from serving.keys import Keys
 from serving.manifest import BundleError
@@ -57,6 +58,6 @@ def create_app(
         add(app, context)
     add_refusals(app)
     if console is not None:
-        sessions = Sessions(console.secret, keys)
-        app.register_blueprint(console_blueprint(ConsoleContext(services, sessions, clock, console.folder)))
+        sessions, line = Sessions(console.secret, keys), DeskLine(console.desk)
+        app.register_blueprint(console_blueprint(ConsoleContext(services, sessions, clock, line, console.folder)))
     return app

@@ -28,6 +28,7 @@ from gunicorn.workers.base import Worker
 
 from serving.admission_queue import LONGEST, AdmissionQueue
 from serving.connection import Connection, Exchange, refusal
+from serving.console.pages import DESK_PATHS
 from serving.deadline import ENVIRON
 from serving.payloads import MAX_BODY_BYTES
 from serving.problems import GONE
@@ -36,7 +37,8 @@ from serving.request_reader import RequestReader, Unacceptable
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 AT_ONCE = frozenset({"/healthz"})  # answered by the reading thread
 FIRST = frozenset({"/readyz", "/metrics"})  # answered before all that waits
-BESIDE = ("/v1/policy", "/v1/bundles")  # beginnings of paths answered beside the slot: they touch no engine
+# Beginnings of paths answered beside the slot: they touch no engine, or wait for the desk's process.
+BESIDE = ("/v1/policy", "/v1/bundles", *DESK_PATHS)
 PATIENCE = 10.0  # seconds that one of them may wait for another
 SWITCH = 0.001  # seconds that the slot's thread may keep the other waiting for the interpreter
 TICK, BUSY_TICK = 0.5, 0.02  # seconds between two looks at the time, without and with requests that wait

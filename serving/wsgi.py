@@ -12,6 +12,7 @@ VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a powe
 VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py), followed; without keys all may do everything
 VALUE_MODEL_KEYS             the same as text, instead of a file
 VALUE_MODEL_CONSOLE_SECRET   signs the console's sessions; made by gunicorn's parent process where it is not set
+VALUE_MODEL_DESK             the Unix socket of the desk's process (jobs/console_desk.py), for the console
 PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 """
 
@@ -97,7 +98,8 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     secret = environment.get("VALUE_MODEL_CONSOLE_SECRET") or secrets.token_hex(32)
-    console = ConsoleSettings(secret, pointer.absolute().parent)
+    desk = environment.get("VALUE_MODEL_DESK")
+    console = ConsoleSettings(secret, pointer.absolute().parent, Path(desk) if desk else None)
     policies = partial(PoliciesInForce, pointer.absolute().parent, material_of=material_of)
     app = create_app(services, probe=log.probe, keys=_keys(environment), policies=policies, console=console)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))

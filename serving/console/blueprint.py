@@ -6,6 +6,7 @@ reaches the service may do all, as on its other routes.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,8 +24,9 @@ from desk.versions import Versions
 from features.store import StoreUnavailable
 from marketplace.log import CatalogueMoved, LogUnavailable
 from serving.bundle_service import POLICIES
+from serving.console.desk_line import DeskAway, DeskCall, DeskLine
 from serving.console.messages import Language
-from serving.console.pages import ROOT, PageView, render
+from serving.console.pages import DESK_PARTS, ROOT, PageView, render
 from serving.console.rival_policy import named_versions, rival_policy, shipped_names
 from serving.console.sessions import COOKIE, LASTS, Sessions, new_session
 from serving.console.tried_slate import MOST_SHOWN, SURFACES, TriedSlate, request_of, tried_slate
@@ -64,6 +66,7 @@ class ConsoleContext:
     services: ServiceProvider
     sessions: Sessions
     clock: Callable[[], datetime]
+    line: DeskLine
     folder: Path | None = None
 
     @property
@@ -78,6 +81,7 @@ def console_blueprint(context: ConsoleContext) -> Blueprint:
     _add_guard(console, context.sessions)
     _add_sessions(console, context.sessions)
     _add_trials(console, context)
+    _add_parts(console, context.line)
     _add_refusals(console)
     return console
 
@@ -168,6 +172,21 @@ def _add_trials(console: Blueprint, context: ConsoleContext) -> None:
         return page, 400 if problems else 200
 
 
+def _add_parts(console: Blueprint, line: DeskLine) -> None:
+    def answer(part: str, action: str, form: Mapping[str, str]) -> tuple[str, int]:
+        person = hashlib.sha256(g.session.csrf.encode()).hexdigest()
+        answered = line.answer(DeskCall(part, action, _view(part), person, form, _in_part()))
+        return answered.html, answered.status
+
+    @console.get(f"/<any(en, ar):language>/<any({', '.join(DESK_PARTS)}):part>")
+    def look(part: str) -> tuple[str, int]:
+        return answer(part, "", request.args.to_dict())
+
+    @console.post(f"/<any(en, ar):language>/<any({', '.join(DESK_PARTS)}):part>/<action>")
+    def act(part: str, action: str) -> tuple[str, int]:
+        return answer(part, action, {name: value for name, value in request.form.items() if name != "csrf"})
+
+
 def _add_refusals(console: Blueprint) -> None:
     @console.errorhandler(NotSignedIn)
     def to_login(error: NotSignedIn) -> AnyResponse:
@@ -183,6 +202,10 @@ def _add_refusals(console: Blueprint) -> None:
     @console.errorhandler(Forbidden)
     def forbid(error: Forbidden) -> tuple[str, int]:
         return refused(403, str(error))
+
+    @console.errorhandler(DeskAway)
+    def away(error: DeskAway) -> tuple[str, int]:
+        return refused(503, "desk_away", str(error))
 
     for kind in (NotReady, LogUnavailable, StoreUnavailable, CatalogueMoved):
         console.register_error_handler(kind, lambda error: refused(503, "refused_not_ready", str(error)))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 ROOT = "/console"
 TEMPLATES = Path(__file__).with_name("templates")
-PARTS = ("try",)  # of the console, in the order of its navigation
+DESK_PARTS = ("served",)  # answered by the desk's process
+DESK_PATHS = tuple(f"{ROOT}/{language}/{part}" for language in Language for part in DESK_PARTS)
+PARTS = ("try", *DESK_PARTS)  # of the console, in the order of its navigation
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,14 @@ NOBODY = Caller("", frozenset())
 
 @dataclass(frozen=True)
 class ConsoleSettings:
-    """`secret` signs sessions; `folder` holds the service's bundles, policies and experiments, None = none does."""
+    """`secret` signs sessions; `folder` holds the service's bundles, policies and experiments, None = none does.
+
+    `desk` is the socket of the process beside it, None = there is none.
+    """
 
     secret: str
     folder: Path | None = None
+    desk: Path | None = None
 
 
 @dataclass(frozen=True)
