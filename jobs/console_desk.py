@@ -19,6 +19,7 @@ from pathlib import Path
 from desk.material import Material
 from serving.console.board import Board
 from serving.console.desk_line import DeskAnswer, DeskCall, DeskServer
+from serving.console.desk_part import DeskPart
 from serving.console.served_part import ServedPart
 from value_model.formula import ValuePolicy
 
@@ -29,7 +30,12 @@ SHARE_OF_MEMORY = 0.5  # of the machine's
 
 def console_board(folder: Path) -> Board:
     """The parts of the console over a service's folder."""
-    return Board({"served": ServedPart(folder, material_of=_tried_on, clock=lambda: datetime.now(UTC))})
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    served = ServedPart(folder, material_of=_tried_on, clock=clock)
+    return Board({"desk": DeskPart(lambda: _evidence(folder), clock=clock), "served": served})
 
 
 def serve_desk(folder: Path, listener: socket.socket, *, idle: float = IDLE_SECONDS) -> None:
@@ -45,6 +51,12 @@ def serve_desk(folder: Path, listener: socket.socket, *, idle: float = IDLE_SECO
     while time.monotonic() - last[0] < idle:
         time.sleep(min(idle, 1.0))
     server.shutdown()
+
+
+def _evidence(folder: Path) -> Material | None:
+    from jobs.open_desk import material_of
+
+    return material_of(folder)
 
 
 def _tried_on(folder: Path, policy: ValuePolicy) -> Material | None:

@@ -26,6 +26,7 @@ class PartPage:
     words: Mapping[str, object] | None = None
     detail: str = ""
     bad: bool = False
+    status: int = 200
 
 
 class BoardPart(Protocol):
@@ -45,19 +46,21 @@ class Board:
         self._parts = parts
 
     def answer(self, call: DeskCall) -> DeskAnswer:
-        """The page of a call; what fails is said on it, and nothing of it is lost on the way."""
-        part, status = self._parts[call.part], 200
+        """The page of a call; what is refused or fails is said on it."""
+        try:
+            return self._answer(call)
+        except Exception:
+            logger.exception("%s %s failed", call.part, call.action)
+            return _rendered(PartPage("failed", {}, text="refused_failed", bad=True, status=500), call)
+
+    def _answer(self, call: DeskCall) -> DeskAnswer:
+        part = self._parts[call.part]
         try:
             page = part.act(call) if call.action else part.look(call)
         except (ValueError, OSError, LookupError) as error:
-            page, status = replace(self._after(part, call), detail=str(error.args[0] if error.args else error)), 409
-            page = replace(page, text="refused", bad=True)
-        except Exception:
-            logger.exception("%s %s failed", call.part, call.action)
-            page, status = PartPage("failed", {}, text="refused_failed", bad=True), 500
-        name = page.template if call.in_part else "part_page"
-        values = {**page.values, "page": page, "call": call}
-        return DeskAnswer(render(name, call.view, **values), status)
+            detail = str(error.args[0] if error.args else error)
+            page = replace(self._after(part, call), text="refused", detail=detail, bad=True, status=409)
+        return _rendered(page, call)
 
     def _after(self, part: BoardPart, call: DeskCall) -> PartPage:
         """The part as it stands after what was refused."""
@@ -65,3 +68,8 @@ class Board:
             return part.look(call)
         except (ValueError, OSError, LookupError):
             return PartPage("failed", {})
+
+
+def _rendered(page: PartPage, call: DeskCall) -> DeskAnswer:
+    values = {**page.values, "page": page, "call": call}
+    return DeskAnswer(render(page.template if call.in_part else "part_page", call.view, **values), page.status)

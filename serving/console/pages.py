@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.console.guardrail_bounds import bound_text
 from serving.console.messages import Language, messages
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = "/console"
 TEMPLATES = Path(__file__).with_name("templates")
-DESK_PARTS = ("served",)  # answered by the desk's process
+DESK_PARTS = ("desk", "served")  # answered by the desk's process
 DESK_PATHS = tuple(f"{ROOT}/{language}/{part}" for language in Language for part in DESK_PARTS)
 PARTS = ("try", *DESK_PARTS)  # of the console, in the order of its navigation
 
@@ -57,13 +59,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"figure": figure, "bars": bars}
+    environment.filters |= {"figure": figure, "bars": bars, "percent": percent, "bound": bound_text}
     return environment
 
 
 def figure(value: float) -> str:
     """In four digits, aligned; thousands without a fraction."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")
+
+
+def percent(share: float) -> str:
+    """A signed share in %."""
+    return f"{100 * share:+.2f} %" if isfinite(share) else "–"
 
 
 def bars(terms: tuple[float, ...], longest: float) -> list[tuple[float, float, int, bool]]:

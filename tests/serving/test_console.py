@@ -84,7 +84,7 @@ def test_a_template_holds_no_text_of_its_own_and_nothing_inline(template):
 
 def test_every_text_is_used_and_every_used_text_exists():
     source = "".join(path.read_text("utf-8") for path in TEMPLATES)
-    named, begun = set(re.findall(r"\bt\.(\w+)", source)), set(re.findall(r't\["(\w+)" ~', source))
+    named, begun = set(re.findall(r"\bt\.(\w+)", source)), set(re.findall(r'"(\w+_)" ~', source))
     python = "".join(path.read_text("utf-8") for path in (TEMPLATES[0].parents[1]).glob("*.py"))
     named |= {key for key in catalogue() if f'"{key}"' in python}
     assert named - catalogue().keys() == set()
