@@ -13,13 +13,18 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from desk.material import Material
+from evaluation.experiments.experiment_folder import FolderContent
+from jobs.experiment_watch import ExperimentWatcher, WatchedExperiment
 from serving.console.board import Board
 from serving.console.desk_line import DeskAnswer, DeskCall, DeskServer
 from serving.console.desk_part import DeskPart
+from serving.console.experiments_part import ExperimentsPart
+from serving.console.monitoring_part import MonitoringPart
 from serving.console.served_part import ServedPart
 from value_model.formula import ValuePolicy
 
@@ -35,7 +40,14 @@ def console_board(folder: Path) -> Board:
         return datetime.now(UTC)
 
     served = ServedPart(folder, material_of=_tried_on, clock=clock)
-    return Board({"desk": DeskPart(lambda: _evidence(folder), clock=clock), "served": served})
+    return Board(
+        {
+            "desk": DeskPart(lambda: _evidence(folder), clock=clock),
+            "served": served,
+            "experiments": ExperimentsPart(folder, look_at=_watcher(folder), clock=clock),
+            "monitoring": MonitoringPart(folder),
+        }
+    )
 
 
 def serve_desk(folder: Path, listener: socket.socket, *, idle: float = IDLE_SECONDS) -> None:
@@ -51,6 +63,12 @@ def serve_desk(folder: Path, listener: socket.socket, *, idle: float = IDLE_SECO
     while time.monotonic() - last[0] < idle:
         time.sleep(min(idle, 1.0))
     server.shutdown()
+
+
+def _watcher(folder: Path) -> Callable[[FolderContent, datetime], Sequence[WatchedExperiment]]:
+    """Looks at experiments by the folder's log; each row is read once, however often it looks."""
+    watcher = ExperimentWatcher(folder / "log.sqlite")
+    return lambda content, now: watcher.look(content, now=now)
 
 
 def _evidence(folder: Path) -> Material | None:

@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evaluation.experiments.decisions import (
-    DecisionKind,
-    ExperimentDecision,
-    add_decision,
-    decisions_file,
-    locked,
-    read_decisions,
-)
+from evaluation.experiments.decisions import ExperimentDecision, decisions_file, read_decisions
 from evaluation.experiments.effects import Missing
-from evaluation.experiments.experiment_folder import EXPERIMENTS, read_folder
+from evaluation.experiments.experiment_folder import EXPERIMENTS, read_folder, stop_variants
 from evaluation.experiments.ramp import numbers_of
 from jobs.experiment_sections import interleaved_section
 from jobs.experiment_watch import ExperimentWatcher, WatchedExperiment
@@ -46,24 +39,10 @@ def stop(folder: Path, name: str, *, variant: str | None, owner: str, reason: st
 
     Raises ValueError for an experiment or a variant that the folder does not hold, and without owner and reason.
     """
-    experiments = folder / EXPERIMENTS
-    content = read_folder(experiments)
-    known = {placed.experiment.name: placed for placed in content.experiments}
-    if name not in known:
-        raise ValueError(f"{experiments} holds no experiment {name!r}; it holds {', '.join(known) or 'none'}.")
-    if not owner.strip() or not reason.strip():
-        raise ValueError("not stopped: give --by and --why, for the record.")
-    one = known[name].experiment
-    names = [treatment.name for treatment in one.treatments]
-    if variant is not None and variant not in names:
-        raise ValueError(f"{name!r} changes nothing in {variant!r}; its variants that do are {', '.join(names)}.")
-    stopped = tuple(names) if variant is None else (variant,)
-    with locked(experiments):
-        decision = ExperimentDecision(
-            DecisionKind.STOP, datetime.now(UTC), owner, reason, one.version, variants=stopped
-        )
-        add_decision(experiments, name, decision)
-    print(f"{name}: {', '.join(stopped)} stopped; services follow within seconds")
+    decision = stop_variants(
+        folder / EXPERIMENTS, name, variant=variant, owner=owner, reason=reason, now=datetime.now(UTC)
+    )
+    print(f"{name}: {', '.join(decision.variants)} stopped; services follow within seconds")
 
 
 def _print(one: WatchedExperiment, *, now: datetime) -> None:

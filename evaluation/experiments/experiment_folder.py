@@ -15,7 +15,16 @@ from typing import TypeVar
 
 from evaluation.experiments.assignment import assign
 from evaluation.experiments.conflicts import conflict
-from evaluation.experiments.decisions import ExperimentState, decisions_file, read_decisions, state_after
+from evaluation.experiments.decisions import (
+    DecisionKind,
+    ExperimentDecision,
+    ExperimentState,
+    add_decision,
+    decisions_file,
+    locked,
+    read_decisions,
+    state_after,
+)
 from evaluation.experiments.experiment_file import Experiment, load_experiment
 from marketplace.finding import DataError
 
@@ -100,6 +109,28 @@ def read_folder(folder: Path, *, before: FolderContent | None = None) -> FolderC
             read += [] if state is None else [PlacedExperiment(file, experiment, state)]
     read.sort(key=lambda placed: (placed.file not in known, placed.experiment.start, placed.experiment.name))
     return FolderContent(tuple(_without_conflicts(read, faults)), faults)
+
+
+def stop_variants(
+    folder: Path, name: str, *, variant: str | None, owner: str, reason: str, now: datetime
+) -> ExperimentDecision:
+    """Return the units of a variant, None = of all that change something, to what is in force.
+
+    Raises ValueError for an experiment or a variant that the folder does not hold, and without owner and reason.
+    """
+    known = {placed.experiment.name: placed.experiment for placed in read_folder(folder).experiments}
+    if name not in known:
+        raise ValueError(f"{folder} holds no experiment {name!r}; it holds {', '.join(known) or 'none'}.")
+    if not owner.strip() or not reason.strip():
+        raise ValueError("not stopped: say who stops it and why (--by and --why), for the record.")
+    names = [treatment.name for treatment in known[name].treatments]
+    if variant is not None and variant not in names:
+        raise ValueError(f"{name!r} changes nothing in {variant!r}; its variants that do are {', '.join(names)}.")
+    stopped = tuple(names) if variant is None else (variant,)
+    with locked(folder):
+        decision = ExperimentDecision(DecisionKind.STOP, now, owner, reason, known[name].version, variants=stopped)
+        add_decision(folder, name, decision)
+    return decision
 
 
 def state_of(decisions: Path) -> ExperimentState:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = "/console"
 TEMPLATES = Path(__file__).with_name("templates")
-DESK_PARTS = ("desk", "served")  # answered by the desk's process
+DESK_PARTS = ("desk", "served", "experiments", "monitoring")  # answered by the desk's process
 DESK_PATHS = tuple(f"{ROOT}/{language}/{part}" for language in Language for part in DESK_PARTS)
 PARTS = ("try", *DESK_PARTS)  # of the console, in the order of its navigation
 

@@ -1,6 +1,7 @@
 """The tuning desk in the console: a draft is moved, judged, searched and saved, over a toy market."""
 
 import re
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -52,11 +53,13 @@ def number(html, weight):
     return re.search(rf'id="w-{weight}"[^>]*value="([^"]*)"', html)[1]
 
 
-def test_evidence_is_loaded_when_it_is_called_for_and_its_progress_is_shown(part):
-    person = Person(part)
+def test_evidence_is_loaded_when_it_is_called_for_and_its_progress_is_shown(tmp_path):
+    read = threading.Event()
+    person = Person(DeskPart(lambda: toy(tmp_path, requests=200) if read.wait(20) else None, clock=lambda: NOW))
     first = person(part=False).html
     assert "Reading the requests on record" in first
     assert "<progress" in first
+    read.set()
     assert "w-w_click" in person.until("w-w_click")
     empty = Person(DeskPart(lambda: None, clock=lambda: NOW))
     assert "no run and no log" in empty.until("no run and no log")
