@@ -121,7 +121,9 @@ def test_the_steps_of_the_image_make_a_service_that_is_ready(run_folder, tmp_pat
     command = [python, program, *(root.inside(word) for word in last("serving", "CMD").value)]
     command[command.index("--port") + 1] = str(port := free_port())
     shutil.copytree(run_folder, root.path / "srv/market", symlinks=True, dirs_exist_ok=True)
-    with subprocess.Popen(command, cwd=root.path, env={"HOME": "/tmp"}) as service:
+    environment = dict(zip(*[iter(last("serving", "ENV").value)] * 2, strict=True))
+    before = written(root.path)
+    with subprocess.Popen(command, cwd=root.path, env=environment) as service:
         try:
             probe = last("serving", "HEALTHCHECK").value[2:]
             ready = [word.replace("8080/healthz", f"{port}/readyz") for word in probe]
@@ -130,6 +132,13 @@ def test_the_steps_of_the_image_make_a_service_that_is_ready(run_folder, tmp_pat
             service.send_signal(getattr(signal, last("serving", "STOPSIGNAL").value[0]))
     assert service.returncode == 0
     assert (root.path / "srv/log/log.sqlite").exists()
+    changed = {path for path, _ in written(root.path).items() - before.items()}
+    assert not [path for path in changed if not path.is_relative_to(root.path / "srv/log")], "the root is read-only"
+
+
+def written(folder):
+    """{file: when it was written last}."""
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*") if not path.is_dir()}
 
 
 def wait_until(condition, seconds=60):
