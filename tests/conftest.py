@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from desk_browser import chromium
 from hypothesis import settings
 
 from benchmarks.redis_server import redis_server
@@ -70,5 +69,7 @@ def copied_run(request, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
+    from desk_browser import chromium
+
     with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
