@@ -29,6 +29,7 @@ from value_model.tuning.influence import Influence
 from value_model.tuning.metrics import OBJECTIVES
 
 MOST_DESKS = 6  # drafts in memory; the one that was not used for longest goes
+MOST_PAGES = 10_000  # of requests, then from the first again
 FIELD = "w."  # before a weight's name in a form
 FRONT, LOADING = "front", "desk_loading"
 SWAPPED = {"move": "desk_results", "search": "desk_front"}  # what of the page an action swaps; the others all of it
@@ -85,7 +86,7 @@ class DeskPart:
             if scope := call.form.get("scope"):
                 opened.desk.look(_scope(opened.desk, scope))
             if page := call.form.get("page"):
-                opened.desk.look(page=int(page))
+                opened.desk.look(page=int(page) % MOST_PAGES)
             return PartPage("desk", self._values(opened))
 
     def act(self, call: DeskCall) -> PartPage:

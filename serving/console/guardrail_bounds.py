@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from desk.publication import RefusedError
 from value_model.formula.constraint import BoundKind, Constraint
 from value_model.formula.metrics import METRIC
@@ -21,6 +23,8 @@ def bound_text(constraint: Constraint) -> str:
 
 def bound_of(constraint: Constraint, shown: float) -> float:
     """The bound that is written so; raises RefusedError for one that cannot be."""
+    if not isfinite(shown):
+        raise RefusedError(f"{constraint.metric} is bounded by a number, not by {shown}.")
     bound = float(f"{shown / (100.0 if in_per_cent(constraint) else 1.0):.10g}")
     if constraint.of is BoundKind.RELATIVE and bound < -1:
         raise RefusedError(f"{constraint.metric} cannot lose more than 100 %: write -100 or more.")
