@@ -82,10 +82,7 @@ def feedback(answer: SlateAnswer, request: RecommendRequest) -> FeedbackRequest:
     """The shopper looks at everything, clicks the second item and orders it."""
     seen = [_event(answer, request, "impression", item) for item in answer.items]
     chosen = answer.items[min(1, len(answer.items) - 1)]
-    order = _event(answer, request, "order", chosen).model_copy(
-        update={"amount": chosen.price, "currency": answer.currency}
-    )
-    return FeedbackRequest(events=[*seen, _event(answer, request, "click", chosen), order])
+    return FeedbackRequest(events=[*seen, *(_event(answer, request, event, chosen) for event in ("click", "order"))])
 
 
 def _event(answer: SlateAnswer, request: RecommendRequest, event: Event, item: ShownItem) -> FeedbackEvent:
@@ -97,6 +94,8 @@ def _event(answer: SlateAnswer, request: RecommendRequest, event: Event, item: S
         time=answer.time + timedelta(seconds=seconds),
         user_id=request.user_id,
         item_id=item.item_id,
+        amount=item.price if event == "order" else None,
+        currency=answer.currency if event == "order" else None,
     )
 
 
