@@ -16,7 +16,7 @@ import requests
 from jobs.serve import free_port
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = re.compile(r"^    ((?:value-model|curl|cp) .*)$", re.M)
+COMMANDS = re.compile(r"^    ((?:value-model|curl|cp|sed) .*)$", re.M)
 REFUSABLE = re.compile("value-model (tune|evaluate-policy|watch) ")  # a small log cannot promise
 PROGRAM = f"#!/bin/sh\nexec {sys.executable} -c 'from jobs.cli import main; main()' \"$@\"\n"
 
