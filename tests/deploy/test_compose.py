@@ -67,8 +67,8 @@ def test_every_container_of_ours_is_confined(ours):
         assert ("whole" in one["image"]) == (one["build"]["target"] == "whole")
 
 
-def test_models_are_only_read_by_what_serves_them(composed):
-    for name in ("service", "tf-serving", "textfiles"):
+def test_models_are_only_read_by_the_programs_of_others(composed):
+    for name in ("tf-serving", "textfiles"):
         (market,) = [row for row in composed["services"][name]["volumes"] if row["source"] == "market"]
         assert market["read_only"] is True
 

@@ -108,8 +108,6 @@ def test_probes_ask_routes_of_the_service_and_it_may_drain(overlay):
     assert pods(overlay)["value-model"]["metadata"]["annotations"]["prometheus.io/path"] in routes()
     before = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] > graceful_timeout + before
-    market = [row for row in container["volumeMounts"] if row["name"] == "market"]
-    assert [row["readOnly"] for row in market] == [True]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
