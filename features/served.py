@@ -6,6 +6,8 @@ words of an item's name are one text a row, joined by spaces. A missing list is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -89,6 +91,25 @@ def _read(feature: Feature, logged: RequestLists | None, offsets: np.ndarray) ->
         empty = pc.equal(logged.values, "")
         return pc.if_else(empty, pa.scalar([], WORDS), words).cast(WORDS)
     return logged.values if feature.kind is Kind.NUMBER else logged.values.dictionary_encode()
+
+
+def together(frames: Sequence[FeatureFrame], requests: Sequence[np.ndarray]) -> FeatureFrame:
+    """One frame of several over one spec; `requests`: which of all requests (positions 0 .. R - 1) each of them has."""
+    order = np.argsort(np.concatenate(requests), kind="stable")
+    lengths = np.concatenate([np.diff(frame.offsets) for frame in frames])
+    starts = np.cumsum(lengths) - lengths
+    offsets = np.append(0, np.cumsum(lengths[order]))
+    rows = np.repeat(starts[order] - offsets[:-1], lengths[order]) + np.arange(offsets[-1])
+    spec, columns = frames[0].spec, {}
+    for feature in spec.features:
+        parts = [_plain(frame.columns[feature.name], feature.kind) for frame in frames]
+        columns[feature.name] = pa.concat_arrays(parts).take(pa.array(order if feature.group is Group.USER else rows))
+    return FeatureFrame(spec, offsets, columns)
+
+
+def _plain(column: pa.Array, kind: Kind) -> pa.Array:
+    types = {Kind.NUMBER: pa.float32(), Kind.CATEGORY: pa.string(), Kind.CATEGORIES: WORDS}
+    return column.cast(types[kind])
 
 
 def arrays(frame: FeatureFrame) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -14,6 +14,7 @@ from jobs.experiment_commands import experiment_commands
 from jobs.feature_commands import feature_commands
 from jobs.item_commands import item_commands
 from jobs.kafka_commands import consume, produce
+from jobs.live_commands import learn, up
 from jobs.log_argument import LogArgument
 from jobs.log_commands import load_log, log_commands
 from jobs.run_commands import compare, config, demo, run, search
@@ -47,6 +48,7 @@ def cli() -> None:
       value-model run --out runs/first            simulate a market, train, evaluate, export
       value-model evaluate runs/first             the metric table and an HTML report
       value-model serve runs/first                the HTTP service on its bundle
+      value-model up runs/first                   the same, and it learns from its log as it goes
       value-model recommend runs/first --user U   one explained slate
       value-model tune runs/first                 better weights, promised or refused
       value-model publish POLICY runs/first       put a policy in force, in seconds
@@ -54,7 +56,7 @@ def cli() -> None:
     """
 
 
-for command in (run, config, compare, search, demo, embed_command, produce, consume, load_log):
+for command in (run, config, compare, search, demo, up, learn, embed_command, produce, consume, load_log):
     cli.add_command(command)
 for group in (item_commands, experiment_commands, feature_commands, uplift_command, log_commands, spark_commands):
     cli.add_command(group)

@@ -7,11 +7,13 @@ their weights; the trees are kept. What is made quickly is made anew: index, ble
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.encoder import Encoder
 from jobs.config import RunConfig
@@ -19,6 +21,7 @@ from jobs.data import kept
 from jobs.provenance import LOSSES, TRAINED_UNTIL
 from jobs.run_folder import RunFolder, RunFolderError
 from marketplace.dataset import Dataset
+from marketplace.keys import one_array
 from marketplace.settings import changes
 from marketplace.splits import SECOND, Periods, microseconds
 
@@ -58,6 +61,26 @@ def refuse_other_data(dataset: Dataset, earlier: RunFolder) -> None:
         )
 
 
+def with_earlier_days(logged: Dataset, earlier: RunFolder) -> Dataset:
+    """A service's log behind the days that the earlier run has: each request and event once, as the log has it.
+
+    The catalogue is the log's; what suits the data is as the earlier run has it.
+    """
+    before = kept(earlier.path)
+    slates = _behind(before.slates, logged.slates, key="request_id")
+    feedback = _behind(before.feedback, logged.feedback, key="feedback_id")
+    notes = tuple(dict.fromkeys((*before.notes, *logged.notes)))
+    tables = {"items": logged.items, "merchants": logged.merchants, "slates": slates, "feedback": feedback}
+    return replace(before, **tables, notes=notes, closed=False)
+
+
+def _behind(before: pa.Table, after: pa.Table, *, key: str) -> pa.Table:
+    """Both by time; of a name that stands in both, the row of `after`."""
+    known = pc.is_in(before[key].cast(pa.string()), value_set=one_array(after[key].cast(pa.string())))
+    both = pa.concat_tables([before.filter(pc.invert(known)), after]).unify_dictionaries()
+    return both.take(pa.array(np.argsort(microseconds(both["time"]), kind="stable")))
+
+
 def first_moment(dataset: Dataset) -> int:
     """UTC microseconds of the first thing recorded."""
     times = [microseconds(table["time"]).min() for table in (dataset.slates, dataset.feedback) if len(table)]
@@ -81,11 +104,7 @@ def not_learned(slates: pa.Table, period: Periods, earlier: RunFolder, *, fit: s
 
     Raises RunFolderError where there are none.
     """
-    path = earlier.path / fit / LOSSES
-    until = json.loads(path.read_text()).get(TRAINED_UNTIL) if path.exists() else None
-    if until is None:
-        reason = "its data taught nothing, or it was made by an earlier version"
-        raise RunFolderError(f"{earlier.path} does not say until when its {fit} learned: {reason}. Train anew.")
+    until = trained_until(earlier, fit)
     new = period.train & (microseconds(slates["time"]) >= until)
     if not new.any():
         raise RunFolderError(
@@ -94,6 +113,16 @@ def not_learned(slates: pa.Table, period: Periods, earlier: RunFolder, *, fit: s
         )
     print(f"   {fit} goes on from {earlier.path}: {int(new.sum()):,} new requests since {day(until)}", flush=True)
     return new
+
+
+def trained_until(run: RunFolder, fit: str) -> int:
+    """UTC microseconds: the end of what a fit of the run learned from; RunFolderError where it does not say."""
+    path = run.path / fit / LOSSES
+    until = json.loads(path.read_text()).get(TRAINED_UNTIL) if path.exists() else None
+    if until is None:
+        reason = "its data taught nothing, or it was made by an earlier version"
+        raise RunFolderError(f"{run.path} does not say until when its {fit} learned: {reason}. Train anew.")
+    return int(until)
 
 
 def day(time: int) -> str:

@@ -13,11 +13,12 @@ from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.admission import OF_BASKETS
 from jobs.data import kept
+from jobs.earlier_run import earlier_run
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
-from marketplace.heads import learned_heads
+from marketplace.heads import heads_of, learned_heads
 from marketplace.presentation import presentation
 from marketplace.settled import (
     come_shares,
@@ -80,23 +81,25 @@ def prepare(run: RunFolder) -> TrainingRows | None:
 
     None where they teach no head: nothing but views, or too few of every event. Rows of requests that are too young for
     an event have no label of it (`marketplace.settled`), unless the data set is closed: what it does not hold did not
-    happen. Periods are cut by the settled requests, so that the last one can be judged.
+    happen. Periods are cut by the settled requests, so that the last one can be judged. Training that goes on from an
+    earlier run teaches the heads of that one, however few of their events are new.
     """
-    dataset = kept(run.path)
+    dataset, earlier = kept(run.path), earlier_run(run.config)
+    heads = () if earlier is None else earlier.heads
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     if dataset.has_impressions:
         display = run.config.ranker.presentation
         joined = attribute(dataset.slates, dataset.feedback)
         if dataset.closed:
             joined = replace(joined, labels=with_maturity(joined.labels, np.ones(len(joined.labels), bool)))
-            return _prepared(dataset, joined, encoder, _periods(joined.slates, run), display=display)
+            return _prepared(dataset, joined, encoder, _periods(joined.slates, run), display=display, heads=heads)
         settled = settled_requests(joined, dataset.feedback)
         period = _periods(joined.slates, run, settled=settled_for_all(joined, settled))
         known, come = settled_labels(joined, settled), {}
         if run.config.training.open_windows == "elapsed":
             come = come_shares(joined, dataset.feedback)
         joined = replace(joined, labels=with_settled(joined, settled))
-        return _prepared(dataset, joined, encoder, period, known=known, come=come, display=display)
+        return _prepared(dataset, joined, encoder, period, known=known, come=come, display=display, heads=heads)
     if "order_value" not in recorded_labels(dataset.feedback):
         print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")
         return None
@@ -106,7 +109,7 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
     mature = np.ones(len(joined.labels), bool)  # a basket is its orders: none is waited for
     joined = replace(joined, labels=with_maturity(joined.labels, mature))
-    return _prepared(dataset, joined, encoder, period.take(baskets))
+    return _prepared(dataset, joined, encoder, period.take(baskets), heads=heads)
 
 
 def _periods(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
@@ -123,10 +126,14 @@ def _prepared(
     known: Mapping[str, np.ndarray] = NOTHING,
     come: Mapping[str, np.ndarray] = NOTHING,
     display: tuple[str, ...] = (),
+    heads: tuple[str, ...] = (),
 ) -> TrainingRows | None:
-    """By label: the rows (bool [N]) where it is `known`, if not everywhere, and the share that has `come` by now."""
+    """By label: the rows (bool [N]) where it is `known`, if not everywhere, and the share that has `come` by now.
+
+    `heads`: those of the earlier run; none = all that the data teach.
+    """
     names = recorded_labels(dataset.feedback) if dataset.has_impressions else OF_BASKETS
-    labels = _taught(joined, period, names, known)
+    labels = _taught(joined, period, names, known, heads=heads)
     if not learned_heads(labels):
         return None
     frame = features_of(dataset, joined.slates, encoder.spec)
@@ -170,19 +177,31 @@ def _candidates(
 
 
 def _taught(
-    joined: Attribution, period: Periods, names: Iterable[str], known: Mapping[str, np.ndarray]
+    joined: Attribution,
+    period: Periods,
+    names: Iterable[str],
+    known: Mapping[str, np.ndarray],
+    *,
+    heads: tuple[str, ...],
 ) -> dict[str, np.ndarray]:
-    """Labels float32 [N] by name, NaN where not `known`; those rarer than FEWEST in a period left out and said so."""
+    """Labels float32 [N] by name, NaN where not `known`; those rarer than FEWEST in a period left out and said so.
+
+    With `heads` of an earlier run, the labels that teach these.
+    """
     request, labels = request_of_rows(joined.slates), {}
+    of_heads = {name for head in heads_of(heads) for name in (head.label, head.condition)}
     recorded = {name: joined.labels[name].to_numpy().astype(np.float32) for name in names} | arm_labels(joined.slates)
     for name, label in recorded.items():
         if name in known:
             label[~known[name]] = np.nan
         parts = (period.train, period.validation, period.test)
         counts = tuple(int((label[part[request]] > 0).sum()) for part in parts)
-        if min(count - least for count, least in zip(counts, FEWEST, strict=True)) >= 0:
+        enough = min(count - least for count, least in zip(counts, FEWEST, strict=True)) >= 0
+        if name in of_heads or (enough and not heads):
             labels[name] = label
-        else:
+        elif enough:
+            print(f"   {name}: the earlier run learned no head of it; a run from scratch would")
+        elif not heads:
             print(
                 f"   {name}: {counts[0]}, {counts[1]} and {counts[2]} rows in training, validation and test period, "
                 f"a head needs {FEWEST[0]}, {FEWEST[1]} and {FEWEST[2]}: none is learned of it"

@@ -10,19 +10,23 @@ from pathlib import Path
 from jobs.admission import Applicant
 from jobs.config import RunConfig
 from jobs.data import get, learnable
-from jobs.earlier_run import earlier_run, refuse_other_data
+from jobs.earlier_run import earlier_run, refuse_other_data, with_earlier_days
 from jobs.fingerprint import changed_files, keep_fingerprint
 from jobs.run_folder import RunFolder
 from marketplace.check import joined_events, read_lines, with_open_windows
 from marketplace.finding import DataError, errors
 from marketplace.first_seen import with_first_seen
+from marketplace.log_place import is_log
 
 Stage = Callable[[RunFolder], None]
 
 
 def data(run: RunFolder) -> None:
     """Read or simulate the data set, and keep its tables."""
-    applicant = Applicant.of(get(run.config))
+    earlier, recorded = earlier_run(run.config), get(run.config)
+    if earlier and is_log(run.config.data):
+        recorded = with_earlier_days(recorded, earlier)
+    applicant = Applicant.of(recorded)
     joined = joined_events(applicant.dataset)
     dataset = with_open_windows(applicant.dataset, joined)
     for line in read_lines(dataset, joined):
@@ -33,7 +37,7 @@ def data(run: RunFolder) -> None:
     for warning in findings:
         print(f"   {warning}", flush=True)
     dataset = with_first_seen(learnable(dataset, joined, periods=run.config.periods))
-    if earlier := earlier_run(run.config):
+    if earlier:
         refuse_other_data(dataset, earlier)
     shutil.rmtree(run.path / "data", ignore_errors=True)  # its files may be another run's too
     dataset.save(run.part("data"))

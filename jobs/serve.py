@@ -52,7 +52,7 @@ def serve(
     log that cannot be opened.
     """
     log = log or folder / "log.sqlite"
-    _check_address(host, port)
+    check_address(host, port)
     log.parent.mkdir(parents=True, exist_ok=True)
     SqliteLog(log).close()
     with (
@@ -146,7 +146,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

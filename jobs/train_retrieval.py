@@ -36,6 +36,7 @@ from jobs.prepare import CANDIDATES
 from jobs.provenance import keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_surfaces import recipes_of
+from marketplace.log_place import is_log
 from marketplace.splits import Periods, periods
 from retrieval.blend import Blends, fit_blend, save_blends
 from retrieval.build import build_index, save_index
@@ -65,7 +66,9 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     """
     dataset, config, folder = kept(run.path), run.config, run.part("retrieval")
     (folder / CANDIDATES).unlink(missing_ok=True)
-    labelled = labelled_requests(dataset, spec_of(dataset, config), segment=dataset.segment)
+    earlier = earlier_run(config)
+    spec = encoder_of(earlier).spec if earlier and is_log(config.data) else spec_of(dataset, config)
+    labelled = labelled_requests(dataset, spec, segment=dataset.segment)
     if len(labelled.slates) == 0:
         (folder / "encoder.json").write_text(
             Encoder.fit(labelled.frame, min_count=config.retrieval.rare_below).to_json()

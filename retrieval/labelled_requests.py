@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from features.backfill import backfill
 from features.catalogue import Catalogue
 from features.interactions import EVENT_WEIGHTS, KINDS
-from features.served import served
+from features.served import served, together
 from features.spec import FeatureFrame, FeatureSpec
 from marketplace.attribution import attribute
 from marketplace.baskets import baskets, touches
@@ -108,10 +108,15 @@ def _moments(dataset: Dataset) -> tuple[pa.Table, np.ndarray]:
 
 
 def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
-    """Features as they were logged where every slate was served with `spec`; else as of each slate's time."""
-    if pc.all(pc.equal(slates["feature_spec_version"].cast(pa.string()), spec.version)).as_py():
+    """Features as they were logged where a slate was served with `spec`; else as of the slate's time."""
+    logged = pc.equal(slates["feature_spec_version"].cast(pa.string()), spec.version).to_numpy()
+    if logged.all():
         return served(slates, spec)
-    return backfill(dataset, slates, spec=spec)
+    if not logged.any():
+        return backfill(dataset, slates, spec=spec)
+    before = backfill(dataset, slates.filter(pa.array(~logged)), spec=spec)
+    frames = (before, served(slates.filter(pa.array(logged)), spec))
+    return together(frames, [np.flatnonzero(~logged), np.flatnonzero(logged)])
 
 
 def segment_of_requests(dataset: Dataset, slates: pa.Table, name: str) -> np.ndarray:

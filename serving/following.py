@@ -51,11 +51,14 @@ class Follower:
         live: MovingCatalogue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log, self._store, self._since, self._every, self._clock = log, store, since, every, clock
+        self._log, self._store, self._every, self._clock = log, store, every, clock
+        self._since: datetime | None = since
         self._pacing, self._checkpoint, self._live = pacing, checkpoint, live
         if live is not None:
             live.follow()  # first: what the checkpoint and the log hold may be of items that begin with it
         self._kept = BEGINNING if checkpoint is None else checkpoint.restore(store, pacing, log)
+        if self._kept != BEGINNING:  # whatever came behind it is unknown to the store, however late it came
+            self._since = None
         self._feedback, self._slates = self._kept.feedback, self._kept.slates
         self._own: dict[str, Slate] = {}
         self._followed = -float("inf")

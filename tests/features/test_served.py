@@ -11,7 +11,7 @@ from frames import select_requests
 
 from features.backfill import backfill
 from features.definitions import standard_spec
-from features.served import NotServed, arrays, attach, served
+from features.served import NotServed, arrays, attach, served, together
 from features.spec import FeatureSpec
 from marketplace.schema import SLATE
 from marketplace.slate import slates_to_table, table_to_slates
@@ -36,6 +36,15 @@ def test_attached_features_come_back_bit_for_bit(seed, tmp_path):
     assert logged.schema.equals(SLATE)
     pq.write_table(logged, tmp_path / "slates.parquet")
     same_bits(frame, served(pq.read_table(tmp_path / "slates.parquet").cast(SLATE), SPEC))
+
+
+def test_frames_of_some_requests_each_come_together_in_their_order(market):
+    frame = backfill(market, market.slates, spec=SPEC)
+    odd = np.arange(len(market.slates)) % 2 == 1
+    parts = [select_requests(frame, requests) for requests in (~odd, odd)]
+    both = together(parts, [np.flatnonzero(~odd), np.flatnonzero(odd)])
+    np.testing.assert_array_equal(both.offsets, frame.offsets)
+    same_bits(both, frame)
 
 
 def test_one_request_logged_from_arrays_reads_the_same(market):
