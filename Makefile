@@ -6,13 +6,16 @@ DATA ?= simulated
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint types imports bench docs docs-site lock sbom audit install clean
+.PHONY: help demo demo-live test test-all lint types imports bench docs docs-site lock sbom audit install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
 demo: $(STAMP) ## the whole loop on DATA=simulated, trivago or complete-journey
 	@$(BIN)/value-model demo --data $(DATA)
+
+demo-live: $(STAMP) ## a service that learns as it goes, on a market that moves; about 6 minutes
+	@$(BIN)/python -c "from benchmarks.demo_live import live; live()"
 
 test: lint imports types $(STAMP) ## lint, import contracts, types, tests and notebooks
 	$(BIN)/python -m pytest -m "not slow" -n 2

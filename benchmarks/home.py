@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.record import Measure, record
-from benchmarks.true_value import SHOWN, padded, request_of, truth
+from benchmarks.true_value import SHOWN, padded, request_of
 from jobs.config import RunConfig
 from jobs.data import market
 from jobs.defaults import policy_of
 from jobs.home_variety import home_pages, variety_of
 from jobs.run import run_all
+from jobs.true_worth import true_worth
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import SURFACES
 from marketplace.simulator import RequestBatch, Simulation, true_difference, true_value
@@ -48,7 +49,7 @@ def main() -> None:
     requests = requests.take(np.flatnonzero(requests.surface == SURFACES.index("home")))
     bundle, ranked, measures = load_bundle(run.path / "bundle"), {}, []
     users = bundle.catalogue.users["user_id"].to_pylist()
-    worth = truth(simulation, policy_of(simulation.dataset, run.config), requests)
+    worth = true_worth(simulation, policy_of(simulation.dataset, run.config), requests)
     for name, line in SETTINGS.items():
         with_setting = bundle_with(bundle, line)
         ranked[name] = shown_lists(engine_of(with_setting), simulation, requests)

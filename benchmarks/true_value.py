@@ -9,7 +9,6 @@ from true probabilities.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,12 @@ from jobs.config import RunConfig
 from jobs.data import market
 from jobs.defaults import policy_of
 from jobs.run import run_all
+from jobs.true_worth import true_worth
 from marketplace.memory_log import MemoryLog
-from marketplace.simulator import RequestBatch, SampledOutcomes, Simulation, true_difference, true_value
+from marketplace.simulator import RequestBatch, Simulation, true_difference, true_value
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
 from serving.request import Request
-from value_model.formula import ValuePolicy, evaluate
-from value_model.merchant import MerchantTable
 
 SEED = 7
 REQUESTS = 1_500
@@ -45,7 +43,7 @@ def main() -> None:
     engine = build_engine(everything, log=MemoryLog())
     rankings, kept = answers(engine, simulation, requests, rng)
     requests = requests.take(kept)
-    worth = truth(simulation, policy_of(simulation.dataset, run.config), requests)
+    worth = true_worth(simulation, policy_of(simulation.dataset, run.config), requests)
     measures = []
     for name, ranked in rankings.items():
         estimates = true_value(simulation, ranked, rng=rng, requests=requests, value=worth)
@@ -94,25 +92,6 @@ def padded(lists: list[np.ndarray]) -> np.ndarray:
     for row, items in zip(padded, lists, strict=True):
         row[: len(items)] = items
     return padded
-
-
-def truth(simulation: Simulation, policy: ValuePolicy, requests: RequestBatch):  # type: ignore[no-untyped-def]
-    """The formula on true expectations: what a slate is worth in SAR, position's effect included."""
-    dataset = simulation.dataset
-    merchants = MerchantTable.from_table(dataset.merchants)
-    codes = merchants.codes(dataset.items["merchant_id"])
-    table = simulation.request_table(requests)
-    applied = [policy.weights_for(surface=surface.as_py()) for surface in table["surface"]]
-    weights = {name: np.array([row[name] for row in applied])[:, None] for name in policy.weight}
-    start = simulation.config.start
-    seconds = np.array([(start + timedelta(days=float(day))).timestamp() for day in requests.day])
-
-    def worth(outcomes: SampledOutcomes) -> np.ndarray:
-        columns = merchants.quantities_at(codes[outcomes.item], seconds=seconds[:, None])
-        columns |= {"ctr": outcomes.click, "ctcvr": outcomes.order, "gmv": outcomes.gmv}
-        return np.where(outcomes.item >= 0, evaluate(policy, columns, weights=weights), 0.0)
-
-    return worth
 
 
 def _measure(name: str, estimate, unit: str) -> Measure:  # type: ignore[no-untyped-def]

@@ -30,13 +30,13 @@ from jobs.check import check_policy
 from jobs.config import PeriodsConfig, RunConfig
 from jobs.data import kept
 from jobs.earlier_run import trained_until
-from jobs.policy_service import POLICIES, BundleService, next_bundle
 from jobs.run import run_all
 from jobs.run_folder import RunFolder
 from marketplace.keys import one_array, rows_of
 from marketplace.splits import microseconds
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import POLICY_FILE, STORE_FILES, ModelBundle, load_bundle
+from serving.bundle_service import POLICIES, BundleService, next_bundle
 from serving.manifest import MANIFEST, point_current, read_manifest
 from serving.policy_bundle import write_policy_bundle
 from serving.store_checkpoint import LogPosition, StoreCheckpoint
@@ -48,7 +48,7 @@ LEARNED, VALIDATED = 0.5, 0.3  # of the requests that are not learned yet; the r
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ShipVerdict:
     """What became of a generation: whether it was shipped, why, as which bundle, and the last moment that it knows."""
 
     shipped: bool
@@ -74,18 +74,19 @@ class Generations:
         return sorted(int(path.name) for path in folders if path.name.isdigit())
 
     @property
-    def verdicts(self) -> Iterator[tuple[int, Verdict]]:
+    def verdicts(self) -> Iterator[tuple[int, ShipVerdict]]:
         """Newest first, of those that are done."""
         for number in reversed(self.numbers):
             path = self.folder(number) / VERDICT
             if path.exists():
-                yield number, Verdict(**json.loads(path.read_text()))
+                yield number, ShipVerdict(**json.loads(path.read_text()))
 
     @property
     def in_force(self) -> RunFolder:
-        """The run whose models were shipped last: at first the folder's own."""
-        shipped = next((number for number, verdict in self.verdicts if verdict.shipped), None)
-        return RunFolder.open(self.home if shipped is None else self.folder(shipped))
+        """The run whose models serve: a shipped generation's, or the folder's own."""
+        serving = _ranker(self.home)
+        shipped = (self.folder(number) for number, verdict in self.verdicts if verdict.shipped)
+        return RunFolder.open(next((folder for folder in shipped if _ranker(folder) == serving), self.home))
 
     @property
     def next(self) -> int:
@@ -94,7 +95,7 @@ class Generations:
         last = max(self.numbers, default=0)
         return last if last and last not in done else last + 1
 
-    def close(self, number: int, verdict: Verdict) -> None:
+    def close(self, number: int, verdict: ShipVerdict) -> None:
         """Write its verdict; the copy of the log is needed no more."""
         folder = self.folder(number)
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,12 @@ class Generations:
                 shutil.rmtree(bundle, ignore_errors=True)
 
 
-def learn_generation(home: Path, log: Path, number: int) -> Verdict:
+def _ranker(folder: Path) -> str:
+    """Content hash of the ranker in a folder's bundle."""
+    return read_manifest((folder / "bundle").resolve() / MANIFEST).versions.get("ranker", "")
+
+
+def learn_generation(home: Path, log: Path, number: int) -> ShipVerdict:
     """Train generation `number`, hold it against the gates, ship it where it passes; all of it is resumable."""
     from jobs.canary import canary
 
@@ -131,7 +137,7 @@ def learn_generation(home: Path, log: Path, number: int) -> Verdict:
     refusal = refusal or trial.refusal
     if refusal is None:
         bundle = ship(home, run.path / "bundle", copy, log)
-    verdict = Verdict(
+    verdict = ShipVerdict(
         refusal is None, refusal or str(trial), known_until, bundle, round(time.perf_counter() - start, 1)
     )
     generations.close(number, verdict)

@@ -21,10 +21,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from jobs.child_process import end_with_parent
-from jobs.generation import Generations, Verdict
-from jobs.policy_service import BundleService
+from jobs.generation import Generations, ShipVerdict
 from jobs.run_folder import RunFolderError
 from marketplace.sqlite_log import SqliteLog
+from serving.bundle_service import BundleService
 
 POLL_SECONDS = 2.0
 FEWEST = 100  # further slates, without which nothing is trained
@@ -97,7 +97,7 @@ def learn(home: Path, *, log: Path, every: timedelta, keep: int, once: bool) -> 
                 return int(not verdict.shipped)
 
 
-def _trained(generations: Generations, number: int, log: Path, newest: datetime) -> Verdict:
+def _trained(generations: Generations, number: int, log: Path, newest: datetime) -> ShipVerdict:
     """The verdict on a generation, after a process of its own has trained it."""
     folder = generations.folder(number)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def _trained(generations: Generations, number: int, log: Path, newest: datetime)
     if code:
         lines = (folder / PRINTED).read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
         reason = f"ended by {signal.Signals(-code).name}" if code < 0 else lines[-1]
-        generations.close(number, Verdict(False, f"{reason} ({folder / PRINTED})", newest.isoformat()))
+        generations.close(number, ShipVerdict(False, f"{reason} ({folder / PRINTED})", newest.isoformat()))
     return next(verdict for done, verdict in generations.verdicts if done == number)
 
 
@@ -117,7 +117,7 @@ def _aside() -> None:
     os.nice(10)
 
 
-def _outcome(verdict: Verdict) -> str:
+def _outcome(verdict: ShipVerdict) -> str:
     shipped = f"serves as bundles/{verdict.bundle}" if verdict.shipped else "refused, what serves goes on"
     return f"{shipped}; {verdict.reason}; {verdict.seconds:.0f} s"
 

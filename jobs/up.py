@@ -34,7 +34,7 @@ USELESS = 2  # the exit code of what will not do better the next time: wrong set
 
 
 @dataclass
-class Part:
+class KeptProcess:
     """A process that is started again when it ends."""
 
     name: str
@@ -89,7 +89,7 @@ def up(home: Path, parts: Mapping[str, Sequence[str]], *, host: str, port: int, 
     with _alone(home, stopping) as lock:
         check_address(host, port)
         SqliteLog(log).close()
-        running = [Part(name, [*PROGRAM, *command]) for name, command in parts.items()]
+        running = [KeptProcess(name, [*PROGRAM, *command]) for name, command in parts.items()]
         threading.Thread(target=_say_what_serves, args=(host, port, stopping), daemon=True).start()
         try:
             for part in running:
@@ -101,7 +101,7 @@ def up(home: Path, parts: Mapping[str, Sequence[str]], *, host: str, port: int, 
                 part.stop()
 
 
-def _kept_up(running: Sequence[Part], stopping: threading.Event, lock: int) -> int:
+def _kept_up(running: Sequence[KeptProcess], stopping: threading.Event, lock: int) -> int:
     while not stopping.wait(LOOK_SECONDS):
         if USELESS in [part.look(lock) for part in running]:
             return USELESS

@@ -22,7 +22,7 @@ import numpy as np
 
 from marketplace.simulator import words
 from marketplace.simulator.coupons import coupon_log_odds
-from marketplace.simulator.market import Market, on_sale, price_on, taste_on
+from marketplace.simulator.market import Market, on_sale, price_on, relative_price_on, taste_on
 from marketplace.simulator.requests import HOME, PRODUCT, SEARCH, STORE, RequestBatch
 
 CLICK_BASE = np.array([-3.2, -2.8, -2.95, -3.1])  # log-odds by surface
@@ -102,8 +102,7 @@ def _log_odds(market: Market, requests: RequestBatch, items: np.ndarray) -> tupl
     goods, people, config = market.items, market.shoppers, market.config
     user, day = requests.user, requests.day[:, None]
     liking = _liking(market, requests, items)
-    relative = goods.relative_price[items] + np.where(day >= config.drift_day, np.log1p(config.price_change), 0.0)
-    dear = people.price_sensitivity[user][:, None] * relative
+    dear = people.price_sensitivity[user][:, None] * relative_price_on(market, items, day)
     merchant = goods.merchant[items]
     loyal = (people.loyal[user][:, None, :] == merchant[:, :, None]).any(axis=2)
     local = market.merchants.country[merchant] == people.country[user][:, None]

@@ -19,7 +19,8 @@ class SimulatorConfig:
     items: int = 8_000
     merchants: int = 320
     start: datetime = datetime(2025, 1, 6, tzinfo=UTC)
-    days: int = 42  # length of the log
+    days: int = 42  # in which the market moves
+    log_days: int = 0  # of them, from the start: those that the log holds; 0 = all
     candidates: int = 40  # drawn for each request, before repeats and what is not on sale are dropped
     shown: tuple[int, int, int, int] = (16, 20, 16, 10)  # slate length on home, search, store_page, product_page
     log_considered: bool = False  # keep candidates that were not shown in the slates, at position 0
@@ -40,16 +41,20 @@ class SimulatorConfig:
     demand_shift: float = 0.0  # log-odds by which shopping intent leaves half of the categories for the others
     new_merchants: float = 0.0  # share of merchants that join, with all their items, on drift_day
     price_change: float = 0.0  # relative change of every price: 0.2 = 20 % dearer
+    repriced_share: float = 0.0  # of items whose price changes once
+    sold_out_share: float = 0.0  # of items that run out of stock once, for three days
     coupon_share: float = 0.0  # of shown items that bear a coupon, by a fair draw each
 
     def __post_init__(self) -> None:
         shares = ("bait_share", "launch_share", "newcomer_share", "segment_accuracy", "preference_drift", "cart_rate")
-        for name in (*shares, "new_merchants", "coupon_share"):
+        for name in (*shares, "new_merchants", "repriced_share", "sold_out_share", "coupon_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"SimulatorConfig.{name} is {getattr(self, name)}; it is a share: give 0 to 1.")
         for name in ("requests", "users", "items", "merchants", "days", "candidates", "logging_temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"SimulatorConfig.{name} is {getattr(self, name)}; it must be above 0.")
+        if not 0 <= self.log_days <= self.days:
+            raise ValueError(f"SimulatorConfig.log_days is {self.log_days}; give 0 to {self.days}, its days.")
         if self.examination_power < 0:
             raise ValueError(f"SimulatorConfig.examination_power is {self.examination_power}; give 0 or more.")
         if self.items < len(CATEGORIES):

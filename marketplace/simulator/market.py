@@ -12,6 +12,7 @@ import numpy as np
 from marketplace.simulator import demand, words
 from marketplace.simulator.catalogue import Items, Merchants, draw_items, draw_merchants
 from marketplace.simulator.config import SimulatorConfig
+from marketplace.simulator.moves import SPELL_DAYS, Moves, draw_moves
 from marketplace.simulator.pools import Pools, build_pools
 from marketplace.simulator.shoppers import Shoppers, draw_shoppers
 
@@ -26,28 +27,42 @@ class Market:
     shoppers: Shoppers
     merchants: Merchants
     items: Items
+    moves: Moves
     pools: Pools
 
 
 def draw_market(config: SimulatorConfig, rng: np.random.Generator) -> Market:
-    for_merchants, for_items, for_shoppers = rng.spawn(3)
+    for_merchants, for_items, for_shoppers, for_moves = rng.spawn(4)
     merchants = draw_merchants(config, for_merchants)
     items = draw_items(config, merchants, for_items)
     regulars = np.flatnonzero(np.isinf(merchants.joined)).astype(np.int32)
     weight = np.where(items.in_stock, items.popularity, 0.0)
     pools = build_pools(items.category, items.merchant, weight, categories=CATEGORY_COUNT, merchants=config.merchants)
-    return Market(config, draw_shoppers(config, regulars, for_shoppers), merchants, items, pools)
+    moves = draw_moves(config, for_moves, always=CATEGORY_COUNT)
+    return Market(config, draw_shoppers(config, regulars, for_shoppers), merchants, items, moves, pools)
 
 
 def on_sale(market: Market, items: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Whether each item (int32; -1 = none) is launched and in stock on `day` (broadcast against items)."""
-    return (items >= 0) & market.items.in_stock[items] & (market.items.available[items] <= day)
+    out_from = market.moves.out_from[items]
+    in_stock = market.items.in_stock[items] & ((day < out_from) | (day >= out_from + SPELL_DAYS))
+    return (items >= 0) & in_stock & (market.items.available[items] <= day)
 
 
 def price_on(market: Market, items: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Price in SAR of each item on `day`."""
-    changed = np.where(day >= market.config.drift_day, 1 + market.config.price_change, 1.0)
-    return np.round(market.items.price[items] * changed, 2)
+    everywhere = np.where(day >= market.config.drift_day, 1 + market.config.price_change, 1.0)
+    return np.round(market.items.price[items] * everywhere * np.exp(_price_step(market, items, day)), 2)
+
+
+def relative_price_on(market: Market, items: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """log(price / typical price of the category) of each item on `day`."""
+    everywhere = np.where(day >= market.config.drift_day, np.log1p(market.config.price_change), 0.0)
+    return market.items.relative_price[items] + everywhere + _price_step(market, items, day)
+
+
+def _price_step(market: Market, items: np.ndarray, day: np.ndarray) -> np.ndarray:
+    return np.where(day >= market.moves.repriced[items], market.moves.price_step[items], 0.0)
 
 
 def taste_on(market: Market, users: np.ndarray, day: np.ndarray) -> np.ndarray:

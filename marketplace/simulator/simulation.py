@@ -107,7 +107,8 @@ def simulate(config: SimulatorConfig, rng: np.random.Generator) -> Simulation:
     """A market and its log. Each part has its own stream, so that a switch changes what its name says and no more."""
     for_market, for_requests, for_candidates, for_ranking, for_events = rng.spawn(5)
     market = draw_market(config, for_market)
-    requests = draw_requests(market, for_requests, count=config.requests)
+    window = (0.0, float(config.log_days or config.days))
+    requests = draw_requests(market, for_requests, count=config.requests, window=window)
     proposals = draw_candidates(market, requests, for_candidates)
     answered = np.flatnonzero((proposals.item >= 0).any(axis=1))
     requests = requests.take(answered)

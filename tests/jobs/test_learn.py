@@ -14,7 +14,7 @@ from benchmarks.log import make_slates
 from jobs import learn as trainer
 from jobs.data import kept, market
 from jobs.earlier_run import with_earlier_days
-from jobs.generation import Generations, Verdict, generation_periods, ship
+from jobs.generation import Generations, ShipVerdict, generation_periods, ship
 from jobs.learn import FurtherSlates, learn
 from jobs.run_folder import RunFolder
 from marketplace.schema import FEEDBACK, conform
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.xdist_group("run")
 STUB = """
 import sys
 from pathlib import Path
-from jobs.generation import Generations, Verdict
+from jobs.generation import Generations, ShipVerdict
 generations, number = Generations(Path(sys.argv[1])), int(sys.argv[3])
 print("trained"); sys.exit("no good" if number == 2 else None) if number > 1 else None
-generations.close(number, Verdict(True, "better", "2030-01-01T00:00:00+00:00", "7", 1.0))
+generations.close(number, ShipVerdict(True, "better", "2030-01-01T00:00:00+00:00", "7", 1.0))
 """
 
 
@@ -90,7 +90,7 @@ def test_verdicts_stay_and_what_was_refused_does_not_serve(home, monkeypatch, ca
 def test_old_generations_go_but_for_what_is_in_force_or_tried(home):
     generations = Generations(home)
     for number, shipped in enumerate((True, True, False, False), 1):
-        generations.close(number, Verdict(shipped, "", "", str(10 + number) if shipped else ""))
+        generations.close(number, ShipVerdict(shipped, "", "", str(10 + number) if shipped else ""))
         (home / "bundles" / str(10 + number)).mkdir()
     shutil.copy(home / "run.json", home / "generations" / "2")
     generations.prune(keep=1)

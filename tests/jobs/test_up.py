@@ -11,7 +11,7 @@ import psutil
 import pytest
 from test_serve import wait_until
 
-from jobs.up import Part, _kept_up
+from jobs.up import KeptProcess, _kept_up
 
 # Each part writes its process down, and waits.
 UP = """
@@ -19,7 +19,7 @@ import pathlib, sys
 from jobs import up
 home = pathlib.Path(sys.argv[1])
 up.PROGRAM, up.LONGEST_WAIT, up.RESTART_SECONDS = (sys.executable, "-c"), 0.1, 0.1
-up.Part.wait = 0.1
+up.KeptProcess.wait = 0.1
 STAY = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).open('a').write(f'{os.getpid()}\\\\n'); time.sleep(60)"
 parts = {name: [STAY, str(home / name)] for name in ("service", "learn")}
 sys.exit(up.up(home, parts, host="127.0.0.1", port=0, log=home / "log.sqlite"))
@@ -64,7 +64,7 @@ def test_parts_are_started_again_end_with_it_and_are_taken_up_after_a_kill(tmp_p
 
 def test_it_ends_where_a_part_can_never_do_its_work(tmp_path, capsys):
     with (tmp_path / "lock").open("a") as lock:
-        part = Part("fails", [sys.executable, "-S", "-c", "import sys; sys.exit(2)"])
+        part = KeptProcess("fails", [sys.executable, "-S", "-c", "import sys; sys.exit(2)"])
         part.start(lock.fileno())
         assert _kept_up([part], threading.Event(), lock.fileno()) == 2
     assert capsys.readouterr().out.endswith("fails: ended with 2\n")

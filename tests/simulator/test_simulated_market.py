@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from marketplace.schema import SURFACES
 from marketplace.simulator import SimulatorConfig, demand, simulate, true_ctr_policy, true_difference, true_gmv_policy
+from marketplace.simulator.market import on_sale, price_on
+from marketplace.simulator.moves import SPELL_DAYS
 from marketplace.simulator.shown import best_first, slate_length
 
 
@@ -167,3 +169,21 @@ def test_prices_change_by_the_share_named_after_the_day(steady):
     before, after = (steady.respond(requests, candidates), changed.respond(requests, candidates))
     sold = (before.order > 0) & (requests.day >= 20)[:, None]
     assert (after.order[sold] < before.order[sold]).all()
+
+
+def test_prices_move_once_stock_runs_out_for_a_spell_and_the_log_ends_before_the_market():
+    moving = replace(SimulatorConfig.small(), requests=600, repriced_share=0.5, sold_out_share=0.5, log_days=10)
+    simulation = simulate(moving, np.random.default_rng(3))
+    market, items = simulation.market, np.arange(moving.items)
+    assert simulation.requests.day.max() < 11
+    before, after = market.moves.repriced - 0.01, market.moves.repriced + 0.01
+    moved = np.isfinite(before)
+    step = np.log(price_on(market, items, after) / price_on(market, items, before))[moved]
+    np.testing.assert_allclose(step, market.moves.price_step[moved], atol=0.02)
+    assert abs(moved.mean() - 0.5) < 0.06
+    gone = np.flatnonzero(np.isfinite(market.moves.out_from) & market.items.in_stock & np.isinf(market.items.available))
+    for offset, sold in ((-0.01, True), (0.01, False), (SPELL_DAYS - 0.01, False), (SPELL_DAYS + 0.01, True)):
+        assert (on_sale(market, gone, market.moves.out_from[gone] + offset) == sold).all()
+    shown = logged_lists(simulation)
+    assert (on_sale(market, shown, simulation.requests.day[:, None]) == (shown >= 0)).all()
+    assert simulate(replace(moving, log_days=0), np.random.default_rng(3)).requests.day.max() > 40
