@@ -9,6 +9,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 NOT_BENCHMARKS = {"__main__", "__init__", "record", "pages", "small_broker"}
 NOT_BENCHMARKS |= {
+    "capacity",
     "serving_bundle",
     "redis_server",
     "spark_cluster",

@@ -26,13 +26,18 @@ from serving.store_checkpoint import StoreCheckpoint
 
 pytestmark = pytest.mark.xdist_group("run")
 
+# In the place of a training: the first generation is the run itself, the second fails.
 STUB = """
-import sys
-from pathlib import Path
-from jobs.generation import Generations, ShipVerdict
-generations, number = Generations(Path(sys.argv[1])), int(sys.argv[3])
-print("trained"); sys.exit("no good" if number == 2 else None) if number > 1 else None
-generations.close(number, ShipVerdict(True, "better", "2030-01-01T00:00:00+00:00", "7", 1.0))
+import json, pathlib, shutil, sys
+home, number = pathlib.Path(sys.argv[1]), sys.argv[3]
+if number == "2":
+    sys.exit("no good")
+folder = home / "generations" / number
+shutil.copy(home / "run.json", folder)
+shutil.copytree(home / "ranker", folder / "ranker")
+(folder / "bundle").symlink_to(home / "bundles" / "1")
+verdict = {"shipped": True, "reason": "better", "known_until": "2030-01-01T00:00:00+00:00", "bundle": "1"}
+(folder / "verdict.json").write_text(json.dumps(verdict))
 """
 
 
@@ -71,14 +76,10 @@ def test_verdicts_stay_and_what_was_refused_does_not_serve(home, monkeypatch, ca
     log = SqliteLog(home / "log.sqlite")
     assert learn(home, log=home / "log.sqlite", every=timedelta(hours=1), keep=2, once=True) == 1
     assert "holds nothing after" in capsys.readouterr().out
-    for number, slate in enumerate(make_slates(3)):
+    for number, slate in enumerate(make_slates(2)):
         log.append(replace(slate, time=datetime(2031 + number, 1, 1, tzinfo=UTC)))
         code = learn(home, log=home / "log.sqlite", every=timedelta(hours=1), keep=2, once=True)
-        assert code == (number == 1)
-        shutil.copy(home / "run.json", home / "generations" / "1")
-        shutil.copytree(home / "ranker", home / "generations" / "1" / "ranker", dirs_exist_ok=True)
-        if number == 1:
-            break
+        assert code == number
     log.close()
     generations = Generations(home)
     assert [verdict.shipped for _, verdict in generations.verdicts] == [False, True]
@@ -92,7 +93,9 @@ def test_old_generations_go_but_for_what_is_in_force_or_tried(home):
     for number, shipped in enumerate((True, True, False, False), 1):
         generations.close(number, ShipVerdict(shipped, "", "", str(10 + number) if shipped else ""))
         (home / "bundles" / str(10 + number)).mkdir()
-    shutil.copy(home / "run.json", home / "generations" / "2")
+    shutil.copy(home / "run.json", generations.folder(2))
+    for number in (1, 2):
+        (generations.folder(number) / "bundle").symlink_to(home / "bundles" / "1")
     generations.prune(keep=1)
     assert generations.numbers == [2, 4]
     assert sorted(int(path.name) for path in (home / "bundles").iterdir()) == [1, 12, 13, 14]
