@@ -47,7 +47,7 @@ LOADS = (Load(), Load(users=1e8, predictions=1e10))
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultMeasure:
     """A measure of a result file."""
 
     file: str
@@ -70,20 +70,20 @@ def _measures(file: str) -> dict[str, float]:
     return {row["name"]: row["value"] for row in result["measures"]}
 
 
-ANSWERED = Source("overload", "overload: answered")  # in OVERLOADED seconds, by one worker on one core
+ANSWERED = ResultMeasure("overload", "overload: answered")  # in OVERLOADED seconds, by one worker on one core
 OVERLOADED = 60.0
-WORKER_MB = Source("worker", "onnx worker, memory after requests, median of 3")
-SLATE_BYTES = Source("log", "bytes a slate")
-APPENDED = Source("log", "slates a second of 3 writer processes")
-PRODUCED = Source("kafka", "slates produced, median")
-CONSUMED = Source("kafka", "slates consumed into an SQLite log, median")
-LOADED = Source("clickhouse", "slate-items in 2 CPU seconds, from SQLite")
-ITEM_BYTES = Source("clickhouse", "bytes an item on disk")
-ANALYSED = Source("clickhouse", "slate-items analysed")
-ANALYSIS = Source("clickhouse", "expected clicks of items shown, by day and surface: CPU")
-TRAINED = Source("whole_run", "impressions")
-TRAINING = Source("whole_run", "whole run: time")
-TRAINING_GIB = Source("whole_run", "ranker: peak memory")
+WORKER_MB = ResultMeasure("worker", "onnx worker, memory after requests, median of 3")
+SLATE_BYTES = ResultMeasure("log", "bytes a slate")
+APPENDED = ResultMeasure("log", "slates a second of 3 writer processes")
+PRODUCED = ResultMeasure("kafka", "slates produced, median")
+CONSUMED = ResultMeasure("kafka", "slates consumed into an SQLite log, median")
+LOADED = ResultMeasure("clickhouse", "slate-items in 2 CPU seconds, from SQLite")
+ITEM_BYTES = ResultMeasure("clickhouse", "bytes an item on disk")
+ANALYSED = ResultMeasure("clickhouse", "slate-items analysed")
+ANALYSIS = ResultMeasure("clickhouse", "expected clicks of items shown, by day and surface: CPU")
+TRAINED = ResultMeasure("whole_run", "impressions")
+TRAINING = ResultMeasure("whole_run", "whole run: time")
+TRAINING_GIB = ResultMeasure("whole_run", "ranker: peak memory")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Need:
     unit: str
     value: float
     arithmetic: str
-    sources: tuple[Source, ...] = ()
+    sources: tuple[ResultMeasure, ...] = ()
 
 
 def needs(load: Load) -> Iterator[Need]:
