@@ -16,7 +16,6 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 DAY = 86_400
-HOURS_AT_NIGHT = 8
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,6 @@ OVERLOADED = 60.0
 WORKER_MB = ResultMeasure("worker", "onnx worker, memory after requests, median of 3")
 SLATE_BYTES = ResultMeasure("log", "bytes a slate")
 APPENDED = ResultMeasure("log", "slates a second of 3 writer processes")
-PRODUCED = ResultMeasure("kafka", "slates produced, median")
-CONSUMED = ResultMeasure("kafka", "slates consumed into an SQLite log, median")
 LOADED = ResultMeasure("clickhouse", "slate-items in 2 CPU seconds, from SQLite")
 ITEM_BYTES = ResultMeasure("clickhouse", "bytes an item on disk")
 ANALYSED = ResultMeasure("clickhouse", "slate-items analysed")
@@ -115,9 +112,6 @@ def needs(load: Load) -> Iterator[Need]:
     )
     files = ceil(load.busiest / (APPENDED.value * load.used))
     yield Need("log: SQLite files", "", files, "busiest / (slates a second into one x share used)", (APPENDED,))
-    for name, source in {"Kafka: producers": PRODUCED, "Kafka: consumers": CONSUMED}.items():
-        count = ceil(load.busiest / (source.value * load.used))
-        yield Need(name, "processes", count, "busiest / (slates a second of one x share used)", (source,))
     stored = load.requests * load.kept * ITEM_BYTES.value
     yield Need("ClickHouse: disk", "GB a day", stored / 1e9, "requests x items kept x bytes an item", (ITEM_BYTES,))
     loading = load.requests * load.kept / (LOADED.value / 2)

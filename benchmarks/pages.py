@@ -3,7 +3,8 @@
 `<!-- bench: NAME --> ... <!-- /bench -->` holds the table of benchmarks/results/NAME.json, `<!-- bench: NAME bars -->`
 its measures that have a bar,
 `<!-- formula: NAME --> ... <!-- /formula -->` a shipped value policy with its current weights,
-`<!-- settings --> ... <!-- /settings -->` every setting of a run.
+`<!-- settings --> ... <!-- /settings -->` every setting of a run, `<!-- capacity --> ... <!-- /capacity -->` what loads
+take.
 `make docs` writes them; a test fails where a page differs from its source.
 """
 
@@ -13,6 +14,7 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks.capacity import lines
 from jobs.run_file import explained
 from value_model.formula import ValuePolicy, shipped_policy
 
@@ -21,6 +23,7 @@ BENCH = re.compile(r"(<!-- bench: ([\w-]+)( bars)? -->\n).*?(<!-- /bench -->)", 
 FORMULA = re.compile(r"(<!-- formula: ([\w-]+) -->\n).*?(<!-- /formula -->)", re.DOTALL)
 
 SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
+CAPACITY = re.compile(r"(<!-- capacity -->\n).*?(<!-- /capacity -->)", re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -65,6 +68,7 @@ def settings() -> str:
 def with_blocks(text: str) -> str:
     """`text` with every marked block replaced by what its source says now."""
     text = BENCH.sub(lambda m: f"{m[1]}{table(m[2], bars_only=bool(m[3]))}{m[4]}", text)
+    text = CAPACITY.sub(lambda m: "\n".join([m[1].rstrip(), *lines(), m[2]]), text)
     text = SETTINGS.sub(lambda m: f"{m[1]}{settings()}{m[2]}", text)
     return FORMULA.sub(lambda m: f"{m[1]}{formula(shipped_policy(m[2]))}{m[3]}", text)
 
