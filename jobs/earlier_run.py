@@ -28,7 +28,7 @@ from marketplace.splits import SECOND, Periods, microseconds
 FITS = ("retrieval", "ranker")
 OF_TOWERS = ("dimensions", "table_width", "number_bins", "hidden")
 SHAPE = ("ranker.", "retrieval.sequence", *(f"retrieval.{name}" for name in OF_TOWERS), "trees.", "features")
-FREE = ("ranker.dropout", "trees.threads")  # of these what may differ all the same
+FREE = ("ranker.dropout", "trees.anew", "trees.threads")  # of these what may differ all the same
 
 
 def earlier_run(config: RunConfig) -> RunFolder | None:

@@ -170,6 +170,7 @@ def generation_config(home: Path, before: RunFolder, copy: Path) -> RunConfig:
         policy=str(home / "bundle" / POLICY_FILE),
         surfaces=str(home / "surfaces.toml"),
         periods=generation_periods(len(times), open_requests),
+        trees=replace(before.config.trees, anew=True),
     )
 
 

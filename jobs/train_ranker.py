@@ -185,9 +185,10 @@ def _fit_network(
 
 def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: RunFolder | None) -> Trees:
     """Grown of the training period, or those of the run that training goes on from."""
-    print(f"   trees: {run.config.trees.library}" + (f", of {earlier.path}" if earlier else ""), flush=True)
-    if earlier is not None:
-        return Trees.load(earlier.path / "ranker" / "trees")
+    kept = earlier if earlier is not None and not run.config.trees.anew else None
+    print(f"   trees: {run.config.trees.library}" + (f", of {kept.path}" if kept else ""), flush=True)
+    if kept is not None:
+        return Trees.load(kept.path / "ranker" / "trees")
     return Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
 
 

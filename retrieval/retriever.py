@@ -158,10 +158,13 @@ class Retriever:
         return np.stack([column(source) for source in self._scoring], axis=1)
 
     def _as_known(self, query: Query, source: CandidateSource) -> Query:
-        """The query as the source can read it: without items of the history that began after it learned."""
-        if self._rows is None or knows_new(source) or query.history.max(initial=-1) < self._rows:
+        """The query as the source can read it: without items of history and page that began after it learned."""
+        if self._rows is None or knows_new(source):
             return query
-        return replace(query, history=query.history[query.history < self._rows])
+        page = query.page_item if query.page_item is not None and query.page_item < self._rows else None
+        if page == query.page_item and query.history.max(initial=-1) < self._rows:
+            return query
+        return replace(query, history=query.history[query.history < self._rows], page_item=page)
 
 
 def knows_new(source: CandidateSource) -> bool:

@@ -15,9 +15,10 @@ class PageNeighbours:
     """Items by inner product with the embedding of the page's item, through the index; none on other pages."""
 
     name = "neighbours"
+    knows_new = True
 
     def __init__(self, built: BuiltIndex) -> None:
-        self._embeddings, self._nearest = built.embeddings, TwoTowerSource(built)
+        self._built, self._nearest = built, TwoTowerSource(built)
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items, score = inner product."""
@@ -29,4 +30,4 @@ class PageNeighbours:
 
     def _at_page(self, query: Query) -> Query:
         """The query whose place is that of the page's item."""
-        return replace(query, embedding=None if query.page_item is None else self._embeddings[query.page_item])
+        return replace(query, embedding=None if query.page_item is None else self._built.embeddings[query.page_item])

@@ -142,6 +142,18 @@ def test_a_new_item_is_found_by_its_content_and_has_its_place(engine, bundle, no
     assert np.isfinite(slate.value[at])
 
 
+def test_the_page_of_a_new_item_shows_what_is_near_to_it(engine, bundle, now):
+    """Sources that learned before it began know nothing of it; the index does."""
+    put(engine, "new", 1, time=now, **new_item(bundle))
+    ranking = ask(engine, now, surface="product_page", page_item_id="new")
+    assert len(shown(ranking)) == 10
+    index, table = engine.live.parts.index, engine.parts.item_table
+    row = table.row["new"]
+    allowed = engine.live.parts.availability.mask(int(now.timestamp() * 1e6))
+    nearest, _ = index.nearest(index.embeddings[row], k=3, allowed=allowed, exclude=np.array([row]))
+    assert set(table.item_id[nearest]) <= set(ranking.slate.item_id)
+
+
 def test_a_search_finds_new_words_at_once_and_old_ones_no_more(engine, bundle, now):
     put(engine, "new", 1, time=now, **new_item(bundle, name="zanzibari qahwa مبخرة"))
     for number, query in enumerate(("zanzibari", "مَبخره", "zanzibari qahwa")):

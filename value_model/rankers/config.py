@@ -160,6 +160,9 @@ class TreesConfig:
         "what amounts are: exp of a number, by least squares, or Tweedie",
         choices=("log_normal", "tweedie"),
     )
+    anew: bool = setting(
+        False, "a run that goes on from an earlier one grows them of the whole training period, and keeps none of its"
+    )
     threads: int = setting(1, "threads", least=1, most=1024)
     # Of comparisons, not of a run:
     position: bool = False  # take the shown position as an input; a prediction then needs it too
