@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from serving.manifest import MANIFEST, read_manifest
 from serving.request import Request, UnknownName
 from serving.stages import Stages
 
+JUDGED = 2  # of so many requests one is answered by the first bundle too, and judged
 SLICE = 1 / 288  # of a day: updates and feedback are sent every five minutes of the market
 BATCH = 400  # events and items a call
 PATIENCE = 100  # times that a busy service is called again
@@ -36,7 +37,7 @@ TRIED_AGAIN = 0.1  # seconds
 
 @dataclass
 class Answers:
-    """Of R requests of one day: ranked items int32 [R, k] (-1 = none), and how they came about."""
+    """Of R requests of one day that are judged: ranked items int32 [R, k] (-1 = none); and how all came about."""
 
     requests: RequestBatch
     live: np.ndarray
@@ -83,7 +84,7 @@ class Traffic:
         lengths = slate_length(self.simulation.config, batch)
         width = int(lengths.max())
         live, frozen = (np.full((len(batch), width), -1, np.int32) for _ in range(2))
-        answers = Answers(batch, live, frozen, best_of_catalogue(self.simulation, batch))
+        answers = Answers(batch, live, frozen, oracle=live)
         ends = np.arange(window[0], window[1], SLICE) + SLICE
         edges = np.append(0, np.searchsorted(batch.day, ends))
         answers.fresh = self._freshness(window[0])
@@ -95,10 +96,12 @@ class Traffic:
             if high > low:
                 self._look(table.slice(low, high - low), batch.take(rows), live[rows], prefix=f"{number}.{low}-")
             self._send_events(self.simulation.config.start + timedelta(days=float(end)))
-        return answers
+        judged = batch.take(slice(None, None, JUDGED))
+        oracle = best_of_catalogue(self.simulation, judged)
+        return replace(answers, requests=judged, live=live[::JUDGED], frozen=frozen[::JUDGED], oracle=oracle)
 
     def _ask(self, fields: dict[str, Any], row: int, k: int, answers: Answers) -> None:
-        """One request, of the service and of the frozen bundle."""
+        """One request, of the service, and of the first bundle where it is judged."""
         body = {name: value for name, value in fields.items() if name != "currency" and value is not None}
         body |= {"context": dict(fields["context"]), "k": k}
         reply = self._send("post", "recommend", body, accepted=(200, 404))
@@ -111,16 +114,23 @@ class Traffic:
             answers.lag.append((fields["time"] - known) / timedelta(hours=1))
         else:
             answers.refused += 1
+        if row % JUDGED == 0:
+            answers.frozen[row] = self._as_frozen(fields, k, width=answers.frozen.shape[1])
+
+    def _as_frozen(self, fields: Mapping[str, Any], k: int, *, width: int) -> np.ndarray:
+        """int32 [width]: what the first bundle would show now, knowing what the log holds."""
         self.frozen.read_log()
+        ranked = np.full(width, -1, np.int32)
         names = ("request_id", "time", "surface", "user_id", *PAGES)
-        request = Request(**{name: fields[name] for name in names}, context=body["context"], k=k)
+        request = Request(**{name: fields[name] for name in names}, context=dict(fields["context"]), k=k)
         try:
             slate = self.frozen.answer(request, Stages(time.perf_counter)).slate
         except UnknownName:
-            return
+            return ranked
         shown = slate.position > 0
         ordered = slate.item_id[shown][np.argsort(slate.position[shown])]
-        answers.frozen[row, : len(ordered)] = self._rows(ordered.tolist())
+        ranked[: len(ordered)] = self._rows(ordered.tolist())
+        return ranked
 
     def _look(self, table: pa.Table, batch: RequestBatch, ranked: np.ndarray, *, prefix: str) -> None:
         """What shoppers do with the lists of a slice, to be sent when its time has come."""

@@ -160,7 +160,7 @@ def test_it_learns_from_the_log_of_the_service_and_ships(run_folder, tmp_path):
     simulation, rng = market("small", seed=7), np.random.default_rng(0)
     log = SqliteLog(home / "log.sqlite")
     engine = build_engine(load_bundle(home / "bundle"), log=log)
-    requests = simulation.draw_requests(rng, count=700, window=(42, 45))
+    requests = simulation.draw_requests(rng, count=700, window=(56, 59))
     table = simulation.request_table(requests)
     for row in table.to_pylist():
         fields = {name: row[name] for name in ("request_id", "time", "surface", "user_id", "session_id", "query")}
