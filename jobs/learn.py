@@ -1,7 +1,7 @@
 """The trainer of a live service: a generation whenever the log holds so much more than was learned from last.
 
 Time is the log's own, so that it passes as the market's does. Each generation (`jobs.generation`) is trained in a
-process of its own, at a lower priority than the service; one that was interrupted goes on.
+process of its own, at a somewhat lower priority than the service; one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from serving.bundle_service import BundleService
 POLL_SECONDS = 2.0
 FEWEST = 100  # further slates, without which nothing is trained
 BATCH = 10_000  # slates read at a time
+NICE = 2  # steps of priority behind the service
 PRINTED = "printed.txt"  # in a generation's folder: what its training printed
 TRAIN = (
     "import sys; from pathlib import Path; from jobs.generation import learn_generation; "
@@ -114,7 +115,7 @@ def _trained(generations: Generations, number: int, log: Path, newest: datetime)
 def _aside() -> None:
     """In the child: ended with its parent, and behind the service where processors are scarce."""
     end_with_parent()
-    os.nice(10)
+    os.nice(NICE)
 
 
 def _outcome(verdict: ShipVerdict) -> str:
