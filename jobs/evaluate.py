@@ -31,6 +31,7 @@ from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
 from marketplace.heads import Labels
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, to_numpy
+from value_model.rankers.ranker import RankingData
 
 K = 10  # of the metrics @k
 
@@ -45,7 +46,7 @@ def evaluate(run: RunFolder) -> None:
     test = prepared.period.test
     of_test = prepared.rows(test)
     slates = prepared.slates.filter(pa.array(test))
-    data = prepared.part(test)
+    data = judgeable(prepared.part(test))
     choice = choice_of(run)
     models = {name: held_out(run, name) for name in choice.objective}
     policy = policy_of(dataset, run.config, heads=run.heads)
@@ -94,6 +95,14 @@ def evaluate(run: RunFolder) -> None:
     for line in lines:
         print("   " + line)
     print(f"   report: {page}")
+
+
+def judgeable(data: RankingData) -> RankingData:
+    """Without the labels that no row knows yet: what takes weeks to come cannot be judged on the newest days."""
+    unknown = [name for name, label in data.labels.items() if np.isnan(label).all()]
+    if unknown:
+        print(f"   not judged, for want of a settled row in the test period: {', '.join(unknown)}")
+    return replace(data, labels={name: label for name, label in data.labels.items() if name not in unknown})
 
 
 def ranked(slates: pa.Table, labels: Labels) -> str:
