@@ -1,9 +1,9 @@
 """A simulated market whose truth is known, as a shop with a service meets it: what its old system recorded, what then
 changes in the catalogue, and what shoppers ask and do.
 
-The market lives FIRST days under its old system and DAYS under the service. While it does, items are launched, prices
-move, stock runs out and comes back, tastes drift. It is lively (more clicks and orders than most), so that days hold
-what weeks hold elsewhere.
+The market lives FIRST days under its old system and at most MOST_DAYS under the service. While it does, items are
+launched, prices move, stock runs out and comes back, tastes drift. It is lively (more clicks and orders than most), so
+that days hold what weeks hold elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from marketplace.simulator.market import on_sale, price_on
 from marketplace.simulator.moves import SPELL_DAYS
 from marketplace.slate_columns import context, flat, plain, request_of_rows
 
-FIRST, MOST_DAYS = 3, 28
+FIRST, MOST_DAYS = 3, 9
 CONTEXT = ("country", "city", "device", "language")
 CONFIG = SimulatorConfig(
     requests=1_200,

@@ -35,7 +35,7 @@ def test_its_updates_bring_the_catalogue_to_the_truth_of_every_day(simulation):
     state = price_on(market, rows, np.array(float(FIRST))), on_sale(market, rows, np.array(float(FIRST)))
     known = dict(enumerate(zip(*(column.tolist() for column in state), strict=True)))
     updates, versions = list(catalogue_updates(simulation)), dict[str, int]()
-    day = FIRST + 9.3
+    day = FIRST + 6.3
     for when, item in updates:
         assert item["version"] >= versions.get(item["item_id"], 0)
         versions[item["item_id"]] = item["version"]
