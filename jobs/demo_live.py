@@ -50,10 +50,11 @@ SETTINGS = RunConfig(
     training=TrainingConfig(epochs=8, patience=2),
     trees=TreesConfig(trees=100),
 )
+OF_THREE = " / ".join(RANKINGS)
 HEAD = (
     "day",
     "generations",
-    *(f"{metric} {name}" for metric in ("CTR", "GMV", "value") for name in RANKINGS),
+    *(f"{metric}: {OF_THREE}" for metric in ("CTR", "GMV", "value")),
     "value: live - frozen",
     "lag, h",
     "fresh, s",
@@ -177,8 +178,8 @@ def show(truths: Sequence[DayTruth]) -> None:
     """The table."""
     rows = []
     for day in truths:
-        levels = [f"{day.worth[kind][metric].value:.4g}" for metric in METRICS for kind in RANKINGS]
-        served = f"{day.generations[0]}..{day.generations[-1]}"
+        levels = [" / ".join(f"{day.worth[kind][metric].value:.4g}" for kind in RANKINGS) for metric in METRICS]
+        served = ", ".join(map(str, day.generations))
         tail = [f"{day.lag:.1f}", f"{day.fresh:.2f}", str(day.refused), str(day.lost)]
         rows.append([day.name, served, *levels, str(day.ahead["value"]), *tail])
     print_section(HEAD, rows, title="truth, by market day", caption="GMV and value in SAR / request")

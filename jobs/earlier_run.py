@@ -64,14 +64,23 @@ def refuse_other_data(dataset: Dataset, earlier: RunFolder) -> None:
 def with_earlier_days(logged: Dataset, earlier: RunFolder) -> Dataset:
     """A service's log behind the days that the earlier run has: each request and event once, as the log has it.
 
-    The catalogue is the log's; what suits the data is as the earlier run has it.
+    Catalogue and features are the log's, what else suits the data is as the earlier run has it.
     """
     before = kept(earlier.path)
     slates = _behind(before.slates, logged.slates, key="request_id")
     feedback = _behind(before.feedback, logged.feedback, key="feedback_id")
     notes = tuple(dict.fromkeys((*before.notes, *logged.notes)))
-    tables = {"items": logged.items, "merchants": logged.merchants, "slates": slates, "feedback": feedback}
-    return replace(before, **tables, notes=notes, closed=False)
+    return replace(
+        before,
+        items=logged.items,
+        merchants=logged.merchants,
+        slates=slates,
+        feedback=feedback,
+        notes=notes,
+        context_features=logged.context_features,
+        mapped_features=logged.mapped_features,
+        closed=False,
+    )
 
 
 def _behind(before: pa.Table, after: pa.Table, *, key: str) -> pa.Table:

@@ -104,12 +104,13 @@ def test_old_generations_go_but_for_what_is_in_force_or_tried(home):
 def test_a_log_stands_behind_the_earlier_days(run_folder):
     before = kept(run_folder)
     again = replace(before, slates=before.slates.slice(700), feedback=before.feedback.slice(4000), closed=False)
-    moved = replace(again, items=before.items.slice(0, 10), notes=("the log",))
+    moved = replace(again, items=before.items.slice(0, 10), notes=("the log",), mapped_features=("device",))
     both = with_earlier_days(moved, RunFolder.open(run_folder))
     assert both.slates.equals(before.slates.unify_dictionaries())
     assert both.feedback["feedback_id"].to_pylist() == before.feedback["feedback_id"].to_pylist()
     assert len(both.items) == 10
     assert not both.closed
+    assert both.mapped_features == ("device",)
 
 
 class ReadEvents:
