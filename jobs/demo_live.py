@@ -44,6 +44,7 @@ RANKINGS = ("live", "frozen", "oracle")
 PROGRAM = (sys.executable, "-c", "from jobs.cli import main; main()")
 PRINTED = "up.txt"  # in the run's folder: what `up` printed
 READY_SECONDS, STOP_SECONDS = 120.0, 90.0
+LEARN_SECONDS = 300.0  # that market time stands still at most, for a training to end
 SETTINGS = RunConfig(
     retrieval=RetrievalConfig(dimensions=32, epochs=4, index="exact"),
     ranker=NetworkConfig(expert_units=(32, 16)),
@@ -68,8 +69,8 @@ class LiveDemo:
     """How long, how busy, and on which systems: `requests` a market day, `every` so many market hours a training."""
 
     days: int = 6
-    requests: int = 1_200
-    every: float = 12.0
+    requests: int = 600
+    every: float = 20.0
     workers: int = 2
     seed: int = 7
     kafka: str | None = None
@@ -107,6 +108,8 @@ def demo_live(home: Path, demo: LiveDemo) -> list[DayTruth]:
             lost = traffic.acknowledged.lost(kept)
             truths.append(truth(simulation, first.policy, answered[-1:], name=str(number + 1), lost=lost))
             show(truths[-1:])
+            if number + 1 < demo.days:
+                wait_for_training(home)
     truths.append(truth(simulation, first.policy, answered, name="all", lost=truths[-1].lost))
     show(truths)
     for number, verdict in reversed(list(Generations(home).verdicts)):
@@ -114,6 +117,16 @@ def demo_live(home: Path, demo: LiveDemo) -> list[DayTruth]:
         print(f"   generation {number}: {outcome} after {verdict.seconds:.0f} s; {verdict.reason}")
     print(f"   done in {time.perf_counter() - start:.0f} s; {home}/{PRINTED} holds what `value-model up` said")
     return truths
+
+
+def wait_for_training(home: Path) -> None:
+    """Let market time stand still until the generation that was begun last has its verdict."""
+    generations, deadline = Generations(home), time.monotonic() + LEARN_SECONDS
+    while time.monotonic() < deadline:
+        done = {number for number, _ in generations.verdicts}
+        if generations.numbers and generations.numbers[-1] in done:
+            return
+        time.sleep(0.5)
 
 
 @contextmanager
