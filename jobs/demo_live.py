@@ -25,6 +25,7 @@ import requests as http
 from jobs.child_process import end_with_parent
 from jobs.config import RunConfig
 from jobs.generation import Generations
+from jobs.learn import POLL_SECONDS
 from jobs.live_market import live_market, write_exports
 from jobs.live_traffic import Answers, Traffic
 from jobs.run import run_all
@@ -122,6 +123,7 @@ def demo_live(home: Path, demo: LiveDemo) -> list[DayTruth]:
 def wait_for_training(home: Path) -> None:
     """Let market time stand still until the generation that was begun last has its verdict."""
     generations, deadline = Generations(home), time.monotonic() + LEARN_SECONDS
+    time.sleep(2 * POLL_SECONDS)  # until the trainer has seen the day's end
     while time.monotonic() < deadline:
         done = {number for number, _ in generations.verdicts}
         if generations.numbers and generations.numbers[-1] in done:
