@@ -16,6 +16,8 @@ from marketplace.catalogue_records import CatalogueUpdate, Fate, Subject
 from marketplace.memory_log import MemoryLog
 from marketplace.sqlite_log import SqliteLog
 from marketplace.updated_catalogue import moved_items, moved_merchants, updated
+from retrieval.candidates import Query
+from retrieval.sources.page_neighbours import PageNeighbours
 from serving.bundle import build_engine
 from serving.item_table import ItemTable
 from serving.replay import replay
@@ -145,13 +147,12 @@ def test_a_new_item_is_found_by_its_content_and_has_its_place(engine, bundle, no
 def test_the_page_of_a_new_item_shows_what_is_near_to_it(engine, bundle, now):
     """Sources that learned before it began know nothing of it; the index does."""
     put(engine, "new", 1, time=now, **new_item(bundle))
-    ranking = ask(engine, now, surface="product_page", page_item_id="new")
-    assert len(shown(ranking)) == 10
-    index, table = engine.live.parts.index, engine.parts.item_table
-    row = table.row["new"]
+    assert len(shown(ask(engine, now, surface="product_page", page_item_id="new"))) == 10
+    index, row = engine.live.parts.index, engine.parts.item_table.row["new"]
     allowed = engine.live.parts.availability.mask(int(now.timestamp() * 1e6))
     nearest, _ = index.nearest(index.embeddings[row], k=3, allowed=allowed, exclude=np.array([row]))
-    assert set(table.item_id[nearest]) <= set(ranking.slate.item_id)
+    page = Query("u", "", np.zeros(0, np.int32), allowed=allowed, time=0).on_page_of(row)
+    np.testing.assert_array_equal(PageNeighbours(index).propose(page, k=3)[0], nearest)
 
 
 def test_a_search_finds_new_words_at_once_and_old_ones_no_more(engine, bundle, now):
