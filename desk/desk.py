@@ -220,8 +220,11 @@ class Desk:
         approved_by: Sequence[str] = (),
         share: float = 1.0,
         reviewed: bool = False,
+        key: str = "",
     ) -> SavedVersion:
         """Put the draft in force, everywhere or for a share of the shoppers; moved weights bear the reason.
+
+        `key`: name of the API key by which it came.
 
         Raises what `put_in_force` raises.
         """
@@ -234,6 +237,7 @@ class Desk:
             approved_by=tuple(approved_by),
             share=share,
             reviewed=reviewed,
+            key=key,
         )
         return self.put_in_force(self._reasoned(reason), note, now=now, despite=despite)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -28,6 +29,7 @@ from value_model.tuning import ShadowPrice
 from value_model.tuning.influence import Influence
 from value_model.tuning.metrics import OBJECTIVES
 
+logger = logging.getLogger(__name__)
 MOST_DESKS = 6  # drafts in memory; the one that was not used for longest goes
 MOST_PAGES = 10_000  # of requests, then from the first again
 FIELD = "w."  # before a weight's name in a form
@@ -135,7 +137,8 @@ class DeskPart:
     def _load_material(self, loading: EvidenceLoad) -> None:
         try:
             material = self._open_material()
-        except (ValueError, OSError, MemoryError) as error:
+        except Exception as error:  # whatever it is, whoever waits must be told
+            logger.exception("the desk has no evidence")
             loading.problem = str(error) or type(error).__name__
         else:
             loading.problem = "" if material is not None else "no run and no log with requests lies in the folder."
@@ -144,7 +147,7 @@ class DeskPart:
     def _values(self, opened: OpenDesk) -> dict[str, object]:
         """All that the page shows of a draft."""
         desk, view = opened.desk, opened.desk.view()
-        worst_last = sorted(view.guardrails, key=lambda row: row.status is GuardrailStatus.RED)
+        worst_last = sorted(view.guardrails, key=lambda row: list(GuardrailStatus).index(row.status))
         held = [c for c in desk.guardrails if c.metric in desk.metrics]
         return {
             "desk": desk,
@@ -252,6 +255,7 @@ class DeskPart:
             approved_by=agreed,
             share=float(form.get("share") or 100) / 100,
             reviewed="reviewed" in form,
+            key=call.view.caller,
         )
         words = {"number": saved.record.number, "version": saved.record.version}
         text = "served_done" if saved.record.share == 1 else "desk_staged"
@@ -270,7 +274,10 @@ def _explore(desk: Desk, search: SearchRun, metrics: tuple[str, str]) -> None:
 
     try:
         search.explored = desk.explore(metrics, progress=advance)
-    except (ValueError, MemoryError) as error:
+    except ValueError as error:
+        search.problem = str(error)
+    except Exception as error:  # whatever it is, whoever waits must be told
+        logger.exception("a search failed")
         search.problem = str(error) or type(error).__name__
     finally:
         search.running = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from evaluation.experiments.ramp import RampMove
 from evaluation.experiments.reading import ExperimentReading
 from serving.console.board import PartPage
 from serving.console.desk_line import DeskCall
+
+logger = logging.getLogger(__name__)
 
 
 class LookedAt(Protocol):
@@ -96,7 +99,8 @@ class ExperimentsPart:
     def _read(self, content: FolderContent, run: BoundsRun) -> None:
         try:
             run.watched = {one.placed.experiment.name: one for one in self._look_at(content, run.now)}
-        except (ValueError, OSError, MemoryError) as error:
+        except Exception as error:  # whatever it is, whoever waits must be told
+            logger.exception("the log of the experiments cannot be read")
             run.problem = str(error) or type(error).__name__
         finally:
             run.running = False

@@ -15,6 +15,7 @@ from serving.app import create_app
 from serving.console.messages import Language, catalogue
 from serving.console.sessions import COOKIE, LASTS, ConsoleSettings, Session, Sessions, new_session
 from serving.keys import KeyRing, key_mark
+from serving.worker import BESIDE
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "serving" / "console" / "templates").glob("*.jinja"))
 SPOKEN = ("aria-label", "placeholder", "title", "alt", "content")
@@ -148,6 +149,15 @@ def test_with_keys_nothing_is_seen_before_one_signs_in(console):
     assert "needs the scope test" not in console.get(HOME).get_data(as_text=True)
     assert sign_in(console, "pixel").status_code == 303
     assert console.get(HOME).status_code == 403
+
+
+def test_what_waits_for_the_desk_is_answered_beside_the_slot_and_its_absence_is_said(open_console):
+    for part in ("desk", "served", "experiments", "monitoring"):
+        for language in ("en", "ar"):
+            assert f"/console/{language}/{part}".startswith(BESIDE)
+        answer = open_console.get(f"/console/en/{part}")
+        assert (answer.status_code, "value-model serve RUN" in answer.get_data(as_text=True)) == (503, True)
+    assert not HOME.startswith(BESIDE)
 
 
 def test_signing_out_ends_the_session(console):

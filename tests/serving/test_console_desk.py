@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from desk_toy import toy
 
+from desk.versions import Versions
 from serving.console.board import Board
 from serving.console.desk_line import DeskCall
 from serving.console.desk_part import DeskPart
@@ -124,7 +125,8 @@ def test_a_version_is_checked_and_saved_with_who_and_why_and_all_is_in_arabic_to
     assert (refused.status, "needs an owner and a reason" in refused.html) == (409, True)
     saved = person("save", owner="ranking", reason="Clicks matter.", share="100", despite="on")
     assert (saved.status, "Version 2" in saved.html) == (200, True)
-    assert (tmp_path / "policies" / "0002.toml").exists()
+    record = Versions(tmp_path / "policies").entries()[-1]
+    assert (record.owner, record.key, record.file) == ("ranking", "ops", "0002.toml")
     behind = Person(part, "other", Language.ARABIC)
     arabic = behind().html
     assert "طاولة" in behind(part=False).html
