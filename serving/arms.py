@@ -93,10 +93,14 @@ NO_VARIANTS = RequestVariants()
 
 @dataclass(frozen=True, eq=False)
 class ArmBuilder:
-    """Makes the arms of one bundle, of a policy (interleaved or not) and of a file of recipes; raises BundleError."""
+    """Makes the arms of one bundle, of a policy (interleaved or not) and of a file of recipes; raises BundleError.
+
+    `under` makes the same where another policy is in force.
+    """
 
     policy: Callable[[ValuePolicy, TurnRule | None], PolicyArm]
     recipes: Callable[[Path], RecipeArm]
+    under: Callable[[ValuePolicy], ArmBuilder]
 
 
 def variant_policy(file: Path) -> ValuePolicy:

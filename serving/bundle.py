@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,7 @@ class ModelBundle:
     @property
     def store_version(self) -> str:
         """Hash of what store and shadow prices depend on: the same under all policies that promise no exposure."""
-        promises = self.policy.slate is not None and self.policy.slate.exposure is not None
-        policy = self.policy.version if promises else ""
+        policy = self.policy.version if promising(self.policy) else ""
         known = {name: digest for name, digest in self.manifest.files.items() if name.startswith(STORE_FILES)}
         return hashlib.sha256(json.dumps([known, policy], sort_keys=True).encode()).hexdigest()[:12]
 
@@ -156,8 +155,8 @@ def build_engine(
     scorer, merchants = scorer or _scorer(bundle), _item_merchants(bundle, catalogue)
     index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
-    def policy_arm(policy: ValuePolicy, turns: TurnRule | None = None) -> PolicyArm:
-        version, ours, rival = teams(bundle.policy, policy, turns)
+    def policy_arm(in_force: ValuePolicy, policy: ValuePolicy, turns: TurnRule | None) -> PolicyArm:
+        version, ours, rival = teams(in_force, policy, turns)
         valuation = Valuation(ours, merchants, margin=catalogue.margin, spec=bundle.encoder.spec, rival=rival)
         valuation.check(scorer.heads)
         begun, embeddings = catalogue.begun, None if index is None else index.embeddings
@@ -172,9 +171,11 @@ def build_engine(
         )
         return RecipeArm(recipes.version, generator)
 
-    in_force, staged = policy_arm(bundle.policy), None
-    if bundle.staged is not None:
-        staged = StagedPolicy(policy_arm(bundle.staged), float(bundle.manifest.facts["staged_share"]))
+    def builder_of(in_force: ValuePolicy) -> ArmBuilder:
+        recipes = lambda file: recipe_arm(_recipes(bundle, file))  # noqa: E731
+        return ArmBuilder(partial(policy_arm, in_force), recipes, builder_of)
+
+    builder = builder_of(bundle.policy)
     parts = Parts(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
@@ -186,10 +187,7 @@ def build_engine(
         lexical_index=lexical_index,
         candidate_generator=recipe_arm(bundle.recipes).candidate_generator,
         scorer=scorer,
-        valuation=in_force.valuation,
-        slate_selector=in_force.slate_selector,
-        staged=staged,
-        arms={} if staged is None else {staged.version: staged.arm},
+        **policy_parts(builder, bundle.policy, bundle.staged, bundle.manifest),
     )
     moving = MovingParts(
         catalogue,
@@ -203,8 +201,7 @@ def build_engine(
     )
     live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
     store = store or _store(bundle, catalogue)
-    builder = ArmBuilder(policy_arm, lambda file: recipe_arm(_recipes(bundle, file)))
-    bundles = _variant_bundles(bundle, parts, variants)
+    bundles = _variant_bundles(bundle, lambda: engine.parts, variants)
     followed = LiveExperiments(experiments, parts, builder, bundles=bundles, every=bundle.config.follow_seconds)
     engine = RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
     followed.prove = lambda changed: try_out(engine, parts=changed)
@@ -212,15 +209,30 @@ def build_engine(
     return engine
 
 
+def policy_parts(
+    builder: ArmBuilder, policy: ValuePolicy, staged: ValuePolicy | None, manifest: Manifest
+) -> dict[str, Any]:
+    """The fields of Parts that the policies of a bundle decide; raises BundleError."""
+    in_force, trial = builder.policy(policy, None), None
+    if staged is not None:
+        trial = StagedPolicy(builder.policy(staged, None), float(manifest.facts["staged_share"]))
+    return {
+        "valuation": in_force.valuation,
+        "slate_selector": in_force.slate_selector,
+        "staged": trial,
+        "arms": {} if trial is None else {trial.version: trial.arm},
+    }
+
+
 def _variant_bundles(
-    bundle: ModelBundle, parts: Parts, variants: Callable[[Path], RankingEngine] | None
+    bundle: ModelBundle, in_force: Callable[[], Parts], variants: Callable[[Path], RankingEngine] | None
 ) -> VariantBundles:
-    """Those beside `bundle`, of which `parts` are in force."""
+    """Those beside `bundle`, whose engine has the parts `in_force`."""
 
     def load(folder: Path) -> BundleArm:
         assert variants is not None
         engine = variants(folder)
-        check_beside(parts, engine.parts)
+        check_beside(in_force(), engine.parts)
         return BundleArm(engine.parts.versions, engine)
 
     return VariantBundles(bundle.folder.parent, None if variants is None else load)
@@ -231,7 +243,7 @@ def redis_store(bundle: ModelBundle, url: str, *, log: Log) -> RedisStore:
 
     Raises BundleError for a policy whose prices each process learns by itself; StoreUnavailable.
     """
-    if bundle.policy.slate is not None and bundle.policy.slate.exposure is not None:
+    if promising(bundle.policy):
         raise BundleError(
             f"bundle {bundle.folder}: its policy promises merchants exposure, and what that costs every process learns "
             "from the whole log. Serve it without --features, or publish a policy without [slate.exposure]."
@@ -292,17 +304,27 @@ def _check_declared(bundle: ModelBundle) -> None:
     agree(alone.version, spec.version, what="feature spec of encoder.json", fix=AGAIN)
     agree(facts["ranker_feature_spec"], spec.version, what="feature spec that the ranker was trained on", fix=AGAIN)
     agree(facts["items"], len(bundle.catalogue.items), what="items in the catalogue", fix=AGAIN)
-    agree(bundle.manifest.versions["policy"], bundle.policy.version, what="version of policy.toml", fix=AGAIN)
     agree(bundle.manifest.versions["surfaces"], bundle.recipes.version, what="version of surfaces.toml", fix=AGAIN)
-    agree(bundle.catalogue.currency, bundle.policy.currency, what="currency of the value policy", fix=AGAIN)
-    if bundle.staged is not None:
-        agree(facts.get("staged_policy"), bundle.staged.version, what=f"version of {STAGED_FILE}", fix=AGAIN)
-        agree(bundle.catalogue.currency, bundle.staged.currency, what="currency of the staged policy", fix=AGAIN)
-        if any(policy.slate is not None and policy.slate.exposure for policy in (bundle.policy, bundle.staged)):
+    check_policies(bundle.policy, bundle.staged, bundle.manifest, currency=bundle.catalogue.currency)
+
+
+def check_policies(policy: ValuePolicy, staged: ValuePolicy | None, manifest: Manifest, *, currency: str) -> None:
+    """Raise BundleError where the policies of a bundle are not those of its manifest, or do not go together."""
+    agree(manifest.versions["policy"], policy.version, what="version of policy.toml", fix=AGAIN)
+    agree(currency, policy.currency, what="currency of the value policy", fix=AGAIN)
+    if staged is not None:
+        agree(manifest.facts.get("staged_policy"), staged.version, what=f"version of {STAGED_FILE}", fix=AGAIN)
+        agree(currency, staged.currency, what="currency of the staged policy", fix=AGAIN)
+        if promising(policy) or promising(staged):
             raise BundleError(
-                f"bundle {bundle.folder}: a policy that promises merchants exposure cannot be staged, nor served "
+                f"bundle {manifest.version}: a policy that promises merchants exposure cannot be staged, nor served "
                 "beside a staged one: its promises are kept over all shoppers. Publish it to everybody."
             )
+
+
+def promising(policy: ValuePolicy) -> bool:
+    """Whether it promises merchants exposure, which is kept over all shoppers."""
+    return policy.slate is not None and policy.slate.exposure is not None
 
 
 def _scorer(bundle: ModelBundle) -> Scorer:

@@ -27,7 +27,7 @@ from marketplace.log import CatalogueMoved, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
-from serving.arms import NO_VARIANTS, RequestVariants
+from serving.arms import NO_VARIANTS, ArmBuilder, RequestVariants
 from serving.candidate_budget import CandidateBudget
 from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked
@@ -97,8 +97,13 @@ class RankingEngine:
         self._follower.follow(at_once=True)
 
     def follow(self) -> None:
-        """Follow the experiments; an engine serves its bundle for good."""
+        """Follow the experiments."""
         self.experiments.follow()
+
+    def renew(self, parts: Parts, builder: ArmBuilder) -> None:
+        """Serve other policies over the same models: answer with `parts`, make experiments' arms with `builder`."""
+        self.parts = parts
+        self.experiments.renew(parts, builder)
 
     def current(self) -> RankingEngine:
         return self

@@ -60,8 +60,13 @@ class LiveExperiments:
         every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._parts, self._builder, self._every, self._clock = folder, parts, builder, every, clock
+        self._folder, self._every, self._clock = folder, every, clock
         self.bundles, self._begun = bundles, False
+        self.renew(parts, builder)
+
+    def renew(self, parts: Parts, builder: ArmBuilder) -> None:
+        """Begin again over other parts of the same models."""
+        self._parts, self.builder = parts, builder
         self._looked = -float("inf")
         self._seen: tuple[object, ...] = ()  # what of the folder and of its bundles may change
         self._built: dict[ArmKey, tuple[str, Arm]] = {}  # hash of the file, arm
@@ -86,7 +91,7 @@ class LiveExperiments:
         """Of a policy that is only tried; raises BundleError where the bundle cannot serve it."""
         if policy.slate is not None and policy.slate.exposure and self._parts.valuation.exposure is None:
             raise BundleError(f"policy {policy.name!r} promises exposure, whose prices are learned by serving it alone")
-        return self._builder.policy(self._of_market(policy), None)
+        return self.builder.policy(self._of_market(policy), None)
 
     def follow(self) -> None:
         """Take over what changed in the folder."""
@@ -185,7 +190,7 @@ class LiveExperiments:
                 f"policy {promising[0].name!r} promises merchants exposure, over all shoppers: it is no variant, nor "
                 "served beside one"
             )
-        return self._builder.policy(self._of_market(policy), turns)
+        return self.builder.policy(self._of_market(policy), turns)
 
     def _of_market(self, policy: ValuePolicy) -> ValuePolicy:
         if policy.currency != self._parts.currency:
@@ -193,7 +198,7 @@ class LiveExperiments:
         return policy
 
     def _recipes(self, file: Path) -> Arm:
-        return self._builder.recipes(file)
+        return self.builder.recipes(file)
 
 
 def request_unit(request: Request, experiment: Experiment) -> str | None:

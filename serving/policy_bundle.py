@@ -17,10 +17,9 @@ from desk.publication import PolicyTrial, ServedPolicy
 from marketplace.memory_log import MemoryLog
 from serving.bundle import POLICY_FILE, STAGED_FILE, build_engine, load_bundle
 from serving.manifest import Manifest, open_manifest, seal, written_whole
+from serving.policy_renewal import TRIAL_FACTS
 from serving.trial_requests import try_out
 from value_model.formula import to_toml
-
-TRIAL_FACTS = ("staged_policy", "staged_share")
 
 
 def write_policy_bundle(models: Path, served: ServedPolicy, folder: Path) -> Manifest:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -178,11 +178,15 @@ class LiveService:
         every: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         run: Run = in_background,
+        renew: Callable[[Any, Path, Path], bool] = lambda service, loaded, target: False,
         settle: Callable[[Callable[[], object]], None] = lambda left: None,
     ) -> None:
-        """`settle` is called after each change with what gives the service that served before, None once it is gone."""
+        """`renew` takes the service of a loaded bundle over to another one at once, where only the policy differs.
+
+        `settle` is called after each change with what gives the service that served before, None once it is gone.
+        """
         self._pointer, self._build, self._every, self._clock, self._run = pointer, build, every, clock, run
-        self._settle = settle
+        self._renew, self._settle = renew, settle
         self._serving: RankingService | None = None
         self._loaded: Path | None = None  # what serves
         self._seen: Path | None = None  # the pointer's latest target
@@ -227,8 +231,22 @@ class LiveService:
                 return
         if self._serving is None:
             self._load(target)
-        else:
+        elif outgrown or not self._renewed(target):
             self._run(lambda: self._load(target))
+
+    def _renewed(self, target: Path) -> bool:
+        """Whether the serving bundle's service went over to the target; what hinders it is said when that is loaded."""
+        assert self._loaded is not None
+        try:
+            if not self._renew(self._serving, self._loaded, target):
+                return False
+        except Exception as error:
+            logger.info("bundle %s is loaded anew: %s", target, error)
+            return False
+        with self._change:
+            self._loaded, self._problem = target, None
+        logger.info("serving bundle %s, with the models of the one before", target)
+        return True
 
     def _outgrown(self) -> bool:
         """Whether the serving engine must make room, which another is not being loaded for yet."""

@@ -44,6 +44,7 @@ from serving.key_file import KeyFile
 from serving.keys import KeyRing, Keys
 from serving.memory import settle
 from serving.policies_in_force import MaterialOf, PoliciesInForce, no_material
+from serving.policy_renewal import renew
 from serving.service import LiveService
 from serving.store_checkpoint import StoreCheckpoint
 from serving.trial_requests import try_out
@@ -94,7 +95,9 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
         return engine
 
     every = _seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5")
-    services = LiveService(pointer, build=partial(build, experiments=experiments), every=every, settle=settle)
+    services = LiveService(
+        pointer, build=partial(build, experiments=experiments), every=every, renew=renew, settle=settle
+    )
     atexit.register(_leave, services)
     services.follow()  # loads the bundle now, so that the first request need not wait
     secret = environment.get("VALUE_MODEL_CONSOLE_SECRET") or secrets.token_hex(32)

@@ -15,8 +15,8 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 OPS = {"owner": "growth", "reason": "The new models are in.", "now": NOW}
 
 
-def another_bundle(policies, policy):
-    write_policy_bundle(policies.folder / "bundle", ServedPolicy(policy), policies.folder / "bundles" / "2")
+def another_bundle(policies, policy, name="2"):
+    write_policy_bundle(policies.folder / "bundle", ServedPolicy(policy), policies.folder / "bundles" / name)
 
 
 def test_a_policy_is_put_in_force_and_each_line_of_the_history_names_its_changes(policies, bundle):
