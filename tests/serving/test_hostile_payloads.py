@@ -50,8 +50,8 @@ def check_routes(engine, policies, *, examples):
     now = engine.parts.known_until.isoformat()
     words = {"user_id": ["u1", "u2"], "request_id": ["r1", "r2"], "session_id": ["s1"], "feedback_id": ["f1", "f2"]}
     words |= {"time": [now], "currency": [engine.currency, "USD"], "query": ["coffee", "قهوة"], "cursor": ["r1"]}
-    dearer = to_toml(engine.policy.with_weights({"w_gmv": 0.5}))
-    words |= {"policy": [dearer, to_toml(engine.policy)], "owner": ["growth", "finance"], "base": ["1", "2"]}
+    dearer = to_toml(engine.policy.with_weights({"w_click": 0.3}))
+    words |= {"policy": [dearer, to_toml(engine.policy)], "owner": ["growth"], "base": ["1", "2"]}
     words |= {"number": ["1", "2", "x"], "bundle_id": ["1", "2"]}
     words |= dict.fromkeys(["item_id", "page_item_id", "candidates", "exclude"], table.item_id[:4].tolist())
     words |= dict.fromkeys(["merchant_id", "page_merchant_id", "merchants"], table.merchant_id[:2].tolist())

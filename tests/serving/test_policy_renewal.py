@@ -41,13 +41,13 @@ def answer(engine, user="u1"):
 
 
 def test_it_answers_as_the_loaded_bundle_would_staged_policy_and_all(live, policies, bundle, built):
-    engine, dearer = live.current(), bundle.policy.with_weights({"w_gmv": 0.5})
+    engine, dearer = live.current(), bundle.policy.with_weights({"w_click": 0.3})
     policies.put(dearer, PublishRequest(**WHY), now=NOW)
     live.follow()
     assert live.current() is engine
     assert answer(engine) == answer(build_engine(load_bundle(policies.folder / "bundle"), log=MemoryLog()))
     assert (live.state.versions, answer(engine).policy_version) == (policies.manifest.versions, dearer.version)
-    trial = bundle.policy.with_weights({"w_gmv": 0.9})
+    trial = bundle.policy.with_weights({"w_click": 0.5})
     policies.put(trial, PublishRequest(**WHY, base=dearer.version, share=0.5), now=NOW)
     live.follow()
     fresh = build_engine(load_bundle(policies.folder / "bundle"), log=MemoryLog())
@@ -61,7 +61,7 @@ def test_it_answers_as_the_loaded_bundle_would_staged_policy_and_all(live, polic
 
 
 def test_a_bundle_of_other_files_is_loaded_and_a_damaged_one_refused(live, policies, bundle, built):
-    another_bundle(policies, bundle.policy.with_weights({"w_gmv": 0.5}))
+    another_bundle(policies, bundle.policy.with_weights({"w_click": 0.3}))
     damaged, copied = (policies.folder / "bundles" / name for name in ("3", "4"))
     shutil.copytree(policies.folder / "bundles" / "2", copied)
     point_current(policies.folder / "bundle", copied)
@@ -74,4 +74,4 @@ def test_a_bundle_of_other_files_is_loaded_and_a_damaged_one_refused(live, polic
     live.follow()
     assert live.current() is engine
     assert "policy.toml was changed after the export" in live.state.problem
-    assert answer(engine).weights["w_gmv"] == 0.5
+    assert answer(engine).weights["w_click"] == 0.3
