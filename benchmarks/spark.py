@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.log import ITEMS, make_slates
-from benchmarks.record import Measure, record
-from benchmarks.spark_cluster import spark_cluster
+from benchmarks.record import Measure, record, skip
 from marketplace.parquet.days import write_days
 from marketplace.schema import FEEDBACK, SLATE, TIME
 from marketplace.slate import slates_to_table
 
 SEED = 0
-DAYS, SLATES_A_DAY, EVENTS_A_SLATE = 40, 10_000, 5
+DAYS, SLATES_A_DAY, EVENTS_A_SLATE = 4, 10_000, 5  # `python -m benchmarks.spark 40` makes the 20 million
+SHOPPERS, COMPARED = 400, 5
 START = datetime(2026, 6, 1, tzinfo=UTC)
 KINDS = ("impression", "impression", "impression", "click", "click", "cart", "order", "return", "view")
 GIB = 2**30
@@ -121,6 +123,8 @@ def command(*words: str) -> float:
 
 
 def joins(folder: Path, *, days: int) -> Iterator[Measure]:
+    from benchmarks.spark_cluster import spark_cluster
+
     log, alone = folder / "days", folder / "rows.parquet"
     impressions = make_days(log, days=days)
     yield Measure("impressions", impressions, "impressions", ">= 20000000")
@@ -142,9 +146,14 @@ def joins(folder: Path, *, days: int) -> Iterator[Measure]:
 
 
 def scores(folder: Path) -> Iterator[Measure]:
-    bundle, out = folder / "bundle", folder / "lists"
+    from serving.bundle import load_bundle
+
+    bundle, shoppers, out = folder / "bundle", folder / "shoppers", folder / "lists"
     subprocess.run([sys.executable, "-m", "benchmarks.serving_bundle", str(bundle), str(SEED)], check=True)
-    seconds = command("spark", "score", str(bundle), "--to", str(out), "--master", "local[1]")
+    users = load_bundle(bundle).catalogue.users["user_id"].slice(0, SHOPPERS).to_numpy()
+    write_days(placed(slates_to_table(make_slates(SHOPPERS)), user_id=users), shoppers, "slates", part="1")
+    words = ("--shoppers", str(shoppers), "--master", "local[1]")
+    seconds = command("spark", "score", str(bundle), "--to", str(out), *words)
     lists = pq.read_table(out).to_pandas()
     scored = lists.drop_duplicates("user_id")["considered"].sum()
     yield Measure("scoring: shoppers", lists["user_id"].nunique(), "shoppers")
@@ -152,7 +161,7 @@ def scores(folder: Path) -> Iterator[Measure]:
     yield Measure("scoring: largest difference from the service's predictions", difference(bundle, out), "", "<= 1e-6")
 
 
-def difference(bundle_folder: Path, out: Path, *, shoppers: int = 20) -> float:
+def difference(bundle_folder: Path, out: Path) -> float:
     """Of predictions and values; infinite where the service shows other items."""
     from marketplace.memory_log import MemoryLog
     from serving.app import create_app
@@ -160,8 +169,8 @@ def difference(bundle_folder: Path, out: Path, *, shoppers: int = 20) -> float:
 
     bundle, about = load_bundle(bundle_folder), json.loads((out / "_scored.json").read_text())
     lists, largest = pq.read_table(out).to_pandas(), 0.0
-    service = create_app(build_engine(bundle, log=MemoryLog())).test_client()
-    for user, ours in list(lists.groupby("user_id"))[:shoppers]:
+    for user, ours in list(lists.groupby("user_id"))[:COMPARED]:
+        service = create_app(build_engine(bundle, log=MemoryLog())).test_client()  # which has answered nobody else
         question = {"surface": "home", "user_id": user, "k": about["k"], "time": about["time"]}
         question |= {"request_id": ours["request_id"].iloc[0]}
         theirs = service.post("/v1/recommend", json=question).get_json()["items"]
@@ -175,14 +184,13 @@ def difference(bundle_folder: Path, out: Path, *, shoppers: int = 20) -> float:
 
 
 def main() -> None:
-    days = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else DAYS
+    if find_spec("pyspark") is None or shutil.which("java") is None:
+        skip("spark", "it needs Java 17 and `pip install value-model[spark]`")
+    days = int(sys.argv[1]) if len(sys.argv) > 1 else DAYS
     with tempfile.TemporaryDirectory(prefix="spark") as name:
         folder = Path(name)
         measures = [*joins(folder, days=days), *scores(folder)]
     data = f"{days * SLATES_A_DAY:,} made slates of {ITEMS} items; scoring: 100 k simulated items, untrained models"
-    if days < DAYS:
-        print(*measures, sep="\n")
-        return
     record("spark", measures, data=data, seed=SEED)
 
 

@@ -34,6 +34,8 @@ def _loaded(source: Place, target: Log, place: str, *, keep: int | None, progres
     if isinstance(target, ParquetLog):
         if keep is not None:
             raise ValueError(f"{place} keeps a day until its folder (day=...) is deleted; --keep is for ClickHouse.")
+        if not is_address(source) and Path(source).is_dir():
+            raise ValueError(f"{source} is a folder of files already: load the logs that they came from.")
         with closing(open_log(source)) as log:
             return days.load_log(log, target.folder, name=_name(source), progress=progress)
     if not isinstance(target, ClickhouseLog):

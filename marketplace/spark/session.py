@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
-PARTS = 8  # a core, so that cores end together
+PARTS = 4  # a core, so that cores end together
 SHUFFLE = "spark.sql.shuffle.partitions"
 SUBMITTED = "PYSPARK_GATEWAY_PORT"  # a variable that spark-submit sets
 Settings = dict[str, bool | float | int | str | None]
@@ -19,6 +19,7 @@ SETTINGS: Settings = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.coalescePartitions.enabled": "false",  # by bytes, without those that a task reads by itself
     "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
 }
 ON_THIS_MACHINE = ("local", "spark://127.0.0.1:", "spark://localhost:")
 OF_ONE_MACHINE: Settings = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}
@@ -41,7 +42,6 @@ def spark_session(master: str | None, *, name: str) -> Iterator[SparkSession]:
     elif master is not None:
         raise ValueError("--master is spark-submit's own option: name it there.")
     spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
     if spark.sparkContext.getConf().get(SHUFFLE) is None:
         spark.conf.set(SHUFFLE, str(parts(spark)))
     try:

@@ -136,6 +136,8 @@ def test_wrong_addresses_files_and_writers_are_told(service, address, tmp_path):
         open_log("parquet://days")
     with pytest.raises(ValueError, match="--keep is for ClickHouse"):
         load(tmp_path / "log.sqlite", address, keep=3)
+    with pytest.raises(ValueError, match="is a folder of files already: load the logs that they came from"):
+        load(tmp_path, address)
     with loading.alone(log.folder), pytest.raises(ValueError, match="another process loads into"):
         loading.load_log(service, log.folder, name="one", **QUIET)
     strange = log.folder / "slates" / "day=2026-03-01" / "slates-of-others.parquet"
