@@ -1,6 +1,6 @@
 """The desk's process: what is slow of the console, beside a service; started by the first call, ended when idle.
 
-    python -m jobs.console_desk FOLDER FD      # FD: the listening Unix socket, as `jobs.on_demand` hands it over
+    python -m jobs.console_desk FOLDER LOG FD      # FD: the listening Unix socket, as `jobs.on_demand` hands it over
 
 It yields the processor to the workers that rank, and its memory is bounded: a log too large for it ends it, not them.
 """
@@ -33,8 +33,8 @@ NICE = 5  # below the workers
 SHARE_OF_MEMORY = 0.5  # of the machine's
 
 
-def console_board(folder: Path) -> Board:
-    """The parts of the console over a service's folder."""
+def console_board(folder: Path, log: Path) -> Board:
+    """The parts of the console over a service's folder and the log that it writes."""
 
     def clock() -> datetime:
         return datetime.now(UTC)
@@ -44,15 +44,15 @@ def console_board(folder: Path) -> Board:
         {
             "desk": DeskPart(lambda: _evidence(folder), clock=clock),
             "served": served,
-            "experiments": ExperimentsPart(folder, look_at=_watcher(folder), clock=clock),
+            "experiments": ExperimentsPart(folder, look_at=_watcher(log), clock=clock),
             "monitoring": MonitoringPart(folder),
         }
     )
 
 
-def serve_desk(folder: Path, listener: socket.socket, *, idle: float = IDLE_SECONDS) -> None:
+def serve_desk(board: Board, listener: socket.socket, *, idle: float = IDLE_SECONDS) -> None:
     """Answer calls until none has come for `idle` seconds."""
-    board, last = console_board(folder), [time.monotonic()]
+    last = [time.monotonic()]
 
     def answer(call: DeskCall) -> DeskAnswer:
         last[0] = time.monotonic()
@@ -65,9 +65,9 @@ def serve_desk(folder: Path, listener: socket.socket, *, idle: float = IDLE_SECO
     server.shutdown()
 
 
-def _watcher(folder: Path) -> Callable[[FolderContent, datetime], Sequence[WatchedExperiment]]:
-    """Looks at experiments by the folder's log; each row is read once, however often it looks."""
-    watcher = ExperimentWatcher(folder / "log.sqlite")
+def _watcher(log: Path) -> Callable[[FolderContent, datetime], Sequence[WatchedExperiment]]:
+    """Looks at experiments by the log; each row is read once, however often it looks."""
+    watcher = ExperimentWatcher(log)
     return lambda content, now: watcher.look(content, now=now)
 
 
@@ -84,11 +84,11 @@ def _tried_on(folder: Path, policy: ValuePolicy) -> Material | None:
 
 
 def main() -> None:
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
+    folder, log, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     os.nice(NICE)
     memory = int(SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    serve_desk(folder, socket.socket(fileno=number))
+    serve_desk(console_board(folder, log), socket.socket(fileno=number))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def serve(
     with (
         tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics,
         _sent(log, kafka, prefix),
-        started_on_demand(desk_command(folder)) as desk,
+        started_on_demand(desk_command(folder, log)) as desk,
     ):
         settings = environment(folder, log, metrics, features, desk)
         process = subprocess.Popen(command(host, port, workers), env=settings, preexec_fn=end_with_parent)
@@ -85,7 +85,7 @@ def running(
     printed.touch(PRIVATE)
     with (
         tempfile.TemporaryDirectory(prefix="value-model-metrics-") as metrics,
-        started_on_demand(desk_command(folder)) as desk,
+        started_on_demand(desk_command(folder, log)) as desk,
         printed.open("w") as out,
     ):
         settings = environment(folder, log, metrics, features, desk)
@@ -104,9 +104,9 @@ def command(host: str, port: int, workers: int) -> list[str]:
     return [*gunicorn, "--bind", f"{host}:{port}", "--workers", str(workers)]
 
 
-def desk_command(folder: Path) -> list[str]:
+def desk_command(folder: Path, log: Path) -> list[str]:
     """The process beside the service that does what is slow of the console."""
-    return [sys.executable, "-m", "jobs.console_desk", str(folder)]
+    return [sys.executable, "-m", "jobs.console_desk", str(folder), str(log)]
 
 
 def environment(

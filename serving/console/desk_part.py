@@ -32,6 +32,7 @@ from value_model.tuning.metrics import OBJECTIVES
 logger = logging.getLogger(__name__)
 MOST_DESKS = 6  # drafts in memory; the one that was not used for longest goes
 MOST_PAGES = 10_000  # of requests, then from the first again
+AGAIN = 10.0  # seconds after a load that failed has begun, from when a look begins another
 FIELD = "w."  # before a weight's name in a form
 FRONT, LOADING = "front", "desk_loading"
 SWAPPED = {"move": "desk_results", "search": "desk_front"}  # what of the page an action swaps; the others all of it
@@ -120,7 +121,7 @@ class DeskPart:
     def _opened(self, person: str) -> OpenDesk | PartPage:
         """The person's desk, or how far its evidence is."""
         with self._lock:
-            if self._loading is None or (self._loading.problem and time.monotonic() - self._loading.began > 1):
+            if self._loading is None or (self._loading.problem and time.monotonic() - self._loading.began > AGAIN):
                 self._loading = EvidenceLoad(time.monotonic())
                 threading.Thread(target=self._load_material, args=(self._loading,), daemon=True).start()
             if self._loading.material is None:

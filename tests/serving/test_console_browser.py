@@ -195,9 +195,9 @@ def test_an_experiment_is_read_and_stopped(console, folder):
     console.open("experiments")
     console.until(lambda: name in console.one("main").text)
     console.click("a[href$='bounds=read']")
-    console.until(lambda: console.all("a[href$='bounds=read']") and "held" in console.one("main").text)
+    form, section = (f"{tag}:has(option[value='{name}'])" for tag in ("form", "section"))
+    console.until(lambda: "held" in console.one(section).text and not console.all("progress"))
     looked_at(console, "experiments")
-    form = f"form:has(option[value='{name}'])"
     console.fill(f"{form} [name=owner]", "growth")
     console.fill(f"{form} [name=reason]", "Complaints.")
     console.click(f"{form} .danger")
