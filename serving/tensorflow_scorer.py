@@ -17,7 +17,8 @@ class TensorFlowScorer:
 
     def __init__(self, savedmodel: Path) -> None:
         self._model = tf.saved_model.load(str(savedmodel))
-        self._call = self._model.signatures["heads"]
+        self.signatures = self._model.signatures
+        self._call = self.signatures["heads"]
         self._takes = tuple(self._call.structured_input_signature[1])
 
     @property

@@ -3,8 +3,8 @@
  *   run_savedmodel EXPORT_FOLDER CALL_FILE
  *
  * CALL_FILE is text: one line a tensor, blank-separated.
- *   in  GRAPH_NAME INDEX TYPE RANK DIM... RAW_FILE     TYPE: float | double | int32; RAW_FILE: its values, row-major, this
- *                                                      machine's byte order
+ *   in  GRAPH_NAME INDEX TYPE RANK DIM... RAW_FILE     TYPE: float | double | int32 | string; RAW_FILE: its values, row-
+ *                                                      major, in this machine's byte order; a NUL behind each string
  *   out GRAPH_NAME INDEX
  * Graph names come from `saved_model_cli show` or serving.export_savedmodel.graph_names. Each output is printed as
  * one line of numbers. Any failure prints its reason and exits with 1.
@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <tensorflow/c/c_api.h>
+#include <tensorflow/c/tf_tstring.h>
 
-enum { MAX_TENSORS = 64, MAX_RANK = 8, NAME = 512 };
+enum { MAX_TENSORS = 1024, MAX_RANK = 8, NAME = 512, TEXT = 65536 };
 
 static void fail(const char *what, const char *detail) {
   fprintf(stderr, "run_savedmodel: %s: %s\n", what, detail);
@@ -26,6 +27,29 @@ static TF_Output find(TF_Graph *graph, const char *name, int index) {
   TF_Output output = {TF_GraphOperationByName(graph, name), index};
   if (output.oper == NULL) fail("the graph has no operation", name);
   return output;
+}
+
+static TF_DataType kind_of(const char *type) {
+  if (strcmp(type, "float") == 0) return TF_FLOAT;
+  if (strcmp(type, "double") == 0) return TF_DOUBLE;
+  if (strcmp(type, "int32") == 0) return TF_INT32;
+  if (strcmp(type, "string") != 0) fail("unknown type", type);
+  return TF_STRING;
+}
+
+static void read_strings(FILE *raw, TF_TString *strings, int64_t count, const char *path) {
+  static char text[TEXT];
+  for (int64_t i = 0; i < count; i++) {
+    size_t length = 0;
+    int byte;
+    while ((byte = fgetc(raw)) != 0) {
+      if (byte == EOF) fail("too short", path);
+      if (length == TEXT) fail("too long a string", path);
+      text[length++] = (char)byte;
+    }
+    TF_StringInit(&strings[i]);
+    TF_StringCopy(&strings[i], text, length);
+  }
 }
 
 static TF_Tensor *read_tensor(FILE *call) {
@@ -40,13 +64,13 @@ static TF_Tensor *read_tensor(FILE *call) {
     count *= dim;
   }
   if (fscanf(call, "%511s", path) != 1) fail("malformed call", "raw file");
-  TF_DataType kind = strcmp(type, "float") == 0 ? TF_FLOAT : strcmp(type, "double") == 0 ? TF_DOUBLE : TF_INT32;
-  if (kind == TF_INT32 && strcmp(type, "int32") != 0) fail("unknown type", type);
-  size_t bytes = (size_t)count * TF_DataTypeSize(kind);
+  TF_DataType kind = kind_of(type);
+  size_t bytes = (size_t)count * (kind == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(kind));
   TF_Tensor *tensor = TF_AllocateTensor(kind, dims, rank, bytes);
   FILE *raw = fopen(path, "rb");
   if (raw == NULL) fail("cannot open", path);
-  if (fread(TF_TensorData(tensor), 1, bytes, raw) != bytes) fail("too short", path);
+  if (kind == TF_STRING) read_strings(raw, TF_TensorData(tensor), count, path);
+  else if (fread(TF_TensorData(tensor), 1, bytes, raw) != bytes) fail("too short", path);
   fclose(raw);
   return tensor;
 }

@@ -46,6 +46,14 @@ def bundle(bundle_folder):
 
 
 @pytest.fixture(scope="session")
+def savedmodel_scorer(bundle):
+    """Its SavedModel, loaded by TensorFlow."""
+    from serving.tensorflow_scorer import TensorFlowScorer
+
+    return TensorFlowScorer(bundle.savedmodel)
+
+
+@pytest.fixture(scope="session")
 def market():
     """The market that the bundle was exported for."""
     from market import simulated_market

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features.spec import Feature, FeatureSpec, Group, Kind
+from features.encoder import FIRST, Encoder
+from features.spec import Feature, FeatureSpec, Group, Kind, Source
 from marketplace.heads import learned_heads
 from value_model.rankers.config import NetworkConfig
 from value_model.rankers.network_ranker import NetworkRanker
@@ -20,7 +21,7 @@ SPEC = FeatureSpec(
         Feature("words", Group.ITEM, Kind.CATEGORIES, "its name", length=3),
         Feature("price", Group.ITEM, Kind.NUMBER, "its price", log_scale=True),
         Feature("quality", Group.ITEM, Kind.NUMBER, "of its merchant"),
-        Feature("room", Group.CROSS, Kind.CATEGORY, "offered"),
+        Feature("غرفة", Group.CROSS, Kind.CATEGORY, "offered", vocabulary="room", source=Source.CANDIDATE),
         Feature("pair", Group.CROSS, Kind.NUMBER, "clicks of this user on the item", log_scale=True),
         Feature("recent", Group.CROSS, Kind.NUMBER, "touched last"),
     )
@@ -40,3 +41,8 @@ def small_ranker(
         if not variable.name.split(":")[0].split("/")[-1].startswith(kept):
             variable.assign(rng.normal(0, 0.3, variable.shape).astype(np.float32))
     return ranker
+
+
+def small_encoder(*, spec: FeatureSpec = SPEC, sizes: Mapping[str, int] = SIZES) -> Encoder:
+    """The names behind a small ranker's codes: item0, item1, ..."""
+    return Encoder(spec, {table: tuple(f"{table}{n}" for n in range(size - FIRST)) for table, size in sizes.items()})

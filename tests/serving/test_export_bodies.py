@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_ranker import SMALL, small_ranker
+from small_ranker import SMALL, small_encoder, small_ranker
 
 from serving.export_onnx import export_onnx
 from serving.export_savedmodel import export_savedmodel
@@ -25,7 +25,7 @@ def test_exports_say_what_the_ranker_predicts(body, interactions, tmp_path):
     ranker = small_ranker(config=shape)
     graphs = Graphs(ranker, Calibration())
     assert export_onnx(ranker, graphs, folder=tmp_path / "onnx") < 1e-5
-    export_savedmodel(ranker, graphs, default_policy(), folder=tmp_path / "1")
+    export_savedmodel(small_encoder(), graphs, default_policy(), folder=tmp_path / "1")
     probe = probe_inputs(ranker, rows=60, rng=np.random.default_rng(5))
     expected = ranker.predict(probe)
     scorer, items = OnnxScorer(tmp_path / "onnx"), np.arange(60, dtype=np.int32)

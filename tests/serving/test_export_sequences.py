@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from small_ranker import SIZES, SMALL, SPEC, small_ranker
+from small_ranker import SIZES, SMALL, SPEC, small_encoder, small_ranker
 
 from features.keras2 import tensorflow as tf
 from features.layers.sequence_shape import ENCODERS, TARGETED
@@ -42,7 +42,8 @@ def test_a_ranker_is_exported_and_kept_as_it_predicts(kind, tmp_path):
     export_onnx(ranker, graphs, folder=tmp_path / "onnx")
     heads = onnx.load(tmp_path / "onnx" / "heads.onnx").graph
     assert sum(node.op_type == "Gemm" for node in heads.node) == 1
-    export_savedmodel(ranker, graphs, default_policy(), folder=tmp_path / "savedmodel")
+    encoder = small_encoder(spec=SEQUENCED, sizes=MORE_SIZES)
+    export_savedmodel(encoder, graphs, default_policy(), folder=tmp_path / "savedmodel")
     ranker.save(tmp_path / "ranker")
     probe = probe_inputs(ranker, rows=100, rng=np.random.default_rng(5))
     expected, scores = ranker.predict(probe), OnnxScorer(tmp_path / "onnx").score(probe)

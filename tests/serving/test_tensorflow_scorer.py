@@ -9,9 +9,10 @@ from features.served import served
 from marketplace.memory_log import MemoryLog
 from marketplace.slate import slates_to_table
 from serving.bundle import build_engine
-from serving.export_savedmodel import quantities, value_call
+from serving.export_savedmodel import raw_signature, value_call
 from serving.parity import difference
-from serving.tensorflow_scorer import TensorFlowScorer
+from serving.raw_inputs import quantities, raw_call
+from serving.tf_examples import example_call
 
 
 @pytest.fixture
@@ -29,20 +30,33 @@ def test_predictions_are_the_rankers_on_features_from_the_store(engine, market, 
         assert difference(values, slate.predictions[head]) < 1e-6
 
 
-def test_the_savedmodel_values_the_logged_features_as_the_answer_did(bundle, engine, market):
-    """Flask answers what the engine logs; TF-Serving gets the features as logged through signature `value`."""
-    signature = tf.saved_model.load(str(bundle.savedmodel)).signatures["value"]
-    for surface in ALL_SURFACES:
-        slate = engine.rank(ask(market, surface)).slate
-        inputs = market.encoder.encode(served(slates_to_table([slate]), market.encoder.spec))
+def test_the_savedmodel_values_the_logged_features_as_the_answer_did(bundle, engine, market, savedmodel_scorer):
+    """Flask answers what the engine logs; TF-Serving gets the features as logged, coded or raw."""
+    signatures, spec = savedmodel_scorer.signatures, market.encoder.spec
+    items = market.dataset.items["item_id"].to_pylist()[:9]
+    sent = {
+        "numeric": {"adults": np.float32([2]), "distance": np.arange(9, dtype=np.float32)},
+        "categorical": {"room": np.array(["single", None, "a tent"] * 3, object)},
+    }
+    requests = [ask(market, surface) for surface in ALL_SURFACES]
+    requests.append(ask(market, request_id="sent", candidates=tuple(items), user_id="a stranger", **sent))
+    for slate in [engine.rank(request).slate for request in requests]:
+        inputs = market.encoder.encode(served(slates_to_table([slate]), spec))
         columns = {name: engine.parts.valuation.columns(slate)[name] for name in quantities(bundle.policy)}
-        call = value_call(inputs, columns, surface=surface)
-        answers = signature(**{name: tf.constant(values) for name, values in call.items()})
-        for name, logged in {**slate.predictions, "value": slate.value, "merchant_value": slate.merchant_value}.items():
-            assert difference(logged, answers[name].numpy()) < 1e-6
+        raw = raw_call(slate, spec, bundle.policy)
+        calls = {
+            "value": value_call(inputs, columns, surface=slate.surface),
+            "raw_value": raw,
+            "examples": example_call(raw, raw_signature(spec, bundle.policy)),
+        }
+        expected = {**slate.predictions, "value": slate.value, "merchant_value": slate.merchant_value}
+        for name, call in calls.items():
+            answers = signatures[name](**{name: tf.constant(values) for name, values in call.items()})
+            for head, logged in expected.items():
+                assert difference(logged, answers[head].numpy()) < 1e-6
 
 
-def test_the_tensorflow_scorer_ranks_alike(bundle, engine, market):
-    twin = build_engine(bundle, log=MemoryLog(), scorer=TensorFlowScorer(bundle.savedmodel))
+def test_the_tensorflow_scorer_ranks_alike(bundle, engine, market, savedmodel_scorer):
+    twin = build_engine(bundle, log=MemoryLog(), scorer=savedmodel_scorer)
     a, b = engine.rank(ask(market)).slate, twin.rank(ask(market)).slate
     assert difference(a.value, b.value) < 1e-6

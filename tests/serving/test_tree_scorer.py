@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_ranker import small_ranker
+from small_ranker import small_encoder, small_ranker
 from small_trees import CONFIG, several_requests, small_trees
 
 from serving.export_onnx import export_onnx
@@ -39,7 +39,7 @@ def rankers():
 @pytest.fixture(scope="module", params=["trees", "pool"])
 def exported(request, rankers, tmp_path_factory):
     ranker, folder = rankers[request.param], tmp_path_factory.mktemp(request.param)
-    graphs, vocabulary = Graphs(ranker, CALIBRATION), small_ranker()
+    graphs, vocabulary = Graphs(ranker, CALIBRATION), small_encoder()
     gap = export_onnx(vocabulary, graphs, folder=folder)
     export_savedmodel(vocabulary, graphs, default_policy(), folder=folder / "1")
     return ranker, folder, gap
