@@ -44,12 +44,13 @@ def serve(
     kafka: str | None = None,
     prefix: str = "",
     features: str | None = None,
+    tf_serving: str | None = None,
 ) -> int:
     """Serve until a signal, or until gunicorn ends: its exit code, 128 + n where signal n killed it.
 
-    Users' and items' memories live in the Redis at `features`, None = in each process. The log is sent to `kafka`,
-    topics with `prefix`, by a process beside gunicorn. Raises ServiceFailed for an address in use, SchemaError for a
-    log that cannot be opened.
+    Users' and items' memories live in the Redis at `features`, None = in each process. The TF-Serving at `tf_serving`
+    scores, None = each process does. The log is sent to `kafka`, topics with `prefix`, by a process beside gunicorn.
+    Raises ServiceFailed for an address in use, SchemaError for a log that cannot be opened.
     """
     log = log or folder / "log.sqlite"
     check_address(host, port)
@@ -60,7 +61,7 @@ def serve(
         _sent(log, kafka, prefix),
         started_on_demand(desk_command(folder, log)) as desk,
     ):
-        settings = environment(folder, log, metrics, features, desk)
+        settings = environment(folder, log, metrics, features=features, desk=desk, tf_serving=tf_serving)
         process = subprocess.Popen(command(host, port, workers), env=settings, preexec_fn=end_with_parent)
 
         def drain(number: int, frame: FrameType | None) -> None:
@@ -88,7 +89,7 @@ def running(
         started_on_demand(desk_command(folder, log)) as desk,
         printed.open("w") as out,
     ):
-        settings = environment(folder, log, metrics, features, desk)
+        settings = environment(folder, log, metrics, features=features, desk=desk)
         process = subprocess.Popen(command("127.0.0.1", port, workers), env=settings, stdout=out, stderr=out)
         try:
             address = f"http://127.0.0.1:{port}"
@@ -110,15 +111,20 @@ def desk_command(folder: Path, log: Path) -> list[str]:
 
 
 def environment(
-    folder: Path, log: Path, metrics: str, features: str | None = None, desk: Path | None = None
+    folder: Path,
+    log: Path,
+    metrics: str,
+    *,
+    features: str | None = None,
+    desk: Path | None = None,
+    tf_serving: str | None = None,
 ) -> Mapping[str, str]:
     """The service's settings, as docs/operations.md lists them; one thread a worker."""
     bundle = folder / "bundle" if (folder / "bundle").exists() else folder
-    shared = {} if features is None else {"VALUE_MODEL_FEATURES": features}
-    shared |= {} if desk is None else {"VALUE_MODEL_DESK": str(desk)}
+    elsewhere = {"VALUE_MODEL_FEATURES": features, "VALUE_MODEL_DESK": desk, "VALUE_MODEL_TF_SERVING": tf_serving}
     return (
         os.environ
-        | shared
+        | {name: str(place) for name, place in elsewhere.items() if place is not None}
         | {
             "VALUE_MODEL_BUNDLE": str(bundle),
             "VALUE_MODEL_LOG": str(log),

@@ -152,7 +152,7 @@ def build_engine(
     catalogue = _catalogue_with_room(bundle, log) if store is None else store.catalogue
     item_table = ItemTable.of(catalogue, encoder=bundle.encoder)
     availability = _availability(bundle.catalogue, catalogue)
-    scorer, merchants = scorer or _scorer(bundle), _item_merchants(bundle, catalogue)
+    scorer, merchants = scorer or own_scorer(bundle), _item_merchants(bundle, catalogue)
     index, lexical_index = _index(bundle, item_table), catalogue.saved_index or _lexical_index(bundle)
 
     def policy_arm(in_force: ValuePolicy, policy: ValuePolicy, turns: TurnRule | None) -> PolicyArm:
@@ -327,7 +327,8 @@ def promising(policy: ValuePolicy) -> bool:
     return policy.slate is not None and policy.slate.exposure is not None
 
 
-def _scorer(bundle: ModelBundle) -> Scorer:
+def own_scorer(bundle: ModelBundle) -> Scorer:
+    """The bundle's ranker in ONNX Runtime; raises BundleError where its inputs are not those of the features."""
     if not (bundle.folder / "ranker").exists():
         return NoHeads()
     capacity = max(1, min(bundle.config.cached_items, len(bundle.catalogue.items)))

@@ -312,7 +312,8 @@ class RankingEngine:
     ) -> tuple[Slate, int]:
         """The slate, and how many candidates had no finite numbers; `exposure`: its experiments' columns."""
         rows, seed = candidates.items, request.draw_seed
-        heads = composed(parts.scorer.score(inputs, items=rows))
+        predictions = parts.scorer.score(inputs, items=rows)
+        heads = composed(predictions)
         stages.mark("score")
         values = parts.valuation.value_candidates(
             {**heads, "price": snapshot.state.price, "retrieval_score": candidates.score},
@@ -343,7 +344,7 @@ class RankingEngine:
         stages.mark("choose")
         slate = build_slate(
             request,
-            ScoredCandidates(candidates, inputs, heads, values, search),
+            ScoredCandidates(candidates, inputs, heads, values, search, getattr(predictions, "by", "")),
             snapshot,
             shortlist,
             choice,

@@ -1,4 +1,8 @@
-"""Answering a logged request again, from its features as they were logged: the same bundle must give the same bits."""
+"""Answering a logged request again, from its features as they were logged: the same bundle must give the same bits.
+
+What a model server predicted must be what the bundle's scorer predicts within `serving.parity.TOLERANCE`; all that
+follows from it, the same bits.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ import numpy as np
 
 from features.served import served
 from marketplace.heads import composed
-from marketplace.schema import LISTS_SINCE, RELEVANCE, TIER
+from marketplace.schema import LISTS_SINCE, RELEVANCE, SCORER_KEY, TIER
 from marketplace.slate import Slate, slates_to_table
+from serving.parity import TOLERANCE, worst_difference
 from serving.parts import Parts
 from serving.rule_attributes import attributes_of
-from serving.scorer import Scorer
+from serving.scorer import REMOTE, Scorer
 from serving.slate_builder import places
 from serving.slate_selection import SlateContext
 
@@ -64,7 +69,10 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
 
 def _predicted(parts: Parts, logged: Slate, scorer: Scorer) -> Slate:
     frame = served(slates_to_table([logged]), parts.encoder.spec)
-    return replace(logged, predictions=composed(scorer.score(parts.encoder.encode(frame))))
+    predictions = composed(scorer.score(parts.encoder.encode(frame)))
+    if logged.context.get(SCORER_KEY) == REMOTE and worst_difference(predictions, logged.predictions)[1] <= TOLERANCE:
+        return logged
+    return replace(logged, predictions=predictions)
 
 
 def _check_versions(parts: Parts, logged: Slate) -> None:

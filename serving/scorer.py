@@ -15,6 +15,15 @@ INPUTS = (
     *("cross_codes", "cross_numbers"),
 )
 USER_INPUTS, ITEM_INPUTS, CROSS_INPUTS = INPUTS[:3], INPUTS[3:6], INPUTS[6:]
+REMOTE, LOCAL = "tf-serving", "local"  # the second with a reason behind it
+
+
+class ScorerAnswer(dict[str, np.ndarray]):
+    """Heads float64 [N] by name, `by` one of the scorers that there are; a scorer that is alone names nobody."""
+
+    def __init__(self, heads: Mapping[str, np.ndarray], *, by: str) -> None:
+        super().__init__(heads)
+        self.by = by
 
 
 class Scorer(Protocol):

@@ -25,6 +25,7 @@ from marketplace.schema import (
     RELEVANCE,
     RESERVED_CONTEXT,
     RIVAL_ODDS,
+    SCORER_KEY,
     SEED_KEY,
     SEGMENT_KEY,
     SURFACES_KEY,
@@ -49,6 +50,7 @@ class ScoredCandidates:
     heads: Mapping[str, np.ndarray]
     values: Values
     search: SearchRelevance | None = None
+    scorer: str = ""  # which of several
 
 
 def build_slate(
@@ -78,6 +80,8 @@ def build_slate(
     reserved |= {SURFACES_KEY: versions["surfaces"]} | page_entries(request)
     if candidates.unscored:
         reserved[UNSCORED_KEY] = candidates.unscored
+    if scored.scorer:
+        reserved[SCORER_KEY] = scored.scorer
     numeric |= mixed_entries(choice, len(rows))
     if scored.search is not None:
         numeric[RELEVANCE] = scored.search.grade[shortlist]

@@ -5,6 +5,8 @@ gunicorn -c python:serving.gunicorn_settings 'serving.wsgi:create()' --workers 2
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
 VALUE_MODEL_FEATURES         the Redis where users' and items' memories live (redis://HOST:PORT/DATABASE)  [in memory]
+VALUE_MODEL_TF_SERVING       HOST:PORT of a TF-Serving that scores (docs/tf-serving.md)  [the worker scores]
+VALUE_MODEL_TF_SERVING_SECONDS    how long it may take before the worker scores by itself  [0.1]
 VALUE_MODEL_EXPERIMENTS      the folder of experiments, followed  [experiments, beside the bundle]
 VALUE_MODEL_POLL_SECONDS     how often the link is looked at  [0.5]
 VALUE_MODEL_QUEUE_SECONDS    how long a request may wait for its worker before it is refused  [0.5]
@@ -21,8 +23,9 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -37,7 +40,7 @@ from marketplace.schema import SchemaError
 from marketplace.sqlite_log import SqliteLog
 from serving.admission_queue import LONGEST
 from serving.app import create_app
-from serving.bundle import build_engine, load_bundle, redis_store
+from serving.bundle import ModelBundle, build_engine, load_bundle, own_scorer, redis_store
 from serving.console.sessions import ConsoleSettings
 from serving.engine import RankingEngine
 from serving.key_file import KeyFile
@@ -45,8 +48,10 @@ from serving.keys import KeyRing, Keys
 from serving.memory import settle
 from serving.policies_in_force import MaterialOf, PoliciesInForce, no_material
 from serving.policy_renewal import renew
+from serving.scorer import Scorer
 from serving.service import LiveService
 from serving.store_checkpoint import StoreCheckpoint
+from serving.tf_serving_scorer import MODEL, SECONDS, TfServingScorer
 from serving.trial_requests import try_out
 
 LOG_WAIT = timedelta(seconds=3)  # for a lock of the log; far below gunicorn's time-out of a worker, 30 seconds
@@ -78,19 +83,24 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     pointer = Path(_setting(environment, "VALUE_MODEL_BUNDLE", "the folder of a bundle, or a link to one"))
     path = Path(_setting(environment, "VALUE_MODEL_LOG", "the SQLite file that slates and feedback are appended to"))
     experiments = Path(environment.get("VALUE_MODEL_EXPERIMENTS") or pointer.absolute().parent / EXPERIMENTS)
-    features = environment.get("VALUE_MODEL_FEATURES")
+    features, scorer_of = environment.get("VALUE_MODEL_FEATURES"), _scorers(environment)
     path.parent.mkdir(parents=True, exist_ok=True)
     log = SqliteLog(path, patience=LOG_WAIT, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
     atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
     def build(folder: Path, experiments: Path | None = None) -> RankingEngine:
         bundle = load_bundle(folder)
-        if features:
-            store = redis_store(bundle, features, log=log)
-            engine = build_engine(bundle, log=log, store=store, experiments=experiments, variants=build)
-        else:
-            checkpoint = StoreCheckpoint(path, bundle=bundle.store_version)
-            engine = build_engine(bundle, log=log, checkpoint=checkpoint, experiments=experiments, variants=build)
+        store = redis_store(bundle, features, log=log) if features else None
+        checkpoint = None if features else StoreCheckpoint(path, bundle=bundle.store_version)
+        engine = build_engine(
+            bundle,
+            log=log,
+            store=store,
+            scorer=scorer_of(bundle),
+            checkpoint=checkpoint,
+            experiments=experiments,
+            variants=build,
+        )
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
@@ -107,6 +117,25 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     app = create_app(services, probe=log.probe, keys=_keys(environment), policies=policies, console=console)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
+
+
+def _scorers(environment: Mapping[str, str]) -> Callable[[ModelBundle], Scorer]:
+    """What gives the scorer of a bundle; raises NotConfigured."""
+    address = environment.get("VALUE_MODEL_TF_SERVING")
+    if not address:
+        return own_scorer
+    if not re.fullmatch(r"[^\s:/]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", address):
+        raise NotConfigured(f"VALUE_MODEL_TF_SERVING is {address!r}; give HOST:PORT, the gRPC port of a TF-Serving.")
+    seconds = _seconds(environment, "VALUE_MODEL_TF_SERVING_SECONDS", str(SECONDS))
+    from serving.prediction_service import PredictionService  # imports gRPC
+
+    remote = PredictionService(address, model=MODEL)
+
+    def scorer_of(bundle: ModelBundle) -> Scorer:
+        own = own_scorer(bundle)
+        return TfServingScorer(remote, own, seconds=seconds) if own.heads else own
+
+    return scorer_of
 
 
 def _leave(services: LiveService) -> None:
