@@ -91,11 +91,21 @@ def evaluate(folder: Path) -> None:
 
 @cli.command()
 @click.argument("folder", type=FOLDER)
-def export(folder: Path) -> None:
-    """Write the bundle of run FOLDER: what the service and TF-Serving load."""
-    from jobs.run import again
+@click.option("--tf-serving", type=FOLDER, default=None, help="write the models of the bundle that serves here instead")
+def export(folder: Path, tf_serving: Path | None) -> None:
+    """Write the bundle of run FOLDER: what the service and TF-Serving load.
 
-    again(folder, "bundle")
+    With --tf-serving, what a TF-Serving is started on (docs/tf-serving.md): the models of the bundle that serves, as
+    new versions.
+    """
+    if tf_serving is not None:
+        from jobs.tf_serving import tf_serving as job
+
+        job(folder, tf_serving)
+    else:
+        from jobs.run import again
+
+        again(folder, "bundle")
 
 
 @cli.command()
@@ -107,6 +117,7 @@ def export(folder: Path) -> None:
 @click.option("--kafka", default=None, help="brokers that the log is sent to, as `produce` takes them")
 @click.option("--prefix", default="", help="put before the names of their topics")
 @click.option("--features", default=None, help="Redis for users' and items' memories, redis://HOST:PORT/DATABASE")
+@click.option("--tf-serving", default=None, help="HOST:PORT of a TF-Serving that scores (docs/tf-serving.md)")
 def serve(folder: Path, **options: Any) -> None:
     """Serve the bundle of run FOLDER over HTTP with gunicorn.
 

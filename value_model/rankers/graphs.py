@@ -8,6 +8,7 @@ constant made inside the graph.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -105,6 +106,13 @@ class Graphs(tf.Module):
         if not isinstance(self._ranker, OpinionPool):
             return raw[0]
         return {head: pooled(head, raw[0][head], raw[1][head], weight=w) for head, w in self._ranker.weights.items()}
+
+
+def load_ranker(folder: Path) -> ServedRanker:
+    """The ranker that its `save` wrote into a folder, whichever it is."""
+    if (folder / "pool.json").exists():
+        return OpinionPool.load(folder)
+    return NetworkRanker.load(folder) if (folder / "network.json").exists() else Trees.load(folder)
 
 
 def members(ranker: ServedRanker) -> tuple[NetworkRanker | None, Trees | None]:
