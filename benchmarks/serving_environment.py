@@ -1,12 +1,11 @@
 """What does a service need to run, beside the whole install: how large is it, how soon is it there, does it work?
 
-Two fresh virtual environments get the project's wheel: one with the packages of deploy/serving.lock, hashes required,
-the other with all that setup.cfg requires, at the versions of constraints.txt. Both serve the demo market's bundle and
-must rank the same request alike. The tests of the service run in the first one, without those that need TensorFlow.
+A fresh virtual environment gets the packages of deploy/serving.lock, hashes required, and the project's wheel. It and
+the environment that `make` made, the tests' tools included, serve the demo market's bundle, and must rank the same
+request alike. The tests of the service run in the fresh one, without those that need TensorFlow.
 
-Size is that of the packages, without pip. Installing takes wheels from pip's cache where it has them. Ready = from the
-command to the first 200 of /readyz; CPU is that of all its processes until then, memory what they alone hold (unique
-set size).
+Size is that of the packages. Installing takes wheels from the cache where it has them. Ready = from the command to the
+first 200 of /readyz; CPU is that of all its processes until then, memory what they alone hold (unique set size).
 """
 
 from __future__ import annotations
@@ -90,7 +89,11 @@ def main() -> None:
         folder = Path(place)
         wheel = _wheel(folder)
         serving, measures = _serving(folder, wheel)
-        whole, other = _whole(folder, wheel)
+        whole = Environment(Path(sys.prefix))
+        other = [
+            Measure("whole: packages", float(whole.packages), "packages"),
+            Measure("whole: size", whole.megabytes, "MB"),
+        ]
         bundle = (RUN / "bundle").resolve()
         alone, beside = ([started(one, bundle, folder) for _ in range(TIMES)] for one in (serving, whole))
         measures += other + _starts("serving", alone) + _starts("whole", beside)
@@ -112,11 +115,6 @@ def _serving(folder: Path, wheel: Path) -> tuple[Environment, list[Measure]]:
     measures = _installed("serving", environment, locked, ("--no-deps", wheel))
     imported = subprocess.run([environment.python, "-c", "import tensorflow"], capture_output=True).returncode == 0
     return environment, [*measures, Measure("serving: TensorFlow is there", float(imported), "", "<= 0")]
-
-
-def _whole(folder: Path, wheel: Path) -> tuple[Environment, list[Measure]]:
-    environment = Environment.fresh(folder / "whole")
-    return environment, _installed("whole", environment, ("--constraint", ROOT / "constraints.txt", wheel))
 
 
 def _installed(name: str, environment: Environment, *steps: tuple[str | Path, ...]) -> list[Measure]:
