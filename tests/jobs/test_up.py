@@ -24,6 +24,7 @@ STAY = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).open('a').write
 parts = {name: [STAY, str(home / name)] for name in ("service", "learn")}
 sys.exit(up.up(home, parts, host="127.0.0.1", port=0, log=home / "log.sqlite"))
 """
+SLOW = 60  # seconds that a process may take to import what it needs, on a busy machine
 ROOT = Path(__file__).parents[2]
 
 
@@ -43,7 +44,7 @@ def test_parts_are_started_again_end_with_it_and_are_taken_up_after_a_kill(tmp_p
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     process = begin()
-    wait_until(lambda: len(started(tmp_path, "learn")) == 1 and len(started(tmp_path, "service")) == 1)
+    wait_until(lambda: len(started(tmp_path, "learn")) == 1 and len(started(tmp_path, "service")) == 1, SLOW)
     os.kill(started(tmp_path, "learn")[0], signal.SIGKILL)
     wait_until(lambda: len(started(tmp_path, "learn")) == 2)
     assert len(started(tmp_path, "service")) == 1
@@ -51,7 +52,7 @@ def test_parts_are_started_again_end_with_it_and_are_taken_up_after_a_kill(tmp_p
     process.wait()
     wait_until(lambda: all(gone(pid) for name in ("service", "learn") for pid in started(tmp_path, name)))
     process = begin()
-    wait_until(lambda: len(started(tmp_path, "learn")) == 3)
+    wait_until(lambda: len(started(tmp_path, "learn")) == 3, SLOW)
     groups = {os.getpgid(started(tmp_path, name)[-1]) for name in ("service", "learn")}
     assert groups == {os.getpgid(process.pid)}
     process.terminate()
