@@ -40,6 +40,7 @@ TOOLS = (
 )  # what the tests need beside the service
 CHOSEN = (("tests/serving", "-m", "not slow"), ("tests/serving/test_service_process.py", "-m", "slow"))
 EXPORT = "from serving.export_bundle import export_bundle; from trained_market import trained_market"
+PLAIN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 REQUEST = {"surface": "home", "user_id": "u1", "k": 20, "seed": 3, "time": "2025-03-03T15:00:00+00:00"}
 
 
@@ -68,8 +69,8 @@ class Environment:
         return cls(folder)
 
     def install(self, *words: str | Path) -> None:
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
-        subprocess.run(pip, check=True, cwd=self.folder)  # not where the sources pass for an installed package
+        isolated = [self.python, "-I", "-m", "pip"]  # so that the sources do not pass for an installed package
+        subprocess.run([*isolated, "install", "--quiet", "--disable-pip-version-check", *words], check=True)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def started(environment: Environment, bundle: Path, folder: Path) -> Started:
     port, log = free_port(), Path(tempfile.mkdtemp(dir=folder)) / "log.sqlite"
     command = [environment.folder / "bin" / "value-model", "serve", bundle, "--port", str(port), "--log", log]
     begin = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), cwd=folder, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(list(map(str, command)), cwd=folder, env=PLAIN, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
         while not _ready(address):
