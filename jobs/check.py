@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,22 +45,28 @@ def run_check(mapping: Path, *, policy: str = "default", now: datetime | None = 
 
 def check_policy(policy: Path, run: Path | None) -> int:
     """Print the findings on a policy file, tried on the held-out slates of `run` if given; 1 where it errs."""
+    return print_findings(policy_findings(policy, run), of=policy)
+
+
+def policy_findings(policy: Path, run: Path | None, *, calibrated: bool = True) -> list[Finding]:
+    """What is wrong with a policy file; tried on the held-out slates of `run` if given.
+
+    `calibrated`: the heads that it pays for must not be off there.
+    """
     from value_model.formula import PolicyError, load_policy
     from value_model.formula.logged_slates import logged_slates
     from value_model.policy_checks import check_policy_file, logged_calibration
 
-    slates, calibration = None, None
-    if run is not None:
-        folder = run / "evaluation"
-        if not (folder / "slates.parquet").exists():
-            raise FileNotFoundError(f"{folder} holds no slates: evaluate the run first (`value-model evaluate {run}`).")
-        table = pq.read_table(folder / "slates.parquet")
-        calibration = logged_calibration(table, pq.read_table(folder / "labels.parquet"))
-        try:
-            slates = logged_slates(table, load_policy(policy))
-        except PolicyError:
-            slates = None  # the file's own findings say why it cannot be tried
-    return print_findings(check_policy_file(policy, slates=slates, calibration=calibration), of=policy)
+    if run is None:
+        return check_policy_file(policy)
+    folder = run / "evaluation"
+    if not (folder / "slates.parquet").exists():
+        raise FileNotFoundError(f"{folder} holds no slates: evaluate the run first (`value-model evaluate {run}`).")
+    table, slates = pq.read_table(folder / "slates.parquet"), None
+    calibration = logged_calibration(table, pq.read_table(folder / "labels.parquet")) if calibrated else None
+    with suppress(PolicyError):  # the file's own findings say why it cannot be tried
+        slates = logged_slates(table, load_policy(policy))
+    return check_policy_file(policy, slates=slates, calibration=calibration)
 
 
 def print_findings(findings: Sequence[Finding], *, of: Path) -> int:

@@ -26,12 +26,13 @@ from desk.versions import Versions
 from evaluation.experiments.experiment_folder import EXPERIMENTS, read_folder
 from features.catalogue import Catalogue
 from features.store import MemoryStore
-from jobs.check import check_policy
+from jobs.check import policy_findings
 from jobs.config import PeriodsConfig, RunConfig
 from jobs.data import kept
 from jobs.earlier_run import trained_until
 from jobs.run import run_all
 from jobs.run_folder import RunFolder
+from marketplace.finding import errors
 from marketplace.keys import one_array, rows_of
 from marketplace.splits import microseconds
 from marketplace.sqlite_log import SqliteLog
@@ -40,6 +41,7 @@ from serving.bundle_service import POLICIES, BundleService, next_bundle
 from serving.manifest import MANIFEST, point_current, read_manifest
 from serving.policy_bundle import write_policy_bundle
 from serving.store_checkpoint import LogPosition, StoreCheckpoint
+from value_model.formula import load_policy
 
 GENERATIONS, VERDICT, BUNDLES = "generations", "verdict.json", "bundles"
 COPY = "learned_from.sqlite"  # in HOME: the log as the generation under way reads it
@@ -132,9 +134,10 @@ def learn_generation(home: Path, log: Path, number: int) -> ShipVerdict:
     before = generations.in_force
     run = run_all(generation_config(home, before, copy), generations.folder(number))
     bundle, known_until = "", str(read_manifest(run.path / "bundle" / MANIFEST).facts["known_until"])
-    refusal = "the policy in force errs over it" if check_policy(home / "bundle" / POLICY_FILE, run.path) else None
-    trial = canary(run, before)
-    refusal = refusal or trial.refusal
+    policy = home / "bundle" / POLICY_FILE
+    faults = errors(policy_findings(policy, run.path, calibrated=False))
+    trial = canary(run, before, load_policy(policy))
+    refusal = f"the policy in force errs over it: {faults[0].reason}" if faults else trial.refusal
     if refusal is None:
         bundle = ship(home, run.path / "bundle", copy, log)
     verdict = ShipVerdict(
