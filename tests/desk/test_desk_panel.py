@@ -99,6 +99,7 @@ def test_a_point_of_the_front_is_loaded(panel):
     assert searching.progress.layout.visibility == "hidden"
 
 
+@pytest.mark.slow
 def test_a_front_stays_in_its_own_tab(panel):
     searching = panel.front_search
     searching.across.value = "newcomer_exposure"

@@ -105,6 +105,7 @@ def test_a_good_model_lowers_the_error_of_dr_below_that_of_ips():
     assert np.mean(errors["dr"]) < 0.8 * np.mean(errors["ips"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [1.0, 2.0])
 def test_intervals_cover_the_truth_at_their_rate(sharpness):
     rng, runs, truth = np.random.default_rng(4), 150, truth_of(sharpness)

@@ -135,6 +135,7 @@ def test_the_page_stands_alone_and_is_readable_without_pictures(report, tmp_path
     assert "<b>baseline</b>" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clicks", [[], [3], [0, 3, 5], range(8)], ids=str)
 @pytest.mark.filterwarnings("error")
 def test_no_warning_leaks_from_lists_that_say_little(clicks):

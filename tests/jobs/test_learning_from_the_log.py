@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from desk.publication import ServedPolicy
 from jobs.cli import cli
-from jobs.config import RunConfig
+from jobs.config import RunConfig, VarietyConfig
 from jobs.data import kept, logged, market
 from jobs.load_log import load
 from jobs.run import run_all
@@ -125,7 +125,8 @@ def learned(log_path, tmp_path_factory) -> Path:
             retrieval=RetrievalConfig(epochs=1),
             ranker=NetworkConfig(expert_units=(32, 16), examination="ipw"),
             training=TrainingConfig(epochs=1),
-            trees=TreesConfig(trees=60),
+            trees=TreesConfig(trees=20),
+            variety=VarietyConfig(40),
         ),
         folder,
     ).path

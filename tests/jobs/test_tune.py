@@ -69,6 +69,7 @@ def test_a_promise_is_a_policy_file_and_a_page(log, tmp_path):
     assert page.index("Promised:") < page.index("Predicted changes")
 
 
+@pytest.mark.slow
 def test_the_same_question_goes_on_and_another_begins(log, tmp_path):
     ask(tmp_path, "--maximise", "newcomer_exposure", "--trials", "16")
     (first,) = trials(tmp_path).items()
@@ -102,6 +103,7 @@ def test_a_constraint_of_the_file_that_was_not_asked_for_is_told_when_it_breaks(
     assert "in the policy file but not asked for here: relative change of ctr at least -0.05" in result.output
 
 
+@pytest.mark.slow
 def test_weights_of_each_surface_are_overrides_of_the_file(log, tmp_path):
     result = ask(tmp_path, "--maximise", "newcomer_exposure", "--by", "surface", "--trials", "24", "--weights", "w_new")
     assert result.exit_code == 0, result.output

@@ -57,6 +57,7 @@ def test_the_weights_logged_are_the_draws_and_values_are_theirs(bundle, market):
     assert len(seen) == design.draws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [PERTURBED, pytest.param(CAPPED, marks=pytest.mark.slow)])
 def test_slates_are_shown_as_often_as_their_propensities_say(bundle, market, section):
     engine, draws = engine_of(bundle, section), 400

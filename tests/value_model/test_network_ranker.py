@@ -83,6 +83,7 @@ def test_it_starts_undecided_and_adapts_to_the_base_rates(made: Market) -> None:
     np.testing.assert_allclose(after["ctcvr"], labels["order"].mean(), rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_position_tower_recovers_who_was_examined(trained: NetworkRanker) -> None:
     """Clicks of a position-based model: P(click) = examination x attraction, nearly exp(bias) where odds are small."""
     rare = market(np.random.default_rng(1), requests=3000, examined=True, base=-2.5)
@@ -127,6 +128,7 @@ def test_tasks_use_their_own_mixture_of_experts(trained: NetworkRanker) -> None:
     assert np.abs(by_task[0] - by_task[1]).max() > 0.02
 
 
+@pytest.mark.slow
 def test_purchase_only_mode_recovers_the_order_rate(made: Market) -> None:
     everything = market(np.random.default_rng(3), requests=1200)
     ctcvr = fitted(everything, click=False).predict(everything.data.inputs)["ctcvr"]

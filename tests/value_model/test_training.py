@@ -78,6 +78,7 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(data: RankingData, later
         np.testing.assert_array_equal(resumed.weights()[name], weight, err_msg=name)
 
 
+@pytest.mark.slow
 def test_with_every_id_hidden_an_epoch_is_that_of_data_without_ids(data: RankingData) -> None:
     unknown = replace(data, inputs=replace(data.inputs, item_codes=np.ones_like(data.inputs.item_codes)))
     ends = []
@@ -141,6 +142,7 @@ def test_an_ended_head_is_learned_no_further_while_others_are(data: RankingData)
     assert learned[2] == 0
 
 
+@pytest.mark.slow
 def test_fixed_weights_scale_a_head_and_uncertainty_learns_its_weights(data: RankingData, later: RankingData) -> None:
     without = trained(data, later, replace(CONFIG, value_weight=0.0))
     np.testing.assert_allclose(without.network.last.numpy()[:, 2], 0)
@@ -152,6 +154,7 @@ def test_fixed_weights_scale_a_head_and_uncertainty_learns_its_weights(data: Ran
     assert spread[1] < spread[0] < spread[2]  # the noisier a loss (ctcvr < ctr < order_value), the less it counts
 
 
+@pytest.mark.slow
 def test_an_objective_of_lists_trains_beside_the_pointwise_losses(data: RankingData) -> None:
     fitting = Fitting(ranker(), config=replace(CONFIG, objective="softmax", objective_weight=1.0), seed=0)
     fitting.ranker.network.adapt(data)

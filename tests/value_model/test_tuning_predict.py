@@ -28,6 +28,7 @@ def many_logs(estimator: Estimator, *, logs: int = 30):
     return np.array([c.difference.value for c in estimates]), truth_of(truth, "ctr")
 
 
+@pytest.mark.slow
 def test_ips_and_dr_hit_the_truth_on_average_though_the_heads_are_wrong() -> None:
     for estimator in (Estimator.IPS, Estimator.DR):
         estimates, truth = many_logs(estimator)

@@ -70,6 +70,7 @@ def test_what_was_lost_since_the_baseline_is_used_up(log):
     assert moved[2].bound == pytest.approx(-0.01 - since["newcomer_exposure"].difference.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", [Goal("gmv", (CTR,)), Goal("gmv", (CTR, NEW))])
 def test_the_chosen_weights_are_near_the_true_optimum_and_keep_the_constraints(log, truth, goal) -> None:
     tuned = tune(log, POLICY, goal, config=QUICK)
@@ -189,6 +190,7 @@ def test_finalists_go_from_the_safest_to_the_boldest(log) -> None:
     assert left == sorted(left, reverse=True)
 
 
+@pytest.mark.slow
 def test_surfaces_that_want_different_weights_get_them() -> None:
     """Where the gmv head says nothing it must not count; where it is good it must."""
     rng = np.random.default_rng(4)
