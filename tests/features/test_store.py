@@ -46,6 +46,7 @@ def answer(store, slate):
     return store.lookup(slate, rows, price=slate.price)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 60))
 @example(5, 5)  # a shopper without events beside an event of an unknown item

@@ -132,10 +132,12 @@ def learned(log_path, tmp_path_factory) -> Path:
     ).path
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_the_log(log_path, learned):
     assert load_bundle(learned / "bundle").manifest.facts["items"] == len(logged(log_path).items)
 
 
+@pytest.mark.slow
 def test_a_run_values_each_slate_by_the_catalogue_of_its_time(log_path, learned):
     """Prices, merchants' rates and what the policy read of them are as served, before and after the catalogue moved."""
     judged, log = pq.read_table(learned / "evaluation" / "slates.parquet"), logged(log_path).slates
@@ -153,6 +155,7 @@ def test_a_run_values_each_slate_by_the_catalogue_of_its_time(log_path, learned)
     np.testing.assert_allclose(then, np.where(after, rate, 2 * rate), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_evidence_is_that_of_the_policy_that_was_served(log_path, learned):
     """The run's own policy does not explore: the design is that of the bundle beside the log."""
     recorded = run_evidence(learned, rng=np.random.default_rng(0))
@@ -176,6 +179,7 @@ def test_its_evidence_is_that_of_the_policy_that_was_served(log_path, learned):
     assert ((evidence.exposure > 0) & ~shown).any()
 
 
+@pytest.mark.slow
 def test_too_small_a_log_is_not_promised_from(learned, tmp_path):
     before = {path: path.read_bytes() for path in learned.rglob("*") if path.is_file()}
     result = CliRunner().invoke(cli, ["tune", str(learned), "--trials", "16", "--out", str(tmp_path)])

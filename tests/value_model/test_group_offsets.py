@@ -80,6 +80,7 @@ def test_heads_and_their_products_are_right_in_every_group_on_later_rows() -> No
         np.testing.assert_array_equal(np.argsort(raw["ctr"][rows]), np.argsort(calibrated["ctr"][rows]))
 
 
+@pytest.mark.slow
 def test_products_are_right_where_the_errors_of_their_factors_go_together() -> None:
     """cvr is right among clicks and order_value among orders, yet gmv is not: dear items are bought less often."""
     made = market(np.random.default_rng(2), requests=20_000)

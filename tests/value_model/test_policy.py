@@ -22,6 +22,7 @@ def test_greedy_is_a_stable_sort_with_the_unknown_last(values: list[float], k: i
     assert chosen.propensity.tolist() == [1.0] * min(k, len(values))
 
 
+@pytest.mark.slow
 def test_plackett_luce_draws_every_list_as_often_as_it_says() -> None:
     values, policy, rng = np.array([0.3, 0.1, 0.0, -0.2]), PlackettLuce(0.2), np.random.default_rng(0)
     draws = 40_000

@@ -290,6 +290,7 @@ def test_perturbed_weights_are_counted_exactly() -> None:
     assert {perturbed.draw(rng) for _ in range(200)} == set(range(8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slate", [PlackettLuce(0.4), SequentialSlate(rules=(MerchantCap(1),))], ids=repr)
 def test_perturbed_weights_over_any_slate_policy_are_exact(slate: SlatePolicy) -> None:
     """Frequencies over draws of the weights and of the slate agree with the logged propensities."""

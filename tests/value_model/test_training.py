@@ -69,6 +69,7 @@ def test_after_adapting_the_losses_start_at_the_positions_own_entropy(data: Rank
     assert start["order_value"] == pytest.approx(1.419 + np.log(paid.std()), abs=0.02)
 
 
+@pytest.mark.slow
 def test_resuming_gives_what_an_uninterrupted_run_gives(data: RankingData, later: RankingData, tmp_path: Path) -> None:
     whole = trained(data, later, CONFIG)
     half = tmp_path / "run.npz"
