@@ -6,7 +6,7 @@ DATA ?= simulated
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo demo-live test test-all lint types imports bench docs docs-site lock sbom audit install clean
+.PHONY: help demo demo-live test quick-tests test-all lint types imports bench docs docs-site lock sbom audit install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -17,7 +17,10 @@ demo: $(STAMP) ## the whole loop on DATA=simulated, trivago or complete-journey
 demo-live: $(STAMP) ## a service that learns as it goes, on a market that moves; about 6 minutes
 	@$(BIN)/python -c "from benchmarks.demo_live import live; live()"
 
-test: lint imports types $(STAMP) ## lint, import contracts, types, tests and notebooks
+test: lint imports $(STAMP) ## lint, import contracts, types, tests and notebooks
+	@$(MAKE) --no-print-directory --jobs=2 types quick-tests
+
+quick-tests: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-all: lint imports types $(STAMP) ## the same, with the slow proofs and new random examples
