@@ -170,6 +170,13 @@ def bounds(since: datetime | None, until: datetime | None) -> tuple[int, int]:
     return (FIRST if since is None else _microseconds(since), LAST if until is None else _microseconds(until))
 
 
+def without_requests(slates: pa.Table, skip: Collection[str]) -> pa.Table:
+    """The slates whose `request_id` is none of `skip`."""
+    if not skip:
+        return slates
+    return slates.filter(pc.invert(pc.is_in(slates["request_id"], pa.array(list(skip), pa.string()))))
+
+
 def admit(feedback: pa.Table) -> pa.Table:
     """`feedback` in FEEDBACK, fit to be logged; raises SchemaError naming the row of an unknown event or odd amount."""
     table = conform(feedback, FEEDBACK, where="feedback")

@@ -22,7 +22,18 @@ from marketplace.clickhouse import arrival, catalogue
 from marketplace.clickhouse.connection import ClickhouseClient
 from marketplace.clickhouse.migrations import migrate
 from marketplace.clickhouse.orders import reasons_with_repeats
-from marketplace.log import FIRST, LAST, QUARANTINED, SHOWN, DuplicateRequest, Receipt, UnknownRequest, admit, bounds
+from marketplace.log import (
+    FIRST,
+    LAST,
+    QUARANTINED,
+    SHOWN,
+    DuplicateRequest,
+    Receipt,
+    UnknownRequest,
+    admit,
+    bounds,
+    without_requests,
+)
 from marketplace.schema import FEEDBACK, SLATE, SchemaError, conform
 from marketplace.slate import Slate, slates_to_table, table_to_slates
 from marketplace.slate_columns import PLAIN_SLATE
@@ -110,9 +121,7 @@ class ClickhouseLog:
         columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
         table, mark = self._after("slates", [*columns, "request_id"], mark, since=since, most=most)
-        if skip:
-            table = table.filter(pc.invert(pc.is_in(table["request_id"], pa.array(list(skip), pa.string()))))
-        return table.select(list(columns)), mark
+        return without_requests(table, skip).select(list(columns)), mark
 
     def put_catalogue(
         self, subject: Subject, updates: Sequence[CatalogueUpdate], *, known: Collection[str], time: datetime

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject, merged, record_of
 from marketplace.keys import rows_of
-from marketplace.log import SHOWN, Receipt, UnknownRequest, bounds
+from marketplace.log import SHOWN, Receipt, UnknownRequest, bounds, without_requests
 from marketplace.parquet.days import IDS, by_time, day_files, once, read_files
 from marketplace.schema import FEEDBACK, SLATE
 from marketplace.slate import Slate, table_to_slates
@@ -83,9 +83,7 @@ class ParquetLog:
         columns: Sequence[str] = SHOWN,
     ) -> tuple[pa.Table, int]:
         table, mark = self._after("slates", [*columns, "request_id"], mark, since=since, most=most)
-        if skip:
-            table = table.filter(pc.invert(pc.is_in(table["request_id"], pa.array(list(skip), pa.string()))))
-        return table.select(list(columns)), mark
+        return without_requests(table, skip).select(list(columns)), mark
 
     def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:
         """Every record, whatever the mark: they are kept as they stand."""
