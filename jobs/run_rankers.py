@@ -9,7 +9,7 @@ from jobs.run_folder import RunFolder
 from value_model.rankers.calibration import Calibration
 from value_model.rankers.graphs import ServedRanker
 from value_model.rankers.network_ranker import NetworkRanker
-from value_model.rankers.opinion_pool import OpinionPool
+from value_model.rankers.opinion_pool import NETWORK, OpinionPool
 from value_model.rankers.trees import Trees
 
 CHOICE = "choice.json"
@@ -26,4 +26,4 @@ def served_ranker(run: RunFolder) -> tuple[ServedRanker, Calibration]:
     calibration = Calibration.load(folder / f"calibration_{name}.json")
     if name == "pool":
         return OpinionPool.load(folder), calibration
-    return (NetworkRanker.load(folder / "network") if name == "network" else Trees.load(folder / "trees")), calibration
+    return (NetworkRanker if name == NETWORK else Trees).load(folder / name), calibration

@@ -1,4 +1,4 @@
-"""Train what predicts: the network, boosted trees and their opinion pool; the best of the three is served.
+"""Train what predicts: the network, boosted trees of each library and their opinion pool; the best is served.
 
 The network stops early on the validation period. The served ranker is chosen on both halves of it, each with pool
 weights and calibrators of the other half; weights and calibrators are then fitted on all of it, as served
@@ -34,7 +34,7 @@ from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.calibration import Calibration, fit_calibration
 from value_model.rankers.group_offsets import GroupCodes, groups_of
 from value_model.rankers.network_ranker import NetworkRanker
-from value_model.rankers.opinion_pool import OpinionPool, fit_weights, pooled
+from value_model.rankers.opinion_pool import NETWORK, OpinionPool, fit_weights, pooled
 from value_model.rankers.ranker import Predictions, Ranker, RankingData
 from value_model.rankers.training import fit
 from value_model.rankers.trees import Trees
@@ -59,9 +59,8 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
         network = _fit_network(run, prepared, train, held_out, watch=watch, earlier=earlier)
     else:
         network = _network_of(fitted, folder)
-    library = run.config.trees.library
-    trees = _trees(run, prepared, train, earlier)
-    opinions = {"network": network.predict(held_out.inputs), library: trees.predict(held_out.inputs)}
+    members: dict[str, NetworkRanker | Trees] = {NETWORK: network, **_trees(run, prepared, train, earlier)}
+    opinions = {name: member.predict(held_out.inputs) for name, member in members.items()}
     calibrate = partial(fit_calibration, groups=calibration_groups(run, prepared), config=run.config.calibration)
     rng = np.random.default_rng(run.config.seed)
     surface, shopper = (of_requests(prepared, column) for column in ("surface", "user_id"))
@@ -70,11 +69,9 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     choice = chosen(opinions, held_out, calibrate=calibrate, examination=seen, shopper=shopper, rng=rng, gains=gains)
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
-    pool = OpinionPool(
-        network, trees, weights=fit_weights(opinions["network"], opinions[library], held_out, examination=seen)
-    )
+    pool = OpinionPool(members, weights=fit_weights(opinions, held_out, examination=seen))
     pool.save(folder)
-    rankers: dict[str, Ranker] = {"network": network, library: trees, "pool": pool}
+    rankers: dict[str, Ranker] = {**members, "pool": pool}
     for name, ranker in rankers.items():
         calibration = calibrate(ranker.predict(held_out.inputs), held_out)
         calibration.save(folder / f"calibration_{name}.json")
@@ -93,7 +90,8 @@ def chosen(
 ) -> Choice:
     """The best on held-out requests of network, trees and pool, each half as the other one weighs and calibrates them.
 
-    `opinions`: raw predictions of the network, then of the trees, by name; `examination` [N]; `shopper` [R].
+    `opinions`: raw predictions of the network, then of the trees of each library, by name; `examination` [N];
+    `shopper` [R].
     """
     requests = len(held_out.inputs.user_codes)
     offsets = request_offsets(held_out.inputs.request, requests)
@@ -101,9 +99,9 @@ def chosen(
     rows = slice(0, len(halves[0].position)), slice(len(halves[0].position), None)
     judged = []
     for half, other in ((0, 1), (1, 0)):
-        network, trees = (of_rows(predicted, rows[other]) for predicted in opinions.values())
-        weights = fit_weights(network, trees, halves[other], examination=examination[rows[other]])
-        pool = pooled(*opinions.values(), weights=weights)
+        others = {name: of_rows(predicted, rows[other]) for name, predicted in opinions.items()}
+        weights = fit_weights(others, halves[other], examination=examination[rows[other]])
+        pool = pooled(opinions, weights=weights)
         calibrated = {}
         for name, predicted in {**opinions, "pool": pool}.items():
             calibration = calibrate(of_rows(predicted, rows[other]), halves[other])
@@ -183,13 +181,14 @@ def _fit_network(
     return network
 
 
-def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: RunFolder | None) -> Trees:
-    """Grown of the training period, or those of the run that training goes on from."""
-    kept = earlier if earlier is not None and not run.config.trees.anew else None
-    print(f"   trees: {run.config.trees.library}" + (f", of {kept.path}" if kept else ""), flush=True)
+def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: RunFolder | None) -> dict[str, Trees]:
+    """By library: grown of the training period, or those of the run that training goes on from."""
+    kept, by_library = earlier if not run.config.trees.anew else None, run.config.trees.by_library
+    print(f"   trees: {', '.join(by_library)}" + (f", of {kept.path}" if kept else ""), flush=True)
     if kept is not None:
-        return Trees.load(kept.path / "ranker" / "trees")
-    return Trees.fit(train, spec=prepared.encoder.spec, config=run.config.trees)
+        return {name: Trees.load(kept.path / "ranker" / name) for name in by_library}
+    spec = prepared.encoder.spec
+    return {name: Trees.fit(train, spec=spec, config=config) for name, config in by_library.items()}
 
 
 def _network_before(earlier: RunFolder, network: NetworkRanker) -> NetworkRanker:

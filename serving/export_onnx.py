@@ -9,7 +9,7 @@ else than the TensorFlow graph is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ def export_onnx(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: M
     return checked(vocabulary, graphs, folder=folder, rows=rows)
 
 
-def _rewrite(model: ModelProto, *, trees: Trees | None) -> None:
+def _rewrite(model: ModelProto, *, trees: Sequence[Trees]) -> None:
     first_layer.rewrite(model)
-    if trees is not None:
+    if trees:
         tree_nodes.prepend(model, trees)
 
 

@@ -8,6 +8,7 @@ trees, to the rounding of a sum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -23,16 +24,18 @@ AT_MOST, MEMBER = 0, 6  # modes of a node
 SUM, NONE = 1, 0  # aggregate function, post transform
 
 
-def prepend(model: ModelProto, trees: Trees) -> None:
+def prepend(model: ModelProto, members: Sequence[Trees]) -> None:
     """Replace the input `tree_scores` of `model`, in place, by nodes that compute it from packed inputs."""
     graph = model.graph
     graph.input.remove(next(tensor for tensor in graph.input if tensor.name == TREE_SCORES))
-    inputs, nodes = _matrix(trees.places, widths=input_widths(trees.spec))
+    inputs, nodes = _matrix(members[0].places, widths=input_widths(members[0].spec))
     known = {tensor.name for tensor in graph.input}
     graph.input.extend(tensor for tensor in inputs if tensor.name not in known)
-    for head in trees.heads:
-        nodes.append(tree_ensemble(trees.forest(head), matrix="tree_matrix", score=f"tree_score_{head}"))
-    scores = [f"tree_score_{head}" for head in trees.heads]
+    forests = [trees.forest(head) for trees in members for head in trees.heads]
+    scores = [f"tree_score_{number}" for number in range(len(forests))]
+    nodes += [
+        tree_ensemble(forest, matrix="tree_matrix", score=score) for forest, score in zip(forests, scores, strict=True)
+    ]
     nodes.append(helper.make_node("Concat", scores, [TREE_SCORES], axis=1))
     rest = list(graph.node)
     del graph.node[:]

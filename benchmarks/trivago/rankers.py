@@ -56,16 +56,15 @@ def as_served(
 ) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
     """(The name of the ranker that a run would serve, the calibrated heads of each of its rankers on the test rows)."""
     later = lists.validation
-    opinions = {"mmoe": mmoe.predict(later.inputs), "lightgbm": trees.predict(later.inputs)}
+    members: dict[str, NetworkRanker | Trees] = {"mmoe": mmoe, "lightgbm": trees}
+    opinions = {name: member.predict(later.inputs) for name, member in members.items()}
     requests = len(later.inputs.user_codes)
     seen = seen_places(opinions, later, np.full(requests, "search"), gains=RECORDED)
     how = {"examination": seen, "shopper": np.arange(requests), "gains": RECORDED}
     choice = chosen(opinions, later, calibrate=fit_calibration, **how, rng=np.random.default_rng(seed))
     print(choice)
-    pool = OpinionPool(
-        mmoe, trees, weights=fit_weights(opinions["mmoe"], opinions["lightgbm"], later, examination=seen)
-    )
-    rankers: dict[str, Ranker] = {"mmoe": mmoe, "lightgbm": trees, "pool": pool}
+    pool = OpinionPool(members, weights=fit_weights(opinions, later, examination=seen))
+    rankers: dict[str, Ranker] = {**members, "pool": pool}
     heads = {name: calibrated(lambda data, r=r: r.predict(data.inputs), later) for name, r in rankers.items()}
     return choice.served, {name: predict(lists.test) for name, predict in heads.items()}
 

@@ -52,10 +52,7 @@ def test_a_ranker_that_guesses_the_old_places_does_not_win(log):
     np.testing.assert_allclose(looked[:PLACES], np.maximum(seen[:PLACES], 0.1), rtol=0.25)
     assert choose(models, data, examination=looked, shopper=SHOPPER, rng=rng).served == "knows items"
     assert choose(models, data, examination=np.ones(len(seen)), shopper=SHOPPER, rng=rng).served == "guesses places"
-    weights = [
-        fit_weights(models["guesses places"], models["knows items"], data, examination=one)["ctr"]
-        for one in (looked, None)
-    ]
+    weights = [fit_weights(models, data, examination=one)["ctr"]["knows items"] for one in (looked, None)]
     assert weights[0] > 0.9 > 0.7 > weights[1]
 
 

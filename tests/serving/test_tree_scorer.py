@@ -29,10 +29,19 @@ CALIBRATION = Calibration(
 )
 
 
+XGBOOST = dataclasses.replace(CONFIG, library="xgboost")
+
+
 @pytest.fixture(scope="module")
 def rankers():
     trees = small_trees()
-    pool = OpinionPool(small_ranker(), trees, weights={"ctr": 0.3, "cvr": 1.0, "order_value": 0.6})
+    members = {
+        "network": small_ranker(),
+        "lightgbm": trees,
+        "xgboost": small_trees(XGBOOST),
+    }
+    weights = {"ctr": (0.5, 0.3, 0.2), "cvr": (0, 0, 1), "order_value": (0.2, 0.3, 0.5)}
+    pool = OpinionPool(members, weights={head: dict(zip(members, some, strict=True)) for head, some in weights.items()})
     return {"trees": trees, "pool": pool}
 
 
@@ -92,3 +101,11 @@ def test_a_saved_pool_predicts_the_same(rankers, tmp_path):
     again = OpinionPool.load(tmp_path).predict(inputs)
     for head, values in rankers["pool"].predict(inputs).items():
         np.testing.assert_allclose(again[head], values, rtol=1e-6)
+
+
+def test_a_pool_of_an_earlier_version_has_one_number_a_head(rankers, tmp_path):
+    members = {"network": rankers["pool"].members["network"], "trees": rankers["trees"]}
+    OpinionPool(members, weights={"ctr": {"network": 0.25, "trees": 0.75}}).save(tmp_path)
+    expected = OpinionPool.load(tmp_path)
+    (tmp_path / "pool.json").write_text('{"ctr": 0.75}')
+    assert OpinionPool.load(tmp_path).weights == expected.weights

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from features.layers.sequence_shape import TARGETED, SequenceShape
 from marketplace.finding import FieldError
 from marketplace.presentation import WIDTHS
 from marketplace.settings import setting
+
+TREE_LIBRARIES = ("lightgbm", "xgboost")
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,11 @@ class TrainingConfig:
 class TreesConfig:
     """How boosted trees are fitted."""
 
-    library: str = setting("lightgbm", "the library that grows them", choices=("lightgbm", "xgboost"))
+    library: str = setting(
+        "lightgbm",
+        "the library that grows them; both = each does, and both are weighed and chosen among",
+        choices=(*TREE_LIBRARIES, "both"),
+    )
     trees: int = setting(300, "trees a head", unit="trees", least=1, most=100_000)
     leaves: int = setting(31, "leaves of a tree at most", unit="leaves", least=2, most=65_536)
     learning_rate: float = setting(0.03, "shrinkage of every tree", least=1e-6, most=1)
@@ -173,6 +179,12 @@ class TreesConfig:
         if self.debiased and self.objective != "lambdarank":
             reason = f"has debiased = true beside objective = {self.objective!r}, which compares no places"
             raise FieldError(reason, 'Write objective = "lambdarank", or leave debiased out.', key="debiased")
+
+    @property
+    def by_library(self) -> dict[str, TreesConfig]:
+        """The settings of each library's trees."""
+        names = TREE_LIBRARIES if self.library == "both" else (self.library,)
+        return {name: replace(self, library=name) for name in names}
 
 
 @dataclass(frozen=True)

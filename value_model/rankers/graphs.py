@@ -7,7 +7,7 @@ constant made inside the graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Cali
 from value_model.rankers.forest import TREE_SCORES
 from value_model.rankers.forest_graph import ForestGraph
 from value_model.rankers.logits import predictions
+from value_model.rankers.network import Network
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import OpinionPool
 from value_model.rankers.trees import Trees
@@ -37,9 +38,11 @@ class Graphs(tf.Module):
     def __init__(self, ranker: ServedRanker, calibration: Calibration) -> None:
         super().__init__(name="ranker")
         self._ranker, self._calibration = ranker, calibration
-        learned, self.trees = members(ranker)
-        self.network = None if learned is None else learned.network
-        self._forests = () if self.trees is None else forests(self.trees)
+        self._members = heard(ranker)
+        networks = [member.network for member in self._members.values() if isinstance(member, NetworkRanker)]
+        self.network = networks[0] if networks else None
+        self.trees = tuple(member for member in self._members.values() if isinstance(member, Trees))
+        self._forests = forests(self.trees)
         user, item, cross = (group_specs(ranker.spec, group) for group in (Group.USER, Group.ITEM, Group.CROSS))
         tail = [cross[0], cross[-1], tf.TensorSpec([None], tf.int32, name="request")]
         inner = [tf.TensorSpec([None, len(self._forests)], tf.float64, name=TREE_SCORES)] if self._forests else []
@@ -96,16 +99,23 @@ class Graphs(tf.Module):
 
     def _raw(self, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The learned heads, float32 [N] each, before calibration."""
-        raw: list[dict[str, tf.Tensor]] = []
-        if self.network is not None:
-            user_part = self.network.user_part(call["user_codes"], call["user_lists"], call["user_numbers"])
-            rows = call["item_part"], call["cross_codes"], call["cross_numbers"], call["request"]
-            raw.append(predictions(self.network.join(user_part, *rows)))
-        if self.trees is not None:
-            raw.append(tree_predictions(self.trees, call[TREE_SCORES]))
+        opinions, start = {}, 0
+        for name, member in self._members.items():
+            if isinstance(member, NetworkRanker):
+                opinions[name] = self._network_heads(member.network, call)
+            else:
+                end = start + len(member.heads)
+                opinions[name] = tree_predictions(member, call[TREE_SCORES][:, start:end])
+                start = end
         if not isinstance(self._ranker, OpinionPool):
-            return raw[0]
-        return {head: pooled(head, raw[0][head], raw[1][head], weight=w) for head, w in self._ranker.weights.items()}
+            return next(iter(opinions.values()))
+        weights = self._ranker.weights
+        return {head: pooled(head, opinions, weights=weights[head]) for head in weights}
+
+    def _network_heads(self, network: Network, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        user_part = network.user_part(call["user_codes"], call["user_lists"], call["user_numbers"])
+        rows = call["item_part"], call["cross_codes"], call["cross_numbers"], call["request"]
+        return predictions(network.join(user_part, *rows))
 
 
 def load_ranker(folder: Path) -> ServedRanker:
@@ -115,16 +125,17 @@ def load_ranker(folder: Path) -> ServedRanker:
     return NetworkRanker.load(folder) if (folder / "network.json").exists() else Trees.load(folder)
 
 
-def members(ranker: ServedRanker) -> tuple[NetworkRanker | None, Trees | None]:
-    """The network and the trees of a ranker."""
-    if isinstance(ranker, OpinionPool):
-        return ranker.network, ranker.trees
-    return (ranker, None) if isinstance(ranker, NetworkRanker) else (None, ranker)
+def heard(ranker: ServedRanker) -> dict[str, NetworkRanker | Trees]:
+    """What has a say in a ranker, by name: of a pool the members with a weight in any head."""
+    if not isinstance(ranker, OpinionPool):
+        return {"ranker": ranker}
+    weights = ranker.weights.values()
+    return {name: member for name, member in ranker.members.items() if any(shares[name] for shares in weights)}
 
 
-def forests(trees: Trees) -> tuple[ForestGraph, ...]:
-    """One graph a learned head."""
-    return tuple(ForestGraph(trees.forest(head), trees.places) for head in trees.heads)
+def forests(trees: Sequence[Trees]) -> tuple[ForestGraph, ...]:
+    """One graph a learned head of each."""
+    return tuple(ForestGraph(one.forest(head), one.places) for one in trees for head in one.heads)
 
 
 def tree_predictions(trees: Trees, scores: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -136,11 +147,11 @@ def tree_predictions(trees: Trees, scores: tf.Tensor) -> dict[str, tf.Tensor]:
     return {head: tf.cast(values, tf.float32) for head, values in heads.items()}
 
 
-def pooled(head: str, network: tf.Tensor, trees: tf.Tensor, *, weight: float) -> tf.Tensor:
-    """The TensorFlow twin of `opinion_pool.pooled`; `weight` is the trees'."""
-    if head_of(head).kind is HeadKind.MONEY:
-        return tf.exp((1 - weight) * tf.math.log(network) + weight * tf.math.log(trees))
-    return tf.sigmoid((1 - weight) * log_odds(network) + weight * log_odds(trees))
+def pooled(head: str, opinions: Mapping[str, Mapping[str, tf.Tensor]], *, weights: Mapping[str, float]) -> tf.Tensor:
+    """The TensorFlow twin of `opinion_pool.pooled` for one head; members without a weight may be absent."""
+    money = head_of(head).kind is HeadKind.MONEY
+    transform, back = (tf.math.log, tf.exp) if money else (log_odds, tf.sigmoid)
+    return back(tf.add_n([weight * transform(opinions[name][head]) for name, weight in weights.items() if weight]))
 
 
 def group_specs(spec: FeatureSpec, group: Group) -> list[tf.TensorSpec]:
