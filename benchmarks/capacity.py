@@ -74,6 +74,8 @@ OVERLOADED = 60.0
 WORKER_MB = ResultMeasure("worker", "onnx worker, memory after requests, median of 3")
 SLATE_BYTES = ResultMeasure("log", "bytes a slate")
 APPENDED = ResultMeasure("log", "slates a second of 3 writer processes")
+PRODUCED = ResultMeasure("kafka", "slates produced, median")
+CONSUMED = ResultMeasure("kafka", "slates consumed into an SQLite log, median")
 LOADED = ResultMeasure("clickhouse", "slate-items in 2 CPU seconds, from SQLite")
 ITEM_BYTES = ResultMeasure("clickhouse", "bytes an item on disk")
 ANALYSED = ResultMeasure("clickhouse", "slate-items analysed")
@@ -112,6 +114,9 @@ def needs(load: Load) -> Iterator[Need]:
     )
     files = ceil(load.busiest / (APPENDED.value * load.used))
     yield Need("log: SQLite files", "", files, "busiest / (slates a second into one x share used)", (APPENDED,))
+    for role, one in (("producers", PRODUCED), ("consumers", CONSUMED)):
+        processes = ceil(load.busiest / (one.value * load.used))
+        yield Need(f"Kafka: {role}", "", processes, "busiest / (slates a second through one x share used)", (one,))
     stored = load.requests * load.kept * ITEM_BYTES.value
     yield Need("ClickHouse: disk", "GB a day", stored / 1e9, "requests x items kept x bytes an item", (ITEM_BYTES,))
     loading = load.requests * load.kept / (LOADED.value / 2)

@@ -29,6 +29,8 @@ def test_the_arithmetic_is_that_of_the_results():
         assert values["ClickHouse: disk"] == pytest.approx(
             requests * 50 * measured("clickhouse", "bytes an item on disk") / 1e9
         )
+        consumed = measured("kafka", "slates consumed into an SQLite log, median")
+        assert values["Kafka: consumers"] == math.ceil(4 * requests / 86_400 / (0.6 * consumed))
         of_a_run = measured("whole_run", "whole run: time") / measured("whole_run", "impressions")
         assert values["training on one day"] == pytest.approx(15 * requests * of_a_run / 3600)
 
