@@ -13,9 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from value_model.formula import ValuePolicy, load_policy, to_toml
+from value_model.formula import PolicyError, ValuePolicy, load_policy, to_toml
 
 HISTORY, LOCK = "history.jsonl", ".lock"
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)  # what a line that is no version raises
 
 
 class VersionOrigin(StrEnum):
@@ -32,6 +33,10 @@ class VersionOrigin(StrEnum):
 
 class UnknownVersion(ValueError):
     """The history has no version of this number."""
+
+
+class DamagedHistory(ValueError):
+    """A line or a policy of the history cannot be read: says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -87,21 +92,31 @@ class Versions:
             yield
 
     def entries(self) -> tuple[VersionRecord, ...]:
-        """Oldest first; raises ValueError for a line that cannot be read."""
+        """Oldest first; raises DamagedHistory for a line that cannot be read.
+
+        What a writer that died began is no line yet: it is passed over, and the next `add` takes its place.
+        """
         path = self.folder / HISTORY
         if not path.exists():
             return ()
-        lines = path.read_text("utf-8").splitlines()
-        try:
-            return tuple(VersionRecord.read(line) for line in lines if line.strip())
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} holds a line that is no version ({error}). Mend or remove that line.") from error
+        records = []
+        for number, line in enumerate(_whole_lines(path.read_bytes()).splitlines(), 1):
+            try:
+                records += [VersionRecord.read(line.decode())] if line.strip() else []
+            except UNREADABLE as error:
+                raise DamagedHistory(
+                    f"line {number} of {path} is no version ({error}). Mend or remove that line."
+                ) from error
+        return tuple(records)
 
     def policy(self, number: int) -> ValuePolicy:
-        """The policy of one version; raises UnknownVersion for a number that is not in the history."""
+        """The policy of one version; raises UnknownVersion for a number that is not in the history, DamagedHistory."""
         for entry in self.entries():
             if entry.number == number:
-                return load_policy(self.folder / entry.file)
+                try:
+                    return load_policy(self.folder / entry.file)
+                except (OSError, PolicyError) as error:
+                    raise DamagedHistory(f"version {number} of {self.folder} cannot be read: {error}") from error
         known = [entry.number for entry in self.entries()]
         raise UnknownVersion(f"there is no version {number} in {self.folder}; there are {known}.")
 
@@ -142,11 +157,34 @@ class Versions:
         with path.open("x", encoding="utf-8") as file:
             file.write(to_toml(policy))
         assert load_policy(path).version == policy.version, f"{path} does not read back as it was written"
-        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+        _append(self.folder / HISTORY, json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
+        return entry
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Write a line behind the whole ones, or nothing of it."""
+    path.touch()
+    with path.open("r+b") as file:
+        before = _whole_lines(file.read())
+        try:
+            file.seek(len(before))
+            file.write(line if not before or before.endswith(b"\n") else b"\n" + line)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        return entry
+        except OSError:
+            os.truncate(path, len(before))
+            raise
+
+
+def _whole_lines(content: bytes) -> bytes:
+    """A history without the line that a writer began and did not end."""
+    lines, newline, last = content.rpartition(b"\n")
+    try:
+        VersionRecord.read(last.decode())
+    except UNREADABLE:
+        return lines + newline
+    return content
 
 
 def diff(old: ValuePolicy, new: ValuePolicy, *, names: tuple[str, str] = ("in force", "draft")) -> str:

@@ -49,7 +49,7 @@ COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature
 # Further ones, where there are any: JSON, the slate continued, and how many places of the list lie above the first.
 FILTERS_KEY, CURSOR_KEY, ABOVE_KEY = "filters", "cursor", "places_above"
 UNSCORED_KEY = "unscored"  # candidates that were retrieved, and not scored for want of time; absent = none
-SCORER_KEY = "scorer"  # where a model server is asked: that it scored, or that the service did and why
+SCORER_KEY = "scorer"  # who ranked, where not the bundle's model alone: a model server, or what stood in, and why
 SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
 RESERVED_CONTEXT = frozenset(
     {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY, ABOVE_KEY}
@@ -84,7 +84,7 @@ REQUEST_FIELDS = (
         "what else was known of the request: country, device, city; the service adds "
         f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY}, {SEGMENT_KEY} and {SURFACES_KEY}, of a search {QUERY_WORDS_KEY} "
         f"and {MATCH_KEY}, near a deadline {UNSCORED_KEY}: candidates that were retrieved and not scored, and "
-        f"{SCORER_KEY}: of a model server and the service itself, who scored them",
+        f"{SCORER_KEY}: who ranked them where not the bundle's model alone: a model server, or what stood in, and why",
     ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiments that the request took part in, joined by ;", nullable=True),

@@ -96,6 +96,15 @@ class NarrowingSource(CandidateSource, Protocol):
         ...
 
 
+@runtime_checkable
+class PopularitySource(CandidateSource, Protocol):
+    """A source that knows how popular every item is."""
+
+    def shares(self) -> np.ndarray:
+        """float64 [n_items]: each item's share of all touches."""
+        ...
+
+
 class SavedSource(CandidateSource, Protocol):
     """A source that can be written, and read back by its class method `load`."""
 

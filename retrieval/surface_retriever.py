@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrieval.blend import Blend, Blends, ScoringSource
-from retrieval.candidates import Candidates, CandidateSource, Query
+from retrieval.candidates import Candidates, CandidateSource, PopularitySource, Query
 from retrieval.retriever import CATALOGUE, Retriever, WholeCatalogue
 from retrieval.surfaces import Recipe, SurfaceRecipes
 
@@ -18,6 +18,7 @@ class SurfaceRetriever:
     ) -> None:
         """`n_items`: those that the sources know; ValueError where a learned blend lacks the weight of a source."""
         self.recipes = recipes
+        self.popularity = next((source for source in sources if isinstance(source, PopularitySource)), None)
         by_name = {source.name: source for source in sources} | {CATALOGUE: WholeCatalogue(n_items)}
         self._of = {
             surface: Retriever(

@@ -15,6 +15,7 @@ from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import Slate
 from serving.feedback_checks import OrderDetails
 from serving.payloads import FeedbackRequest, ServedExperiment
+from serving.rungs import rung_of
 from serving.service import Ranking
 
 FEEDBACK_COLUMNS = (
@@ -46,6 +47,7 @@ def slate_answer(
         "surface": slate.surface,
         "currency": slate.currency,
         "considered": slate.considered,
+        "rung": rung_of(slate),
         "match": slate.match,
         "unknown_candidates": list(ranking.unknown_candidates),
         "unavailable_candidates": dict(ranking.unavailable_candidates),

@@ -10,7 +10,7 @@ from desk.versions import Versions
 from serving.bundle import POLICY_FILE, STAGED_FILE
 from serving.manifest import MANIFEST, BundleError, Manifest, point_current, read_manifest
 from serving.policy_bundle import write_policy_bundle
-from value_model.formula import ValuePolicy, load_policy
+from value_model.formula import PolicyError, ValuePolicy, load_policy
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,11 @@ class BundleService:
         return (self.folder / "bundle").resolve()
 
     def served(self) -> ServedPolicy:
-        return policy_of_bundle(self.bundle)
+        """Raises BundleError."""
+        try:
+            return policy_of_bundle(self.bundle)
+        except (OSError, PolicyError, KeyError) as error:
+            raise BundleError(f"the bundle in force, {self.bundle}, cannot be read: {error}") from error
 
     @property
     def manifest(self) -> Manifest:
@@ -76,7 +80,8 @@ def published_policy(folder: Path) -> ValuePolicy | None:
 def bundles_of(folder: Path) -> tuple[Path, ...]:
     """The folders of the bundles in bundles/, oldest first."""
     bundles = folder / "bundles"
-    bundles.mkdir(exist_ok=True)
+    if not bundles.is_dir():
+        return ()
     return tuple(sorted((path for path in bundles.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)))
 
 

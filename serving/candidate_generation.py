@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -55,7 +56,7 @@ class CandidateGenerator:
         """
         self._check_page(request)
         if request.candidates is not None:
-            return self._of_caller(request.candidates)
+            return self.of_caller(request.candidates)
         embedding = self.embed(user_inputs)
         stages.mark("embed")
         candidates = self.retrieve(request, history=history, segment=segment, embedding=embedding, k=k)
@@ -97,7 +98,29 @@ class CandidateGenerator:
         if merchant is not None and merchant not in table.merchant_code:
             raise UnknownName(f"page_merchant_id {merchant!r} sells nothing in the catalogue")
 
-    def _of_caller(self, item_ids: tuple[str, ...]) -> Candidates:
+    @cached_property
+    def popularity(self) -> np.ndarray | None:
+        """float64 [bundled items]: each item's share of all touches; None = no source knows."""
+        source = self._retriever.popularity
+        return None if source is None else source.shares()
+
+    @cached_property
+    def by_popularity(self) -> np.ndarray:
+        """int32: the rows of the bundle's items, the most popular first."""
+        assert self.popularity is not None
+        return np.argsort(-self.popularity, kind="stable").astype(np.int32)
+
+    def eligible(self, request: Request) -> tuple[np.ndarray, np.ndarray]:
+        """What may be shown to the request, bool [n_items], and rows int32 that must not be; raises UnknownName."""
+        self._check_page(request)
+        time = microseconds_of(request.time)
+        allowed, excluded = self._allowed(request, time), self._excluded(request)
+        if request.page_item_id is not None:
+            excluded = np.append(excluded, np.int32(self._item_table.row[request.page_item_id]))
+        return self._availability.mask(time) if allowed is None else allowed, excluded
+
+    def of_caller(self, item_ids: tuple[str, ...]) -> Candidates:
+        """The caller's candidates; raises UnknownName where the catalogue holds none of them."""
         rows = self._item_table.rows(item_ids)
         if len(rows) == 0:
             raise UnknownName("none of the candidates is in the catalogue; send item ids of this bundle's catalogue")

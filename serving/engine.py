@@ -27,19 +27,24 @@ from marketplace.log import CatalogueMoved, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
 from retrieval.candidates import Candidates
+from serving.admission import admitted, further, prices
 from serving.arms import NO_VARIANTS, ArmBuilder, RequestVariants
 from serving.candidate_budget import CandidateBudget
 from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked
 from serving.following import Follower
+from serving.ladder import Ladder
 from serving.live_catalogue import LiveCatalogue
 from serving.live_experiments import LiveExperiments
 from serving.pacing import Pacing
-from serving.paging import continued
 from serving.parts import Parts
+from serving.plain_list import plain_slate
+from serving.prediction_cache import PredictionCache
 from serving.recording import ATTEMPTS, recorded
-from serving.request import Request, UnknownName, microseconds_of
+from serving.request import Request
 from serving.rule_attributes import attribute_entries
+from serving.rungs import STOOD_IN, rung_of
+from serving.scorer import Scorer, scored
 from serving.search_relevance import SearchRelevance
 from serving.service import PolicyNotLoaded, Preview, Ranking, ServiceState
 from serving.shared_following import SharedFollower
@@ -51,7 +56,6 @@ from serving.store_checkpoint import StoreCheckpoint
 from value_model.formula import ValuePolicy
 
 NO_ROWS = np.empty(0, np.int32)
-NAMED = 10  # candidates in a refusal
 
 
 class RankingEngine:
@@ -77,6 +81,7 @@ class RankingEngine:
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._budget = CandidateBudget()
+        self._ladder = Ladder(PredictionCache(parts.scorer.heads, n_items=len(parts.item_table)))
         since, every = parts.known_until, parts.config.follow_seconds
         if isinstance(store, SharedStore):
             self._follower: Follower | SharedFollower = SharedFollower(log, store, since=since, every=every, live=live)
@@ -147,10 +152,8 @@ class RankingEngine:
     def rank_under(self, request: Request, assigned: RequestVariants, deadline: Deadline) -> Ranking:
         """What `rank` does, of a request that is in these variants."""
         stages = Stages(self._clock)
-        self._follower.follow()
-        stages.mark("follow")
         for _ in range(ATTEMPTS):
-            ranking = self.answer(request, stages, assigned=assigned, deadline=deadline)
+            ranking = self._of_ladder(request, stages, assigned, deadline)
             deadline.check()
             record = recorded(ranking.slate, request, self.log, self.live)
             stages.mark("log")
@@ -158,9 +161,34 @@ class RankingEngine:
                 continue
             if not record.repeated:
                 self._follower.logged(record.slate)
-                self._budget.learn(stages.seconds, candidates=record.slate.considered)
+                self._learn(record.slate, stages)
             return replace(ranking, slate=record.slate, further=further(request, record.slate))
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
+
+    def _of_ladder(self, request: Request, stages: Stages, assigned: RequestVariants, deadline: Deadline) -> Ranking:
+        """What the highest rung answers (`serving.ladder`)."""
+        parts = self.parts.for_shopper(request.user_id).under(assigned.arms)
+
+        def ranked(scorer: Scorer | None) -> Ranking:
+            self._follower.follow()
+            stages.mark("follow")
+            under = parts if scorer is None else replace(parts, scorer=scorer)
+            return self.answer(request, stages, parts=under, assigned=assigned, deadline=deadline)
+
+        def listed(rung: str, reason: str) -> Ranking:
+            admission = admitted(request, parts.item_table, self.live.parts.availability, self.log)
+            exposure = exposure_cells({**parts.trial, **assigned.variants})
+            slate = plain_slate(admission.request, parts, rung=rung, reason=reason, exposure=exposure)
+            stages.mark("slate")
+            return admission.ranking(slate, stages, without_unit=assigned.without_unit)
+
+        return self._ladder.answer(ranked, listed, late=deadline.left() <= 0, request_id=request.request_id)
+
+    def _learn(self, slate: Slate, stages: Stages) -> None:
+        """From a slate of the ranker's that was just logged."""
+        if rung_of(slate) not in STOOD_IN:
+            self._budget.learn(stages.seconds, candidates=slate.considered)
+            self._ladder.cache.learn(self.parts.item_table.rows(slate.item_id), slate.predictions)
 
     def preview(self, request: Request, *, policy: ValuePolicy | None = None) -> Preview:
         """What `rank` would answer, under another `policy` if there is one; on record nowhere.
@@ -200,11 +228,8 @@ class RankingEngine:
         """
         parts = parts or self.parts.for_shopper(request.user_id).under(assigned.arms)
         exposure, item_table = exposure_cells({**parts.trial, **assigned.variants}), parts.item_table
-        unknown, unavailable = self._unknown(request), self._unavailable(request)
-        if unknown or unavailable:
-            request = self._only_available(request, unavailable)
-        if request.cursor is not None or request.beside:
-            request = continued(request, self.log)
+        admission = admitted(request, parts.item_table, self.live.parts.availability, self.log)
+        request = admission.request
         user = self.store.lookup(request, NO_ROWS)
         user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
         segment = segment_of(request, user, name=parts.config.segment)
@@ -237,8 +262,7 @@ class RankingEngine:
         stages.mark("encode")
         slate, left_out = self._slate(parts, request, candidates, snapshot, inputs, segment, exposure, stages)
         stages.mark("slate")
-        more = further(request, slate)
-        return Ranking(slate, stages.seconds, unknown, left_out, more, unavailable, assigned.without_unit)
+        return admission.ranking(slate, stages, left_out=left_out, without_unit=assigned.without_unit)
 
     def logged(self, request_id: str) -> Slate:
         """A slate on record; raises UnknownRequest."""
@@ -273,31 +297,10 @@ class RankingEngine:
         self.live.follow()
         return receipt
 
-    def _unknown(self, request: Request) -> tuple[str, ...]:
-        """The caller's candidates that the catalogue does not hold."""
-        return tuple(name for name in request.candidates or () if name not in self.parts.item_table.row)
-
     def _search(self, request: Request, rows: np.ndarray) -> SearchRelevance | None:
         """How well candidates (catalogue rows) answer the search; None where nothing is searched."""
         index = self.parts.lexical_index
         return None if index is None or request.query is None else SearchRelevance.of(index.match(request.query), rows)
-
-    def _unavailable(self, request: Request) -> dict[str, str]:
-        """The caller's candidates that may not be shown at the request's time, and why."""
-        if request.candidates is None:
-            return {}
-        time, available = microseconds_of(request.time), self.live.parts.availability
-        rows = self.parts.item_table.rows(request.candidates)
-        hindered = rows[~available.of(rows, time)].tolist()
-        return {self.parts.item_table.item_id[row]: available.reason(row, time) for row in hindered}
-
-    def _only_available(self, request: Request, unavailable: Mapping[str, str]) -> Request:
-        row, names = self.parts.item_table.row, request.candidates or ()
-        kept = np.flatnonzero([name in row and name not in unavailable for name in names])
-        if unavailable and not len(kept):
-            reasons = ", ".join(f"{name} is {reason}" for name, reason in list(unavailable.items())[:NAMED])
-            raise UnknownName(f"none of the candidates may be shown: {reasons}")
-        return request.only(kept)
 
     def _slate(
         self,
@@ -312,7 +315,7 @@ class RankingEngine:
     ) -> tuple[Slate, int]:
         """The slate, and how many candidates had no finite numbers; `exposure`: its experiments' columns."""
         rows, seed = candidates.items, request.draw_seed
-        predictions = parts.scorer.score(inputs, items=rows)
+        predictions = scored(parts.scorer, inputs, items=rows)
         heads = composed(predictions)
         stages.mark("score")
         values = parts.valuation.value_candidates(
@@ -364,21 +367,9 @@ class RankingEngine:
         return attribute_entries(parts.slate_selector.attributes(rows, context=context))
 
 
-def further(request: Request, slate: Slate) -> bool:
-    """Whether another page may follow: every place is filled."""
-    return request.candidates is None and np.count_nonzero(slate.position) == request.k
-
-
 def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:
     """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
     if name in request.context:
         return request.context[name]
     group = user.user_value(name)
     return group if isinstance(group, str) else ""
-
-
-def prices(request: Request, catalogue: np.ndarray) -> np.ndarray:
-    """float64 [n]: the caller's of each candidate, or the `catalogue`'s."""
-    if request.price is None:
-        return catalogue
-    return np.where(np.isnan(request.price), catalogue, request.price)

@@ -15,9 +15,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from evaluation.experiments.exposure import exposed_variants
 from marketplace.log import Receipt
-from marketplace.schema import SCORER_KEY, UNSCORED_KEY
+from marketplace.schema import SCORER_KEY
 from marketplace.slate import Slate
-from serving.scorer import REMOTE
+from serving.rungs import rung_of
 from serving.worker_metrics import folder_lock
 
 UNANSWERED = {503: "busy", 499: "caller gone", 408: "sent too slowly", 413: "too large", 500: "failed"}
@@ -38,8 +38,8 @@ class Metrics:
         self.unanswered = Counter("unanswered", "requests that no route answered, by reason", ["reason"], **mine)
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
-        self.rankings = Counter("rankings", "rankings by what time was left for", ["rung"], **mine)
-        self.scorings = Counter("scorings", "rankings by who scored, where a model server is asked", ["by"], **mine)
+        self.rankings = Counter("rankings", "rankings by how much of the usual path answered", ["rung"], **mine)
+        self.scorings = Counter("scorings", "rankings by who scored, where not the bundle alone", ["by"], **mine)
         self.left_out = Counter("candidates_left_out", "candidates without finite numbers", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
         self.quarantined = Counter("feedback_quarantined", "feedback that is not believed", ["reason"], **mine)
@@ -72,11 +72,9 @@ class Metrics:
             self.stages.labels(stage).observe(value)
 
     def observe_rung(self, slate: Slate) -> None:
-        """Whether all candidates of a slate were ranked, or fewer, for want of time, and by which scorer."""
-        scorer = slate.context.get(SCORER_KEY)
-        rung = "full" if scorer in (None, REMOTE) else "own scorer"
-        self.rankings.labels("fewer candidates" if UNSCORED_KEY in slate.context else rung).inc()
-        if scorer is not None:
+        """Which rung answered a slate, and by which scorer, where that was not the bundle's."""
+        self.rankings.labels(rung_of(slate)).inc()
+        if (scorer := slate.context.get(SCORER_KEY)) is not None:
             self.scorings.labels(scorer).inc()
 
     def observe_variants(self, slate: Slate, *, without_unit: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from serving.problems import CONTENT_TYPE
 
 Model = type[BaseModel] | None
 RANKED = (400, 401, 403, 404, 409, 413, 415, 503)  # refusals of a ranking
-WRITTEN = (400, 401, 403, 409, 413, 415)  # refusals of what changes what is in force
+WRITTEN = (400, 401, 403, 409, 413, 415, 503)  # refusals of what changes what is in force
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ OPERATIONS = (
         catalogue_payloads.CatalogueAnswer,
         (400, 401, 403, 413, 415, 503),
     ),
-    Operation("/v1/policy", "get", "The policy in force", answer=PolicyAnswer, refusals=(401, 403, 409)),
+    Operation("/v1/policy", "get", "The policy in force", answer=PolicyAnswer, refusals=(401, 403, 409, 503)),
     Operation(
         "/v1/policy",
         "put",
@@ -139,7 +139,7 @@ OPERATIONS = (
         "get",
         "The history: who changed what, when and why",
         answer=PolicyHistory,
-        refusals=(400, 401, 403, 409),
+        refusals=(400, 401, 403, 409, 503),
         query=HistoryPage,
     ),
     Operation(
@@ -147,7 +147,7 @@ OPERATIONS = (
         "get",
         "A version of the history",
         answer=VersionAnswer,
-        refusals=(401, 403, 404, 409),
+        refusals=(401, 403, 404, 409, 503),
         query=VersionNumber,
     ),
     Operation("/v1/bundles", "get", "The bundles that could serve", answer=BundleList, refusals=(401, 403, 409)),
@@ -182,7 +182,7 @@ REASONS = {
     413: "The body is too large",
     415: "The body is not application/json",
     429: "The key is used more often than its entry allows; Retry-After says when to try again",
-    503: "Too much to do (Retry-After), no bundle is loaded yet, or the log cannot be written; `detail` says which",
+    503: "Too much to do (Retry-After), no bundle is loaded yet, or a log or folder fails; `detail` says which",
 }
 
 

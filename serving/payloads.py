@@ -311,7 +311,9 @@ class ShownItem(BaseModel):
     )
     retrieval_score: float
     propensity: float | None = Field(description="P(this item here | the items above it)")
-    contributions: dict[str, float] | None = Field(default=None, description="value per term; they sum to value")
+    contributions: dict[str, float] | None = Field(
+        default=None, description="value per term; they sum to value; null = not sent for, or by no policy that serves"
+    )
 
 
 class SlateAnswer(BaseModel):

@@ -7,7 +7,8 @@ is written before services are switched. Running services follow the folder's li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +18,9 @@ from desk.desk import Desk, SavedVersion
 from desk.material import Material
 from desk.policy_changes import changes, merged
 from desk.publication import RefusedError, ServedPolicy, activate, check_agreement, check_base, publish, roll_back
-from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
+from desk.versions import ChangeNote, DamagedHistory, VersionOrigin, VersionRecord, Versions, diff
 from evaluation.experiments.experiment_folder import EXPERIMENTS, Phase, read_folder
+from marketplace.log import LogUnavailable
 from serving.bundle_service import POLICIES, BundleService, bundles_of, policy_of_bundle
 from serving.manifest import MANIFEST, BundleError, Manifest, read_manifest
 from serving.policy_bundle import check_bundle
@@ -31,6 +33,10 @@ MaterialOf = Callable[[Path, ValuePolicy], Material | None]  # of a folder, with
 
 def no_material(folder: Path, policy: ValuePolicy) -> None:
     """Of a service that was started without a way to read its requests."""
+
+
+class FolderUnavailable(OSError):
+    """The folder cannot be read or written now: says why. What was in force still is."""
 
 
 class UnknownBundle(KeyError):
@@ -81,8 +87,8 @@ class BundleListing:
 class PoliciesInForce:
     """The policies and bundles of a service's `folder`; `material_of` gives the requests that policies are tried on.
 
-    Every change raises RefusedError (StaleBase where others published since), MergeConflict, and BundleError where
-    the folder, a bundle or the policy over its models cannot serve; then nothing has changed.
+    Every change raises RefusedError (StaleBase where others published since), MergeConflict, BundleError where the
+    folder, a bundle or the policy over its models cannot serve, and FolderUnavailable; then nothing has changed.
     """
 
     def __init__(self, folder: Path, *, material_of: MaterialOf = no_material) -> None:
@@ -132,19 +138,22 @@ class PoliciesInForce:
         note = request.note(base)
         check_base(policy, note.base, in_force, self.versions)
         check_agreement(in_force, policy, note)
-        material = self._material_of(self.folder, policy)
+        material = self._material(policy)
         if material is not None:
-            return Desk(material).put_in_force(policy, note, now=now, despite=request.despite)
+            with _written(self.folder):
+                return Desk(material).put_in_force(policy, note, now=now, despite=request.despite)
         report = CheckReport(tuple(check_policy(policy)), (), ())
         report.refuse(despite=request.despite)
         note = replace(note, noted=(UNTRIED, *report.noted))
-        record = publish(policy, note, versions=self.versions, service=self.service, now=now)
+        with _written(self.folder):
+            record = publish(policy, note, versions=self.versions, service=self.service, now=now)
         return SavedVersion(record, _diff(in_force, policy))
 
     def roll_back(self, number: int | None, *, owner: str, reason: str, now: datetime, key: str = "") -> SavedVersion:
         """Put version `number` in force again; None = end the trial, or else the version before."""
         before, note = self.served().policy, ChangeNote(VersionOrigin.ROLLED_BACK, owner, reason, key=key)
-        record = roll_back(number, note, versions=self.versions, service=self.service, now=now)
+        with _written(self.folder):
+            record = roll_back(number, note, versions=self.versions, service=self.service, now=now)
         return SavedVersion(record, _diff(before, self.served().policy))
 
     def bundles(self) -> tuple[BundleListing, ...]:
@@ -164,7 +173,8 @@ class PoliciesInForce:
         check_bundle(place)
         note = ChangeNote(VersionOrigin.ACTIVATED, owner, reason, bundle=bundle, key=key)
         policy = policy_of_bundle(place)
-        return activate(place, policy, note, versions=self.versions, service=self.service, now=now)
+        with _written(self.folder):
+            return activate(place, policy, note, versions=self.versions, service=self.service, now=now)
 
     def _listing(self, place: Path) -> BundleListing:
         manifest, problem = None, None
@@ -173,6 +183,16 @@ class PoliciesInForce:
         except (BundleError, OSError) as error:
             problem = str(error)
         return BundleListing(place.name, place.resolve() == self.service.bundle, manifest, problem)
+
+    def _material(self, policy: ValuePolicy) -> Material | None:
+        """The requests that a policy is tried on; None = there are none."""
+        try:
+            return self._material_of(self.folder, policy)
+        except (LogUnavailable, DamagedHistory):
+            raise
+        except (OSError, ValueError, LookupError) as error:
+            message = f"not published: it cannot be tried on the requests of {self.folder}: {error}"
+            raise RefusedError(message) from error
 
     def _base(self, request: PublishRequest, in_force: ValuePolicy) -> str:
         """The version that a policy was made from; before anything was published that is what is in force.
@@ -195,6 +215,17 @@ class PoliciesInForce:
         if before is None:
             raise RefusedError(f"not merged: version {base} is not on record in {self.versions.folder}.")
         return merged(before, in_force, policy)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """A change of the folder; raises FolderUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderUnavailable(
+            f"nothing was changed in {folder}: {error}. It must be writable, with room on its disk; then send it again."
+        ) from error
 
 
 def _diff(before: ValuePolicy, after: ValuePolicy) -> str:

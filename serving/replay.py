@@ -1,7 +1,7 @@
 """Answering a logged request again, from its features as they were logged: the same bundle must give the same bits.
 
 What a model server predicted must be what the bundle's scorer predicts within `serving.parity.TOLERANCE`; all that
-follows from it, the same bits.
+follows from it, the same bits. So must what followed from cached predictions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from marketplace.slate import Slate, slates_to_table
 from serving.parity import TOLERANCE, worst_difference
 from serving.parts import Parts
 from serving.rule_attributes import attributes_of
+from serving.rungs import CACHED, rung_of
 from serving.scorer import REMOTE, Scorer
 from serving.slate_builder import places
 from serving.slate_selection import SlateContext
@@ -68,6 +69,8 @@ def replay(parts: Parts, logged: Slate, *, scorer: Scorer | None = None) -> Repl
 
 
 def _predicted(parts: Parts, logged: Slate, scorer: Scorer) -> Slate:
+    if rung_of(logged) == CACHED:  # what the cache held then is on record alone
+        return logged
     frame = served(slates_to_table([logged]), parts.encoder.spec)
     predictions = composed(scorer.score(parts.encoder.encode(frame)))
     if logged.context.get(SCORER_KEY) == REMOTE and worst_difference(predictions, logged.predictions)[1] <= TOLERANCE:

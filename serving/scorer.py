@@ -26,6 +26,10 @@ class ScorerAnswer(dict[str, np.ndarray]):
         self.by = by
 
 
+class ScoringFailed(RuntimeError):
+    """A scorer gave no predictions; the cause says why."""
+
+
 class Scorer(Protocol):
     """Calibrated heads (`marketplace.heads`) by one trained ranker."""
 
@@ -39,6 +43,14 @@ class Scorer(Protocol):
         same bits with and without.
         """
         ...
+
+
+def scored(scorer: Scorer, inputs: ModelInputs, *, items: np.ndarray) -> Mapping[str, np.ndarray]:
+    """What `scorer.score` gives; raises ScoringFailed, whatever fails in it."""
+    try:
+        return scorer.score(inputs, items=items)
+    except Exception as error:
+        raise ScoringFailed(f"{type(error).__name__}: {error}") from error
 
 
 class NoHeads:

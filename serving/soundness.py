@@ -25,8 +25,7 @@ def finite_candidates(
 ) -> np.ndarray:
     """int64, increasing: the positions [n] at which every one of the columns [n] is finite.
 
-    `rows` [n] of the catalogue's `item_id` are the candidates. Raises NotFinite where there are candidates and none is:
-    nothing can be answered, and nothing is logged.
+    `rows` [n] of the catalogue's `item_id` are the candidates. Raises NotFinite where there are candidates and none is.
     """
     if all(math.isfinite(values @ values) for values in columns.values()):  # the usual case is quick to see
         return np.arange(len(rows))
@@ -40,6 +39,6 @@ def finite_candidates(
         f"(items {', '.join(item_id[rows[out][:NAMED]])})"
     )
     if out.all():
-        raise NotFinite(f"{message}; nothing is answered or logged. Check the bundle's ranker and value policy.")
+        raise NotFinite(f"{message}; none of them can be chosen. Check the bundle's ranker and value policy.")
     logger.warning("%s; they take no part in the choice", message)
     return np.flatnonzero(~out)

@@ -67,6 +67,10 @@ class Popularity:
         value = np.concatenate([segment_share, self._prior * share])[first]
         return best_allowed(both, np.log(value / (self._shares.totals[row] + self._prior)), query, k=k)
 
+    def shares(self) -> np.ndarray:
+        """float64 [n_items]: each item's decayed share of everything, whatever the segment."""
+        return self._shares.share
+
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The smoothed log share of any items, known or not."""
         row = self._segments.row(query.segment)

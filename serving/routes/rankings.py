@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import orjson
 from flask import Flask, Response, g
 
+from marketplace.slate import Slate
 from serving import answers, payloads
 from serving.deadline import Deadline
 from serving.explanation import explanation
@@ -101,8 +103,16 @@ class _Rankings:
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
         counts.observe_rung(ranking.slate)
         counts.observe_variants(ranking.slate, without_unit=ranking.without_unit)
-        terms = service.explain(ranking.slate) if payload.explain else None
+        terms = _terms(service, ranking.slate) if payload.explain else None
         return answers.slate_answer(ranking, contributions=terms, with_source=g.caller.may(KeyScope.TEST))
+
+
+def _terms(service: RankingService, slate: Slate) -> Mapping[str, np.ndarray] | None:
+    """Value per term; None where no policy that serves ranked the slate: one answered before, or a plain list."""
+    try:
+        return service.explain(slate)
+    except PolicyNotLoaded:
+        return None
 
 
 def _request(payload: Ranked, service: RankingService, now: datetime) -> Request:

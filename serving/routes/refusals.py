@@ -10,19 +10,23 @@ from werkzeug.exceptions import HTTPException
 
 from desk.policy_changes import MergeConflict
 from desk.publication import RefusedError
-from desk.versions import UnknownVersion
+from desk.versions import DamagedHistory, UnknownVersion
 from features.store import StoreUnavailable
 from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable, UnknownRequest
 from serving.deadline import ClientGone
+from serving.ladder import NotAnswerable
 from serving.manifest import BundleError
-from serving.policies_in_force import UnknownBundle
+from serving.policies_in_force import FolderUnavailable, UnknownBundle
 from serving.problems import CONTENT_TYPE, GONE, RETRY_AFTER, problem
 from serving.request import BadRequest, UnknownName
 from serving.routes.callers import NotAllowed, RateExceeded
 from serving.service import NotReady
 from value_model.formula import PolicyError
 
-ROW_REFUSALS = (BadRequest, UnknownName, DuplicateRequest, LogUnavailable, StoreUnavailable, CatalogueMoved)
+ROW_REFUSALS = (
+    *(BadRequest, UnknownName, DuplicateRequest, CatalogueMoved),
+    *(LogUnavailable, StoreUnavailable, NotAnswerable),
+)
 MALFORMED = "the request is malformed"
 STATUSES: dict[type[Exception], int] = {
     UnknownName: 404,
@@ -37,6 +41,9 @@ STATUSES: dict[type[Exception], int] = {
     LogUnavailable: 503,
     StoreUnavailable: 503,
     CatalogueMoved: 503,
+    NotAnswerable: 503,
+    DamagedHistory: 503,
+    FolderUnavailable: 503,
 }
 
 

@@ -1,6 +1,8 @@
 """Versions of a policy: what is written is read back, numbers count on, nothing is overwritten."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +11,7 @@ from desk_toy import POLICY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from desk.versions import HISTORY, ChangeNote, VersionOrigin, Versions, diff
+from desk.versions import HISTORY, ChangeNote, DamagedHistory, VersionOrigin, Versions, diff
 from value_model.formula import Override
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -78,8 +80,49 @@ def test_a_line_of_an_older_history_is_read(tmp_path):
     (versions.folder / HISTORY).write_text(json.dumps({name: row[name] for name in names}) + "\n")
     assert (versions.entries()[0].share, versions.entries()[0].base) == (1.0, "")
     (versions.folder / HISTORY).write_text('{"number": 1\n')
-    with pytest.raises(ValueError, match="a line that is no version"):
+    with pytest.raises(DamagedHistory, match=r"line 1 of .* is no version"):
         versions.entries()
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"number": 2, "kind": "sav', b'{"number": 2, "owner": "\xd8'])
+def test_a_line_that_a_dying_writer_began_is_no_line_and_is_written_over(tmp_path, begun):
+    versions = Versions(tmp_path / "policies")
+    first = versions.add(POLICY, note(), now=NOW)
+    with (versions.folder / HISTORY).open("ab") as file:
+        file.write(begun)
+    assert versions.entries() == (first,)
+    second = versions.add(POLICY, note(), now=NOW)
+    assert versions.entries() == (first, second)
+
+
+def test_a_last_line_that_a_person_left_without_its_end_counts(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    first = versions.add(POLICY, note(), now=NOW)
+    (versions.folder / HISTORY).write_bytes((versions.folder / HISTORY).read_bytes().rstrip())
+    second = versions.add(POLICY, note(), now=NOW)
+    assert versions.entries() == (first, second)
+
+
+def test_a_disk_that_is_full_leaves_the_history_as_it_was(tmp_path, monkeypatch):
+    versions = Versions(tmp_path / "policies")
+    first = versions.add(POLICY, note(), now=NOW)
+    before = (versions.folder / HISTORY).read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        versions.add(POLICY, note(), now=NOW)
+    assert ((versions.folder / HISTORY).read_bytes(), versions.entries()) == (before, (first,))
+
+
+def test_a_version_whose_file_is_gone_is_damage_and_says_which(tmp_path):
+    versions = Versions(tmp_path / "policies")
+    versions.add(POLICY, note(), now=NOW)
+    (versions.folder / "0001.toml").unlink()
+    with pytest.raises(DamagedHistory, match=r"version 1 of .*0001.toml"):
+        versions.policy(1)
 
 
 def test_the_history_is_only_added_to(tmp_path):

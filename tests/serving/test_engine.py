@@ -8,11 +8,10 @@ import pytest
 from features.store import MemoryStore
 from marketplace.log import DuplicateRequest, Receipt
 from marketplace.memory_log import MemoryLog
-from marketplace.schema import FEEDBACK, UNSCORED_KEY, conform
+from marketplace.schema import FEEDBACK, conform
 from marketplace.slate import slates_to_table, table_to_slates
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine
-from serving.candidate_budget import FEWEST
 from serving.deadline import ClientGone, Deadline
 from serving.feedback_checks import own_id
 from serving.replay import NotReplayable, replay
@@ -98,18 +97,6 @@ def test_what_nobody_waits_for_any_more_is_not_on_record(engine, market):
     with pytest.raises(ClientGone):
         engine.rank(ask(market), deadline=Deadline(gone=lambda: True))
     assert len(engine.log.slates()) == 0
-
-
-def test_near_the_deadline_fewer_candidates_are_ranked_and_the_slate_says_so(engine, market):
-    whole = engine.rank(ask(market)).slate
-    slate = engine.rank(ask(market, request_id="late", k=5), deadline=Deadline(time=0.0)).slate
-    assert UNSCORED_KEY not in whole.context
-    assert slate.considered == FEWEST
-    assert int(slate.context[UNSCORED_KEY]) == whole.considered - FEWEST
-    assert np.count_nonzero(slate.position) == 5
-    assert replay(engine.parts, slate).same
-    ours = engine.rank(ask(market, request_id="ours", candidates=tuple(whole.item_id)), deadline=Deadline(time=0.0))
-    assert ours.slate.considered == len(whole)  # the caller's own are ranked all
 
 
 def test_greedy_shows_the_highest_values_in_order(engine, market):

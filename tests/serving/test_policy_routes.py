@@ -12,6 +12,7 @@ from test_policies_in_force import another_bundle
 from serving import policy_payloads
 from serving.app import create_app
 from serving.keys import KeyRing
+from serving.policies_in_force import PoliciesInForce
 from value_model.formula import parse_policy, to_toml
 
 WHY = {"owner": "growth", "reason": "Clicks pay less."}
@@ -91,6 +92,34 @@ def test_what_is_refused_says_why_and_changes_nothing(client, policies, bundle):
     another = send(client, "/v1/policy", WHY | {"policy": text})
     assert (another.status_code, "is incomplete: ['surfaces.toml']" in another.text) == (409, True)
     assert policies.history() == ()
+
+
+def test_a_folder_that_fails_is_a_503_that_says_so_and_nothing_has_changed(client, policies, bundle):
+    text = to_toml(bundle.policy.with_weights({"w_click": 0.2}))
+    folder = policies.folder / "policies"
+    folder.write_text("no folder")  # as unwritable as a read-only disk
+    for path, method, content in (("/v1/policy", "PUT", WHY | {"policy": text}), ("/v1/policy/rollback", "POST", WHY)):
+        answer = send(client, path, content, method=method)
+        assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+        assert "nothing was changed" in answer.get_json()["detail"]
+    assert policies.served().policy == bundle.policy
+    folder.unlink()
+    folder.mkdir()
+    (folder / "history.jsonl").write_text("{}\n")
+    for path, method in (("/v1/policy", "GET"), ("/v1/policy", "PUT"), ("/v1/policy/versions/1", "GET")):
+        damaged = send(client, path, WHY | {"policy": text}, method=method)
+        assert (damaged.status_code, "Mend or remove that line" in damaged.get_json()["detail"]) == (503, True)
+
+
+def test_requests_that_a_policy_cannot_be_tried_on_refuse_it(bundle, policies):
+    def unreadable(folder, policy):
+        raise FileNotFoundError("evaluation/labels.parquet")
+
+    untried = PoliciesInForce(policies.folder, material_of=unreadable)
+    client = create_app(FakeService(), clock=lambda: NOW, policies=lambda: untried).test_client()
+    text = to_toml(bundle.policy.with_weights({"w_click": 0.2}))
+    answer = client.put("/v1/policy", json=WHY | {"policy": text})
+    assert (answer.status_code, "cannot be tried" in answer.get_json()["detail"]) == (409, True)
 
 
 def test_bundles_are_listed_and_activated(client, policies, bundle):

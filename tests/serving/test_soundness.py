@@ -13,6 +13,7 @@ from serving.answers import slate_answer
 from serving.bundle import build_engine
 from serving.manifest import BundleError
 from serving.replay import replay
+from serving.rungs import POPULARITY, rung_of
 from serving.soundness import NotFinite, finite_candidates
 from serving.trial_requests import try_out
 from value_model.formula import parse_policy
@@ -64,11 +65,12 @@ def test_candidates_without_a_finite_value_are_left_out_and_named(bundle, market
     assert replay(build_engine(bundle, log=MemoryLog()).parts, ranking.slate).same
 
 
-def test_where_no_candidate_has_one_nothing_is_answered_or_logged(bundle, market):
+def test_where_no_candidate_has_one_no_ranking_is_shown_but_a_plain_list(bundle, market):
     engine = damaged(bundle, lambda items: items >= 0)
     with pytest.raises(NotFinite, match=r"'r home': ctr, .* of 60 of 60 candidates is not finite"):
-        engine.rank(ask(market))
+        engine.preview(ask(market))
     assert len(engine.log.slates()) == 0
+    assert rung_of(engine.rank(ask(market)).slate) == POPULARITY
 
 
 def test_a_bundle_whose_trial_requests_are_answered_badly_does_not_take_over(bundle, market):
