@@ -22,7 +22,7 @@ from features.snapshot import FeatureSnapshot
 from features.spec import FeatureSpec, Group, ModelInputs
 from features.store import SavedStore, SharedStore
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
-from marketplace.heads import composed
+from marketplace.heads import composed, uncomposed
 from marketplace.log import CatalogueMoved, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
@@ -81,7 +81,8 @@ class RankingEngine:
         exposure = parts.valuation.exposure
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._budget = CandidateBudget()
-        self._ladder = Ladder(PredictionCache(parts.scorer.heads, n_items=len(parts.item_table)))
+        heads = tuple(head.name for head in uncomposed(parts.scorer.heads))
+        self._ladder = Ladder(PredictionCache(heads, n_items=len(parts.item_table)))
         since, every = parts.known_until, parts.config.follow_seconds
         if isinstance(store, SharedStore):
             self._follower: Follower | SharedFollower = SharedFollower(log, store, since=since, every=every, live=live)

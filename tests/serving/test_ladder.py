@@ -50,7 +50,7 @@ def shared_engine(bundle):
 def engine(shared_engine):
     """An engine as it was built, over one log."""
     before = {name: getattr(shared_engine, name) for name in ("parts", "_budget", "_ladder")}
-    heads, n_items = shared_engine.parts.scorer.heads, len(shared_engine.parts.item_table)
+    heads, n_items = shared_engine._ladder.cache.heads, len(shared_engine.parts.item_table)
     shared_engine._budget, shared_engine._ladder = CandidateBudget(), Ladder(PredictionCache(heads, n_items=n_items))
     yield shared_engine
     vars(shared_engine).update(before)
@@ -89,13 +89,13 @@ def test_where_the_scorer_fails_or_says_nan_what_it_said_before_stands_in(engine
     assert slate.context[SCORER_KEY] == f"{CACHED}, {'NotFinite' if error is None else 'RuntimeError'}"
     both, first, second = np.intersect1d(before.item_id, slate.item_id, return_indices=True)
     assert len(both) > 10
-    for head in sound.scorer.heads:
+    for head in engine._ladder.cache.heads:
         assert slate.predictions[head][second] == pytest.approx(before.predictions[head][first], rel=1e-6)
     np.testing.assert_allclose(sum(engine.explain(slate).values()), slate.value)
     assert replay(sound, slate).same
     kept = engine._ladder.cache.of(sound.item_table.rows(slate.item_id))  # it does not learn from itself
-    for head in sound.scorer.heads:
-        np.testing.assert_array_equal(kept[head], slate.predictions[head])
+    for head, values in kept.items():
+        np.testing.assert_array_equal(values, slate.predictions[head])
 
 
 def test_a_caller_whose_time_is_over_gets_cached_predictions_and_one_whose_time_is_short_fewer(engine, market):
