@@ -10,9 +10,11 @@ from value_model.rankers.calibration import Calibration
 from value_model.rankers.graphs import ServedRanker
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import NETWORK, OpinionPool
+from value_model.rankers.stack import Stack
 from value_model.rankers.trees import Trees
 
 CHOICE = "choice.json"
+STACK = "stack"  # the candidate's name, and its folder
 
 
 def choice_of(run: RunFolder) -> Choice:
@@ -26,4 +28,6 @@ def served_ranker(run: RunFolder) -> tuple[ServedRanker, Calibration]:
     calibration = Calibration.load(folder / f"calibration_{name}.json")
     if name == "pool":
         return OpinionPool.load(folder), calibration
+    if name == STACK:
+        return Stack.load(folder / name), calibration
     return (NetworkRanker if name == NETWORK else Trees).load(folder / name), calibration

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.grown_tables import grown_tables
+from features.spec import FeatureSpec
 from jobs.choice import Choice, choose, examination
 from jobs.config import DEBIASED, RECORDED
 from jobs.earlier_run import earlier_run, encoder_of, not_learned
@@ -27,7 +28,8 @@ from jobs.fit_curves import CURVES, FitCurves, Watch
 from jobs.prepare import TrainingRows, prepare
 from jobs.provenance import LOSSES, keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder, RunFolderError
-from jobs.run_rankers import CHOICE
+from jobs.run_rankers import CHOICE, STACK
+from jobs.stacked_rows import with_tree_scores
 from marketplace.heads import learned_heads
 from marketplace.slate_columns import to_numpy
 from value_model.rankers.batches import request_offsets, take
@@ -36,10 +38,12 @@ from value_model.rankers.group_offsets import GroupCodes, groups_of
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import NETWORK, OpinionPool, fit_weights, pooled
 from value_model.rankers.ranker import Predictions, Ranker, RankingData
+from value_model.rankers.stack import Stack, scored_spec
 from value_model.rankers.training import fit
 from value_model.rankers.trees import Trees
 
 SURFACE = "surface"  # the user category
+NO_OPINIONS: Mapping[str, Predictions] = {}
 FEW = 20  # requests whose rows are kept for the export
 
 
@@ -56,22 +60,35 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
     if fitted is None:
-        network = _fit_network(run, prepared, train, held_out, watch=watch, earlier=earlier)
+        network = _fit_network(run, prepared, folder, watch=watch, earlier=earlier)
     else:
         network = _network_of(fitted, folder)
-    members: dict[str, NetworkRanker | Trees] = {NETWORK: network, **_trees(run, prepared, train, earlier)}
-    opinions = {name: member.predict(held_out.inputs) for name, member in members.items()}
+    trees = _trees(run, prepared, train, earlier)
+    members: dict[str, NetworkRanker | Trees] = {NETWORK: network, **trees}
+    beside = {STACK: _fit_stack(run, prepared, trees, earlier)} if run.config.ranker.stack else {}
+    opinions, alone = (
+        {name: one.predict(held_out.inputs) for name, one in rankers.items()} for rankers in (members, beside)
+    )
     calibrate = partial(fit_calibration, groups=calibration_groups(run, prepared), config=run.config.calibration)
     rng = np.random.default_rng(run.config.seed)
     surface, shopper = (of_requests(prepared, column) for column in ("surface", "user_id"))
     gains = run.config.choice.gains
     seen = seen_places(opinions, held_out, surface, gains=gains)
-    choice = chosen(opinions, held_out, calibrate=calibrate, examination=seen, shopper=shopper, rng=rng, gains=gains)
+    choice = chosen(
+        opinions,
+        held_out,
+        alone=alone,
+        calibrate=calibrate,
+        examination=seen,
+        shopper=shopper,
+        rng=rng,
+        gains=gains,
+    )
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
     pool = OpinionPool(members, weights=fit_weights(opinions, held_out, examination=seen))
     pool.save(folder)
-    rankers: dict[str, Ranker] = {**members, "pool": pool}
+    rankers: dict[str, Ranker] = {**members, "pool": pool, **beside}
     for name, ranker in rankers.items():
         calibration = calibrate(ranker.predict(held_out.inputs), held_out)
         calibration.save(folder / f"calibration_{name}.json")
@@ -87,11 +104,12 @@ def chosen(
     shopper: np.ndarray,
     rng: np.random.Generator,
     gains: str = DEBIASED,
+    alone: Mapping[str, Predictions] = NO_OPINIONS,
 ) -> Choice:
     """The best on held-out requests of network, trees and pool, each half as the other one weighs and calibrates them.
 
-    `opinions`: raw predictions of the network, then of the trees of each library, by name; `examination` [N];
-    `shopper` [R].
+    `opinions`: raw predictions of the network, then of the trees of each library, by name; `alone`: of candidates that
+    are not pooled; `examination` [N]; `shopper` [R].
     """
     requests = len(held_out.inputs.user_codes)
     offsets = request_offsets(held_out.inputs.request, requests)
@@ -103,7 +121,7 @@ def chosen(
         weights = fit_weights(others, halves[other], examination=examination[rows[other]])
         pool = pooled(opinions, weights=weights)
         calibrated = {}
-        for name, predicted in {**opinions, "pool": pool}.items():
+        for name, predicted in {**opinions, "pool": pool, **alone}.items():
             calibration = calibrate(of_rows(predicted, rows[other]), halves[other])
             calibrated[name] = calibration(of_rows(predicted, rows[half]), halves[half].inputs)
         judged.append(calibrated)
@@ -146,23 +164,29 @@ def first_requests(data: RankingData) -> RankingData:
 def _fit_network(
     run: RunFolder,
     prepared: TrainingRows,
-    train: RankingData,
-    held_out: RankingData,
+    folder: Path,
     *,
-    watch: Watch | None,
+    spec: FeatureSpec | None = None,
+    watch: Watch | None = None,
     earlier: RunFolder | None,
 ) -> NetworkRanker:
+    """A network of the features in `spec` (None = the encoder's); its checkpoint and its losses are in `folder`.
+
+    It goes on from the network at the same place of the `earlier` run.
+    """
     rng = np.random.default_rng(run.config.seed)
+    train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
     shape, training = run.config.ranker, run.config.training
-    network = NetworkRanker(encoder.spec, encoder.sizes, config=shape, heads=heads, rng=rng)
+    network = NetworkRanker(spec or encoder.spec, encoder.sizes, config=shape, heads=heads, rng=rng)
     if earlier is not None:
-        network.set_weights(grown_tables(_network_before(earlier, network).weights(), encoder_of(earlier), encoder))
+        before = _network_before(earlier, network, earlier.path / folder.relative_to(run.path))
+        network.set_weights(grown_tables(before.weights(), encoder_of(earlier), encoder))
         train = prepared.part(not_learned(prepared.slates, prepared.period, earlier, fit="ranker"))
     if shape.examination == "ipw":
         train, held_out = with_examination(train, held_out, encoder, least=training.least_examination)
-    checkpoint = run.part("ranker") / CHECKPOINT
-    curves = FitCurves(run.path / CURVES / "ranker", anew=not checkpoint.exists(), watch=watch)
+    checkpoint = folder / CHECKPOINT
+    curves = FitCurves(run.path / CURVES / folder.name, anew=not checkpoint.exists(), watch=watch)
     history = fit(
         network,
         train,
@@ -177,8 +201,22 @@ def _fit_network(
     if history.experts and history.experts.warning():
         print(f"   WARNING: {history.experts.warning()}", flush=True)
     until = prepared.period.validation_from
-    keep_losses(run.part("ranker"), history, until=until, network=shape, training=training)
+    keep_losses(folder, history, until=until, network=shape, training=training)
     return network
+
+
+def _fit_stack(run: RunFolder, prepared: TrainingRows, trees: Mapping[str, Trees], earlier: RunFolder | None) -> Stack:
+    """A network that reads what `trees` say; those of the `earlier` run have not seen the rows it goes on with."""
+    folder = run.part("ranker") / STACK
+    folder.mkdir(exist_ok=True)
+    kept = earlier is not None and not run.config.trees.anew
+    scored = with_tree_scores(prepared, trees, parts=0 if kept else run.config.ranker.stack)
+    spec = scored_spec(prepared.encoder.spec, learned_heads(prepared.data.labels), tuple(trees))
+    print(f"   stack: what {', '.join(trees)} say, of rows that they did not learn from", flush=True)
+    stack = Stack(_fit_network(run, scored, folder, spec=spec, earlier=earlier), trees)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    stack.save(folder)
+    return stack
 
 
 def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: RunFolder | None) -> dict[str, Trees]:
@@ -191,12 +229,12 @@ def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: 
     return {name: Trees.fit(train, spec=spec, config=config) for name, config in by_library.items()}
 
 
-def _network_before(earlier: RunFolder, network: NetworkRanker) -> NetworkRanker:
-    """The earlier run's network; RunFolderError where the data now teach other heads."""
+def _network_before(earlier: RunFolder, network: NetworkRanker, folder: Path) -> NetworkRanker:
+    """The earlier run's network, in `folder`; RunFolderError where the data now teach other heads."""
     if earlier.heads != network.heads:
         before, now = (", ".join(heads) or "no head" for heads in (earlier.heads, network.heads))
         raise RunFolderError(f"{earlier.path} learned {before}; the data now teach {now}. Train anew.")
-    return NetworkRanker.load(earlier.path / "ranker" / "network")
+    return NetworkRanker.load(folder / "network")
 
 
 def _network_of(fitted: Path, folder: Path) -> NetworkRanker:

@@ -1,4 +1,4 @@
-"""Trees, alone and pooled with the network, are served by both runtimes as they predict."""
+"""Trees, alone, pooled with the network and read by it, are served by both runtimes as they predict."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_ranker import small_encoder, small_ranker
+from small_ranker import SPEC, small_encoder, small_ranker
 from small_trees import CONFIG, several_requests, small_trees
 
+from marketplace.heads import learned_heads
 from serving.export_onnx import export_onnx
 from serving.export_savedmodel import export_savedmodel
 from serving.onnx_scorer import OnnxScorer
@@ -16,8 +17,10 @@ from serving.parity import difference
 from serving.tensorflow_scorer import TensorFlowScorer
 from value_model.formula import default_policy
 from value_model.rankers.calibration import Calibration, Calibrator
+from value_model.rankers.config import TREE_LIBRARIES
 from value_model.rankers.graphs import Graphs
 from value_model.rankers.opinion_pool import OpinionPool
+from value_model.rankers.stack import Stack, scored_spec
 
 pytestmark = pytest.mark.xdist_group("tree_scorer")  # one process makes what they share
 
@@ -42,10 +45,12 @@ def rankers():
     }
     weights = {"ctr": (0.5, 0.3, 0.2), "cvr": (0, 0, 1), "order_value": (0.2, 0.3, 0.5)}
     pool = OpinionPool(members, weights={head: dict(zip(members, some, strict=True)) for head, some in weights.items()})
-    return {"trees": trees, "pool": pool}
+    both = {name: members[name] for name in TREE_LIBRARIES}
+    spec = scored_spec(SPEC, learned_heads(("click", "order", "order_value")), TREE_LIBRARIES)
+    return {"trees": trees, "pool": pool, "stack": Stack(small_ranker(spec=spec), both)}
 
 
-@pytest.fixture(scope="module", params=["trees", "pool"])
+@pytest.fixture(scope="module", params=["stack", "pool"])
 def exported(request, rankers, tmp_path_factory):
     ranker, folder = rankers[request.param], tmp_path_factory.mktemp(request.param)
     graphs, vocabulary = Graphs(ranker, CALIBRATION), small_encoder()

@@ -58,7 +58,18 @@ class NetworkConfig:
         0, "request-and-item factors that mix the position logit; 0 = position alone", least=0, most=64
     )
 
+    stack: int = setting(
+        0,
+        "parts of the training period, each scored by trees of those before it, for a further network that reads what "
+        "trees say; 0 = none",
+        unit="parts",
+        least=0,
+        most=100,
+    )
+
     def __post_init__(self) -> None:
+        if self.stack == 1:
+            raise FieldError("is 1: trees of no part score the only one", "Write 4, or 0 for no stack.", key="stack")
         if self.presentation and self.examination != "additive":
             reason = f"has presentation beside examination = {self.examination!r}, which does not read it"
             raise FieldError(reason, "Leave it out, or choose additive.", key="presentation")

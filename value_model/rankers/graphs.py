@@ -21,10 +21,11 @@ from value_model.rankers.forest_graph import ForestGraph
 from value_model.rankers.logits import predictions
 from value_model.rankers.network import Network
 from value_model.rankers.network_ranker import NetworkRanker
-from value_model.rankers.opinion_pool import OpinionPool
+from value_model.rankers.opinion_pool import NETWORK, POOL, OpinionPool
+from value_model.rankers.stack import LIBRARIES, Stack
 from value_model.rankers.trees import Trees
 
-ServedRanker = NetworkRanker | Trees | OpinionPool
+ServedRanker = NetworkRanker | Trees | OpinionPool | Stack
 
 
 class Graphs(tf.Module):
@@ -99,6 +100,10 @@ class Graphs(tf.Module):
 
     def _raw(self, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The learned heads, float32 [N] each, before calibration."""
+        if isinstance(self._ranker, Stack):
+            scores = tf.cast(call[TREE_SCORES], tf.float32)
+            cross = tf.concat([call["cross_numbers"], scores], axis=1)
+            return self._network_heads(self._ranker.network.network, {**call, "cross_numbers": cross})
         opinions, start = {}, 0
         for name, member in self._members.items():
             if isinstance(member, NetworkRanker):
@@ -120,13 +125,17 @@ class Graphs(tf.Module):
 
 def load_ranker(folder: Path) -> ServedRanker:
     """The ranker that its `save` wrote into a folder, whichever it is."""
-    if (folder / "pool.json").exists():
+    if (folder / POOL).exists():
         return OpinionPool.load(folder)
+    if (folder / LIBRARIES).exists():
+        return Stack.load(folder)
     return NetworkRanker.load(folder) if (folder / "network.json").exists() else Trees.load(folder)
 
 
 def heard(ranker: ServedRanker) -> dict[str, NetworkRanker | Trees]:
     """What has a say in a ranker, by name: of a pool the members with a weight in any head."""
+    if isinstance(ranker, Stack):
+        return {NETWORK: ranker.network, **ranker.trees}
     if not isinstance(ranker, OpinionPool):
         return {"ranker": ranker}
     weights = ranker.weights.values()
