@@ -1,8 +1,8 @@
 """Trees as they are served against LightGBM's own predict: 500 rows, 300 trees of 31 leaves, one thread.
 
 40 numbers, a twentieth missing, alone and beside 5 categories of up to 200 codes, which most splits then test, as
-float32; the booster learns from 40,000 rows. ONNX Runtime runs the nodes that the bundle holds, TensorFlow the graph of
-the SavedModel.
+float32; the booster learns from 40,000 rows. The service reads the tables of the bundle, TensorFlow the graph of the
+SavedModel.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from collections.abc import Callable
 
 import lightgbm
 import numpy as np
-import onnxruntime
-from onnx import TensorProto, helper
 
 from benchmarks.record import Measure, record
 from features.keras2 import tensorflow as tf
-from serving.tree_nodes import DOMAIN, OPSET, tree_ensemble
 from value_model.rankers.config import TreesConfig
-from value_model.rankers.forest import Forest, Place
+from value_model.rankers.forest import Place
 from value_model.rankers.forest_graph import ForestGraph
+from value_model.rankers.forest_tables import forest_tables
 from value_model.rankers.lightgbm import LightGbmBooster
 
 NAME, SEED = "tree_scoring", 0
@@ -48,18 +46,6 @@ def grown(rng: np.random.Generator, *, categories: tuple[int, ...]) -> lightgbm.
     return lightgbm.train(settings, lightgbm.Dataset(inputs, clicked, categorical_feature=columns), config.trees)
 
 
-def onnx_session(trees: Forest, *, columns: int) -> onnxruntime.InferenceSession:
-    takes = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, columns])
-    gives = helper.make_tensor_value_info("score", TensorProto.DOUBLE, [None, 1])
-    cast = helper.make_node("Cast", ["x"], ["matrix"], to=TensorProto.DOUBLE)
-    graph = helper.make_graph([cast, tree_ensemble(trees, matrix="matrix", score="score")], NAME, [takes], [gives])
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def seconds(calls: dict[str, Callable[[], object]]) -> dict[str, np.ndarray]:
     """[REPEATS] a call, taken in turns, so that a busy moment falls on all alike."""
     taken = {name: np.empty(REPEATS) for name in calls}
@@ -76,22 +62,23 @@ def measured(name: str, categories: tuple[int, ...]) -> list[Measure]:
     rng = np.random.default_rng(SEED)
     booster = grown(rng, categories=categories)
     rows, trees = table(rng, rows=ROWS, categories=categories), LightGbmBooster(booster, threads=1).forest()
-    session = onnx_session(trees, columns=rows.shape[1])
     places = [Place("cross_numbers", c) for c in range(NUMBERS)]
     places += [Place("cross_codes", c) for c in range(len(categories))]
-    graph = tf.function(ForestGraph(trees, places).score)
+    tables = forest_tables(trees, places)
+    graph = tf.function(ForestGraph(tables).score)
     packed = {"cross_numbers": rows[:, :NUMBERS], "cross_codes": rows[:, NUMBERS:].astype(np.int32)}
-    packed = {name: tf.constant(part) for name, part in packed.items()}
+    packed["request"] = np.zeros(ROWS, np.int32)
+    tensors = {name: tf.constant(part) for name, part in packed.items()}
     calls: dict[str, Callable[[], np.ndarray]] = {
         "LightGBM predict": lambda: booster.predict(rows, raw_score=True, num_threads=1),
-        "ONNX Runtime": lambda: session.run(None, {"x": rows})[0][:, 0],
-        "TensorFlow": lambda: graph(packed).numpy(),
+        "service": lambda: tables.score(packed),
+        "TensorFlow": lambda: graph(tensors).numpy(),
     }
     expected = calls["LightGBM predict"]()
     taken = seconds(calls)
     own = taken.pop("LightGBM predict")
     measures = [Measure(f"{name}: LightGBM predict", float(np.median(own)) * 1e3, "ms")]
-    for runtime, bar in (("ONNX Runtime", ">= 3"), ("TensorFlow", None)):
+    for runtime, bar in (("service", ">= 3"), ("TensorFlow", None)):
         ratio, gap = np.median(own) / np.median(taken[runtime]), np.abs(calls[runtime]() - expected).max()
         measures.append(Measure(f"{name}: {runtime}, times as fast", float(ratio), "x", bar))
         measures.append(Measure(f"{name}: {runtime}, largest difference", float(gap), "", "<= 1e-06"))

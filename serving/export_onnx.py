@@ -1,7 +1,8 @@
 """The ranker as two ONNX graphs, converted from the functions that the SavedModel is made of.
 
     item.onnx    item inputs -> item part [N, H]; not of trees alone
-    heads.onnx   user inputs, item part, cross inputs -> calibrated heads [N] of one request; trees are nodes before it
+    heads.onnx   user inputs, item part, scores of trees, cross inputs -> calibrated heads [N] of one request
+    forests/     tables that trees are scored by, before heads.onnx
 
 Embedding rows are looked up by code, so that no string lookup is converted. An export whose ONNX twin says something
 else than the TensorFlow graph is refused.
@@ -9,8 +10,7 @@ else than the TensorFlow graph is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +20,29 @@ from onnx import ModelProto
 
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
-from serving import first_layer, tree_nodes
+from serving import first_layer
+from serving.forest_files import save_forests
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import Vocabulary, probe_inputs, refuse_difference
 from serving.scorer import INPUTS
 from value_model.rankers.graphs import Graphs
-from value_model.rankers.trees import Trees
 
 OPSET = 18
 PROBE_ROWS = 256
 
 
 def export_onnx(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:
-    """Write item.onnx and heads.onnx; the greatest difference on `rows`, as `parity.difference` measures it.
+    """Write item.onnx, heads.onnx, forests/; the greatest difference on `rows`, as `parity.difference` measures it.
 
     `rows` None = drawn ones. Raises ExportRefused when that is more than `parity.TOLERANCE`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if graphs.item_part is not None:
         write_graph(graphs.item_part, path=folder / "item.onnx")
-    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=partial(_rewrite, trees=graphs.trees))
+    if graphs.forests:
+        save_forests(graphs.forests, folder / "forests")
+    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=first_layer.rewrite)
     return checked(vocabulary, graphs, folder=folder, rows=rows)
-
-
-def _rewrite(model: ModelProto, *, trees: Sequence[Trees]) -> None:
-    first_layer.rewrite(model)
-    if trees:
-        tree_nodes.prepend(model, trees)
 
 
 def checked(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:

@@ -1,7 +1,8 @@
 """The served scorer: ONNX Runtime on the ranker's two graphs, without TensorFlow in the process.
 
 item.onnx    item inputs -> item part [N, H], once an item; a ranker of trees alone has none
-heads.onnx   user inputs, item part (of trees: item inputs), cross inputs -> calibrated heads [N] of one request
+forests/     tables of trees -> their scores [N, forests], in NumPy; a ranker without trees has none
+heads.onnx   user inputs, item part, scores, cross inputs -> calibrated heads [N] of one request
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import numpy as np
 import onnxruntime
 
 from features.spec import FeatureSpec, ModelInputs
+from serving.forest_files import load_forests
 from serving.item_parts import CAPACITY, ItemParts, padded
 from serving.manifest import agree
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
+from value_model.rankers.forest import TREE_SCORES
 
-PER_ROW = (*ITEM_INPUTS, *CROSS_INPUTS, "request")
+PER_ROW = (*ITEM_INPUTS, *CROSS_INPUTS, TREE_SCORES, "request")
 
 
 def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -29,12 +32,13 @@ def session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
 
 
 class OnnxScorer:
-    """Follows `Scorer`; `folder` holds the two graphs."""
+    """Follows `Scorer`; `folder` holds the two graphs and the forests."""
 
     def __init__(self, folder: Path, *, capacity: int = CAPACITY) -> None:
         self._heads = session(folder / "heads.onnx")
         self._heads_take = _inputs_of(self._heads)
         self._names = [output.name for output in self._heads.get_outputs()]
+        self._forests = load_forests(folder / "forests") if TREE_SCORES in self._heads_take else ()
         self._item = session(folder / "item.onnx") if "item_part" in self._heads_take else None
         self.parts = None if self._item is None else _item_parts(self._item, capacity)
 
@@ -65,7 +69,9 @@ class OnnxScorer:
                     agree(widths[tensor.name], tensor.shape[1], what=what, fix="Export the whole bundle again.")
 
     def _one(self, inputs: ModelInputs, *, items: np.ndarray | None) -> dict[str, np.ndarray]:
-        feed = {name: getattr(inputs, name) for name in self._heads_take if name != "item_part"}
+        feed = {name: getattr(inputs, name) for name in self._heads_take if name not in ("item_part", TREE_SCORES)}
+        if self._forests:
+            feed[TREE_SCORES] = np.stack([forest.score(vars(inputs)) for forest in self._forests], axis=1)
         feed |= {name: padded(feed[name]) for name in PER_ROW if name in feed}
         if self.parts is not None:
             feed["item_part"] = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)

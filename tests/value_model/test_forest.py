@@ -1,4 +1,4 @@
-"""Trees outside their library: the graph of a forest scores every row as the booster does."""
+"""Trees outside their library: the tables and the graph of a forest score every row as the booster does."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from value_model.rankers.boosters import Booster, Examples, Objective
 from value_model.rankers.config import TreesConfig
 from value_model.rankers.forest import Forest, Place, Split, float32_below, tree
 from value_model.rankers.forest_graph import ForestGraph
+from value_model.rankers.forest_tables import forest_tables
 from value_model.rankers.lightgbm import LightGbmBooster
 from value_model.rankers.trees import LIBRARIES, Trees
 
@@ -43,13 +44,22 @@ def booster(library: str, *, missing: float, leaves: int) -> Booster:
 
 
 def scored(forest: Forest, table: np.ndarray) -> np.ndarray:
+    """The graph's scores, each row a request of its own; where they all are rows of one request, the tables' say the
+    same bits."""
     packed = {
         "user_numbers": table[:, :1],
         "cross_numbers": table[:, 1:3],
         "item_codes": table[:, 3:].astype(np.int32),
         "request": np.arange(len(table), dtype=np.int32),
     }
-    return ForestGraph(forest, PLACES).score({name: tf.constant(part) for name, part in packed.items()}).numpy()
+    tables = forest_tables(forest, PLACES)
+    scores = ForestGraph(tables).score({name: tf.constant(part) for name, part in packed.items()}).numpy()
+    of_one = forest_tables(forest, (Place("item_numbers", 0), *PLACES[1:]))
+    np.testing.assert_array_equal(of_one.score(packed | {"item_numbers": table[:, :1]}), scores)
+    shopper = {"user_numbers": table[:1, :1], "request": np.zeros(len(table), np.int32)}
+    alike = np.full((len(table), 1), table[0, 0])
+    np.testing.assert_array_equal(tables.score(packed | shopper), of_one.score(packed | {"item_numbers": alike}))
+    return scores
 
 
 # XGBoost sums in float32.
@@ -99,7 +109,7 @@ def splits(forest: Forest) -> list[Split]:
 
 def test_a_tree_without_splits_is_its_leaf() -> None:
     packed = {"user_numbers": np.zeros((2, 1), np.float32), "request": np.array([0, 1, 1], np.int32)}
-    graph = ForestGraph((tree(0.25), tree(-1.5)), PLACES)
+    graph = ForestGraph(forest_tables((tree(0.25), tree(-1.5)), PLACES))
     np.testing.assert_array_equal(graph.score({name: tf.constant(part) for name, part in packed.items()}), [-1.25] * 3)
 
 

@@ -18,6 +18,7 @@ from marketplace.heads import HeadKind, composed, head_of
 from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Calibrator
 from value_model.rankers.forest import TREE_SCORES
 from value_model.rankers.forest_graph import ForestGraph
+from value_model.rankers.forest_tables import ForestTables, forest_tables
 from value_model.rankers.logits import predictions
 from value_model.rankers.network import Network
 from value_model.rankers.network_ranker import NetworkRanker
@@ -43,10 +44,11 @@ class Graphs(tf.Module):
         networks = [member.network for member in self._members.values() if isinstance(member, NetworkRanker)]
         self.network = networks[0] if networks else None
         self.trees = tuple(member for member in self._members.values() if isinstance(member, Trees))
-        self._forests = forests(self.trees)
+        self.forests = forests(self.trees)
+        self._sums = [ForestGraph(tables) for tables in self.forests]
         user, item, cross = (group_specs(ranker.spec, group) for group in (Group.USER, Group.ITEM, Group.CROSS))
         tail = [cross[0], cross[-1], tf.TensorSpec([None], tf.int32, name="request")]
-        inner = [tf.TensorSpec([None, len(self._forests)], tf.float64, name=TREE_SCORES)] if self._forests else []
+        inner = [tf.TensorSpec([None, len(self.forests)], tf.float64, name=TREE_SCORES)] if self.forests else []
         self.item_part = None
         if self.network is not None:
             inner.append(tf.TensorSpec([None, self.network.item_width], tf.float32, name="item_part"))
@@ -71,9 +73,9 @@ class Graphs(tf.Module):
         inner = {}
         if self.network is not None:
             inner["item_part"] = self.network.item_part(item_codes, item_lists, item_numbers)
-        if self._forests:
+        if self.forests:
             packed = {**user, **rows, "item_codes": item_codes, "item_numbers": item_numbers}
-            inner[TREE_SCORES] = tf.stack([forest.score(packed) for forest in self._forests], axis=1)
+            inner[TREE_SCORES] = tf.stack([forest.score(packed) for forest in self._sums], axis=1)
         return self._heads({**user, **inner, **rows})
 
     def _item_part(self, item_codes, item_lists, item_numbers):  # type: ignore[no-untyped-def]
@@ -142,9 +144,9 @@ def heard(ranker: ServedRanker) -> dict[str, NetworkRanker | Trees]:
     return {name: member for name, member in ranker.members.items() if any(shares[name] for shares in weights)}
 
 
-def forests(trees: Sequence[Trees]) -> tuple[ForestGraph, ...]:
-    """One graph a learned head of each."""
-    return tuple(ForestGraph(one.forest(head), one.places) for one in trees for head in one.heads)
+def forests(trees: Sequence[Trees]) -> tuple[ForestTables, ...]:
+    """The tables of a learned head of each."""
+    return tuple(forest_tables(one.forest(head), one.places) for one in trees for head in one.heads)
 
 
 def tree_predictions(trees: Trees, scores: tf.Tensor) -> dict[str, tf.Tensor]:
