@@ -18,6 +18,8 @@ from marketplace.slate import Slate
 from serving.following import BATCH, MovingCatalogue
 from serving.store_checkpoint import BEGINNING, LogPosition
 
+EVENTS = 2_000  # read at once: what other workers' reads wait for while they are written
+
 
 class OtherLog(ValueError):
     """The shared store has learned from another log."""
@@ -71,14 +73,15 @@ class SharedFollower:
         """Teach one batch; whether there may be more."""
         after = self._store.position()
         before, _ = read_position(after)
-        events, feedback = self._log.feedback_after(before.feedback, since=self._since)
+        events, feedback = self._log.feedback_after(before.feedback, since=self._since, most=EVENTS)
         shown, slates = self._log.shown_after(before.slates, since=self._since, most=BATCH, columns=SHOWN)
         reached = LogPosition(feedback, slates)
         if reached == before:
             return False
         upto = json.dumps({**asdict(reached), "names": self._log.names_at(feedback, slates)})
         learned = self._store.learn(events, shown, after=after, upto=upto)
-        return not learned or slates - before.slates >= BATCH
+        whole = feedback - before.feedback >= EVENTS or slates - before.slates >= BATCH
+        return not learned or whole
 
 
 def read_position(text: str) -> tuple[LogPosition, tuple[str | None, str | None]]:

@@ -1,71 +1,97 @@
-"""Packed rows: rows of a keyed memory as bytes, record after record without a header; many keys are packed at once."""
+"""Packed rows: the rows of keyed memories as bytes, without field names; layouts are compiled once from the memories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+import struct
+from collections.abc import Sequence
 
 import numpy as np
 
-from features.statistics.keyed_memory import ItemRows, Rows
+from features.statistics.keyed_memory import ItemRows, NamedRows, Rows
 
 Packed = bytes | None  # None = nothing is known
 
 
-class RowLayout:
-    """The rows of one memory: a record a row, with a field a column."""
+class GroupLayout:
+    """The rows of several memories under one name, in one text.
 
-    def __init__(self, dtypes: Mapping[str, np.dtype]) -> None:
-        self._names = tuple(dtypes)
-        self._record = np.dtype([(name, kind.base, kind.shape) for name, kind in dtypes.items()])
+    First how many rows each memory has (uint32, in whole words of 8 bytes), then column after column, those of the widest
+    numbers first: each lies where its numbers may lie, so that reading makes views of the text and copies nothing.
+    """
 
-    def unpack(self, packed: Sequence[Packed]) -> list[Rows]:
-        """The columns of each key. Raises ValueError for bytes that are no whole rows."""
-        records = np.frombuffer(b"".join(one or b"" for one in packed), self._record)
-        columns = {name: np.ascontiguousarray(records[name]) for name in self._names}
-        ends = np.cumsum([0, *(len(one or b"") for one in packed)]) // self._record.itemsize
-        parts = [slice(start, stop) for start, stop in pairwise(ends.tolist())]
-        return [{name: column[part] for name, column in columns.items()} for part in parts]
+    def __init__(self, memories: Sequence[NamedRows]) -> None:
+        self._head = struct.Struct(f"<{len(memories)}I{len(memories) % 2 * 4}x")
+        self._first = [next(iter(memory.dtypes)) for memory in memories]
+        columns = [
+            (place, name, kind.base, kind.shape, kind.itemsize)
+            for place, memory in enumerate(memories)
+            for name, kind in memory.dtypes.items()
+        ]
+        self._columns = sorted(columns, key=lambda column: -column[2].itemsize)
+        self._nothing: list[Rows] = [
+            {name: np.zeros(0, kind) for name, kind in memory.dtypes.items()} for memory in memories
+        ]
 
-    def pack(self, rows: Sequence[Rows]) -> list[bytes]:
-        """What `unpack` was given."""
-        if not rows:
-            return []
-        ends = np.cumsum([0, *(len(one[self._names[0]]) for one in rows)])
-        records = np.empty(ends[-1], self._record)
-        for name in self._names:
-            records[name] = np.concatenate([one[name] for one in rows])
-        return _cut(records, ends)
+    def pack(self, rows: Sequence[Rows]) -> bytes:
+        """The columns of each memory, of the memory's types; b"" where none has rows."""
+        lengths = [len(one[name]) for one, name in zip(rows, self._first, strict=True)]
+        if not any(lengths):
+            return b""
+        cells = [rows[place][name].tobytes() for place, name, *_ in self._columns if lengths[place]]
+        return b"".join((self._head.pack(*lengths), *cells))
+
+    def unpack(self, packed: Packed) -> list[Rows]:
+        """What was packed; raises ValueError for a text that this layout did not pack."""
+        if packed is None:
+            return self._nothing
+        lengths = self._head.unpack_from(packed)
+        rows = [dict(nothing) for nothing in self._nothing]
+        at = self._head.size
+        for place, name, kind, shape, size in self._columns:
+            if length := lengths[place]:
+                column = np.frombuffer(packed, kind, length * size // kind.itemsize, at)
+                rows[place][name] = column.reshape(length, *shape) if shape else column
+                at += length * size
+        if at != len(packed):
+            raise ValueError(f"{len(packed)} bytes, where rows of {lengths} take {at}")
+        return list(rows)
 
 
 class ItemLayout:
-    """All item rows of a store in one record a catalogue row: a field for each column of each memory."""
+    """All item rows of a store as one record a catalogue row: a field for each column of each memory."""
 
     def __init__(self, memories: Sequence[ItemRows]) -> None:
-        fields = [
-            (f"{number}.{name}", array.dtype, array.shape[1:])
-            for number, memory in enumerate(memories)
-            for name, array in memory.arrays.items()
-        ]
-        self._record = np.dtype(fields)
+        self._arrays = {
+            f"{number}.{name}": array for number, memory in enumerate(memories) for name, array in memory.arrays.items()
+        }
+        self._record = np.dtype([(name, array.dtype, array.shape[1:]) for name, array in self._arrays.items()])
         self.nothing = bytes(self._record.itemsize)
 
-    def write(self, packed: bytes, memories: Sequence[ItemRows], rows: np.ndarray) -> None:
-        """Put records, one after the other, into the memories' `rows`."""
-        records = np.frombuffer(packed, self._record)
-        for number, memory in enumerate(memories):
-            for name, array in memory.arrays.items():
-                array[rows] = records[f"{number}.{name}"]
+    def records(self, packed: Sequence[Packed]) -> np.ndarray:
+        """[m] records; None = all of it is 0."""
+        return np.frombuffer(b"".join(one or self.nothing for one in packed), self._record)
 
-    def read(self, memories: Sequence[ItemRows], rows: np.ndarray) -> list[bytes]:
-        """The memories' `rows`, packed; b"" where all of a row is 0."""
+    def write(self, records: np.ndarray, rows: np.ndarray) -> None:
+        """Put records into the memories' `rows`."""
+        for name, array in self._arrays.items():
+            array[rows] = records[name]
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """[m] records: the memories' `rows`."""
         records = np.zeros(len(rows), self._record)
-        for number, memory in enumerate(memories):
-            for name, array in memory.arrays.items():
-                records[f"{number}.{name}"] = array[rows]
-        return [one if one != self.nothing else b"" for one in _cut(records, np.arange(len(rows) + 1))]
+        for name, array in self._arrays.items():
+            records[name] = array[rows]
+        return records
+
+    def changed(self, rows: np.ndarray, *, before: np.ndarray | None = None) -> list[tuple[int, bytes]]:
+        """Those of the memories' `rows`, packed, that are other than the records `before` were; None = all were 0."""
+        records = self.read(rows)
+        earlier = np.zeros(len(rows), self._record) if before is None else before
+        other = (_bytes_of(records) != _bytes_of(earlier)).any(axis=1)
+        whole, size = records[other].tobytes(), self._record.itemsize
+        return [(row, whole[at * size : (at + 1) * size]) for at, row in enumerate(rows[other].tolist())]
 
 
-def _cut(records: np.ndarray, ends: np.ndarray) -> list[bytes]:
-    whole, size = records.tobytes(), records.dtype.itemsize
-    return [whole[start * size : stop * size] for start, stop in pairwise(ends.tolist())]
+def _bytes_of(records: np.ndarray) -> np.ndarray:
+    """uint8 [m, size of a record]"""
+    return records.view(np.uint8).reshape(len(records), records.itemsize)

@@ -1,14 +1,16 @@
-"""The Redis client: a few keys, or thousands, in one command whose arguments and answer are one text each.
+"""The Redis client: a few keys, or thousands, and what has changed of the items, in one command each way.
 
-Scripts run inside Redis, alone, and change all or nothing. Texts within are length-prefixed: uint32, little-endian.
+Scripts run inside Redis, alone, and change all or nothing.
 """
 
 from __future__ import annotations
 
-import struct
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,60 +20,67 @@ from features.store import StoreUnavailable
 TIMEOUT = 10.0  # seconds of one command
 WITHOUT = "the feature store in Redis needs the package redis: pip install 'value-model[live]'"
 READ = """
-local keys, lengths, values, at = {}, {}, {}, 1
-while at <= #ARGV[1] do
-    local size = struct.unpack('<I4', ARGV[1], at)
-    keys[#keys + 1] = string.sub(ARGV[1], at + 4, at + 3 + size)
-    at = at + 4 + size
+local number, items, changed, values = redis.call('GET', KEYS[1]) or '0', KEYS[2], KEYS[3], {}
+for first = 4, #KEYS, 4000 do
+    local found = redis.call('MGET', unpack(KEYS, first, math.min(first + 3999, #KEYS)))
+    for place = 1, #found do values[#values + 1] = found[place] end
 end
-local named = #keys
-for at = 1, #ARGV[3], 4 do
-    keys[#keys + 1] = ARGV[2] .. string.format('%d', struct.unpack('<I4', ARGV[3], at))
+local rows, records = redis.call('ZRANGEBYSCORE', changed, '(' .. ARGV[1], '+inf'), {}
+for first = 1, #rows, 4000 do
+    local found = redis.call('HMGET', items, unpack(rows, first, math.min(first + 3999, #rows)))
+    for place = 1, #found do records[#records + 1] = found[place] end
 end
-for first = 1, #keys, 4000 do
-    local found = redis.call('MGET', unpack(keys, first, math.min(first + 3999, #keys)))
-    for place = 1, #found do
-        local value = found[place]
-        if first + place - 1 <= named then
-            lengths[#lengths + 1] = struct.pack('<I4', value and #value + 1 or 0)
-            values[#values + 1] = value or ''
-        else
-            values[#values + 1] = value or ARGV[4]
-        end
-    end
-end
-return table.concat(lengths) .. table.concat(values)
+return {number, values, rows, records}
 """
 WRITE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-local at = 1
-while at <= #ARGV[2] do
-    local named, size, lives = struct.unpack('<I4I4I8', ARGV[2], at)
-    local key = string.sub(ARGV[2], at + 16, at + 15 + named)
-    at = at + 16 + named + size
-    if size == 0 then redis.call('DEL', key)
-    elseif lives == 0 then redis.call('SET', key, string.sub(ARGV[2], at - size, at - 1))
-    else redis.call('SET', key, string.sub(ARGV[2], at - size, at - 1), 'PX', string.format('%.0f', lives)) end
+local key, at = 5, 6
+for _, run in ipairs(cjson.decode(ARGV[4])) do
+    for _ = 1, run[1] do
+        if ARGV[at] == '' then redis.call('DEL', KEYS[key])
+        elseif run[2] == 0 then redis.call('SET', KEYS[key], ARGV[at])
+        else redis.call('SET', KEYS[key], ARGV[at], 'PX', run[2]) end
+        key, at = key + 1, at + 1
+    end
 end
-at = 1
-while at <= #ARGV[3] do
-    local named, field, more = struct.unpack('<I4I4I4', ARGV[3], at)
-    redis.call('HINCRBY', string.sub(ARGV[3], at + 12, at + 11 + named), field, more)
-    at = at + 12 + named
+local number, items = redis.call('INCR', KEYS[2]), at + 2 * ARGV[5]
+while at < items do
+    local last, numbers = math.min(at + 3999, items - 1), {}
+    redis.call('HSET', KEYS[3], unpack(ARGV, at, last))
+    for row = at, last, 2 do
+        numbers[#numbers + 1] = number
+        numbers[#numbers + 1] = ARGV[row]
+    end
+    redis.call('ZADD', KEYS[4], unpack(numbers))
+    at = last + 1
 end
-redis.call('SET', KEYS[1], ARGV[4])
-if ARGV[5] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
-return 1
+for sum = at, #ARGV, 3 do redis.call('HINCRBY', ARGV[sum], ARGV[sum + 1], ARGV[sum + 2]) end
+redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return number
 """
 
 Entry = tuple[str, bytes, int | None]  # key, rows (b"" = none, no key), milliseconds that it lives (None = for good)
 More = tuple[str, int, int]  # hash, its field, what is added to it
 
 
-class RedisClient:
-    """Of the Redis at `url` (redis://HOST:PORT/DATABASE): methods raise StoreUnavailable where it does not answer."""
+@dataclass(frozen=True)
+class Reading:
+    """The values of keys at one moment; `number` writes had been by then, `rows` of items changed with their `records`."""
 
-    def __init__(self, url: str) -> None:
+    number: int
+    values: list[bytes | None]
+    rows: np.ndarray
+    records: list[bytes | None]
+
+
+class RedisClient:
+    """Of the Redis at `url` (redis://HOST:PORT/DATABASE), of keys that begin with `prefix`.
+
+    Methods raise StoreUnavailable where it does not answer.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "") -> None:
         try:
             import redis
         except ImportError as missing:
@@ -84,6 +93,7 @@ class RedisClient:
             raise ValueError(f"{self.place}: {error}") from error
         self._refuse_eviction()
         self._read, self._write = self._redis.register_script(READ), self._redis.register_script(WRITE)
+        self._of_items = [f"{prefix}writes", f"{prefix}items", f"{prefix}changed"]
 
     def _refuse_eviction(self) -> None:
         """Raise ValueError where Redis forgets keys as it likes: a missing key means that nothing happened."""
@@ -105,48 +115,45 @@ class RedisClient:
         with self._answering():
             return cast("bytes | None", self._redis.get(key))
 
-    def read(
-        self, keys: Sequence[str], numbered: str, numbers: np.ndarray, *, absent: bytes
-    ) -> tuple[list[bytes | None], bytes]:
-        """The values of some keys, and those of keys `numbered` + a number, one after the other, at one moment.
-
-        The latter are of one length, `absent` where there is no key; `numbers` >= 0.
-        """
-        names = [key.encode() for key in keys]
-        named = b"".join(struct.pack("<I", len(name)) + name for name in names)
+    def read(self, keys: Sequence[str], *, after: int) -> Reading:
+        """The values of some keys, and the items that changed in writes after number `after`."""
         with self._answering():
-            answer = cast(bytes, self._read(args=[named, numbered, numbers.astype("<u4").tobytes(), absent]))
-        lengths = np.frombuffer(answer, "<u4", len(names)).astype(np.int64)
-        ends = 4 * len(names) + np.cumsum(np.maximum(lengths - 1, 0))
-        starts = ends - np.maximum(lengths - 1, 0)
-        spans = zip(lengths.tolist(), starts.tolist(), ends.tolist(), strict=True)
-        values = [answer[start:end] if length else None for length, start, end in spans]
-        return values, answer[len(answer) - len(numbers) * len(absent) :]
+            answer = cast("list[Any]", self._read(keys=[*self._of_items, *keys], args=[after]))
+        number, values, rows, records = answer
+        return Reading(int(number), values, np.fromiter(map(int, rows), np.int64, len(rows)), records)
+
+    def number(self) -> int:
+        """How many writes there were."""
+        return int(self.get(self._of_items[0]) or 0)
+
+    def records(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Of some items."""
+        with self._answering():
+            return cast("list[bytes | None]", self._redis.hmget(self._of_items[1], cast("list[str]", rows)))
 
     def write(
         self,
         entries: Iterable[Entry],
+        items: Sequence[tuple[int, bytes]] = (),
         more: Iterable[More] = (),
         *,
         guard: str,
         now: bytes,
         then: bytes,
         milliseconds: int = 0,
-    ) -> bool:
+    ) -> int:
         """Write all where the key `guard` holds `now` (b"" = nothing), which becomes `then` for so long (0 = always).
 
-        False, and nothing is written, where it does not.
+        The number of the write; 0, and nothing is written, where it does not.
         """
-        parts, sums = [], []
-        for key, rows, lives in entries:
-            name = key.encode()
-            parts += [struct.pack("<IIQ", len(name), len(rows), lives or 0), name, rows]
-        for key, field, count in more:
-            name = key.encode()
-            sums += [struct.pack("<III", len(name), field, count), name]
+        entries = list(entries)
+        runs = [(len(list(run)), lives or 0) for lives, run in groupby(entries, lambda entry: entry[2])]
+        args: list[Any] = [now, then, milliseconds, json.dumps(runs), len(items)]
+        args += (rows for _, rows, _ in entries)
+        args += (cell for item in items for cell in item)
+        args += (cell for one in more for cell in one)
         with self._answering():
-            done = self._write(keys=[guard], args=[now, b"".join(parts), b"".join(sums), then, milliseconds])
-        return bool(done)
+            return int(self._write(keys=[guard, *self._of_items, *(key for key, _, _ in entries)], args=args))
 
     def counts(self, keys: Sequence[str], fields: Sequence[int]) -> list[list[int]]:
         """Of some fields of each hash; 0 where there is none."""

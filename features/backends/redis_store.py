@@ -1,14 +1,16 @@
 """Feature store in Redis: users', visits' and items' memories live there, so that the services of a log share them.
 
 A request's keys are read by one command into the statistics of a `MemoryStore`, which compute from them as from their
-own: a read costs its keys, however many users there are. What the log says is learned by reading, updating and writing
-the keys that it touches; the write moves the position in the log, and is refused where that has moved since the read:
-of several processes that learn the same rows one succeeds, and a row counts once whoever died between
-(docs/decisions/redis-features.md).
+own: a read costs its keys, however many users there are. Items' rows, which all requests read, are kept in each process
+as well, and each command brings those that were written since the one before. What the log says is learned by reading,
+updating and writing the keys that it touches; the write moves the position in the log, and is refused where that has
+moved since the read: of several processes that learn the same rows one succeeds, and a row counts once whoever died
+between (docs/decisions/redis-features.md).
 
-    NS:position                    8 bytes of the last write's own, and how far the log was read; none = not seeded
-    NS:STATISTIC.MEMORY:NAME       packed rows of a user, visit, segment ("" = the market); ends with the memory's span
-    NS:item:ROW                    packed row of an item, of all statistics
+    NS:position                    the seed's 8 bytes, 8 of the last write's own, how far the log was read; none = not seeded
+    NS:ENTITY:SPAN:NAME            packed rows of a user, visit, segment ("" = the market), of all memories of a span
+    NS:items                       hash: packed row of an item, of all statistics, by catalogue row
+    NS:changed                     sorted set: items by the number of the write that changed them last; NS:writes counts
     NS:STATISTIC.MEMORY:pair:ROW   hash: the count with each other item
 """
 
@@ -19,42 +21,89 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
-from features.backends.packing import ItemLayout, RowLayout
+from features.backends.packing import GroupLayout, ItemLayout, Packed
 from features.backends.redis_client import Entry, More, RedisClient
 from features.snapshot import FeatureSnapshot
-from features.statistics.keyed_memory import MARKET_KEY, Entity, ItemRows, Memory, NamedRows, PairCounts
+from features.statistics.keyed_memory import MARKET_KEY, Entity, ItemRows, NamedRows, PairCounts
 from features.statistics.statistic import EventLog, Visitor
 from features.store import MemoryStore, RequestContext, StoreUnavailable
+from marketplace.splits import DAY_US
 
-CHUNK = 2_000  # keys of one write while a store is seeded
+CHUNK = 2_000  # keys of one write while a store is seeded, and items of one read
 LOCK_MS = 60_000  # after which a process that seeds and is heard of no more may be replaced
 SEED_SECONDS = 1_800  # that others wait for it
 POLL_SECONDS = 0.1
-MARK = 8  # bytes, drawn anew by each write, so that a position never comes again
+MARK = 8  # bytes, drawn anew by each seed and each write, so that a position never comes again
 NO_ROWS = np.zeros(0, np.int32)
-Names = Mapping[Entity, Sequence[str]]
 NO_PAIRS = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
+Names = Mapping[Entity, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the plan by which requests are read: one memory, its statistic by number, and what its keys begin with.
+class KeyGroup:
+    """Memories of one entity and span, whose rows of a name lie under one key: `prefix` and the name.
 
     `milliseconds` that a key lives after it was written last, None = for good.
     """
 
-    statistic: int
-    memory: str
-    field: str
     entity: Entity
-    layout: RowLayout
+    prefix: str
+    memories: tuple[NamedRows, ...]
+    layout: GroupLayout
     milliseconds: int | None
+
+
+class ReadPlan:
+    """What is read and written, compiled once from the memories of a store's statistics: keys, layouts, and where to."""
+
+    def __init__(self, local: MemoryStore, *, prefix: str) -> None:
+        memories = [
+            (f"{statistic.name}.{name}", memory)
+            for statistic in local.statistics
+            for name, memory in statistic.memories.items()
+        ]
+        spans: dict[tuple[Entity, int | None], list[NamedRows]] = {}
+        for _, memory in memories:
+            if isinstance(memory, NamedRows):
+                spans.setdefault((memory.entity, memory.span), []).append(memory)
+        self.groups = [_group(some, entity, span, prefix) for (entity, span), some in spans.items()]
+        self.pairs = [(f"{prefix}{name}:pair:", one) for name, one in memories if isinstance(one, PairCounts)]
+        self.items = ItemLayout([memory for _, memory in memories if isinstance(memory, ItemRows)])
+
+    def keys(self, names: Names) -> list[str]:
+        return [group.prefix + name for group in self.groups for name in names.get(group.entity, ())]
+
+    def put(self, names: Names, packed: Sequence[Packed]) -> None:
+        """Make the memories hold what lies under `keys(names)`, and nothing else; those of no name are left alone."""
+        at = 0
+        for group in self.groups:
+            if group.entity not in names:
+                continue
+            some = names[group.entity]
+            cells = [group.layout.unpack(one) for one in packed[at : at + len(some)]]
+            at += len(some)
+            for place, memory in enumerate(group.memories):
+                memory.put({name: rows[place] for name, rows in zip(some, cells, strict=True)})
+
+    def take(self, names: Names) -> Iterator[Entry]:
+        """What the memories hold, an entry for each of `keys(names)`."""
+        for group in self.groups:
+            some = names.get(group.entity, ())
+            taken = [memory.take(some) for memory in group.memories]
+            for name, *rows in zip(some, *taken, strict=True):
+                yield group.prefix + name, group.layout.pack(rows), group.milliseconds
+
+
+def _group(memories: Sequence[NamedRows], entity: Entity, span: int | None, prefix: str) -> KeyGroup:
+    lives = "kept" if span is None else f"{span // DAY_US}d"
+    milliseconds = None if span is None else span // 1000
+    return KeyGroup(entity, f"{prefix}{entity}:{lives}:", tuple(memories), GroupLayout(memories), milliseconds)
 
 
 class RedisStore:
@@ -65,17 +114,11 @@ class RedisStore:
 
     def __init__(self, url: str, local: MemoryStore, *, version: str, seed: Path) -> None:
         self.catalogue, self._local, self._seed = local.catalogue, local, seed
-        self._redis, self._prefix = RedisClient(url), f"value-model:{version}:"
-        plan = [
-            (memory, Line(number, name, f"{statistic.name}.{name}", memory.entity, layout_of(memory), lives(memory)))
-            for number, statistic in enumerate(local.statistics)
-            for name, memory in statistic.memories.items()
-        ]
-        self._named = [line for memory, line in plan if isinstance(memory, NamedRows)]
-        self._pairs = [line for memory, line in plan if isinstance(memory, PairCounts)]
-        self._items = [line for memory, line in plan if isinstance(memory, ItemRows)]
-        self._layout = ItemLayout(self._item_rows())
+        self._prefix = f"value-model:{version}:"
+        self._redis = RedisClient(url, prefix=self._prefix)
+        self._plan = ReadPlan(local, prefix=self._prefix)
         self._held: Visitor | None = None  # whose memories `local` holds
+        self._seeded_as, self._number = b"", 0  # of which seed, and up to which write, its items are
         self.position()
 
     def position(self) -> str:
@@ -88,7 +131,7 @@ class RedisStore:
                 raise StoreUnavailable(
                     f"{self._redis.place} was not seeded in {SEED_SECONDS} s by the process that began."
                 )
-        return position[MARK:].decode()
+        return log_position(position)
 
     def learn(self, feedback: pa.Table | None, slates: pa.Table | None, *, after: str, upto: str) -> bool:
         """Remember rows of the log that lie between two positions.
@@ -98,16 +141,26 @@ class RedisStore:
         self._held = None
         log = EventLog.of(self.catalogue, feedback=feedback, slates=slates, segments=self._local.segments)
         names, rows = touched(log)
-        position, packed, items = self._read(names, rows)
-        if position is None or position[MARK:] != after.encode():
+        position, packed = self._read(names)
+        if position is None or log_position(position) != after:
             return False
-        self._put(names, rows, packed, items)
-        for line in self._pairs:
-            self._pair_counts(line).put(*NO_PAIRS)  # what they hold afterwards is what is to be added
-        for statistic in self._local.statistics:
-            statistic.update(log)
-        entries, pairs = self._entries(names, rows), self._pair_cells()
-        return self._redis.write(entries, pairs, guard=self._key("position"), now=position, then=marked(upto))
+        before, number = self._plan.items.read(rows), 0
+        try:
+            for _, memory in self._plan.pairs:
+                memory.put(*NO_PAIRS)  # what they hold afterwards is what is to be added
+            for statistic in self._local.statistics:
+                statistic.update(log)
+            entries = self._plan.take(names)
+            changed = [entry for entry, known in zip(entries, packed, strict=True) if entry[1] != (known or b"")]
+            items, then = self._plan.items.changed(rows, before=before), marked(position[:MARK], upto)
+            guard = {"guard": self._key("position"), "now": position, "then": then}
+            number = self._redis.write(changed, items, self._pair_cells(), **guard)
+        finally:
+            if number:
+                self._number = number  # nobody wrote between, or this had been refused
+            else:
+                self._plan.items.write(before, rows)
+        return number > 0
 
     def update(self, feedback: pa.Table) -> None:
         """See `FeatureStore`; the position stays."""
@@ -127,116 +180,100 @@ class RedisStore:
         price: np.ndarray | None = None,
         snapshot: FeatureSnapshot | None = None,
     ) -> FeatureSnapshot:
-        """See `FeatureStore`: one read, a request's second of its candidates alone. Raises StoreUnavailable."""
+        """See `FeatureStore`: one read a request, on a product page another. Raises StoreUnavailable."""
         visitor = self._local.visitor(request)
-        known = snapshot is not None and visitor == self._held
-        visits = [] if visitor.session_id is None else [visitor.session_id]
-        names = {} if known else names_of([visitor.user_id], visits, [str(visitor.segment)])
-        distinct = np.unique(rows[rows >= 0])
-        position, packed, items = self._read(names, distinct)
-        if position is None:
-            raise StoreUnavailable(f"{self._redis.place} holds no features any more; they are seeded anew.")
-        self._put(names, distinct, packed, items)
-        self._held = visitor
-        if visitor.page_item >= 0 and len(distinct):
-            self._read_pairs(visitor.page_item, distinct)
+        if snapshot is None or visitor != self._held:
+            visits = [] if visitor.session_id is None else [visitor.session_id]
+            names = names_of([visitor.user_id], visits, [str(visitor.segment)])
+            self._held, (position, _) = None, self._read(names)
+            if position is None:
+                raise StoreUnavailable(f"{self._redis.place} holds no features any more; they are seeded anew.")
+            self._held = visitor
+        if visitor.page_item >= 0 and len(rows):
+            self._read_pairs(visitor.page_item, np.unique(rows[rows >= 0]))
         return self._local.lookup(request, rows, price=price, snapshot=snapshot)
 
     def _key(self, *parts: object) -> str:
         return self._prefix + ":".join(map(str, parts))
 
-    def _read(self, names: Names, rows: np.ndarray) -> tuple[bytes | None, list[bytes | None], bytes]:
-        """The position, the named memories in the plan's order, and the items, at one moment."""
-        named = [self._key(line.field, name) for line in self._named for name in names.get(line.entity, ())]
-        keys, absent = [self._key("position"), *named], self._layout.nothing
-        (position, *packed), items = self._redis.read(keys, self._key("item", ""), rows, absent=absent)
-        return position, packed, items
+    def _read(self, names: Names) -> tuple[bytes | None, Sequence[Packed]]:
+        """Make `local` hold, as of one moment, the items and of named memories these; the position, and what was read."""
+        keys = [self._key("position"), *self._plan.keys(names)]
+        while True:
+            reading = self._redis.read(keys, after=self._number)
+            position, *packed = reading.values
+            if position is None:
+                return None, packed
+            if position[:MARK] == self._seeded_as:
+                break
+            self._read_items(position[:MARK])
+        if len(reading.rows):
+            self._plan.items.write(self._plan.items.records(reading.records), reading.rows)
+        self._number = reading.number
+        self._plan.put(names, packed)
+        return position, packed
 
-    def _put(self, names: Names, rows: np.ndarray, packed: Sequence[bytes | None], items: bytes) -> None:
-        """Make `local` hold what was read, and of named memories nothing else."""
-        at = 0
-        for line in self._named:
-            if line.entity in names:
-                keys = names[line.entity]
-                cells = line.layout.unpack(packed[at : at + len(keys)])
-                self._named_rows(line).put(dict(zip(keys, cells, strict=True)))
-                at += len(keys)
-        self._layout.write(items, self._item_rows(), rows)
-
-    def _entries(self, names: Names, rows: np.ndarray) -> Iterator[Entry]:
-        """What `local` holds of these keys."""
-        for line in self._named:
-            if line.entity in names:
-                keys = names[line.entity]
-                for name, packed in zip(keys, line.layout.pack(self._named_rows(line).take(keys)), strict=True):
-                    yield self._key(line.field, name), packed, line.milliseconds
-        for row, packed in zip(rows.tolist(), self._layout.read(self._item_rows(), rows), strict=True):
-            yield self._key("item", row), packed, None
-
-    def _memory(self, line: Line) -> Memory:
-        return self._local.statistics[line.statistic].memories[line.memory]
-
-    def _named_rows(self, line: Line) -> NamedRows:
-        return cast(NamedRows, self._memory(line))
-
-    def _pair_counts(self, line: Line) -> PairCounts:
-        return cast(PairCounts, self._memory(line))
-
-    def _item_rows(self) -> list[ItemRows]:
-        return [cast(ItemRows, self._memory(line)) for line in self._items]
+    def _read_items(self, seed: bytes) -> None:
+        """Make `local` hold every item as it is now, or was a moment ago."""
+        number = self._redis.number()
+        for start in range(0, len(self.catalogue), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(self.catalogue)))
+            self._plan.items.write(self._plan.items.records(self._redis.records(rows.tolist())), rows)
+        self._seeded_as, self._number = seed, number
 
     def _pair_cells(self) -> Iterator[More]:
         """(key, other item, count) of every pair that `local` holds, from either of the two."""
-        for line in self._pairs:
-            for lower, upper, count in zip(*(c.tolist() for c in self._pair_counts(line).take()), strict=True):
-                yield self._key(line.field, lower), upper, count
-                yield self._key(line.field, upper), lower, count
+        for prefix, memory in self._plan.pairs:
+            for lower, upper, count in zip(*(column.tolist() for column in memory.take()), strict=True):
+                yield f"{prefix}{lower}", upper, count
+                yield f"{prefix}{upper}", lower, count
 
     def _read_pairs(self, page: int, rows: np.ndarray) -> None:
         """Make `local` hold the counts of the page's item with `rows`, and no others."""
-        counted = self._redis.counts([self._key(line.field, page) for line in self._pairs], rows.tolist())
-        for line, counts in zip(self._pairs, counted, strict=True):
-            self._pair_counts(line).put(np.minimum(rows, page), np.maximum(rows, page), np.array(counts, np.int64))
+        if not len(rows):
+            return
+        counted = self._redis.counts([f"{prefix}{page}" for prefix, _ in self._plan.pairs], rows.tolist())
+        for (_, memory), counts in zip(self._plan.pairs, counted, strict=True):
+            memory.put(np.minimum(rows, page), np.maximum(rows, page), np.array(counts, np.int64))
 
     def _seeded(self) -> bool:
         """Write all of the saved store, unless another process is at it; whether it was done.
 
         A process that is heard of no more for LOCK_MS is replaced, and writes nothing afterwards.
         """
-        lock, token = self._key("seeding"), secrets.token_bytes(8)
+        lock, token = self._key("seeding"), secrets.token_bytes(MARK)
         if not self._redis.locked(lock, token, milliseconds=LOCK_MS):
             return False
         self._local.restore(self._seed)
+        self._plan = ReadPlan(self._local, prefix=self._prefix)
         write = partial(self._redis.write, guard=lock, now=token, then=token, milliseconds=LOCK_MS)
-        for names, rows in self._seed_parts():
-            if not write(self._entries(names, rows)):
+        for names in self._seed_names():
+            if not write(self._plan.take(names)):
+                return False
+        for start in range(0, len(self.catalogue), CHUNK):
+            if not write((), self._plan.items.changed(np.arange(start, min(start + CHUNK, len(self.catalogue))))):
                 return False
         pairs = list(self._pair_cells())
         hashes = dict.fromkeys(key for key, _, _ in pairs)  # those of one who did not come to the end
-        return write(((key, b"", None) for key in hashes), pairs) and write([(self._key("position"), marked(""), None)])
+        begun = [(self._key("position"), marked(secrets.token_bytes(MARK), ""), None)]
+        return bool(write([(key, b"", None) for key in hashes], (), pairs) and write(begun))
 
-    def _seed_parts(self) -> Iterator[tuple[Names, np.ndarray]]:
-        """Every key of the named memories and every item that `local` holds, CHUNK at a time."""
-        for entity in {line.entity for line in self._named}:
-            of_entity = [self._named_rows(line) for line in self._named if line.entity is entity]
-            names = sorted({name for memory in of_entity for name in memory.names()})
+    def _seed_names(self) -> Iterator[Names]:
+        """Every key of the named memories that `local` holds, CHUNK at a time."""
+        for entity in {group.entity for group in self._plan.groups}:
+            memories = chain.from_iterable(group.memories for group in self._plan.groups if group.entity is entity)
+            names = sorted({name for memory in memories for name in memory.names()})
             for start in range(0, len(names), CHUNK):
-                yield {entity: names[start : start + CHUNK]}, NO_ROWS
-        for start in range(0, len(self.catalogue), CHUNK):
-            yield {}, np.arange(start, min(start + CHUNK, len(self.catalogue)))
+                yield {entity: names[start : start + CHUNK]}
 
 
-def layout_of(memory: Memory) -> RowLayout:
-    return RowLayout(memory.dtypes if isinstance(memory, NamedRows) else {})
+def log_position(position: bytes) -> str:
+    return position[2 * MARK :].decode()
 
 
-def lives(memory: Memory) -> int | None:
-    """Milliseconds that a key lives after it was written last: none of its rows is read then any more."""
-    return None if memory.span is None else memory.span // 1000
-
-
-def marked(position: str) -> bytes:
-    return secrets.token_bytes(MARK) + position.encode()
+def marked(seed: bytes, position: str) -> bytes:
+    """A position in the log, as a write of its own."""
+    return seed + secrets.token_bytes(MARK) + position.encode()
 
 
 def touched(log: EventLog) -> tuple[Names, np.ndarray]:

@@ -106,10 +106,11 @@ class CategoryRates:
     @property
     def memories(self) -> Memories:
         dtypes = dict.fromkeys(COLUMNS, np.dtype(np.float64))
-        segments = max(map(len, self._count.values()))
         bound = "one row a category"
-        names = [str(segment) for segment in range(segments)]
-        return {"segments": NamedRows(Entity.SEGMENT, dtypes, lambda: names, self._take, self._put, bound)}
+        return {"segments": NamedRows(Entity.SEGMENT, dtypes, self._segments, self._take, self._put, bound)}
+
+    def _segments(self) -> list[str]:
+        return [str(segment) for segment in range(max(map(len, self._count.values())))]
 
     def _take(self, segments: Sequence[str]) -> list[Rows]:
         most = max((int(segment) for segment in segments), default=0) + 1

@@ -159,7 +159,7 @@ class Statistic(Protocol):
 
     @property
     def memories(self) -> Memories:
-        """What is remembered, by name and key; whoever reads or writes it asks for it anew."""
+        """What is remembered, by name and key, until something else is restored."""
         ...
 
     def saved(self) -> Mapping[str, np.ndarray]:

@@ -137,8 +137,15 @@ class UserItems:
 
     @property
     def memories(self) -> Memories:
-        users, bound = self._users, "items that the user touched"
-        of_users = NamedRows(Entity.USER, DTYPES, users.names, users.take, users.put, bound)
+        bound = "items that the user touched"
+        of_users = NamedRows(
+            Entity.USER,
+            DTYPES,
+            lambda: self._users.names(),
+            lambda users: self._users.take(users),
+            lambda rows: self._users.put(rows),
+            bound,
+        )
         return {"users": of_users, "market": market_rows({"arrived": self._arrived})}
 
     def saved(self) -> Mapping[str, np.ndarray]:

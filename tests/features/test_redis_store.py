@@ -148,16 +148,15 @@ def test_a_redis_that_forgets_keys_as_it_likes_is_refused(redis_url):
 def test_recent_rows_end_with_their_span_and_what_never_ends_does_not(opened):
     market = random_market(np.random.default_rng(8))
     store = opened(market, market.slates["time"][0].as_py())
-    store.position()
+    store.update(market.feedback)
     store.show(market.slates)
     client = store._redis._redis
     ends = {
-        key.decode().split(":")[2]: client.pttl(key) / 86_400_000
+        key.decode().removeprefix(store._prefix).rpartition(":")[0]: client.pttl(key) / 86_400_000
         for key in client.keys(f"{store._prefix}*")
-        if key.decode().count(":") > 2
     }
-    assert ends["shown_items.lists"] == pytest.approx(30, abs=0.01)
-    assert ends["earlier_lists.rows"] == pytest.approx(1, abs=0.01)
-    assert ends["counts.market"] < 0
-    assert ends["item"] < 0
+    assert ends["user:30d"] == pytest.approx(30, abs=0.01)
+    assert ends["visit:1d"] == pytest.approx(1, abs=0.01)
+    for kept in ("user:kept", "visit:kept", "market:kept", ""):
+        assert ends[kept] < 0
     assert microseconds(market.slates["time"]).max() >= START + DAY
