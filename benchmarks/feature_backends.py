@@ -1,13 +1,18 @@
 """Do the store in memory, the store in Redis and the batch form give the same features after a million events?
 
 Events come late, in another order than their times, and some twice; they go through the log, which drops repeats, and
-one follower teaches each store. Then: what a request's features cost from Redis on loopback, and how long an event
-takes from its arrival to the features, at 5,000 a second.
+one follower teaches each store. Then: what a request's features cost from Redis on loopback, to a worker that learns of
+BETWEEN events from another one before each request (5,000 events and 200 requests a second); and how long an event
+takes from its arrival to the features, where one process appends 5,000 a second to the log and another one follows it.
+Fewer events are tried with EVENTS=50000.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.record import Measure, record, skip
+from benchmarks.record import Measure, print_table, record, skip
 from benchmarks.redis_server import redis_server
 from features.backends.redis_store import RedisStore
 from features.backfill import known_before
@@ -30,16 +35,17 @@ from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, conform
 from marketplace.slate import table_to_slates
 from marketplace.sqlite_log import SqliteLog
 from serving.following import Follower
-from serving.shared_following import SharedFollower
+from serving.shared_following import SharedFollower, read_position
 
 SEED = 0
-EVENTS, SLATES, SHOWN = 1_000_000, 20_000, 10
+EVENTS, SHOWN = int(os.environ.get("EVENTS", "1000000")), 10
+SLATES = EVENTS // 50
 USERS_ALL, ITEMS_ALL, MERCHANTS_ALL, CATEGORIES = 20_000, 10_000, 500, 60
 BATCH = 10_000  # events of one append
 LATE = 3_600  # seconds that an event may reach the log after its time
 REPEATED = 0.05
 REQUESTS = 300
-RATE, SECONDS = 5_000, 20
+RATE, SECONDS, BETWEEN = 5_000, 20, 25
 SPEC = standard_spec(against_list=True, product_pages=True, sequence=True)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=40)
@@ -191,10 +197,12 @@ def parity(data: Dataset, memory: MemoryStore, redis: RedisStore, rng: np.random
     ]
 
 
-def reads(store: RedisStore, rng: np.random.Generator, *, items: int) -> np.ndarray:
-    """Milliseconds of a request's two look-ups, on home pages of shoppers."""
-    took = []
-    for slate in table_to_slates(lists(rng, REQUESTS, seconds=np.full(REQUESTS, SPAN.total_seconds() + 60))):
+def reads(store: RedisStore, teacher: RedisStore, rng: np.random.Generator, *, items: int) -> np.ndarray:
+    """Milliseconds of a request's two look-ups, on home pages of shoppers, while `teacher` learns."""
+    took, now = [], SPAN.total_seconds() + 60
+    news = events(rng, REQUESTS * BETWEEN, seconds=np.full(REQUESTS * BETWEEN, now))
+    for number, slate in enumerate(table_to_slates(lists(rng, REQUESTS, seconds=np.full(REQUESTS, now)))):
+        teacher.update(news.slice(number * BETWEEN, BETWEEN))
         rows = np.unique(popular(rng, 3 * items, of=ITEMS_ALL))[:items].astype(np.int32)
         asking = replace(slate, page_item_id=None)
         start = time.perf_counter()
@@ -204,21 +212,41 @@ def reads(store: RedisStore, rng: np.random.Generator, *, items: int) -> np.ndar
     return np.array(took[REQUESTS // 10 :])
 
 
-def arrivals(log: SqliteLog, follower: SharedFollower, rng: np.random.Generator) -> list[Measure]:
-    """Seconds from an event's due time, RATE of them a second, until the store in Redis knows it."""
+def append(path: str) -> None:
+    """Append RATE events a second to a log, from a line of standard input on, and say when that was."""
     size = RATE * SECONDS
-    feedback = events(rng, size, seconds=np.full(size, SPAN.total_seconds() + 120.0), first=EVENTS)
-    due, late, at = np.arange(size) / RATE, np.zeros(size), 0
-    began = time.perf_counter()
+    feedback = events(
+        np.random.default_rng(SEED), size, seconds=np.full(size, SPAN.total_seconds() + 120.0), first=EVENTS
+    )
+    log, due, at = SqliteLog(Path(path)), np.arange(size) / RATE, 0
+    sys.stdin.readline()
+    print(began := time.monotonic(), flush=True)
     while at < size:
-        upto = int(np.searchsorted(due, time.perf_counter() - began, side="right"))
-        if upto == at:
-            time.sleep(0.001)
-            continue
-        log.append_feedback(feedback.slice(at, upto - at))
-        follower.follow(at_once=True)
-        late[at:upto] = time.perf_counter() - began - due[at:upto]
+        upto = int(np.searchsorted(due, time.monotonic() - began, side="right"))
+        if upto > at:
+            log.append_feedback(feedback.slice(at, upto - at))
         at = upto
+        time.sleep(0.005)
+
+
+def arrivals(path: Path, store: RedisStore, follower: SharedFollower) -> list[Measure]:
+    """Seconds from an event's due time, RATE of them a second, until the store in Redis knows it."""
+    code = "import sys; from benchmarks import feature_backends; feature_backends.append(sys.argv[1])"
+    size, at = RATE * SECONDS, 0
+    due, late, first = np.arange(size) / RATE, np.zeros(size), read_position(store.position())[0].feedback
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=-1, stdout=-1, text=True) as appender:
+        assert appender.stdin is not None
+        assert appender.stdout is not None
+        appender.stdin.write("\n")
+        appender.stdin.flush()
+        began = float(appender.stdout.readline())
+        while at < size:
+            follower.follow(at_once=True)
+            upto = read_position(store.position())[0].feedback - first
+            late[at:upto] = time.monotonic() - began - due[at:upto]
+            if upto == at and appender.poll():
+                raise RuntimeError(f"the appender ended with {appender.returncode} after {at} events")
+            at = upto
     p50, p99 = np.quantile(late, (0.5, 0.99))
     return [
         Measure(f"event to feature in Redis, {RATE:,} events/s, p50", p50, "s"),
@@ -249,13 +277,18 @@ def main() -> None:
             Measure("learning by the store in memory", len(feedback) / seconds["memory"], "events/s"),
             Measure("learning by the store in Redis", len(feedback) / seconds["redis"], "events/s", ">= 5000"),
         ]
+        measures += arrivals(Path(folder) / "log.sqlite", redis, shared)
+        local = MemoryStore(SPEC, memory.catalogue, data.users)
+        reader = RedisStore(url, local, version="benchmark", seed=Path(folder) / "seed.npz")
         for items, bars in ((50, ("<= 2", "<= 5")), (500, ("<= 5", None))):
-            took = reads(redis, rng, items=items)
+            took = reads(reader, redis, rng, items=items)
             for share, bar in zip((0.5, 0.99), bars, strict=True):
                 name = f"{items} items x all statistics from Redis, p{100 * share:.0f}"
                 measures.append(Measure(name, float(np.quantile(took, share)), "ms", bar))
-        measures += arrivals(log, shared, rng)
         log.close()
+    if os.environ.get("EVENTS"):
+        print_table("feature_backends", measures)
+        return
     what = f"{EVENTS:,} events of {USERS_ALL:,} shoppers, {SLATES:,} slates over {ITEMS_ALL:,} items"
     record("feature_backends", measures, data=what, seed=SEED)
 

@@ -1,9 +1,10 @@
-"""Packed rows: the rows of keyed memories as bytes, without field names; layouts are compiled once from the memories."""
+"""Packed rows: rows of keyed memories as bytes without field names; layouts are compiled once from the memories."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,8 +16,8 @@ Packed = bytes | None  # None = nothing is known
 class GroupLayout:
     """The rows of several memories under one name, in one text.
 
-    First how many rows each memory has (uint32, in whole words of 8 bytes), then column after column, those of the widest
-    numbers first: each lies where its numbers may lie, so that reading makes views of the text and copies nothing.
+    First how many rows each memory has (uint32, in whole words of 8 bytes), then column after column, the
+    widest first: each lies where its numbers may lie, so that reading makes views of the text and copies nothing.
     """
 
     def __init__(self, memories: Sequence[NamedRows]) -> None:
@@ -32,13 +33,16 @@ class GroupLayout:
             {name: np.zeros(0, kind) for name, kind in memory.dtypes.items()} for memory in memories
         ]
 
-    def pack(self, rows: Sequence[Rows]) -> bytes:
-        """The columns of each memory, of the memory's types; b"" where none has rows."""
-        lengths = [len(one[name]) for one, name in zip(rows, self._first, strict=True)]
-        if not any(lengths):
-            return b""
-        cells = [rows[place][name].tobytes() for place, name, *_ in self._columns if lengths[place]]
-        return b"".join((self._head.pack(*lengths), *cells))
+    def pack(self, rows: Sequence[Sequence[Rows]]) -> list[bytes]:
+        """Texts of many names: `rows` of each memory [memories][names]; b"" where no memory has rows of the name."""
+        lengths = np.array([[len(one[name]) for one in some] for name, some in zip(self._first, rows, strict=True)])
+        parts = [[self._head.pack(*heads) if any(heads) else b"" for heads in lengths.T.tolist()]]
+        for place, name, *_, size in self._columns:
+            if lengths[place].any():
+                whole = np.concatenate([one[name] for one in rows[place]]).tobytes()
+                ends = np.cumsum([0, *lengths[place] * size]).tolist()
+                parts.append([whole[start:stop] for start, stop in pairwise(ends)])
+        return list(map(b"".join, zip(*parts, strict=True)))
 
     def unpack(self, packed: Packed) -> list[Rows]:
         """What was packed; raises ValueError for a text that this layout did not pack."""

@@ -66,7 +66,7 @@ More = tuple[str, int, int]  # hash, its field, what is added to it
 
 @dataclass(frozen=True)
 class Reading:
-    """The values of keys at one moment; `number` writes had been by then, `rows` of items changed with their `records`."""
+    """The values of keys after `number` writes, and the `rows` of the items that changed, with their `records`."""
 
     number: int
     values: list[bytes | None]

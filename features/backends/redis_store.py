@@ -7,7 +7,7 @@ updating and writing the keys that it touches; the write moves the position in t
 moved since the read: of several processes that learn the same rows one succeeds, and a row counts once whoever died
 between (docs/decisions/redis-features.md).
 
-    NS:position                    the seed's 8 bytes, 8 of the last write's own, how far the log was read; none = not seeded
+    NS:position                    8 bytes of the seed, 8 of the last write, how far the log was read; none = not seeded
     NS:ENTITY:SPAN:NAME            packed rows of a user, visit, segment ("" = the market), of all memories of a span
     NS:items                       hash: packed row of an item, of all statistics, by catalogue row
     NS:changed                     sorted set: items by the number of the write that changed them last; NS:writes counts
@@ -60,7 +60,7 @@ class KeyGroup:
 
 
 class ReadPlan:
-    """What is read and written, compiled once from the memories of a store's statistics: keys, layouts, and where to."""
+    """Read plan: keys, layouts and memories of what is read and written, compiled once from a store's statistics."""
 
     def __init__(self, local: MemoryStore, *, prefix: str) -> None:
         memories = [
@@ -95,9 +95,10 @@ class ReadPlan:
         """What the memories hold, an entry for each of `keys(names)`."""
         for group in self.groups:
             some = names.get(group.entity, ())
-            taken = [memory.take(some) for memory in group.memories]
-            for name, *rows in zip(some, *taken, strict=True):
-                yield group.prefix + name, group.layout.pack(rows), group.milliseconds
+            if some:
+                texts = group.layout.pack([memory.take(some) for memory in group.memories])
+                for name, text in zip(some, texts, strict=True):
+                    yield group.prefix + name, text, group.milliseconds
 
 
 def _group(memories: Sequence[NamedRows], entity: Entity, span: int | None, prefix: str) -> KeyGroup:
@@ -153,8 +154,8 @@ class RedisStore:
             entries = self._plan.take(names)
             changed = [entry for entry, known in zip(entries, packed, strict=True) if entry[1] != (known or b"")]
             items, then = self._plan.items.changed(rows, before=before), marked(position[:MARK], upto)
-            guard = {"guard": self._key("position"), "now": position, "then": then}
-            number = self._redis.write(changed, items, self._pair_cells(), **guard)
+            guard, pairs = self._key("position"), self._pair_cells()
+            number = self._redis.write(changed, items, pairs, guard=guard, now=position, then=then)
         finally:
             if number:
                 self._number = number  # nobody wrote between, or this had been refused
@@ -197,7 +198,7 @@ class RedisStore:
         return self._prefix + ":".join(map(str, parts))
 
     def _read(self, names: Names) -> tuple[bytes | None, Sequence[Packed]]:
-        """Make `local` hold, as of one moment, the items and of named memories these; the position, and what was read."""
+        """Make `local` hold the items and these named memories, as of one moment; the position and what was read."""
         keys = [self._key("position"), *self._plan.keys(names)]
         while True:
             reading = self._redis.read(keys, after=self._number)

@@ -151,12 +151,10 @@ def test_recent_rows_end_with_their_span_and_what_never_ends_does_not(opened):
     store.update(market.feedback)
     store.show(market.slates)
     client = store._redis._redis
-    ends = {
-        key.decode().removeprefix(store._prefix).rpartition(":")[0]: client.pttl(key) / 86_400_000
-        for key in client.keys(f"{store._prefix}*")
-    }
+    names = {key.decode().removeprefix(store._prefix): client.pttl(key) for key in client.keys(f"{store._prefix}*")}
+    ends = {name.rpartition(":")[0] or name: left / 86_400_000 for name, left in names.items()}
     assert ends["user:30d"] == pytest.approx(30, abs=0.01)
     assert ends["visit:1d"] == pytest.approx(1, abs=0.01)
-    for kept in ("user:kept", "visit:kept", "market:kept", ""):
+    for kept in ("user:kept", "visit:kept", "market:kept", "items", "changed", "position"):
         assert ends[kept] < 0
     assert microseconds(market.slates["time"]).max() >= START + DAY
