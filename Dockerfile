@@ -33,7 +33,7 @@ ENV HOME=/tmp \
     PATH=/opt/value-model/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-RUN install --directory --owner 10001 --group 10001 /srv/market /srv/log
+RUN install --directory --owner 10001 --group 10001 /srv/market /srv/models /srv/log
 ENTRYPOINT ["value-model"]
 STOPSIGNAL SIGTERM
 

@@ -92,16 +92,19 @@ def evaluate(folder: Path) -> None:
 @cli.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--tf-serving", type=FOLDER, default=None, help="write the models of the bundle that serves here instead")
-def export(folder: Path, tf_serving: Path | None) -> None:
+@click.option("--every", type=click.FloatRange(min=0.5), default=None, help="follow what serves: seconds between looks")
+def export(folder: Path, tf_serving: Path | None, every: float | None) -> None:
     """Write the bundle of run FOLDER: what the service and TF-Serving load.
 
     With --tf-serving, what a TF-Serving is started on (docs/tf-serving.md): the models of the bundle that serves, as
-    new versions.
+    versions of its number. With --every it goes on, until a signal, and hands over whichever bundle serves next.
     """
+    if every is not None and tf_serving is None:
+        raise click.UsageError("--every goes with --tf-serving: a bundle is exported once.")
     if tf_serving is not None:
         from jobs.tf_serving import tf_serving as job
 
-        job(folder, tf_serving)
+        job(folder, tf_serving, every=every)
     else:
         from jobs.run import again
 

@@ -1,8 +1,9 @@
-"""Hand the bundle of a run to TF-Serving: a new version of each model in its folder."""
+"""Hand the bundle in force of a run to TF-Serving: a version of each model in its folder, and which one is served."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,25 @@ REQUESTS = "requests"  # the bodies of calls to try the models with
 CANDIDATES, SHOPPERS = 3, 20
 
 
-def tf_serving(run: Path, folder: Path) -> None:
-    """Write the models of the bundle that `run` serves, and a call of each; their version is the bundle's number."""
+def tf_serving(run: Path, folder: Path, *, every: float | None = None) -> None:
+    """Write the models of the bundle that `run` serves, and again `every` so many seconds where that is another one.
+
+    `every` None = once; otherwise until a signal.
+    """
+    written = None
+    while True:
+        if (run / "bundle").resolve() != written:
+            written = write_models(run, folder)
+        if every is None:
+            return
+        time.sleep(every)
+
+
+def write_models(run: Path, folder: Path) -> Path:
+    """Write the models of the bundle that `run` serves, and a call of each; their version is the bundle's number.
+
+    Returns the bundle's folder.
+    """
     bundle = load_bundle(run / "bundle")
     if not bundle.folder.name.isdigit():
         raise BundleError(
@@ -39,7 +57,8 @@ def tf_serving(run: Path, folder: Path) -> None:
         path.write_text(body, encoding="utf-8")
         written.append(path)
     for path in written:
-        print(f"   {path}")
+        print(f"   {path}", flush=True)
+    return bundle.folder
 
 
 def example_calls(bundle: ModelBundle) -> dict[str, dict[str, np.ndarray]]:

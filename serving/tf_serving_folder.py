@@ -2,15 +2,15 @@
 
 FOLDER/value_model/N             the ranker of bundle N, with its formula: rank
 FOLDER/value_model_retrieval/N   the source `nearest` of bundle N, where it has one: retrieve
-FOLDER/models.config             which models are served, and how many versions of each
+FOLDER/models.config             which version of each model is served: that of the bundle in force
 FOLDER/batching_parameters.txt   threads that calls are batched on
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,12 @@ from value_model.rankers.graphs import Graphs, load_ranker
 
 RETRIEVAL_MODEL = f"{MODEL}_retrieval"
 MOUNTED = "/models"  # where the model server finds FOLDER
-KEPT = 2  # versions of a model that are loaded: the newest, and the one before it while services change over
+BUNDLE = Path("assets.extra", "bundle.txt")  # in a version: the bundle that it was made of
 CONFIG = """  config {{
     name: "{name}"
     base_path: "{base}/{name}"
     model_platform: "tensorflow"
-    model_version_policy {{ latest {{ num_versions: {kept} }} }}
+    model_version_policy {{ specific {{ versions: {version} }} }}
   }}
 """
 BATCH_THREADS = """num_batch_threads { value: 2 }
@@ -42,34 +42,44 @@ BATCH_THREADS = """num_batch_threads { value: 2 }
 
 
 def write_folder(bundle: ModelBundle, towers: TwoTower | None, folder: Path, *, version: int) -> list[Path]:
-    """Write both models of a bundle as `version`, and the files around them; what was written.
+    """Write both models of a bundle as `version` where they are not there yet, and the files around them.
 
-    `towers` None = no source is `nearest`. Raises BundleError for a version that is there, and where the towers are not
-    those of the bundle.
+    `towers` None = no source is `nearest`. Returns the places of the versions. Raises BundleError where `version` is
+    another bundle's, and where the towers are not those of the bundle.
     """
-    written = []
+    writers = {}
     if (bundle.folder / "ranker").exists():
-        with _version(folder, MODEL, version) as place:
-            _write_ranker(bundle, place)
-        written.append(folder / MODEL / str(version))
+        writers[MODEL] = partial(_write_ranker, bundle)
     if towers is not None:
-        with _version(folder, RETRIEVAL_MODEL, version) as place:
-            _write_retrieval(bundle, towers, place)
-        written.append(folder / RETRIEVAL_MODEL / str(version))
-    models = "".join(CONFIG.format(name=place.parent.name, base=MOUNTED, kept=KEPT) for place in written)
-    (folder / "models.config").write_text(f"model_config_list {{\n{models}}}\n")
-    (folder / "batching_parameters.txt").write_text(BATCH_THREADS)
-    return written
+        writers[RETRIEVAL_MODEL] = partial(_write_retrieval, bundle, towers)
+    places = [folder / model / str(version) for model in writers]
+    for place, write in zip(places, writers.values(), strict=True):
+        if not _holds(place, bundle):
+            with written_whole(place) as draft:  # a model server, which looks for new ones, sees it whole or not at all
+                write(draft)
+                (draft / BUNDLE).write_text(f"{bundle.version}\n")
+    models = "".join(CONFIG.format(name=name, base=MOUNTED, version=version) for name in writers)
+    _replace(folder / "batching_parameters.txt", BATCH_THREADS)
+    _replace(folder / "models.config", f"model_config_list {{\n{models}}}\n")
+    return places
 
 
-@contextmanager
-def _version(folder: Path, model: str, version: int) -> Iterator[Path]:
-    """Where to write a version: a model server, which looks for new ones, sees it whole or not at all."""
-    place = folder / model / str(version)
-    if place.exists():
-        raise BundleError(f"{place} exists already, and a version is never written over. Give another folder.")
-    with written_whole(place) as draft:
-        yield draft
+def _holds(place: Path, bundle: ModelBundle) -> bool:
+    """Whether a version was made of `bundle` before; raises BundleError where it was made of another."""
+    if not place.exists():
+        return False
+    if not (place / BUNDLE).exists() or (place / BUNDLE).read_text().strip() != bundle.version:
+        raise BundleError(
+            f"{place} exists already, of another bundle, and a version is never written over. Give another folder."
+        )
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step: a model server may read it at any moment."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text)
+    os.replace(draft, path)
 
 
 def _write_ranker(bundle: ModelBundle, place: Path) -> None:

@@ -15,11 +15,11 @@ from program import parsed, routes, variables
 from marketplace.kafka.client import Brokers
 from marketplace.log_place import is_address
 from serving.gunicorn_settings import graceful_timeout
-from serving.manifest import SAVEDMODEL
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SETTINGS = {"CLICKHOUSE_PASSWORD": "secret", "GRAFANA_PASSWORD": "secret", "VALUE_MODEL_KEYS_FILE": "keys.toml"}
 PORTS = {"redis": 6379, "kafka": 9092, "clickhouse": 8123, "prometheus": 9090, "grafana": 3000, "textfiles": 9100}
+MOUNTED = "/models"  # where the exported models.config says that models are
 CLIENT = Path(sys.executable).with_name("docker-compose")
 
 
@@ -59,7 +59,7 @@ def test_every_command_is_one_of_the_program_and_writes_where_a_volume_is(ours):
 
 def test_every_container_of_ours_is_confined(ours):
     for one in ours.values():
-        assert one["read_only"] is True
+        assert one["init"] is one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]
         assert one["security_opt"] == ["no-new-privileges:true"]
         assert one["tmpfs"] == ["/tmp"]
@@ -68,9 +68,10 @@ def test_every_container_of_ours_is_confined(ours):
 
 
 def test_models_are_only_read_by_the_programs_of_others(composed):
-    for name in ("tf-serving", "textfiles"):
-        (market,) = [row for row in composed["services"][name]["volumes"] if row["source"] == "market"]
-        assert market["read_only"] is True
+    for name, one in composed["services"].items():
+        rows = [row for row in one.get("volumes", []) if row["source"] in {"market", "models"}]
+        assert all(row.get("read_only") for row in rows) or one["image"].startswith("value-model")
+        assert rows or name not in {"tf-serving", "textfiles"}
 
 
 def test_the_service_listens_where_it_is_asked_and_is_stopped_in_time(ours):
@@ -131,6 +132,16 @@ def test_grafana_finds_prometheus_and_the_dashboard(composed):
     assert Path(board["source"]).is_file()
 
 
-def test_the_savedmodel_is_where_the_export_puts_it(composed):
-    (path,) = [word for word in composed["services"]["tf-serving"]["command"] if "base_path" in word]
-    assert path.endswith(f"/srv/market/bundle/{SAVEDMODEL}")
+def test_the_model_server_follows_the_models_of_what_serves(composed, ours):
+    values = parsed(ours["models"]["command"])
+    assert values["every"] is not None
+    assert values["folder"] == parsed(ours["service"]["command"])["folder"]
+    (written,) = [row for row in ours["models"]["volumes"] if row["target"] == str(values["tf_serving"])]
+    (read,) = composed["services"]["tf-serving"]["volumes"]
+    assert (read["source"], read["target"]) == (written["source"], MOUNTED)
+    words = composed["services"]["tf-serving"]["command"]
+    flags = dict(word.removeprefix("--").split("=") for word in words if "=" in word)
+    assert int(flags["model_config_file_poll_wait_seconds"]) > 0
+    assert ours["models"]["healthcheck"]["test"][-1] == f"{values['tf_serving']}/models.config"
+    assert flags["model_config_file"] == f"{MOUNTED}/models.config"
+    assert flags["batching_parameters_file"] == f"{MOUNTED}/batching_parameters.txt"

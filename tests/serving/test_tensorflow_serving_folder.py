@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +26,7 @@ from retrieval.candidates import Query
 from retrieval.sources.two_tower_source import TwoTowerSource
 from serving.bundle import build_engine, load_bundle
 from serving.export_savedmodel import graph_names
-from serving.manifest import BundleError
+from serving.manifest import BundleError, point_current
 from serving.parity import ExportRefused, difference
 from serving.policy_bundle import write_policy_bundle
 from serving.raw_inputs import raw_call, retrieve_call
@@ -72,8 +74,7 @@ def test_models_are_configured_by_name_and_version(folder, bundle):
     assert set(models) == {"value_model", "value_model_retrieval"}
     for name, model in models.items():
         assert (model.base_path, model.model_platform) == (f"/models/{name}", "tensorflow")
-        assert model.model_version_policy.latest.num_versions == 2
-        assert [path.name for path in (folder / name).iterdir()] == ["3"]
+        assert list(model.model_version_policy.specific.versions) == [3]
         assert (folder / name / "3" / "assets.extra" / "tf_serving_warmup_requests").exists()
     assert (folder / "value_model_retrieval" / "3" / "batching_params.pbtxt").exists()
     assert not (folder / "value_model" / "3" / "batching_params.pbtxt").exists()  # its inputs have several lengths
@@ -134,9 +135,34 @@ def test_a_policy_that_was_published_since_is_in_the_model(bundle_folder, bundle
     assert difference(slate.value, answer["value"].numpy()) < 1e-6
 
 
+def test_what_serves_is_handed_over_forth_and_back(run, tmp_path, monkeypatch):
+    """A model server reads in models.config which version serves; without towers, which take long."""
+    home, folder, places, handed_over = tmp_path / "run", tmp_path / "models", iter("43"), []
+    for number in "34":
+        shutil.copytree(run / "bundles" / "3", home / "bundles" / number, copy_function=os.link)
+    point_current(home / "bundle", home / "bundles" / "3")
+    monkeypatch.setattr("jobs.tf_serving.example_calls", lambda bundle: {})
+
+    def sleep(_):
+        config = text_format.Parse((folder / "models.config").read_text(), model_server_config_pb2.ModelServerConfig())
+        (model,) = config.model_config_list.config
+        versions = {int(path.name): path.stat().st_mtime_ns for path in (folder / "value_model").iterdir()}
+        handed_over.append((list(model.model_version_policy.specific.versions), versions))
+        point_current(home / "bundle", home / "bundles" / next(places))
+
+    monkeypatch.setattr("jobs.tf_serving.time.sleep", sleep)
+    with pytest.raises(StopIteration):
+        tf_serving(home, folder, every=5)
+    (first, _), (second, both), (third, kept) = handed_over
+    assert (first, second, third) == ([3], [4], [3])
+    assert set(both) == {3, 4}
+    assert kept == both, "a version that is there was written again"
+
+
 def test_a_version_is_never_written_over(bundle, folder):
-    with pytest.raises(BundleError, match=r"value_model/3 exists already"):
-        write_folder(bundle, None, folder, version=3)
+    other = replace(bundle, manifest=replace(bundle.manifest, facts={**bundle.manifest.facts, "seed": 8}))
+    with pytest.raises(BundleError, match=r"value_model/3 exists already, of another bundle"):
+        write_folder(other, None, folder, version=3)
 
 
 def test_towers_of_another_training_are_refused(bundle, trained, tmp_path):
