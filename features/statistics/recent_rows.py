@@ -71,7 +71,8 @@ class RecentRows:
         return columns | {"names": np.array(list(self._rows), np.str_), "lengths": lengths}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self._rows, self._newest, self._swept = {}, NEVER, NEVER
-        owner = np.repeat(np.arange(len(saved["lengths"])), saved["lengths"])
+        stop = np.cumsum(saved["lengths"]).tolist()
+        parts = dict(zip(saved["names"].tolist(), map(slice, [0, *stop], stop), strict=True))
         columns = {key: saved[key] for key in self._nothing}
-        self.add(pa.array(saved["names"].tolist(), pa.string()), owner, columns)
+        self._rows = {name: {key: values[part] for key, values in columns.items()} for name, part in parts.items()}
+        self._newest, self._swept = int(columns["time"].max(initial=NEVER)), NEVER
