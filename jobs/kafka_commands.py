@@ -50,7 +50,7 @@ def produce(log: Path, kafka: str, prefix: str, partitions: int, again: bool, on
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     path = log / "log.sqlite" if log.is_dir() else log
-    sys.exit(job(path, _brokers(kafka, prefix), partitions=partitions, again=again, once=once))
+    sys.exit(job(path, brokers_of(kafka, prefix), partitions=partitions, again=again, once=once))
 
 
 @click.command()
@@ -90,12 +90,13 @@ def consume(
     where = int(start) if start.isdigit() else start
     chosen = [Topic(name) for name in names]
     answer = job(
-        into, _brokers(kafka, prefix), topics=chosen, group=group, start=where, partitions=partitions, once=once
+        into, brokers_of(kafka, prefix), topics=chosen, group=group, start=where, partitions=partitions, once=once
     )
     sys.exit(answer)
 
 
-def _brokers(kafka: str, prefix: str) -> Brokers:
+def brokers_of(kafka: str, prefix: str) -> Brokers:
+    """What the options name."""
     from marketplace.kafka.client import Brokers
 
     return Brokers.of(kafka, prefix=prefix)

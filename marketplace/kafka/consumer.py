@@ -19,13 +19,13 @@ from marketplace.kafka.client import (
     KafkaUnavailable,
     Message,
     OffsetExpired,
-    Producer,
     TopicPartition,
     Topics,
 )
+from marketplace.kafka.dead_letters import DeadLetters, delivery_of
 from marketplace.kafka.effects import Consumption
 from marketplace.kafka.positions import Positions
-from marketplace.kafka.records import TOPIC, Delivery, Topic, dead_letter
+from marketplace.kafka.records import Delivery, Topic
 from marketplace.log import LogUnavailable
 
 BATCH = 500  # records written at once
@@ -59,8 +59,7 @@ class TopicConsumer:
         self._start, self._clock = start, clock
         self._names = {brokers.prefix + topic: topic for topic in topics}
         self._topics = Topics(brokers, topics, partitions=partitions)
-        self._dead_topic = Topics(brokers, [Topic.DEAD_LETTERS], partitions=1)
-        self._dead: Producer | None = None
+        self._dead_letters = DeadLetters(brokers, self._on_error)
         self._begun: set[Place] = set()  # partitions that were read from `start`
         self._ids: dict[str, str] = {}
         self._doubt, self._looked = True, -float("inf")
@@ -107,11 +106,11 @@ class TopicConsumer:
             self._consumer = self._open()
         first = self._consumer.poll(wait)
         messages = [] if first is None else [first, *self._consumer.consume(BATCH - 1, 0)]
-        deliveries = [self._delivery(one) for one in messages if not self._is_event(one)]
+        deliveries = [delivery_of(one, self._names) for one in messages if not self._is_event(one)]
         if not deliveries:
             return Consumption()
         outcome = self._effect(deliveries)
-        self._bury(outcome)
+        self._dead_letters.bury(outcome.refused)
         self._commit(self._consumer, deliveries)
         return outcome
 
@@ -183,31 +182,6 @@ class TopicConsumer:
             "(`value-model produce LOG --again`) and read on with `consume --from earliest`; nothing is stored twice."
         )
 
-    def _delivery(self, message: Message) -> Delivery:
-        source, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-        headers = {name: _text(cell) for name, cell in dict(message.headers() or ()).items()}
-        topic = self._names[source]
-        if topic is Topic.DEAD_LETTERS and headers.get(TOPIC) in list(Topic):
-            topic = Topic(headers[TOPIC])
-        return Delivery(topic, source, partition, offset, message.key() or b"", message.value() or b"", headers)
-
-    def _bury(self, outcome: Consumption) -> None:
-        """Send what was refused to the dead letters, and wait until it is there; raises KafkaUnavailable."""
-        for delivery, reason in outcome.refused:
-            logger.error("%s is a dead letter: %s", delivery.place, reason)
-        letters = [dead_letter(*one) for one in outcome.refused if not one[0].is_dead_letter]
-        if not letters:
-            return
-        if self._dead is None:
-            self._dead_topic.ids()
-            self._dead = self._brokers.producer(self._on_error)
-        for letter in letters:
-            self._dead.produce(
-                self._brokers.prefix + Topic.DEAD_LETTERS, letter.value, letter.key, headers=letter.headers
-            )
-        if self._dead.flush(SECONDS):
-            raise KafkaUnavailable(f"Kafka at {self._brokers} does not take dead letters; nothing is committed.")
-
     def _commit(self, consumer: Consumer, deliveries: Iterable[Delivery]) -> None:
         """A group that was shared out anew meanwhile refuses: another member reads these records again."""
         ends = {(one.source, one.partition): one.offset + 1 for one in deliveries}
@@ -226,7 +200,3 @@ class TopicConsumer:
         if not self._doubt:
             logger.warning("Kafka at %s: %s", self._brokers, error.str())
         self._doubt = True
-
-
-def _text(cell: str | bytes | None) -> str:
-    return cell.decode(errors="replace") if isinstance(cell, bytes) else cell or ""

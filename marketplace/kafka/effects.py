@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 from marketplace.catalogue_records import CatalogueRecord, CatalogueUpdate, Fate, Subject
@@ -15,6 +16,7 @@ from marketplace.schema import SchemaError
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOTHING = Receipt(0, 0)
 NO_TOPIC = "it does not say which topic it was of"
+Effect = Callable[[Sequence[Delivery]], Receipt]
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,32 @@ class Consumption:
 
 def apply(deliveries: Sequence[Delivery], log: Log) -> Consumption:
     """Write deliveries into `log`, by topic; raises LogUnavailable: what was written by then may come again."""
-    known = [one for one in deliveries if one.topic in EFFECTS]
-    outcome = Consumption(
-        NOTHING, tuple((one, "it does not say which topic it was of") for one in deliveries if one not in known)
-    )
-    for topic, effect in EFFECTS.items():
-        outcome += _applied([one for one in known if one.topic is topic], effect, log)
+    return applied(deliveries, {topic: partial(_onto, log, effect) for topic, effect in EFFECTS.items()})
+
+
+def _onto(log: Log, effect: Callable[[Sequence[Delivery], Log], Receipt], deliveries: Sequence[Delivery]) -> Receipt:
+    return effect(deliveries, log)
+
+
+def applied(deliveries: Sequence[Delivery], effects: Mapping[Topic, Effect]) -> Consumption:
+    """What became of deliveries under the effect of their topic; an effect raises SchemaError, and did nothing then."""
+    outcome = Consumption(NOTHING, tuple((one, NO_TOPIC) for one in deliveries if one.topic not in effects))
+    for topic, effect in effects.items():
+        outcome += _by_halves([one for one in deliveries if one.topic is topic], effect)
     return outcome
 
 
-def _applied(deliveries: Sequence[Delivery], effect: Effect, log: Log) -> Consumption:
+def _by_halves(deliveries: Sequence[Delivery], effect: Effect) -> Consumption:
     """All at once; where one of them cannot be used, by halves, so that the others are."""
     if not deliveries:
         return Consumption()
     try:
-        return Consumption(effect(deliveries, log))
+        return Consumption(effect(deliveries))
     except SchemaError as error:
         if len(deliveries) == 1:
             return Consumption(NOTHING, ((deliveries[0], str(error)),))
     half = len(deliveries) // 2
-    return _applied(deliveries[:half], effect, log) + _applied(deliveries[half:], effect, log)
+    return _by_halves(deliveries[:half], effect) + _by_halves(deliveries[half:], effect)
 
 
 def _store_slates(deliveries: Sequence[Delivery], log: Log) -> Receipt:
@@ -86,8 +94,7 @@ def _updates(record: CatalogueRecord) -> Iterator[tuple[int, Subject, CatalogueU
         yield time, record.subject, CatalogueUpdate(record.name, values, version)
 
 
-Effect = Callable[[Sequence[Delivery], Log], Receipt]
-EFFECTS: dict[Topic, Effect] = {
+EFFECTS: dict[Topic, Callable[[Sequence[Delivery], Log], Receipt]] = {
     Topic.SLATES: _store_slates,
     Topic.FEEDBACK: _store_feedback,
     Topic.ITEMS: _store_catalogue,

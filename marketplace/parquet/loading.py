@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from marketplace.catalogue_records import text_of
+from marketplace.catalogue_records import CatalogueRecord, text_of
 from marketplace.loaded import Loaded
 from marketplace.log import Log
 from marketplace.parquet.days import write_days, write_whole
+from marketplace.parquet.orders import orders_of, repeated_orders, write_events
 from marketplace.parquet.parquet_log import RECORDS
 from marketplace.schema import SLATE
 from marketplace.slate_columns import item_offsets
+from marketplace.sqlite_log import SqliteLog
 
 SLATES_AT_ONCE, EVENTS_AT_ONCE = 10_000, 500_000
 MARKS, LOCK = "loaded.json", ".loading"
@@ -58,11 +60,16 @@ def load_log(source: Log, folder: Path, *, name: str, progress: Callable[[Loaded
             loaded += part
             progress(loaded)
         write_days(source.quarantined(), folder, "quarantine", part=str(marks.number))
-        records = [(str(one.subject), one.name, one.first, text_of(one)) for one in source.catalogue_after(0)[0]]
-        if records:
-            rows = [dict(zip(RECORDS.names, record, strict=True)) for record in records]
-            write_whole(pa.Table.from_pylist(rows, RECORDS), folder / "catalogue" / f"catalogue-{marks.number}.parquet")
+        write_catalogue(source.catalogue_after(0)[0], folder, part=str(marks.number))
     return loaded
+
+
+def write_catalogue(records: Sequence[CatalogueRecord], folder: Path, *, part: str) -> None:
+    """Write records of items and merchants as the file of `part`; none = no file."""
+    if records:
+        cells = [(str(one.subject), one.name, one.first, text_of(one)) for one in records]
+        rows = [dict(zip(RECORDS.names, record, strict=True)) for record in cells]
+        write_whole(pa.Table.from_pylist(rows, RECORDS), folder / "catalogue" / f"catalogue-{part}.parquet")
 
 
 def _batches(source: Log, folder: Path, marks: LogMarks) -> Iterator[tuple[LogMarks, Loaded]]:
@@ -75,12 +82,22 @@ def _batches(source: Log, folder: Path, marks: LogMarks) -> Iterator[tuple[LogMa
         marks = replace(marks, slates=mark)
         yield marks, Loaded(slates=len(slates), items=int(item_offsets(slates)[-1]))
     while True:
-        events, mark = source.feedback_after(marks.feedback, most=EVENTS_AT_ONCE)
+        events, order_keys, mark = _events(source, marks.feedback)
         if mark == marks.feedback:
             break
-        write_days(events, folder, "feedback", part=f"{marks.number}-{marks.feedback:012d}")
+        repeats = repeated_orders(folder, orders_of(events, order_keys))
+        part = f"{marks.number}-{marks.feedback:012d}"
+        write_events(events, [None] * len(events), folder, part=part, repeats=repeats)
         marks = replace(marks, feedback=mark)
         yield marks, Loaded(events=len(events))
+
+
+def _events(source: Log, mark: int) -> tuple[pa.Table, list[str | None], int]:
+    """FEEDBACK after `mark`, the order that each was accepted under where the log knows it, and the next mark."""
+    if isinstance(source, SqliteLog):
+        return source.events_after(mark, most=EVENTS_AT_ONCE)
+    events, mark = source.feedback_after(mark, most=EVENTS_AT_ONCE)
+    return events, [None] * len(events), mark
 
 
 def _own(logs: dict[int, LogMarks], source: Log, name: str) -> LogMarks:
@@ -104,12 +121,12 @@ def _keep(logs: dict[int, LogMarks], folder: Path) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Nobody else loads into the folder meanwhile; raises ValueError where somebody does."""
+def alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Nobody else loads into the folder meanwhile; where somebody does it waits, or raises ValueError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise ValueError(f"another process loads into {folder}; begin again when it has ended.") from None
         yield

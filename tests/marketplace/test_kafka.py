@@ -16,6 +16,7 @@ from marketplace.kafka.consumer import TopicConsumer
 from marketplace.kafka.effects import Consumption, apply
 from marketplace.kafka.positions import PositionsInLog, SharedPositions
 from marketplace.kafka.producer import LogProducer
+from marketplace.kafka.ranges import held_ranges, read_range
 from marketplace.kafka.records import (
     Delivery,
     KafkaRecord,
@@ -330,3 +331,15 @@ def test_brokers_are_named_by_address_or_by_a_file_of_settings(tmp_path):
             Brokers.of(str(file))
     with pytest.raises(ValueError, match="'nowhere' is neither HOST:PORT"):
         Brokers.of("nowhere")
+
+
+def test_ranges_hold_what_the_topics_hold_and_say_what_is_gone(log, own_topics):
+    send(log, own_topics)
+    held = held_ranges(own_topics, CARRIED, partitions=2)
+    assert [(one.topic, one.partition) for one in held] == [(topic, part) for topic in CARRIED for part in (0, 1)]
+    assert [sum(one.end - one.start for one in held[at : at + 2]) for at in (0, 2, 4)] == [20, 6, 1]
+    read = [one for some in held for batch in read_range(own_topics, some) for one in batch]
+    assert slates_of([one for one in read if one.topic is Topic.SLATES]).num_rows == 20
+    (some,) = [one for one in held if one.topic is Topic.ITEMS and one.end]
+    assert list(read_range(own_topics, replace(some, start=some.end))) == []
+    assert replace(some, topic_id="a/b+c", start=3, end=40).name == f"a_b-c-{some.partition}-000000000003-000000000040"
