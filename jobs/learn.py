@@ -35,6 +35,11 @@ TRAIN = (
     "import sys; from pathlib import Path; from jobs.generation import learn_generation; "
     "learn_generation(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
 )
+TUNED = "tuned.txt"  # the same of its tuning
+TUNE = (
+    "import sys; from pathlib import Path; from jobs.tune_generation import tune_generation; "
+    "print(tune_generation(Path(sys.argv[1]), Path(sys.argv[2]), maximise=sys.argv[3], owner=sys.argv[4]))"
+)
 
 
 @dataclass
@@ -64,7 +69,15 @@ class FurtherSlates:
         return self.count >= FEWEST and self.newest - self.known_until >= every
 
 
-def learn(home: Path, *, log: Path, every: timedelta, keep: int, once: bool) -> int:
+@dataclass(frozen=True)
+class TuneStep:
+    """After a generation was shipped: the metric that the policy is tuned for, and the owner whose weights may move."""
+
+    maximise: str
+    owner: str
+
+
+def learn(home: Path, *, log: Path, every: timedelta, keep: int, once: bool, tuning: TuneStep | None = None) -> int:
     """Train, check and ship generations of the run `home` until a signal, or `once` of what there is: 0, 1 = refused.
 
     Raises RunFolderError for what is no trained run, or has a trainer already; BundleError without a link to follow.
@@ -94,6 +107,8 @@ def learn(home: Path, *, log: Path, every: timedelta, keep: int, once: bool) -> 
             verdict = _trained(generations, number, log, further.newest)
             generations.prune(keep=keep)
             print(f"learn: generation {number}: {_outcome(verdict)}", flush=True)
+            if verdict.shipped and tuning is not None:
+                print(f"learn: generation {number}: tuned: {_tuned(generations, number, tuning)}", flush=True)
             if once:
                 return int(not verdict.shipped)
 
@@ -110,6 +125,16 @@ def _trained(generations: Generations, number: int, log: Path, newest: datetime)
         reason = f"ended by {signal.Signals(-code).name}" if code < 0 else lines[-1]
         generations.close(number, ShipVerdict(False, f"{reason} ({folder / PRINTED})", newest.isoformat()))
     return next(verdict for done, verdict in generations.verdicts if done == number)
+
+
+def _tuned(generations: Generations, number: int, tuning: TuneStep) -> str:
+    """What became of the policy that a process of its own proposed: the last line that it printed."""
+    folder = generations.folder(number)
+    command = [sys.executable, "-c", TUNE, str(generations.home), str(folder), tuning.maximise, tuning.owner]
+    with (folder / TUNED).open("w") as out:
+        subprocess.run(command, stdout=out, stderr=out, preexec_fn=_aside)
+    lines = (folder / TUNED).read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+    return lines[-1]
 
 
 def _aside() -> None:

@@ -15,6 +15,14 @@ FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 def learning_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say when and on what is trained."""
     for option in (
+        click.option("--tune-as", "owner", default=None, metavar="OWNER", help="whose weights may be moved by --tune"),
+        click.option(
+            "--tune",
+            "maximise",
+            default=None,
+            metavar="METRIC",
+            help="tune the policy after each generation, and stage what is promised to a tenth of the shoppers",
+        ),
         click.option("--keep", default=3, show_default=True, type=click.IntRange(min=1), help="generations, newest"),
         click.option(
             "--every",
@@ -36,17 +44,27 @@ def learning_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("folder", type=FOLDER)
 @learning_options
 @click.option("--once", is_flag=True, help="train on what there is, and end: 0 = shipped, 1 = refused")
-def learn(folder: Path, log: Path | None, every: float, keep: int, once: bool) -> None:
+def learn(
+    folder: Path, log: Path | None, every: float, keep: int, maximise: str | None, owner: str | None, once: bool
+) -> None:
     """Train from the newest bundle of run FOLDER whenever its service's log holds HOURS more; ship what passes.
 
     Each generation is a run in FOLDER/generations that goes on from the one in force. It is checked like any bundle,
     and held against the one in force on requests that neither has learned; one that is worse is refused. Services
-    follow the link FOLDER/bundle to what is shipped.
+    follow the link FOLDER/bundle to what is shipped. With --tune the policy's weights of OWNER are tuned on the newest
+    requests then; nothing is put in force by it.
     """
+    from jobs.learn import TuneStep
     from jobs.learn import learn as job
 
-    path = log or folder / "log.sqlite"
-    sys.exit(job(folder, log=path, every=timedelta(hours=every), keep=keep, once=once))
+    _check_tuning(maximise, owner)
+    path, tuning = log or folder / "log.sqlite", TuneStep(maximise, owner) if maximise and owner else None
+    sys.exit(job(folder, log=path, every=timedelta(hours=every), keep=keep, once=once, tuning=tuning))
+
+
+def _check_tuning(maximise: str | None, owner: str | None) -> None:
+    if bool(maximise) != bool(owner):
+        raise click.UsageError("--tune METRIC and --tune-as OWNER go together: name whose weights may be moved.")
 
 
 @click.command()
@@ -67,6 +85,8 @@ def up(
     log: Path | None,
     every: float,
     keep: int,
+    maximise: str | None,
+    owner: str | None,
     watch: float,
     kafka: str | None,
     prefix: str,
@@ -79,12 +99,14 @@ def up(
     """
     from jobs.up import up as job
 
+    _check_tuning(maximise, owner)
     path = log or folder / "log.sqlite"
     place = ["--log", str(path)]
     service = ["serve", str(folder), "--host", host, "--port", str(port), "--workers", str(workers), *place]
     for name, value in {"--kafka": kafka, "--prefix": prefix, "--features": features}.items():
         service += [name, value] if value else []
     parts = {"service": service, "learn": ["learn", str(folder), *place, "--every", str(every), "--keep", str(keep)]}
+    parts["learn"] += ["--tune", maximise, "--tune-as", owner] if maximise and owner else []
     if watch:
         parts["watch"] = ["watch", str(folder), *place, "--every", str(watch)]
     sys.exit(job(folder, parts, host=host, port=port, log=path))

@@ -32,8 +32,11 @@ def tune(
     trials: int = 240,
     policy: Path | None = None,
     out: Path | None = None,
+    service: Path | None = None,
 ) -> int:
     """0 where weights are promised with a proven gain, 1 where today's are to be kept; none are put in force.
+
+    `service`: the folder whose policies are published, None = the run's own.
 
     Raises what `run_evidence` and `tune_request` raise.
     """
@@ -47,7 +50,7 @@ def tune(
         front=front,
         by=by,
         trials=trials,
-        baseline=Versions(folder / POLICIES).baseline(),
+        baseline=Versions((service or folder) / POLICIES).baseline(),
     )
     out = out or folder / "tuning"
     out.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,7 @@ def tune(
         bar=sys.stderr.isatty(),
     )
     _write(report, run, folder, out)
-    _print(report, run, folder, out)
+    _print(report, run, service or folder, out)
     return 0 if report.tuned.advised else 1
 
 

@@ -16,13 +16,16 @@ from jobs.data import kept, market
 from jobs.earlier_run import with_earlier_days
 from jobs.generation import Generations, ShipVerdict, generation_periods, ship
 from jobs.learn import FurtherSlates, learn
+from jobs.publish import policies_in_force
 from jobs.run_folder import RunFolder
+from jobs.tune_generation import tune_generation
 from marketplace.schema import FEEDBACK, conform
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine, load_bundle
 from serving.following import Follower
 from serving.request import Request
 from serving.store_checkpoint import StoreCheckpoint
+from value_model.formula import to_toml
 
 pytestmark = pytest.mark.xdist_group("run")
 
@@ -151,6 +154,31 @@ def event(slate, *, name: str, after: timedelta) -> pa.Table:
     row = {"feedback_id": name, "request_id": slate.request_id, "event": "click", "time": slate.time + after}
     row |= {"user_id": slate.user_id, "item_id": slate.item_id[0]}
     return conform(pa.Table.from_pylist([row]), FEEDBACK, where="made events")
+
+
+def test_what_is_tuned_is_staged_and_moves_the_weights_of_one_owner_alone(home, monkeypatch):
+    """In the place of the search: one weight of each owner's is raised."""
+    policies, folder = policies_in_force(home), home / "generations" / "1"
+    before = policies.served().policy
+    owner, moved, searched = before.owner, before.weights[0], []
+
+    def tune(folder, *, weights, **options):
+        searched.append(weights)
+        proposed = before.with_weights({moved.name: moved.high})
+        (folder / "tuning").mkdir(parents=True, exist_ok=True)
+        (folder / "tuning" / "policy.toml").write_text(to_toml(proposed))
+        return 0
+
+    monkeypatch.setattr("jobs.tune_generation.tune", tune)
+    assert f"there are those of {owner}" in tune_generation(home, folder, maximise="gmv", owner="nobody")
+    assert "is staged to 10% of the shoppers" in tune_generation(home, folder, maximise="gmv", owner=owner)
+    served = policies.served()
+    assert served.policy.version == before.version
+    assert served.trial.share == 0.1
+    assert served.trial.policy.weight[moved.name].value == moved.high
+    assert set(searched[0].split(",")) <= {weight.name for weight in before.weights if weight.owner == owner}
+    assert "is on trial" in tune_generation(home, folder, maximise="gmv", owner=owner)
+    assert len(searched) == 1
 
 
 @pytest.mark.slow
