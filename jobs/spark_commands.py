@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import click
 
+from jobs.kafka_commands import brokers_of, brokers_options
 from jobs.log_argument import LogArgument
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -53,6 +55,29 @@ def compact(days: Path, master: str | None) -> None:
     from jobs.spark.compact import compact as job
 
     job(days, master=master)
+
+
+@spark_commands.command("stream")
+@click.argument("days", type=FOLDER)
+@brokers_options
+@click.option(
+    "--checkpoint",
+    type=FOLDER,
+    default=None,
+    help="where Spark keeps how far it has come  [default: DAYS/.stream]",
+)
+@click.option("--every", default=60.0, show_default=True, help="seconds between two batches")
+@click.option("--once", is_flag=True, help="end when everything that is there now has been read")
+@master_option
+def stream(days: Path, kafka: str, prefix: str, every: float, once: bool, **options: Any) -> None:
+    """Append what the topics slates, feedback and items hold to the Parquet files in DAYS, each record exactly once.
+
+    Records that cannot be used go to the topic dead_letters with the reason. Exits with 1 where there were some, with 2
+    where records expired before they were read.
+    """
+    from jobs.spark.stream import stream as job
+
+    sys.exit(job(days, brokers_of(kafka, prefix), every=None if once else every, **options))
 
 
 @spark_commands.command("score")

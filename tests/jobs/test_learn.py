@@ -160,7 +160,8 @@ def test_what_is_tuned_is_staged_and_moves_the_weights_of_one_owner_alone(home, 
     """In the place of the search: one weight of each owner's is raised."""
     policies, folder = policies_in_force(home), home / "generations" / "1"
     before = policies.served().policy
-    owner, moved, searched = before.owner, before.weights[0], []
+    moved, searched = before.weights[0], []
+    other = next(weight.owner for weight in before.weights if weight.owner != moved.owner)
 
     def tune(folder, *, weights, **options):
         searched.append(weights)
@@ -170,15 +171,17 @@ def test_what_is_tuned_is_staged_and_moves_the_weights_of_one_owner_alone(home, 
         return 0
 
     monkeypatch.setattr("jobs.tune_generation.tune", tune)
-    assert f"there are those of {owner}" in tune_generation(home, folder, maximise="gmv", owner="nobody")
-    assert "is staged to 10% of the shoppers" in tune_generation(home, folder, maximise="gmv", owner=owner)
+    assert "there are those of finance" in tune_generation(home, folder, maximise="gmv", owner="nobody")
+    assert "they must agree first" in tune_generation(home, folder, maximise="gmv", owner=other)
+    assert policies.served().trial is None
+    assert "is staged to 10% of the shoppers" in tune_generation(home, folder, maximise="gmv", owner=moved.owner)
     served = policies.served()
     assert served.policy.version == before.version
     assert served.trial.share == 0.1
     assert served.trial.policy.weight[moved.name].value == moved.high
-    assert set(searched[0].split(",")) <= {weight.name for weight in before.weights if weight.owner == owner}
-    assert "is on trial" in tune_generation(home, folder, maximise="gmv", owner=owner)
-    assert len(searched) == 1
+    assert set(searched[1].split(",")) == {weight.name for weight in before.weights if weight.owner == moved.owner}
+    assert "is on trial" in tune_generation(home, folder, maximise="gmv", owner=moved.owner)
+    assert len(searched) == 2
 
 
 @pytest.mark.slow
