@@ -75,8 +75,7 @@ class EarlierLists:
         earlier = lists.within(visit, requests.time, span=VISIT)
         by_visit = Timeline(pair(shown.session[shown.list], shown.item, size=size), time)
         again = by_visit.within(pair(visit[requests.request], requests.item, size=size), now, span=VISIT)
-        visited, among = earlier.count > 0, again.count > 0
-        position = np.append(shown.position[by_visit.order], np.nan)
+        visited = earlier.count > 0
         return {
             "listed": requests.known(known.count),
             "listed_positions": requests.known(by_item.sums(known, shown.position.astype(np.int64))),
@@ -84,7 +83,7 @@ class EarlierLists:
             "all_listed_positions": np.append(0.0, np.cumsum(shown.position[order]))[place],
             "visit_lists": earlier.count.astype(np.float64),
             "visit_began": np.where(visited, np.append(lists.time, NEVER)[earlier.start], NEVER),
-            "visit_position": np.where(among, position[np.where(among, again.stop - 1, -1)], np.nan),
+            "visit_position": by_visit.latest(again, shown.position),
         }
 
     def update(self, log: EventLog) -> None:

@@ -79,9 +79,9 @@ class ClickhouseClient:
             from clickhouse_connect.driver.exceptions import Error
         except ImportError as error:
             raise _no_package(self.place) from error
-        dsn, database = _parts(address)
+        dsn, database, settings = _parts(address)
         try:
-            client = clickhouse_connect.get_client(dsn=dsn, settings=SETTINGS)
+            client = clickhouse_connect.get_client(dsn=dsn, settings=SETTINGS | settings)
             if database is not None:
                 client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
                 client.database = database
@@ -93,8 +93,11 @@ class ClickhouseClient:
         return client
 
 
-def _parts(address: str) -> tuple[str, str | None]:
-    """The address as the client reads it, and the database that it makes first; None = it must be there."""
+def _parts(address: str) -> tuple[str, str | None, dict[str, str]]:
+    """The address as the client reads it, the database that it makes first (None = it must be there), and settings.
+
+    The client takes settings out of a server's address, but not out of a folder's.
+    """
     parts = urlsplit(address)
     if parts.scheme == EMBEDDED and parts.netloc:
         raise ValueError(f"{address} names no folder: write {EMBEDDED}:///FOLDER, with three slashes and a whole path.")
@@ -103,7 +106,9 @@ def _parts(address: str) -> tuple[str, str | None]:
     database = query.pop("database", DATABASE) if parts.scheme == EMBEDDED else None
     if database is not None and not database.isidentifier():
         raise ValueError(f"{shown_place(address)}: a database's name has letters, digits and _; received {database!r}.")
-    return urlunsplit(parts._replace(query=urlencode(query))), database
+    if parts.scheme == EMBEDDED:
+        return urlunsplit(parts._replace(query="")), database, query
+    return urlunsplit(parts._replace(query=urlencode(query))), database, {}
 
 
 def _first_line(error: Exception) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.asof import NEVER, Timeline
@@ -19,20 +21,26 @@ def columns(rows, width):
     return np.array(rows, np.int64).reshape(-1, width).T
 
 
+@pytest.mark.parametrize("few", [1, 10**6])  # queries of a block, and that are worth sorting
+@pytest.mark.parametrize(("far", "wide"), [(1, 1), (2**17, 2**59), (2**40, 1)])  # codes and times
 @given(st.lists(EVENT, max_size=40), st.lists(QUERY, min_size=1, max_size=10))
-def test_statistics_agree_with_the_slow_oracle(events, queries):
+@settings(max_examples=20)
+def test_statistics_agree_with_the_slow_oracle(few, far, wide, events, queries):
     group, time, value = columns(events, 3)
     groups, now = columns(queries, 2)
-    line = Timeline(group, time)
-    known = line.before(groups, now)
-    decayed = line.decayed(known, value, now, half_life=HALF_LIFE)
+    with patch.multiple("features.asof", MANY=few, BLOCK=few):
+        line = Timeline(group * far, time * wide)
+        known = line.before(groups * far, now * wide)
+        latest = line.latest(known, value)
+    decayed = line.decayed(known, value, now * wide, half_life=HALF_LIFE * wide)
     sums, halves, last = line.sums(known, value), line.sums(known, value / 2), line.last(known)
     for q in range(len(queries)):
         mine = [(t, v) for g, t, v in events if g == groups[q] and t < now[q]]
         assert known.count[q] == len(mine)
         assert sums[q] == sum(v for _, v in mine)
         assert halves[q] == sum(v / 2 for _, v in mine)
-        assert last[q] == max((t for t, _ in mine), default=NEVER)
+        assert last[q] == max((t * wide for t, _ in mine), default=NEVER)
+        assert np.array_equal([latest[q]], [v for _, v in sorted(mine, key=lambda one: one[0])][-1:] or [np.nan], True)
         assert decayed[q] == pytest.approx(sum(v * 2.0 ** -((now[q] - t) / HALF_LIFE) for t, v in mine), rel=1e-12)
 
 

@@ -183,6 +183,14 @@ def test_a_folder_belongs_to_one_process_and_a_process_has_one_folder(clickhouse
         open_log("chdb://runs/first/log")
 
 
+def test_what_else_stands_in_an_address_is_a_setting(clickhouse_address, log):
+    joint = "&" if "?" in clickhouse_address else "?"
+    limited = ClickhouseLog(f"{clickhouse_address}{joint}max_memory_usage=5000000000")
+    setting = "SELECT value FROM system.settings WHERE name = 'max_memory_usage'"
+    assert limited.connection.rows(setting) == [("5000000000",)]
+    limited.close()
+
+
 def test_sums_of_days_and_variants_are_those_of_the_rows(log, clickhouse_address, capsys):
     """By Arrow from the rows, and by attribution: orders without amount, in another currency, late, of another item."""
     rng = np.random.default_rng(5)
