@@ -112,7 +112,7 @@ class Timeline:
         return np.where(windows.count > 0, self.time[np.maximum(windows.stop - 1, 0)], NEVER)
 
     def latest(self, windows: EventRange, values: np.ndarray) -> np.ndarray:
-        """float64 [Q]: `values` ([E], in the order given to the timeline) of the latest known event, NaN without one."""
+        """float64 [Q]: `values` ([E], in the timeline's first order) of the latest known event, NaN without one."""
         if len(self.time) == 0:
             return np.full(len(windows.stop), np.nan)
         ordered, latest = np.asarray(values, np.float64)[self.order], np.empty(len(windows.stop))
