@@ -62,18 +62,11 @@ def get(config: RunConfig) -> Dataset:
     )
 
 
-def slates_in(path: Place) -> int:
-    """How many slates a service's log holds."""
-    log = open_log(path)
-    count = len(log.slates())
-    log.close()
-    return count
-
-
-def logged(place: Place) -> Dataset:
+def logged(place: Place, *, since: datetime | None = None) -> Dataset:
     """What a service recorded: the slates and feedback of its log, over the catalogue of the bundle beside it.
 
-    Its features are used as they were served. ValueError where the log holds too little to learn from.
+    Its features are used as they were served. `since`: earlier rows are not read. ValueError where the log holds too
+    little to learn from.
     """
     from features.request_text import context_features
     from serving.bundle import load_bundle
@@ -86,8 +79,8 @@ def logged(place: Place) -> Dataset:
     context = tuple(context_features(spec))
     dataset = replace(
         catalogue,
-        slates=log.slates(),
-        feedback=log.feedback(),
+        slates=log.slates(since=since),
+        feedback=log.feedback(since=since),
         notes=(f"The log of a service: {shown_place(place)}.",),
         closed=False,
         context_features=context,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from desk.desk import Desk
 from desk.material import Material, item_names
-from jobs.data import FEWEST_SLATES, slates_in
+from jobs.data import FEWEST_SLATES
 from jobs.run_evidence import log_evidence, run_evidence
+from marketplace.sqlite_log import SqliteLog
 from serving.bundle_service import POLICIES, BundleService
 from value_model.formula import ValuePolicy
 from value_model.policy_checks import logged_calibration
 
 VARIABLE = "VALUE_MODEL_RUN"
 MOST_REQUESTS = 2_000  # on the desk: what can be ranked again between two movements of a slider
+MOST_READ = 5_000  # of a log's slates, the newest: what is read does not grow with the log
 
 
 def open_desk(*, environment: Mapping[str, str] = os.environ, demo: Path = Path("../runs/notebook")) -> Desk:
@@ -53,17 +56,18 @@ def material_of(
     most: int = MOST_REQUESTS,
     searched: bool = True,
 ) -> Material | None:
-    """The held-out requests of a run, else those of the service's log in the folder; None where it has neither.
+    """The held-out requests of a run, else the newest of the service's log in the folder; None where it has neither.
 
     At most `most`, drawn at random, are looked at; all are `searched`, unless no search is asked for. The desk also
     reads what the policy `also` reads. Versions go to FOLDER/policies, and are published to FOLDER/bundle where that is
     a link. Raises what `run_evidence` raises.
     """
     rng, log, kept = np.random.default_rng(seed), folder / "log.sqlite", None if searched else most
+    since, enough = _period(log)
     if (folder / "evaluation" / "slates.parquet").exists():
         run = run_evidence(folder, rng=rng, most=kept)
-    elif log.exists() and slates_in(log) >= FEWEST_SLATES:
-        run = log_evidence(log, rng=rng, most=kept)
+    elif enough:
+        run = log_evidence(log, rng=rng, most=kept, since=since)
     else:
         return None
     service = BundleService.of(folder) if (folder / "bundle").is_symlink() else None
@@ -82,6 +86,16 @@ def material_of(
         notes=run.notes,
         service=service,
     )
+
+
+def _period(log: Path) -> tuple[datetime | None, bool]:
+    """Since when the newest slates of a log are read, None = all of them, and whether there are enough to look at."""
+    if not log.exists():
+        return None, False
+    opened = SqliteLog(log)
+    since, enough = opened.time_of_newest(MOST_READ), opened.time_of_newest(FEWEST_SLATES) is not None
+    opened.close()
+    return since, enough
 
 
 def located(folder: Path) -> Path:

@@ -6,6 +6,7 @@ Slates and heads are those of the run's evaluation; positions, feedback, values 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,14 @@ def run_evidence(
     return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out))
 
 
-def log_evidence(log: Place, *, rng: np.random.Generator, most: int | None = None) -> RunEvidence:
+def log_evidence(
+    log: Place, *, rng: np.random.Generator, most: int | None = None, since: datetime | None = None
+) -> RunEvidence:
     """The requests of a service's log, as its models predicted them, under the policy of the bundle beside it.
 
-    At most `most` of them, drawn at random.
+    At most `most` of them, drawn at random from those since `since`; None = from all.
     """
-    dataset = logged(log)
+    dataset = logged(log, since=since)
     in_force = load_policy(home_of(log) / "bundle" / "policy.toml")
     joined = attribute(dataset.slates, dataset.feedback)
     known, labels = settled_part(joined.slates, with_settled(joined, settled_requests(joined, dataset.feedback)))
@@ -95,6 +98,8 @@ def log_evidence(log: Place, *, rng: np.random.Generator, most: int | None = Non
     per_day, slates = requests_per_day(slates), sampled(slates, most, rng=rng)
     labels = labels.filter(pa.array(chosen_rows(slates, known)))
     evidence, note = evidence_of(dataset, slates, labels, in_force, ranked_by=ranked_by, rng=rng)
+    if since is not None:
+        left_out = (*left_out, f"The log was read from {since:%Y-%m-%d %H:%M} UTC on.")
     return RunEvidence(dataset, in_force, slates, labels, evidence, per_day, (note, *left_out))
 
 

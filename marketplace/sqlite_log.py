@@ -236,6 +236,11 @@ class SqliteLog:
         slate = self._rows("SELECT request_id FROM slates WHERE arrival = ?", (slates,))
         return event[0][0] if event else None, slate[0][0] if slate else None
 
+    def time_of_newest(self, place: int) -> datetime | None:
+        """When the slate at that place from the newest (1 = that one) was answered; None where there are fewer."""
+        rows = self._rows("SELECT time FROM slates ORDER BY time DESC LIMIT 1 OFFSET ?", (place - 1,))
+        return EPOCH + MICROSECOND * rows[0][0] if rows else None
+
     def probe(self) -> None:
         with self._file.connection() as connection:
             connection.execute("INSERT OR REPLACE INTO about VALUES ('probed', ?)", (str(datetime.now(UTC)),))

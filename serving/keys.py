@@ -5,6 +5,7 @@ sha256 = "..."                    # of the key: printf %s "$KEY" | sha256sum
 scopes = ["rank", "feedback"]
 per_second = 50                   # requests that each worker takes of it, on average  [no limit]
 burst = 100                       # and at once  [those of a second]
+priority = "low"                  # refused as soon as requests wait: what may come back later  ["normal"]
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ class KeyScope(StrEnum):
     ADMIN = "admin"  # all of these
 
 
+class Priority(StrEnum):
+    """Whose requests a busy worker refuses first."""
+
+    NORMAL = "normal"
+    LOW = "low"
+
+
 @dataclass(frozen=True)
 class KeyEntry:
     """One table of the file."""
@@ -44,6 +52,7 @@ class KeyEntry:
     scopes: Annotated[tuple[KeyScope, ...], Field(min_length=1), Fix(f"Write some of {', '.join(KeyScope)} in a list.")]
     per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(ge=1)] | None = None
+    priority: Annotated[Priority, Fix('Write "normal" or "low".')] = Priority.NORMAL
 
     def __post_init__(self) -> None:
         if self.per_second is None and self.burst is not None:
@@ -58,11 +67,12 @@ class KeyEntry:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who holds a key: its name in the file, its scopes, and how often it may ask a worker (None = at will)."""
+    """Who holds a key: its name in the file, scopes, priority, and how often it may ask a worker (None = at will)."""
 
     name: str
     scopes: frozenset[KeyScope]
     limit: RateLimit | None = None
+    priority: Priority = Priority.NORMAL
 
     def may(self, scope: KeyScope) -> bool:
         return scope in self.scopes or KeyScope.ADMIN in self.scopes
@@ -116,7 +126,7 @@ class KeyRing:
 
     def __init__(self, entries: Mapping[str, KeyEntry]) -> None:
         self._callers = [
-            (bytes.fromhex(entry.sha256), Caller(name, frozenset(entry.scopes), entry.limit))
+            (bytes.fromhex(entry.sha256), Caller(name, frozenset(entry.scopes), entry.limit, entry.priority))
             for name, entry in entries.items()
         ]
 

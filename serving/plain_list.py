@@ -3,8 +3,9 @@
     popularity     by the share of all touches; of a search first by its words
     static list    the catalogue's order; the caller's candidates as they were sent
 
-Nothing is predicted and no policy chose: the slate bears the rung in the place of the versions of both, so that nobody
-takes it for their choice. Its value is the share; the order is fixed, so the propensity is 1.
+No features are looked up, nothing is predicted and no policy chose: the slate bears the rung in the place of their
+versions, so that nobody takes it for their choice, and training computes its features as of its time. Its value is the
+share; the order is fixed, so the propensity is 1.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from serving.rungs import POPULARITY
 from serving.slate_builder import callers_context, page_entries
 
 AT_ONCE = 4096  # rows looked at
+ABSENT = ("feature_spec", "ranker", "calibrator", "policy")  # parts that had no part in a plain list
 
 
 class NoPopularity(LookupError):
@@ -51,7 +53,7 @@ def plain_slate(request: Request, parts: Parts, *, rung: str, reason: str, expos
     else:
         rows = _proposed(request, parts, share)
     table, n = parts.item_table, len(rows)
-    versions = {**parts.versions, **dict.fromkeys(("ranker", "calibrator", "policy"), rung)}
+    versions = {**parts.versions, **dict.fromkeys(ABSENT, rung)}
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: n, SEGMENT_KEY: ""}
     reserved |= {SURFACES_KEY: versions["surfaces"], SCORER_KEY: f"{rung}, {reason}"} | page_entries(request)
     return Slate(

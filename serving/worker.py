@@ -26,7 +26,7 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
 
-from serving.admission_queue import LONGEST, AdmissionQueue
+from serving.admission_queue import LONGEST, STANDING, AdmissionQueue
 from serving.connection import Connection, Exchange, refusal
 from serving.console.pages import DESK_PATHS
 from serving.deadline import ENVIRON
@@ -52,7 +52,8 @@ WAITED = 0.002  # seconds after which a caller does better to connect anew, wher
 class SlotWorker(Worker):  # type: ignore[misc]
     """The application's `extensions["account"]` counts what no route answers, and gives the headers of its ids.
 
-    Its `extensions["queue_seconds"]`: how long a request may wait.
+    Its `extensions["queue_seconds"]`: how long a request may wait; `extensions["can_wait"]`: whether one may at all, by
+    its headers.
     """
 
     def init_process(self) -> None:
@@ -64,7 +65,9 @@ class SlotWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         sys.setswitchinterval(SWITCH)
-        longest = getattr(self.wsgi, "extensions", {}).get("queue_seconds", LONGEST)
+        extensions = getattr(self.wsgi, "extensions", {})
+        longest = extensions.get("queue_seconds", LONGEST)
+        self.can_wait = extensions.get("can_wait", lambda headers: True)
         self.queue: AdmissionQueue[Exchange] = AdmissionQueue(longest=longest)
         self.beside: AdmissionQueue[Exchange] = AdmissionQueue(longest=PATIENCE, standing=PATIENCE)
         self.poller.register(self.PIPE[0], READ, self._woken)
@@ -164,7 +167,8 @@ class SlotWorker(Worker):  # type: ignore[misc]
             self.queue.put_first(exchange)
         else:
             queue = self.beside if exchange.route.startswith(BESIDE) else self.queue
-            if not queue.offer(exchange, within=exchange.deadline.left()):
+            patience = float("inf") if self.can_wait(exchange.headers) else STANDING
+            if not queue.offer(exchange, within=min(patience, exchange.deadline.left())):
                 self._refuse_busy(exchange)
 
     def _client_gone(self, connection: Connection) -> None:

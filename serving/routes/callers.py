@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 from flask import Flask, g, request
@@ -9,7 +10,7 @@ from flask import Flask, g, request
 from serving.console.blueprint import NAME as CONSOLE
 from serving.deadline import ENVIRON, HEADER, Deadline, milliseconds
 from serving.feedback_checks import Sender
-from serving.keys import EVERYBODY, ROUTES, Caller, Keys, KeyScope
+from serving.keys import EVERYBODY, ROUTES, Caller, Keys, KeyScope, Priority
 from serving.rate_limits import RateLimits
 
 
@@ -34,22 +35,33 @@ class NotAllowed(PermissionError):
 
 
 def add_callers(app: Flask, keys: Keys | None) -> None:
-    """Before each request: `g.caller`, who must have a scope of the route, and not ask too often."""
+    """Before each request: `g.caller`, who must have a scope of the route, and not ask too often.
+
+    `extensions["can_wait"]`: whether a request may wait by its key; of its headers, whose names are in small letters.
+    """
     limits = RateLimits()
+    holder = partial(_holder, keys=keys)
+    app.extensions["can_wait"] = lambda headers: holder(headers.get("authorization")).priority is not Priority.LOW
 
     @app.before_request
     def who() -> None:
-        g.caller, g.slate = EVERYBODY if keys is None else Caller("", frozenset()), None
+        g.caller, g.slate = holder(request.headers.get("Authorization")), None
         if request.blueprint == CONSOLE:
             return  # it looks at its own session
-        kind, _, key = request.headers.get("Authorization", "").partition(" ")
-        if keys is not None and kind.lower() == "bearer":
-            g.caller = keys.caller(key.strip()) or g.caller
         scopes = ROUTES.get(request.url_rule.rule, (KeyScope.ADMIN,)) if request.url_rule else None
         if scopes is not None:
             require(*scopes)
             if g.caller.limit is not None and (seconds := limits.take(g.caller.name, g.caller.limit)) > 0:
                 raise RateExceeded(g.caller, seconds=seconds)
+
+
+def _holder(authorization: str | None, keys: Keys | None) -> Caller:
+    """Who sends this header; nobody in particular without a key that is known."""
+    if keys is None:
+        return EVERYBODY
+    kind, _, key = (authorization or "").partition(" ")
+    known = keys.caller(key.strip()) if kind.lower() == "bearer" else None
+    return known or Caller("", frozenset())
 
 
 def require(*scopes: KeyScope, what: str = "") -> None:

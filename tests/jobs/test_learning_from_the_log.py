@@ -15,6 +15,7 @@ from jobs.cli import cli
 from jobs.config import RunConfig, VarietyConfig
 from jobs.data import kept, logged, market
 from jobs.load_log import load
+from jobs.open_desk import material_of
 from jobs.run import run_all
 from jobs.run_evidence import run_evidence
 from marketplace.attribution import attribute
@@ -105,6 +106,15 @@ def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path, 
     assert len(items) == len(earlier) + 1
     assert items["begun"]["price"] == 3.0
     assert all(items[row["item_id"]]["price"] == pytest.approx(row["price"] * 1.1) for row in earlier.to_pylist())
+
+
+def test_a_policy_is_tried_on_the_newest_part_of_a_log(log_path, explored, tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.open_desk.MOST_READ", REQUESTS // 2)
+    shutil.copy(log_path, tmp_path / "log.sqlite")
+    (tmp_path / "bundle").symlink_to(explored / "bundles" / "2")
+    material = material_of(tmp_path)
+    assert 0 < len(material.whole.slates) <= REQUESTS // 2
+    assert "was read from 2025-" in material.notes[-1]
 
 
 def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):

@@ -199,6 +199,7 @@ def test_a_reopened_file_holds_what_was_appended(tmp_path):
     log.append_feedback(make_feedback(("f", "r", "click", "a", 0, None)))
     log.close()
     again = SqliteLog(tmp_path / "log.db")
+    assert (again.time_of_newest(1), again.time_of_newest(2)) == (make_slate("r").time, None)
     assert again.slate("r") == make_slate("r")
     assert again.append_feedback(make_feedback(("f", "r", "click", "a", 0, None))) == Receipt(0, 1)
 

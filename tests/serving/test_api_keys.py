@@ -41,6 +41,15 @@ def bearer(name):
     return {"Authorization": f"Bearer key of {name}"} if name else {}
 
 
+def test_a_key_of_low_priority_does_not_wait_in_a_queue(service):
+    text = toml({"job": ["rank"], "shop": ["rank"]}).replace('["rank"]', '["rank"]\npriority = "low"', 1)
+    can_wait = create_app(service, keys=KeyRing.from_toml(text, file="keys.toml")).extensions["can_wait"]
+    headers = [{"authorization": f"Bearer key of {name}"} for name in ("job", "shop", "stranger")]
+    assert [can_wait(one) for one in (*headers, {})] == [False, True, True, True]
+    with pytest.raises(DataError, match='Write "normal" or "low"'):
+        KeyRing.from_toml(text.replace('"low"', '"lowest"'), file="keys.toml")
+
+
 @pytest.mark.parametrize(
     ("path", "content", "allowed"),
     [

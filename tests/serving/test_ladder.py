@@ -18,6 +18,7 @@ from marketplace.memory_log import MemoryLog
 from marketplace.schema import SCORER_KEY, UNSCORED_KEY
 from marketplace.slate import slates_to_table
 from marketplace.slate_columns import predictions
+from retrieval.labelled_requests import features_of
 from serving.app import create_app
 from serving.bundle import build_engine
 from serving.candidate_budget import FEWEST, CandidateBudget
@@ -138,6 +139,9 @@ def test_where_features_are_away_what_is_popular_and_may_be_shown_is_listed(engi
     day = day_log(slates_to_table([slate, sound]), none, slate.time, now=slate.time + timedelta(days=1), known=nobody)
     assert np.isfinite(predictions(day.slates, "ctr")).sum() == len(sound)
     assert not head_figures(day)
+    frame = features_of(market.dataset, day.slates, market.spec)
+    served = frame.columns["popularity"].to_numpy()[-len(sound) :]
+    np.testing.assert_array_equal(served, sound.numeric["popularity"])
 
 
 def test_candidates_of_a_caller_are_listed_by_popularity_at_their_prices_and_else_as_sent(engine, market, monkeypatch):
