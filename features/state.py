@@ -42,10 +42,14 @@ class FeatureState:
     def __getitem__(self, column: str) -> np.ndarray:
         return self.statistics[column]
 
+    def of_request(self, values: np.ndarray) -> np.ndarray:
+        """Values [R] at each row, [N]; of a single request as they are, [1], which broadcasts over its rows."""
+        return values if len(values) == 1 else values[self.request]
+
     @property
     def row_time(self) -> np.ndarray:
-        """int64 [N]: the time of each row's request."""
-        return self.time[self.request]
+        """int64 [N] or [1]: the time of each row's request."""
+        return self.of_request(self.time)
 
     def rank(self, values: np.ndarray) -> np.ndarray:
         """Share of the request's rows that are smaller, in [0, 1); ties, in TIE_BITS, share the lowest."""

@@ -50,7 +50,7 @@ class _ListPool:
     """Lists of one Arrow type, of many columns one after another."""
 
     def __init__(self, kind: pa.DataType) -> None:
-        self._kind, self._text = kind, kind == TEXT
+        self._kind = kind
         self._cells: list[np.ndarray] = []
 
     def put(self, cells: Iterable[np.ndarray]) -> slice:
@@ -61,7 +61,7 @@ class _ListPool:
     def convert(self) -> pa.ListArray:
         cells = self._cells
         offsets = np.fromiter(accumulate(map(len, cells), initial=0), np.int32, len(cells) + 1)
-        values = list(chain.from_iterable(cells)) if self._text or not cells else np.concatenate(cells)
+        values = np.concatenate(cells) if cells else np.zeros(0, object)
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, self._kind))
 
 

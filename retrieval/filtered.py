@@ -14,7 +14,8 @@ from retrieval.config import DEFAULTS, RetrievalConfig
 from retrieval.exact import top_rows
 from retrieval.index import CandidateIndex
 
-LARGE = 50_000  # allowed rows above which one product of the whole matrix is quicker than a copy of them
+LARGE = 50_000  # allowed rows above which one product of the whole matrix is quicker than a copy of them,
+DENSE = 0.2  # or the share of all rows that they are
 SPARE = 64  # rows beyond k that are scored once more
 
 
@@ -54,7 +55,7 @@ def _scored(
     mask = np.ones(len(embeddings), bool) if allowed is None else allowed.copy()
     mask[exclude] = False
     rows = np.flatnonzero(mask).astype(np.int32)
-    if len(rows) > LARGE:
+    if len(rows) > min(LARGE, DENSE * len(embeddings)):
         rows = rows[_leading((embeddings @ query)[rows], k=k)]
     products = np.vecdot(embeddings[rows], query)
     best = top_rows(products[None], k=k)[0]

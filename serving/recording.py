@@ -39,13 +39,14 @@ def recorded(slate: Slate, request: Request, log: Log, live: LiveCatalogue) -> R
 
 
 def _logged(slate: Slate, request: Request, log: Log, mark: int) -> RecordedSlate:
-    for name in (slate.request_id, own_id(slate.request_id, slate.user_id)):
-        slate = replace(slate, request_id=name)
+    for taken in (False, True):
+        if taken:
+            slate = replace(slate, request_id=own_id(slate.request_id, slate.user_id))
         try:
             log.append(slate, catalogue=mark)
             return RecordedSlate(slate)
         except DuplicateRequest:
-            known = log.slate(name)
+            known = log.slate(slate.request_id)
         if known.user_id == slate.user_id:
             break
     if not answers(known, request, slate):

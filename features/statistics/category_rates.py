@@ -27,7 +27,8 @@ Events = tuple[np.ndarray, np.ndarray, np.ndarray]  # segment, catalogue row and
 def segment_rate(state: FeatureState, events: str) -> np.ndarray:
     """(the segment's events + s x market rate) / (impressions + s), s = SMOOTHING; float64 [N]."""
     market = state[f"all_{events}"] / np.maximum(state["all_impressions"], 1.0)
-    return (state[f"segment_{events}"] + SMOOTHING * market[state.request]) / (state["segment_impressions"] + SMOOTHING)
+    more = SMOOTHING * state.of_request(market)
+    return (state[f"segment_{events}"] + more) / (state["segment_impressions"] + SMOOTHING)
 
 
 def shopper_rate(state: FeatureState) -> np.ndarray:

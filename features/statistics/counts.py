@@ -41,7 +41,7 @@ def interactions(kind: str, *, answers: bool) -> Events:
 def smoothed_rate(state: FeatureState, events: str) -> np.ndarray:
     """(events + s x market rate) / (impressions + s), s = SMOOTHING; float64 [N]."""
     market = state[f"all_{events}"] / np.maximum(state["all_impressions"], 1.0)
-    return (state[events] + SMOOTHING * market[state.request]) / (state["impressions"] + SMOOTHING)
+    return (state[events] + SMOOTHING * state.of_request(market)) / (state["impressions"] + SMOOTHING)
 
 
 def item(catalogue: Catalogue) -> np.ndarray:

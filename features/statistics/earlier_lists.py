@@ -27,7 +27,7 @@ DAY_SECONDS = 86_400.0
 def mean_position(state: FeatureState) -> np.ndarray:
     """(sum of positions + market's mean) / (lists + 1): an item that was never listed has the market's mean."""
     market = state["all_listed_positions"] / np.maximum(state["all_listed"], 1)
-    return (state["listed_positions"] + market[state.request]) / (state["listed"] + 1)
+    return (state["listed_positions"] + state.of_request(market)) / (state["listed"] + 1)
 
 
 class EarlierLists:

@@ -99,13 +99,15 @@ class ShownItems:
         touched = _looked_up(item, last_touch, shown["item"], absent=NEVER)
         left = (shown["time"] >= lists[-MOST_LISTS:].min(initial=visitor.time)) & (shown["time"] > touched)
         item, last_time, times = _latest(shown["item"][left], shown["time"][left])
-        ago = len(lists) - np.searchsorted(lists, last_time)
-        counts = {"unheeded": times, LISTS_SINCE: ago}
-        columns = {name: _looked_up(item, known.astype(np.float64), rows, absent=0.0) for name, known in counts.items()}
+        columns = dict(zip(("unheeded", LISTS_SINCE), np.zeros((2, len(rows))), strict=True))
+        if len(item):
+            place = np.minimum(np.searchsorted(item, rows), len(item) - 1)
+            among = np.flatnonzero((item[place] == rows) & (rows >= 0))
+            columns["unheeded"][among] = times[place[among]]
+            columns[LISTS_SINCE][among] = (len(lists) - np.searchsorted(lists, last_time))[place[among]]
+        of_rows = np.where(rows >= 0, self._catalogue.category[rows], -1)
         for name, items in (("category_shown", shown["item"]), ("category_clicks", touches["item"][touches["click"]])):
-            category, _, times = _latest(self._catalogue.category[items[items >= 0]], items[items >= 0])
-            of_rows = np.where(rows >= 0, self._catalogue.category[rows], -1)
-            columns[name] = _looked_up(category, times.astype(np.float64), of_rows, absent=0.0)
+            columns[name] = _counted(self._catalogue.category[items[items >= 0]], of_rows)
         return columns
 
     @property
@@ -139,3 +141,10 @@ def _looked_up(item: np.ndarray, values: np.ndarray, rows: np.ndarray, *, absent
     place = np.searchsorted(item, rows)
     among = (np.append(item, -1)[place] == rows) & (rows >= 0)
     return np.where(among, np.append(values, absent)[place], absent)
+
+
+def _counted(codes: np.ndarray, of_rows: np.ndarray) -> np.ndarray:
+    """float64 [n]: how often the code of each row occurs; 0 of -1, which is none."""
+    counts = np.bincount(codes + 1, minlength=of_rows.max(initial=-1) + 2).astype(np.float64)
+    counts[0] = 0.0
+    return counts[of_rows + 1]

@@ -52,19 +52,19 @@ class UserItems:
         ),
         Definition(
             number(Group.CROSS, "is_last_touched", "1 = the item this user touched last"),
-            lambda s: (s.item == s["last_item"][s.request]) & (s.item >= 0),
+            lambda s: (s.item == s.of_request(s["last_item"])) & (s.item >= 0),
         ),
         Definition(
             number(Group.CROSS, "same_category_as_last", "1 = of the category touched last"),
-            lambda s: (s.category == s["last_category"][s.request]) & (s.category >= 0),
+            lambda s: (s.category == s.of_request(s["last_category"])) & (s.category >= 0),
         ),
         Definition(
             number(Group.CROSS, "same_merchant_as_last", "1 = of the merchant touched last"),
-            lambda s: (s.merchant == s["last_merchant"][s.request]) & (s.merchant >= 0),
+            lambda s: (s.merchant == s.of_request(s["last_merchant"])) & (s.merchant >= 0),
         ),
         Definition(
             number(Group.CROSS, "price_to_last", "log of price over the last touched item's"),
-            lambda s: log_ratio(s.price, s["last_price"][s.request]),
+            lambda s: log_ratio(s.price, s.of_request(s["last_price"])),
         ),
         Definition(
             count(Group.CROSS, "category_touches", "this user's touches in the category so far"),

@@ -40,10 +40,10 @@ class UserInteractions:
     def history(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Items last touched, their furthest actions and times, [1, HISTORY] each as `user_items` has them."""
         newest = np.lexsort((self.sequence, self.last))[-HISTORY:]
-        furthest = len(KINDS) - 1 - (self.counts[newest, ::-1] > 0).argmax(axis=1)
-        steps = (self.item[newest], -1), (furthest, -1), (self.last[newest], NEVER)
-        more = (0, HISTORY - len(newest))
-        item, action, time = (np.pad(values, more, constant_values=nothing)[None] for values, nothing in steps)
+        item, action = np.full((1, HISTORY), -1, np.int32), np.full((1, HISTORY), -1)
+        time = np.full((1, HISTORY), NEVER)
+        item[0, : len(newest)], time[0, : len(newest)] = self.item[newest], self.last[newest]
+        action[0, : len(newest)] = len(KINDS) - 1 - (self.counts[newest, ::-1] > 0).argmax(axis=1)
         return item, action, time
 
     @cached_property

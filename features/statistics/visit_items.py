@@ -32,7 +32,7 @@ class VisitItems:
         ),
         Definition(
             number(Group.CROSS, "visit_share", "their share of the visit's interactions"),
-            lambda s: s["visit_interactions"] / np.maximum(s["visit_total"], 1)[s.request],
+            lambda s: s["visit_interactions"] / s.of_request(np.maximum(s["visit_total"], 1)),
             Part.AGAINST_LIST,
         ),
         Definition(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,11 @@ class NewArrivals:
 
     def propose(self, query: Query, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """At most k items that are new at the query's time."""
-        age = self._age(query, np.arange(len(self.begun)))
-        items = np.flatnonzero(age < self._days).astype(np.int32)
-        return best_allowed(items, -np.log1p(age[items]), query, k=k)
+        within = (self.begun <= query.time) & (self.begun >= query.time - math.ceil(self._days * DAY_US))
+        items = np.flatnonzero(within).astype(np.int32)
+        age = self._age(query, items)
+        new = age < self._days
+        return best_allowed(items[new], -np.log1p(age[new]), query, k=k)
 
     def score(self, query: Query, items: np.ndarray) -> np.ndarray:
         """The score of any items."""
