@@ -23,6 +23,7 @@ from marketplace.keys import rows_of
 MISSING, UNKNOWN, FIRST = 0, 1, 2
 LIMIT = 20_000  # names of one mapped category
 BUCKETS = 1024  # codes that its other names share
+OFFER_IDS = ("item_id", "merchant_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +53,19 @@ class Encoder:
     buckets: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, frame: FeatureFrame, *, requests: np.ndarray | None = None, min_count: int = 1) -> Encoder:
+    def fit(
+        cls,
+        frame: FeatureFrame,
+        *,
+        requests: np.ndarray | None = None,
+        min_count: int = 1,
+        offer_min_count: int | None = None,
+    ) -> Encoder:
         """Vocabularies of what occurs `min_count` times or more in `requests` (bool [R]; None = all).
 
         A row's occurrence counts once, a user feature's once a request; features that share a vocabulary add up.
+        `offer_min_count`: that of ids of items and merchants, None = `min_count`. An item that is shown once in a month
+        is one that few want, which says nothing of those that have just begun: sharing a code, they share its fate.
         """
         chosen = np.ones(len(frame.offsets) - 1, bool) if requests is None else np.asarray(requests, bool)
         rows = np.repeat(chosen, np.diff(frame.offsets))
@@ -64,7 +74,9 @@ class Encoder:
             if feature.kind is not Kind.NUMBER:
                 kept = frame.columns[feature.name].filter(pa.array(chosen if feature.group is Group.USER else rows))
                 counts.setdefault(feature.table, Counter()).update(_count(kept))
-        vocabularies = {name: _frequent(seen, min_count) for name, seen in counts.items()}
+        offers = {feature.table for feature in frame.spec.features if feature.name in OFFER_IDS}
+        of_offers = min_count if offer_min_count is None else offer_min_count
+        vocabularies = {n: _frequent(seen, of_offers if n in offers else min_count) for n, seen in counts.items()}
         wide = [f.table for f in frame.spec.mapped() if len(vocabularies.get(f.table, ())) > LIMIT and not f.vocabulary]
         kept = {name: names[:LIMIT] if name in wide else names for name, names in vocabularies.items()}
         return cls(frame.spec, kept, dict.fromkeys(wide, BUCKETS))

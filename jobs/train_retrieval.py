@@ -36,10 +36,13 @@ from jobs.prepare import CANDIDATES
 from jobs.provenance import keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_surfaces import recipes_of
+from marketplace.dataset import Dataset
+from marketplace.first_seen import begun
 from marketplace.log_place import is_log
 from marketplace.splits import Periods, periods
 from retrieval.blend import Blends, fit_blend, save_blends
 from retrieval.build import build_index, save_index
+from retrieval.config import RetrievalConfig
 from retrieval.labelled_requests import LabelledRequests, labelled_requests
 from retrieval.pairs import ItemInputs, item_inputs, pairs
 from retrieval.retriever import Quota, Retriever
@@ -70,9 +73,7 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     spec = encoder_of(earlier).spec if earlier and is_log(config.data) else spec_of(dataset, config)
     labelled = labelled_requests(dataset, spec, segment=dataset.segment)
     if len(labelled.slates) == 0:
-        (folder / "encoder.json").write_text(
-            Encoder.fit(labelled.frame, min_count=config.retrieval.rare_below).to_json()
-        )
+        (folder / "encoder.json").write_text(Encoder.fit(labelled.frame).to_json())
         print("   nothing was recorded: no towers, candidates are new arrivals and a sample of the catalogue")
         return
     period = periods(labelled.slates, **asdict(config.periods))
@@ -80,7 +81,7 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     rng = np.random.default_rng(config.seed)
     encoder, earlier = encoder_then(run, labelled, period)
     (folder / "encoder.json").write_text(encoder.to_json())
-    items = item_inputs(labelled.catalogue, encoder)
+    items = items_then(dataset, labelled, encoder, period)
     inputs = encoder.encode(labelled.frame)
     towers = _fit_towers(run, encoder, labelled, inputs, items, period, rng, watch=watch, earlier=earlier)
     queries = towers.embed_queries(inputs.user_codes, inputs.user_lists, inputs.user_numbers)
@@ -159,9 +160,19 @@ def _fit_towers(
 
 def encoder_then(run: RunFolder, labelled: LabelledRequests, period: Periods) -> tuple[Encoder, RunFolder | None]:
     """The encoder of the training period's names, behind those of the earlier run where there is one; and that run."""
-    encoder = Encoder.fit(labelled.frame, requests=period.train, min_count=run.config.retrieval.rare_below)
+    encoder = Encoder.fit(labelled.frame, requests=period.train, **rarity(run.config.retrieval))
     earlier = earlier_run(run.config)
     return (encoder, None) if earlier is None else (grown_encoder(encoder, earlier), earlier)
+
+
+def rarity(config: RetrievalConfig) -> dict[str, int]:
+    """How often a name must be seen to have an embedding of its own, as `Encoder.fit` takes it."""
+    return {"min_count": config.rare_below, "offer_min_count": config.rare_offers_below}
+
+
+def items_then(dataset: Dataset, labelled: LabelledRequests, encoder: Encoder, period: Periods) -> ItemInputs:
+    """The catalogue as the towers read it; negatives are of what had begun by the end of the training period."""
+    return replace(item_inputs(labelled.catalogue, encoder), begun=begun(dataset.items) < period.validation_from)
 
 
 def goal_of(labelled: LabelledRequests, period: Periods) -> str:

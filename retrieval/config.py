@@ -86,6 +86,12 @@ class RetrievalConfig:
     patience: int = setting(2, "passes without a better held-out recall", unit="epochs", least=0, most=10_000)
     learning_rate: float = setting(0.1, "Adagrad's learning rate", least=1e-8, most=10)
     rare_below: int = setting(3, "a name seen less often shares the embedding of the unknown", unit="requests", least=1)
+    rare_offers_below: int = setting(
+        1,
+        "the same of ids of items and merchants; above 1, newcomers pass for what is hardly ever shown",
+        unit="requests",
+        least=1,
+    )
     blend_requests: int = setting(
         500, "validation requests that each surface's blend is fitted on", unit="requests", least=1
     )

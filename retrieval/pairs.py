@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,14 +16,25 @@ from features.spec import ModelInputs
 
 @dataclass(frozen=True, eq=False)
 class ItemInputs:
-    """The item group of every catalogue row, packed as in `ModelInputs`."""
+    """The item group of every catalogue row, packed as in `ModelInputs`.
+
+    `begun` bool [n]: those that were on sale while the pairs were recorded, None = all. Negatives are drawn from them
+    alone: that nobody took what nobody could take says nothing against it.
+    """
 
     codes: np.ndarray  # int32 [n, item categories]
     lists: np.ndarray  # int32 [n, sum of list lengths]
     numbers: np.ndarray  # float32 [n, item numbers]
+    begun: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @cached_property
+    def had_begun(self) -> np.ndarray:
+        """int32: the rows of `begun`."""
+        rows = np.arange(len(self), dtype=np.int32)
+        return rows if self.begun is None else rows[self.begun]
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,7 @@ def fit(
     history, best = _resume(checkpoint, towers)
     recall = f"recall@{config.recall_k}"
     if not anew and not history.recall:
-        expected = expected_draws(train.item, len(items), config=config)
+        expected = expected_draws(train.item, items, config=config)
         first = batches(train, items, expected, towers=towers, seed=(seed, 0))
         history.loss.append(sum(map(float, map(towers.compute_loss, first))) / max(float(train.weight.sum()), 1e-9))
         history.recall.append(held_out_recall(towers, held_out, items))
@@ -81,7 +81,7 @@ def fit(
         if history.recall and epoch - 1 - history.best >= config.patience:
             break
         mined = mined_negatives(towers, train, items, seed=(seed, epoch)) if config.hard_negatives and epoch else None
-        expected = expected_draws(train.item, len(items), config=config, mined=mined)
+        expected = expected_draws(train.item, items, config=config, mined=mined)
         epoch_batches = batches(train, items, expected, towers=towers, seed=(seed, epoch), mined=mined)
         total = sum(float(step(batch)["loss"]) for batch in epoch_batches)
         history.loss.append(total / max(float(train.weight.sum()), 1e-9))
@@ -99,14 +99,16 @@ def fit(
 
 
 def expected_draws(
-    item: np.ndarray, n_items: int, *, config: RetrievalConfig, mined: np.ndarray | None = None
+    item: np.ndarray, items: ItemInputs, *, config: RetrievalConfig, mined: np.ndarray | None = None
 ) -> np.ndarray:
     """Float32 [n_items]: how often an item is expected among the candidates of a batch, B p_i + U / n + H m_i.
 
-    p_i and m_i are its shares of the pairs' items and of the `mined` ones.
+    p_i and m_i are its shares of the pairs' items and of the `mined` ones; n counts the items that had begun, and U is
+    0 for the others.
     """
-    share = np.bincount(item, minlength=n_items) / max(len(item), 1)
-    expected = config.batch * share + config.uniform_negatives / n_items
+    n_items, begun = len(items), items.had_begun
+    expected = config.batch * np.bincount(item, minlength=n_items) / max(len(item), 1)
+    expected[begun] += config.uniform_negatives / max(len(begun), 1)
     if mined is not None:
         drawn = mined[mined >= 0]
         expected += config.hard_negatives * np.bincount(drawn, minlength=n_items) / max(len(drawn), 1)
@@ -122,7 +124,8 @@ def mined_negatives(towers: TwoTower, train: Pairs, items: ItemInputs, *, seed: 
     requests = np.unique(train.request)
     some = np.sort(rng.choice(requests, min(MINED_REQUESTS, len(requests)), replace=False))
     queries = towers.embed_queries(train.user_codes[some], train.user_lists[some], train.user_numbers[some])
-    nearest, _ = ExactIndex(towers.embed_items(items)).search(queries, k=MINED)
+    place, _ = ExactIndex(towers.embed_items(items)[items.had_begun]).search(queries, k=MINED)
+    nearest = items.had_begun[place]
     taken = np.unique(train.request.astype(np.int64) * len(items) + train.item)
     nearest[np.isin(some[:, None].astype(np.int64) * len(items) + nearest, taken)] = -1
     mined = np.full((len(train.user_codes), nearest.shape[1]), -1, np.int32)
@@ -151,7 +154,7 @@ def batches(
     size = min(config.batch, len(order))
     for start in range(0, len(order) - size + 1, size):
         rows = order[start : start + size]
-        uniform = rng.integers(len(items), size=config.uniform_negatives, dtype=np.int32)
+        uniform = rng.choice(items.had_begun, config.uniform_negatives)
         request = train.request[rows]
         hard = _hard(mined, request, config.hard_negatives, rng)
         item = np.concatenate([train.item[rows], uniform, hard])

@@ -52,6 +52,8 @@ def test_codes_of_known_unknown_and_missing():
 
 def test_rare_names_stay_unknown():
     assert Encoder.fit(DATA, min_count=2).vocabularies == {"city": (), "item": ("a", "b")}
+    offers = Encoder.fit(DATA, min_count=2, offer_min_count=1)
+    assert offers.vocabularies == {"city": (), "item": ("a", "b", "c", "new", "z")}  # the unknown is a newcomer's alone
 
 
 def test_test_rows_cannot_change_the_codes():

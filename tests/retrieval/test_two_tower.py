@@ -103,7 +103,7 @@ def test_before_training_the_loss_is_that_of_a_guess():
     config = replace(CONFIG, temperature=1.0, correct_sampling=False, remove_accidental_hits=False, id_dropout=0.0)
     towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
     train = shopping(128, popularity=EVEN)
-    expected = expected_draws(train.item, N_ITEMS, config=config)
+    expected = expected_draws(train.item, catalogue(), config=config)
     batch = next(batches(train, catalogue(), expected, towers=towers, seed=(0, 0)))
     assert float(towers.compute_loss(batch)) / 128 == pytest.approx(np.log(128 + 16), rel=0.1)
 
@@ -159,7 +159,7 @@ def test_accidental_hits_are_no_negatives():
     """A batch of one item B times over holds no negative at all: the loss is 0, and log B where hits are kept."""
     train = replace(shopping(128, popularity=EVEN), item=np.zeros(128, np.int32))
     config = replace(CONFIG, uniform_negatives=0, id_dropout=0.0)
-    expected = expected_draws(train.item, N_ITEMS, config=config)
+    expected = expected_draws(train.item, catalogue(), config=config)
     losses = []
     for remove in (True, False):
         settings = replace(config, remove_accidental_hits=remove)
@@ -177,7 +177,23 @@ def test_expected_draws_are_what_is_drawn():
         batch = np.concatenate([rng.choice(item, 64), rng.integers(N_ITEMS, size=16)])
         drawn += np.bincount(batch, minlength=N_ITEMS)
     config = replace(CONFIG, batch=64, uniform_negatives=16)
-    np.testing.assert_allclose(expected_draws(item, N_ITEMS, config=config), drawn / 2_000, rtol=0.1)
+    np.testing.assert_allclose(expected_draws(item, catalogue(), config=config), drawn / 2_000, rtol=0.1)
+
+
+def test_negatives_are_items_that_had_begun():
+    """What nobody could take yet is neither drawn nor mined; the others are expected as often as they are drawn."""
+    begun = np.arange(N_ITEMS) % 4 > 0
+    items, config = replace(catalogue(), begun=begun), replace(CONFIG, uniform_negatives=600, hard_negatives=128)
+    towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
+    train = shopping(128, popularity=EVEN)
+    train = replace(train, item=np.flatnonzero(begun)[train.item % begun.sum()].astype(np.int32))
+    expected = expected_draws(train.item, items, config=config)
+    np.testing.assert_allclose(expected[begun].sum(), config.batch + 600)
+    assert (expected[~begun] == 0).all()
+    mined = mined_negatives(towers, train, items, seed=(0, 1))
+    batch = next(batches(train, items, expected, towers=towers, seed=(0, 1), mined=mined))
+    assert begun[batch["item"].numpy()].all()
+    assert len(batch["item"]) > 128 + 600  # some are mined too
 
 
 def test_mined_negatives_are_near_the_request_and_were_not_taken(even):
@@ -188,7 +204,7 @@ def test_mined_negatives_are_near_the_request_and_were_not_taken(even):
     same_group = GROUP[mined] == (train.user_codes[:, 1] - 2)[:, None]
     assert same_group[:, :10][mined[:, :10] >= 0].mean() > 0.9  # nearest first
     config = replace(CONFIG, hard_negatives=32, uniform_negatives=0)
-    expected = expected_draws(train.item, N_ITEMS, config=config, mined=mined)
+    expected = expected_draws(train.item, catalogue(), config=config, mined=mined)
     share = np.bincount(mined[mined >= 0], minlength=N_ITEMS) / (mined >= 0).sum()
     np.testing.assert_allclose(expected, 128 * np.bincount(train.item, minlength=N_ITEMS) / 500 + 32 * share, rtol=1e-5)
     towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
@@ -200,7 +216,7 @@ def test_mined_negatives_are_near_the_request_and_were_not_taken(even):
 
 def test_hidden_shoppers_have_neither_id_nor_history():
     train = replace(shopping(256, popularity=EVEN), user_lists=np.full((256, 3), 5, np.int32))
-    expected = expected_draws(train.item, N_ITEMS, config=CONFIG)
+    expected = expected_draws(train.item, catalogue(), config=CONFIG)
     for share in (0.0, 0.5, 1.0):
         config = replace(CONFIG, history_dropout=share, id_dropout=0.0)
         towers = TwoTower(SPEC, SIZES, config=config, rng=np.random.default_rng(0))
