@@ -6,7 +6,7 @@ Four bytes, little-endian, hold the message's length; the schema is implied by S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,11 @@ CODEC = pa.Codec("lz4_raw")
 USER = PLAIN_SLATE.get_field_index("user_id")
 TOGETHER = 64
 UNREADABLE = (pa.ArrowException, OSError, TypeError, ValueError, OverflowError)  # what a damaged body raises
+
+
+def rows_apart(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Each row alone: a copy, because the message of a slice holds the maps of all rows."""
+    return (batch.take(pa.array([row])) for row in range(len(batch)))
 
 
 def pack(batch: pa.RecordBatch) -> bytes:

@@ -38,7 +38,7 @@ from marketplace.log import (
 )
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
-from marketplace.slate_body import UNREADABLE, pack, unpack, unpack_all
+from marketplace.slate_body import UNREADABLE, pack, rows_apart, unpack, unpack_all
 from marketplace.slate_columns import PLAIN_SLATE, plain
 from marketplace.sqlite_file import SqliteFile
 
@@ -119,7 +119,7 @@ class SqliteLog:
     def append_slates(self, slates: pa.Table) -> Receipt:
         plain_rows = conform(slates, SLATE, where="slates").cast(PLAIN_SLATE).combine_chunks()
         names, times = plain_rows["request_id"].to_pylist(), plain_rows["time"].cast(pa.int64()).to_pylist()
-        bodies = [pack(batch.slice(row, 1)) for batch in plain_rows.to_batches() for row in range(len(batch))]
+        bodies = [pack(row) for batch in plain_rows.to_batches() for row in rows_apart(batch)]
         with self._file.transaction() as connection:
             statement = ADD_SLATE.replace("INSERT", "INSERT OR IGNORE")
             rows = list(zip(names, times, bodies, strict=True))

@@ -307,3 +307,19 @@ def test_a_row_does_not_repeat_the_schema(tmp_path):
     with sqlite3.connect(tmp_path / "log.db") as connection:
         (size,) = connection.execute("SELECT length(body) FROM slates").fetchone()
     assert size < SLATE.serialize().size / 4
+
+
+def test_slates_that_are_appended_together_are_kept_as_those_that_come_one_by_one(tmp_path):
+    """A body holds its own slate alone: neither the size nor the shoppers of the others."""
+    shown = [make_slate(f"r{n}", context={"city": f"city {n}" + 500 * "x"}) for n in range(20)]
+    together, apart = SqliteLog(tmp_path / "together.db"), SqliteLog(tmp_path / "apart.db")
+    together.append_slates(slates_to_table(shown))
+    for slate in shown:
+        apart.append(slate)
+    sizes = []
+    for log, name in ((together, "together.db"), (apart, "apart.db")):
+        assert log.slate("r3") == shown[3]
+        with sqlite3.connect(tmp_path / name) as connection:
+            sizes.append(connection.execute("SELECT max(length(body)) FROM slates").fetchone()[0])
+        log.close()
+    assert sizes[0] <= sizes[1] + 64
