@@ -9,24 +9,20 @@ from pathlib import Path
 from desk_browser import PICTURES, Looking
 from PIL import Image
 
-# What a screen reader and a keyboard need, and what a phone must not do: a list of what is wrong with the page.
-FAULTS = """
-const wrong = [], all = css => [...document.querySelectorAll(css)], start = e => e.outerHTML.slice(0, 120);
-const labelled = e => e.labels?.length || e.getAttribute('aria-label') || e.type === 'hidden';
-for (const e of all('input, select, textarea')) if (!labelled(e)) wrong.push('no label: ' + start(e));
-for (const e of all('button, a')) if (!(e.textContent.trim() || e.ariaLabel)) wrong.push('no name: ' + start(e));
-for (const tag of ['main', 'h1', 'nav']) if (!document.querySelector(tag)) wrong.push('no ' + tag);
-const ids = all('[id]').map(e => e.id);
-for (const id of new Set(ids.filter((id, i) => ids.indexOf(id) !== i))) wrong.push('twice: ' + id);
-for (const name of ['aria-labelledby', 'aria-describedby'])
-    for (const e of all(`[${name}]`))
-        if (!document.getElementById(e.getAttribute(name))) wrong.push('points nowhere: ' + start(e));
-for (const e of all('[style], [onclick]')) wrong.push('inline: ' + start(e));
-const width = document.documentElement.scrollWidth;
-if (width > innerWidth) wrong.push('wider than the screen: ' + width);
-return wrong;
+FAULTS = Path(__file__).with_name("page_faults.js").read_text()
+TABBABLE = """
+const takes_focus = 'a[href], button:enabled, input:not([type=hidden]), select, summary, [tabindex="0"]';
+window.stops = [...document.querySelectorAll(takes_focus)].filter(e => e.checkVisibility());
+stops[0].focus();
+return stops.length;
+"""
+STOP = """
+const e = document.activeElement, box = e.getBoundingClientRect();
+const inside = box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+return [stops.indexOf(e), getComputedStyle(e).outlineStyle !== 'none' && inside, e.outerHTML.slice(0, 120)];
 """
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+SMALLEST = PHONE | {"width": 320, "height": 568}
 
 
 class Console(Looking):
@@ -43,13 +39,43 @@ class Console(Looking):
     def faults(self) -> list[str]:
         return self.driver.execute_script(FAULTS)
 
+    def unreached(self) -> list[str]:
+        """What the key Tab does not reach in the order of the page, or where it cannot be seen to be."""
+        wrong = []
+        for expected in range(1, self.driver.execute_script(TABBABLE)):
+            self.press("TAB")
+            number, shown, html = self.driver.execute_script(STOP)
+            if number != expected or not shown:
+                wrong.append(f"stop {expected} is {number}, {'seen' if shown else 'not seen'}: {html}")
+        return wrong
+
+    def press(self, *keys: str) -> None:
+        """Keys by their names in Selenium, or as text."""
+        from selenium.webdriver import Keys
+
+        self.actions().send_keys(*(getattr(Keys, key, key) for key in keys)).perform()
+
+    def tab_to(self, css: str) -> None:
+        """The key Tab, until an element has the focus."""
+        self.one(css)
+        for _ in range(300):
+            self.press("TAB")
+            if self.has_focus(css):
+                return
+        raise AssertionError(f"Tab does not reach {css}")
+
+    def has_focus(self, css: str) -> bool:
+        return self.driver.execute_script("return document.activeElement.matches(arguments[0])", css)
+
     def phone_faults(self, *, picture: str = "") -> list[str]:
-        """The same at a phone's width; every pane open."""
+        """The same at a phone's width, and at the smallest one's; every pane open."""
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
         if picture:
             self.picture(picture, "header")
         self.driver.execute_script("for (const e of document.querySelectorAll('details')) e.open = true")
         faults = self.faults()
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SMALLEST)
+        faults += self.faults()
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         return faults
 

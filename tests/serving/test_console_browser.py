@@ -107,6 +107,7 @@ def looked_at(console, name):
     """The page has no fault, at a phone's width neither, and is drawn for the docs."""
     console.picture(f"console_{name}_{console.language}", "header")
     assert console.faults() == []
+    assert console.unreached() == []
     assert console.phone_faults(picture=f"console_{name}_phone_{console.language}") == []
 
 
@@ -175,6 +176,32 @@ def test_weights_are_moved_searched_checked_staged_and_the_trial_is_ended(consol
     console.until(lambda: console.all("#answer.good"))
     assert (versions.entries()[-1].reason, versions.entries()[-1].key) == ("Seen enough.", "ops")
     looked_at(console, "served")
+
+
+def test_a_weight_is_moved_and_checked_by_keyboard_alone(console):
+    console.open("desk")
+    console.one("#w-w_click")
+    console.press("TAB")
+    assert console.has_focus(".skip")
+    console.press("ENTER")
+    assert console.has_focus("main")
+    weight = console.number("w_click")
+    console.tab_to("input[data-number=w-w_click]")
+    console.press(*["ARROW_RIGHT"] * 20)
+    console.until(lambda: "%" in console.all("#status")[0].get_attribute("textContent"))
+    assert console.number("w_click") > weight
+    assert console.has_focus("input[data-number=w-w_click]")
+    console.tab_to("button[formaction$=restore][value=w_click]")
+    console.press("ENTER")
+    console.until(lambda: console.number("w_click") == weight and console.has_focus("#w-w_click"))
+    console.tab_to("#publish [formaction$=check]")
+    console.press("ENTER")
+    console.until(lambda: console.all("#checks .note") and console.has_focus("#publish [formaction$=check]"))
+    console.tab_to("details:has(#influence) summary")
+    console.press("ENTER")
+    console.tab_to("form[action$=influence] button")
+    console.press("ENTER")
+    console.until(lambda: console.all("#influence tr") and console.has_focus("form[action$=influence] button"))
 
 
 def test_an_earlier_version_and_another_bundle_are_put_in_force(console, folder):
