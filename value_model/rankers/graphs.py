@@ -43,8 +43,7 @@ class Graphs(tf.Module):
         self._members = heard(ranker)
         networks = [member.network for member in self._members.values() if isinstance(member, NetworkRanker)]
         self.network = networks[0] if networks else None
-        self.trees = tuple(member for member in self._members.values() if isinstance(member, Trees))
-        self.forests = forests(self.trees)
+        self.forests = forests([member for member in self._members.values() if isinstance(member, Trees)])
         self._sums = [ForestGraph(tables) for tables in self.forests]
         user, item, cross = (group_specs(ranker.spec, group) for group in (Group.USER, Group.ITEM, Group.CROSS))
         tail = [cross[0], cross[-1], tf.TensorSpec([None], tf.int32, name="request")]
