@@ -35,6 +35,7 @@ from features.statistics.statistic import EventLog, Visitor
 from features.store import MemoryStore, RequestContext, StoreUnavailable
 from marketplace.splits import DAY_US
 
+LAYOUT = 2  # of keys and rows; what a program of another layout left is not read, and the store seeded anew
 CHUNK = 2_000  # keys of one write while a store is seeded, and items of one read
 LOCK_MS = 60_000  # after which a process that seeds and is heard of no more may be replaced
 SEED_SECONDS = 1_800  # that others wait for it
@@ -115,7 +116,7 @@ class RedisStore:
 
     def __init__(self, url: str, local: MemoryStore, *, version: str, seed: Path) -> None:
         self.catalogue, self._local, self._seed = local.catalogue, local, seed
-        self._prefix = f"value-model:{version}:"
+        self._prefix = f"value-model:{version}:{LAYOUT}:"
         self._redis = RedisClient(url, prefix=self._prefix)
         self._plan = ReadPlan(local, prefix=self._prefix)
         self._held: Visitor | None = None  # whose memories `local` holds
