@@ -7,7 +7,7 @@ import pytest
 from tuning_toy import POLICY, market, served, true_scores
 
 from value_model.tuning import Estimator, PolicyScorer, PredictConfig, predict
-from value_model.tuning.experiment import requests_per_arm
+from value_model.tuning.experiment import propose, requests_per_arm
 
 OTHER = {"w_gmv": 0.2}
 
@@ -114,3 +114,9 @@ def test_size_of_an_experiment_is_the_textbooks() -> None:
     # 2 * 1 * (1.960 + 0.842)^2 / 0.1^2; with three arms each pair is tested at 5 % / 3.
     assert requests_per_arm(1.0, 0.1) == 1570
     assert requests_per_arm(1.0, 0.1, arms=3) == pytest.approx(2 * (2.394 + 0.8416) ** 2 / 0.01, rel=1e-3)
+
+
+def test_between_policies_of_other_weights_there_is_no_half_way():
+    proposal = propose(np.array([0.0, 1.0]), {"w_order": 1.0}, {"w_net": 2.0}, effect=0.1)
+    assert proposal.arms == ({"w_order": 1.0}, {"w_net": 2.0})
+    assert proposal.requests_per_arm == requests_per_arm(0.25, 0.1, arms=2)

@@ -60,10 +60,14 @@ def propose(
 ) -> ExperimentProposal:
     """Today's weights, half way (geometric where both are positive), and the proposed ones.
 
+    Between policies of other weights there is no half way: two arms.
+
     reward [R]: the objective by request as logged, whose variance sets the size; `effect`: the expected difference.
     """
     effect = max(abs(effect) if np.isfinite(effect) else 0.0, LEAST_EFFECT * abs(float(reward.mean())), 1e-12)
-    arms = (dict(now), {name: _between(now[name], proposed[name]) for name in now}, dict(proposed))
+    same = now.keys() == proposed.keys()
+    half_way = ({name: _between(now[name], proposed[name]) for name in now},) if same else ()
+    arms = (dict(now), *half_way, dict(proposed))
     size = requests_per_arm(float(reward.var()), effect, arms=len(arms))
     days = None if requests_per_day is None else len(arms) * size / requests_per_day
     return ExperimentProposal(arms, size, days, effect)
