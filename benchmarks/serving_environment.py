@@ -11,6 +11,7 @@ first 200 of /readyz; CPU is that of all its processes until then, memory what t
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,14 +31,8 @@ from jobs.serve import free_port
 
 ROOT, RUN = Path(__file__).parents[1], Path("runs/demo-simulated")
 TIMES, WAIT = 3, 120.0
-TOOLS = (
-    "pytest",
-    "pytest-xdist",
-    "hypothesis",
-    "jsonschema",
-    "psutil",
-    "pyyaml",
-)  # what the tests need beside the service
+# What the tests need beside the service.
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "httpx", "jsonschema", "pillow", "psutil", "pyyaml")
 CHOSEN = (("tests/serving", "-m", "not slow"), ("tests/serving/test_service_process.py", "-m", "slow"))
 EXPORT = "from serving.export_bundle import export_bundle; from trained_market import trained_market"
 PLAIN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -104,8 +99,11 @@ def main() -> None:
 
 
 def _wheel(folder: Path) -> Path:
+    """Made of a copy, so that nothing of an earlier build gets into it."""
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__"))
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--wheel-dir", folder, ROOT], check=True)
+    subprocess.run([*pip, "--wheel-dir", folder, source], check=True)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
