@@ -6,11 +6,14 @@ partitions and quantisation start are those of ScaNN's documentation (docs/algor
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import math
+import os
 import re
 import sys
+import weakref
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +29,18 @@ PICKLED = "scann_docids.pkl"  # identifiers as ScaNN keeps them
 RESCORED = (3, 5, 10, 20)  # multiples of k that are tried
 LEAST_LEAVES = 4  # partitions: the fewest that are tried
 LONG_LIST = 100  # results above which more partitions are opened, and the rescored multiple shrinks
+
+
+_living: weakref.WeakSet[Any] = weakref.WeakSet()  # searchers
+
+
+def _keep_in_fork() -> None:
+    """In a fork, never destroy a searcher: that waits for its threads, which stayed behind; searching needs none."""
+    for searcher in _living:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(searcher))
+
+
+os.register_at_fork(after_in_child=_keep_in_fork)
 
 
 @functools.cache
@@ -49,6 +64,7 @@ class ScannIndex:
 
     def __init__(self, searcher: Any, *, rows: int, leaves_to_search: int, reorder_factor: int) -> None:
         self._searcher = searcher
+        _living.add(searcher)
         self._rows = rows
         self._leaves_to_search = leaves_to_search
         self._reorder_factor = reorder_factor

@@ -27,6 +27,7 @@ from serving.request import Request
 from value_model.formula import ValuePolicy
 
 logger = logging.getLogger(__name__)
+FRESH = 60.0  # seconds in which what was loaded is as good as new
 
 
 class NotReady(RuntimeError):
@@ -233,6 +234,21 @@ class LiveService:
             self._load(target)
         elif outgrown or not self._renewed(target):
             self._run(lambda: self._load(target))
+
+    def begin(self) -> None:
+        """Serve in a fork of the process that loaded the bundle: again from the start, unless that was just now.
+
+        What the log has told since is quicker read from a checkpoint, and another bundle may be in force.
+        """
+        if self._pointer.resolve() != self._loaded or self._clock() - self._looked > FRESH:
+            self._serving = self._loaded = self._seen = None
+            self._looked = -float("inf")
+        self.follow()
+
+    def forget(self) -> None:
+        """Let go of what was loaded, in the process that loaded it for its forks."""
+        self._serving = self._loaded = None
+        self._settle(lambda: None)
 
     def _renewed(self, target: Path) -> bool:
         """Whether the serving bundle's service went over to the target; what hinders it is said when that is loaded."""

@@ -13,6 +13,7 @@ VALUE_MODEL_QUEUE_SECONDS    how long a request may wait for its worker before i
 VALUE_MODEL_SYNC_LOG         1 = an answer waits until its slate survives a power cut  [0]
 VALUE_MODEL_KEYS_FILE        a TOML file of API keys (serving/keys.py), followed; without keys all may do everything
 VALUE_MODEL_KEYS             the same as text, instead of a file
+VALUE_MODEL_SHARE_MEMORY     1 = workers that start together share the bundle's memory  [0]
 VALUE_MODEL_CONSOLE_SECRET   signs the console's sessions; made by gunicorn's parent process where it is not set
 VALUE_MODEL_DESK             the Unix socket of the desk's process (jobs/console_desk.py), for the console
 PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
@@ -30,6 +31,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
@@ -49,7 +51,7 @@ from serving.memory import settle
 from serving.policies_in_force import MaterialOf, PoliciesInForce, no_material
 from serving.policy_renewal import renew
 from serving.scorer import Scorer
-from serving.service import LiveService
+from serving.service import FRESH, LiveService
 from serving.store_checkpoint import StoreCheckpoint
 from serving.tf_serving_scorer import MODEL, SECONDS, TfServingScorer
 from serving.trial_requests import try_out
@@ -115,6 +117,10 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     console = ConsoleSettings(secret, pointer.absolute().parent, Path(desk) if desk else None)
     policies = partial(PoliciesInForce, pointer.absolute().parent, material_of=material_of)
     app = create_app(services, probe=log.probe, keys=_keys(environment), policies=policies, console=console)
+    app.extensions["hand_over"] = partial(_hand_over, log)
+    app.extensions["share"] = partial(_share, services)
+    app.extensions["take_over"] = services.begin
+    app.extensions["leave"] = partial(_end, services, log)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
 
@@ -142,6 +148,25 @@ def _leave(services: LiveService) -> None:
     """What a worker does last; a log or store that is gone by then was reported while it served."""
     with suppress(LogUnavailable, StoreUnavailable):
         services.close()
+
+
+def _share(services: LiveService) -> None:
+    """What a process does that loaded the application for its forks: once these would load it anew, it lets go."""
+    timer = Timer(FRESH, services.forget)
+    timer.daemon = True
+    timer.start()
+
+
+def _hand_over(log: SqliteLog) -> None:
+    """What a process does before it forks: the forks keep what is learned, and each opens the log."""
+    atexit.unregister(_leave)
+    log.close()
+
+
+def _end(services: LiveService, log: SqliteLog) -> None:
+    """What a fork does last, of what is done at the exit of other processes."""
+    _leave(services)
+    log.close()
 
 
 def _keys(environment: Mapping[str, str]) -> Keys | None:

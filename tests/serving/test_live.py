@@ -8,7 +8,7 @@ from fake_service import FakeService
 from serving.app import create_app
 from serving.manifest import BundleError, point_current
 from serving.memory import settle
-from serving.service import LiveService, NotReady
+from serving.service import FRESH, LiveService, NotReady
 
 REQUEST = {"surface": "home", "user_id": "u1"}
 
@@ -46,6 +46,25 @@ def test_a_new_good_bundle_takes_over(world):
     point("one")
     assert live.state.bundle == "one"
     point("two")
+    assert live.state.bundle == "two"
+
+
+def test_a_fork_goes_on_with_what_was_loaded_just_now_and_else_loads_it_anew(world, tmp_path):
+    live, point = world
+    point("one")
+    first = live.current()
+    live.begin()
+    assert live.current() is first
+    point_current(tmp_path / "current", tmp_path / "two")
+    live.begin()
+    assert live.state.bundle == "two"
+    second = live.current()
+    live._looked -= FRESH + 1
+    live.begin()
+    assert live.state.bundle == "two"
+    assert live.current() is not second
+    live.forget()
+    live.begin()
     assert live.state.bundle == "two"
 
 
