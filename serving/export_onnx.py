@@ -20,7 +20,7 @@ from onnx import ModelProto
 
 from features.keras2 import tensorflow as tf
 from features.spec import ModelInputs
-from serving import first_layer
+from serving import first_layer, live_ramps
 from serving.forest_files import save_forests
 from serving.onnx_scorer import OnnxScorer
 from serving.parity import Vocabulary, probe_inputs, refuse_difference
@@ -41,8 +41,13 @@ def export_onnx(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: M
         write_graph(graphs.item_part, path=folder / "item.onnx")
     if graphs.forests:
         save_forests(graphs.forests, folder / "forests")
-    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=first_layer.rewrite)
+    write_graph(graphs.rest, path=folder / "heads.onnx", rewrite=_rewrite)
     return checked(vocabulary, graphs, folder=folder, rows=rows)
+
+
+def _rewrite(model: ModelProto) -> None:
+    first_layer.rewrite(model)
+    live_ramps.rewrite(model)
 
 
 def checked(vocabulary: Vocabulary, graphs: Graphs, *, folder: Path, rows: ModelInputs | None = None) -> float:

@@ -8,7 +8,7 @@ from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.spec import Feature
 
-FAR = 1e9  # where the unused bins of a number with few values begin: no value reaches them
+FAR = 1e9  # stands for infinity: where the unused bins of a number with few values begin
 SPAN = 4.0  # standardised numbers are clipped to this many deviations
 
 
@@ -58,7 +58,10 @@ class NumberEncoder(keras.layers.Layer):
         z = tf.clip_by_value((values - self.mean) / self.deviation, -SPAN, SPAN) * present
         parts = [z, 1.0 - present]
         if self._bins:
-            ramps = tf.clip_by_value((values[:, :, None] - self.low) / self.span, 0.0, 1.0) * present[:, :, None]
+            # No value reaches an unused bin, however large: its weights are untrained.
+            low = tf.where(self.low == FAR, np.float32(np.inf), self.low)
+            values = tf.minimum(values, tf.float32.max)[:, :, None]
+            ramps = tf.clip_by_value((values - low) / self.span, 0.0, 1.0) * present[:, :, None]
             parts.append(tf.reshape(ramps, [-1, int(self.low.shape[0]) * self._bins]))
         return tf.concat(parts, axis=1)
 
