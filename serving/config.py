@@ -19,6 +19,8 @@ class ServingConfig:
 
     # asked of the retriever
     candidates: Annotated[int, Field(ge=1, le=10_000)] = 500
+    # best of them by the first phase that the ranker scores; 0 = it scores all
+    ranked: Annotated[int, Field(ge=0, le=10_000)] = 0
     # what groups shoppers: user_segment, user_country, or an entry of the request's context
     segment: Annotated[str, Field(max_length=128)] = "user_segment"
     # best candidates by value that the slate policy chooses from and the log keeps; at least 2 k are kept anyway
@@ -30,7 +32,7 @@ class ServingConfig:
     # items that may begin before the bundle is loaded again, or the next one takes over
     new_items: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     # items whose model part is kept in memory
-    cached_items: Annotated[int, Field(ge=1, le=10_000_000)] = 65_536
+    cached_items: Annotated[int, Field(ge=1, le=10_000_000)] = 131_072
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"

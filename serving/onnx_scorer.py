@@ -7,6 +7,7 @@ heads.onnx   user inputs, item part, scores, cross inputs -> calibrated heads [N
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from serving.manifest import agree
 from serving.scorer import CROSS_INPUTS, ITEM_INPUTS, USER_INPUTS, input_widths
 from value_model.rankers.forest import TREE_SCORES
 
+logger = logging.getLogger(__name__)
+
+PARTS = "item_part"
 PER_ROW = (*ITEM_INPUTS, *CROSS_INPUTS, TREE_SCORES, "request")
 
 
@@ -39,7 +43,7 @@ class OnnxScorer:
         self._heads_take = _inputs_of(self._heads)
         self._names = [output.name for output in self._heads.get_outputs()]
         self._forests = load_forests(folder / "forests") if TREE_SCORES in self._heads_take else ()
-        self._item = session(folder / "item.onnx") if "item_part" in self._heads_take else None
+        self._item = session(folder / "item.onnx") if PARTS in self._heads_take else None
         self.parts = None if self._item is None else _item_parts(self._item, capacity)
 
     @property
@@ -59,6 +63,26 @@ class OnnxScorer:
         back = np.argsort(np.concatenate(rows_of), kind="stable")
         return {name: np.concatenate([heads[name] for heads in scores])[back] for name in self._names}
 
+    def save_parts(self, folder: Path, *inputs: np.ndarray) -> None:
+        """Write the parts of a whole catalogue, and the `inputs` (ITEM_INPUTS, in their order) that they are of."""
+        if self.parts is None:
+            return
+        folder.mkdir()
+        arrays = dict(zip((PARTS, *ITEM_INPUTS), (self.parts.all_of(*inputs), *inputs), strict=True))
+        for name, values in arrays.items():
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)
+
+    def load_parts(self, folder: Path) -> None:
+        """Keep what `save_parts` wrote: mapped, so that the processes of a machine share its pages."""
+        if self.parts is None:
+            return
+        parts, *inputs = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+            for name in (PARTS, *ITEM_INPUTS)
+        )
+        if not self.parts.keep(parts, *inputs):
+            logger.info("%s: parts of items are computed as requests come: this machine rounds otherwise", folder)
+
     def check(self, spec: FeatureSpec) -> None:
         """Raise BundleError where a graph takes inputs of another width than `spec` gives."""
         widths = input_widths(spec)
@@ -69,12 +93,12 @@ class OnnxScorer:
                     agree(widths[tensor.name], tensor.shape[1], what=what, fix="Export the whole bundle again.")
 
     def _one(self, inputs: ModelInputs, *, items: np.ndarray | None) -> dict[str, np.ndarray]:
-        feed = {name: getattr(inputs, name) for name in self._heads_take if name not in ("item_part", TREE_SCORES)}
+        feed = {name: getattr(inputs, name) for name in self._heads_take if name not in (PARTS, TREE_SCORES)}
         if self._forests:
             feed[TREE_SCORES] = np.stack([forest.score(vars(inputs)) for forest in self._forests], axis=1)
         feed |= {name: padded(feed[name]) for name in PER_ROW if name in feed}
         if self.parts is not None:
-            feed["item_part"] = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
+            feed[PARTS] = self.parts.of(inputs.item_codes, inputs.item_lists, inputs.item_numbers, items=items)
         scores = self._heads.run(self._names, feed)
         n = len(inputs.request)
         return {name: values[:n].astype(np.float64) for name, values in zip(self._names, scores, strict=True)}
