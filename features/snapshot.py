@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import SimpleNamespace
 
@@ -42,6 +42,24 @@ class FeatureSnapshot:
     def touched(self) -> np.ndarray:
         """int32: catalogue rows of the distinct items that the first request's user touched last, newest last."""
         return self.history[0][self.history[0] >= 0]
+
+    def only(self, kept: np.ndarray) -> FeatureSnapshot:
+        """Of one request with more than one row: the rows at the positions `kept`."""
+        state, n = self.state, len(self.state.item)
+
+        def of_kept(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: values[kept] if len(values) == n else values for name, values in columns.items()}
+
+        words = {name: column.take(pa.array(kept)) for name, column in self.candidate_words.items()}
+        some = replace(
+            state,
+            offsets=np.array([0, len(kept)]),
+            request=state.request[kept],
+            statistics=of_kept(state.statistics),
+            sent=of_kept(state.sent),
+            **item_facts(state.item[kept], state.price[kept], self.catalogue),
+        )
+        return replace(self, state=some, candidate_words=words)
 
     def frame(self, keep: np.ndarray | None = None) -> FeatureFrame:
         """The raw features, of the rows `keep` (increasing positions) or of all; nothing is recomputed among them."""

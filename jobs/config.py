@@ -39,6 +39,20 @@ class ChoiceConfig:
 
 
 @dataclass(frozen=True)
+class PhasesConfig:
+    """How many candidates each phase of a ranking takes."""
+
+    candidates: int = setting(500, "asked of the retriever", unit="candidates", least=1, most=10_000)
+    ranked: int = setting(
+        0,
+        "best of them by a linear twin of the ranker, which the ranker scores; 0 = it scores all",
+        unit="candidates",
+        least=0,
+        most=10_000,
+    )
+
+
+@dataclass(frozen=True)
 class VarietyConfig:
     """The alarm where home pages are too much alike."""
 
@@ -71,6 +85,7 @@ class RunConfig:
     trees: TreesConfig = field(default_factory=TreesConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     choice: ChoiceConfig = field(default_factory=ChoiceConfig)
+    phases: PhasesConfig = field(default_factory=PhasesConfig)
     variety: VarietyConfig = field(default_factory=VarietyConfig)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def export(run: RunFolder) -> None:
         blends=load_blends(run.path / "retrieval" / BLENDS),
         towers=towers,
         index=index,
-        config=ServingConfig(segment=dataset.segment),
+        config=ServingConfig(segment=dataset.segment, **asdict(run.config.phases)),
         metrics=metrics(run),
         catalogue_until=min(known_until, now),  # simulated data may end later than today
     )

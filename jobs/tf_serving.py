@@ -11,7 +11,7 @@ import numpy as np
 from marketplace.memory_log import MemoryLog
 from retrieval.two_tower import TwoTower
 from serving.bundle import ModelBundle, build_engine, load_bundle
-from serving.engine import NO_ROWS
+from serving.candidate_features import NO_ROWS
 from serving.manifest import BundleError
 from serving.raw_inputs import raw_call, retrieve_call
 from serving.request import Request

@@ -36,6 +36,7 @@ RELEVANCE = "relevance"
 TIER = "relevance_tier"
 LISTS_SINCE, MOST_LISTS = "lists_since", 10
 SHADOW_PRICE = "shadow_price"
+FIRST_VALUE, FIRST_RANK = "first_phase_value", "first_phase_rank"
 # Of an interleaved slate (`evaluation.experiments.interleaving`): each item's place in list 0, 1, ... (0 = none), the
 # odds of each list, and the odds that the rival placed the item, by the list shown.
 LIST_PLACE, LIST_ODDS, RIVAL_ODDS = "list_place.", "list_odds.", "rival_odds"
@@ -49,11 +50,12 @@ COLUMN_PARTS = ("retriever", "index", "ranker", "calibrator", "policy", "feature
 # Further ones, where there are any: JSON, the slate continued, and how many places of the list lie above the first.
 FILTERS_KEY, CURSOR_KEY, ABOVE_KEY = "filters", "cursor", "places_above"
 UNSCORED_KEY = "unscored"  # candidates that were retrieved, and not scored for want of time; absent = none
+RANKED_KEY = "ranked"  # candidates that the ranker scored after a first phase; absent = all that were considered
 SCORER_KEY = "scorer"  # who ranked, where not the bundle's model alone: a model server, or what stood in, and why
 SURFACES_KEY = "surfaces"  # a reserved entry of the context: the version of the surfaces' recipes, since there are any
 RESERVED_CONTEXT = frozenset(
     {SEED_KEY, PLACES_KEY, CONSIDERED_KEY, SEGMENT_KEY, SURFACES_KEY} | {FILTERS_KEY, CURSOR_KEY, ABOVE_KEY}
-) | {QUERY_WORDS_KEY, MATCH_KEY, UNSCORED_KEY, SCORER_KEY}
+) | {QUERY_WORDS_KEY, MATCH_KEY, UNSCORED_KEY, RANKED_KEY, SCORER_KEY}
 VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
 ID = pa.dictionary(pa.int32(), pa.string())
@@ -83,8 +85,9 @@ REQUEST_FIELDS = (
         pa.map_(pa.string(), pa.string()),
         "what else was known of the request: country, device, city; the service adds "
         f"{SEED_KEY}, {PLACES_KEY}, {CONSIDERED_KEY}, {SEGMENT_KEY} and {SURFACES_KEY}, of a search {QUERY_WORDS_KEY} "
-        f"and {MATCH_KEY}, near a deadline {UNSCORED_KEY}: candidates that were retrieved and not scored, and "
-        f"{SCORER_KEY}: who ranked them where not the bundle's model alone: a model server, or what stood in, and why",
+        f"and {MATCH_KEY}, near a deadline {UNSCORED_KEY}: candidates that were retrieved and not scored, after a "
+        f"first phase {RANKED_KEY}: candidates that the ranker scored, and {SCORER_KEY}: who ranked them where not the "
+        "bundle's model alone: a model server, or what stood in, and why",
     ),
     _field("currency", ID, "currency of every amount in the row (ISO 4217)"),
     _field("experiment", ID, "experiments that the request took part in, joined by ;", nullable=True),
@@ -110,7 +113,8 @@ REQUEST_FIELDS = (
         f"{TIER}: the number of its tier there, the highest of which was shown first; where lists say who was treated, "
         f"{TREATED}: 1 or 0, with {TREATED_CHANCE}: the probability of 1; where two policies' lists were interleaved, "
         f"{LIST_PLACE}0, {LIST_PLACE}1, ...: the item's place in each list (0 = none), {LIST_ODDS}0, ...: the odds of "
-        f"each, and {RIVAL_ODDS}: the odds that the rival placed the item, by the list shown",
+        f"each, and {RIVAL_ODDS}: the odds that the rival placed the item, by the list shown; after a first phase "
+        f"{FIRST_VALUE}: the formula's result by it, and {FIRST_RANK}: the item's place by that among all considered",
     ),
     _field(
         "categorical",

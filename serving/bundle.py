@@ -5,6 +5,7 @@ catalogue/*.parquet     items, merchants, users                       store.npz 
 retriever/              sources, blends, query_tower.onnx             index/          embeddings, index, its recall
 lexical/                the index of words
 ranker/*.onnx           the served graphs, calibrators inside         ranker/savedmodel/1   for TF-Serving
+ranker/items/           what they compute of every item alone         ranker/first_phase.npz   their linear twin
 ranker/trained/         the ranker as trained                         calibrators.json, feature_spec.json
 policy.toml             the value formula                             surfaces.toml   the recipe of each surface
 settings.json, metrics.json, run.toml (the settings of the run that trained all this)
@@ -47,6 +48,7 @@ from serving.availability import Availability
 from serving.candidate_generation import CandidateGenerator
 from serving.config import ServingConfig
 from serving.engine import RankingEngine
+from serving.first_phase import load_first_phase
 from serving.interleaving import teams
 from serving.item_table import ItemTable
 from serving.item_tower import OnnxItemTower
@@ -67,6 +69,7 @@ from serving.variant_bundles import VariantBundles, check_beside
 from value_model.formula import PolicyError, ValuePolicy, load_policy
 from value_model.merchant import ItemMerchants, MerchantTable
 
+ITEM_PARTS, FIRST_PHASE = Path("ranker", "items"), Path("ranker", "first_phase.npz")
 POLICY_FILE, STAGED_FILE = "policy.toml", "staged.toml"
 STORE_FILES = ("store.npz", "encoder.json", "catalogue/")
 AGAIN = "Export the whole bundle again; do not mix parts of several."
@@ -187,6 +190,7 @@ def build_engine(
         lexical_index=lexical_index,
         candidate_generator=recipe_arm(bundle.recipes).candidate_generator,
         scorer=scorer,
+        first_phase=load_first_phase(bundle.folder / FIRST_PHASE, scorer.heads) if bundle.config.ranked else None,
         **policy_parts(builder, bundle.policy, bundle.staged, bundle.manifest),
     )
     moving = MovingParts(
@@ -334,6 +338,7 @@ def own_scorer(bundle: ModelBundle) -> Scorer:
     capacity = max(1, min(bundle.config.cached_items, len(bundle.catalogue.items)))
     scorer = OnnxScorer(bundle.folder / "ranker", capacity=capacity)
     scorer.check(bundle.encoder.spec)
+    scorer.load_parts(bundle.folder / ITEM_PARTS)
     return scorer
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-EACH = ("store_items", "encode", "score", "value")  # stages that take longer with more candidates
+EACH = ("store_items", "encode", "first_phase", "score", "value")  # stages that take longer with more candidates
 AFTER = ("choose", "slate", "log")
 FADING = 0.05  # share of the newest in a mean
 MARGIN = 1.25  # for a ranking that is slower than the mean

@@ -18,18 +18,17 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.experiments.exposure import exposure_cells
-from features.snapshot import FeatureSnapshot
-from features.spec import FeatureSpec, Group, ModelInputs
+from features.spec import FeatureSpec
 from features.store import SavedStore, SharedStore
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.heads import composed, uncomposed
 from marketplace.log import CatalogueMoved, Log, Receipt
 from marketplace.schema import LISTS_SINCE, TIER
 from marketplace.slate import Slate
-from retrieval.candidates import Candidates
-from serving.admission import admitted, further, prices
+from serving.admission import admitted, further
 from serving.arms import NO_VARIANTS, ArmBuilder, RequestVariants
 from serving.candidate_budget import CandidateBudget
+from serving.candidate_features import CandidateFeatures, candidate_features, first_ranking
 from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender, checked
 from serving.following import Follower
@@ -45,7 +44,6 @@ from serving.request import Request
 from serving.rule_attributes import attribute_entries
 from serving.rungs import STOOD_IN, rung_of
 from serving.scorer import Scorer, scored
-from serving.search_relevance import SearchRelevance
 from serving.service import PolicyNotLoaded, Preview, Ranking, ServiceState
 from serving.shared_following import SharedFollower
 from serving.slate_builder import ScoredCandidates, build_slate
@@ -53,9 +51,8 @@ from serving.slate_selection import SlateContext
 from serving.soundness import finite_candidates
 from serving.stages import Stages
 from serving.store_checkpoint import StoreCheckpoint
+from serving.valuation import Values
 from value_model.formula import ValuePolicy
-
-NO_ROWS = np.empty(0, np.int32)
 
 
 class RankingEngine:
@@ -228,40 +225,14 @@ class RankingEngine:
         Near the deadline the best candidates by retrieval are ranked alone; the caller's own are ranked all.
         """
         parts = parts or self.parts.for_shopper(request.user_id).under(assigned.arms)
-        exposure, item_table = exposure_cells({**parts.trial, **assigned.variants}), parts.item_table
+        exposure = exposure_cells({**parts.trial, **assigned.variants})
         admission = admitted(request, parts.item_table, self.live.parts.availability, self.log)
         request = admission.request
-        user = self.store.lookup(request, NO_ROWS)
-        user_inputs = user.user_inputs(parts.encoder, item_table.encoded)
-        segment = segment_of(request, user, name=parts.config.segment)
-        stages.mark("store_user")
-        candidates = parts.candidate_generator.generate(
-            request,
-            user_inputs,
-            history=user.touched(),
-            segment=segment,
-            k=parts.config.candidates,
-            stages=stages,
-        )
-        if request.candidates is None:
-            n = len(candidates.items)
-            fitting = self._budget.fitting(n, left=deadline.left(), places=request.k)
-            candidates = candidates if fitting == n else candidates.first(fitting)
-        rows = candidates.items
-        snapshot = self.store.lookup(request, rows, price=prices(request, item_table.price[rows]), snapshot=user)
-        stages.mark("store_items")
-        item_numbers = item_table.numbers[rows] if request.price is None else snapshot.numbers(Group.ITEM)
-        inputs = replace(
-            user_inputs,
-            item_codes=item_table.encoded.codes[rows],
-            item_lists=item_table.encoded.lists[rows],
-            item_numbers=item_numbers,
-            cross_codes=snapshot.cross_codes(parts.encoder),
-            cross_numbers=snapshot.numbers(Group.CROSS),
-            request=np.zeros(len(rows), np.int32),
-        )
-        stages.mark("encode")
-        slate, left_out = self._slate(parts, request, candidates, snapshot, inputs, segment, exposure, stages)
+        known = candidate_features(request, parts, self.store, budget=self._budget, deadline=deadline, stages=stages)
+        if parts.first_phase is not None and request.candidates is None:
+            known = self._leading(parts, parts.first_phase, request, known)
+            stages.mark("first_phase")
+        slate, left_out = self._slate(parts, request, known, exposure, stages)
         stages.mark("slate")
         return admission.ranking(slate, stages, left_out=left_out, without_unit=assigned.without_unit)
 
@@ -298,61 +269,67 @@ class RankingEngine:
         self.live.follow()
         return receipt
 
-    def _search(self, request: Request, rows: np.ndarray) -> SearchRelevance | None:
-        """How well candidates (catalogue rows) answer the search; None where nothing is searched."""
-        index = self.parts.lexical_index
-        return None if index is None or request.query is None else SearchRelevance.of(index.match(request.query), rows)
+    def _leading(self, parts: Parts, scorer: Scorer, request: Request, known: CandidateFeatures) -> CandidateFeatures:
+        """The candidates that the ranker is asked about: as many of the best by the first phase as the bundle says."""
+        most = parts.config.ranked
+        if len(known.rows) <= most:
+            return known
+        values = self._values(parts, request, known, composed(scorer.score(known.inputs, items=known.rows)))
+        context = self._context(parts, request, known, np.arange(len(known.rows)))
+        kept = parts.slate_selector.shortlist(values, known.rows, context=context, least=most)
+        return known.only(kept, first_ranking(values.value))
+
+    def _values(
+        self, parts: Parts, request: Request, known: CandidateFeatures, heads: Mapping[str, np.ndarray]
+    ) -> Values:
+        return parts.valuation.value_candidates(
+            {**heads, "price": known.snapshot.state.price, "retrieval_score": known.candidates.score},
+            known.inputs,
+            known.rows,
+            time=request.time,
+            surface=request.surface,
+            segment=known.segment,
+            seed=request.draw_seed,
+            shadow_price=None if self.pacing is None else self.pacing.price(known.rows),
+        )
+
+    def _context(self, parts: Parts, request: Request, known: CandidateFeatures, among: np.ndarray) -> SlateContext:
+        """What the choice among some of the candidates (positions) depends on."""
+        relevance, since = None if known.relevance is None else known.relevance[among], None
+        if LISTS_SINCE in parts.slate_selector.reads(request.surface):
+            since = known.snapshot.state[LISTS_SINCE][among].astype(np.float32)
+        return SlateContext(request.k, request.time, request.surface, relevance=relevance, lists_since=since)
 
     def _slate(
         self,
         parts: Parts,
         request: Request,
-        candidates: Candidates,
-        snapshot: FeatureSnapshot,
-        inputs: ModelInputs,
-        segment: str,
+        known: CandidateFeatures,
         exposure: Mapping[str, str],
         stages: Stages,
     ) -> tuple[Slate, int]:
         """The slate, and how many candidates had no finite numbers; `exposure`: its experiments' columns."""
-        rows, seed = candidates.items, request.draw_seed
-        predictions = scored(parts.scorer, inputs, items=rows)
+        rows, candidates = known.rows, known.candidates
+        predictions = scored(parts.scorer, known.inputs, items=rows)
         heads = composed(predictions)
         stages.mark("score")
-        values = parts.valuation.value_candidates(
-            {**heads, "price": snapshot.state.price, "retrieval_score": candidates.score},
-            inputs,
-            rows,
-            time=request.time,
-            surface=request.surface,
-            segment=segment,
-            seed=seed,
-            shadow_price=None if self.pacing is None else self.pacing.price(rows),
-        )
+        values = self._values(parts, request, known, heads)
         stages.mark("value")
         columns = {**heads, "value": values.value, "merchant_value": values.merchant_value, "score": candidates.score}
         sound = finite_candidates(columns, rows, item_id=parts.item_table.item_id, request_id=request.request_id)
-        search = self._search(request, rows)
-        grade = None if search is None else search.grade[sound]
-        relevance = parts.slate_selector.relevance(grade, candidates.score[sound])
-        plain = SlateContext(request.k, request.time, request.surface)
-        since = None
-        if LISTS_SINCE in parts.slate_selector.reads(request.surface):
-            since = snapshot.state[LISTS_SINCE].astype(np.float32)
-        context = replace(plain, relevance=relevance, lists_since=None if since is None else since[sound])
+        context = self._context(parts, request, known, sound)
         choosable = values if len(sound) == len(rows) else values.only(sound)
-        shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=seed)
-        further = {} if relevance is None else {TIER: relevance[shortlist].astype(np.float32)}
+        shortlist, choice = parts.slate_selector.select(choosable, rows[sound], context=context, seed=request.draw_seed)
+        logged = {TIER: context.relevance, LISTS_SINCE: context.lists_since}
+        further = {name: column[shortlist].astype(np.float32) for name, column in logged.items() if column is not None}
         shortlist = sound[shortlist]
-        further |= {} if since is None else {LISTS_SINCE: since[shortlist]}
         stages.mark("choose")
+        plain = replace(context, relevance=None, lists_since=None)
         slate = build_slate(
             request,
-            ScoredCandidates(candidates, inputs, heads, values, search, getattr(predictions, "by", "")),
-            snapshot,
+            ScoredCandidates(known, heads, values, getattr(predictions, "by", "")),
             shortlist,
             choice,
-            segment=segment,
             item_table=parts.item_table,
             versions=parts.versions,
             currency=parts.currency,
@@ -366,11 +343,3 @@ class RankingEngine:
         if not self.live.rewritten[rows].any():
             return {}
         return attribute_entries(parts.slate_selector.attributes(rows, context=context))
-
-
-def segment_of(request: Request, user: FeatureSnapshot, *, name: str) -> str:
-    """The shopper's group: an entry of the request's context, or a category that the store knows; "" = none."""
-    if name in request.context:
-        return request.context[name]
-    group = user.user_value(name)
-    return group if isinstance(group, str) else ""

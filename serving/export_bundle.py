@@ -26,8 +26,9 @@ from retrieval.saved_sources import save_retriever
 from retrieval.surfaces import SurfaceRecipes
 from retrieval.surfaces import to_toml as recipes_to_toml
 from retrieval.two_tower import TwoTower
-from serving.bundle import AGAIN, build_engine, load_bundle
+from serving.bundle import AGAIN, FIRST_PHASE, ITEM_PARTS, build_engine, load_bundle
 from serving.config import DEFAULTS, ServingConfig
+from serving.distillation import distilled
 from serving.export_onnx import export_onnx, write_graph
 from serving.export_savedmodel import export_savedmodel
 from serving.item_tower import OnnxItemTower
@@ -90,6 +91,10 @@ def export_bundle(trained: TrainedParts, folder: Path) -> Manifest:
             facts |= _write_ranker(trained, trained.ranker, draft)
         manifest = seal(draft, versions=_versions(trained, draft), facts=facts)
         engine = build_engine(load_bundle(draft), log=MemoryLog())
+        if trained.config.ranked and trained.ranker is not None:
+            distilled(engine, trained.dataset.slates).save(draft / FIRST_PHASE)
+            manifest = seal(draft, versions=_versions(trained, draft), facts=facts, known=manifest.files)
+            engine = build_engine(load_bundle(draft), log=MemoryLog())
         try_out(engine, users=trained.dataset.users["user_id"].slice(0, 2).to_pylist())
     return manifest
 
@@ -144,7 +149,10 @@ def _write_ranker(trained: TrainedParts, ranker: ServedRanker, draft: Path) -> d
     network = export_onnx(trained.encoder, graphs, folder=folder, rows=trained.rows)
     export_savedmodel(trained.encoder, graphs, trained.policy, folder=folder / "savedmodel" / "1")
     extremes = probe_inputs(trained.encoder, rows=64, rng=np.random.default_rng(1))
-    twins = TensorFlowScorer(folder / "savedmodel" / "1"), OnnxScorer(folder)
+    twins = TensorFlowScorer(folder / "savedmodel" / "1"), (scorer := OnnxScorer(folder))
+    items = item_inputs(trained.store.catalogue, trained.encoder)
+    if len(items) <= trained.config.cached_items:
+        scorer.save_parts(draft / ITEM_PARTS, items.codes, items.lists, items.numbers)
     saved, served = (twin.score(extremes if trained.rows is None else trained.rows) for twin in twins)
     export = refuse_difference(saved, served, twins="SavedModel and ONNX graphs")
     saved, served = (twin.score(extremes) for twin in twins)
@@ -155,7 +163,7 @@ def _versions(trained: TrainedParts, draft: Path) -> dict[str, str]:
     return {
         "retriever": content_hash(draft / "retriever"),
         "index": content_hash(draft / "index", draft / "lexical"),
-        "ranker": content_hash(draft / "ranker" / "trained"),
+        "ranker": content_hash(*filter(Path.exists, (draft / "ranker" / "trained", draft / FIRST_PHASE))),
         "calibrator": content_hash(draft / "calibrators.json"),
         "policy": trained.policy.version,
         "feature_spec": trained.encoder.spec.version,

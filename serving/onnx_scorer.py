@@ -73,8 +73,8 @@ class OnnxScorer:
             np.save(folder / f"{name}.npy", values, allow_pickle=False)
 
     def load_parts(self, folder: Path) -> None:
-        """Keep what `save_parts` wrote: mapped, so that the processes of a machine share its pages."""
-        if self.parts is None:
+        """Keep what `save_parts` wrote, if it did: mapped, so that the processes of a machine share its pages."""
+        if self.parts is None or not folder.exists():
             return
         parts, *inputs = (
             np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))

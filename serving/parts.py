@@ -38,6 +38,7 @@ class Parts:
     lexical_index: LexicalIndex | None  # of words; None = names and queries are none
     candidate_generator: CandidateGenerator
     scorer: Scorer
+    first_phase: Scorer | None  # chooses the candidates that `scorer` ranks; None = it ranks all
     valuation: Valuation
     slate_selector: SlateSelector
     staged: StagedPolicy | None = None

@@ -22,6 +22,10 @@ class SearchRelevance:
         """Of catalogue rows int32 [n]."""
         return cls(" ".join(match.words), match.of(rows, match.grade).astype(np.float32))
 
+    def only(self, kept: np.ndarray) -> SearchRelevance:
+        """Of the candidates at the positions `kept`."""
+        return SearchRelevance(self.words, self.grade[kept])
+
     def entries(self, shown: np.ndarray) -> dict[str, str]:
         """What the slate's context says of the search, whose positions `shown` are on the page.
 

@@ -22,6 +22,7 @@ from marketplace.schema import (
     LIST_ODDS,
     LIST_PLACE,
     PLACES_KEY,
+    RANKED_KEY,
     RELEVANCE,
     RESERVED_CONTEXT,
     RIVAL_ODDS,
@@ -32,10 +33,9 @@ from marketplace.schema import (
     UNSCORED_KEY,
 )
 from marketplace.slate import Slate
-from retrieval.candidates import Candidates
+from serving.candidate_features import CandidateFeatures
 from serving.item_table import ItemTable
 from serving.request import Request
-from serving.search_relevance import SearchRelevance
 from serving.valuation import Values
 from value_model.slate_policies.interleaving import MixedChoice
 from value_model.slate_policies.slate_policy import SlateChoice
@@ -43,24 +43,20 @@ from value_model.slate_policies.slate_policy import SlateChoice
 
 @dataclass(frozen=True, eq=False)
 class ScoredCandidates:
-    """n candidates of one request, with model inputs, heads float64 [n] and values; `search` None = none of words."""
+    """n candidates of one request, with heads float64 [n] and values."""
 
-    candidates: Candidates
-    inputs: ModelInputs
+    known: CandidateFeatures
     heads: Mapping[str, np.ndarray]
     values: Values
-    search: SearchRelevance | None = None
     scorer: str = ""  # which of several
 
 
 def build_slate(
     request: Request,
     scored: ScoredCandidates,
-    snapshot: FeatureSnapshot,
     shortlist: np.ndarray,
     choice: SlateChoice,
     *,
-    segment: str,
     item_table: ItemTable,
     versions: Mapping[str, str],
     currency: str,
@@ -71,21 +67,30 @@ def build_slate(
 
     `exposure`: the slate's `experiment` and `variant`; empty outside experiments. `further` are entries of `numeric`.
     """
-    candidates, values = scored.candidates.select(shortlist), scored.values.only(shortlist)
-    rows, considered = candidates.items, len(scored.candidates.items)
-    numeric = numeric_features(scored.inputs, shortlist, snapshot.spec)
+    known, snapshot = scored.known, scored.known.snapshot
+    candidates, values, rows = known.candidates.select(shortlist), scored.values.only(shortlist), known.rows[shortlist]
+    numeric = numeric_features(known.inputs, shortlist, snapshot.spec)
     numeric |= logged_quantities(values.quantities, numeric)
     position, propensity = places(choice, len(rows), above=request.places_above)
-    reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: considered, SEGMENT_KEY: segment}
-    reserved |= {SURFACES_KEY: versions["surfaces"]} | page_entries(request)
+    reserved: dict[str, int | str] = {
+        SEED_KEY: request.draw_seed,
+        PLACES_KEY: request.k,
+        CONSIDERED_KEY: known.considered,
+        SEGMENT_KEY: known.segment,
+        SURFACES_KEY: versions["surfaces"],
+        **page_entries(request),
+    }
+    if known.first is not None:
+        reserved[RANKED_KEY] = len(known.rows)
+        numeric |= known.first.entries(shortlist)
     if candidates.unscored:
         reserved[UNSCORED_KEY] = candidates.unscored
     if scored.scorer:
         reserved[SCORER_KEY] = scored.scorer
     numeric |= mixed_entries(choice, len(rows))
-    if scored.search is not None:
-        numeric[RELEVANCE] = scored.search.grade[shortlist]
-        reserved |= scored.search.entries(shortlist[choice.order])
+    if known.search is not None:
+        numeric[RELEVANCE] = known.search.grade[shortlist]
+        reserved |= known.search.entries(shortlist[choice.order])
     return Slate(
         request_id=request.request_id,
         time=request.time,

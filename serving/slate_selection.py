@@ -121,14 +121,16 @@ class SlateSelector:
             values, rows, context = values.only(shortlist), rows[shortlist], context.only(shortlist)
         return shortlist, self.choose(values, self.attributes(rows, context=context), context=context, seed=seed)
 
-    def shortlist(self, values: Values, rows: np.ndarray, *, context: SlateContext) -> np.ndarray:
+    def shortlist(
+        self, values: Values, rows: np.ndarray, *, context: SlateContext, least: int | None = None
+    ) -> np.ndarray:
         """int64, increasing: the positions among the candidates that the policy chooses from.
 
         The best by value and shadow price (of a search, by tier of relevance first), or every candidate where the
         formula compares items or the best alone cannot fill the slate under its rules. Where new items have a quota, as
-        many of them are in it beside the others.
+        many of them are in it beside the others. `least` None = the bundle's.
         """
-        most = max(self._config.shortlist, 2 * context.k)
+        most = max(least or self._config.shortlist, 2 * context.k)
         if len(rows) > most and not self._everything:
             kept = self._leaders(values.ranked, most, context)
             kept = np.union1d(kept, self._new_items(values, rows, most, context))

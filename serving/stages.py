@@ -11,6 +11,7 @@ STAGES = (
     "retrieve",
     "store_items",
     "encode",
+    "first_phase",
     "score",
     "value",
     "choose",

@@ -5,14 +5,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.served import served
 from features.store import MemoryStore
+from marketplace.heads import composed
 from marketplace.log import DuplicateRequest, Receipt
 from marketplace.memory_log import MemoryLog
-from marketplace.schema import FEEDBACK, conform
+from marketplace.schema import FEEDBACK, FIRST_RANK, FIRST_VALUE, RANKED_KEY, conform
 from marketplace.slate import slates_to_table, table_to_slates
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle import build_engine
 from serving.deadline import ClientGone, Deadline
+from serving.distillation import distilled
 from serving.feedback_checks import own_id
 from serving.replay import NotReplayable, replay
 from serving.request import Request, UnknownName
@@ -73,7 +76,38 @@ def test_every_surface_is_answered_and_logged(engine, market, surface):
     assert len(set(slate.item_id)) == len(slate) <= 60
     assert np.ptp(slate.value) > 0
     assert set(slate.predictions) == {"ctr", "cvr", "ctcvr", "order_value", "gmv"}
-    assert set(ranking.seconds) == set(STAGES)
+    assert set(ranking.seconds) == set(STAGES) - {"first_phase"}
+
+
+@pytest.mark.parametrize("surface", ["home", "search"])
+def test_after_a_first_phase_the_ranker_scores_the_best_by_it_alone(bundle, market, surface):
+    request = ask(market, surface, k=3)
+    everything = build_engine(with_slate(bundle, None, shortlist=10_000), log=MemoryLog())
+    whole = everything.rank(request).slate
+    most, narrow = len(whole) // 2, with_slate(bundle, None, shortlist=6)
+    engine = build_engine(replace(narrow, config=replace(narrow.config, ranked=most)), log=MemoryLog())
+    first = distilled(engine, market.dataset.slates)
+    engine.parts = replace(engine.parts, first_phase=first)
+    slate = engine.rank(request).slate
+    assert slate.considered == len(whole) > most >= 6
+    assert slate.context[RANKED_KEY] == str(most)
+    by_name = {name: place for place, name in enumerate(whole.item_id)}
+    places = np.array([by_name[name] for name in slate.item_id])
+    for head, values in slate.predictions.items():
+        assert np.array_equal(values, whole.predictions[head][places])  # the ranker's, whatever the company
+    inputs = engine.parts.encoder.encode(served(slates_to_table([whole]), engine.spec))
+    columns = {"price": whole.price, **whole.numeric, **composed(first.score(inputs))}
+    weights = bundle.policy.weights_for(surface=surface, segment=whole.segment)
+    value = evaluate(bundle.policy, {name: columns[name] for name in bundle.policy.inputs}, weights=weights)
+    order = np.argsort(-value, kind="stable")
+    assert np.array_equal(slate.numeric[FIRST_VALUE], value[places].astype(np.float32))
+    assert np.array_equal(order[slate.numeric[FIRST_RANK].astype(int) - 1], places)
+    best = order[:most][np.argsort(-whole.value[order[:most]], kind="stable")][:3]
+    shown = slate.item_id[np.argsort(slate.position)][-3:]
+    assert list(shown) == list(whole.item_id[best])
+    assert replay(engine.parts, slate).same
+    mine = engine.rank(ask(market, candidates=tuple(whole.item_id[:40]), request_id="mine")).slate
+    assert RANKED_KEY not in mine.context
 
 
 def test_a_preview_is_the_slate_that_would_be_served_on_record_nowhere(engine, market):
