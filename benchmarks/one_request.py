@@ -111,7 +111,7 @@ def over_http(folder: Path, home: Path) -> list[Measure]:
         for number in range(WARM + MEASURED):
             time_sent = (engine.parts.known_until + timedelta(seconds=number)).isoformat()
             body = {"surface": "home", "user_id": users[rng.integers(len(users))], "k": 50, "time": time_sent}
-            (status, _), spent = timed(lambda body=body: asked(connection, body), name="http")
+            (status, _), spent = timed(lambda body=body: posted(connection, body), name="http")
             assert status == 200, status
             rows.append((spent["http, wall"], timed(lambda: whole.run(None, feed), name="bare")[1]["bare, wall"]))
     http, bare_ = np.array(rows[WARM:]).T
@@ -124,7 +124,7 @@ def over_http(folder: Path, home: Path) -> list[Measure]:
     return measures
 
 
-def asked(connection: HTTPConnection, body: dict[str, Any]) -> tuple[int, bytes]:
+def posted(connection: HTTPConnection, body: dict[str, Any]) -> tuple[int, bytes]:
     """Status and content of POST /v1/recommend."""
     connection.request("POST", "/v1/recommend", json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()

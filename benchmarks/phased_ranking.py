@@ -67,7 +67,6 @@ def with_wide_recipes(bundle: Path, folder: Path) -> ModelBundle:
     file.write_text(text)
     version = load_surfaces(file, known=saved_names(folder / "retriever")).version
     manifest = read_manifest(folder / MANIFEST)
-    (folder / MANIFEST).unlink()
     seal(folder, versions={**manifest.versions, "surfaces": version}, facts=manifest.facts)
     return load_bundle(folder)
 

@@ -77,9 +77,9 @@ def seal(
     facts: Mapping[str, str | int | float],
     known: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Write the manifest of everything in `folder`; `known` hashes, by relative path, are not computed again."""
+    """Write the manifest of everything else in `folder`; `known` hashes, by relative path, are not computed again."""
     known = known or {}
-    names = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+    names = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and f != folder / MANIFEST)
     files = {name: known.get(name) or file_hash(folder / name) for name in names}
     manifest = Manifest(files, dict(versions), dict(facts))
     manifest = replace(manifest, sha256=manifest.content_sha256)

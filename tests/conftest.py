@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from benchmarks.redis_server import redis_server
-from jobs.config import PhasesConfig, RunConfig, VarietyConfig
+from jobs.config import RunConfig, VarietyConfig
 from jobs.run import run_all
 from marketplace.clickhouse.clickhouse_log import ClickhouseLog
 from retrieval.config import RetrievalConfig
@@ -25,7 +25,6 @@ def run_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     short = {"retrieval": RetrievalConfig(epochs=2), "training": TrainingConfig(epochs=2), "variety": VarietyConfig(40)}
     short |= {"ranker": NetworkConfig(expert_units=(32, 16)), "trees": TreesConfig(trees=60)}
-    short |= {"phases": PhasesConfig(ranked=100)}
     return run_all(RunConfig(size="small", **short), folder).path
 
 
