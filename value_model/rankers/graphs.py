@@ -1,6 +1,7 @@
 """The ranker as pure TensorFlow graphs for export: packed tensors in, calibrated heads out.
 
 Conventions: every argument and result is named as in `ModelInputs`; the heads are float32 [N], learned and composed.
+What is done to a head after the network and the trees is done on its log scale (`value_model.rankers.logits`), float64.
 Positions are neutral. Only operations that tf2onnx converts are used, and every learned number is a Variable or a
 constant made inside the graph.
 """
@@ -14,12 +15,12 @@ import numpy as np
 
 from features.keras2 import tensorflow as tf
 from features.spec import FeatureSpec, Group, Kind
-from marketplace.heads import HeadKind, composed, head_of
-from value_model.rankers.calibration import LEAST, LEAST_LEFT, Calibration, Calibrator
+from marketplace.heads import composed
+from value_model.rankers.calibration import Calibration, Calibrator
 from value_model.rankers.forest import TREE_SCORES
 from value_model.rankers.forest_graph import ForestGraph
 from value_model.rankers.forest_tables import ForestTables, forest_tables
-from value_model.rankers.logits import predictions
+from value_model.rankers.logits import from_log_scale, log_scale
 from value_model.rankers.network import Network
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import NETWORK, POOL, OpinionPool
@@ -86,21 +87,21 @@ class Graphs(tf.Module):
         return self._heads(dict(zip(names, tensors, strict=True)))
 
     def _heads(self, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        raw, place = self._raw(call), (call["user_codes"], call["request"])
-        heads = {name: calibrate(self._calibration.heads.get(name), values) for name, values in raw.items()}
-        return composed({name: self._grouped(name, values, *place) for name, values in heads.items()})
+        heads = {}
+        for name, raw in self._raw(call).items():
+            calibrated = calibrate(self._calibration.heads.get(name), raw)
+            offset = self._offsets(name, call["user_codes"], call["request"])
+            heads[name] = tf.cast(from_log_scale(name, calibrated + offset), tf.float32)
+        return composed(heads)
 
-    def _grouped(self, head: str, calibrated: tf.Tensor, user_codes: tf.Tensor, request: tf.Tensor) -> tf.Tensor:
-        """The TensorFlow twin of the groups of `Calibration`."""
-        for group in self._calibration.groups.get(head, ()):
-            by_request = tf.gather(tf.constant(group.ratios, tf.float32), user_codes[:, group.column])
-            ratio = tf.gather(by_request, request)
-            money = head_of(head).kind is HeadKind.MONEY
-            calibrated = calibrated * ratio if money else calibrated * ratio / (1 - calibrated + calibrated * ratio)
-        return calibrated
+    def _offsets(self, head: str, user_codes: tf.Tensor, request: tf.Tensor) -> tf.Tensor | float:
+        """What the groups of `Calibration` add, float64 [N]."""
+        groups = self._calibration.groups.get(head, ())
+        by_group = [tf.gather(tf.constant(g.offsets, tf.float64), user_codes[:, g.column]) for g in groups]
+        return tf.gather(tf.add_n(by_group), request) if by_group else 0.0
 
     def _raw(self, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The learned heads, float32 [N] each, before calibration."""
+        """The learned heads before calibration."""
         if isinstance(self._ranker, Stack):
             scores = tf.cast(call[TREE_SCORES], tf.float32)
             cross = tf.concat([call["cross_numbers"], scores], axis=1)
@@ -111,17 +112,17 @@ class Graphs(tf.Module):
                 opinions[name] = self._network_heads(member.network, call)
             else:
                 end = start + len(member.heads)
-                opinions[name] = tree_predictions(member, call[TREE_SCORES][:, start:end])
+                opinions[name] = tree_heads(member, call[TREE_SCORES][:, start:end])
                 start = end
         if not isinstance(self._ranker, OpinionPool):
             return next(iter(opinions.values()))
-        weights = self._ranker.weights
-        return {head: pooled(head, opinions, weights=weights[head]) for head in weights}
+        shares = self._ranker.weights.items()
+        return {head: tf.add_n([w * opinions[one][head] for one, w in of.items() if w]) for head, of in shares}
 
     def _network_heads(self, network: Network, call: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         user_part = network.user_part(call["user_codes"], call["user_lists"], call["user_numbers"])
         rows = call["item_part"], call["cross_codes"], call["cross_numbers"], call["request"]
-        return predictions(network.join(user_part, *rows))
+        return log_scale(network.join(user_part, *rows))
 
 
 def load_ranker(folder: Path) -> ServedRanker:
@@ -148,20 +149,10 @@ def forests(trees: Sequence[Trees]) -> tuple[ForestTables, ...]:
     return tuple(forest_tables(one.forest(head), one.places) for one in trees for head in one.heads)
 
 
-def tree_predictions(trees: Trees, scores: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The TensorFlow twin of `Trees.predict`, from scores [N, heads]."""
-    heads = {}
-    for head, score in zip(trees.heads, tf.unstack(scores, num=len(trees.heads), axis=1), strict=True):
-        money = head_of(head).kind is HeadKind.MONEY
-        heads[head] = tf.exp(score) * trees.smearing[head] if money else tf.sigmoid(score)
-    return {head: tf.cast(values, tf.float32) for head, values in heads.items()}
-
-
-def pooled(head: str, opinions: Mapping[str, Mapping[str, tf.Tensor]], *, weights: Mapping[str, float]) -> tf.Tensor:
-    """The TensorFlow twin of `opinion_pool.pooled` for one head; members without a weight may be absent."""
-    money = head_of(head).kind is HeadKind.MONEY
-    transform, back = (tf.math.log, tf.exp) if money else (log_odds, tf.sigmoid)
-    return back(tf.add_n([weight * transform(opinions[name][head]) for name, weight in weights.items() if weight]))
+def tree_heads(trees: Trees, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The TensorFlow twin of `Trees.predict` on the log scale, from scores [N, heads]."""
+    heads = zip(trees.heads, tf.unstack(scores, num=len(trees.heads), axis=1), strict=True)
+    return {head: score + np.log(trees.smearing.get(head, 1.0)) for head, score in heads}
 
 
 def group_specs(spec: FeatureSpec, group: Group) -> list[tf.TensorSpec]:
@@ -173,23 +164,16 @@ def group_specs(spec: FeatureSpec, group: Group) -> list[tf.TensorSpec]:
     return [tf.TensorSpec([None, n], kind, name=f"{group.value}_{name}") for name, (n, kind) in kinds.items()]
 
 
-def calibrate(calibrator: Calibrator | None, predicted: tf.Tensor) -> tf.Tensor:
-    """The TensorFlow twin of `Calibrator.__call__`; a line of k points is a sum of k - 1 clipped ramps."""
+def calibrate(calibrator: Calibrator | None, raw: tf.Tensor) -> tf.Tensor:
+    """The TensorFlow twin of `Calibrator.__call__` on the log scale; a line of k points is a sum of k - 1 ramps."""
     if calibrator is None or calibrator.kind == "identity":
-        return predicted
+        return raw
     if calibrator.kind == "scale":
-        return predicted * calibrator.slope
-    z = log_odds(predicted)
+        return raw + np.log(calibrator.slope)
     if calibrator.kind == "platt":
-        return tf.sigmoid(calibrator.slope * z + calibrator.intercept)
-    x, y = np.array(calibrator.x, np.float32), np.array(calibrator.y, np.float32)
-    ramps = tf.clip_by_value((z[:, None] - x[:-1]) / np.diff(x), 0.0, 1.0)
+        return calibrator.slope * raw + calibrator.intercept
+    x, y = np.array(calibrator.x), np.array(calibrator.y)
+    ramps = tf.clip_by_value((raw[:, None] - x[:-1]) / np.diff(x), 0.0, 1.0)
     # A product, not a sum along each row: a sum's rounding depends on where in memory the row lies.
     rate = y[0] + tf.linalg.matvec(ramps, np.diff(y))
-    beyond = rate * tf.exp(z - tf.clip_by_value(z, x[0], x[-1]))
-    return beyond / (1 - rate + beyond)
-
-
-def log_odds(probability: tf.Tensor) -> tf.Tensor:
-    """The TensorFlow twin of `calibration.log_odds`."""
-    return tf.math.log(tf.maximum(probability, LEAST)) - tf.math.log(tf.maximum(1 - probability, LEAST_LEFT))
+    return tf.math.log(rate) - tf.math.log(1 - rate) + raw - tf.clip_by_value(raw, x[0], x[-1])

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from features.keras2 import tensorflow as tf
-from marketplace.heads import head_of
+from marketplace.heads import HeadKind, head_of
 
 SIGMA = (0.05, 2.0)  # deviations of a log amount that a head may claim
 
@@ -32,9 +32,24 @@ class Logits(NamedTuple):
 
 
 def predictions(logits: Logits) -> dict[str, tf.Tensor]:
-    """The learned heads, float32 [N] each."""
-    events = {name: tf.sigmoid(logit) for name, logit in logits.events.items()}
-    return events | {name: tf.exp(v.mu + tf.square(v.sigma) / 2) for name, v in logits.amounts.items()}
+    """The learned heads, float64 [N] each."""
+    return {name: from_log_scale(name, values) for name, values in log_scale(logits).items()}
+
+
+def log_scale(logits: Logits) -> dict[str, tf.Tensor]:
+    """The learned heads on their log scale, float64 [N]: log odds of a probability, the log of an amount.
+
+    There pooling, calibration and group offsets are sums, and a probability near 1 keeps its digits: float32 tells
+    1 - p of p = .99 to six parts in a million, and so would its log odds be.
+    """
+    events = {name: tf.cast(logit, tf.float64) for name, logit in logits.events.items()}
+    amounts = {name: [tf.cast(part, tf.float64) for part in normal] for name, normal in logits.amounts.items()}
+    return events | {name: mu + tf.square(sigma) / 2 for name, (mu, sigma) in amounts.items()}
+
+
+def from_log_scale(name: str, values: tf.Tensor) -> tf.Tensor:
+    """A head from its log scale."""
+    return tf.exp(values) if head_of(name).kind is HeadKind.MONEY else tf.sigmoid(values)
 
 
 def log_probability(logits: Logits, name: str) -> tf.Tensor:
