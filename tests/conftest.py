@@ -14,8 +14,9 @@ from marketplace.clickhouse.clickhouse_log import ClickhouseLog
 from retrieval.config import RetrievalConfig
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
 
-# The same examples every time; `--hypothesis-profile=default`, as in `make test-all`, draws new ones.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples every time, however long one takes; `--hypothesis-profile=default`, as in `make test-all`, draws
+# new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
