@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import pyarrow as pa
 
@@ -19,6 +21,12 @@ from features.statistics.statistic import Columns, EventLog, RequestRows
 from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
+
+
+class Backfill(Protocol):
+    """Whatever computes what `backfill` computes."""
+
+    def __call__(self, dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> FeatureFrame: ...
 
 
 def backfill(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> FeatureFrame:

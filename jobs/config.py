@@ -77,6 +77,7 @@ class RunConfig:
     policy: str = setting("default", "a shipped value policy, or the path of one")
     surfaces: str = setting("default", "the shipped recipes of the surfaces, or the path of a surfaces.toml")
     features: tuple[str, ...] = setting((), "features beside the standard ones")
+    spark: str = setting("", "master of a Spark that backfills features and counts co-visits; empty = this process")
     periods: PeriodsConfig = field(default_factory=PeriodsConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     sources: SourcesConfig = field(default_factory=SourcesConfig)

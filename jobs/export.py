@@ -28,6 +28,7 @@ from jobs.run_file import changed_settings, to_toml
 from jobs.run_folder import RunFolder
 from jobs.run_rankers import choice_of, served_ranker
 from jobs.run_surfaces import recipes_of
+from jobs.spark_work import pairs_of
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
 from retrieval.blend import load_blends
@@ -61,7 +62,12 @@ def export(run: RunFolder) -> None:
     known_until = EPOCH + timedelta(microseconds=until)
     store = MemoryStore.of(dataset, spec=encoder.spec, until=known_until)
     run_sources = RunSources(
-        dataset, segment=dataset.segment, index=index, catalogue=store.catalogue, config=run.config.sources
+        dataset,
+        segment=dataset.segment,
+        index=index,
+        catalogue=store.catalogue,
+        config=run.config.sources,
+        pairs_of=pairs_of(run),
     ).advance(until)
     ranker, calibration = served_ranker(run) if run.heads else (None, Calibration())
     trained = TrainedParts(

@@ -36,6 +36,7 @@ from jobs.prepare import CANDIDATES
 from jobs.provenance import keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder
 from jobs.run_surfaces import recipes_of
+from jobs.spark_work import backfill_of, pairs_of
 from marketplace.dataset import Dataset
 from marketplace.first_seen import begun
 from marketplace.log_place import is_log
@@ -71,7 +72,7 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
     (folder / CANDIDATES).unlink(missing_ok=True)
     earlier = earlier_run(config)
     spec = encoder_of(earlier).spec if earlier and is_log(config.data) else spec_of(dataset, config)
-    labelled = labelled_requests(dataset, spec, segment=dataset.segment)
+    labelled = labelled_requests(dataset, spec, segment=dataset.segment, backfilled=backfill_of(run))
     if len(labelled.slates) == 0:
         (folder / "encoder.json").write_text(Encoder.fit(labelled.frame).to_json())
         print("   nothing was recorded: no towers, candidates are new arrivals and a sample of the catalogue")
@@ -99,6 +100,7 @@ def train_retrieval(run: RunFolder, *, watch: Watch | None = None) -> None:
         index=index,
         catalogue=labelled.catalogue,
         config=config.sources,
+        pairs_of=pairs_of(run),
     )
     sources = sources_then()
     recipes = recipes_of(run, sources.names)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.backfill import backfill
+from features.backfill import Backfill, backfill
 from features.catalogue import Catalogue
 from features.interactions import EVENT_WEIGHTS, KINDS
 from features.served import served, together
@@ -79,7 +79,9 @@ class LabelledRequests:
         return query if row < 0 else query.on_page_of(row)
 
 
-def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> LabelledRequests:
+def labelled_requests(
+    dataset: Dataset, spec: FeatureSpec, *, segment: str, backfilled: Backfill = backfill
+) -> LabelledRequests:
     """Every request of a data set with its positives, and its features as served or else as of its time."""
     if dataset.has_impressions:
         joined = attribute(dataset.slates, dataset.feedback)
@@ -90,7 +92,7 @@ def labelled_requests(dataset: Dataset, spec: FeatureSpec, *, segment: str) -> L
         slates, weight = _moments(dataset)
     catalogue = Catalogue.of(dataset)
     item = catalogue.rows(flat(slates, "item_id"))
-    frame = features_of(dataset, slates, spec)
+    frame = features_of(dataset, slates, spec, backfilled=backfilled)
     return LabelledRequests(slates, frame, catalogue, item, weight, segment_of_requests(dataset, slates, segment))
 
 
@@ -107,14 +109,16 @@ def _moments(dataset: Dataset) -> tuple[pa.Table, np.ndarray]:
     return slates, np.repeat(of_request[order], np.diff(item_offsets(slates)))
 
 
-def features_of(dataset: Dataset, slates: pa.Table, spec: FeatureSpec) -> FeatureFrame:
+def features_of(
+    dataset: Dataset, slates: pa.Table, spec: FeatureSpec, *, backfilled: Backfill = backfill
+) -> FeatureFrame:
     """Features as they were logged where a slate was served with `spec`; else as of the slate's time."""
     logged = pc.equal(slates["feature_spec_version"].cast(pa.string()), spec.version).to_numpy()
     if logged.all():
         return served(slates, spec)
     if not logged.any():
-        return backfill(dataset, slates, spec=spec)
-    before = backfill(dataset, slates.filter(pa.array(~logged)), spec=spec)
+        return backfilled(dataset, slates, spec=spec)
+    before = backfilled(dataset, slates.filter(pa.array(~logged)), spec=spec)
     frames = (before, served(slates.filter(pa.array(logged)), spec))
     return together(frames, [np.flatnonzero(~logged), np.flatnonzero(logged)])
 

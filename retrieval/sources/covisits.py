@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +15,29 @@ from retrieval.decayed import RankedRows, best_allowed, log_of_known
 
 SIMILARITY_FLOOR = 1e-3
 LATEST = 50  # items of the history that are looked at
+
+
+def visit_pairs(events: Interactions, *, n_items: int, half_life_days: float) -> sparse.csr_matrix:
+    """n_ij, float64 [n_items, n_items]: of sessions that come whole, aged from their last event to `events.until`.
+
+    Those of disjoint sessions add up.
+    """
+    known = events.session.indices.fill_null(-1).to_numpy()
+    inside = known >= 0
+    _, session = np.unique(known[inside], return_inverse=True)
+    count = int(session.max()) + 1 if len(session) else 0
+    touched = sparse.csr_matrix((np.ones(len(session)), (session, events.item[inside])), shape=(count, n_items))
+    touched.data[:] = 1  # twice in a session is once: summed above, set to 1 here
+    latest = np.full(count, np.iinfo(np.int64).min)
+    np.maximum.at(latest, session, events.time[inside])
+    weight = np.exp2(-(events.until - latest) / DAY_US / half_life_days)
+    return (touched.T @ sparse.diags(weight) @ touched).tocsr()
+
+
+class PairsOf(Protocol):
+    """Whatever counts the `visit_pairs` of a data set's visits in [since, until) (UTC microseconds)."""
+
+    def __call__(self, since: int | None, until: int, *, half_life_days: float) -> sparse.csr_matrix: ...
 
 
 class CoVisits:
@@ -38,7 +62,7 @@ class CoVisits:
         self._damping = damping
         self._neighbours = neighbours
         self._recency = recency
-        self._pairs = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+        self._pairs = sparse.csr_matrix((n_items, n_items))
         self._as_of: int | None = None
         self._similar: RankedRows | None = None  # of the pairs as they are, once needed
 
@@ -46,23 +70,21 @@ class CoVisits:
     def n_items(self) -> int:
         return self._pairs.shape[0]
 
+    @property
+    def half_life_days(self) -> float:
+        return self._half_life_days
+
     def update(self, events: Interactions) -> None:
         """Learn from further sessions (a session must come whole) and age the rest to their end."""
-        known = events.session.indices.fill_null(-1).to_numpy()
-        inside = known >= 0
-        _, session = np.unique(known[inside], return_inverse=True)
-        count = int(session.max()) + 1 if len(session) else 0
-        shape = (count, self._pairs.shape[0])
-        touched = sparse.csr_matrix((np.ones(len(session), np.float32), (session, events.item[inside])), shape=shape)
-        touched.data[:] = 1  # twice in a session is once: summed above, set to 1 here
-        latest = np.full(count, np.iinfo(np.int64).min)
-        np.maximum.at(latest, session, events.time[inside])
-        weight = np.exp2(-(events.until - latest) / DAY_US / self._half_life_days).astype(np.float32)
-        fresh = touched.T @ sparse.diags(weight) @ touched
+        pairs = visit_pairs(events, n_items=self.n_items, half_life_days=self._half_life_days)
+        self.add(pairs, until=events.until)
+
+    def add(self, pairs: sparse.csr_matrix, *, until: int) -> None:
+        """Learn the `visit_pairs` of further sessions, which are as of `until` (UTC microseconds)."""
         if self._as_of is not None:
-            self._pairs *= np.exp2(-(events.until - self._as_of) / DAY_US / self._half_life_days)
-        self._pairs = (self._pairs + fresh).tocsr()
-        self._as_of = events.until
+            self._pairs *= np.exp2(-(until - self._as_of) / DAY_US / self._half_life_days)
+        self._pairs = (self._pairs + pairs).tocsr()
+        self._as_of = until
         self._similar = None
 
     def _neighbour_rows(self) -> RankedRows:

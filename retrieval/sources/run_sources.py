@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from features.catalogue import Catalogue
+from features.interactions import Interactions
 from marketplace.dataset import Dataset
 from retrieval.blend import Blends
 from retrieval.build import BuiltIndex
 from retrieval.config import SOURCE_DEFAULTS, SourcesConfig
+from retrieval.sources.covisits import CoVisits, PairsOf
 from retrieval.sources.inputs import SourceInputs
 from retrieval.sources.rows import SOURCES
 from retrieval.surface_retriever import SurfaceRetriever
@@ -24,19 +28,24 @@ class RunSources:
         index: BuiltIndex | None,
         catalogue: Catalogue | None = None,
         config: SourcesConfig = SOURCE_DEFAULTS,
+        pairs_of: PairsOf | None = None,
     ) -> None:
-        """`catalogue`: that of `dataset`, where one is at hand."""
+        """`catalogue`: that of `dataset`, where one is at hand; `pairs_of` counts co-visits, None = in this process."""
         self._inputs = SourceInputs(dataset, segment, index, catalogue, config)
         self._rows = tuple(row for row in SOURCES if row.when(self._inputs))
         self.sources = [row.build(self._inputs) for row in self._rows]
         self._until: int | None = None
+        self._pairs_of = pairs_of
 
     def advance(self, until: int) -> RunSources:
         """Learn what happened before `until` (UTC microseconds)."""
-        streams = {row.learns_from for row in self._rows if row.learns_from is not None}
-        events = {stream: stream(self._inputs, self._until, until) for stream in streams}
+        events: dict[Any, Interactions] = {}
         for row, source in zip(self._rows, self.sources, strict=True):
-            if row.learns_from is not None:
+            if self._pairs_of is not None and isinstance(source, CoVisits):
+                source.add(self._pairs_of(self._until, until, half_life_days=source.half_life_days), until=until)
+            elif row.learns_from is not None:
+                if row.learns_from not in events:
+                    events[row.learns_from] = row.learns_from(self._inputs, self._until, until)
                 source.update(events[row.learns_from])
         self._until = until
         return self
