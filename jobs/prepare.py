@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.backfill import Backfill
 from features.encoder import Encoder
 from features.spec import FeatureFrame
 from jobs.admission import OF_BASKETS
@@ -16,6 +18,7 @@ from jobs.data import kept
 from jobs.earlier_run import earlier_run
 from jobs.run_folder import RunFolder
 from jobs.run_surfaces import recipes_of
+from jobs.spark_work import backfill_of
 from marketplace.attribution import Attribution, attribute, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.heads import heads_of, learned_heads
@@ -84,35 +87,37 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     happen. Periods are cut by the settled requests, so that the last one can be judged. Training that goes on from an
     earlier run teaches the heads of that one, however few of their events are new.
     """
-    dataset, earlier = kept(run.path), earlier_run(run.config)
+    dataset, earlier, backfilled = kept(run.path), earlier_run(run.config), backfill_of(run)
     heads = () if earlier is None else earlier.heads
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
+    ready = partial(_prepared, dataset, encoder=encoder, backfilled=backfilled, heads=heads)
     if dataset.has_impressions:
         display = run.config.ranker.presentation
         joined = attribute(dataset.slates, dataset.feedback)
         if dataset.closed:
             joined = replace(joined, labels=with_maturity(joined.labels, np.ones(len(joined.labels), bool)))
-            return _prepared(dataset, joined, encoder, _periods(joined.slates, run), display=display, heads=heads)
+            return ready(joined, periods_of(joined.slates, run), display=display)
         settled = settled_requests(joined, dataset.feedback)
-        period = _periods(joined.slates, run, settled=settled_for_all(joined, settled))
+        period = periods_of(joined.slates, run, settled=settled_for_all(joined, settled))
         known, come = settled_labels(joined, settled), {}
         if run.config.training.open_windows == "elapsed":
             come = come_shares(joined, dataset.feedback)
         joined = replace(joined, labels=with_settled(joined, settled))
-        return _prepared(dataset, joined, encoder, period, known=known, come=come, display=display, heads=heads)
+        return ready(joined, period, known=known, come=come, display=display)
     if "order_value" not in recorded_labels(dataset.feedback):
         print("   no order was recorded: no head, candidates are ranked by what retrieval makes of them")
         return None
-    requests = labelled_requests(dataset, encoder.spec, segment=dataset.segment)
-    period = _periods(requests.slates, run)
+    requests = labelled_requests(dataset, encoder.spec, segment=dataset.segment, backfilled=backfilled)
+    period = periods_of(requests.slates, run)
     baskets = sample(requests, period)
     joined = labelled(_candidates(run, dataset, requests, baskets, encoder), dataset.feedback)
     mature = np.ones(len(joined.labels), bool)  # a basket is its orders: none is waited for
     joined = replace(joined, labels=with_maturity(joined.labels, mature))
-    return _prepared(dataset, joined, encoder, period.take(baskets), heads=heads)
+    return ready(joined, period.take(baskets))
 
 
-def _periods(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
+def periods_of(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
+    """The periods that a run's settings cut its requests into: shares of the `settled` ones (bool [R]), or of all."""
     counted = None if settled is None or settled.mean() < LEAST_SETTLED else settled
     return periods(slates, **asdict(run.config.periods), counted=counted)
 
@@ -120,9 +125,10 @@ def _periods(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = N
 def _prepared(
     dataset: Dataset,
     joined: Attribution,
-    encoder: Encoder,
     period: Periods,
     *,
+    encoder: Encoder,
+    backfilled: Backfill,
     known: Mapping[str, np.ndarray] = NOTHING,
     come: Mapping[str, np.ndarray] = NOTHING,
     display: tuple[str, ...] = (),
@@ -136,7 +142,7 @@ def _prepared(
     labels = _taught(joined, period, names, known, heads=heads)
     if not learned_heads(labels):
         return None
-    frame = features_of(dataset, joined.slates, encoder.spec)
+    frame = features_of(dataset, joined.slates, encoder.spec, backfilled=backfilled)
     data = _ranking_data(joined, labels, frame, encoder, dataset)
     still_open = {
         name: OpenLabel(joined.labels[name].to_numpy().astype(np.float32), share.astype(np.float32))
@@ -196,7 +202,7 @@ def _taught(
             label[~known[name]] = np.nan
         parts = (period.train, period.validation, period.test)
         counts = tuple(int((label[part[request]] > 0).sum()) for part in parts)
-        enough = min(count - least for count, least in zip(counts, FEWEST, strict=True)) >= 0
+        enough = teaches(counts)
         if name in of_heads or (enough and not heads):
             labels[name] = label
         elif enough:
@@ -207,6 +213,11 @@ def _taught(
                 f"a head needs {FEWEST[0]}, {FEWEST[1]} and {FEWEST[2]}: none is learned of it"
             )
     return labels
+
+
+def teaches(counts: Iterable[int]) -> bool:
+    """Whether a label with so many events in training, validation and test period is enough for a head."""
+    return all(count >= least for count, least in zip(counts, FEWEST, strict=True))
 
 
 def _ranking_data(

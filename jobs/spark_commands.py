@@ -47,6 +47,22 @@ def join_feedback(days: Path, out: Path, master: str | None) -> None:
     job(days, out=out, master=master)
 
 
+@spark_commands.command("training-rows")
+@click.argument("folder", metavar="RUN", type=DAYS)
+@click.argument("days", type=DAYS)
+@click.option("--to", "out", type=FOLDER, default=None, help="a new folder  [default: RUN/training_rows]")
+@master_option
+def training_rows(folder: Path, days: Path, out: Path | None, master: str | None) -> None:
+    """Write what the ranker of RUN learns from of the log in DAYS: encoded rows by day, with labels and periods.
+
+    RUN is one whose retrieval is trained; the features of DAYS are as its service logged them. Where they lie in
+    RUN/training_rows, `value-model train-ranker RUN` streams them.
+    """
+    from jobs.spark.training_rows import training_rows as job
+
+    job(folder, days, out=out or folder / "training_rows", master=master)
+
+
 @spark_commands.command("compact")
 @click.argument("days", type=DAYS)
 @master_option

@@ -30,6 +30,7 @@ from jobs.provenance import LOSSES, keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder, RunFolderError
 from jobs.run_rankers import CHOICE, STACK
 from jobs.stacked_rows import with_tree_scores
+from jobs.streamed_rows import streamed_rows
 from marketplace.heads import learned_heads
 from marketplace.slate_columns import to_numpy
 from value_model.rankers.batches import request_offsets, take
@@ -177,6 +178,7 @@ def _fit_network(
     rng = np.random.default_rng(run.config.seed)
     train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
     encoder, heads = prepared.encoder, learned_heads(train.labels)
+    streamed = streamed_rows(run, labels=train.labels) if earlier is None and spec is None else None
     shape, training = run.config.ranker, run.config.training
     network = NetworkRanker(spec or encoder.spec, encoder.sizes, config=shape, heads=heads, rng=rng)
     if earlier is not None:
@@ -189,7 +191,7 @@ def _fit_network(
     curves = FitCurves(run.path / CURVES / folder.name, anew=not checkpoint.exists(), watch=watch)
     history = fit(
         network,
-        train,
+        train if streamed is None else streamed,
         held_out,
         config=training,
         rng=rng,

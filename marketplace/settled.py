@@ -63,15 +63,19 @@ def settling_times(joined: Attribution, feedback: pa.Table) -> dict[str, int]:
 
 def delay_curves(joined: Attribution, feedback: pa.Table) -> dict[str, DelayCurve]:
     """F of each event that was recorded."""
+    until = last_moment(joined, feedback)
+    return {
+        name: DelayCurve.fit(delay, until - since) for name, (delay, since) in event_delays(joined, feedback).items()
+    }
+
+
+def event_delays(joined: Attribution, feedback: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By event that was recorded: how long after its request each case came, and the time of the request (int64)."""
     time, event = microseconds(feedback["time"]), feedback["event"].cast(pa.string())
     request = rows_of(feedback["request_id"], joined.slates["request_id"])
     since = np.append(microseconds(joined.slates["time"]), 0)[request]
-    curves = {}
-    for name in EVENTS:
-        rows = np.flatnonzero((joined.reason == 0) & pc.equal(event, name).to_numpy())
-        if len(rows):
-            curves[name] = DelayCurve.fit(time[rows] - since[rows], last_moment(joined, feedback) - since[rows])
-    return curves
+    used = ((name, np.flatnonzero((joined.reason == 0) & pc.equal(event, name).to_numpy())) for name in EVENTS)
+    return {name: (time[rows] - since[rows], since[rows]) for name, rows in used if len(rows)}
 
 
 def come_shares(joined: Attribution, feedback: pa.Table) -> dict[str, np.ndarray]:

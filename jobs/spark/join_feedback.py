@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from jobs.join_feedback import LoggedNames, training_rows
 from jobs.tables import print_counts
 from marketplace.attribution import Attribution
@@ -24,7 +26,7 @@ class RowsWriter:
     out: Path
     names: LoggedNames
 
-    def __call__(self, labelled: Attribution, file: Path) -> int:
+    def __call__(self, labelled: Attribution, feedback: pa.Table, file: Path) -> int:
         rows = training_rows(labelled.slates, labelled.labels, names=self.names)
         write_whole(rows, self.out / ROWS / file.parent.name / f"{ROWS}-{file.name}")
         return len(rows)

@@ -38,12 +38,12 @@ def write_days(rows: pa.Table, folder: Path, table: str, *, part: str) -> None:
         write_whole(rows.filter(pc.equal(days, day)), target)
 
 
-def write_whole(rows: pa.Table, target: Path) -> None:
-    """Write a file that is there once all of it is; its former content is replaced."""
+def write_whole(rows: pa.Table, target: Path, *, group: int | None = None) -> None:
+    """Write a file that is there once all of it is; its former content is replaced. `group`: rows that lie together."""
     target.parent.mkdir(parents=True, exist_ok=True)
     begun = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        pq.write_table(rows, begun, compression="zstd")
+        pq.write_table(rows, begun, compression="zstd", row_group_size=group)
         begun.replace(target)
     finally:
         begun.unlink(missing_ok=True)

@@ -24,13 +24,14 @@ from marketplace.schema import FEEDBACK, SLATE, conform
 from marketplace.slate_columns import plain, to_numpy
 from marketplace.spark.days import PLACE, path_of, rows_of_days
 from marketplace.spark.session import parts
+from marketplace.splits import microseconds
 
 EVENTS_AT_ONCE = 200_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_SLATES = 64  # groups of the events that answer no slate
 COUNTS = tuple(f.name for f in fields(AttributionCounts))
-ANSWER = "file string, " + ", ".join(f"{name} bigint" for name in ("slates", "rows", *COUNTS))
-Use = Callable[[Attribution, Path], int]  # what becomes of a labelled file; the number of its rows
+ANSWER = "file string, " + ", ".join(f"{name} bigint" for name in ("slates", "rows", "last", *COUNTS))
+Use = Callable[[Attribution, pa.Table, Path], int]  # of a labelled file and its feedback: the number of its rows
 PLAIN_FEEDBACK = pa.schema([field.with_type(plain(field.type)) for field in FEEDBACK])
 
 
@@ -40,6 +41,7 @@ class AttributedFiles:
     slates: int
     rows: int
     counts: AttributionCounts
+    last: int  # time of the last slate or event, repeats apart, UTC microseconds
 
 
 def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFiles:
@@ -57,10 +59,12 @@ def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFi
     def label(key: tuple[pa.Scalar, ...], places: pa.Table, answers: pa.Table) -> pa.Table:
         slates = _slates(path_of(key[0].as_py()), places) if len(places) else SLATE.empty_table()
         feedback = conform(answers.select(FEEDBACK.names), FEEDBACK, where="feedback")
-        whole = WholeLog(any_impressions, to_numpy(answers["is_repeat"]).astype(bool))
-        labelled = attribute(slates, feedback, as_of=as_of, whole=whole)
-        rows = use(labelled, path_of(key[0].as_py())) if len(places) else 0
-        figures = {"slates": len(slates), "rows": rows, **vars(labelled.counts)}
+        repeats = to_numpy(answers["is_repeat"]).astype(bool)
+        labelled = attribute(slates, feedback, as_of=as_of, whole=WholeLog(any_impressions, repeats))
+        rows = use(labelled, feedback, path_of(key[0].as_py())) if len(places) else 0
+        once = feedback.filter(pa.array(~repeats))
+        last = max(int(microseconds(table["time"]).max(initial=-1)) for table in (slates, once))
+        figures = {"slates": len(slates), "rows": rows, "last": last, **vars(labelled.counts)}
         return pa.table({"file": key} | {name: pa.array([figure], pa.int64()) for name, figure in figures.items()})
 
     placed = _with_repeats(events, groups=parts(spark) + count // EVENTS_AT_ONCE).join(
@@ -70,8 +74,9 @@ def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFi
     by_file = placed.withColumn("slates_file", F.coalesce("slates_file", nowhere)).groupBy("slates_file")
     groups = kept.groupBy("file").cogroup(by_file).applyInArrow(label, ANSWER).collect()
     files = tuple(path_of(group.file) for group in groups if group.slates)
-    counts = sum((AttributionCounts(*group[3:]) for group in groups), AttributionCounts())
-    return AttributedFiles(files, sum(group.slates for group in groups), sum(group.rows for group in groups), counts)
+    counts = sum((AttributionCounts(*group[4:]) for group in groups), AttributionCounts())
+    slates, rows = (sum(group[name] for group in groups) for name in ("slates", "rows"))
+    return AttributedFiles(files, slates, rows, counts, max((group.last for group in groups), default=-1))
 
 
 def _with_repeats(events: DataFrame, *, groups: int) -> DataFrame:

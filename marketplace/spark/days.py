@@ -40,6 +40,13 @@ def logged_keys(spark: SparkSession, folder: Path, column: str) -> tuple[str, ..
     return tuple(sorted(row.key for row in keys.distinct().collect()))
 
 
+def events_of_days(spark: SparkSession, folder: Path) -> list[str]:
+    """The kinds of events that feedback holds."""
+    return [
+        row.event for row in rows_of_days(spark, folder, "feedback", ["event"]).select("event").distinct().collect()
+    ]
+
+
 def shoppers_of_days(spark: SparkSession, folder: Path) -> DataFrame:
     """(user_id) of everybody who was shown a slate."""
     return rows_of_days(spark, folder, "slates", ["user_id"]).select("user_id").distinct()

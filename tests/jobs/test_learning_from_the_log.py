@@ -3,9 +3,12 @@
 import json
 import shutil
 from dataclasses import replace
+from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -16,10 +19,16 @@ from jobs.config import RunConfig, VarietyConfig
 from jobs.data import kept, logged, market
 from jobs.load_log import load
 from jobs.open_desk import material_of
+from jobs.prepare import prepare
+from jobs.run import data as data_stage
 from jobs.run import run_all
 from jobs.run_evidence import run_evidence
+from jobs.run_folder import RunFolder
+from jobs.train_ranker import train_ranker
 from marketplace.attribution import attribute
 from marketplace.catalogue_records import CatalogueUpdate, Subject
+from marketplace.heads import learned_heads
+from marketplace.parquet.days import write_days
 from marketplace.settled import settled_requests
 from marketplace.slate_columns import flat, numeric_features, request_of_rows
 from marketplace.sqlite_log import SqliteLog
@@ -29,7 +38,9 @@ from serving.bundle import build_engine, load_bundle
 from serving.bundle_service import BundleService
 from serving.request import Request
 from value_model.formula import default_policy, load_policy, parse_policy, to_toml
+from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.config import NetworkConfig, TrainingConfig, TreesConfig
+from value_model.rankers.row_files import data_of
 from value_model.tuning import evidence_from_log
 from value_model.tuning.recorded_evidence import exploration_of
 
@@ -95,11 +106,14 @@ def log_path(explored):
 
 
 def test_the_log_is_a_data_set_over_the_bundles_catalogue(run_folder, log_path, clickhouse_address):
-    dataset, address = logged(log_path), f"{clickhouse_address}?database=learned&run={log_path.parent}"
-    load(log_path, address)
-    elsewhere = logged(address)
-    for table in ("slates", "feedback", "items", "merchants"):
-        assert repr(getattr(elsewhere, table).to_pylist()) == repr(getattr(dataset, table).to_pylist())  # NaN is NaN
+    dataset, run = logged(log_path), f"run={log_path.parent}"
+    for address in (f"{clickhouse_address}?database=learned&{run}", f"parquet://{log_path.parent}/days?{run}"):
+        load(log_path, address)
+        elsewhere = logged(address)
+        for table in ("slates", "feedback", "items", "merchants"):
+            assert repr(getattr(elsewhere, table).to_pylist()) == repr(
+                getattr(dataset, table).to_pylist()
+            )  # NaN is NaN
     assert len(dataset.slates) == REQUESTS
     assert dataset.has_impressions
     earlier, items = kept(run_folder).items, {row["item_id"]: row for row in dataset.items.to_pylist()}
@@ -117,11 +131,14 @@ def test_a_policy_is_tried_on_the_newest_part_of_a_log(log_path, explored, tmp_p
     assert "was read from 2025-" in material.notes[-1]
 
 
-def test_features_are_those_that_were_served(log_path, run_folder, monkeypatch):
+def nothing_is_computed_again(dataset, slates, *, spec):
+    raise AssertionError
+
+
+def test_features_are_those_that_were_served(log_path, run_folder):
     dataset = logged(log_path)
     spec = load_bundle(run_folder / "bundle").encoder.spec
-    monkeypatch.delattr("retrieval.labelled_requests.backfill")  # nothing is computed again
-    frame = features_of(dataset, dataset.slates, spec)
+    frame = features_of(dataset, dataset.slates, spec, backfilled=nothing_is_computed_again)
     served = numeric_features(dataset.slates, "popularity").values
     np.testing.assert_array_equal(frame.columns["popularity"], served)
 
@@ -232,3 +249,46 @@ def test_exporting_again_makes_the_next_bundle_and_points_to_it(explored):
     result = CliRunner().invoke(cli, ["export", str(explored)])
     assert result.exit_code == 0, result.output
     assert (explored / "bundle").resolve() == explored / "bundles" / "3"
+
+
+def cells(data, requests):
+    """Every column of a ranker's rows, by name, in order of the requests' ids."""
+    order = np.argsort(requests["request_id"].to_pylist())
+    rows = take(data, order, offsets=request_offsets(data.inputs.request, len(order)))
+    still_open = {"so far " + name: one.recorded for name, one in rows.open.items()}
+    still_open |= {"come " + name: one.come for name, one in rows.open.items()}
+    return vars(rows.inputs) | rows.labels | still_open | {"position": rows.position, "weight": rows.weight}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("pyspark") is None, reason="pyspark is not installed (pip install value-model[spark])")
+@pytest.mark.skipif(shutil.which("java") is None, reason="java is not installed (openjdk-17-jre-headless)")
+def test_spark_writes_the_rows_that_the_ranker_learns_and_the_network_streams_them(log_path, tmp_path, capfd):
+    days, log = tmp_path / "days", SqliteLog(log_path)
+    until = max(log.slates()["time"].to_pylist()) + timedelta(hours=12)  # the newest requests may still be ordered from
+    write_days(log.slates(), days, "slates", part="1")
+    write_days(log.feedback(until=until), days, "feedback", part="1")
+    training = TrainingConfig(epochs=1, open_windows="elapsed")
+    place = f"parquet://{days}?run={log_path.parent}"
+    shapes = {"ranker": NetworkConfig(expert_units=(16, 8)), "trees": TreesConfig(trees=5)}
+    config = RunConfig(data=place, training=training, **shapes)
+    run = RunFolder.create(tmp_path / "run", config)
+    data_stage(run)
+    shutil.copy(log_path.parent / "retrieval" / "encoder.json", run.part("retrieval"))
+    answer = CliRunner().invoke(cli, ["spark", "training-rows", str(run.path), str(days), "--master", "local[2]"])
+    assert answer.exit_code == 0, answer.output + repr(answer.exception)
+    expected = prepare(run)
+    about = json.loads((run.path / "training_rows" / "training_rows.json").read_text())
+    assert about["labels"] == list(expected.data.labels)
+    assert about["validation_from"] == expected.period.validation_from
+    assert about["test_from"] == expected.period.test_from
+    files = sorted((run.path / "training_rows").rglob("*.parquet"))
+    assert len(files) > 3
+    table = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+    ours, theirs = cells(data_of(table), table), cells(expected.data, expected.slates)
+    assert {name for name in theirs if name.startswith("come ")}
+    for name, values in theirs.items():
+        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+    train_ranker(run)
+    assert "network: streams" in capfd.readouterr().out
+    assert set(run.heads) == {head.name for head in learned_heads(about["labels"])}

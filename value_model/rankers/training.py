@@ -7,7 +7,7 @@ its dropout from (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,9 +31,11 @@ from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
+from value_model.rankers.row_files import RowFiles
 
 Row = Mapping[str, tf.Tensor]
 AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
+SAMPLE = 100  # groups of files that number transforms are learned from
 LABEL = "label "  # before a label's name in a row
 SO_FAR, COME = "so far ", "come "  # of one that is open: as recorded so far, and the share that has come
 
@@ -53,7 +55,7 @@ class LossHistory:
 
 def fit(
     ranker: NetworkRanker,
-    data: RankingData,
+    data: RankingData | RowFiles,
     held_out: RankingData,
     *,
     config: TrainingConfig,
@@ -66,18 +68,20 @@ def fit(
     """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
-    are learned from `data`. `after_epoch` gets each epoch's curves: losses and learning rate of "train", losses and
-    their watched sum of "validation". Early stopping watches the pointwise losses, positions shown and hidden as in
-    training; every epoch that is not the best so far slows the learning rate down. A head whose own loss got no better
+    are learned from `data`, of files from SAMPLE groups. `after_epoch` gets each epoch's curves: losses and learning
+    rate of "train", losses and their watched sum of "validation". Early stopping watches the pointwise losses,
+    positions shown and hidden as in training; every epoch that is not the best so far slows the learning rate down. A
+    head whose own loss got no better
     for `head_patience` epochs is learned no further, so that it cannot over-fit while others still learn.
 
     Not `anew`: the ranker goes on from its weights. Its number transforms stay, and it is itself epoch 0, so that it
     keeps its weights where no epoch on `data` is better.
     """
-    if ranker.config.examination == "ipw" and (data.examination is None or held_out.examination is None):
+    loose = isinstance(data, RowFiles) or data.examination is None or held_out.examination is None
+    if ranker.config.examination == "ipw" and loose:
         raise ValueError("examination is ipw, but rows have no P(examined): estimate it first (jobs.examined_rows).")
     if anew:
-        ranker.network.adapt(data)
+        ranker.network.adapt(data.sample(SAMPLE, rng=rng) if isinstance(data, RowFiles) else data)
     fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
     state = restore(checkpoint, fitting) if checkpoint and checkpoint.exists() else Checkpoint.start(fitting)
     if not anew and state.epoch == 0:
@@ -137,12 +141,14 @@ class Fitting:
         self.step = tf.function(self._step, autograph=False, reduce_retracing=True)
         self.measure = tf.function(self._losses, autograph=False, reduce_retracing=True)
 
-    def epoch(self, data: RankingData, epoch: int, *, rate: float, ended: Collection[str] = ()) -> dict[str, float]:
+    def epoch(
+        self, data: RankingData | RowFiles, epoch: int, *, rate: float, ended: Collection[str] = ()
+    ) -> dict[str, float]:
         """One pass in which the heads in `ended` count for nothing; mean losses."""
         counted = tf.constant([float(name not in ended) for name in self._counted])
         rng = np.random.default_rng([self.seed, epoch])
         sums: list[dict[str, tf.Tensor]] = []
-        for number, batch in enumerate(batches(data, size=self.config.batch_requests, rng=rng)):
+        for number, batch in enumerate(_batches(data, size=self.config.batch_requests, rng=rng)):
             hidden = rng.random(len(batch.inputs.user_codes)) < self.config.position_dropout
             seed = tf.constant([self.seed ^ epoch, number], tf.int32)
             row = tensors(batch, hidden) | self._hidden_ids(batch.inputs, rng)
@@ -160,7 +166,7 @@ class Fitting:
             for name, group in groups.items()
         }
 
-    def evaluate(self, data: RankingData) -> dict[str, float]:
+    def evaluate(self, data: RankingData | RowFiles) -> dict[str, float]:
         """Mean losses without dropout; with positions as shown, and hidden too for the share that training hides."""
         share = self.config.position_dropout
         shown, hidden = (self._pass(data, hide=hide) if weight else {} for hide, weight in ((0, 1 - share), (1, share)))
@@ -170,9 +176,9 @@ class Fitting:
         """What early stopping watches: the pointwise losses, each by its fixed weight."""
         return sum(self._weights.get(name, 1.0) * value for name, value in losses.items())
 
-    def _pass(self, data: RankingData, *, hide: int) -> dict[str, float]:
+    def _pass(self, data: RankingData | RowFiles, *, hide: int) -> dict[str, float]:
         parts, rows = [], []
-        for batch in batches(data, size=self.config.batch_requests, rng=None):
+        for batch in _batches(data, size=self.config.batch_requests, rng=None):
             hidden = np.full(len(batch.inputs.user_codes), bool(hide))
             parts.append(self.measure(tensors(batch, hidden), None))
             rows.append(len(batch.position))
@@ -275,6 +281,11 @@ class Fitting:
         one = tf.unstack(counted)
         columns = zip(zip(*by_head, strict=True), shared, strict=True)
         return [weighted_sum(column, weights if use else one) for column, use in columns]
+
+
+def _batches(data: RankingData | RowFiles, *, size: int, rng: np.random.Generator | None) -> Iterator[RankingData]:
+    """Whole requests, of arrays or of files."""
+    return data.batches(size=size, rng=rng) if isinstance(data, RowFiles) else batches(data, size=size, rng=rng)
 
 
 def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
