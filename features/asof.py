@@ -45,7 +45,7 @@ class Timeline:
         self.time = time[self.order]
         self._groups, rank = _ranks(group[self.order])
         self._starts = np.append(np.flatnonzero(np.diff(rank, prepend=-1)), len(group))
-        self._first = int(self.time.min(initial=np.iinfo(np.int64).max)) if len(time) else 0
+        self._first = int(self.time.min()) if len(time) else 0
         self._span = int(self.time.max()) - self._first + 2 if len(time) else 2
         self._times = None if len(self._groups) * self._span < 2**63 else np.unique(time)
         if self._times is not None:

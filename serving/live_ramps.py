@@ -68,15 +68,11 @@ class _Graph:
     def ramps(self) -> Iterator[Ramps]:
         """The encodings that have dead ramps."""
         for shaped in self._nodes:
-            chain = (
-                self._chain(shaped.input[0], "Mul", "Max", "Min", "Mul", "Sub") if shaped.op_type == "Reshape" else ()
-            )
+            chain = self._chain(shaped.input[0], *ENCODING) if shaped.op_type == "Reshape" else ()
             if not chain:
                 continue
             present, _, _, scaled, below = chain
-            missing = self._chain(
-                self._flat(present.input[1]), "Sub", "Cast", at=1
-            )  # present = 1 - missing, as numbers
+            missing = self._chain(self._flat(present.input[1]), "Sub", "Cast", at=1)  # present = 1 - missing
             low, rate = (self.constants.get(node.input[1]) for node in (below, scaled))
             if missing and low is not None and rate is not None and low.ndim == 2 and np.isinf(low).any():
                 rate = np.broadcast_to(rate, low.shape)

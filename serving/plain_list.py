@@ -28,7 +28,7 @@ from serving.admission import prices
 from serving.parts import Parts
 from serving.request import Request
 from serving.rungs import POPULARITY
-from serving.slate_builder import callers_context, page_entries
+from serving.slate_builder import page_entries, request_columns
 
 AT_ONCE = 4096  # rows looked at
 ABSENT = ("feature_spec", "ranker", "calibrator", "policy")  # parts that had no part in a plain list
@@ -57,15 +57,7 @@ def plain_slate(request: Request, parts: Parts, *, rung: str, reason: str, expos
     reserved = {SEED_KEY: request.draw_seed, PLACES_KEY: request.k, CONSIDERED_KEY: n, SEGMENT_KEY: ""}
     reserved |= {SURFACES_KEY: versions["surfaces"], SCORER_KEY: f"{rung}, {reason}"} | page_entries(request)
     return Slate(
-        request_id=request.request_id,
-        time=request.time,
-        surface=request.surface,
-        user_id=request.user_id,
-        session_id=request.session_id,
-        query=request.query,
-        page_merchant_id=request.page_merchant_id,
-        page_item_id=request.page_item_id,
-        context={**callers_context(request), **{name: str(entry) for name, entry in reserved.items()}},
+        **request_columns(request, reserved),
         currency=parts.currency,
         item_id=table.item_id[rows],
         merchant_id=table.merchant_id[rows],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,15 +93,7 @@ def build_slate(
         numeric[RELEVANCE] = known.search.grade[shortlist]
         reserved |= known.search.entries(shortlist[choice.order])
     return Slate(
-        request_id=request.request_id,
-        time=request.time,
-        surface=request.surface,
-        user_id=request.user_id,
-        session_id=request.session_id,
-        query=request.query,
-        page_merchant_id=request.page_merchant_id,
-        page_item_id=request.page_item_id,
-        context={**callers_context(request), **{name: str(entry) for name, entry in reserved.items()}},
+        **request_columns(request, reserved),
         currency=currency,
         item_id=item_table.item_id[rows],
         merchant_id=item_table.merchant_id[rows],
@@ -129,6 +122,21 @@ def mixed_entries(choice: SlateChoice, n: int) -> dict[str, np.ndarray]:
     places, odds = mixture.places(n).astype(np.float32), mixture.probability.astype(np.float32)
     entries = {f"{LIST_PLACE}{number}": column for number, column in enumerate(places.T)}
     return entries | {f"{LIST_ODDS}{number}": odds[[number]] for number in range(len(odds))} | {RIVAL_ODDS: rival}
+
+
+def request_columns(request: Request, reserved: Mapping[str, Any]) -> dict[str, Any]:
+    """A slate's columns that say what it answers; its context is the caller's, and `reserved` entries beside it."""
+    return {
+        "request_id": request.request_id,
+        "time": request.time,
+        "surface": request.surface,
+        "user_id": request.user_id,
+        "session_id": request.session_id,
+        "query": request.query,
+        "page_merchant_id": request.page_merchant_id,
+        "page_item_id": request.page_item_id,
+        "context": {**callers_context(request), **{name: str(entry) for name, entry in reserved.items()}},
+    }
 
 
 def callers_context(request: Request) -> dict[str, str]:
