@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.pages import pages, with_blocks
-from benchmarks.record import Measure
+from benchmarks.pages import pages, table_pages, with_blocks
+from benchmarks.record import RESULTS, Measure
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -18,3 +18,7 @@ def test_a_bar_is_met_or_not():
     assert Measure("ratio", 0.94, "", "0.95-1.05").met is False
     assert Measure("ratio", 1.0, "", "0.95-1.05").met is True
     assert Measure("seconds", 3.0, "s").met is None
+
+
+def test_every_result_has_its_table_on_a_page():
+    assert sorted(table_pages()) == sorted(path.stem for path in RESULTS.glob("*.json"))
