@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +56,8 @@ class FakeService:
             raise UnknownName(f"page_item_id {request.page_item_id!r} is not in the catalogue")
         items = [name for name in request.candidates or CATALOGUE if name in CATALOGUE and name not in request.exclude]
         slate = fake_slate(request, items)
-        time.sleep(float(request.context.get("seconds", "0")))
+        if "until" in request.context:
+            hold(Path(request.context["until"]))
         deadline.check()
         self.slates[request.request_id] = slate
         unknown = tuple(name for name in request.candidates or () if name not in CATALOGUE)
@@ -109,8 +112,15 @@ def fake_slate(request: Request, items: list[str]) -> Slate:
     )
 
 
+def hold(until: Path) -> None:
+    """Say that it has begun, and wait for a file."""
+    until.with_suffix(".begun").touch()
+    while not until.exists():
+        time.sleep(0.005)
+
+
 def application():
-    """The WSGI application around one, for a server."""
+    """The WSGI application around one, for a server; its policies wait for the file that POLICIES_UNTIL names."""
     from serving.app import create_app
 
     app = create_app(FakeService(), policies=slow_policies)
@@ -119,6 +129,5 @@ def application():
 
 
 def slow_policies():
-    """What takes a second to be looked at."""
-    time.sleep(1.0)
+    hold(Path(os.environ["POLICIES_UNTIL"]))
     raise BundleError("there are none")
