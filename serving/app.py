@@ -15,6 +15,7 @@ from serving.keys import Keys
 from serving.manifest import BundleError
 from serving.metrics import Metrics
 from serving.policies_in_force import PoliciesInForce
+from serving.rate_limits import RateLimits
 from serving.routes.accounting import add_accounting
 from serving.routes.callers import add_callers
 from serving.routes.catalogue import add_catalogue
@@ -53,11 +54,12 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     context = RouteContext(services, metrics or Metrics(), clock, probe, policies)
     add_accounting(app, context.counts)
-    add_callers(app, keys)
+    limits = RateLimits()
+    add_callers(app, keys, limits)
     for add in (add_rankings, add_feedback, add_catalogue, add_policies, add_operations):
         add(app, context)
     add_refusals(app)
     if console is not None:
-        sessions, line = Sessions(console.secret, keys), DeskLine(console.desk)
+        sessions, line = Sessions(console.secret, keys, limits), DeskLine(console.desk)
         app.register_blueprint(console_blueprint(ConsoleContext(services, sessions, clock, line, console.folder)))
     return app

@@ -79,7 +79,7 @@ class RankingEngine:
         self.pacing = None if exposure is None else Pacing(exposure, parts.item_table, version=parts.versions["policy"])
         self._budget = CandidateBudget()
         heads = tuple(head.name for head in uncomposed(parts.scorer.heads))
-        self._ladder = Ladder(PredictionCache(heads, n_items=len(parts.item_table)))
+        self._ladder = Ladder(PredictionCache(heads, n_items=len(parts.item_table)), clock=clock)
         since, every = parts.known_until, parts.config.follow_seconds
         if isinstance(store, SharedStore):
             self._follower: Follower | SharedFollower = SharedFollower(log, store, since=since, every=every, live=live)
@@ -180,7 +180,8 @@ class RankingEngine:
             stages.mark("slate")
             return admission.ranking(slate, stages, without_unit=assigned.without_unit)
 
-        return self._ladder.answer(ranked, listed, late=deadline.left() <= 0, request_id=request.request_id)
+        late, kind = deadline.left() <= 0, (request.surface, parts.versions["policy"])
+        return self._ladder.answer(ranked, listed, late=late, request_id=request.request_id, kind=kind)
 
     def _learn(self, slate: Slate, stages: Stages) -> None:
         """From a slate of the ranker's that was just logged."""

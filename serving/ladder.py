@@ -5,18 +5,24 @@
 cached predictions (`serving.prediction_cache`): the scorer failed, gave no finite number, or the caller's time was over
 before the ranking began. Popularity and static list (`serving.plain_list`): features or retrieval failed, or nothing is
 cached. What the caller did wrong is refused on every rung; so is a request while the log cannot be written.
+
+Where the full rung failed several requests in a row, of one surface under one policy, a circuit breaker
+(`serving.circuit_breaker`) saves the next ones the attempt: they begin on the rung below, and say so.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable
+from serving.circuit_breaker import CircuitBreaker
 from serving.deadline import ClientGone
 from serving.prediction_cache import CachedScorer, PredictionCache
 from serving.request import BadRequest, UnknownName
-from serving.rungs import CACHED, FULL, POPULARITY, STATIC
+from serving.rungs import CACHED, FULL, POPULARITY, RESTING, STATIC
 from serving.scorer import Scorer, ScoringFailed
 from serving.service import Ranking
 from serving.soundness import NotFinite
@@ -31,12 +37,22 @@ class NotAnswerable(RuntimeError):
     """No rung holds."""
 
 
-class Ladder:
-    """The rungs of one engine; `cache` is what it learned from the slates that its ranker ranked."""
+@dataclass(frozen=True)
+class _Trouble:
+    """Why requests of one kind fell from the full rung, and the breaker that keeps the next ones from it."""
 
-    def __init__(self, cache: PredictionCache) -> None:
-        self.cache = cache
+    breaker: CircuitBreaker
+    reason: str
+    of_scorer: bool
+
+
+class Ladder:
+    """The rungs of one engine; `cache`: what it learned from the slates that its ranker ranked; `clock` in seconds."""
+
+    def __init__(self, cache: PredictionCache, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.cache, self._clock = cache, clock
         self._told: set[type[Exception]] = set()
+        self._troubles: dict[Hashable, _Trouble] = {}
 
     def answer(
         self,
@@ -45,23 +61,53 @@ class Ladder:
         *,
         late: bool,
         request_id: str,
+        kind: Hashable,
     ) -> Ranking:
         """What the highest rung answers: `ranked` with a scorer in the place of the model's, or `listed` under the name
-        of its rung with the reason. Raises REFUSALS, and NotAnswerable."""
-        reason, failure = LATE if late else "", None
-        for rung in (CACHED, POPULARITY, STATIC) if late else (FULL, CACHED, POPULARITY, STATIC):
-            if rung == CACHED and not (late or isinstance(failure, OF_SCORER)):
+        of its rung with the reason. Requests of one `kind` fail alike. Raises REFUSALS, and NotAnswerable."""
+        reason, without_scorer = self._skips(kind, late=late)
+        rungs, failure = (CACHED, POPULARITY, STATIC) if reason else (FULL, CACHED, POPULARITY, STATIC), None
+        for rung in rungs:
+            if rung == CACHED and not without_scorer:
                 continue
             try:
                 if rung in (POPULARITY, STATIC):
                     return listed(rung, reason)
-                return ranked(None if rung == FULL else CachedScorer(self.cache, reason))
+                ranking = ranked(None if rung == FULL else CachedScorer(self.cache, reason))
             except REFUSALS:
                 raise
             except Exception as error:  # whatever is wrong with a model or a source, the shopper gets a list
                 self._tell(error, rung, request_id)
                 failure, reason = error, reason or reason_of(error)
+                if rung == FULL:
+                    without_scorer = isinstance(error, OF_SCORER)
+                    self._fails(kind, reason, of_scorer=without_scorer)
+            else:
+                if rung == FULL:
+                    self._holds(kind)
+                return ranking
         raise NotAnswerable(f"request {request_id!r} cannot be answered now: {reason}") from failure
+
+    def _skips(self, kind: Hashable, *, late: bool) -> tuple[str, bool]:
+        """Why the full rung is not tried, "" = it is; and whether a scorer in the model's stead would help."""
+        if late:
+            return LATE, True
+        trouble = self._troubles.get(kind)
+        if trouble is None or not trouble.breaker.open:
+            return "", False
+        return f"{RESTING} {trouble.reason}", trouble.of_scorer
+
+    def _fails(self, kind: Hashable, reason: str, *, of_scorer: bool) -> None:
+        known = self._troubles.get(kind)
+        breaker = CircuitBreaker(clock=self._clock) if known is None else known.breaker
+        self._troubles[kind] = _Trouble(breaker, reason, of_scorer)
+        if breaker.fail():
+            logger.error("%s: requests fail in a row, and are not ranked in full for a while: %s", kind, reason)
+
+    def _holds(self, kind: Hashable) -> None:
+        trouble = self._troubles.pop(kind, None)
+        if trouble is not None and trouble.breaker.hold():
+            logger.warning("%s: requests are ranked in full again", kind)
 
     def _tell(self, error: Exception, rung: str, request_id: str) -> None:
         """A line for each request, the traceback for the first of its kind."""

@@ -17,7 +17,7 @@ from evaluation.experiments.exposure import exposed_variants
 from marketplace.log import Receipt
 from marketplace.schema import SCORER_KEY
 from marketplace.slate import Slate
-from serving.rungs import rung_of
+from serving.rungs import rung_of, untried
 from serving.worker_metrics import folder_lock
 
 UNANSWERED = {503: "busy", 499: "caller gone", 408: "sent too slowly", 413: "too large", 500: "failed"}
@@ -39,6 +39,7 @@ class Metrics:
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
         self.rankings = Counter("rankings", "rankings by how much of the usual path answered", ["rung"], **mine)
+        self.untried = Counter("rankings_untried", "rankings that a breaker kept from the full rung", **mine)
         self.scorings = Counter("scorings", "rankings by who scored, where not the bundle alone", ["by"], **mine)
         self.left_out = Counter("candidates_left_out", "candidates without finite numbers", **mine)
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
@@ -74,6 +75,7 @@ class Metrics:
     def observe_rung(self, slate: Slate) -> None:
         """Which rung answered a slate, and by which scorer, where that was not the bundle's."""
         self.rankings.labels(rung_of(slate)).inc()
+        self.untried.inc(untried(slate))
         if (scorer := slate.context.get(SCORER_KEY)) is not None:
             self.scorings.labels(scorer).inc()
 

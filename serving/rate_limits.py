@@ -5,6 +5,7 @@ tokens(t) = min(burst, tokens(t0) + rate x (t - t0)),  a request takes one; with
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,22 @@ class RateLimit:
 
     rate: float
     burst: int
+
+
+class RateExceeded(RuntimeError):
+    """The bucket of a name is empty for so many seconds."""
+
+    def __init__(self, name: str, limit: RateLimit, *, seconds: float) -> None:
+        holder = f"the key {name!r}" if name else "whoever has no key"
+        super().__init__(
+            f"{holder} may ask {limit.rate:g} times a second, and {limit.burst} at once; try again in {seconds:.2f} s"
+        )
+        self.seconds = seconds
+
+    @property
+    def retry_after(self) -> str:
+        """Whole seconds, for the header."""
+        return str(math.ceil(self.seconds))
 
 
 class TokenBucket:
@@ -43,9 +60,10 @@ class RateLimits:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._buckets = clock, dict[str, TokenBucket]()
 
-    def take(self, name: str, limit: RateLimit) -> float:
-        """Seconds until the key may ask again; 0 = it may now. Another limit than before begins with a full bucket."""
+    def spend(self, name: str, limit: RateLimit) -> None:
+        """Raise RateExceeded unless the key may ask now. Another limit than before begins with a full bucket."""
         now, bucket = self._clock(), self._buckets.get(name)
         if bucket is None or bucket.limit != limit:
             bucket = self._buckets[name] = TokenBucket(limit, now=now)
-        return bucket.take(now=now)
+        if (seconds := bucket.take(now=now)) > 0:
+            raise RateExceeded(name, limit, seconds=seconds)

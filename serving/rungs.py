@@ -13,6 +13,7 @@ from serving.scorer import REMOTE
 FULL, OWN, FEWER = "full", "own scorer", "fewer candidates"
 CACHED, POPULARITY, STATIC = "cached predictions", "popularity", "static list"
 RUNGS = (FULL, OWN, FEWER, CACHED, POPULARITY, STATIC)
+RESTING = "resting after"  # and the failure's name: the reason of what a circuit breaker did not try in full
 STOOD_IN = (CACHED, POPULARITY, STATIC)  # the model did not answer
 
 
@@ -24,3 +25,9 @@ def rung_of(slate: Slate) -> str:
     if UNSCORED_KEY in slate.context:
         return FEWER
     return FULL if by == REMOTE else OWN
+
+
+def untried(slate: Slate) -> bool:
+    """Whether a circuit breaker kept it from the full rung."""
+    by, _, reason = (slate.context.get(SCORER_KEY) or "").partition(", ")
+    return by in STOOD_IN and reason.startswith(RESTING)

@@ -1,9 +1,8 @@
 """The scorer that asks a TF-Serving beside the service, and falls back on the bundle's own.
 
-A call has a deadline; one that failed for a moment is repeated once while the budget lasts, a tenth of all calls. After
-FAILURES in a row nothing is asked for REST seconds, so that a slow server costs a few requests their deadline and not
-all. Whether a version of the model there is the bundle's is told from its first answer, which must be what the
-bundle's own scorer says.
+A call has a deadline; one that failed for a moment is repeated once while the budget lasts, a tenth of all calls. A
+circuit breaker saves most requests what a slow server would cost them. Whether a version of the model there is the
+bundle's is told from its first answer, which must be what the bundle's own scorer says.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from typing import Protocol
 import numpy as np
 
 from features.spec import ModelInputs
+from serving.circuit_breaker import CircuitBreaker
 from serving.parity import TOLERANCE, worst_difference
 from serving.scorer import INPUTS, LOCAL, REMOTE, Scorer, ScorerAnswer
 
 MODEL, SIGNATURE = "value_model", "heads"
 SECONDS = 0.1  # of a call, its repetition included
 RETRIED, MOST_RETRIES = 0.1, 10.0  # share of the calls; how many may be saved up
-FAILURES, REST = 3, 1.0  # in a row; seconds
+LONGEST_REST = 1.0  # second of a server that failed three times in a row: it may be back at any time
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class TfServingScorer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._remote, self._local, self._seconds, self._clock = remote, local, seconds, clock
-        self._retries, self._failures, self._resting_until = MOST_RETRIES, 0, -float("inf")
+        self._retries, self._breaker = MOST_RETRIES, CircuitBreaker(longest=LONGEST_REST, clock=clock)
         self._same: dict[int, bool] = {}  # version of the model there -> whether it is the bundle's
 
     @property
@@ -64,7 +64,7 @@ class TfServingScorer:
 
     def score(self, inputs: ModelInputs, *, items: np.ndarray | None = None) -> ScorerAnswer:
         """float64 [N] a head, from the server; from the bundle's own scorer where it fails."""
-        if self._clock() < self._resting_until:
+        if self._breaker.open:
             return ScorerAnswer(self._local.score(inputs, items=items), by=f"{LOCAL}, resting")
         try:
             heads, version = self._answer(inputs)
@@ -73,9 +73,10 @@ class TfServingScorer:
             if not self._same[version]:
                 raise RemoteFailure("another model", f"version {version} is not the bundle's")
         except RemoteFailure as failure:
-            self._note(failure)
+            if self._breaker.fail():
+                logger.warning("TF-Serving fails, and the service scores by itself: %s", failure)
             return ScorerAnswer(self._local.score(inputs, items=items), by=f"{LOCAL}, {failure.reason}")
-        self._failures = 0
+        self._breaker.hold()
         return ScorerAnswer(heads, by=REMOTE)
 
     def _answer(self, inputs: ModelInputs) -> tuple[dict[str, np.ndarray], int]:
@@ -111,10 +112,3 @@ class TfServingScorer:
             gap,
         )
         return False
-
-    def _note(self, failure: RemoteFailure) -> None:
-        self._failures += 1
-        if self._failures >= FAILURES:
-            self._resting_until = self._clock() + REST
-        if self._failures == FAILURES:
-            logger.warning("TF-Serving fails, and the service scores by itself: %s", failure)

@@ -32,8 +32,11 @@ from serving.console.sessions import COOKIE, LASTS, Sessions, new_session
 from serving.console.tried_slate import MOST_SHOWN, SURFACES, TriedSlate, request_of, tried_slate
 from serving.keys import KeyScope, key_mark
 from serving.manifest import BundleError
+from serving.rate_limits import RateExceeded
 from serving.request import BadRequest, UnknownName
+from serving.scorer import ScoringFailed
 from serving.service import NotReady, ServiceProvider
+from serving.soundness import NotFinite
 
 logger = logging.getLogger(__name__)
 NAME = "console"
@@ -106,6 +109,7 @@ def _add_guard(console: Blueprint, sessions: Sessions) -> None:
         needed = (KeyScope.ADMIN,) if writes else READS.get(endpoint, (KeyScope.ADMIN,))
         if not any(g.caller.may(scope) for scope in needed):
             raise Forbidden("refused_scope")
+        sessions.spend(g.caller)
 
     @console.after_request
     def protect(response: Response) -> Response:
@@ -143,27 +147,37 @@ def _add_sessions(console: Blueprint, sessions: Sessions) -> None:
 
 
 def _add_trials(console: Blueprint, context: ConsoleContext) -> None:
-    def tried(form: Mapping[str, str]) -> tuple[TriedSlate, TriedSlate | None]:
+    def tried(form: Mapping[str, str]) -> tuple[list[TriedSlate], str]:
+        """What is served and what would be under the other policy, as far as they can be ranked, and what hinders."""
         service, payload = context.services.current(), request_of(form)
         now, name = context.clock(), f"trial {uuid.uuid4().hex}"
         trial = payload.to_request(request_id=name, now=now, spec=service.spec)
         rival = rival_policy(form, service.policy, context.versions)
         policies = (None,) if rival is None else (None, rival)
-        seen = [service.preview(trial, policy=policy) for policy in policies]
-        slates = [tried_slate(preview, with_source=g.caller.may(KeyScope.TEST)) for preview in seen]
-        return slates[0], None if rival is None else slates[1]
+        slates: list[TriedSlate] = []
+        try:
+            for policy in policies:
+                preview = service.preview(trial, policy=policy)
+                slates.append(tried_slate(preview, with_source=g.caller.may(KeyScope.TEST)))
+        except (ScoringFailed, NotFinite) as error:
+            return slates, str(error)
+        return slates, ""
 
     @console.get("/<any(en, ar):language>/try", endpoint="try")
     def try_request() -> tuple[str, int]:
         context.services.follow()
-        form, slate, rival, problems = request.args.to_dict(), None, None, []
+        form, problems = request.args.to_dict(), []
+        slates, unranked = list[TriedSlate](), ""
         try:
-            slate, rival = tried(form) if form else (None, None)
+            if form:
+                slates, unranked = tried(form)
         except ValidationError as error:
             problems = [_sentence(problem) for problem in error.errors()]
         except (BadRequest, UnknownName, BundleError) as error:
             problems = [str(error.args[0])]
+        slate, rival = (*slates, None, None)[:2]
         values: dict[str, Any] = {"form": form, "slate": slate, "rival": rival, "problems": problems}
+        values["unranked"] = unranked
         if not _in_part():
             policy = context.services.current().policy
             values |= {"surfaces": SURFACES, "most": MOST_SHOWN, "versions": named_versions(context.versions)}
@@ -202,6 +216,10 @@ def _add_refusals(console: Blueprint) -> None:
     @console.errorhandler(Forbidden)
     def forbid(error: Forbidden) -> tuple[str, int]:
         return refused(403, str(error))
+
+    @console.errorhandler(RateExceeded)
+    def slow_down(error: RateExceeded) -> tuple[str, int, dict[str, str]]:
+        return *refused(429, "refused_rate", str(error)), {"Retry-After": error.retry_after}
 
     @console.errorhandler(DeskAway)
     def away(error: DeskAway) -> tuple[str, int]:

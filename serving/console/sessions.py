@@ -15,7 +15,9 @@ from typing import Any
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from serving.keys import EVERYBODY, Caller, Keys
+from serving.rate_limits import RateLimit, RateLimits
 
+PACE = RateLimit(5.0, burst=60)  # of keys without a limit: a slider is drawn anew some eight times a second
 COOKIE = "value_model_console"
 LASTS = 12 * 3600  # seconds since it was begun
 NOBODY = Caller("", frozenset())
@@ -50,10 +52,17 @@ def new_session(mark: str = "") -> Session:
 
 
 class Sessions:
-    """Cookies under one `secret`, which all workers share; `keys` None = whoever reaches the service may do all."""
+    """Cookies under one `secret`, which all workers share; `keys` None = whoever reaches the service may do all.
 
-    def __init__(self, secret: str, keys: Keys | None) -> None:
-        self._signer, self.keys = URLSafeTimedSerializer(secret, salt=COOKIE), keys
+    `limits` are those of the service's other routes: a key has one bucket, wherever it is used.
+    """
+
+    def __init__(self, secret: str, keys: Keys | None, limits: RateLimits) -> None:
+        self._signer, self.keys, self._limits = URLSafeTimedSerializer(secret, salt=COOKIE), keys, limits
+
+    def spend(self, caller: Caller) -> None:
+        """Raise RateExceeded unless the caller may ask now."""
+        self._limits.spend(caller.name, caller.limit or PACE)
 
     def cookie(self, session: Session) -> str:
         return self._signer.dumps([session.csrf, session.mark])

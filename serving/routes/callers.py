@@ -14,18 +14,6 @@ from serving.keys import EVERYBODY, ROUTES, Caller, Keys, KeyScope, Priority
 from serving.rate_limits import RateLimits
 
 
-class RateExceeded(RuntimeError):
-    """The key's bucket is empty for so many seconds."""
-
-    def __init__(self, caller: Caller, *, seconds: float) -> None:
-        assert caller.limit is not None
-        super().__init__(
-            f"the key {caller.name!r} may ask {caller.limit.rate:g} times a second, and {caller.limit.burst} at once; "
-            f"try again in {seconds:.2f} s"
-        )
-        self.seconds = seconds
-
-
 class NotAllowed(PermissionError):
     """The caller has no key (401), or not the scope (403)."""
 
@@ -34,12 +22,11 @@ class NotAllowed(PermissionError):
         self.status = status
 
 
-def add_callers(app: Flask, keys: Keys | None) -> None:
+def add_callers(app: Flask, keys: Keys | None, limits: RateLimits) -> None:
     """Before each request: `g.caller`, who must have a scope of the route, and not ask too often.
 
     `extensions["can_wait"]`: whether a request may wait by its key; of its headers, whose names are in small letters.
     """
-    limits = RateLimits()
     holder = partial(_holder, keys=keys)
     app.extensions["can_wait"] = lambda headers: holder(headers.get("authorization")).priority is not Priority.LOW
 
@@ -51,8 +38,8 @@ def add_callers(app: Flask, keys: Keys | None) -> None:
         scopes = ROUTES.get(request.url_rule.rule, (KeyScope.ADMIN,)) if request.url_rule else None
         if scopes is not None:
             require(*scopes)
-            if g.caller.limit is not None and (seconds := limits.take(g.caller.name, g.caller.limit)) > 0:
-                raise RateExceeded(g.caller, seconds=seconds)
+            if g.caller.limit is not None:
+                limits.spend(g.caller.name, g.caller.limit)
 
 
 def _holder(authorization: str | None, keys: Keys | None) -> Caller:

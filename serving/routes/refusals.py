@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from flask import Flask, Response, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
@@ -18,8 +16,9 @@ from serving.ladder import NotAnswerable
 from serving.manifest import BundleError
 from serving.policies_in_force import FolderUnavailable, UnknownBundle
 from serving.problems import CONTENT_TYPE, GONE, RETRY_AFTER, problem
+from serving.rate_limits import RateExceeded
 from serving.request import BadRequest, UnknownName
-from serving.routes.callers import NotAllowed, RateExceeded
+from serving.routes.callers import NotAllowed
 from serving.service import NotReady
 from value_model.formula import PolicyError
 
@@ -92,7 +91,7 @@ def _refuse_policy(error: PolicyError) -> Response:
 
 def _refuse_rate(error: RateExceeded) -> Response:
     answer = refusal(429, str(error))
-    answer.headers["Retry-After"] = str(math.ceil(error.seconds))
+    answer.headers["Retry-After"] = error.retry_after
     return answer
 
 

@@ -147,7 +147,7 @@ def test_a_mistake_in_the_keys_is_named_with_its_line_and_stops_the_service(text
 
 def test_a_key_is_taken_at_its_rate_and_told_when_to_try_again(service, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("serving.routes.callers.RateLimits", lambda: RateLimits(clock=lambda: now[0]))
+    monkeypatch.setattr("serving.app.RateLimits", lambda: RateLimits(clock=lambda: now[0]))
     slow = toml().replace('scopes = ["rank"]', 'scopes = ["rank"]\nper_second = 0.5\nburst = 3')
     client = create_app(service, clock=lambda: NOW, keys=KeyRing.from_toml(slow, file="keys.toml")).test_client()
 

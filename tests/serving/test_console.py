@@ -15,6 +15,8 @@ from serving.app import create_app
 from serving.console.messages import Language, catalogue
 from serving.console.sessions import COOKIE, LASTS, ConsoleSettings, Session, Sessions, new_session
 from serving.keys import KeyRing, key_mark
+from serving.rate_limits import RateLimit, RateLimits
+from serving.soundness import NotFinite
 from serving.worker import BESIDE
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "serving" / "console" / "templates").glob("*.jinja"))
@@ -121,6 +123,25 @@ def test_a_request_that_is_refused_is_explained_in_its_place(open_console):
         assert "<html" not in text
 
 
+@pytest.mark.parametrize("served", [False, True])
+def test_what_no_item_has_a_value_under_is_explained(open_console, service, monkeypatch, served):
+    """Whether the model in force is broken, or only another policy."""
+    preview = service.preview
+
+    def broken(request, *, policy=None):
+        if served and policy is None:
+            return preview(request)
+        raise NotFinite("ctr, value of 30 of 30 candidates is not finite")
+
+    monkeypatch.setattr(service, "preview", broken)
+    answer = open_console.get(f"{HOME}&against=in+force")
+    text = answer.get_data(as_text=True)
+    assert answer.status_code == 200
+    assert "nothing to rank" in text
+    assert "30 of 30 candidates" in text
+    assert ("3 shown of 30 candidates" in text) == served
+
+
 def test_both_languages_are_whole_pages_that_lead_to_each_other(open_console):
     for language, other, direction in (("en", "ar", "ltr"), ("ar", "en", "rtl")):
         page = open_console.get(f"/console/{language}/try").get_data(as_text=True)
@@ -175,6 +196,24 @@ def test_a_write_needs_the_token_of_its_session(console):
     assert stranger.post("/console/en/login", data={"key": "key of ops"}).status_code == 403
 
 
+def test_a_key_has_one_rate_for_the_console_and_the_other_routes(service, monkeypatch):
+    monkeypatch.setattr("serving.app.RateLimits", lambda: RateLimits(clock=lambda: 0.0))
+    monkeypatch.setattr("serving.console.sessions.PACE", RateLimit(0.1, burst=2))
+    slow = toml().replace('scopes = ["rank"]', 'scopes = ["rank"]\nper_second = 0.5\nburst = 3')
+    keys = KeyRing.from_toml(slow, file="keys.toml")
+    client = create_app(service, clock=lambda: NOW, keys=keys, console=ConsoleSettings("secret")).test_client()
+    sign_in(client, "shop")
+    body, key = {"surface": "home", "user_id": "u"}, {"Authorization": "Bearer key of shop"}
+    assert client.post("/v1/recommend", json=body, headers=key).status_code == 200
+    answers = [client.get(HOME) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["Retry-After"] == "2"
+    assert "3 at once; try again in 2.00 s" in answers[2].get_data(as_text=True)
+    assert client.post("/v1/recommend", json=body, headers=key).status_code == 429
+    sign_in(client, "ops")  # of no rate of its own
+    assert [client.get("/console/ar/try").status_code for _ in range(3)] == [200, 200, 429]
+
+
 def test_the_cookie_is_for_the_console_alone_and_holds_no_key(console):
     cookie = sign_in(console, "ops").headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=Strict", "Path=/console", f"Max-Age={LASTS}"} <= set(cookie.split("; "))
@@ -185,15 +224,15 @@ def test_the_cookie_is_for_the_console_alone_and_holds_no_key(console):
 
 def test_a_session_lasts_as_long_as_its_secret_its_key_and_its_time(monkeypatch):
     ring = KeyRing.from_toml(toml(), file="keys.toml")
-    sessions, session = Sessions("secret", ring), new_session(key_mark("key of ops"))
+    sessions, session = Sessions("secret", ring, RateLimits()), new_session(key_mark("key of ops"))
     cookie = sessions.cookie(session)
-    assert Sessions("secret", ring).read(cookie) == session  # another worker
+    assert Sessions("secret", ring, RateLimits()).read(cookie) == session  # another worker
     assert sessions.caller(session).name == "ops"
-    assert Sessions("another", ring).read(cookie) is None
+    assert Sessions("another", ring, RateLimits()).read(cookie) is None
     assert sessions.read(cookie[:-1]) is None
     assert sessions.read("") is None
     turned = KeyRing.from_toml(toml({"shop": ["rank"]}), file="keys.toml")
-    assert Sessions("secret", turned).caller(session).scopes == frozenset()
+    assert Sessions("secret", turned, RateLimits()).caller(session).scopes == frozenset()
     now = time.time()
     monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + LASTS + 5)
     assert sessions.read(cookie) is None

@@ -24,6 +24,7 @@ from serving.bundle import build_engine
 from serving.candidate_budget import FEWEST, CandidateBudget
 from serving.deadline import Deadline
 from serving.ladder import Ladder, NotAnswerable
+from serving.metrics import Metrics
 from serving.prediction_cache import FADING, NothingCached, PredictionCache
 from serving.replay import replay
 from serving.rungs import CACHED, FEWER, POPULARITY, STATIC, rung_of
@@ -34,9 +35,10 @@ class FailingScorer:
     """Follows `Scorer`: raises, or predicts numbers that are none."""
 
     def __init__(self, heads, *, error=None):
-        self.heads, self._error = heads, error
+        self.heads, self._error, self.calls = heads, error, 0
 
     def score(self, inputs, *, items=None):
+        self.calls += 1
         if self._error is not None:
             raise self._error
         return dict.fromkeys(self.heads, np.full(len(items), np.nan))
@@ -97,6 +99,35 @@ def test_where_the_scorer_fails_or_says_nan_what_it_said_before_stands_in(engine
     kept = engine._ladder.cache.of(sound.item_table.rows(slate.item_id))  # it does not learn from itself
     for head, values in kept.items():
         np.testing.assert_array_equal(values, slate.predictions[head])
+
+
+def test_a_model_that_fails_always_is_left_alone_and_tried_now_and_then(engine, market, caplog):
+    for surface in ("home", "store_page"):
+        engine.rank(ask(market, surface))
+    now, counts = [0.0], Metrics()
+    engine._ladder = Ladder(engine._ladder.cache, clock=lambda: now[0])
+    sound, engine.parts = engine.parts, broken(engine, RuntimeError("the graph"))
+    failed, rested = f"{CACHED}, RuntimeError", f"{CACHED}, resting after RuntimeError"
+
+    def by(surface="home"):
+        slate = engine.rank(ask(market, surface)).slate
+        counts.observe_rung(slate)
+        return slate.context.get(SCORER_KEY)
+
+    assert [by() for _ in range(5)] == [failed] * 3 + [rested] * 2
+    assert by("store_page") == failed
+    now[0] = 1.0
+    assert [by(), by()] == [failed, rested]
+    now[0] = 2.9
+    assert by() == rested  # for twice as long
+    assert engine.parts.scorer.calls == 5
+    engine.parts, now[0] = sound, 3.0
+    assert [by(), by()] == [None, None]
+    engine.parts = broken(engine)
+    assert [by() for _ in range(4)] == [f"{CACHED}, NotFinite"] * 3 + [f"{CACHED}, resting after NotFinite"]
+    assert "value_model_rankings_untried_total 5.0" in counts.render().decode()
+    told = [record.levelname for record in caplog.records if "in full" in record.message]
+    assert told == ["ERROR", "WARNING", "ERROR"]
 
 
 def test_a_caller_whose_time_is_over_gets_cached_predictions_and_one_whose_time_is_short_fewer(engine, market):
@@ -180,3 +211,5 @@ def test_the_answer_names_its_rung_and_metrics_count_it(engine, market, monkeypa
     answer = client.post("/v1/recommend", json=body)
     assert (answer.status_code, answer.get_json()["rung"]) == (200, POPULARITY)
     assert 'value_model_rankings_total{rung="popularity"} 1.0' in client.get("/metrics").text
+    reasons = [engine.rank(ask(market)).slate.context[SCORER_KEY] for _ in range(3)]
+    assert reasons == [f"{POPULARITY}, {reason}StoreUnavailable" for reason in ("", "", "resting after ")]
