@@ -51,7 +51,7 @@ docs-site: $(STAMP) ## the documentation as a site, in build/site
 lock: $(BIN)/uv ## write deploy/*.lock anew: what the images install, with hashes
 	$(LOCK) --universal deploy/build.in --output-file deploy/build.lock
 	$(LOCK) --universal deploy/serving.in --output-file deploy/serving.lock
-	$(LOCK) --python-platform x86_64-unknown-linux-gnu setup.cfg --extra live --output-file deploy/whole.lock
+	$(LOCK) --python-platform x86_64-unknown-linux-gnu setup.cfg --extra live --extra otel --output-file deploy/whole.lock
 
 sbom: $(BIN)/uv ## build/*.cdx.json: what the images are made of, with hashes (CycloneDX)
 	@mkdir -p build

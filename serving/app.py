@@ -26,6 +26,7 @@ from serving.routes.policies import add_policies
 from serving.routes.rankings import add_rankings
 from serving.routes.refusals import add_refusals
 from serving.service import ServiceProvider
+from serving.tracing import Tracing
 
 
 def no_policies() -> PoliciesInForce:
@@ -42,18 +43,19 @@ def create_app(
     policies: Callable[[], PoliciesInForce] = no_policies,
     keys: Keys | None = None,
     console: ConsoleSettings | None = None,
+    tracing: Tracing | None = None,
     max_body_bytes: int = payloads.MAX_BODY_BYTES,
 ) -> Flask:
     """The WSGI application around an engine or a `LiveService`.
 
     `clock` gives the time of requests that carry none; `probe` raises LogUnavailable where nothing can be logged;
     `policies` gives those of the folder that the service follows; `keys` None = whoever reaches the service may do
-    everything; `console` None = there is none.
+    everything; `console` None = there is none; `tracing` None = no spans are made.
     """
     app = Flask("value-model", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     context = RouteContext(services, metrics or Metrics(), clock, probe, policies)
-    add_accounting(app, context.counts)
+    add_accounting(app, context.counts, tracing)
     limits = RateLimits()
     add_callers(app, keys, limits)
     for add in (add_rankings, add_feedback, add_catalogue, add_policies, add_operations):

@@ -16,6 +16,7 @@ VALUE_MODEL_KEYS             the same as text, instead of a file
 VALUE_MODEL_SHARE_MEMORY     1 = workers that start together share the bundle's memory  [0]
 VALUE_MODEL_CONSOLE_SECRET   signs the console's sessions; made by gunicorn's parent process where it is not set
 VALUE_MODEL_DESK             the Unix socket of the desk's process (jobs/console_desk.py), for the console
+OTEL_EXPORTER_OTLP_ENDPOINT  the collector that spans of every answer are sent to (docs/operations.md)  [none]
 PROMETHEUS_MULTIPROC_DIR     an empty folder, where /metrics adds up all workers
 """
 
@@ -54,6 +55,7 @@ from serving.scorer import Scorer
 from serving.service import FRESH, LiveService
 from serving.store_checkpoint import StoreCheckpoint
 from serving.tf_serving_scorer import MODEL, SECONDS, TfServingScorer
+from serving.tracing import NoTracing, Tracing, tracing
 from serving.trial_requests import try_out
 
 LOG_WAIT = timedelta(seconds=3)  # for a lock of the log; far below gunicorn's time-out of a worker, 30 seconds
@@ -106,7 +108,7 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
 
-    every = _seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5")
+    every, spans = _seconds(environment, "VALUE_MODEL_POLL_SECONDS", "0.5"), _tracing(environment)
     services = LiveService(
         pointer, build=partial(build, experiments=experiments), every=every, renew=renew, settle=settle
     )
@@ -116,11 +118,13 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     desk = environment.get("VALUE_MODEL_DESK")
     console = ConsoleSettings(secret, pointer.absolute().parent, Path(desk) if desk else None)
     policies = partial(PoliciesInForce, pointer.absolute().parent, material_of=material_of)
-    app = create_app(services, probe=log.probe, keys=_keys(environment), policies=policies, console=console)
+    app = create_app(
+        services, probe=log.probe, keys=_keys(environment), policies=policies, console=console, tracing=spans
+    )
     app.extensions["hand_over"] = partial(_hand_over, log)
     app.extensions["share"] = partial(_share, services)
     app.extensions["take_over"] = services.begin
-    app.extensions["leave"] = partial(_end, services, log)
+    app.extensions["leave"] = partial(_end, services, log, spans)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
 
@@ -163,10 +167,19 @@ def _hand_over(log: SqliteLog) -> None:
     log.close()
 
 
-def _end(services: LiveService, log: SqliteLog) -> None:
+def _end(services: LiveService, log: SqliteLog, spans: Tracing | None) -> None:
     """What a fork does last, of what is done at the exit of other processes."""
     _leave(services)
     log.close()
+    if spans is not None:
+        spans.flush()
+
+
+def _tracing(environment: Mapping[str, str]) -> Tracing | None:
+    try:
+        return tracing(environment)
+    except NoTracing as error:
+        raise NotConfigured(str(error)) from error
 
 
 def _keys(environment: Mapping[str, str]) -> Keys | None:

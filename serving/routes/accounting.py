@@ -10,23 +10,30 @@ from flask import Flask, Response, g, request
 from serving.access_log import AnswerIds, record
 from serving.keys import ROUTES
 from serving.metrics import Metrics
+from serving.tracing import TracedRanking, Tracing
 
+UNTRACED = {"/healthz", "/readyz", "/metrics"}  # by who looks after the service, every few seconds
 UNKNOWN = "unknown"  # stands for every path that is no route
 
 
-def add_accounting(app: Flask, counts: Metrics) -> None:
-    """`extensions["account"]` does so for what the server answers by itself."""
+def add_accounting(app: Flask, counts: Metrics, tracing: Tracing | None) -> None:
+    """`extensions["account"]` does so for what the server answers by itself, of which no spans are made."""
 
     @app.before_request
     def start() -> None:
-        g.started = perf_counter()
+        g.started, g.rankings = perf_counter(), list[TracedRanking]()
 
     @app.after_request
     def count(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else UNKNOWN
         seconds, status = perf_counter() - g.started, response.status_code
         counts.observe_answer(route, status=status, seconds=seconds)
-        ids = AnswerIds.of({name.lower(): value for name, value in request.headers.items()}, slate=g.slate)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        ids = AnswerIds.of(headers, slate=g.slate)
+        if tracing is not None and route not in UNTRACED:
+            facts = {"http.request.method": request.method, "http.route": route, "http.response.status_code": status}
+            name = f"{request.method} {route}"
+            ids = tracing.traced(ids, headers, name=name, began=g.started, facts=facts, rankings=g.rankings)
         response.headers.update(ids.headers)
         record(ids, method=request.method, path=request.path, status=status, seconds=seconds, caller=g.caller.name)
         return response

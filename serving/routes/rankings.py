@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from serving.routes.callers import deadline, require
 from serving.routes.context import RouteContext
 from serving.routes.refusals import ROW_REFUSALS, refused
 from serving.service import PolicyNotLoaded, RankingService
+from serving.tracing import TracedRanking
 
 Ranked = payloads.RecommendRequest | payloads.RankRequest
 
@@ -99,7 +101,9 @@ class _Rankings:
         return service, [_request(payload, service, now) for payload, _ in sent]
 
     def _slate(self, service: RankingService, request: Request, payload: Ranked, until: Deadline) -> dict[str, Any]:
-        counts, ranking = self._context.counts, service.rank(request, deadline=until)
+        counts, began = self._context.counts, perf_counter()
+        ranking = service.rank(request, deadline=until)
+        g.rankings.append(TracedRanking(began, ranking))
         counts.observe_ranking(ranking.seconds, candidates=ranking.slate.considered, left_out=ranking.left_out)
         counts.observe_rung(ranking.slate)
         counts.observe_variants(ranking.slate, without_unit=ranking.without_unit)

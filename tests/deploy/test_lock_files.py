@@ -26,10 +26,11 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def required() -> set[str]:
-    """What the default install takes, with the clients of the live plane."""
+    """What the default install takes, with the clients of the live plane and of a collector of spans."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    return listed(settings["options"]["install_requires"]) | listed(settings["options.extras_require"]["live"])
+    extras = settings["options.extras_require"]
+    return listed(settings["options"]["install_requires"]) | listed(extras["live"]) | listed(extras["otel"])
 
 
 LISTS = {
