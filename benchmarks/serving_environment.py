@@ -22,6 +22,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
@@ -36,7 +37,7 @@ TOOLS = ("pytest", "pytest-xdist", "hypothesis", "httpx", "jsonschema", "pillow"
 CHOSEN = (("tests/serving", "-m", "not slow"), ("tests/serving/test_service_process.py", "-m", "slow"))
 EXPORT = "from serving.export_bundle import export_bundle; from trained_market import trained_market"
 PLAIN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-REQUEST = {"surface": "home", "user_id": "u1", "k": 20, "seed": 3, "time": "2025-03-03T15:00:00+00:00"}
+REQUEST: dict[str, Any] = {"surface": "home", "user_id": "u1", "k": 20, "seed": 3, "time": "2025-03-03T15:00:00+00:00"}
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Environment:
         return cls(folder)
 
     def install(self, *words: str | Path) -> None:
-        isolated = [self.python, "-I", "-m", "pip"]  # so that the sources do not pass for an installed package
-        subprocess.run([*isolated, "install", "--quiet", "--disable-pip-version-check", *words], check=True)
+        # Isolated, so that the sources do not pass for an installed package.
+        pip: list[str | Path] = [self.python, "-I", "-m", "pip"]
+        subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", *words], check=True)
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def tests(serving: Environment, folder: Path) -> list[Measure]:
     count: Counter[str] = Counter()
     for number, chosen in enumerate(CHOSEN):
         report = folder / f"{number}.xml"
-        pytest = [serving.python, "-m", "pytest", *chosen, "-p", "no:cacheprovider", f"--junitxml={report}"]
+        pytest: list[str | Path] = [serving.python, "-m", "pytest", *chosen]
+        pytest += ["-p", "no:cacheprovider", f"--junitxml={report}"]
         subprocess.run(pytest, cwd=ROOT, env=os.environ | {"VALUE_MODEL_TEST_BUNDLE": str(bundle)})
         (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
         count.update({name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")})

@@ -68,7 +68,7 @@ class Ladder:
         reason, without_scorer = self._skips(kind, late=late)
         rungs, failure = (CACHED, POPULARITY, STATIC) if reason else (FULL, CACHED, POPULARITY, STATIC), None
         for rung in rungs:
-            if rung == CACHED and not without_scorer:
+            if rung == CACHED and (self.cache.empty or not without_scorer):
                 continue
             try:
                 if rung in (POPULARITY, STATIC):

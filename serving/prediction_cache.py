@@ -28,6 +28,7 @@ class PredictionCache:
 
     def __init__(self, heads: tuple[str, ...], *, n_items: int) -> None:
         self.heads = heads
+        self.empty = True
         self._mean, self._met = np.zeros((len(heads), n_items), np.float32), np.zeros(n_items, bool)
 
     def learn(self, rows: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
@@ -36,6 +37,7 @@ class PredictionCache:
         for mean, head in zip(self._mean, self.heads, strict=True):
             mean[rows] += share * (predictions[head] - mean[rows])
         self._met[rows] = True
+        self.empty = False
 
     def of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """float64 [n] by head; raises NothingCached."""

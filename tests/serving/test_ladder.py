@@ -130,6 +130,14 @@ def test_a_model_that_fails_always_is_left_alone_and_tried_now_and_then(engine, 
     assert told == ["ERROR", "WARNING", "ERROR"]
 
 
+def test_nothing_is_looked_up_again_for_a_cache_that_is_empty(engine, market, monkeypatch):
+    lookups, lookup = [], engine.store.lookup
+    monkeypatch.setattr(engine.store, "lookup", lambda *args, **options: lookups.append(1) or lookup(*args, **options))
+    engine.parts = broken(engine)
+    assert engine.rank(ask(market)).slate.context[SCORER_KEY] == f"{POPULARITY}, NotFinite"
+    assert len(lookups) == 2  # the shopper and the candidates, once
+
+
 def test_a_caller_whose_time_is_over_gets_cached_predictions_and_one_whose_time_is_short_fewer(engine, market):
     whole = engine.rank(ask(market)).slate
     late = engine.rank(ask(market), deadline=Deadline(time=0.0)).slate
