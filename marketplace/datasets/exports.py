@@ -16,6 +16,7 @@ from typing import IO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.dataset as pads
 import pyarrow.json as pajson
@@ -32,7 +33,7 @@ def read_export(folder: Path, export: Export, columns: Collection[str]) -> tuple
     """
     try:
         parts = [_read(path, export, columns) for path in _paths(folder, export.file)]
-        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+        table = _without_empty_text(pa.concat_tables([part.table for part in parts], promote_options="permissive"))
     except (OSError, pa.ArrowInvalid, UnicodeError, LookupError, csv.Error) as error:
         reason = f"the file cannot be read: {error}."
         raise DataError([Finding("file", Where(export.file), reason, _reading_fix(error))]) from error
@@ -156,6 +157,17 @@ def _decode_all(table: pa.Table, export: Export) -> tuple[pa.Table, list[Finding
 
 def _opened(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _without_empty_text(table: pa.Table) -> pa.Table:
+    """`table` with null for each empty text: a CSV knows no difference, so that other files make none."""
+    for index, name in enumerate(table.column_names):
+        column = table[name]
+        if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
+            column = column.cast(pa.string())
+        if pa.types.is_string(column.type):
+            table = table.set_column(index, name, pc.if_else(pc.equal(column, ""), None, column))
+    return table
 
 
 def _readable(path: Path, encoding: str) -> bool:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, request
-from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -31,6 +30,7 @@ from serving.console.rival_policy import named_versions, rival_policy, shipped_n
 from serving.console.sessions import COOKIE, LASTS, Sessions, new_session
 from serving.console.tried_slate import MOST_SHOWN, SURFACES, TriedSlate, request_of, tried_slate
 from serving.keys import KeyScope, key_mark
+from serving.malformed import Malformed
 from serving.manifest import BundleError
 from serving.rate_limits import RateExceeded
 from serving.request import BadRequest, UnknownName
@@ -171,8 +171,8 @@ def _add_trials(console: Blueprint, context: ConsoleContext) -> None:
         try:
             if form:
                 slates, unranked = tried(form)
-        except ValidationError as error:
-            problems = [_sentence(problem) for problem in error.errors()]
+        except Malformed as error:
+            problems = [f"{field}: {message}" if field else message for field, message in error.problems]
         except (BadRequest, UnknownName, BundleError) as error:
             problems = [str(error.args[0])]
         slate, rival = (*slates, None, None)[:2]
@@ -252,10 +252,3 @@ def _token() -> str:
 
 def _preferred() -> str:
     return request.accept_languages.best_match([str(language) for language in Language]) or Language.ENGLISH
-
-
-def _sentence(problem: Any) -> str:
-    """What pydantic holds against a field."""
-    field = ".".join(map(str, problem["loc"]))
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.experiments.exposure import exposed_variants
+from serving.malformed import refused_by
 from serving.payloads import RecommendRequest
 from serving.service import Preview
 
@@ -59,7 +60,7 @@ class TriedSlate:
 
 
 def request_of(form: Mapping[str, str]) -> RecommendRequest:
-    """The request that a form describes; raises pydantic's ValidationError by the payload's own rules."""
+    """The request that a form describes; raises Malformed by the payload's own rules."""
     surface = form.get("surface", "home")
     content: dict[str, object] = {"surface": surface, "user_id": form.get("user_id", "").strip() or ANONYMOUS}
     if (about := ABOUT.get(surface)) and form.get(about, "").strip():
@@ -67,7 +68,8 @@ def request_of(form: Mapping[str, str]) -> RecommendRequest:
     content["context"] = context_of(form.get("context", ""))
     k = form.get("k", "").strip()
     content["k"] = int(k) if k.isdecimal() else k or 10
-    return RecommendRequest.model_validate(content)
+    with refused_by(RecommendRequest):
+        return RecommendRequest.model_validate(content)
 
 
 def context_of(text: str) -> dict[str, str]:

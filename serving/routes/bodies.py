@@ -9,6 +9,7 @@ import orjson
 from flask import Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from serving.malformed import refused_by
 from serving.payloads import Strict
 from serving.request import BadRequest
 
@@ -20,7 +21,9 @@ def parse(model: type[Payload]) -> Payload:
     """The body as `model`; pydantic's own JSON parser checks it in the same pass."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
-    return model.model_validate_json(body())
+    content = body()
+    with refused_by(model):
+        return model.model_validate_json(content)
 
 
 def body() -> bytes:

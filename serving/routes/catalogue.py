@@ -15,6 +15,7 @@ from serving.catalogue_payloads import (
     merchant_updates,
     removal,
 )
+from serving.malformed import refused_by
 from serving.request import UnknownName
 from serving.routes.bodies import json_answer, parse
 from serving.routes.context import RouteContext
@@ -38,7 +39,8 @@ def add_catalogue(app: Flask, context: RouteContext) -> None:
 
     @app.delete("/v1/items/<path:item_id>")
     def delete_item(item_id: str) -> Response:
-        chosen = Removal.model_validate_strings({"item_id": item_id, **request.args.to_dict()}, strict=True)
+        with refused_by(Removal):
+            chosen = Removal.model_validate_strings({"item_id": item_id, **request.args.to_dict()}, strict=True)
         services.follow()
         answer = write(Subject.ITEM, [removal(chosen.item_id, version=chosen.version)])
         if answer.unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, g, request
 
+from serving.malformed import refused_by
 from serving.policy_answers import bundle_list, history_answer, policy_answer, publish_request, version_answer
 from serving.policy_payloads import HistoryPage, PolicyChoices, PolicyUpdate, Rollback, Signature
 from serving.routes.bodies import Payload, body, json_answer, parse
@@ -65,4 +66,5 @@ def _query(model: type[Payload]) -> Payload:
     """The query as `model`."""
     values = request.args.to_dict()
     listed = {LISTED: request.args.getlist(LISTED)} if LISTED in values else {}
-    return model.model_validate({**values, **listed}, strict=False)
+    with refused_by(model):
+        return model.model_validate({**values, **listed}, strict=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Flask, Response, request
-from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from desk.policy_changes import MergeConflict
@@ -13,6 +12,7 @@ from features.store import StoreUnavailable
 from marketplace.log import CatalogueMoved, DuplicateRequest, LogUnavailable, UnknownRequest
 from serving.deadline import ClientGone
 from serving.ladder import NotAnswerable
+from serving.malformed import Malformed
 from serving.manifest import BundleError
 from serving.policies_in_force import FolderUnavailable, UnknownBundle
 from serving.problems import CONTENT_TYPE, GONE, RETRY_AFTER, problem
@@ -49,7 +49,7 @@ STATUSES: dict[type[Exception], int] = {
 def add_refusals(app: Flask) -> None:
     for kind in (*STATUSES, BadRequest):
         app.register_error_handler(kind, refused)
-    app.register_error_handler(ValidationError, _refuse_invalid)
+    app.register_error_handler(Malformed, lambda error: refusal(400, MALFORMED, *error.problems))
     app.register_error_handler(PolicyError, _refuse_policy)
     app.register_error_handler(NotAllowed, lambda error: refusal(error.status, str(error)))
     app.register_error_handler(RateExceeded, _refuse_rate)
@@ -75,14 +75,6 @@ def refusal(status: int, detail: str, *problems: tuple[str, str]) -> Response:
     if status == 503:
         answer.headers["Retry-After"] = RETRY_AFTER
     return answer
-
-
-def _refuse_invalid(error: ValidationError) -> Response:
-    problems = [
-        (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)[:20]
-    ]
-    return refusal(400, MALFORMED, *problems)
 
 
 def _refuse_policy(error: PolicyError) -> Response:

@@ -55,6 +55,19 @@ def test_the_same_rows_however_they_are_stored(tmp_path, write):
     assert text == ROWS
 
 
+def test_an_empty_text_is_a_missing_value_in_every_format(tmp_path):
+    rows = {"sku": ["a", "b", "c"], "organic": ["yes", "", "no"]}
+    pq.write_table(pa.table(rows), tmp_path / "text.parquet")
+    pq.write_table(
+        pa.table(rows | {"organic": pa.array(rows["organic"]).dictionary_encode()}), tmp_path / "codes.parquet"
+    )
+    (tmp_path / "text.csv").write_text("sku,organic\na,yes\nb,\nc,no\n")
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pa.table(rows).to_pylist()))
+    for file in ("text.parquet", "codes.parquet", "text.csv", "text.jsonl"):
+        table, *_ = read_export(tmp_path, Export(file=file, columns={}), {*rows})
+        assert table["organic"].to_pylist() == ["yes", None, "no"], file
+
+
 def test_a_pattern_that_names_no_file_is_said_so(tmp_path):
     with pytest.raises(DataError, match="no file is called"):
         read_export(tmp_path, Export(file="2026-*.csv", columns={}), ())

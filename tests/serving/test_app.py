@@ -91,8 +91,10 @@ def test_feedback_is_counted_once_by_its_id(client, service):
     [
         ("/v1/recommend", {"surface": "home"}, "user_id", "required"),
         ("/v1/recommend", HOME | {"surface": "cellar"}, "surface", "home"),
-        ("/v1/recommend", HOME | {"colour": 1}, "colour", "not permitted"),
-        ("/v1/recommend", HOME | {"k": "5"}, "k", "valid integer"),
+        ("/v1/recommend", HOME | {"colour": 1}, "colour", "unknown field. Known: surface, user_id"),
+        ("/v1/recommend", HOME | {"sesion_id": "s"}, "sesion_id", "Did you mean 'session_id'?"),
+        ("/v1/feedback", {"events": [event(itemid="i")]}, "events.0.itemid", "Did you mean 'item_id'?"),
+        ("/v1/recommend", HOME | {"k": "5"}, "k", "valid integer; received '5'"),
         ("/v1/recommend", HOME | {"k": 0}, "k", "greater than or equal to 1"),
         ("/v1/recommend", HOME | {"k": True}, "k", "valid integer"),
         ("/v1/recommend", HOME | {"user_id": "x" * 129}, "user_id", "at most 128"),
