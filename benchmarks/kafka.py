@@ -68,9 +68,9 @@ PROGRAM = [sys.executable, "-c", "from jobs.cli import main; main()"]
 
 
 def main() -> None:
-    folder = Path(os.environ.get("RUN", "runs/latest"))
+    folder = Path(os.environ.get("RUN", "runs/demo-simulated"))
     if not (folder / "bundle").exists():
-        skip("kafka", f"{folder} has no bundle; make one with `value-model run`, or name it in RUN")
+        skip("kafka", f"{folder} has no bundle; make it with `make demo`, or name another run in RUN")
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         measures = [

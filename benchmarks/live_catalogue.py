@@ -39,9 +39,9 @@ HOT = 400  # items that are changed and asked for
 
 
 def main() -> None:
-    folder = Path(os.environ.get("RUN", "runs/latest"))
+    folder = Path(os.environ.get("RUN", "runs/demo-simulated"))
     if not (folder / "bundle").exists():
-        skip("live_catalogue", f"{folder} has no bundle; make one with `value-model run`, or name it in RUN")
+        skip("live_catalogue", f"{folder} has no bundle; make it with `make demo`, or name another run in RUN")
     with tempfile.TemporaryDirectory() as home:
         copy = Path(home) / "run"
         shutil.copytree((folder / "bundle").resolve(), copy / "bundle")

@@ -73,6 +73,7 @@ class ClickingShopper(threading.Thread):
         answer = session.post(f"{self._address}/v1/recommend", json=body, timeout=30)
         if answer.status_code != 200:
             self.record.refused += 1
+            self._ends.wait(float(answer.headers.get("Retry-After", 0)))
             return
         self.record.seconds.append(time.perf_counter() - start)
         self.record.answers[name] = slate = answer.json()
@@ -171,7 +172,7 @@ def of_shoppers(records: list[ShopperAnswers], home: Path) -> list[Measure]:
         Measure("answered within, p50", float(np.percentile(milliseconds, 50)), "ms"),
         Measure("answered within, p99", float(np.percentile(milliseconds, 99)), "ms"),
         Measure("cut off by a kill, or not connected", sum(one.cut_off for one in records), "requests"),
-        Measure("refused", sum(one.refused for one in records), "requests"),
+        Measure("refused, with Retry-After", sum(one.refused for one in records), "requests"),
         Measure("slates acknowledged, and not on record as answered", len(lost), "slates", "<= 0"),
         Measure("clicks acknowledged", len(acknowledged), "clicks"),
         Measure(

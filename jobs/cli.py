@@ -184,7 +184,7 @@ def replay(log: Place, home: Path | None, out: Path | None) -> None:
     """Answer the slates of a service's LOG again through the bundles that served them, and compare its features.
 
     A slate must replay to the same bits. The skew table compares features as logged with what the bundle's feature
-    store would have known. Exits with 1 where a slate did not replay.
+    store would have known. Exits with 1 where a slate did not replay, or none has its bundle there.
     """
     from jobs.replay import replay_log
 

@@ -51,8 +51,12 @@ class ReplayReport:
     skew: Mapping[str, FeatureSkew]
 
     @property
+    def replayed(self) -> int:
+        return self.slates - sum(self.without_bundle.values())
+
+    @property
     def same(self) -> int:
-        return self.slates - len(self.differing) - sum(self.without_bundle.values())
+        return self.replayed - len(self.differing)
 
     def to_json(self) -> str:
         gone = [{"versions": dict(sorted(versions)), "slates": n} for versions, n in self.without_bundle.items()]
@@ -64,7 +68,7 @@ class ReplayReport:
 def replay_log(place: Place, *, home: Path | None = None, out: Path | None = None) -> int:
     """Replay the log at `place` through the bundles in `home` (None = beside it); `out` takes the report as JSON.
 
-    The exit code: 1 where a slate did not replay to the same bits.
+    The exit code: 1 where a slate did not replay to the same bits, or none has its bundle there.
     """
     log = open_log(place)
     slates, feedback = log.slates(), log.feedback()
@@ -76,7 +80,7 @@ def replay_log(place: Place, *, home: Path | None = None, out: Path | None = Non
     if out is not None:
         out.write_text(report.to_json() + "\n")
     print_replay(report, title=shown_place(place))
-    return int(bool(report.differing))
+    return int(bool(report.differing) or not report.replayed)
 
 
 def bundle_folders(home: Path) -> dict[Versions, Path]:
@@ -170,8 +174,7 @@ def store_skew(
 
 def print_replay(report: ReplayReport, *, title: str) -> None:
     """Counts, the slates that differ, the bundles that are gone, and the skew by feature, the worst first."""
-    replayed = report.slates - sum(report.without_bundle.values())
-    print(f"{title}: {report.same:,} of {replayed:,} slates replayed to the same bits")
+    print(f"{title}: {report.same:,} of {report.replayed:,} slates replayed to the same bits")
     for name, columns in list(report.differing.items())[:NAMED]:
         print(f"   {name} differs in {', '.join(columns)}")
     if len(report.differing) > NAMED:
@@ -187,7 +190,7 @@ def print_without_bundle(without: Mapping[Versions, int]) -> None:
     """How many slates name versions that no bundle has."""
     for versions, count in without.items():
         names = ", ".join(f"{part} {version}" for part, version in sorted(versions))
-        print(f"   {count:,} slates without their bundle: {names}")
+        print(f"   {count:,} slates without their bundle (--run names the folder of their run): {names}")
 
 
 def print_skew(skew: Mapping[str, FeatureSkew], *, title: str) -> None:

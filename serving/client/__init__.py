@@ -1,8 +1,8 @@
 """The Python client of the service: typed calls, sync and async, with retries, time-outs and problems as exceptions.
 
-from serving.client import Client, RecommendRequest
+from serving.client import Client, ClientSettings, RecommendRequest
 
-with Client("http://localhost:8080", key="...") as service:
+with Client("http://localhost:8080", ClientSettings(key="...")) as service:
     answer = service.recommend(RecommendRequest(surface="home", user_id="u1", k=5))
     print([item.item_id for item in answer.items])
 """

@@ -178,6 +178,8 @@ def test_a_slate_whose_bundle_is_gone_is_counted_and_named(home):
 
 def test_the_bundles_may_lie_elsewhere(home, tmp_path):
     log = copied(home, tmp_path / "log.sqlite", change=lambda slate: slate)
-    _, alone = replayed(log)
-    _, report = replayed(log, "--run", str(home))
+    without, alone = replayed(log)
+    within, report = replayed(log, "--run", str(home))
     assert (alone["same"], report["same"]) == (0, REQUESTS)
+    assert (without.exit_code, within.exit_code) == (1, 0)
+    assert "--run names the folder" in without.output
