@@ -241,7 +241,7 @@ def arrivals(path: Path, store: RedisStore, follower: SharedFollower) -> list[Me
         appender.stdin.flush()
         began = float(appender.stdout.readline())
         while at < size:
-            follower._behind()  # a batch: `follow` goes on until nothing is left
+            follower.follow(at_once=True)
             upto = read_position(store.position())[0].feedback - first
             late[at:upto] = time.monotonic() - began - due[at:upto]
             if upto == at and appender.poll():

@@ -152,6 +152,9 @@ class Log(Protocol):
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         """The feedback_id and the request_id of the rows at two marks; None where no row lies there."""
 
+    def ends(self) -> tuple[int, int]:
+        """The marks of the newest feedback and of the newest slate; 0 = none."""
+
     def probe(self) -> None:
         """Nothing where a row can be written now; raises LogUnavailable."""
 

@@ -159,6 +159,9 @@ class MemoryLog:
             requests[slates - 1] if 0 < slates <= len(requests) else None,
         )
 
+    def ends(self) -> tuple[int, int]:
+        return sum(map(len, self._feedback)), len(self._slates)
+
     def probe(self) -> None:
         """Memory can always be written."""
 

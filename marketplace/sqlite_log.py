@@ -236,6 +236,12 @@ class SqliteLog:
         slate = self._rows("SELECT request_id FROM slates WHERE arrival = ?", (slates,))
         return event[0][0] if event else None, slate[0][0] if slate else None
 
+    def ends(self) -> tuple[int, int]:
+        newest = "(SELECT coalesce(max(arrival), 0) FROM {})"
+        query = f"SELECT {newest.format('feedback')}, {newest.format('slates')}"
+        feedback, slates = self._rows(query, ())[0]
+        return feedback, slates
+
     def time_of_newest(self, place: int) -> datetime | None:
         """When the slate at that place from the newest (1 = that one) was answered; None where there are fewer."""
         rows = self._rows("SELECT time FROM slates ORDER BY time DESC LIMIT 1 OFFSET ?", (place - 1,))

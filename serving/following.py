@@ -86,6 +86,7 @@ class Follower:
         self._followed = now
         if self._own:
             self._store.show(shown_table(list(self._own.values())))
+        _, newest = self._log.ends()  # what is shown meanwhile is left for the next time
         while True:
             before, columns = self._slates, SHOWN if self._pacing is None else READ
             shown, self._slates = self._log.shown_after(
@@ -95,7 +96,7 @@ class Follower:
                 self._store.show(shown)
                 if self._pacing is not None:
                     self._pacing.learn(shown)
-            if self._slates - before < BATCH:
+            if self._slates >= newest or self._slates == before:
                 self._own.clear()
                 self.keep(at_least=EVERY)
                 return

@@ -18,7 +18,7 @@ from marketplace.slate import Slate
 from serving.following import BATCH, MovingCatalogue
 from serving.store_checkpoint import BEGINNING, LogPosition
 
-EVENTS = 2_000  # read at once: what other workers' reads wait for while they are written
+EVENTS = 5_000  # read at once: what other workers' reads wait for while they are written
 
 
 class OtherLog(ValueError):
@@ -55,33 +55,35 @@ class SharedFollower:
         """A slate that this process has logged is read back as all others are, by whoever follows next."""
 
     def follow(self, *, at_once: bool = False) -> None:
-        """Teach what arrived since the store's position, whoever got it there; `at_once` = whenever that was."""
+        """Teach what has arrived since the store's position, whoever got it there; `at_once` = whenever that was.
+
+        What arrives meanwhile is left for the next time, so that it ends however much that is.
+        """
         now = self._clock()
         if not at_once and now - self._followed < self._every:
             return
         self._followed = now
         if self._live is not None:
             self._live.follow()
-        while self._behind():
+        ends = LogPosition(*self._log.ends())
+        while self._behind(ends):
             pass
 
     def close(self) -> None:
         """Teach the rest; the store outlives the process."""
         self.follow(at_once=True)
 
-    def _behind(self) -> bool:
-        """Teach one batch; whether there may be more."""
+    def _behind(self, ends: LogPosition) -> bool:
+        """Teach one batch; whether there may be more up to `ends`."""
         after = self._store.position()
         before, _ = read_position(after)
+        if before.reaches(ends):
+            return False
         events, feedback = self._log.feedback_after(before.feedback, since=self._since, most=EVENTS)
         shown, slates = self._log.shown_after(before.slates, since=self._since, most=BATCH, columns=SHOWN)
         reached = LogPosition(feedback, slates)
-        if reached == before:
-            return False
         upto = json.dumps({**asdict(reached), "names": self._log.names_at(feedback, slates)})
-        learned = self._store.learn(events, shown, after=after, upto=upto)
-        whole = feedback - before.feedback >= EVENTS or slates - before.slates >= BATCH
-        return not learned or whole
+        return not (self._store.learn(events, shown, after=after, upto=upto) and reached.reaches(ends))
 
 
 def read_position(text: str) -> tuple[LogPosition, tuple[str | None, str | None]]:

@@ -40,6 +40,10 @@ class LogPosition:
         """Rows that arrived after `other`."""
         return self.feedback - other.feedback + self.slates - other.slates
 
+    def reaches(self, other: LogPosition) -> bool:
+        """Whether no row up to `other` lies behind it."""
+        return self.feedback >= other.feedback and self.slates >= other.slates
+
 
 BEGINNING = LogPosition()
 

@@ -34,34 +34,43 @@ return {number, values, rows, records}
 """
 WRITE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-local key, at = 5, 6
+local at = 8 + ARGV[7]
+for key = 8, at - 1 do redis.call('DEL', ARGV[key]) end
 for _, run in ipairs(cjson.decode(ARGV[4])) do
-    for _ = 1, run[1] do
-        if ARGV[at] == '' then redis.call('DEL', KEYS[key])
-        elseif run[2] == 0 then redis.call('SET', KEYS[key], ARGV[at])
-        else redis.call('SET', KEYS[key], ARGV[at], 'PX', run[2]) end
-        key, at = key + 1, at + 1
+    local last = at + 2 * run[1] - 1
+    if run[2] == 0 then
+        for first = at, last, 4000 do redis.call('MSET', unpack(ARGV, first, math.min(first + 3999, last))) end
+    else
+        for key = at, last, 2 do redis.call('SET', ARGV[key], ARGV[key + 1], 'PX', run[2]) end
     end
+    at = last + 1
 end
-local number, items = redis.call('INCR', KEYS[2]), at + 2 * ARGV[5]
-while at < items do
-    local last, numbers = math.min(at + 3999, items - 1), {}
-    redis.call('HSET', KEYS[3], unpack(ARGV, at, last))
-    for row = at, last, 2 do
+local number, last = redis.call('INCR', KEYS[2]), at + 2 * ARGV[5] - 1
+for first = at, last, 4000 do
+    local some, numbers = math.min(first + 3999, last), {}
+    redis.call('HSET', KEYS[3], unpack(ARGV, first, some))
+    for row = first, some, 2 do
         numbers[#numbers + 1] = number
         numbers[#numbers + 1] = ARGV[row]
     end
     redis.call('ZADD', KEYS[4], unpack(numbers))
-    at = last + 1
 end
-for sum = at, #ARGV, 3 do redis.call('HINCRBY', ARGV[sum], ARGV[sum + 1], ARGV[sum + 2]) end
+at = last + 1
+for pairs = at, at + 2 * ARGV[6] - 1, 2 do
+    local prefix, cells = ARGV[pairs], ARGV[pairs + 1]
+    for cell = 1, #cells, 12 do
+        local one, other, count = struct.unpack('<i4i4i4', cells, cell)
+        redis.call('HINCRBY', prefix .. one, other, count)
+        redis.call('HINCRBY', prefix .. other, one, count)
+    end
+end
 redis.call('SET', KEYS[1], ARGV[2])
 if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return number
 """
 
 Entry = tuple[str, bytes, int | None]  # key, rows (b"" = none, no key), milliseconds that it lives (None = for good)
-More = tuple[str, int, int]  # hash, its field, what is added to it
+More = tuple[str, np.ndarray]  # prefix of hashes; int32 [m, 3] pairs of items, and what is added to the pair's count
 
 
 @dataclass(frozen=True)
@@ -146,14 +155,19 @@ class RedisClient:
 
         The number of the write; 0, and nothing is written, where it does not.
         """
-        entries = list(entries)
-        runs = [(len(list(run)), lives or 0) for lives, run in groupby(entries, lambda entry: entry[2])]
-        args: list[Any] = [now, then, milliseconds, json.dumps(runs), len(items)]
-        args += (rows for _, rows, _ in entries)
+        gone, runs = [], []
+        args: list[Any] = []
+        for lives, run in groupby(entries, lambda entry: entry[2]):
+            some = list(run)
+            gone += [key for key, rows, _ in some if not rows]
+            cells = [cell for key, rows, _ in some if rows for cell in (key, rows)]
+            runs.append((len(cells) // 2, lives or 0))
+            args += cells
         args += (cell for item in items for cell in item)
-        args += (cell for one in more for cell in one)
+        counts = [cell for prefix, pairs in more for cell in (prefix, pairs.astype("<i4").tobytes())]
+        head = [now, then, milliseconds, json.dumps(runs), len(items), len(counts) // 2, len(gone)]
         with self._answering():
-            return int(self._write(keys=[guard, *self._of_items, *(key for key, _, _ in entries)], args=args))
+            return int(self._write(keys=[guard, *self._of_items], args=[*head, *gone, *args, *counts]))
 
     def counts(self, keys: Sequence[str], fields: Sequence[int]) -> list[list[int]]:
         """Of some fields of each hash; 0 where there is none."""

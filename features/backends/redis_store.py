@@ -35,7 +35,7 @@ from features.statistics.statistic import EventLog, Visitor
 from features.store import MemoryStore, RequestContext, StoreUnavailable
 from marketplace.splits import DAY_US
 
-LAYOUT = 2  # of keys and rows; what a program of another layout left is not read, and the store seeded anew
+LAYOUT = 3  # of keys and rows; what a program of another layout left is not read, and the store seeded anew
 CHUNK = 2_000  # keys of one write while a store is seeded, and items of one read
 LOCK_MS = 60_000  # after which a process that seeds and is heard of no more may be replaced
 SEED_SECONDS = 1_800  # that others wait for it
@@ -87,10 +87,10 @@ class ReadPlan:
             if group.entity not in names:
                 continue
             some = names[group.entity]
-            cells = [group.layout.unpack(one) for one in packed[at : at + len(some)]]
+            rows = group.layout.unpack(packed[at : at + len(some)])
             at += len(some)
-            for place, memory in enumerate(group.memories):
-                memory.put({name: rows[place] for name, rows in zip(some, cells, strict=True)})
+            for memory, one in zip(group.memories, rows, strict=True):
+                memory.put(some, one)
 
     def take(self, names: Names) -> Iterator[Entry]:
         """What the memories hold, an entry for each of `keys(names)`."""
@@ -223,12 +223,9 @@ class RedisStore:
             self._plan.items.write(self._plan.items.records(self._redis.records(rows.tolist())), rows)
         self._seeded_as, self._number = seed, number
 
-    def _pair_cells(self) -> Iterator[More]:
-        """(key, other item, count) of every pair that `local` holds, from either of the two."""
-        for prefix, memory in self._plan.pairs:
-            for lower, upper, count in zip(*(column.tolist() for column in memory.take()), strict=True):
-                yield f"{prefix}{lower}", upper, count
-                yield f"{prefix}{upper}", lower, count
+    def _pair_cells(self) -> list[More]:
+        """Every pair that `local` holds, and its count."""
+        return [(prefix, np.stack(memory.take(), axis=1)) for prefix, memory in self._plan.pairs]
 
     def _read_pairs(self, page: int, rows: np.ndarray) -> None:
         """Make `local` hold the counts of the page's item with `rows`, and no others."""
@@ -255,10 +252,11 @@ class RedisStore:
         for start in range(0, len(self.catalogue), CHUNK):
             if not write((), self._plan.items.changed(np.arange(start, min(start + CHUNK, len(self.catalogue))))):
                 return False
-        pairs = list(self._pair_cells())
-        hashes = dict.fromkeys(key for key, _, _ in pairs)  # those of one who did not come to the end
+        pairs = self._pair_cells()
+        hashes = [f"{prefix}{row}" for prefix, cells in pairs for row in np.unique(cells[:, :2]).tolist()]
         begun = [(self._key("position"), marked(secrets.token_bytes(MARK), ""), None)]
-        return bool(write([(key, b"", None) for key in hashes], (), pairs) and write(begun))
+        gone = [(key, b"", None) for key in hashes]  # those of one who did not come to the end
+        return bool(write(gone, (), pairs) and write(begun))
 
     def _seed_names(self) -> Iterator[Names]:
         """Every key of the named memories that `local` holds, CHUNK at a time."""

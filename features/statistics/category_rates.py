@@ -15,7 +15,8 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, number
 from features.state import Definition, FeatureState, Part
-from features.statistics.keyed_memory import Entity, Memories, NamedRows, Rows
+from features.statistics.keyed_memory import Entity, Memories, NamedRows
+from features.statistics.keyed_rows import KeyedRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 
 SMOOTHING = 50.0  # impressions' worth of the market's rate that a segment starts with in a category
@@ -113,19 +114,21 @@ class CategoryRates:
     def _segments(self) -> list[str]:
         return [str(segment) for segment in range(max(map(len, self._count.values())))]
 
-    def _take(self, segments: Sequence[str]) -> list[Rows]:
+    def _take(self, segments: Sequence[str]) -> KeyedRows:
         most = max((int(segment) for segment in segments), default=0) + 1
         categories = max(counts.shape[1] for counts in self._count.values())
         roomy = {name: _with_room(counts, most, categories) for name, counts in self._count.items()}
-        return [{name: counts[int(segment)] for name, counts in roomy.items()} for segment in segments]
+        codes = np.array(list(map(int, segments)), np.int64)
+        lengths = np.full(len(codes), categories)
+        return KeyedRows(lengths, {name: counts[codes].ravel() for name, counts in roomy.items()})
 
-    def _put(self, segments: Mapping[str, Rows]) -> None:
+    def _put(self, segments: Sequence[str], rows: KeyedRows) -> None:
+        codes = np.array(list(map(int, segments)), np.int64)
+        category = np.arange(len(rows.owner)) - rows.starts[rows.owner]
         for name, counts in self._count.items():
-            most = [int(segment) + 1 for segment in segments], [len(rows[name]) for rows in segments.values()]
-            counts = _with_room(counts, *(max(sizes, default=0) for sizes in most))
+            counts = _with_room(counts, int(codes.max(initial=-1)) + 1, int(rows.lengths.max(initial=0)))
             counts[:] = 0
-            for segment, rows in segments.items():
-                counts[int(segment), : len(rows[name])] = rows[name]
+            counts[codes[rows.owner], category] = rows.columns[name]
             self._count[name] = counts
 
     def saved(self) -> Mapping[str, np.ndarray]:

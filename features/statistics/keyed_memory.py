@@ -12,9 +12,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from features.statistics.keyed_rows import KeyedRows, NamedTable
 from marketplace.splits import DAY_US
 
-Rows = Mapping[str, np.ndarray]  # columns [m, ...] of one key
 MARKET_KEY = ""  # of what is remembered of the whole market
 
 
@@ -41,10 +41,24 @@ class NamedRows:
     entity: Entity
     dtypes: Mapping[str, np.dtype]
     names: Callable[[], Sequence[str]]
-    take: Callable[[Sequence[str]], Sequence[Rows]]
-    put: Callable[[Mapping[str, Rows]], None]
+    take: Callable[[Sequence[str]], KeyedRows]
+    put: Callable[[Sequence[str], KeyedRows], None]
     bound: str
     span: int | None = None
+
+    @classmethod
+    def of(cls, entity: Entity, table: Callable[[], NamedTable], *, bound: str, span: int | None = None) -> NamedRows:
+        """Of the table that a statistic has at the time."""
+        dtypes = {name: cells_of(empty) for name, empty in table().nothing.items()}
+        return cls(
+            entity,
+            dtypes,
+            lambda: table().names(),
+            lambda names: table().take(names),
+            lambda names, rows: table().put(names, rows),
+            bound,
+            span,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,12 +85,12 @@ class PairCounts:
 def market_rows(arrays: Mapping[str, np.ndarray]) -> NamedRows:
     """One row of the whole market: `arrays` [1, ...], which are written in place; nothing known is 0."""
 
-    def put(rows: Mapping[str, Rows]) -> None:
+    def put(names: Sequence[str], rows: KeyedRows) -> None:
         for name, array in arrays.items():
-            array[:] = rows[MARKET_KEY][name] if MARKET_KEY in rows else 0
+            array[:] = rows.columns[name] if rows.lengths.any() else 0
 
-    def take(names: Sequence[str]) -> list[Rows]:
-        return [arrays for _ in names]
+    def take(names: Sequence[str]) -> KeyedRows:
+        return KeyedRows(np.ones(len(names), np.int64), arrays)
 
     dtypes = {name: cells_of(array) for name, array in arrays.items()}
     return NamedRows(Entity.MARKET, dtypes, lambda: [MARKET_KEY], take, put, "one row")
@@ -120,5 +134,5 @@ def _measured(memory: Memory) -> tuple[int, int, int]:
         columns = memory.take()
         return len(columns[0]), len(columns[0]), sum(column.nbytes for column in columns)
     everyone = memory.take(memory.names())
-    rows = sum(len(next(iter(one.values()))) for one in everyone)
-    return len(everyone), rows, sum(column.nbytes for one in everyone for column in one.values())
+    keys, rows = len(everyone.lengths), int(everyone.lengths.sum())
+    return keys, rows, sum(column.nbytes for column in everyone.columns.values())

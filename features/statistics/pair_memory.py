@@ -5,7 +5,7 @@ A visit counts a pair once, from the later of the two first touches on; the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from features.interactions import Interactions
-from features.statistics.keyed_memory import Entity, NamedRows, PairCounts, Rows
+from features.statistics.keyed_memory import Entity, NamedRows, PairCounts
+from features.statistics.keyed_rows import KeyedRows, NamedTable
 
 MOST = 50  # items of a visit
 FRESH = 4096  # pairs kept aside before they are merged into the table
@@ -60,7 +61,7 @@ class PairMemory:
 
     def __init__(self, n_items: int) -> None:
         self._size = np.int64(n_items)
-        self._visits: dict[str, np.ndarray] = {}
+        self._visits = NamedTable({"item": np.int32})
         self._table = self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
     def update(self, events: Interactions) -> None:
@@ -69,22 +70,21 @@ class PairMemory:
             return
         codes, visit = np.unique(events.sessions, return_inverse=True)
         names = events.session.dictionary.take(pa.array(codes)).to_pylist()
-        before = [self._visits.get(name, np.zeros(0, np.int32)) for name in names]
-        known = np.array([len(items) for items in before])
+        before = self._visits.take(names)
+        known = before.lengths
         # What a visit touched before comes first, in its order.
-        past = np.concatenate([np.arange(-length, 0) for length in known]) + np.iinfo(np.int64).min // 2
+        past = np.arange(-len(before.owner), 0) + np.iinfo(np.int64).min // 2
         visits = visit_order(
-            np.append(np.repeat(np.arange(len(names)), known), visit),
-            np.concatenate([*before, events.item]).astype(np.int32),
+            np.append(before.owner, visit),
+            np.append(before.columns["item"], events.item).astype(np.int32),
             np.append(past, events.time),
         )
         later, earlier = pairs_of(visits)
         new = visits.rank[later] >= known[visits.visit[later]]
         one, other = visits.item[later[new]], visits.item[earlier[new]]
         self._count(np.minimum(one, other) * self._size + np.maximum(one, other))
-        ends = np.searchsorted(visits.visit, np.arange(len(names) + 1)).tolist()
-        for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True):
-            self._visits[name] = visits.item[start:stop]
+        lengths = np.bincount(visits.visit, minlength=len(names))
+        self._visits.replace(names, KeyedRows(lengths, {"item": visits.item}))
 
     def of(self, codes: np.ndarray) -> np.ndarray:
         """float64 [m]: the visits of each pair; 0 for -1."""
@@ -93,20 +93,12 @@ class PairMemory:
     @property
     def visits(self) -> NamedRows:
         """The items of each visit, as a keyed memory."""
-        dtypes = {"item": np.dtype(np.int32)}
-        names, bound = lambda: list(self._visits), f"{MOST} items"
-        return NamedRows(Entity.VISIT, dtypes, names, self._take, self._put, bound)
+        return NamedRows.of(Entity.VISIT, lambda: self._visits, bound=f"{MOST} items")
 
     @property
     def pairs(self) -> PairCounts:
         """The visits of each pair, as a keyed memory."""
         return PairCounts(self._pairs, self._put_pairs)
-
-    def _take(self, visits: Sequence[str]) -> list[Rows]:
-        return [{"item": self._visits.get(visit, np.zeros(0, np.int32))} for visit in visits]
-
-    def _put(self, visits: Mapping[str, Rows]) -> None:
-        self._visits = {visit: rows["item"] for visit, rows in visits.items() if len(rows["item"])}
 
     def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         codes, counts = _merged(self._table, self._fresh)
@@ -120,18 +112,18 @@ class PairMemory:
 
     def saved(self) -> Iterator[tuple[str, np.ndarray]]:
         codes, counts = _merged(self._table, self._fresh)
-        lengths = np.array([len(items) for items in self._visits.values()], np.int64)
-        items = np.concatenate([np.zeros(0, np.int32), *self._visits.values()])
-        sessions, size = np.array(list(self._visits), np.str_), np.array(self._size)
-        yield from zip(self.SAVED, (codes, counts, sessions, lengths, items, size), strict=True)
+        names = self._visits.names()
+        visits, sessions, size = self._visits.take(names), np.array(names, np.str_), np.array(self._size)
+        values = (codes, counts, sessions, visits.lengths, visits.columns["item"], size)
+        yield from zip(self.SAVED, values, strict=True)
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
         """`size` is the number of rows of the catalogue that it was saved over: this one may have more room."""
         lower, upper = np.divmod(saved["codes"], saved["size"])
         self._table = (lower * self._size + upper, saved["counts"])
         self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        parts = np.split(saved["items"], np.cumsum(saved["lengths"])[:-1]) if len(saved["lengths"]) else []
-        self._visits = dict(zip(saved["sessions"].tolist(), parts, strict=True))
+        visits = KeyedRows(saved["lengths"], {"item": saved["items"]})
+        self._visits.put(saved["sessions"].tolist(), visits)
 
     def _count(self, codes: np.ndarray) -> None:
         self._fresh = _merged(self._fresh, (codes, np.ones(len(codes), np.int64)))

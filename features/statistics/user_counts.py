@@ -14,7 +14,8 @@ from features.catalogue import Catalogue
 from features.interactions import KINDS
 from features.spec import Group, count
 from features.state import Definition, Part, days
-from features.statistics.keyed_memory import Entity, Memories, NamedRows, Rows
+from features.statistics.keyed_memory import Entity, Memories, NamedRows
+from features.statistics.keyed_rows import KeyedRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
 from marketplace.keys import rows_of
 
@@ -75,15 +76,14 @@ class UserCounts:
         dtypes = {"count": np.dtype((np.float64, len(KINDS))), "last": np.dtype(np.int64)}
         return {"users": NamedRows(Entity.USER, dtypes, lambda: list(self._row), self._take, self._put, "one row")}
 
-    def _take(self, users: Sequence[str]) -> list[Rows]:
-        rows = [slice(row, row + 1) for row in (self._row.get(user, len(self._last)) for user in users)]
-        return [{"count": self._count[row], "last": self._last[row]} for row in rows]
+    def _take(self, users: Sequence[str]) -> KeyedRows:
+        row = np.array([self._row.get(user, -1) for user in users], np.int64)
+        known = row[row >= 0]
+        return KeyedRows((row >= 0).astype(np.int64), {"count": self._count[known], "last": self._last[known]})
 
-    def _put(self, users: Mapping[str, Rows]) -> None:
-        known = {user: rows for user, rows in users.items() if len(rows["last"])}
-        self._row = {user: row for row, user in enumerate(known)}
-        self._count = np.concatenate([np.zeros((0, len(KINDS))), *(rows["count"] for rows in known.values())])
-        self._last = np.concatenate([np.zeros(0, np.int64), *(rows["last"] for rows in known.values())])
+    def _put(self, users: Sequence[str], rows: KeyedRows) -> None:
+        self._row = {users[key]: row for row, key in enumerate(rows.owner.tolist())}
+        self._count, self._last = rows.columns["count"].copy(), rows.columns["last"].copy()
 
     def saved(self) -> Mapping[str, np.ndarray]:
         users = len(self._row)

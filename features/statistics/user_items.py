@@ -9,6 +9,7 @@ newest: `last_item` int32 (-1 = none), `last_price` (NaN = none), `last_category
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from features.spec import HISTORY, Group, count, number
 from features.state import Definition, Part, days, log_ratio
 from features.statistics.keyed_memory import Entity, Memories, NamedRows, market_rows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
-from features.statistics.user_memory import DTYPES, UserMemory, block_of
+from features.statistics.user_memory import UserMemory
 from marketplace.keys import rows_of
 
 
@@ -107,14 +108,10 @@ class UserItems:
         return columns | self._history(*steps)
 
     def update(self, log: EventLog) -> None:
-        """In one block where nobody is remembered yet, else in one pass over the events of those who acted."""
         events = log.interactions
         sequence = self._arrived[0] + np.arange(len(events))
         self._arrived += len(events)
-        if len(self._users) == 0:
-            self._users = UserMemory(block_of(events))
-        else:
-            self._users.add(events, sequence)
+        self._users.add(events, sequence)
 
     def of_user(self, visitor: Visitor) -> Columns:
         return self._history(*self._users.get(visitor.user_id).history)
@@ -137,22 +134,15 @@ class UserItems:
 
     @property
     def memories(self) -> Memories:
-        bound = "items that the user touched"
-        of_users = NamedRows(
-            Entity.USER,
-            DTYPES,
-            lambda: self._users.names(),
-            lambda users: self._users.take(users),
-            lambda rows: self._users.put(rows),
-            bound,
-        )
+        users = NamedRows.of(Entity.USER, lambda: self._users.table, bound="items that the user touched")
+        of_users = replace(users, put=lambda names, rows: self._users.put(names, rows))
         return {"users": of_users, "market": market_rows({"arrived": self._arrived})}
 
     def saved(self) -> Mapping[str, np.ndarray]:
-        return self._users.block() | {"arrived": self._arrived[0]}
+        return self._users.saved() | {"arrived": self._arrived[0]}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self._users = UserMemory({name: values for name, values in saved.items() if name != "arrived"})
+        self._users.restore(saved)
         self._arrived = np.atleast_1d(saved["arrived"]).astype(np.int64)
 
     def _history(self, item: np.ndarray, action: np.ndarray, time: np.ndarray) -> Columns:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from features.asof import NEVER
 from features.interactions import KINDS, Interactions
 from features.spec import HISTORY
-from features.statistics.keyed_memory import Rows
+from features.statistics.keyed_rows import KeyedRows, NamedTable, Rows
 
 DTYPES = {
     "item": np.dtype(np.int32),
@@ -65,72 +65,62 @@ NOBODY = UserInteractions(
 
 
 class UserMemory:
-    """Every user's `UserInteractions`: a compact block that was loaded at once, and those who acted since."""
+    """Every user's `UserInteractions`."""
 
-    def __init__(self, block: Mapping[str, np.ndarray] | None = None) -> None:
-        self._block = _block({}) if block is None else dict(block)
-        self._row = {user: row for row, user in enumerate(self._block["users"].tolist())}
-        self._awake: dict[str, UserInteractions] = {}
-
-    def __len__(self) -> int:
-        return len(self._row) + len(self._awake)
+    def __init__(self) -> None:
+        self.table = NamedTable(DTYPES)
+        self._users: dict[str, UserInteractions] = {}  # those that were read since the last change
 
     def get(self, user_id: str) -> UserInteractions:
         """What is remembered of the user: nothing, for one who is new."""
-        if user_id not in self._awake and user_id in self._row:
-            self._awake[user_id] = self._asleep(self._row[user_id])
-        return self._awake.get(user_id, NOBODY)
+        user = self._users.get(user_id)
+        if user is None:
+            user = UserInteractions(**self.table.get(user_id))
+            if len(user.item):
+                self._users[user_id] = user
+        return user
 
-    def names(self) -> list[str]:
-        return list(dict.fromkeys([*self._row, *self._awake]))
-
-    def take(self, users: Sequence[str]) -> list[Rows]:
-        """The PER_ITEM columns of each."""
-        return [{name: getattr(self.get(user), name) for name in PER_ITEM} for user in users]
-
-    def put(self, users: Mapping[str, Rows]) -> None:
-        """Remember what `take` gave of these, and forget all others."""
-        self._block, self._row = _block({}), {}
-        self._awake = {user: UserInteractions(**rows) for user, rows in users.items() if len(rows["item"])}
+    def put(self, users: Sequence[str], rows: KeyedRows) -> None:
+        """Remember the PER_ITEM columns of these, and forget all others."""
+        self.table.put(users, rows)
+        self._users.clear()
 
     def add(self, events: Interactions, sequence: np.ndarray) -> None:
         """Remember more events, in any order of time; `sequence` int64 [m] is their arrival."""
         known = np.flatnonzero(events.item >= 0)
         codes, user = np.unique(events.users[known], return_inverse=True)
         names = events.user.dictionary.take(pa.array(codes)).to_pylist()
-        earlier = [self.get(name) for name in names]
-        touched = np.repeat(np.arange(len(names)), [len(one.item) for one in earlier])
-        columns = _of_events(events, known, sequence)
-        columns = {name: np.concatenate([*(getattr(one, name) for one in earlier), columns[name]]) for name in PER_ITEM}
-        user, columns = _one_row_an_item(np.concatenate([touched, user]), columns)
-        start = np.searchsorted(user, np.arange(len(names) + 1)).tolist()
-        for name, rows in zip(names, map(slice, start[:-1], start[1:]), strict=True):
-            self._awake[name] = UserInteractions(**{column: values[rows] for column, values in columns.items()})
+        user, new = _one_row_an_item(user, _of_events(events, known, sequence))
+        rows = self.table.take(names)
+        place = rows.smaller("item", user, new["item"])
+        at = np.minimum(rows.starts[user] + place, max(len(rows.owner) - 1, 0))
+        again = place < rows.lengths[user]
+        again[again] = rows.columns["item"][at[again]] == new["item"][again]
+        _add_up(rows.columns, at[again], {name: values[again] for name, values in new.items()})
+        fresh = {name: values[~again] for name, values in new.items()}
+        self.table.replace(names, rows.inserted(user[~again], place[~again], fresh))
+        for name in names:
+            self._users.pop(name, None)
 
-    def block(self) -> dict[str, np.ndarray]:
-        """Everybody in one block of arrays, to be saved: `users`, where each one's rows `start`, and PER_ITEM."""
-        asleep = {user: self._asleep(row) for user, row in self._row.items() if user not in self._awake}
-        return _block(asleep | self._awake)
+    def saved(self) -> dict[str, np.ndarray]:
+        """Everybody: `users`, where each one's rows `start`, and PER_ITEM."""
+        names = self.table.names()
+        rows = self.table.take(names)
+        start = np.append(0, np.cumsum(rows.lengths))
+        return {**rows.columns, "users": np.array(names, np.str_), "start": start}
 
-    def _asleep(self, row: int) -> UserInteractions:
-        rows = slice(self._block["start"][row], self._block["start"][row + 1])
-        return UserInteractions(**{name: self._block[name][rows] for name in PER_ITEM})
-
-
-def _block(everyone: Mapping[str, UserInteractions]) -> dict[str, np.ndarray]:
-    lengths = [len(one.item) for one in everyone.values()]
-    columns = {name: np.concatenate([getattr(one, name) for one in (NOBODY, *everyone.values())]) for name in PER_ITEM}
-    start = np.append(0, np.cumsum(lengths, dtype=np.int64))
-    return columns | {"users": np.array(list(everyone), np.str_), "start": start}
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        rows = KeyedRows(np.diff(saved["start"]), {name: saved[name] for name in PER_ITEM})
+        self.put(saved["users"].tolist(), rows)
 
 
-def block_of(events: Interactions) -> dict[str, np.ndarray]:
-    """The block of all events about known items, in order of arrival, without a loop over users."""
-    names, known = events.user.dictionary, np.flatnonzero(events.item >= 0)
-    columns = _of_events(events, known, np.arange(len(events)))
-    user, columns = _one_row_an_item(events.users[known], columns)
-    start = np.searchsorted(user, np.arange(len(names) + 1))
-    return columns | {"users": np.array(names.to_pylist(), np.str_), "start": start}
+def _add_up(columns: Rows, at: np.ndarray, new: Rows) -> None:
+    """Add events of users' items to the rows `at`, each once: the latest event of an item stays."""
+    columns["counts"][at] += new["counts"]
+    last, sequence = columns["last"][at], columns["sequence"][at]
+    later = (new["last"] > last) | ((new["last"] == last) & (new["sequence"] > sequence))
+    for name in ("last", "sequence"):
+        columns[name][at[later]] = new[name][later]
 
 
 def _of_events(events: Interactions, rows: np.ndarray, sequence: np.ndarray) -> dict[str, np.ndarray]:

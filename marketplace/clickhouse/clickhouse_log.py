@@ -141,6 +141,11 @@ class ClickhouseLog:
         slate = self.connection.rows(f"SELECT request_id FROM slates FINAL WHERE arrival = {slates}")
         return event[0][0] if event else None, slate[0][0] if slate else None
 
+    def ends(self) -> tuple[int, int]:
+        newest = "(SELECT max(arrival) FROM {})"
+        feedback, slates = self.connection.rows(f"SELECT {newest.format('feedback')}, {newest.format('slates')}")[0]
+        return feedback, slates
+
     def probe(self) -> None:
         self._refuse("answers one by one")
 

@@ -122,6 +122,9 @@ class ParquetLog:
     def names_at(self, feedback: int, slates: int) -> tuple[str | None, str | None]:
         self._refuse()
 
+    def ends(self) -> tuple[int, int]:
+        self._refuse()
+
     def probe(self) -> None:
         self._refuse()
 

@@ -162,7 +162,7 @@ def test_a_memory_that_is_taken_by_key_and_put_elsewhere_answers_alike(statistic
         match theirs:
             case NamedRows():
                 keys = theirs.names()
-                ours.put(dict(zip(keys, theirs.take(keys), strict=True)))
+                ours.put(keys, theirs.take(keys))
             case ItemRows():
                 for column, values in theirs.arrays.items():
                     ours.arrays[column][:] = values

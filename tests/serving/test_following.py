@@ -11,6 +11,7 @@ from marketplace.slate_columns import flat
 from marketplace.sqlite_log import SqliteLog
 from serving.following import Follower
 from serving.request import Request
+from serving.shared_following import SharedFollower
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -101,6 +102,41 @@ def test_many_slates_are_read_in_batches(log, monkeypatch):
     log.append(slate("8", items=("8",)))
     follower.follow()
     assert len(store.shown) == 9
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_follower_ends_where_more_arrives_than_it_learns(log, monkeypatch, shared):
+    class Busy(Recorder):
+        """Of each list that it is told the shopper makes another one and clicks."""
+
+        at = ""
+
+        def position(self):
+            return self.at
+
+        def show(self, slates):
+            super().show(slates)
+            number = len(self.shown)
+            log.append(slate(f"more {number}", items=(str(number),)))
+            log.append_feedback(event(f"more {number}"))
+
+        def learn(self, feedback, slates, *, after, upto):
+            self.update(feedback)
+            self.show(slates)
+            self.at = upto
+            return True
+
+    monkeypatch.setattr("serving.following.BATCH", 2)
+    monkeypatch.setattr("serving.shared_following.BATCH", 2)
+    for number in range(4):
+        log.append(slate(f"first {number}", items=(str(number),)))
+    store = Busy()
+    follower = (SharedFollower if shared else Follower)(log, store, since=START, every=0.0)
+    follower.follow()
+    assert store.shown == ["0", "1", "2", "3"]
+    follower.follow()
+    assert sorted(store.shown) == ["0", "1", "2", "2", "3", "4"]
+    assert "more 2" in store.events
 
 
 def test_a_process_does_not_read_its_own_slates_back(log):
