@@ -13,21 +13,22 @@ import redis
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Its address, with nothing in it; needs Debian's redis-server."""
+def redis_server(folder: Path, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """Its address on `host`, with nothing in it; needs Debian's redis-server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    place = ["--port", str(port), "--bind", host, "--protected-mode", "no"]
+    command = ["redis-server", *place, "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        client, deadline = redis.Redis(port=port), time.monotonic() + 10
+        client, deadline = redis.Redis(host, port), time.monotonic() + 10
         while not answers(client):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not answer on port {port}")
             time.sleep(0.02)
         client.close()
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://{host}:{port}/0"
     finally:
         process.terminate()
         process.wait(timeout=10)

@@ -9,10 +9,10 @@ from jobs.serve import free_port
 
 
 class SmallBroker:
-    """Listens at `address`, the same after every start; what it prints is added to the file `printed`."""
+    """Listens at `address` of `host`, the same after every start; what it prints is added to the file `printed`."""
 
-    def __init__(self, printed: Path) -> None:
-        self.address, self._printed = f"127.0.0.1:{free_port()}", printed
+    def __init__(self, printed: Path, *, host: str = "127.0.0.1") -> None:
+        self.address, self._printed = f"{host}:{free_port()}", printed
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

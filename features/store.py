@@ -7,7 +7,7 @@ memories here. The store answers for now: what happened before the request must 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -123,6 +123,10 @@ class SharedStore(FeatureStore, Protocol):
 
     def position(self) -> str:
         """How far the log was read, "" = from its beginning."""
+        ...
+
+    def begun(self, names: Sequence[str]) -> list[int]:
+        """The number of each item that began after the bundle's, from 0, the same for all processes."""
         ...
 
     def learn(self, feedback: pa.Table | None, slates: pa.Table | None, *, after: str, upto: str) -> bool:

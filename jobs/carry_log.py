@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
+from features.store import StoreUnavailable
 from marketplace.kafka.client import Brokers, KafkaUnavailable, Topics
 from marketplace.kafka.consumer import COMMITTED, EARLIEST, TopicConsumer
 from marketplace.kafka.effects import Consumption, apply
@@ -15,9 +17,10 @@ from marketplace.kafka.positions import PositionsInLog, SharedPositions
 from marketplace.kafka.producer import LogProducer
 from marketplace.kafka.records import Topic
 from marketplace.kafka.shared_catalogue import SharedCatalogue
-from marketplace.log import LogUnavailable
+from marketplace.log import Log, LogUnavailable
 from marketplace.log_place import Place, shown_place
 from marketplace.open_log import open_log
+from marketplace.schema import SchemaError
 from marketplace.sqlite_log import SqliteLog
 
 WAIT = 0.05  # seconds that a step waits for something to do
@@ -69,9 +72,14 @@ def consume(
     start: str | int,
     partitions: int,
     once: bool,
+    taught: tuple[Path, str] | None = None,
 ) -> int:
-    """Write what `topics` hold into a log; the exit code, 1 = some could not be used, and are dead letters."""
+    """Write what `topics` hold into a log; the exit code, 1 = some could not be used, and are dead letters.
+
+    `taught`: a run, and the Redis whose features of it learn what is written.
+    """
     log = open_log(into)
+    teach = _teacher(log, into, *taught) if taught else lambda: None
     counts: Counter[str] = Counter()
     consumer = TopicConsumer(
         lambda deliveries: apply(deliveries, log),
@@ -84,6 +92,7 @@ def consume(
 
     def step() -> bool:
         counts.update(_counted(consumer.step(WAIT), ""))
+        teach()
         return not consumer.at_end
 
     try:
@@ -93,6 +102,15 @@ def consume(
         consumer.close()
         log.close()
     return int(counts["refused"] > 0)
+
+
+def _teacher(log: Log, place: Place, run: Path, features: str) -> Callable[[], None]:
+    """What teaches the features in a Redis what the log holds; raises SchemaError for a log that nobody serves from."""
+    if not isinstance(log, SqliteLog):
+        raise SchemaError(f"{shown_place(place)} cannot teach --features: give --into an SQLite file.")
+    from jobs.gather import Gatherer
+
+    return Gatherer(run, log, features).follow
 
 
 def _go_on(step: Callable[[], bool], report: Callable[[], None], *, once: bool) -> None:
@@ -110,7 +128,7 @@ def _go_on(step: Callable[[], bool], report: Callable[[], None], *, once: bool) 
     while not stopped and (more or not once):
         try:
             more = step()
-        except (LogUnavailable, KafkaUnavailable) as error:
+        except (LogUnavailable, KafkaUnavailable, StoreUnavailable) as error:
             _say(f"{error} Trying again.", unless=last)
             last = str(error)
             time.sleep(RETRY_SECONDS)

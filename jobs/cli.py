@@ -120,6 +120,7 @@ def export(folder: Path, tf_serving: Path | None, every: float | None) -> None:
 @click.option("--kafka", default=None, help="brokers that the log is sent to, as `produce` takes them")
 @click.option("--prefix", default="", help="put before the names of their topics")
 @click.option("--features", default=None, help="Redis for users' and items' memories, redis://HOST:PORT/DATABASE")
+@click.option("--gathered", is_flag=True, help="one of several machines, which share --features (docs/cluster.md)")
 @click.option("--tf-serving", default=None, help="HOST:PORT of a TF-Serving that scores (docs/tf-serving.md)")
 def serve(folder: Path, **options: Any) -> None:
     """Serve the bundle of run FOLDER over HTTP with gunicorn.
@@ -129,6 +130,8 @@ def serve(folder: Path, **options: Any) -> None:
     """
     from jobs.serve import serve as job
 
+    if options["gathered"] and not (options["kafka"] and options["features"]):
+        raise click.UsageError("--gathered goes with --kafka, which takes this log to the others', and --features.")
     sys.exit(job(folder, **options))
 
 

@@ -70,8 +70,19 @@ def produce(log: Path, kafka: str, prefix: str, partitions: int, again: bool, on
     "--from", "start", default="committed", show_default=True, help="committed, earliest, or an offset: where to start"
 )
 @click.option("--once", is_flag=True, help="end when everything that is there has been read")
+@click.option("--features", default=None, help="teach the Redis that `serve --gathered` machines share what is written")
+@click.option("--run", type=click.Path(path_type=Path, exists=True), default=None, help="the run that they serve")
 def consume(
-    kafka: str, prefix: str, partitions: int, into: Place, topics: str, group: str, start: str, once: bool
+    kafka: str,
+    prefix: str,
+    partitions: int,
+    into: Place,
+    topics: str,
+    group: str,
+    start: str,
+    once: bool,
+    features: str | None,
+    run: Path | None,
 ) -> None:
     """Write what the topics hold into a log, each record once, however often it is delivered.
 
@@ -87,10 +98,19 @@ def consume(
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(TOPICS)}", param_hint="--topics")
     if start not in ("committed", "earliest") and not start.isdigit():
         raise click.BadParameter(f"{start!r} is none of committed, earliest, and an offset", param_hint="--from")
+    if bool(features) != bool(run):
+        raise click.UsageError("--features and --run go together: what is known is kept by the run's items.")
     where = int(start) if start.isdigit() else start
     chosen = [Topic(name) for name in names]
     answer = job(
-        into, brokers_of(kafka, prefix), topics=chosen, group=group, start=where, partitions=partitions, once=once
+        into,
+        brokers_of(kafka, prefix),
+        topics=chosen,
+        group=group,
+        start=where,
+        partitions=partitions,
+        once=once,
+        taught=(run, features) if run and features else None,
     )
     sys.exit(answer)
 

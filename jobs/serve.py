@@ -44,11 +44,13 @@ def serve(
     kafka: str | None = None,
     prefix: str = "",
     features: str | None = None,
+    gathered: bool = False,
     tf_serving: str | None = None,
 ) -> int:
     """Serve until a signal, or until gunicorn ends: its exit code, 128 + n where signal n killed it.
 
-    Users' and items' memories live in the Redis at `features`, None = in each process. The TF-Serving at `tf_serving`
+    Users' and items' memories live in the Redis at `features`, None = in each process; `gathered` = the machines that
+    share it send their logs to `kafka`, and where these come together it is taught. The TF-Serving at `tf_serving`
     scores, None = each process does. The log is sent to `kafka`, topics with `prefix`, by a process beside gunicorn.
     Raises ServiceFailed for an address in use, SchemaError for a log that cannot be opened.
     """
@@ -61,7 +63,9 @@ def serve(
         _sent(log, kafka, prefix),
         started_on_demand(desk_command(folder, log)) as desk,
     ):
-        settings = environment(folder, log, metrics, features=features, desk=desk, tf_serving=tf_serving)
+        settings = environment(
+            folder, log, metrics, features=features, gathered=gathered, desk=desk, tf_serving=tf_serving
+        )
         process = subprocess.Popen(command(host, port, workers), env=settings, preexec_fn=end_with_parent)
 
         def drain(number: int, frame: FrameType | None) -> None:
@@ -116,12 +120,14 @@ def environment(
     metrics: str,
     *,
     features: str | None = None,
+    gathered: bool = False,
     desk: Path | None = None,
     tf_serving: str | None = None,
 ) -> Mapping[str, str]:
     """The service's settings, as docs/operations.md lists them; one thread a worker."""
     bundle = folder / "bundle" if (folder / "bundle").exists() else folder
     elsewhere = {"VALUE_MODEL_FEATURES": features, "VALUE_MODEL_DESK": desk, "VALUE_MODEL_TF_SERVING": tf_serving}
+    elsewhere["VALUE_MODEL_GATHERED"] = "1" if gathered else None
     return (
         os.environ
         | {name: str(place) for name, place in elsewhere.items() if place is not None}

@@ -45,7 +45,7 @@ from serving.rule_attributes import attribute_entries
 from serving.rungs import STOOD_IN, rung_of
 from serving.scorer import Scorer, scored
 from serving.service import PolicyNotLoaded, Preview, Ranking, ServiceState
-from serving.shared_following import SharedFollower
+from serving.shared_following import SharedFollower, TaughtElsewhere
 from serving.slate_builder import ScoredCandidates, build_slate
 from serving.slate_selection import SlateContext
 from serving.soundness import finite_candidates
@@ -59,7 +59,7 @@ class RankingEngine:
     """Answers requests with logged slates: a `RankingService`, and the `ServiceProvider` of its one bundle.
 
     `live` moves the parts' catalogue as the log's records say; `clock` measures the stages, in seconds; `checkpoint`
-    None = what the store learns from the log is kept nowhere.
+    None = what the store learns from the log is kept nowhere. It learns elsewhere unless this process `teaches` it.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class RankingEngine:
         live: LiveCatalogue,
         experiments: LiveExperiments,
         checkpoint: StoreCheckpoint | None = None,
+        teaches: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.parts, self.store, self.log, self.live, self._clock = parts, store, log, live, clock
@@ -81,8 +82,11 @@ class RankingEngine:
         heads = tuple(head.name for head in uncomposed(parts.scorer.heads))
         self._ladder = Ladder(PredictionCache(heads, n_items=len(parts.item_table)), clock=clock)
         since, every = parts.known_until, parts.config.follow_seconds
-        if isinstance(store, SharedStore):
-            self._follower: Follower | SharedFollower = SharedFollower(log, store, since=since, every=every, live=live)
+        self._follower: Follower | SharedFollower | TaughtElsewhere
+        if not teaches:
+            self._follower = TaughtElsewhere(live, every=every)
+        elif isinstance(store, SharedStore):
+            self._follower = SharedFollower(log, store, since=since, every=every, live=live)
         else:
             self._follower = Follower(
                 log, store, since=since, every=every, pacing=self.pacing, checkpoint=checkpoint, live=live

@@ -8,7 +8,7 @@ its id has the code of unknown ids, and its counts are 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -33,6 +33,9 @@ from value_model.merchant import ItemMerchants, MerchantTable
 NUMBERS = ("price", "margin", "in_stock", "available_from")  # written without encoding the row
 CONTENT = tuple(name for name in ITEM_COLUMNS if name not in NUMBERS)
 STATES = {"hidden": Hindrance.HIDDEN, "blocked": Hindrance.BLOCKED, "removed": Hindrance.REMOVED}
+
+
+Numbers = Callable[[Sequence[str]], Sequence[int]]
 
 
 class ItemTower(Protocol):
@@ -68,10 +71,14 @@ class LiveCatalogue:
     (UTC microseconds). `waiting` are items that found no vacant row.
     """
 
-    def __init__(self, bundled: Dataset, parts: MovingParts, log: Log, *, since: int) -> None:
+    def __init__(
+        self, bundled: Dataset, parts: MovingParts, log: Log, *, since: int, numbers: Numbers | None = None
+    ) -> None:
+        """`numbers` gives those of items that begin, from 0; None = in the order in which this log began them."""
         self.parts, self.mark, self.waiting = parts, 0, set[str]()
         self._bundled, self._log, self._since = bundled, log, since
-        self._size, self._next = len(bundled.items), len(bundled.items)
+        self._size, self._begun = len(bundled.items), dict[str, int]()
+        self._numbers = numbers or (lambda names: [self._begun.setdefault(name, len(self._begun)) for name in names])
         self.rewritten = np.zeros(len(parts.item_table), bool)  # rows whose content or launch is not the bundle's
         self._records: dict[str, CatalogueRecord] = {}  # of items, as they were written last
         self._merchants: dict[str, CatalogueRecord] = {}
@@ -84,9 +91,12 @@ class LiveCatalogue:
 
     def follow(self) -> None:
         """Write what was recorded since the last time."""
-        records, self.mark = self._log.catalogue_after(self.mark)
-        if not records:
-            return
+        records, mark = self._log.catalogue_after(self.mark)
+        if records:
+            self._write(records)
+        self.mark = mark
+
+    def _write(self, records: Sequence[CatalogueRecord]) -> None:
         rewritten = self._write_merchants([one for one in records if one.subject is Subject.MERCHANT])
         items = [one for one in records if one.subject is Subject.ITEM]
         rows = self._rows(items)
@@ -109,12 +119,12 @@ class LiveCatalogue:
     def _rows(self, items: Sequence[CatalogueRecord]) -> np.ndarray:
         """int64: the items' rows, a vacant one for each that begins; -1 where there is none left."""
         row, rows = self.parts.item_table.row, np.full(len(items), -1)
+        beginning = [one.name for one in items if one.complete and one.name not in row]
+        for name, number in zip(beginning, self._numbers(beginning) if beginning else (), strict=True):
+            if (vacant := self._size + number) < len(self.parts.item_table):
+                row[name], self.parts.item_table.item_id[vacant] = vacant, name
         for place, one in enumerate(items):
-            known = row.get(one.name)
-            if known is None and one.complete and self._next < len(self.parts.item_table):
-                known, self._next = self._next, self._next + 1
-                self.parts.catalogue.row[one.name], self.parts.item_table.item_id[known] = known, one.name
-            rows[place] = -1 if known is None else known
+            rows[place] = row.get(one.name, -1)
         self.waiting |= {one.name for one, at in zip(items, rows.tolist(), strict=True) if at < 0 and one.complete}
         return rows
 

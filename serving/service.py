@@ -113,6 +113,10 @@ class RankingService(Protocol):
         """What became of updates of items or merchants that arrived at `time`, after they are on record."""
         ...
 
+    def read_log(self) -> None:
+        """Learn at once what is on record."""
+        ...
+
     def close(self) -> None:
         """Keep what must outlive the process."""
         ...

@@ -86,6 +86,26 @@ class SharedFollower:
         return not (self._store.learn(events, shown, after=after, upto=upto) and reached.reaches(ends))
 
 
+class TaughtElsewhere:
+    """The follower of a process whose store another process teaches, which alone knows all that there is to learn."""
+
+    def __init__(self, live: MovingCatalogue, *, every: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._live, self._every, self._clock, self._followed = live, every, clock, -float("inf")
+
+    def logged(self, slate: Slate) -> None:
+        """A slate that this process has logged comes to the other one with its log."""
+
+    def follow(self, *, at_once: bool = False) -> None:
+        """Read the log's records of the catalogue, at most `every` seconds."""
+        now = self._clock()
+        if at_once or now - self._followed >= self._every:
+            self._followed = now
+            self._live.follow()
+
+    def close(self) -> None:
+        """The store outlives the process."""
+
+
 def read_position(text: str) -> tuple[LogPosition, tuple[str | None, str | None]]:
     """The marks, and the names of the rows that lie there."""
     if not text:

@@ -5,6 +5,8 @@ gunicorn -c python:serving.gunicorn_settings 'serving.wsgi:create()' --workers 2
 VALUE_MODEL_BUNDLE           a bundle folder, or a symbolic link to one that is followed when it is moved
 VALUE_MODEL_LOG              the SQLite log that every worker appends to; made where it is not there
 VALUE_MODEL_FEATURES         the Redis where users' and items' memories live (redis://HOST:PORT/DATABASE)  [in memory]
+VALUE_MODEL_GATHERED         1 = a machine among several, which share that Redis: a gathered log teaches it
+                             (docs/cluster.md)  [0: this log does]
 VALUE_MODEL_TF_SERVING       HOST:PORT of a TF-Serving that scores (docs/tf-serving.md)  [the worker scores]
 VALUE_MODEL_TF_SERVING_SECONDS    how long it may take before the worker scores by itself  [0.1]
 VALUE_MODEL_EXPERIMENTS      the folder of experiments, followed  [experiments, beside the bundle]
@@ -36,6 +38,7 @@ from threading import Timer
 from typing import Any
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
+from features.backends.redis_slates import SharedSlates
 from features.store import StoreUnavailable
 from marketplace.finding import DataError
 from marketplace.log import LogUnavailable
@@ -48,6 +51,7 @@ from serving.console.sessions import ConsoleSettings
 from serving.engine import RankingEngine
 from serving.key_file import KeyFile
 from serving.keys import KeyRing, Keys
+from serving.machine_log import MachineLog
 from serving.memory import settle
 from serving.policies_in_force import MaterialOf, PoliciesInForce, no_material
 from serving.policy_renewal import renew
@@ -78,7 +82,7 @@ def create(environment: Mapping[str, str] = os.environ, *, material_of: Material
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return _application(environment, material_of)
-    except (NotConfigured, SchemaError, LogUnavailable) as error:
+    except (NotConfigured, SchemaError, LogUnavailable, StoreUnavailable) as error:
         logger.critical("%s", error)
         raise SystemExit(BOOT_FAILED) from error
 
@@ -89,7 +93,8 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     experiments = Path(environment.get("VALUE_MODEL_EXPERIMENTS") or pointer.absolute().parent / EXPERIMENTS)
     features, scorer_of = environment.get("VALUE_MODEL_FEATURES"), _scorers(environment)
     path.parent.mkdir(parents=True, exist_ok=True)
-    log = SqliteLog(path, patience=LOG_WAIT, survive_power_loss=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
+    gathered = environment.get("VALUE_MODEL_GATHERED", "0") == "1"
+    log = _log(path, features, gathered=gathered, sync=environment.get("VALUE_MODEL_SYNC_LOG", "0") == "1")
     atexit.register(log.close)  # the last worker to end leaves everything in the one file
 
     def build(folder: Path, experiments: Path | None = None) -> RankingEngine:
@@ -104,6 +109,7 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
             checkpoint=checkpoint,
             experiments=experiments,
             variants=build,
+            teaches=not gathered,
         )
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine
@@ -127,6 +133,15 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
     app.extensions["leave"] = partial(_end, services, log, spans)
     app.extensions["queue_seconds"] = _seconds(environment, "VALUE_MODEL_QUEUE_SECONDS", str(LONGEST))
     return app
+
+
+def _log(path: Path, features: str | None, *, gathered: bool, sync: bool) -> SqliteLog:
+    """The log of this machine; raises NotConfigured."""
+    if not gathered:
+        return SqliteLog(path, patience=LOG_WAIT, survive_power_loss=sync)
+    if not features:
+        raise NotConfigured("VALUE_MODEL_GATHERED is 1: set VALUE_MODEL_FEATURES, the Redis that the machines share.")
+    return MachineLog(path, SharedSlates(features), patience=LOG_WAIT, survive_power_loss=sync)
 
 
 def _scorers(environment: Mapping[str, str]) -> Callable[[ModelBundle], Scorer]:

@@ -34,8 +34,8 @@ return {number, values, rows, records}
 """
 WRITE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-local at = 8 + ARGV[7]
-for key = 8, at - 1 do redis.call('DEL', ARGV[key]) end
+local at = 7 + ARGV[6]
+for key = 7, at - 1 do redis.call('DEL', ARGV[key]) end
 for _, run in ipairs(cjson.decode(ARGV[4])) do
     local last = at + 2 * run[1] - 1
     if run[2] == 0 then
@@ -56,8 +56,8 @@ for first = at, last, 4000 do
     redis.call('ZADD', KEYS[4], unpack(numbers))
 end
 at = last + 1
-for pairs = at, at + 2 * ARGV[6] - 1, 2 do
-    local prefix, cells = ARGV[pairs], ARGV[pairs + 1]
+for place = at, #ARGV, 2 do
+    local prefix, cells = ARGV[place], ARGV[place + 1]
     for cell = 1, #cells, 12 do
         local one, other, count = struct.unpack('<i4i4i4', cells, cell)
         redis.call('HINCRBY', prefix .. one, other, count)
@@ -67,6 +67,15 @@ end
 redis.call('SET', KEYS[1], ARGV[2])
 if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return number
+"""
+
+NUMBER = """
+local numbers = {}
+for place, name in ipairs(ARGV) do
+    redis.call('HSETNX', KEYS[1], name, redis.call('HLEN', KEYS[1]))
+    numbers[place] = redis.call('HGET', KEYS[1], name)
+end
+return numbers
 """
 
 Entry = tuple[str, bytes, int | None]  # key, rows (b"" = none, no key), milliseconds that it lives (None = for good)
@@ -101,6 +110,7 @@ class RedisClient:
         except ValueError as error:
             raise ValueError(f"{self.place}: {error}") from error
         self._refuse_eviction()
+        self._number = self._redis.register_script(NUMBER)
         self._read, self._write = self._redis.register_script(READ), self._redis.register_script(WRITE)
         self._of_items = [f"{prefix}writes", f"{prefix}items", f"{prefix}changed"]
 
@@ -165,7 +175,7 @@ class RedisClient:
             args += cells
         args += (cell for item in items for cell in item)
         counts = [cell for prefix, pairs in more for cell in (prefix, pairs.astype("<i4").tobytes())]
-        head = [now, then, milliseconds, json.dumps(runs), len(items), len(counts) // 2, len(gone)]
+        head = [now, then, milliseconds, json.dumps(runs), len(items), len(gone)]
         with self._answering():
             return int(self._write(keys=[guard, *self._of_items], args=[*head, *gone, *args, *counts]))
 
@@ -176,6 +186,28 @@ class RedisClient:
             for key in keys:
                 pipe.hmget(key, cast("list[str]", fields))
             return [[int(count or 0) for count in counts] for counts in pipe.execute()]
+
+    def values(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Of some keys."""
+        with self._answering():
+            return cast("list[bytes | None]", self._redis.mget(list(keys)))
+
+    def set_once(self, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
+        """Give each key, which lives so many milliseconds, its value where it has none; whether it had none."""
+        with self._answering():
+            pipe = self._redis.pipeline()
+            for key, value, milliseconds in entries:
+                pipe.set(key, value, nx=True, px=milliseconds)
+            return list(map(bool, pipe.execute()))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        with self._answering():
+            self._redis.delete(*keys)
+
+    def numbers(self, key: str, names: Sequence[str]) -> list[int]:
+        """The names' numbers in a hash; those that have none get the next, in their order."""
+        with self._answering():
+            return [int(number) for number in cast("list[int]", self._number(keys=[key], args=list(names)))]
 
     def locked(self, key: str, token: bytes, *, milliseconds: int) -> bool:
         """Whether the lock is now `token`'s, where it was nobody's."""

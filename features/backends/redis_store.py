@@ -10,6 +10,7 @@ between (docs/decisions/redis-features.md).
     NS:position                    8 bytes of the seed, 8 of the last write, how far the log was read; none = not seeded
     NS:ENTITY:SPAN:NAME            packed rows of a user, visit, segment ("" = the market), of all memories of a span
     NS:items                       hash: packed row of an item, of all statistics, by catalogue row
+    NS:begun                       hash: items that began after the bundle's, by number: their rows lie in this order
     NS:changed                     sorted set: items by the number of the write that changed them last; NS:writes counts
     NS:STATISTIC.MEMORY:pair:ROW   hash: the count with each other item
 """
@@ -164,6 +165,10 @@ class RedisStore:
                 self._plan.items.write(before, rows)
         return number > 0
 
+    def begun(self, names: Sequence[str]) -> list[int]:
+        """The number of each item that began after the bundle's, from 0, the same for all processes."""
+        return self._redis.numbers(self._key("begun"), names)
+
     def update(self, feedback: pa.Table) -> None:
         """See `FeatureStore`; the position stays."""
         while not self.learn(feedback, None, after=(position := self.position()), upto=position):
@@ -209,8 +214,10 @@ class RedisStore:
             if position[:MARK] == self._seeded_as:
                 break
             self._read_items(position[:MARK])
-        if len(reading.rows):
-            self._plan.items.write(self._plan.items.records(reading.records), reading.rows)
+        here = np.flatnonzero(reading.rows < len(self.catalogue))  # another process may have more room for new ones
+        if len(here):
+            records = self._plan.items.records([reading.records[place] for place in here.tolist()])
+            self._plan.items.write(records, reading.rows[here])
         self._number = reading.number
         self._plan.put(names, packed)
         return position, packed
