@@ -8,6 +8,7 @@ from __future__ import annotations
 from features.statistics.alike_lists import AlikeLists
 from features.statistics.category_rates import CategoryRates
 from features.statistics.counts import Counts
+from features.statistics.distinct_shoppers import DistinctShoppers
 from features.statistics.earlier_lists import EarlierLists
 from features.statistics.page_items import PageItems
 from features.statistics.popularity import DecayedPopularity
@@ -17,7 +18,7 @@ from features.statistics.user_counts import UserCounts
 from features.statistics.user_items import UserItems
 from features.statistics.visit_items import VisitItems
 
-ITEM_STATISTICS: tuple[type[Statistic], ...] = (DecayedPopularity, Counts)
+ITEM_STATISTICS: tuple[type[Statistic], ...] = (DecayedPopularity, Counts, DistinctShoppers)
 USER_STATISTICS: tuple[type[Statistic], ...] = (UserCounts, UserItems, ShownItems, CategoryRates)
 PAGE_STATISTICS: tuple[type[Statistic], ...] = (PageItems,)
 LIST_STATISTICS: tuple[type[Statistic], ...] = (VisitItems, EarlierLists, AlikeLists)

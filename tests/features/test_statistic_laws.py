@@ -16,6 +16,7 @@ from features.catalogue import Catalogue
 from features.segments import UserSegments
 from features.state import days
 from features.statistics import STATISTICS
+from features.statistics.distinct_shoppers import REGISTERS, DistinctShoppers
 from features.statistics.keyed_memory import ItemRows, NamedRows, PairCounts, memory_size
 from features.statistics.popularity import DecayedPopularity
 from features.statistics.statistic import EventLog, RequestRows, Visitor
@@ -213,3 +214,21 @@ def test_a_request_of_an_earlier_time_sees_no_more_popularity_than_there_was():
 
 def test_days_since_what_lies_later_are_none():
     assert days(np.array([DAY, 3 * DAY, NEVER]), np.int64(2 * DAY)).tolist()[:2] == [1.0, 0.0]
+
+
+def test_distinct_shoppers_are_estimated_within_the_error_that_is_promised_and_repeats_do_not_count():
+    market = random_market(np.random.default_rng(6))
+    rng, few = np.random.default_rng(7), market.feedback.slice(0, 1)
+    errors = []
+    for shoppers in (3, 40, 300, 5_000):
+        names = [f"shopper {number} of {rng.integers(2**40)}" for number in range(shoppers)]
+        place = few.column_names.index("user_id")
+        events = few.take(pa.array(np.zeros(3 * shoppers, int)))
+        users = pa.array(names * 3).cast(few.schema.field("user_id").type)
+        events = events.set_column(place, few.schema.field("user_id"), users)
+        memory = DistinctShoppers(Catalogue.of(market))
+        memory.update(log_of(market, feedback=events))
+        row = Catalogue.of(market).rows(few["item_id"])
+        errors.append(memory.of_rows(Visitor("u0", None, NOW), row)["item_shoppers"][0] / shoppers - 1)
+    assert np.abs(errors[0]) < 0.03
+    assert np.abs(errors).max() < 3 * 1.04 / np.sqrt(REGISTERS)

@@ -20,7 +20,7 @@ from features.served import arrays
 from features.store import MemoryStore, before
 from marketplace.slate import table_to_slates
 
-SPEC = standard_spec(against_list=True, product_pages=True, sequence=True)
+SPEC = standard_spec(against_list=True, product_pages=True, sequence=True, extra=("item_shoppers",))
 
 
 def assert_same(frame, expected):
