@@ -92,7 +92,7 @@ def policy_of_two(run: Path, home: Path) -> None:
         shutil.copytree(home / "run", home / name, symlinks=True)
 
 
-class Market:
+class TwoMachines:
     """Two services, and what they are sent."""
 
     def __init__(self, addresses: Sequence[str], home: Path, users: Sequence[str]) -> None:
@@ -171,7 +171,7 @@ def is_ready(address: str) -> bool:
         return False
 
 
-def counted(gathered: SqliteLog, market: Market) -> list[Measure]:
+def counted(gathered: SqliteLog, market: TwoMachines) -> list[Measure]:
     """The gathered log against what was acknowledged."""
 
     def arrived() -> bool:
@@ -194,7 +194,7 @@ def counted(gathered: SqliteLog, market: Market) -> list[Measure]:
     ]
 
 
-def fatigue(market: Market) -> list[Measure]:
+def fatigue(market: TwoMachines) -> list[Measure]:
     """Lists of one machine, then of the other a few seconds later."""
     first = {user: shown_of(market.rank(0, user)) for user in market.users[:SHOPPERS]}
     time.sleep(3)
@@ -207,7 +207,7 @@ def shown_of(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
 
-def same_answers(market: Market, gathered: Path, folder: Path) -> list[Measure]:
+def same_answers(market: TwoMachines, gathered: Path, folder: Path) -> list[Measure]:
     """One moment and seed, at both machines and alone."""
     differ, alone_differ = 0, 0
     with closing(SqliteLog(gathered)) as log, ThreadPoolExecutor(2) as pool:
@@ -248,7 +248,7 @@ def service(name: str, machine: tuple[str, str, str], home: Path, broker: str, r
         return subprocess.Popen(command, stdout=out, stderr=out)
 
 
-def measured(home: Path, market: Market, gather: Callable[[], subprocess.Popen[bytes]]) -> list[Measure]:
+def measured(home: Path, market: TwoMachines, gather: Callable[[], subprocess.Popen[bytes]]) -> list[Measure]:
     child = gather()
     try:
         wait_until((home / "all.sqlite").exists, "the gathered log")
@@ -294,7 +294,7 @@ def main() -> None:
         try:
             for _, address, _ in both:
                 wait_until(lambda address=address: is_ready(address), f"the service at {address}")  # type: ignore[misc]
-            market = Market([address for _, address, _ in both], home, users)
+            market = TwoMachines([address for _, address, _ in both], home, users)
             measures = measured(home, market, lambda: gatherer(home, broker.address, redis))
         except Exception:
             for printed in sorted(home.glob("*.txt")):

@@ -145,13 +145,11 @@ def build_engine(
     checkpoint: StoreCheckpoint | None = None,
     experiments: Path | None = None,
     variants: Callable[[Path], RankingEngine] | None = None,
-    teaches: bool = True,
 ) -> RankingEngine:
     """The engine of a bundle; `store` None = the bundle's own, `scorer` None = ONNX Runtime.
 
     `checkpoint` keeps what its store learns from the log. `experiments`: the folder that it follows, None = none;
     `variants` builds the engine of a bundle that one of their variants is, None = such experiments are left out.
-    Unless it `teaches` a shared store, another process does.
     Raises BundleError where the parts do not belong together.
     """
     catalogue = _catalogue_with_room(bundle, log) if store is None else store.catalogue
@@ -205,14 +203,11 @@ def build_engine(
         index=index,
         item_tower=_item_tower(bundle.folder / "retriever"),
     )
-    numbers = store.begun if isinstance(store, SharedStore) else None
-    live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until, numbers=numbers)
+    live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
     store = store or _store(bundle, catalogue)
     bundles = _variant_bundles(bundle, lambda: engine.parts, variants)
     followed = LiveExperiments(experiments, parts, builder, bundles=bundles, every=bundle.config.follow_seconds)
-    engine = RankingEngine(
-        parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint, teaches=teaches
-    )
+    engine = RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
     followed.prove = lambda changed: try_out(engine, parts=changed)
     engine.follow()
     return engine
@@ -249,8 +244,6 @@ def _variant_bundles(
 
 def redis_store(bundle: ModelBundle, url: str, *, log: Log) -> RedisStore:
     """The feature store of a bundle in the Redis at `url`, seeded with what the bundle's store knew.
-
-    `log` says how many items began since.
 
     Raises BundleError for a policy whose prices each process learns by itself; StoreUnavailable.
     """

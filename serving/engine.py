@@ -35,6 +35,7 @@ from serving.following import Follower
 from serving.ladder import Ladder
 from serving.live_catalogue import LiveCatalogue
 from serving.live_experiments import LiveExperiments
+from serving.machine_log import MachineLog
 from serving.pacing import Pacing
 from serving.parts import Parts
 from serving.plain_list import plain_slate
@@ -59,7 +60,8 @@ class RankingEngine:
     """Answers requests with logged slates: a `RankingService`, and the `ServiceProvider` of its one bundle.
 
     `live` moves the parts' catalogue as the log's records say; `clock` measures the stages, in seconds; `checkpoint`
-    None = what the store learns from the log is kept nowhere. It learns elsewhere unless this process `teaches` it.
+    None = what the store learns from the log is kept nowhere. A shared store is taught elsewhere where `log` is that of
+    a machine among several.
     """
 
     def __init__(
@@ -71,7 +73,6 @@ class RankingEngine:
         live: LiveCatalogue,
         experiments: LiveExperiments,
         checkpoint: StoreCheckpoint | None = None,
-        teaches: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.parts, self.store, self.log, self.live, self._clock = parts, store, log, live, clock
@@ -83,10 +84,12 @@ class RankingEngine:
         self._ladder = Ladder(PredictionCache(heads, n_items=len(parts.item_table)), clock=clock)
         since, every = parts.known_until, parts.config.follow_seconds
         self._follower: Follower | SharedFollower | TaughtElsewhere
-        if not teaches:
-            self._follower = TaughtElsewhere(live, every=every)
-        elif isinstance(store, SharedStore):
-            self._follower = SharedFollower(log, store, since=since, every=every, live=live)
+        if isinstance(store, SharedStore):
+            live.numbers = store.begun
+            if isinstance(log, MachineLog):
+                self._follower = TaughtElsewhere(live, every=every)
+            else:
+                self._follower = SharedFollower(log, store, since=since, every=every, live=live)
         else:
             self._follower = Follower(
                 log, store, since=since, every=every, pacing=self.pacing, checkpoint=checkpoint, live=live

@@ -68,17 +68,15 @@ class LiveCatalogue:
     """Follows the catalogue's records in `log`; `mark` says up to which.
 
     `bundled` holds items and merchants as the bundle was made from them, which knows what was recorded before `since`
-    (UTC microseconds). `waiting` are items that found no vacant row.
+    (UTC microseconds). `waiting` are items that found no vacant row. `numbers` gives those of items that begin, from 0:
+    in the order in which this log began them, unless others share them.
     """
 
-    def __init__(
-        self, bundled: Dataset, parts: MovingParts, log: Log, *, since: int, numbers: Numbers | None = None
-    ) -> None:
-        """`numbers` gives those of items that begin, from 0; None = in the order in which this log began them."""
+    def __init__(self, bundled: Dataset, parts: MovingParts, log: Log, *, since: int) -> None:
         self.parts, self.mark, self.waiting = parts, 0, set[str]()
         self._bundled, self._log, self._since = bundled, log, since
         self._size, self._begun = len(bundled.items), dict[str, int]()
-        self._numbers = numbers or (lambda names: [self._begun.setdefault(name, len(self._begun)) for name in names])
+        self.numbers: Numbers = lambda names: [self._begun.setdefault(name, len(self._begun)) for name in names]
         self.rewritten = np.zeros(len(parts.item_table), bool)  # rows whose content or launch is not the bundle's
         self._records: dict[str, CatalogueRecord] = {}  # of items, as they were written last
         self._merchants: dict[str, CatalogueRecord] = {}
@@ -120,9 +118,9 @@ class LiveCatalogue:
         """int64: the items' rows, a vacant one for each that begins; -1 where there is none left."""
         row, rows = self.parts.item_table.row, np.full(len(items), -1)
         beginning = [one.name for one in items if one.complete and one.name not in row]
-        for name, number in zip(beginning, self._numbers(beginning) if beginning else (), strict=True):
+        for name, number in zip(beginning, self.numbers(beginning) if beginning else (), strict=True):
             if (vacant := self._size + number) < len(self.parts.item_table):
-                row[name], self.parts.item_table.item_id[vacant] = vacant, name
+                self.parts.catalogue.row[name], self.parts.item_table.item_id[vacant] = vacant, name
         for place, one in enumerate(items):
             rows[place] = row.get(one.name, -1)
         self.waiting |= {one.name for one, at in zip(items, rows.tolist(), strict=True) if at < 0 and one.complete}

@@ -109,7 +109,6 @@ def _application(environment: Mapping[str, str], material_of: MaterialOf) -> Any
             checkpoint=checkpoint,
             experiments=experiments,
             variants=build,
-            teaches=not gathered,
         )
         try_out(engine, users=bundle.catalogue.users["user_id"].slice(0, 2).to_pylist())
         return engine

@@ -165,7 +165,7 @@ class RedisClient:
 
         The number of the write; 0, and nothing is written, where it does not.
         """
-        gone, runs = [], []
+        gone, runs = list[str](), list[tuple[int, int]]()
         args: list[Any] = []
         for lives, run in groupby(entries, lambda entry: entry[2]):
             some = list(run)
@@ -174,8 +174,8 @@ class RedisClient:
             runs.append((len(cells) // 2, lives or 0))
             args += cells
         args += (cell for item in items for cell in item)
-        counts = [cell for prefix, pairs in more for cell in (prefix, pairs.astype("<i4").tobytes())]
-        head = [now, then, milliseconds, json.dumps(runs), len(items), len(gone)]
+        counts: list[Any] = [cell for prefix, pairs in more for cell in (prefix, pairs.astype("<i4").tobytes())]
+        head: list[Any] = [now, then, milliseconds, json.dumps(runs), len(items), len(gone)]
         with self._answering():
             return int(self._write(keys=[guard, *self._of_items], args=[*head, *gone, *args, *counts]))
 

@@ -86,7 +86,7 @@ def test_a_file_of_another_catalogue_is_refused(market, tmp_path):
 def test_a_file_without_a_statistic_is_refused(market, tmp_path):
     MemoryStore.of(market, spec=standard_spec()).save(tmp_path / "store.npz")
     lists = MemoryStore.of(market, spec=SPEC)
-    with pytest.raises(ValueError, match="saved before page_items"):
+    with pytest.raises(ValueError, match="saved before distinct_shoppers"):
         lists.restore(tmp_path / "store.npz")
 
 

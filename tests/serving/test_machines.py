@@ -26,7 +26,7 @@ from serving.request import Request
 from serving.wsgi import create
 
 
-class Market:
+class TwoLogs:
     """Two machines, and the log where their logs come together, as topics bring them."""
 
     def __init__(self, bundle, folder, url):
@@ -37,7 +37,7 @@ class Market:
 
     def engine(self, log, url):
         store = redis_store(self.bundle, url, log=log)
-        return build_engine(self.bundle, log=log, store=store, teaches=False)
+        return build_engine(self.bundle, log=log, store=store)
 
     def gather(self):
         """All that both logs hold, again and again; what became of their events."""
@@ -54,7 +54,7 @@ class Market:
 def market(bundle, tmp_path, redis_url):
     url = f"{redis_url.removesuffix('/0')}/9"
     redis.Redis.from_url(url).flushdb()
-    made = Market(bundle, tmp_path, url)
+    made = TwoLogs(bundle, tmp_path, url)
     yield made
     for log in (*made.logs, made.gathered):
         log.close()
