@@ -86,7 +86,7 @@ def policy_of_two(run: Path, home: Path) -> None:
     shutil.copytree(run, home / "run", symlinks=True, ignore=shutil.ignore_patterns("log.sqlite*", "data"))
     text = (run / "bundle" / "policy.toml").read_text().replace("[slate.relevance]", RULES)
     (home / "policy.toml").write_text(text)
-    request = PublishRequest(owner="benchmark", reason="what was shown lately comes last", despite=True)
+    request = PublishRequest(owner="marketplace ranking", reason="what was shown lately comes last", despite=True)
     PoliciesInForce(home / "run").put(load_policy(home / "policy.toml"), request, now=datetime.now(UTC))
     for name in ("one", "two"):
         shutil.copytree(home / "run", home / name, symlinks=True)
@@ -133,7 +133,7 @@ class TwoMachines:
         if number % 10 == 0:
             self.orders.add(order := uuid.uuid4().hex)
             for one in (1 - machine, machine):
-                self.feed(one, slate, user, event="order", order_id=order, amount=1.0)
+                self.feed(one, slate, user, event="order", order_id=order, amount=1.0, currency="SAR")
 
     def seconds_to_the_other(self, number: int) -> float:
         """From an acknowledged click to the first answer of the other machine whose features have it."""
@@ -167,7 +167,7 @@ def wait_until(done: Callable[[], bool], what: str, *, patience: float = PATIENC
 def is_ready(address: str) -> bool:
     try:
         return requests.get(f"http://{address}:{PORT}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:  # not listening yet, or loading the bundle
         return False
 
 
