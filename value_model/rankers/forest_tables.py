@@ -7,7 +7,7 @@ column at once. So a column has one table, [bins, words], of the leaves that the
     score[n]    = sum over trees of leaf value[tree, that bit]
 
 A tree with more than WORD leaves takes several words, of which one keeps a bit. Leaf values are summed as multiples of
-2^-FRACTION, so that the sum does not depend on its order. What belongs to the request is looked up once.
+2^-FRACTION, so that the sum does not depend on its order. What belongs to a single request is looked up once.
 Source: Lucchese et al. 2015, QuickScorer: A Fast Algorithm to Rank Documents with Additive Ensembles of Regression
 Trees; here both sides of a split clear bits, so that no lowest bit has to be found.
 """
@@ -61,13 +61,16 @@ class ForestTables:
     columns: tuple[ColumnTable, ...]
 
     def score(self, packed: Mapping[str, np.ndarray]) -> np.ndarray:
-        """float64 [N] of one request's rows, from packed inputs by name."""
-        of_rows = [table for table in self.columns if not table.place.packed.startswith("user")]
-        first = np.full(len(self.leaf_values), -1, np.int32)
+        """float64 [N], from packed inputs by name."""
+        first, bins = np.full(len(self.leaf_values), -1, np.int32), []
         for table in self.columns:
-            if table.place.packed.startswith("user"):
-                first &= table.words[table.bins(packed[table.place.packed])[0]]
-        bins = [(table.words, table.bins(packed[table.place.packed])) for table in of_rows]
+            looked_up = table.bins(packed[table.place.packed])
+            if not table.place.packed.startswith("user"):
+                bins.append((table.words, looked_up))
+            elif len(looked_up) == 1:
+                first &= table.words[looked_up[0]]
+            else:
+                bins.append((table.words, looked_up[packed["request"]]))
         total = np.empty(len(packed["request"]), np.int64)
         for start in range(0, len(total), TILE):
             part = total[start : start + TILE]

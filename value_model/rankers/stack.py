@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from features.spec import FeatureSpec, Group, ModelInputs, number
-from marketplace.heads import Head, HeadKind, head_of, learned_heads
+from marketplace.heads import Head, learned_heads
 from value_model.rankers.batches import request_offsets, take
-from value_model.rankers.calibration import log_odds
 from value_model.rankers.config import TreesConfig
+from value_model.rankers.forest_tables import forest_tables
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import Predictions, RankingData
 from value_model.rankers.trees import Trees
@@ -78,17 +78,9 @@ def with_scores(inputs: ModelInputs, scores: np.ndarray) -> ModelInputs:
 
 
 def tree_scores(trees: Mapping[str, Trees], inputs: ModelInputs) -> np.ndarray:
-    """float64 [N, S]: the sum of leaves, of each library and head."""
-    columns = []
-    for some in trees.values():
-        heads = some.predict(inputs)
-        columns += [_score(heads[name], name, some) for name in some.heads]
-    return np.column_stack(columns)
-
-
-def _score(predicted: np.ndarray, head: str, trees: Trees) -> np.ndarray:
-    money = head_of(head).kind is HeadKind.MONEY
-    return np.log(predicted / trees.smearing[head]) if money else log_odds(predicted)
+    """float64 [N, S]: the sum of leaves, of each library and head, to the bit what is served (`forest_tables`)."""
+    forests = [(some.forest(head), some.places) for some in trees.values() for head in some.heads]
+    return np.column_stack([forest_tables(forest, places).score(vars(inputs)) for forest, places in forests])
 
 
 def forward_scores(
