@@ -51,7 +51,7 @@ class IndexReport:
     def lines(self) -> Iterator[str]:
         """What was tried, and what was taken."""
         yield from (f"tried {trial}" for trial in self.trials)
-        yield from (f"{form} was not built: the time of index_seconds was over" for form in self.left_out)
+        yield from (f"{form} was not built: index_seconds leaves it no time" for form in self.left_out)
         yield f"{self} of exact search"
         for share, reached in self.filtered.items():
             yield f"   of a filter that allows {share} of the items {reached:.3f}"

@@ -117,7 +117,7 @@ class RetrievalConfig:
         most=1,
     )
     index_seconds: float = setting(
-        120.0, "auto builds no further index once it has built for so long", unit="seconds", least=0
+        120.0, "auto builds no index that would not be there so long after it began", unit="seconds", least=0
     )
     hnsw_links: int = setting(32, "of each item in HNSW's graph", unit="links", least=2, most=256)
     hnsw_beam: int = setting(128, "length of the beam that searches the graph", unit="items", least=1, most=100_000)

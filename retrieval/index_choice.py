@@ -19,6 +19,7 @@ from retrieval.index import AdjustableIndex, CandidateIndex
 Builder = Callable[[np.ndarray, RetrievalConfig], AdjustableIndex]
 TIMED = 64  # single queries whose median time is the rate
 SLOW = 0.5  # of the best rate: an effort below it is not increased further
+PILOT = 30_000  # rows whose build says how long that of all would take
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def choose_index(
     best: tuple[float, AdjustableIndex, RetrievalConfig] | None = None
     start = time.perf_counter()
     for shape in shapes(len(embeddings), config):
-        if time.perf_counter() - start > config.index_seconds and trials:
+        left = config.index_seconds - (time.perf_counter() - start)
+        if trials and (left < 0 or build_seconds(builders[shape.index], embeddings, shape) > left):
             left_out.append(shape.faiss_form if shape.index == "faiss" else shape.index)
             continue
         began = time.perf_counter()
@@ -95,6 +97,16 @@ def shapes(rows: int, config: RetrievalConfig) -> Iterator[RetrievalConfig]:
     yield replace(config, index="scann")
     for form in ("ivf_flat", "ivf_pq", "hnsw")[: 3 if rows >= config.brute_force_below else 1]:
         yield replace(config, index="faiss", faiss_form=form)
+
+
+def build_seconds(builder: Builder, embeddings: np.ndarray, shape: RetrievalConfig) -> float:
+    """What a build should take, n log n of PILOT rows' time; 0 where there are few more rows than those."""
+    rows = len(embeddings)
+    if rows < 4 * PILOT:
+        return 0.0
+    start = time.perf_counter()
+    builder(np.ascontiguousarray(embeddings[:: rows // PILOT][:PILOT]), shape)
+    return (time.perf_counter() - start) * rows * np.log(rows) / (PILOT * np.log(PILOT))
 
 
 def queries_per_second(index: CandidateIndex, queries: np.ndarray, *, k: int) -> float:
