@@ -94,7 +94,7 @@ class RankingEngine:
             self._follower = Follower(
                 log, store, since=since, every=every, pacing=self.pacing, checkpoint=checkpoint, live=live
             )
-        self._follower.follow()
+        self._follower.follow(at_once=True)
 
     def close(self) -> None:
         """Keep what was learned from the log for the next to start."""

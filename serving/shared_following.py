@@ -55,9 +55,9 @@ class SharedFollower:
         """A slate that this process has logged is read back as all others are, by whoever follows next."""
 
     def follow(self, *, at_once: bool = False) -> None:
-        """Teach what has arrived since the store's position, whoever got it there; `at_once` = whenever that was.
+        """Teach one batch of what has arrived since the store's position, whoever got it there.
 
-        What arrives meanwhile is left for the next time, so that it ends however much that is.
+        `at_once`: all of it, whenever the last time was; what arrives meanwhile is left for the next, so that it ends.
         """
         now = self._clock()
         if not at_once and now - self._followed < self._every:
@@ -66,7 +66,7 @@ class SharedFollower:
         if self._live is not None:
             self._live.follow()
         ends = LogPosition(*self._log.ends())
-        while self._behind(ends):
+        while self._behind(ends) and at_once:
             pass
 
     def close(self) -> None:

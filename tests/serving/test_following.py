@@ -132,11 +132,34 @@ def test_a_follower_ends_where_more_arrives_than_it_learns(log, monkeypatch, sha
         log.append(slate(f"first {number}", items=(str(number),)))
     store = Busy()
     follower = (SharedFollower if shared else Follower)(log, store, since=START, every=0.0)
-    follower.follow()
+    follower.follow(at_once=True)
     assert store.shown == ["0", "1", "2", "3"]
-    follower.follow()
+    follower.follow(at_once=True)
     assert sorted(store.shown) == ["0", "1", "2", "2", "3", "4"]
     assert "more 2" in store.events
+
+
+def test_a_request_teaches_a_shared_store_one_batch_at_most(log, monkeypatch):
+    class Shared(Recorder):
+        at = ""
+
+        def position(self):
+            return self.at
+
+        def learn(self, feedback, slates, *, after, upto):
+            self.show(slates)
+            self.at = upto
+            return True
+
+    monkeypatch.setattr("serving.shared_following.BATCH", 2)
+    for number in range(5):
+        log.append(slate(f"first {number}", items=(str(number),)))
+    store = Shared()
+    follower = SharedFollower(log, store, since=START, every=0.0)
+    follower.follow()
+    assert store.shown == ["0", "1"]
+    follower.follow(at_once=True)
+    assert store.shown == list("01234")
 
 
 def test_a_process_does_not_read_its_own_slates_back(log):
