@@ -125,8 +125,8 @@ class SharedStore(FeatureStore, Protocol):
         """How far the log was read, "" = from its beginning."""
         ...
 
-    def begun(self, names: Sequence[str]) -> list[int]:
-        """The number of each item that began after the bundle's, from 0, the same for all processes."""
+    def begun(self, kind: str, names: Sequence[str]) -> list[int]:
+        """The number of each item, or other `kind`, that began after the bundle's, from 0, the same for all."""
         ...
 
     def learn(self, feedback: pa.Table | None, slates: pa.Table | None, *, after: str, upto: str) -> bool:

@@ -35,7 +35,8 @@ CONTENT = tuple(name for name in ITEM_COLUMNS if name not in NUMBERS)
 STATES = {"hidden": Hindrance.HIDDEN, "blocked": Hindrance.BLOCKED, "removed": Hindrance.REMOVED}
 
 
-Numbers = Callable[[Sequence[str]], Sequence[int]]
+ITEMS, CATEGORIES = "items", "categories"
+Numbers = Callable[[str, Sequence[str]], Sequence[int]]  # of ITEMS or CATEGORIES, by name
 
 
 class ItemTower(Protocol):
@@ -68,15 +69,16 @@ class LiveCatalogue:
     """Follows the catalogue's records in `log`; `mark` says up to which.
 
     `bundled` holds items and merchants as the bundle was made from them, which knows what was recorded before `since`
-    (UTC microseconds). `waiting` are items that found no vacant row. `numbers` gives those of items that begin, from 0:
-    in the order in which this log began them, unless others share them.
+    (UTC microseconds). `waiting` are items that found no vacant row. `numbers` gives those of items and categories that
+    begin, from 0: in the order in which this log began them, unless others share them.
     """
 
     def __init__(self, bundled: Dataset, parts: MovingParts, log: Log, *, since: int) -> None:
         self.parts, self.mark, self.waiting = parts, 0, set[str]()
         self._bundled, self._log, self._since = bundled, log, since
-        self._size, self._begun = len(bundled.items), dict[str, int]()
-        self.numbers: Numbers = lambda names: [self._begun.setdefault(name, len(self._begun)) for name in names]
+        self._size, self._categories = len(bundled.items), len(parts.item_table.code["category"])
+        self._begun: Mapping[str, dict[str, int]] = {ITEMS: {}, CATEGORIES: {}}
+        self.numbers: Numbers = self._in_order
         self.rewritten = np.zeros(len(parts.item_table), bool)  # rows whose content or launch is not the bundle's
         self._records: dict[str, CatalogueRecord] = {}  # of items, as they were written last
         self._merchants: dict[str, CatalogueRecord] = {}
@@ -118,13 +120,22 @@ class LiveCatalogue:
         """int64: the items' rows, a vacant one for each that begins; -1 where there is none left."""
         row, rows = self.parts.item_table.row, np.full(len(items), -1)
         beginning = [one.name for one in items if one.complete and one.name not in row]
-        for name, number in zip(beginning, self.numbers(beginning) if beginning else (), strict=True):
+        for name, number in zip(beginning, self.numbers(ITEMS, beginning) if beginning else (), strict=True):
             if (vacant := self._size + number) < len(self.parts.item_table):
                 self.parts.catalogue.row[name], self.parts.item_table.item_id[vacant] = vacant, name
         for place, one in enumerate(items):
             rows[place] = row.get(one.name, -1)
         self.waiting |= {one.name for one, at in zip(items, rows.tolist(), strict=True) if at < 0 and one.complete}
         return rows
+
+    def _begin_categories(self, names: Sequence[str]) -> None:
+        """Give these categories the codes behind those of the bundle's."""
+        for name, number in zip(names, self.numbers(CATEGORIES, names) if names else (), strict=True):
+            self.parts.item_table.code["category"][name] = self._categories + number
+
+    def _in_order(self, kind: str, names: Sequence[str]) -> list[int]:
+        begun = self._begun[kind]
+        return [begun.setdefault(name, len(begun)) for name in names]
 
     def _fresh(self, record: CatalogueRecord, row: int) -> Mapping[str, object]:
         """The fields of a record that move the bundle's row, by name with their versions."""
@@ -150,6 +161,7 @@ class LiveCatalogue:
         dataset = replace(self._bundled, items=moved, merchants=self._merchant_rows)
         catalogue = Catalogue.of(dataset, mean_price=self._mean_price)
         written = ItemTable.of(catalogue, encoder=parts.encoder)
+        self._begin_categories([name for name in written.code["category"] if name not in table.code["category"]])
         category, merchant = (table.coded(name, written) for name in ("category", "merchant"))
         parts.catalogue.write(rows, catalogue, category=category, merchant=merchant)
         table.write(rows, written)

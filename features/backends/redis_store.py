@@ -10,7 +10,7 @@ between (docs/decisions/redis-features.md).
     NS:position                    8 bytes of the seed, 8 of the last write, how far the log was read; none = not seeded
     NS:ENTITY:SPAN:NAME            packed rows of a user, visit, segment ("" = the market), of all memories of a span
     NS:items                       hash: packed row of an item, of all statistics, by catalogue row
-    NS:begun                       hash: items that began after the bundle's, by number: their rows lie in this order
+    NS:begun:KIND                  hash: the number of each item or category that began after the bundle's
     NS:changed                     sorted set: items by the number of the write that changed them last; NS:writes counts
     NS:STATISTIC.MEMORY:pair:ROW   hash: the count with each other item
 """
@@ -165,9 +165,9 @@ class RedisStore:
                 self._plan.items.write(before, rows)
         return number > 0
 
-    def begun(self, names: Sequence[str]) -> list[int]:
-        """The number of each item that began after the bundle's, from 0, the same for all processes."""
-        return self._redis.numbers(self._key("begun"), names)
+    def begun(self, kind: str, names: Sequence[str]) -> list[int]:
+        """See `SharedStore`."""
+        return self._redis.numbers(self._key("begun", kind), names)
 
     def update(self, feedback: pa.Table) -> None:
         """See `FeatureStore`; the position stays."""

@@ -112,14 +112,17 @@ def test_two_machines_answer_as_one_and_count_once(market):
 
 def test_items_that_begin_have_the_same_rows_whichever_machine_hears_of_them_first(market):
     like = market.bundle.catalogue.items.slice(0, 1).to_pylist()[0]
-    values = {name: like[name] for name in ("merchant_id", "category", "name", "price")}
+    values = {name: like[name] for name in ("merchant_id", "name", "price")}
     names = ["new one", "new two"]
     for machine, order in zip(market.machines, (names, names[::-1]), strict=True):
         for name in order:
-            update = CatalogueUpdate(name, values, 1)
+            update = CatalogueUpdate(name, values | {"category": f"of {name}"}, 1)
             machine.put_catalogue(Subject.ITEM, [update], time=machine.parts.known_until)
     one, other = (machine.parts.item_table.rows(names).tolist() for machine in market.machines)
     assert one == other == [len(market.bundle.catalogue.items), len(market.bundle.catalogue.items) + 1]
+    codes = [machine.parts.item_table.category[one].tolist() for machine in market.machines]
+    assert codes[0] == codes[1]
+    assert len(set(codes[0])) == 2
 
 
 def test_a_machine_goes_on_while_the_shared_redis_is_away(bundle, tmp_path, redis_url, monkeypatch):
