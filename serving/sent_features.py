@@ -10,6 +10,7 @@ from features.spec import Feature, FeatureSpec, Kind, Source
 from marketplace.finding import nearest
 from serving.request import BadRequest
 
+LARGEST = float(np.finfo(np.float32).max)
 Cell = float | bool | str | None
 
 
@@ -18,8 +19,8 @@ def sent_features(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Numbers float32 [rows] (yes = 1, no = 0, missing = NaN) and words str [rows] (missing = None), by name.
 
-    Raises BadRequest, with the nearest name, for a feature that `spec` does not have from `source`, and for a word
-    where a number belongs or the other way round.
+    Raises BadRequest, with the nearest name, for a feature that `spec` does not have from `source`, for a word where a
+    number belongs or the other way round, and for a number that float32 does not hold.
     """
     if not cells:
         return {}, {}
@@ -49,7 +50,12 @@ def _known(name: str, spec: FeatureSpec, source: Source) -> str:
 def _numbers(column: Sequence[Cell], feature: Feature, *, where: str) -> np.ndarray:
     if word := next((cell for cell in column if isinstance(cell, str)), None):
         raise BadRequest(f"{where}.{feature.name}", f"is a number; {word!r:.40} was received")
-    return np.array(column, np.float64).astype(np.float32)
+    numbers = np.array(column, np.float64)
+    if len(beyond := np.flatnonzero(np.abs(numbers) > LARGEST)):
+        raise BadRequest(
+            f"{where}.{feature.name}", f"{numbers[beyond[0]]:g} was received; send at most {LARGEST:g} in size"
+        )
+    return numbers.astype(np.float32)
 
 
 def _words(column: Sequence[Cell], feature: Feature, *, where: str) -> np.ndarray:

@@ -84,6 +84,7 @@ def test_features_of_the_request_reach_recommendations(client, engine, market):
     [
         ({"features": {"adult": 2}}, "features.adult", "adults"),
         ({"features": {"adults": "two"}}, "features.adults", "'two'"),
+        ({"features": {"adults": -4e38}}, "features.adults", "-4e+38 was received; send at most 3.40282e+38"),
         ({"features": {"distance": 1.0}}, "features.distance", "candidate"),
         ({"candidate_features": {"price": [1.0] * 4}}, "candidate_features.price", "computed by the service"),
         ({"candidate_features": {"room": [1.0] * 4}}, "candidate_features.room", "is a word"),
