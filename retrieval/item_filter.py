@@ -98,6 +98,7 @@ def _codes(items: FilterColumns, column: str, words: tuple[str, ...]) -> list[in
 
 def _among(items: FilterColumns, column: str, codes: list[int]) -> np.ndarray:
     """bool [n]: the items with one of the codes in a column."""
-    wanted = np.zeros(len(items.code[column]) + 1, bool)  # the last: of what is not known, -1
+    known = items.codes[column]
+    wanted = np.zeros(max(int(known.max(initial=-1)), *codes, -1) + 2, bool)  # the last: of what is not known, -1
     wanted[codes] = True
-    return wanted[items.codes[column]]
+    return wanted[known]

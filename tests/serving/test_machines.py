@@ -19,6 +19,7 @@ from marketplace.catalogue_records import CatalogueUpdate, Subject
 from marketplace.log import REPEATED_ORDER
 from marketplace.schema import FEEDBACK, conform
 from marketplace.sqlite_log import SqliteLog
+from retrieval.item_filter import ItemFilter
 from serving.bundle import build_engine, redis_store
 from serving.feedback_checks import OrderDetails, Sender
 from serving.machine_log import MachineLog
@@ -118,6 +119,9 @@ def test_items_that_begin_have_the_same_rows_whichever_machine_hears_of_them_fir
         for name in order:
             update = CatalogueUpdate(name, values | {"category": f"of {name}"}, 1)
             machine.put_catalogue(Subject.ITEM, [update], time=machine.parts.known_until)
+            table = machine.parts.item_table
+            passing = ItemFilter(categories=(f"of {name}",)).mask(table.filter_columns)
+            assert np.flatnonzero(passing).tolist() == table.rows([name]).tolist()
     one, other = (machine.parts.item_table.rows(names).tolist() for machine in market.machines)
     assert one == other == [len(market.bundle.catalogue.items), len(market.bundle.catalogue.items) + 1]
     codes = [machine.parts.item_table.category[one].tolist() for machine in market.machines]
