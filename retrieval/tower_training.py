@@ -149,7 +149,7 @@ def batches(
     config = towers.config
     rng = np.random.default_rng(seed)
     user, of_item = (towers.spec.select(group, Kind.CATEGORY) for group in (Group.USER, Group.ITEM))
-    id_column = np.array([feature.name == "user_id" for feature in user])
+    id_column = np.array([feature.name == "user_id" for feature in user], bool)
     order = rng.permutation(len(train))
     size = min(config.batch, len(order))
     for start in range(0, len(order) - size + 1, size):

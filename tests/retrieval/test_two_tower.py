@@ -227,6 +227,15 @@ def test_hidden_shoppers_have_neither_id_nor_history():
         assert hidden.mean() == pytest.approx(share, abs=0.15)
 
 
+def test_requests_may_have_a_history_and_nothing_else():
+    spec = FeatureSpec(tuple(f for f in SPEC.features if f.group is Group.ITEM or f.kind is Kind.CATEGORIES))
+    train = replace(shopping(256, popularity=EVEN), user_codes=np.zeros((256, 0), np.int32))
+    expected = expected_draws(train.item, catalogue(), config=CONFIG)
+    towers = SimpleNamespace(spec=spec, config=CONFIG)
+    batch = next(batches(train, catalogue(), expected, towers=towers, seed=(0, 0)))
+    assert batch["user_codes"].shape == (CONFIG.batch, 0)
+
+
 def test_pairs_weigh_by_event_and_what_was_shown_alone_is_faint():
     """Two requests of four rows: ordered, clicked, shown, not shown; and carted, shown, of no known item, shown."""
     nothing = pa.nulls(8)
