@@ -17,6 +17,7 @@ NOT_BENCHMARKS |= {
     "chorus",
     "peers",
     "experiment_units",
+    "peer_environment",
     "faulty_market",
     "simulated_rows",
 }
