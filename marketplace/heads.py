@@ -182,11 +182,18 @@ def products(names: Iterable[str]) -> tuple[Head, ...]:
 
 def composed(heads: Mapping[str, Any]) -> dict[str, Any]:
     """Heads (arrays or tensors [N]) with every product that they allow: the one place where heads are multiplied."""
-    result = {head.name: heads[head.name] for head in uncomposed(heads)}
-    for head in _products(result):
+    learned, products = _composition(tuple(heads))
+    result = {head.name: heads[head.name] for head in learned}
+    for head in products:
         product = functools.reduce(operator.mul, (result[factor] for factor in head.factors))
         result[head.name] = product if head.minus is None else product - result[head.minus]
     return result
+
+
+@functools.cache
+def _composition(names: tuple[str, ...]) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
+    """Of some names those that are learned, and the products that these allow."""
+    return uncomposed(names), products(names)
 
 
 def bringing_event(amount: Head) -> Head:

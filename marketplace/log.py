@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pyarrow as pa
@@ -163,6 +163,7 @@ class Log(Protocol):
 
 
 FIRST, LAST = -(2**63), 2**63 - 1
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 def bounds(since: datetime | None, until: datetime | None) -> tuple[int, int]:
@@ -197,4 +198,4 @@ def admit(feedback: pa.Table) -> pa.Table:
 
 
 def _microseconds(time: datetime) -> int:
-    return pa.scalar(time, pa.timestamp("us", tz="UTC")).value
+    return (time - EPOCH) // MICROSECOND

@@ -25,6 +25,8 @@ import pyarrow.compute as pc
 from marketplace import sqlite_catalogue
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject
 from marketplace.log import (
+    EPOCH,
+    MICROSECOND,
     QUARANTINED,
     REPEATED_ORDER,
     SHOWN,
@@ -87,8 +89,6 @@ PLAIN_FEEDBACK = pa.schema(
     [f.with_type(pa.int64() if pa.types.is_timestamp(f.type) else plain(f.type)) for f in FEEDBACK]
 )
 NO_EVENTS, NONE_QUARANTINED = FEEDBACK.empty_table(), QUARANTINED.empty_table()
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 Rows = list[tuple[Any, ...]]
 
 
@@ -278,8 +278,10 @@ class SqliteLog:
             mark = (last or 0) if first is None else first - 1
         else:
             last = self._rows(f"SELECT max(arrival) FROM {source}", ())[0][0]
-        rows = self._rows(f"SELECT arrival, {columns} FROM {source} {ARRIVED}", (mark, last or 0, earliest, most))
-        return rows, rows[-1][0] if len(rows) == most else max(mark, last or 0)
+        if (last or 0) <= mark:
+            return [], mark
+        rows = self._rows(f"SELECT arrival, {columns} FROM {source} {ARRIVED}", (mark, last, earliest, most))
+        return rows, rows[-1][0] if len(rows) == most else last
 
     def _bodies(self, rows: Rows) -> list[pa.RecordBatch]:
         """The slates of rows (arrival, request_id, body) that can be read."""

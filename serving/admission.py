@@ -28,10 +28,18 @@ class Admission:
     unknown: tuple[str, ...]
     unavailable: Mapping[str, str]
 
-    def ranking(self, slate: Slate, stages: Stages, *, without_unit: tuple[str, ...], left_out: int = 0) -> Ranking:
+    def ranking(
+        self,
+        slate: Slate,
+        stages: Stages,
+        *,
+        without_unit: tuple[str, ...],
+        left_out: int = 0,
+        rows: np.ndarray | None = None,
+    ) -> Ranking:
         """The answer to it."""
         more = further(self.request, slate)
-        return Ranking(slate, stages.seconds, self.unknown, left_out, more, self.unavailable, without_unit)
+        return Ranking(slate, stages.seconds, self.unknown, left_out, more, self.unavailable, without_unit, rows)
 
 
 def admitted(request: Request, item_table: ItemTable, available: Availability, log: Log) -> Admission:

@@ -166,7 +166,7 @@ class RankingEngine:
                 continue
             if not record.repeated:
                 self._follower.logged(record.slate)
-                self._learn(record.slate, stages)
+                self._learn(ranking, stages)
             return replace(ranking, slate=record.slate, further=further(request, record.slate))
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
 
@@ -190,11 +190,11 @@ class RankingEngine:
         late, kind = deadline.left() <= 0, (request.surface, parts.versions["policy"])
         return self._ladder.answer(ranked, listed, late=late, request_id=request.request_id, kind=kind)
 
-    def _learn(self, slate: Slate, stages: Stages) -> None:
+    def _learn(self, ranking: Ranking, stages: Stages) -> None:
         """From a slate of the ranker's that was just logged."""
-        if rung_of(slate) not in STOOD_IN:
-            self._budget.learn(stages.seconds, candidates=slate.considered)
-            self._ladder.cache.learn(self.parts.item_table.rows(slate.item_id), slate.predictions)
+        if ranking.rows is not None and rung_of(ranking.slate) not in STOOD_IN:
+            self._budget.learn(stages.seconds, candidates=ranking.slate.considered)
+            self._ladder.cache.learn(ranking.rows, ranking.slate.predictions)
 
     def preview(self, request: Request, *, policy: ValuePolicy | None = None) -> Preview:
         """What `rank` would answer, under another `policy` if there is one; on record nowhere.
@@ -240,9 +240,9 @@ class RankingEngine:
         if parts.first_phase is not None and request.candidates is None:
             known = self._leading(parts, parts.first_phase, request, known)
             stages.mark("first_phase")
-        slate, left_out = self._slate(parts, request, known, exposure, stages)
+        slate, left_out, rows = self._slate(parts, request, known, exposure, stages)
         stages.mark("slate")
-        return admission.ranking(slate, stages, left_out=left_out, without_unit=assigned.without_unit)
+        return admission.ranking(slate, stages, left_out=left_out, without_unit=assigned.without_unit, rows=rows)
 
     def logged(self, request_id: str) -> Slate:
         """A slate on record; raises UnknownRequest."""
@@ -315,8 +315,11 @@ class RankingEngine:
         known: CandidateFeatures,
         exposure: Mapping[str, str],
         stages: Stages,
-    ) -> tuple[Slate, int]:
-        """The slate, and how many candidates had no finite numbers; `exposure`: its experiments' columns."""
+    ) -> tuple[Slate, int, np.ndarray]:
+        """The slate, how many candidates had no finite numbers, and the catalogue rows of those that it holds.
+
+        `exposure`: its experiments' columns.
+        """
         rows, candidates = known.rows, known.candidates
         predictions = scored(parts.scorer, known.inputs, items=rows)
         heads = composed(predictions)
@@ -344,7 +347,7 @@ class RankingEngine:
             exposure=exposure,
             further=further | self._changed_attributes(parts, rows[shortlist], plain),
         )
-        return slate, len(rows) - len(sound)
+        return slate, len(rows) - len(sound), rows[shortlist]
 
     def _changed_attributes(self, parts: Parts, rows: np.ndarray, context: SlateContext) -> dict[str, np.ndarray]:
         """What the slate policy read of items, where one of them is not as the bundle knows it."""

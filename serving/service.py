@@ -52,9 +52,10 @@ class ServiceState:
 class Ranking:
     """One answer: the slate on record, seconds per stage, and the caller's candidates that the catalogue lacks.
 
-    `left_out`: candidates whose heads or value are not finite. `further`: every place is filled, so that another page
-    may follow. `unavailable_candidates`: the caller's that may not be shown, by id, with the reason.
-    `without_unit`: the experiments that it is left out of because it lacks the unit of assignment.
+    `rows` int32 [n]: the slate's items in the catalogue; a plain list does not say. `left_out`: candidates whose heads
+    or value are not finite. `further`: every place is filled, so that another page may follow.
+    `unavailable_candidates`: the caller's that may not be shown, by id, with the reason. `without_unit`: the
+    experiments that it is left out of because it lacks the unit of assignment.
     """
 
     slate: Slate
@@ -64,6 +65,7 @@ class Ranking:
     further: bool = False
     unavailable_candidates: Mapping[str, str] = field(default_factory=dict)
     without_unit: tuple[str, ...] = ()
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
