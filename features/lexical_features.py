@@ -63,7 +63,7 @@ def lexical_columns_of_requests(
 
 
 def not_searched(rows: int) -> Columns:
-    return {name: np.full(rows, np.nan, np.float32) for name in NAMES}
+    return dict(zip(NAMES, np.full((len(NAMES), rows), np.nan, np.float32), strict=True))
 
 
 def _columns(match: TextMatch, items: np.ndarray) -> Columns:

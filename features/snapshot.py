@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,7 +71,7 @@ class FeatureSnapshot:
         rows = len(self.state.time) if group is Group.USER else len(self.state.item)
         packed = np.empty((rows, len(features)), np.float32)
         for column, feature in enumerate(features):
-            packed[:, column] = self._number(feature)
+            packed[:, column] = _number_of(feature, self.state)
         return packed
 
     def cross_codes(self, encoder: Encoder) -> np.ndarray:
@@ -145,15 +144,6 @@ class FeatureSnapshot:
         code = encoder.row(feature, value) if isinstance(value, list) else encoder.code(feature, value)
         return np.array([code], np.int32)
 
-    @cached_property
-    def _values(self) -> dict[str, np.ndarray]:
-        return {}
-
-    def _number(self, feature: Feature) -> np.ndarray:
-        if feature.name not in self._values:
-            self._values[feature.name] = _number_of(feature, self.state)
-        return self._values[feature.name]
-
     def _offsets(self, keep: np.ndarray | None) -> np.ndarray:
         if keep is None:
             return self.state.offsets
@@ -162,7 +152,7 @@ class FeatureSnapshot:
     def _column(self, feature: Feature, keep: np.ndarray | None) -> pa.Array:
         rowwise = feature.group is not Group.USER and keep is not None
         if feature.kind is Kind.NUMBER:
-            values = self._number(feature).astype(np.float32)
+            values = _number_of(feature, self.state).astype(np.float32)
             return pa.array(values[keep] if rowwise else values)
         if feature.group is Group.USER:
             return self._history(feature.name) if feature.name in NAMES else self.text[feature.name]

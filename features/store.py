@@ -21,7 +21,7 @@ import pyarrow as pa
 from features.catalogue import Catalogue
 from features.definitions import statistics_of
 from features.item_columns import item_facts
-from features.lexical_features import lexical_columns, reads_words
+from features.lexical_features import lexical_columns, not_searched, reads_words
 from features.request_text import RequestText, context_features
 from features.segments import UserSegments
 from features.sent import MappedShoppers, candidate_numbers, candidate_words, request_number, request_word
@@ -259,7 +259,7 @@ class MemoryStore:
             offsets=np.zeros(2, np.int64),
             request=np.zeros(0, np.int64),
             time=np.array([visitor.time]),
-            statistics=self._empty_columns | self._of_user(visitor) | self._words(request, np.empty(0, np.int32)),
+            statistics=self._empty_columns | self._of_user(visitor),
             sent=self._sent_numbers(request),
             **item_facts(np.zeros(0, np.int32), np.zeros(0), self.catalogue),
         )
@@ -280,8 +280,9 @@ class MemoryStore:
 
     @cached_property
     def _empty_columns(self) -> Columns:
-        """The statistics' columns of no rows."""
-        return self._of_rows(NOBODY, np.zeros(0, np.int32))
+        """The columns of no rows."""
+        words = not_searched(0) if self._reads_words else {}
+        return self._of_rows(NOBODY, np.zeros(0, np.int32)) | words
 
     def _text(self, request: RequestContext) -> RequestText:
         country, segment = self._profile.get(request.user_id, (None, None))

@@ -77,18 +77,18 @@ class Slate:
     def __post_init__(self) -> None:
         if self.time.tzinfo is None:
             raise SchemaError(f"slate {self.request_id!r}: time {self.time} has no time zone; use UTC.")
+        n = len(self.item_id)
+        of_items = {len(getattr(self, name)) for name in ITEM_LISTS} | set(map(len, self.predictions.values()))
+        if of_items != {n} or not {1, n}.issuperset(map(len, self.numeric.values())):
+            raise SchemaError(f"slate {self.request_id!r}: {n} items, but these have other lengths: {self._uneven()}")
+
+    def _uneven(self) -> dict[str, int]:
+        """Lengths that are not as many as the items, by column."""
+        n = len(self.item_id)
         lengths = {name: len(getattr(self, name)) for name in ITEM_LISTS}
         lengths |= {f"predictions[{head}]": len(values) for head, values in self.predictions.items()}
-        wrong = {name: length for name, length in lengths.items() if length != len(self.item_id)}
-        wrong |= {
-            f"numeric[{name}]": len(values)
-            for name, values in self.numeric.items()
-            if len(values) not in (1, len(self.item_id))
-        }
-        if wrong:
-            raise SchemaError(
-                f"slate {self.request_id!r}: {len(self.item_id)} items, but these have other lengths: {wrong}"
-            )
+        numeric = {f"numeric[{name}]": len(values) for name, values in self.numeric.items() if len(values) != 1}
+        return {name: length for name, length in (lengths | numeric).items() if length != n}
 
     @property
     def versions(self) -> dict[str, str]:

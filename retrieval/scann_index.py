@@ -155,10 +155,12 @@ class ScannIndex:
 
 def _padded(answer: np.ndarray, products: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Width k, with row -1 and product -inf in the slots that were not filled (ScaNN marks them NaN)."""
-    rows = np.full((len(answer), k), -1, np.int32)
-    scores = np.full((len(answer), k), -np.inf, np.float32)
     width = min(k, answer.shape[1])
     real = ~np.isnan(products[:, :width])
+    if width == k and real.all():  # the usual case
+        return answer[:, :k].astype(np.int32), products[:, :k]
+    rows = np.full((len(answer), k), -1, np.int32)
+    scores = np.full((len(answer), k), -np.inf, np.float32)
     rows[:, :width] = np.where(real, answer[:, :width].astype(np.int64), -1)
     scores[:, :width] = np.where(real, products[:, :width], -np.inf)
     return rows, scores

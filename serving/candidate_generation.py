@@ -18,6 +18,7 @@ from serving.request import Request, UnknownName, microseconds_of
 from serving.stages import Stages
 
 CALLER = "caller"
+NO_ROWS = np.empty(0, np.int32)
 
 
 class QueryTower(Protocol):
@@ -141,4 +142,4 @@ class CandidateGenerator:
         return np.logical_and.reduce([self._availability.mask(time), *masks])
 
     def _excluded(self, request: Request) -> np.ndarray:
-        return np.unique(self._item_table.rows(set(request.exclude)))
+        return np.unique(self._item_table.rows(set(request.exclude))) if request.exclude else NO_ROWS

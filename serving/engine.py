@@ -167,6 +167,8 @@ class RankingEngine:
             if not record.repeated:
                 self._follower.logged(record.slate)
                 self._learn(ranking, stages)
+            if record.slate is ranking.slate:
+                return ranking
             return replace(ranking, slate=record.slate, further=further(request, record.slate))
         raise CatalogueMoved(f"{request.request_id!r}: the catalogue moves faster than it can be answered; try again")
 
@@ -335,7 +337,6 @@ class RankingEngine:
         further = {name: column[shortlist].astype(np.float32) for name, column in logged.items() if column is not None}
         shortlist = sound[shortlist]
         stages.mark("choose")
-        plain = replace(context, relevance=None, lists_since=None)
         slate = build_slate(
             request,
             ScoredCandidates(known, heads, values, getattr(predictions, "by", "")),
@@ -345,7 +346,7 @@ class RankingEngine:
             versions=parts.versions,
             currency=parts.currency,
             exposure=exposure,
-            further=further | self._changed_attributes(parts, rows[shortlist], plain),
+            further=further | self._changed_attributes(parts, rows[shortlist], context),
         )
         return slate, len(rows) - len(sound), rows[shortlist]
 
@@ -353,4 +354,5 @@ class RankingEngine:
         """What the slate policy read of items, where one of them is not as the bundle knows it."""
         if not self.live.rewritten[rows].any():
             return {}
-        return attribute_entries(parts.slate_selector.attributes(rows, context=context))
+        plain = replace(context, relevance=None, lists_since=None)
+        return attribute_entries(parts.slate_selector.attributes(rows, context=plain))

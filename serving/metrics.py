@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Metrics:
         self.seconds = Histogram("answer_seconds", "whole HTTP answer", ["route"], buckets=SECONDS, **mine)
         self.unanswered = Counter("unanswered", "requests that no route answered, by reason", ["reason"], **mine)
         self.stages = Histogram("stage_seconds", "one stage of a ranking", ["stage"], buckets=SECONDS, **mine)
+        self._of_stage = cache(self.stages.labels)
         self.candidates = Counter("candidates_scored", "candidates scored", **mine)
         self.rankings = Counter("rankings", "rankings by how much of the usual path answered", ["rung"], **mine)
         self.untried = Counter("rankings_untried", "rankings that a breaker kept from the full rung", **mine)
@@ -70,7 +72,7 @@ class Metrics:
         self.candidates.inc(candidates)
         self.left_out.inc(left_out)
         for stage, value in seconds.items():
-            self.stages.labels(stage).observe(value)
+            self._of_stage(stage).observe(value)
 
     def observe_rung(self, slate: Slate) -> None:
         """Which rung answered a slate, and by which scorer, where that was not the bundle's."""

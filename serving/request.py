@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -48,7 +49,7 @@ class Request:
     numeric: Mapping[str, np.ndarray] = field(default_factory=dict)
     categorical: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def draw_seed(self) -> int:
         """`seed`, or 63 bits of the hash of the request id."""
         if self.seed is not None:

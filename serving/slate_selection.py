@@ -87,6 +87,10 @@ class SlateSelector:
             for surface in SURFACES
             for search in (False, True)
         }
+        self._reads = {
+            surface: frozenset(name for rule in self._section.rules_for(surface, search=True) for name in rule.reads)
+            for surface in SURFACES
+        }
         self._columns: dict[str, np.ndarray | MovedRows] = dict(items.attributes)
         if embeddings is not None:
             self._columns["embedding"] = embeddings
@@ -108,9 +112,9 @@ class SlateSelector:
         """What fills the slate."""
         return self._policies[context.surface, context.search][0]
 
-    def reads(self, surface: str) -> set[str]:
+    def reads(self, surface: str) -> frozenset[str]:
         """The attributes of items that rules there read."""
-        return {name for rule in self._section.rules_for(surface, search=True) for name in rule.reads}
+        return self._reads[surface]
 
     def select(
         self, values: Values, rows: np.ndarray, *, context: SlateContext, seed: int
@@ -133,7 +137,8 @@ class SlateSelector:
         most = max(least or self._config.shortlist, 2 * context.k)
         if len(rows) > most and not self._everything:
             kept = self._leaders(values.ranked, most, context)
-            kept = np.union1d(kept, self._new_items(values, rows, most, context))
+            if self._section.new_items is not None:
+                kept = np.union1d(kept, self._new_items(values, rows, most, context))
             if self._enough(rows[kept], context.only(kept)):
                 return kept
         return np.arange(len(rows))
@@ -173,8 +178,6 @@ class SlateSelector:
 
     def _new_items(self, values: Values, rows: np.ndarray, most: int, context: SlateContext) -> np.ndarray:
         """int64, increasing: the positions of at most so many items that the quota may draw, the best of them."""
-        if self._section.new_items is None:
-            return np.empty(0, np.int64)
         new = np.flatnonzero(self._new_item(rows, context.time))
         return new if len(new) <= most else new[self._leaders(values.ranked[..., new], most, context.only(new))]
 
@@ -196,11 +199,12 @@ class SlateSelector:
 
 def leaders(ranked: np.ndarray, most: int) -> np.ndarray:
     """int64, increasing: the `most` best of values [n], or all that are among the best of a row of [D, n]."""
-    if ranked.ndim == 1:
-        return np.sort(best(finite(ranked), most))
     ranked = finite(ranked)
-    lowest = np.partition(ranked, -most, axis=1)[:, -most, None]
-    return np.flatnonzero((ranked >= lowest).any(axis=0))
+    leading = ranked >= np.partition(ranked, -most, axis=-1)[..., -most, None]
+    if ranked.ndim > 1:
+        return np.flatnonzero(leading.any(axis=0))
+    rows = np.flatnonzero(leading)
+    return rows if len(rows) == most else np.sort(best(ranked, most))  # equal values: the earlier rows
 
 
 def leaders_by_tier(ranked: np.ndarray, tier: np.ndarray, most: int) -> np.ndarray:

@@ -23,10 +23,11 @@ from serving.interleaving import Rival
 from serving.manifest import BundleError
 from value_model.formula import ValuePolicy, evaluate_all
 from value_model.formula.explain import explain
-from value_model.merchant import RATES, ItemMerchants
+from value_model.merchant import NAMES, ItemMerchants
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
 
-QUANTITIES = (*RATES, "newness", "merchant", "margin")  # known of an item or its merchant, without a model
+MARGIN = "margin"
+QUANTITIES = (*NAMES, MARGIN)  # known of an item or its merchant, without a model
 SLATE_COLUMNS = ("price", "retrieval_score")  # columns of a slate, logged under their own name
 
 
@@ -78,6 +79,7 @@ class Valuation:
         self._spec, self._rival = spec, None if rival is None else rival.policy
         inputs = dict.fromkeys((*policy.inputs, *(() if rival is None else rival.policy.inputs)))
         self.quantities = tuple(name for name in inputs if name in QUANTITIES)
+        self._of_merchants = tuple(name for name in self.quantities if name != MARGIN)
         numbers = {feature.name for feature in spec.features if feature.kind is Kind.NUMBER}
         self.features = frozenset(numbers.intersection(inputs) - {*QUANTITIES, *SLATE_COLUMNS})
         self.exposure = None if policy.slate is None else policy.slate.exposure
@@ -122,9 +124,9 @@ class Valuation:
 
     def quantities_of(self, rows: np.ndarray, *, time: datetime) -> dict[str, np.ndarray]:
         """float32 [n]: the quantities that the formula reads, of catalogue rows at `time`."""
-        if not self.quantities:
-            return {}
-        known = self._merchants.quantities(rows, time=time) | {"margin": self._margin[rows]}
+        known = self._merchants.quantities(rows, self._of_merchants, time=time)
+        if MARGIN in self.quantities:
+            known[MARGIN] = self._margin[rows]
         return {name: known[name].astype(np.float32) for name in self.quantities}
 
     def value(self, columns: Mapping[str, np.ndarray], *, surface: str, segment: str | None, seed: int) -> Values:

@@ -6,6 +6,7 @@ ago or whose date is unknown. A merchant that is not in the table takes the tabl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from marketplace.keys import rows_of
 
 HALF_LIFE_DAYS = 30.0
 RATES = ("commission_rate", "quality", "return_rate", "refusal_rate")
+NAMES = (*RATES, "newness", "merchant")
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,18 @@ class MerchantTable:
         self, codes: np.ndarray, *, seconds: np.ndarray, half_life_days: float = HALF_LIFE_DAYS
     ) -> dict[str, np.ndarray]:
         """The same for rows of many requests: `seconds` since 1970, broadcast against the codes."""
+        return {name: self.quantity(name, codes, seconds=seconds, half_life_days=half_life_days) for name in NAMES}
+
+    def quantity(
+        self, name: str, codes: np.ndarray, *, seconds: np.ndarray, half_life_days: float = HALF_LIFE_DAYS
+    ) -> np.ndarray:
+        """One of them."""
+        if name in RATES:
+            return self.rates[RATES.index(name), codes]
+        if name == "merchant":
+            return codes.astype(np.float64)
         age_days = np.maximum(seconds - self.joined[codes], 0.0) / 86_400
-        columns = {name: self.rates[i, codes] for i, name in enumerate(RATES)}
-        return columns | {"newness": np.exp2(-age_days / half_life_days), "merchant": codes.astype(np.float64)}
+        return np.exp2(-age_days / half_life_days)
 
 
 class ItemMerchants:
@@ -62,9 +73,10 @@ class ItemMerchants:
     def __init__(self, table: MerchantTable, rows: np.ndarray) -> None:
         self.table, self.rows = table, rows
 
-    def quantities(self, items: np.ndarray, *, time: datetime) -> dict[str, np.ndarray]:
-        """float64 each: the merchant quantities of items at `time`."""
-        return self.table.quantities(self.rows[items], time=time)
+    def quantities(self, items: np.ndarray, names: Iterable[str], *, time: datetime) -> dict[str, np.ndarray]:
+        """float64 each: those merchant quantities of items at `time`."""
+        codes, seconds = self.rows[items], np.array(time.timestamp())
+        return {name: self.table.quantity(name, codes, seconds=seconds) for name in names}
 
     def joined(self, items: np.ndarray) -> np.ndarray:
         """float64: when the items' merchants joined, seconds since 1970."""

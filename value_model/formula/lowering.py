@@ -22,5 +22,5 @@ def lower(
         case Name(id):
             return columns[id]
         case Apply(function, arguments):
-            parts = (lower(argument, columns, operations=operations, constant=constant) for argument in arguments)
+            parts = [lower(argument, columns, operations=operations, constant=constant) for argument in arguments]
             return operations[function](*parts)
