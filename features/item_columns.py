@@ -21,7 +21,7 @@ def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dic
     every = bool(known.all())
 
     def read(values: np.ndarray, missing: float) -> np.ndarray:
-        return values[item] if every else np.where(known, values[item], missing)
+        return values.take(item) if every else np.where(known, values[item], missing)
 
     return {
         "item": item,

@@ -59,7 +59,7 @@ def pool(proposed: Sequence[np.ndarray]) -> CandidatePool:
 
 def fused(candidates: CandidatePool) -> np.ndarray:
     """Float64 [n]: the sum of 1 / (60 + rank) over the sources that proposed an item; nothing to learn."""
-    return RECIPROCAL[np.minimum(candidates.rank, LAST)].sum(axis=1)
+    return RECIPROCAL.take(np.minimum(candidates.rank, LAST)).sum(axis=1)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class Retriever:
             order = np.concatenate([order[sure], order[~sure]])
             order = order[:k][np.argsort(-score[order[:k]], kind="stable")]
         chosen = order[:k]
-        source = candidates.rank[chosen].argmin(axis=1).astype(np.int8)
+        source = candidates.rank.take(chosen, axis=0).argmin(axis=1).astype(np.int8)
         best = Candidates(candidates.items[chosen], source, score[chosen].astype(np.float32), self.names)
         short = min(k, max(self._least, places)) - len(chosen)
         return best if short <= 0 else self._filled(best, query, short)

@@ -63,7 +63,7 @@ class ItemParts:
         inputs = _bits(codes, lists, numbers)
         if self._inputs.shape[1] != inputs.shape[1]:
             self._inputs = np.empty((self._capacity, inputs.shape[1]), np.int32)
-        same, filled = self._inputs[slots] == inputs, self._filled[slots]
+        same, filled = self._inputs.take(slots, axis=0) == inputs, self._filled.take(slots)
         parts = np.empty((tiled(n), self._parts.shape[1]), np.float32)
         parts[n:] = 0.0
         np.take(self._parts, slots, axis=0, out=parts[:n], mode="clip")

@@ -24,18 +24,20 @@ class NothingCached(LookupError):
 
 
 class PredictionCache:
-    """Means of `heads` float32 [H, n_items]; memory is taken by the items that were met."""
+    """Means of `heads` float32 [n_items, H]; memory is taken by the items that were met."""
 
     def __init__(self, heads: tuple[str, ...], *, n_items: int) -> None:
         self.heads = heads
         self.empty = True
-        self._mean, self._met = np.zeros((len(heads), n_items), np.float32), np.zeros(n_items, bool)
+        self._mean, self._met = np.zeros((n_items, len(heads)), np.float32), np.zeros(n_items, bool)
 
     def learn(self, rows: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
         """From a slate's items (catalogue rows [n], each once) and its predictions [n] by head."""
-        share = np.where(self._met[rows], FADING, 1.0)
-        for mean, head in zip(self._mean, self.heads, strict=True):
-            mean[rows] += share * (predictions[head] - mean[rows])
+        share, mean = np.where(self._met.take(rows), FADING, 1.0), self._mean.take(rows, axis=0)
+        newest = np.empty(mean.shape)
+        for column, head in enumerate(self.heads):
+            newest[:, column] = predictions[head]
+        self._mean[rows] = mean + share[:, None] * (newest - mean)
         self._met[rows] = True
         self.empty = False
 
@@ -44,7 +46,7 @@ class PredictionCache:
         met = self._met[rows]
         if not met.any():
             raise NothingCached("none of the candidates is in the cache of predictions yet")
-        columns = self._mean[:, rows].astype(np.float64)
+        columns = self._mean.take(rows, axis=0).T.astype(np.float64)
         least = columns[:, met].min(axis=1, keepdims=True)
         return dict(zip(self.heads, np.where(met, columns, least), strict=True))
 

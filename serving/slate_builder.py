@@ -170,8 +170,8 @@ def numeric_features(inputs: ModelInputs, shortlist: np.ndarray, spec: FeatureSp
     """float32 by name, length 1 (user) or that of the shortlist: as `features.served` reads them."""
     numbers = {
         Group.USER: inputs.user_numbers,
-        Group.ITEM: inputs.item_numbers[shortlist],
-        Group.CROSS: inputs.cross_numbers[shortlist],
+        Group.ITEM: inputs.item_numbers.take(shortlist, axis=0),
+        Group.CROSS: inputs.cross_numbers.take(shortlist, axis=0),
     }
     columns: dict[str, np.ndarray] = {}
     for group, rows in numbers.items():

@@ -60,10 +60,10 @@ class MerchantTable:
     ) -> np.ndarray:
         """One of them."""
         if name in RATES:
-            return self.rates[RATES.index(name), codes]
+            return self.rates[RATES.index(name)].take(codes)
         if name == "merchant":
             return codes.astype(np.float64)
-        age_days = np.maximum(seconds - self.joined[codes], 0.0) / 86_400
+        age_days = np.maximum(seconds - self.joined.take(codes), 0.0) / 86_400
         return np.exp2(-age_days / half_life_days)
 
 
@@ -75,7 +75,7 @@ class ItemMerchants:
 
     def quantities(self, items: np.ndarray, names: Iterable[str], *, time: datetime) -> dict[str, np.ndarray]:
         """float64 each: those merchant quantities of items at `time`."""
-        codes, seconds = self.rows[items], np.array(time.timestamp())
+        codes, seconds = self.rows.take(items), np.array(time.timestamp())
         return {name: self.table.quantity(name, codes, seconds=seconds) for name in names}
 
     def joined(self, items: np.ndarray) -> np.ndarray:

@@ -133,8 +133,8 @@ class Counts:
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         unknown = np.flatnonzero(rows < 0)
-        columns = {name: self._count[name][code[rows]] for name, code in self._code.items()}
-        for values in columns.values():
+        columns = {name: self._count[name].take(code.take(rows)) for name, code in self._code.items()}
+        for values in columns.values() if len(unknown) else ():
             values[unknown] = 0.0
         return columns
 

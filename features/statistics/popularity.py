@@ -58,7 +58,8 @@ class DecayedPopularity:
         return {}
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
-        value = self._value[rows] * np.exp2(-np.maximum(visitor.time - self._at[rows], 0) / HALF_LIFE)
+        age = np.maximum(visitor.time - self._at.take(rows), 0)
+        value = self._value.take(rows) * np.exp2(-age / HALF_LIFE)
         value[np.flatnonzero(rows < 0)] = 0.0
         return {"popularity": value}
 

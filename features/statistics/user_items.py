@@ -125,7 +125,7 @@ class UserItems:
         columns = {f"pair_{kind}s": counts[k] for k, kind in enumerate(KINDS)} | {"pair_last": last}
         unknown = np.flatnonzero(rows < 0)
         for name, (code, groups) in self._codes.items():
-            of_rows = code[rows]
+            of_rows = code.take(rows)
             most = max(groups, of_rows.max(initial=0) + 1)  # a category or merchant may have begun since
             events = np.bincount(code[user.item], user.events, minlength=most)[of_rows]
             events[unknown] = 0.0
