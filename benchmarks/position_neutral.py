@@ -31,7 +31,7 @@ def main() -> None:
     rows = prepared.rows(test)
     truth = attraction(market("demo", seed=SEED))[rows]
     clicked = prepared.data.labels["click"][rows]
-    request = prepared.frame.request[rows]
+    request = prepared.data.inputs.request[rows]
     models = {name: held_out(run, name)["ctr"] for name in ("network", "lightgbm", "pool")}
     measures = []
     for name, predicted in models.items():

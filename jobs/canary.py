@@ -60,6 +60,7 @@ def canary(run: RunFolder, before: RunFolder, policy: ValuePolicy) -> Canary:
     """`run` goes on from `before`, on data that hold its days too; `policy` is in force over either."""
     prepared = prepare(run)
     assert prepared is not None  # it goes on from a run that has heads
+    assert prepared.frame is not None
     test = prepared.period.test
     data = prepared.part(test)
     (ranker, calibration), encoded = served_ranker(before), encoder_of(before).encode(prepared.frame)

@@ -19,6 +19,7 @@ from jobs.log_argument import LogArgument
 from jobs.log_commands import load_log, log_commands
 from jobs.run_commands import compare, config, demo, run, search
 from jobs.spark_commands import spark_commands
+from jobs.train_commands import network_worker, train_ranker, train_retrieval
 from jobs.uplift_command import uplift_command
 from marketplace.log_place import Place
 
@@ -58,26 +59,10 @@ def cli() -> None:
 
 for command in (run, config, compare, search, demo, up, learn, embed_command, produce, consume, load_log):
     cli.add_command(command)
+for command in (train_retrieval, train_ranker, network_worker):
+    cli.add_command(command)
 for group in (item_commands, experiment_commands, feature_commands, uplift_command, log_commands, spark_commands):
     cli.add_command(group)
-
-
-@cli.command("train-retrieval")
-@click.argument("folder", type=FOLDER)
-def train_retrieval(folder: Path) -> None:
-    """Train the two towers of run FOLDER again and rebuild its index."""
-    from jobs.run import again
-
-    again(folder, "retrieval")
-
-
-@cli.command("train-ranker")
-@click.argument("folder", type=FOLDER)
-def train_ranker(folder: Path) -> None:
-    """Train the rankers of run FOLDER again, with their calibrators, and choose the one that serves."""
-    from jobs.run import again
-
-    again(folder, "ranker")
 
 
 @cli.command()

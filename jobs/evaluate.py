@@ -20,11 +20,13 @@ from features.text.word_vectors import row_products
 from jobs.cohorts import newcomers, with_known
 from jobs.data import kept
 from jobs.defaults import policy_of
+from jobs.earlier_run import day, trained_until
 from jobs.held_out_recall import kept_recall, recall_lines
 from jobs.judged import JUDGED, keep_judged
 from jobs.prepare import TrainingRows, prepare
-from jobs.run_folder import RunFolder
+from jobs.run_folder import RunFolder, RunFolderError
 from jobs.run_rankers import choice_of
+from jobs.streamed_rows import FOLDER
 from jobs.tables import print_cohorts, print_comparison
 from jobs.train_ranker import held_out
 from jobs.value_slates import value_slates
@@ -43,6 +45,7 @@ def evaluate(run: RunFolder) -> None:
     if prepared is None:
         print("   no head to judge: recall of what was held out, above, is what the data can tell")
         return
+    refuse_other_periods(run, prepared)
     test = prepared.period.test
     of_test = prepared.rows(test)
     slates = prepared.slates.filter(pa.array(test))
@@ -53,6 +56,7 @@ def evaluate(run: RunFolder) -> None:
     features = data.inputs.numbers(prepared.encoder.spec)
     valued = {name: value_slates(dataset, slates, heads, policy, features=features) for name, heads in models.items()}
     pq.write_table(valued[choice.served], folder / "slates.parquet", compression="zstd")
+    assert prepared.labels is not None
     pq.write_table(prepared.labels.filter(pa.array(of_test)), folder / "labels.parquet")
     models = {name: dict(heads) | {"value": flat(valued[name], "value").to_numpy()} for name, heads in models.items()}
     new = newcomers(prepared.slates, prepared.period.train)
@@ -95,6 +99,15 @@ def evaluate(run: RunFolder) -> None:
     for line in lines:
         print("   " + line)
     print(f"   report: {page}")
+
+
+def refuse_other_periods(run: RunFolder, prepared: TrainingRows) -> None:
+    """RunFolderError where the ranker's rows were cut into periods at other times than the run's."""
+    if (learned := trained_until(run, "ranker")) != prepared.period.validation_from:
+        raise RunFolderError(
+            f"the ranker of {run.path} learned until {day(learned)}, the training period of its data ends on "
+            f"{day(prepared.period.validation_from)}: write {FOLDER} again, or remove it, and train the ranker again."
+        )
 
 
 def judgeable(data: RankingData) -> RankingData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ from retrieval.build import load_index
 from retrieval.labelled_requests import LabelledRequests, features_of, labelled_requests
 from retrieval.saved_sources import BLENDS
 from retrieval.sources.run_sources import RunSources
-from value_model.rankers.batches import take
+from value_model.rankers.batches import request_offsets, take
 from value_model.rankers.ranker import OpenLabel, RankingData
 
 CANDIDATES = "basket_candidates.parquet"
@@ -51,20 +51,24 @@ FEWEST = (10, 1, 1)  # rows of an event in the training, validation and test per
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """R requests over N rows, and the period that each request belongs to; `segment` groups shoppers."""
+    """R requests over N rows, and the period that each request belongs to; `segment` groups shoppers.
+
+    `labels` (LABELS [N]) and `frame`, features before they are encoded: None where the rows were read from files, which
+    hold of the `slates` what names a request alone (`value_model.rankers.row_files.REQUEST`).
+    """
 
     slates: pa.Table
-    labels: pa.Table
-    frame: FeatureFrame
     encoder: Encoder
     data: RankingData
     period: Periods
     segment: str
+    labels: pa.Table | None = None
+    frame: FeatureFrame | None = None
 
-    @property
+    @cached_property
     def offsets(self) -> np.ndarray:
         """int64 [R + 1]: request r owns rows offsets[r]:offsets[r + 1]."""
-        return self.frame.offsets
+        return request_offsets(self.data.inputs.request, len(self.slates))
 
     def part(self, requests: np.ndarray) -> RankingData:
         """The rows of some requests (bool [R])."""
@@ -72,7 +76,7 @@ class TrainingRows:
 
     def rows(self, requests: np.ndarray) -> np.ndarray:
         """bool [N]: the rows of some requests."""
-        return requests[self.frame.request]
+        return requests[self.data.inputs.request]
 
     def offsets_of(self, requests: np.ndarray) -> np.ndarray:
         """int64 [r + 1]: offsets of some requests' rows once they are taken out."""
@@ -116,6 +120,14 @@ def prepare(run: RunFolder) -> TrainingRows | None:
     return ready(joined, period.take(baskets))
 
 
+def recorded_periods(run: RunFolder) -> Periods:
+    """The periods of a run of recorded lists, as `prepare` cuts them."""
+    dataset = kept(run.path)
+    joined = attribute(dataset.slates, dataset.feedback)
+    settled = None if dataset.closed else settled_for_all(joined, settled_requests(joined, dataset.feedback))
+    return periods_of(joined.slates, run, settled=settled)
+
+
 def periods_of(slates: pa.Table, run: RunFolder, *, settled: np.ndarray | None = None) -> Periods:
     """The periods that a run's settings cut its requests into: shares of the `settled` ones (bool [R]), or of all."""
     counted = None if settled is None or settled.mean() < LEAST_SETTLED else settled
@@ -151,7 +163,7 @@ def _prepared(
     }
     columns = presentation(joined.slates, display) if display else None
     data = replace(data, open=still_open, presentation=columns)
-    return TrainingRows(joined.slates, joined.labels, frame, encoder, data, period, dataset.segment)
+    return TrainingRows(joined.slates, encoder, data, period, dataset.segment, joined.labels, frame)
 
 
 def _candidates(

@@ -93,9 +93,9 @@ def run_all(config: RunConfig, folder: Path) -> RunFolder:
     return run
 
 
-def again(folder: Path, stage: str) -> None:
-    """One stage of an existing run, after those it needs; the stages after it are to be done again."""
+def again(folder: Path, stage: str, work: Stage | None = None) -> None:
+    """One stage of an existing run, done by `work`, after those it needs; those after it are to be done again."""
     run = RunFolder.open(folder)
     for name in list(STAGES)[: list(STAGES).index(stage)]:
         run.stage(name, partial(STAGES[name], run))
-    run.stage(stage, partial(STAGES[stage], run), again=True)
+    run.stage(stage, partial(work or STAGES[stage], run), again=True)

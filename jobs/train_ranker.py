@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,8 @@ from jobs.provenance import LOSSES, keep_losses
 from jobs.run_folder import CHECKPOINT, RunFolder, RunFolderError
 from jobs.run_rankers import CHOICE, STACK
 from jobs.stacked_rows import with_tree_scores
-from jobs.streamed_rows import streamed_rows
+from jobs.streamed_rows import StreamedRows, streamed_rows
+from jobs.worker_processes import run_workers
 from marketplace.heads import learned_heads
 from marketplace.slate_columns import to_numpy
 from value_model.rankers.batches import request_offsets, take
@@ -39,21 +41,30 @@ from value_model.rankers.group_offsets import GroupCodes, groups_of
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.opinion_pool import NETWORK, OpinionPool, fit_weights, pooled
 from value_model.rankers.ranker import Predictions, Ranker, RankingData
+from value_model.rankers.row_files import RowFiles
 from value_model.rankers.stack import Stack, scored_spec
-from value_model.rankers.training import fit
+from value_model.rankers.training import fit, refused_by_workers
 from value_model.rankers.trees import Trees
+from value_model.rankers.workers import Workers
 
 SURFACE = "surface"  # the user category
 NO_OPINIONS: Mapping[str, Predictions] = {}
+WORKER = (sys.executable, "-c", "from jobs.cli import main; main()", "network-worker")
 FEW = 20  # requests whose rows are kept for the export
 
 
-def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | None = None) -> None:
+def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | None = None, workers: int = 1) -> None:
     """Write ranker/: rankers, choice, calibrators, held-out predictions and rows; nothing where no head is taught.
 
     `watch` sees the curves of the network's fit. `fitted`: ranker/ of a run whose network is the same, which is taken.
+    `workers`: processes of this machine that fit the network to streamed rows.
     """
-    prepared, folder, earlier = prepare(run), run.part("ranker"), earlier_run(run.config)
+    folder, earlier = run.part("ranker"), earlier_run(run.config)
+    streamed = streamed_rows(run, drawn=run.config.trees.streamed_rows) if earlier is None else None
+    if workers > 1:
+        refuse_workers(run, streamed)
+        run_workers([*WORKER, str(run.path)], workers)
+    prepared = prepare(run) if streamed is None else streamed.rows
     if prepared is None:
         shutil.rmtree(folder)
         return
@@ -61,7 +72,8 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     test = prepared.part(prepared.period.test)
     save_rows(first_requests(test).inputs, folder / ROWS)
     if fitted is None:
-        network = _fit_network(run, prepared, folder, watch=watch, earlier=earlier)
+        files = None if streamed is None else streamed.files
+        network = fit_network(run, prepared, folder, files=files, watch=watch, earlier=earlier)
     else:
         network = _network_of(fitted, folder)
     trees = _trees(run, prepared, train, earlier)
@@ -162,49 +174,69 @@ def first_requests(data: RankingData) -> RankingData:
     return take(data, np.arange(min(FEW, requests)), offsets=request_offsets(data.inputs.request, requests))
 
 
-def _fit_network(
+def fit_network(
     run: RunFolder,
     prepared: TrainingRows,
     folder: Path,
     *,
     spec: FeatureSpec | None = None,
+    files: RowFiles | None = None,
     watch: Watch | None = None,
-    earlier: RunFolder | None,
+    earlier: RunFolder | None = None,
+    workers: Workers | None = None,
 ) -> NetworkRanker:
     """A network of the features in `spec` (None = the encoder's); its checkpoint and its losses are in `folder`.
 
-    It goes on from the network at the same place of the `earlier` run.
+    It learns from `files`, where there are some, else from the rows in memory. It goes on from the network at the same
+    place of the `earlier` run. `workers`: this process is one of them.
     """
     rng = np.random.default_rng(run.config.seed)
-    train, held_out = prepared.part(prepared.period.train), prepared.part(prepared.period.validation)
-    encoder, heads = prepared.encoder, learned_heads(train.labels)
-    streamed = streamed_rows(run, labels=train.labels) if earlier is None and spec is None else None
+    encoder, heads = prepared.encoder, learned_heads(prepared.data.labels)
     shape, training = run.config.ranker, run.config.training
     network = NetworkRanker(spec or encoder.spec, encoder.sizes, config=shape, heads=heads, rng=rng)
     if earlier is not None:
         before = _network_before(earlier, network, earlier.path / folder.relative_to(run.path))
         network.set_weights(grown_tables(before.weights(), encoder_of(earlier), encoder))
-        train = prepared.part(not_learned(prepared.slates, prepared.period, earlier, fit="ranker"))
-    if shape.examination == "ipw":
+        part = not_learned(prepared.slates, prepared.period, earlier, fit="ranker")
+    else:
+        part = prepared.period.train
+    train, held_out = files or prepared.part(part), prepared.part(prepared.period.validation)
+    if shape.examination == "ipw" and isinstance(train, RankingData):
         train, held_out = with_examination(train, held_out, encoder, least=training.least_examination)
-    checkpoint = folder / CHECKPOINT
-    curves = FitCurves(run.path / CURVES / folder.name, anew=not checkpoint.exists(), watch=watch)
+    checkpoint, first = folder / CHECKPOINT, workers is None or workers.number == 0
+    curves = FitCurves(run.path / CURVES / folder.name, anew=first and not checkpoint.exists(), watch=watch)
     history = fit(
         network,
-        train if streamed is None else streamed,
+        train,
         held_out,
         config=training,
         rng=rng,
         checkpoint=checkpoint,
-        after_epoch=curves.write,
+        after_epoch=curves.write if first else None,
+        progress=first,
         anew=earlier is None,
+        workers=workers,
     )
+    if workers is not None:
+        return network
     print(f"   {history.experts}", flush=True)
     if history.experts and history.experts.warning():
         print(f"   WARNING: {history.experts.warning()}", flush=True)
     until = prepared.period.validation_from
     keep_losses(folder, history, until=until, network=shape, training=training)
     return network
+
+
+def refuse_workers(run: RunFolder, streamed: StreamedRows | None) -> StreamedRows:
+    """The streamed rows; RunFolderError where several processes cannot fit the network to them."""
+    if streamed is None:
+        raise RunFolderError(
+            f"several workers read their rows from files, and {run.path} has none: write them with "
+            f"`value-model spark training-rows {run.path} DAYS`, or leave out --workers."
+        )
+    if refusal := refused_by_workers(streamed.files, run.config.training):
+        raise RunFolderError(f"several workers fit no network {refusal}: leave out --workers.")
+    return streamed
 
 
 def _fit_stack(run: RunFolder, prepared: TrainingRows, trees: Mapping[str, Trees], earlier: RunFolder | None) -> Stack:
@@ -215,7 +247,7 @@ def _fit_stack(run: RunFolder, prepared: TrainingRows, trees: Mapping[str, Trees
     scored = with_tree_scores(prepared, trees, parts=0 if kept else run.config.ranker.stack)
     spec = scored_spec(prepared.encoder.spec, learned_heads(prepared.data.labels), tuple(trees))
     print(f"   stack: what {', '.join(trees)} say, of rows that they did not learn from", flush=True)
-    stack = Stack(_fit_network(run, scored, folder, spec=spec, earlier=earlier), trees)
+    stack = Stack(fit_network(run, scored, folder, spec=spec, earlier=earlier), trees)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     stack.save(folder)
     return stack

@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 from features.encoder import Encoder
 from features.served import served
 from jobs.data import kept
-from jobs.prepare import periods_of, teaches
+from jobs.prepare import recorded_periods, teaches
 from jobs.run_folder import RunFolder
 from jobs.streamed_rows import ABOUT, ROWS, encoder_hash
 from jobs.tables import print_counts
 from marketplace.attribution import EVENT_OF_LABEL, Attribution, recorded_labels
 from marketplace.parquet.days import day_files, write_whole
 from marketplace.presentation import presentation
-from marketplace.settled import EVENTS, LATE, DelayCurve, event_delays
+from marketplace.settled import EVENTS, DelayCurve, event_delays
 from marketplace.slate_columns import flat, shown
 from marketplace.spark.attribution import attribute_files
 from marketplace.spark.days import collect_batches, events_of_days
@@ -90,10 +90,6 @@ class Settling:
         """bool [R]: whether requests of those times have settled for an event."""
         return self.last - time >= self.curves[event].wait
 
-    def settled_for_all(self, time: np.ndarray) -> np.ndarray:
-        soon = [self.settled(time, event) for event in self.curves if event != LATE]
-        return np.logical_and.reduce([np.ones(len(time), bool), *soon])
-
     def known(self, data: RankingData, time: np.ndarray) -> RankingData:
         """The rows without the labels that may still change."""
         labels, still_open, request = dict(data.labels), {}, data.inputs.request
@@ -148,7 +144,7 @@ def _known(run: RunFolder, begun: Path, files: Sequence[Path], *, last: int) -> 
     time, closed = microseconds(requests["time"]), kept(run.path).closed
     curves = {} if closed else _curves(begun, last)
     settling = Settling(last, curves, int(time.max()), run.config.training.open_windows == "elapsed")
-    period = periods_of(requests, run, settled=None if closed else settling.settled_for_all(time))
+    period = recorded_periods(run)
     return settling, (period.validation_from, period.test_from)
 
 

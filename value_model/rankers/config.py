@@ -181,6 +181,12 @@ class TreesConfig:
         False, "a run that goes on from an earlier one grows them of the whole training period, and keeps none of its"
     )
     threads: int = setting(1, "threads", least=1, most=1024)
+    streamed_rows: int = setting(
+        2_000_000,
+        "rows that trees and a stack learn from where the network streams its own from files",
+        unit="rows",
+        least=1,
+    )
     # Of comparisons, not of a run:
     position: bool = False  # take the shown position as an input; a prediction then needs it too
     products: bool = False  # also fit products of probabilities directly, scored by `Trees.score(.., "ctcvr")`

@@ -21,6 +21,7 @@ import numpy as np
 from features.keras2 import tensorflow as tf
 from marketplace.heads import Head, head_of, heads_of
 from value_model.rankers.logits import Logits, log_probability
+from value_model.rankers.row_means import RowMean, row_mean
 
 LEAST = 0.01  # the propensity of rarer clicks: what one row weighs is bounded by 100
 
@@ -52,19 +53,22 @@ def conversion_losses(
     weight: tf.Tensor,
     hidden: tf.Tensor,
     imputed: Mapping[str, ImputedRate],
+    mean: RowMean = row_mean,
 ) -> dict[str, tf.Tensor]:
     """By head that is taught through a product: "dr" where it has an imputed rate, else "ips"."""
     losses = {}
     for head in heads_of(logits.events):
         if head.through and head.name in imputed:
             rate = imputed[head.name](tf.stop_gradient(hidden))
-            losses[head.name] = doubly_robust(logits, head, labels, weight=weight, imputed=rate)
+            losses[head.name] = doubly_robust(logits, head, labels, weight=weight, imputed=rate, mean=mean)
         elif head.through:
-            losses[head.name] = inverse_propensity(logits, head, labels, weight=weight)
+            losses[head.name] = inverse_propensity(logits, head, labels, weight=weight, mean=mean)
     return losses
 
 
-def inverse_propensity(logits: Logits, head: Head, labels: Mapping[str, tf.Tensor], *, weight: tf.Tensor) -> tf.Tensor:
+def inverse_propensity(
+    logits: Logits, head: Head, labels: Mapping[str, tf.Tensor], *, weight: tf.Tensor, mean: RowMean = row_mean
+) -> tf.Tensor:
     """The loss "ips"."""
     held, label = held_rows(head, labels, weight)
     counted = condition(head, labels) / propensity(logits, head)
@@ -72,7 +76,13 @@ def inverse_propensity(logits: Logits, head: Head, labels: Mapping[str, tf.Tenso
 
 
 def doubly_robust(
-    logits: Logits, head: Head, labels: Mapping[str, tf.Tensor], *, weight: tf.Tensor, imputed: tf.Tensor
+    logits: Logits,
+    head: Head,
+    labels: Mapping[str, tf.Tensor],
+    *,
+    weight: tf.Tensor,
+    imputed: tf.Tensor,
+    mean: RowMean = row_mean,
 ) -> tf.Tensor:
     """The loss "dr"; `imputed` are logits of the imputed rate, float32 [N]."""
     held, label = held_rows(head, labels, weight)
@@ -98,7 +108,3 @@ def condition(head: Head, labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
 
 def cross_entropy(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
-
-
-def mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(weight * values) / tf.maximum(tf.reduce_sum(weight), 1e-7)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from features.keras2 import tensorflow as tf
 from marketplace.heads import heads_of
 from value_model.rankers.logits import Logits, product_logit, share_logit
+from value_model.rankers.row_means import RowMean, row_mean
 
 LEAST = 0.01  # the relevance of what is clicked is taken to be no less where examination is learned
 FAINTEST = 1e-3  # P(examined) is taken to be no less
@@ -36,10 +37,16 @@ def at_places(logits: Logits, examination: tf.Tensor) -> Logits:
 
 
 def examination_loss(
-    tower: tf.Tensor, relevance: tf.Tensor, recorded: tf.Tensor, *, position: tf.Tensor, weight: tf.Tensor
+    tower: tf.Tensor,
+    relevance: tf.Tensor,
+    recorded: tf.Tensor,
+    *,
+    position: tf.Tensor,
+    weight: tf.Tensor,
+    mean: RowMean = row_mean,
 ) -> tf.Tensor:
     """dla's loss of the tower's logits [N], from what was `recorded` (NaN = not known) and logits of relevance."""
     counted = tf.where(tf.math.is_nan(recorded) | (position == 0), 0.0, weight)
     target = tf.where(counted > 0, recorded, 0.0) / tf.stop_gradient(tf.maximum(tf.sigmoid(relevance), LEAST))
     loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=tower)
-    return tf.reduce_sum(counted * loss) / tf.maximum(tf.reduce_sum(counted), 1e-7)
+    return mean(loss, counted)

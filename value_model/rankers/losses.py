@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from features.keras2 import tensorflow as tf
 from marketplace.heads import Head, head_of, heads_of
 from value_model.rankers.logits import Logits, LogNormal, log_probability, product_logit, share_logit
+from value_model.rankers.row_means import TINY, RowMean, row_mean
 
-TINY = 1e-7
 KEPT = "kept_order"  # the label that an event, a return, ends
 NOTHING_OPEN: Mapping[str, tf.Tensor] = {}
 LabelTensors = Mapping[str, tf.Tensor]  # float32 [N] by name
@@ -37,6 +37,7 @@ def pointwise(
     examination: tf.Tensor | None = None,
     least_examination: float = 1.0,
     come: LabelTensors = NOTHING_OPEN,
+    mean: RowMean = row_mean,
 ) -> dict[str, tf.Tensor]:
     """Weighted means by head: cross-entropy of a probability, likelihood of an amount.
 
@@ -58,7 +59,7 @@ def pointwise(
             if examination is not None and not head.after_event:
                 label, held = label / examination, held * tf.minimum(examination / least_examination, 1.0)
             row = entropy(logits, head.name, label, come=come_by(head, come))
-        losses[head.name] = tf.reduce_sum(held * row) / tf.maximum(tf.reduce_sum(held), TINY)
+        losses[head.name] = mean(row, held)
     return losses
 
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,74 +29,114 @@ from features.spec import ModelInputs
 from marketplace.schema import TIME
 from marketplace.slate_columns import to_numpy
 from marketplace.splits import microseconds
-from value_model.rankers.batches import batches, request_offsets
+from value_model.rankers.batches import batches, request_offsets, take
 from value_model.rankers.ranker import OpenLabel, RankingData
 
 GROUP = 1_000  # requests
+EVER, NEVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 WIDTHS = b"widths"
 REQUEST = ("request_id", "time", "surface", "user_id")
 LABEL, SO_FAR, COME = "label ", "so far ", "come "  # before a label's name
 INPUTS = tuple(field.name for field in fields(ModelInputs) if field.name != "request")
 
 
+class RowGroup(NamedTuple):
+    """Requests that lie together in a file, and how many rows are theirs."""
+
+    file: Path
+    number: int
+    requests: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class RowFiles:
-    """Groups of rows (a file and the number of its group), which are read when they are needed.
+    """Groups of rows, which are read when they are needed.
 
-    Of them count the requests before `until` (UTC microseconds), and of their labels those of `labels`.
+    Of them count the requests of `since` <= time < `until` (UTC microseconds), and of their labels those of `labels`.
     """
 
-    groups: tuple[tuple[Path, int], ...]
-    until: int
+    groups: tuple[RowGroup, ...]
     labels: tuple[str, ...]
+    since: int
+    until: int
 
     @classmethod
-    def of(cls, files: Iterable[Path], *, until: int, labels: Collection[str]) -> RowFiles:
-        """Those groups of the files that hold a request before `until`."""
-        groups = [(file, number) for file in files for number in _begun(file, until)]
-        return cls(tuple(groups), until, tuple(labels))
+    def of(cls, files: Iterable[Path], *, labels: Collection[str], since: int = EVER, until: int = NEVER) -> RowFiles:
+        """Those groups of the files that hold a request of these times."""
+        groups = [group for file in files for group in _groups(file, since, until)]
+        return cls(tuple(groups), tuple(labels), since, until)
 
-    def shard(self, worker: int, *, workers: int) -> RowFiles:
-        """The groups of one of several workers."""
-        return replace(self, groups=self.groups[worker::workers])
+    @property
+    def rows(self) -> int:
+        """The rows of all groups, with those of other times that lie among them."""
+        return sum(group.rows for group in self.groups)
 
-    def sample(self, groups: int, *, rng: np.random.Generator) -> RankingData:
-        """The rows of so many groups, drawn at random, at once."""
-        few = np.sort(rng.permutation(len(self.groups))[:groups])
-        return data_of(pa.concat_tables([self._read(*self.groups[number]) for number in few]))
+    def table(self) -> pa.Table:
+        """All rows at once, as they are kept."""
+        return pa.concat_tables([self._read(group) for group in self.groups])
+
+    def sample(self, rows: int, *, rng: np.random.Generator) -> RowFiles:
+        """Groups drawn at random, until the next one would make them more than `rows`; one at least."""
+        order = rng.permutation(len(self.groups))
+        count = np.searchsorted(np.cumsum([self.groups[number].rows for number in order]), rows, "right")
+        drawn = np.sort(order[: max(int(count), 1)])
+        return replace(self, groups=tuple(self.groups[number] for number in drawn))
 
     def batches(self, *, size: int, rng: np.random.Generator | None) -> Iterator[RankingData]:
         """Batches of `size` requests, group after group; groups, and requests in them, are shuffled by `rng`."""
-        order = np.arange(len(self.groups)) if rng is None else rng.permutation(len(self.groups))
-        for number in order:
-            yield from batches(data_of(self._read(*self.groups[number])), size=size, rng=rng)
+        for number in self._order(rng):
+            yield from batches(data_of(self._read(self.groups[number])), size=size, rng=rng)
 
-    def _read(self, file: Path, number: int) -> pa.Table:
-        with pq.ParquetFile(file) as content:
+    def batches_of_worker(
+        self, worker: int, *, workers: int, size: int, rng: np.random.Generator
+    ) -> Iterator[RankingData]:
+        """What one of several workers reads: every so many-th group, in batches of its share of `size` requests.
+
+        All take equally many steps, in an order of groups that is the same for all (`rng` begins alike); who has no
+        request left for a step has a batch of none.
+        """
+        order, share = self._order(rng), -(-size // workers)
+        for turn in range(0, len(order), workers):
+            groups = [self.groups[number] for number in order[turn : turn + workers]]
+            steps = max(-(-group.requests // share) for group in groups)
+            data = data_of(self._read(groups[min(worker, len(groups) - 1)]))
+            none = take(data, np.arange(0), offsets=np.zeros(1, np.int64))
+            few = batches(data, size=share, rng=rng) if worker < len(groups) else iter(())
+            yield from islice(chain(few, repeat(none)), steps)
+
+    def _order(self, rng: np.random.Generator | None) -> np.ndarray:
+        return np.arange(len(self.groups)) if rng is None else rng.permutation(len(self.groups))
+
+    def _read(self, group: RowGroup) -> pa.Table:
+        with pq.ParquetFile(group.file) as content:
             prefixes = tuple(prefix + name for prefix in (LABEL, SO_FAR, COME) for name in self.labels)
             names = content.schema_arrow.names
             kept = [name for name in names if name in prefixes or not name.startswith((LABEL, SO_FAR, COME))]
-            rows = content.read_row_group(number, columns=kept)
-        early = microseconds(rows["time"]) < self.until
-        return rows if early.all() else rows.filter(pa.array(early))
+            rows = content.read_row_group(group.number, columns=kept)
+        time = microseconds(rows["time"])
+        within = (self.since <= time) & (time < self.until)
+        return rows if within.all() else rows.filter(pa.array(within))
 
 
-def _begun(file: Path, until: int) -> Iterator[int]:
-    """The numbers of a file's groups with a request before `until`."""
+def _groups(file: Path, since: int, until: int) -> Iterator[RowGroup]:
+    """A file's groups with a request of these times."""
     with pq.ParquetFile(file) as content:
         for number in range(content.num_row_groups):
-            rows = content.metadata.row_group(number)
-            columns = [rows.column(one) for one in range(rows.num_columns)]
-            least = next(one.statistics.min for one in columns if one.path_in_schema == "time")
-            if pa.scalar(least, TIME).value < until:
-                yield number
+            group = content.metadata.row_group(number)
+            columns = {(one := group.column(place)).path_in_schema: one for place in range(group.num_columns)}
+            times = columns["time"].statistics
+            first, last = (pa.scalar(moment, TIME).value for moment in (times.min, times.max))
+            if first < until and last >= since:
+                rows = next(one.num_values for name, one in columns.items() if name.startswith("position."))
+                yield RowGroup(file, number, group.num_rows, rows)
 
 
 def rows_table(data: RankingData, requests: pa.Table) -> pa.Table:
     """The rows of `data` as they are kept; `requests` holds REQUEST of each."""
     offsets = request_offsets(data.inputs.request, len(requests))
     single = np.arange(len(requests) + 1)
-    columns = {name: requests[name] for name in REQUEST}
+    columns = {name: requests[name].cast(TIME if name == "time" else pa.string()) for name in REQUEST}
     widths = {}
     of_rows = {"position": data.position, "weight": data.weight} | {
         LABEL + name: label for name, label in data.labels.items()

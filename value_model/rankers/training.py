@@ -7,6 +7,7 @@ its dropout from (seed, epoch) alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,13 @@ from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
-from value_model.rankers.row_files import RowFiles
+from value_model.rankers.row_files import RowFiles, data_of
+from value_model.rankers.row_means import RowMean, row_mean
+from value_model.rankers.workers import Workers
 
 Row = Mapping[str, tf.Tensor]
 AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
-SAMPLE = 100  # groups of files that number transforms are learned from
+SAMPLE = 500_000  # rows of files that number transforms are learned from
 LABEL = "label "  # before a label's name in a row
 SO_FAR, COME = "so far ", "come "  # of one that is open: as recorded so far, and the share that has come
 
@@ -64,11 +67,12 @@ def fit(
     after_epoch: AfterEpoch | None = None,
     progress: bool = True,
     anew: bool = True,
+    workers: Workers | None = None,
 ) -> LossHistory:
     """Train `ranker` in place and leave it with the weights of its best epoch on `held_out` (a later period).
 
     With `checkpoint` (a file), every epoch is stored there, and a run finds and continues it; the number transforms
-    are learned from `data`, of files from SAMPLE groups. `after_epoch` gets each epoch's curves: losses and learning
+    are learned from `data`, of files from SAMPLE rows. `after_epoch` gets each epoch's curves: losses and learning
     rate of "train", losses and their watched sum of "validation". Early stopping watches the pointwise losses,
     positions shown and hidden as in training; every epoch that is not the best so far slows the learning rate down. A
     head whose own loss got no better
@@ -76,13 +80,18 @@ def fit(
 
     Not `anew`: the ranker goes on from its weights. Its number transforms stay, and it is itself epoch 0, so that it
     keeps its weights where no epoch on `data` is better.
+
+    `workers`: this process is one of several that fit the same ranker to the same files; each has its part of every
+    batch, and the first one writes the checkpoint. Raises ValueError for what only one process can take.
     """
+    if workers is not None and (refusal := refused_by_workers(data, config)):
+        raise ValueError(f"several workers fit no network {refusal}: fit it by one.")
     loose = isinstance(data, RowFiles) or data.examination is None or held_out.examination is None
     if ranker.config.examination == "ipw" and loose:
         raise ValueError("examination is ipw, but rows have no P(examined): estimate it first (jobs.examined_rows).")
     if anew:
-        ranker.network.adapt(data.sample(SAMPLE, rng=rng) if isinstance(data, RowFiles) else data)
-    fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)))
+        ranker.network.adapt(data_of(data.sample(SAMPLE, rng=rng).table()) if isinstance(data, RowFiles) else data)
+    fitting = Fitting(ranker, config=config, seed=int(rng.integers(2**31)), workers=workers)
     state = restore(checkpoint, fitting) if checkpoint and checkpoint.exists() else Checkpoint.start(fitting)
     if not anew and state.epoch == 0:
         state = state.after(0, fitting.evaluate(data), fitting.evaluate(held_out), fitting)
@@ -95,13 +104,24 @@ def fit(
         train, later = fitting.epoch(data, epoch, rate=rate, ended=ended), fitting.evaluate(held_out)
         bar.set_postfix({name: f"{value:.4f}" for name, value in later.items()})
         state = state.after(epoch, train, later, fitting)
-        if checkpoint:
+        if checkpoint and (workers is None or workers.number == 0):
             store(checkpoint, state, fitting)
         if after_epoch:
             watched = {"watched": fitting.watched(later)}
             after_epoch(epoch, {"train": train | {"learning rate": rate}, "validation": later | watched})
     ranker.set_weights(state.best_weights)
     return LossHistory(state.train, state.held_out, state.best, expert_health(ranker, held_out.inputs))
+
+
+def refused_by_workers(data: RankingData | RowFiles, config: TrainingConfig) -> str | None:
+    """What of the rows or the settings needs all rows of a step in one process; None = nothing."""
+    if not isinstance(data, RowFiles):
+        return "of rows that stand in memory"
+    if config.objective != "pointwise":
+        return f"with training.objective = {config.objective!r}"
+    if config.loss_weights in BALANCES:
+        return f"with training.loss_weights = {config.loss_weights!r}"
+    return None
 
 
 def ended_heads(held_out: Sequence[Mapping[str, float]], *, patience: int) -> frozenset[str]:
@@ -118,8 +138,10 @@ def ended_heads(held_out: Sequence[Mapping[str, float]], *, patience: int) -> fr
 class Fitting:
     """The compiled step and what it updates."""
 
-    def __init__(self, ranker: NetworkRanker, *, config: TrainingConfig, seed: int) -> None:
-        self.ranker, self.config, self.seed = ranker, config, seed
+    def __init__(
+        self, ranker: NetworkRanker, *, config: TrainingConfig, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.ranker, self.config, self.seed, self.workers = ranker, config, seed, workers
         trained = loss.trained_heads(ranker.heads)
         self._weights = {head.name: config.value_weight for head in trained if head.kind is HeadKind.MONEY}
         clicked = config.clicked_weight if config.conversion == "esmm" else config.conversion_weight
@@ -138,7 +160,8 @@ class Fitting:
         rates = [variable for rate in self.imputed.values() for variable in rate.trainable_variables]
         self.variables = [*ranker.network.trainable_variables, *rates, self.spread]
         self.optimizer = LazyAdam(self.variables, decay=config.decay)
-        self.step = tf.function(self._step, autograph=False, reduce_retracing=True)
+        alone = tf.function(self._step, autograph=False, reduce_retracing=True)
+        self.step = alone if workers is None else workers.together(self._step)
         self.measure = tf.function(self._losses, autograph=False, reduce_retracing=True)
 
     def epoch(
@@ -148,12 +171,22 @@ class Fitting:
         counted = tf.constant([float(name not in ended) for name in self._counted])
         rng = np.random.default_rng([self.seed, epoch])
         sums: list[dict[str, tf.Tensor]] = []
-        for number, batch in enumerate(_batches(data, size=self.config.batch_requests, rng=rng)):
-            hidden = rng.random(len(batch.inputs.user_codes)) < self.config.position_dropout
+        draws = rng if self.workers is None else np.random.default_rng([self.seed, epoch, self.workers.number])
+        for number, batch in self._numbered(data, rng):
+            hidden = draws.random(len(batch.inputs.user_codes)) < self.config.position_dropout
             seed = tf.constant([self.seed ^ epoch, number], tf.int32)
-            row = tensors(batch, hidden) | self._hidden_ids(batch.inputs, rng)
+            row = tensors(batch, hidden) | self._hidden_ids(batch.inputs, draws)
             sums.append(self.step(row, seed, tf.constant(rate), counted))
         return means(sums, np.ones(len(sums)))
+
+    def _numbered(self, data: RankingData | RowFiles, rng: np.random.Generator) -> Iterator[tuple[int, RankingData]]:
+        """The batches of an epoch, numbered through those of all workers."""
+        size = self.config.batch_requests
+        if self.workers is None or not isinstance(data, RowFiles):
+            return enumerate(_batches(data, size=size, rng=rng))
+        number, count = self.workers.number, self.workers.count
+        few = data.batches_of_worker(number, workers=count, size=size, rng=rng)
+        return zip(itertools.count(number, count), few, strict=False)
 
     def _hidden_ids(self, inputs: ModelInputs, rng: np.random.Generator) -> dict[str, tf.Tensor]:
         """The codes of shoppers and items, some of whose ids are hidden; nothing where none is to be."""
@@ -192,10 +225,11 @@ class Fitting:
         first = network.first(user, item, *cross, row["request"])
         logits = network.logits(first, position=row["position"], presentation=row.get("presentation"), seed=seed)
         labels, recorded, come = (by_name(row, prefix) for prefix in (LABEL, SO_FAR, COME))
+        mean = row_mean if self.workers is None or seed is None else self.workers.row_mean
         examination = self._examination(row, first["mix"])
         shown = logits if examination is None else at_places(logits, examination)
         if examination is None or seed is None:
-            losses = loss.pointwise(shown, labels | recorded, weight=row["weight"], come=come)
+            losses = loss.pointwise(shown, labels | recorded, weight=row["weight"], come=come, mean=mean)
         else:
             losses = loss.pointwise(
                 logits,
@@ -204,11 +238,12 @@ class Fitting:
                 come=come,
                 examination=examination,
                 least_examination=self.config.least_examination,
+                mean=mean,
             )
-            losses |= self._dual_losses(logits, labels, row, first["mix"])
+            losses |= self._dual_losses(logits, labels, row, first["mix"], mean=mean)
         if self.config.conversion != "esmm":
             hidden, weight = first["hidden"], row["weight"]
-            losses |= conversion_losses(shown, labels, weight=weight, hidden=hidden, imputed=self.imputed)
+            losses |= conversion_losses(shown, labels, weight=weight, hidden=hidden, imputed=self.imputed, mean=mean)
         if self._ranking and seed is not None:
             losses |= ranking_losses(
                 self.config.objective,
@@ -232,7 +267,7 @@ class Fitting:
         return tf.stop_gradient(tf.maximum(learned, FAINTEST))
 
     def _dual_losses(
-        self, logits: Logits, labels: Mapping[str, tf.Tensor], row: Row, mix: tf.Tensor
+        self, logits: Logits, labels: Mapping[str, tf.Tensor], row: Row, mix: tf.Tensor, *, mean: RowMean
     ) -> dict[str, tf.Tensor]:
         """What teaches dla's P(examined), beside the head that it is learned of."""
         if self.ranker.config.examination != "dla":
@@ -241,7 +276,7 @@ class Fitting:
         head = list(logits.events)[tower.lead]
         looks = tower(position, mix)[:, tower.lead]
         recorded = labels[head_of(head).label]
-        one = examination_loss(looks, logits.events[head], recorded, position=position, weight=row["weight"])
+        one = examination_loss(looks, logits.events[head], recorded, position=position, weight=row["weight"], mean=mean)
         return {f"{head} examination": one}
 
     def _step(self, row: Row, seed: tf.Tensor, rate: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -253,6 +288,8 @@ class Fitting:
             gradients = tape.gradient(objective, self.variables)
         else:
             gradients = self._balanced(self.balance, tape, terms, counted, seed)
+        if self.workers is not None:
+            gradients, losses = self.workers.mean(gradients, losses)
         self.optimizer.apply(gradients, self.variables, rate)
         return losses
 
