@@ -175,6 +175,8 @@ def differences(forms: Mapping[str, Mapping[str, np.ndarray]], rows: slice, requ
             same = np.isclose(forms[form][name], expected, rtol=0.0 if whole else 1e-9, atol=0.0, equal_nan=True)
             differ[form] += int((~same).sum())
             differ["values"] += same.size
+            if not same.all():
+                print(f"{form}: {name} {forms[form][name][~same][:3]}, batch form {expected[~same][:3]}", flush=True)
     return differ
 
 
