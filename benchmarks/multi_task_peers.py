@@ -1,12 +1,11 @@
 """The network's bodies beside torch-rechub's MMoE, PLE and ESMM, in an environment of their own: AUC over SEEDS fits.
 
 trivago as served, position unknown, one training view in EVERY: the same rows, categories, lists and numbers, split by
-time. Embeddings of 4, four
-experts of 64 and 32 units (of PLE two more, one of each task, and two levels), towers of 32, dropout .2, batches of as
-many rows, EPOCHS passes at most, the best by validation; each learns by its trainer's optimizer. Ours learns cvr
-through the product, is compared by what it says of ctr and ctcvr, and of ESMM is the shared bottom. Theirs learn clicks
-and orders beside each other, of ESMM by the product too; they take numbers standardised and as quantile bins, their
-ESMM, which takes categories alone, as bins.
+time. Embeddings of 4, four experts of 64 and 32 units (of PLE two more, one of each task, and two levels), towers of
+32, dropout .2, batches of as many rows, EPOCHS passes at most, the best by validation; each learns by its trainer's
+optimizer. Ours learns cvr through the product, is compared by what it says of ctr and ctcvr, and of ESMM is the shared
+bottom. Theirs learn clicks and orders beside each other, of ESMM by the product too; they take numbers standardised and
+as quantile bins, their ESMM, which takes categories alone, as bins.
 """
 
 from __future__ import annotations
