@@ -1,6 +1,6 @@
 """Do two machines with logs of their own, over one Kafka and one Redis, answer and count as one?
 
-    make bench ONLY=two_machines      RUN=runs/latest chooses the run that is served, REQUESTS=100 fewer
+    make bench ONLY=two_machines      RUN=... chooses another run than the demo's, REQUESTS=100 fewer
 
 Each machine is a network namespace of its own (root and Linux; skipped elsewhere), with `serve --gathered`, its log and
 its spool; broker, Redis and `consume --features`, which is killed once and started again, are reached over virtual
@@ -272,9 +272,9 @@ def measured(home: Path, market: TwoMachines, gather: Callable[[], subprocess.Po
 
 
 def main() -> None:
-    run = Path(os.environ.get("RUN", "runs/latest"))
+    run = Path(os.environ.get("RUN", "runs/demo-simulated"))
     if not (run / "bundle").exists():
-        skip("two_machines", f"{run} has no bundle; make one with `value-model run`, or name it in RUN")
+        skip("two_machines", f"{run} has no bundle; make it with `make demo`, or name another run in RUN")
     for program, package in (("redis-server", "redis-server"), ("ip", "iproute2")):
         if shutil.which(program) is None:
             skip("two_machines", f"{program} is not installed (apt-get install {package})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -10,15 +11,16 @@ from pydantic import BaseModel, ValidationError
 
 from marketplace.finding import nearest
 
-MOST = 20  # problems in one answer
-LONGEST = 40  # characters of what was received
+MOST, LONGEST = 20, 80  # problems in one answer; characters of what was received
+BRIEF = reprlib.Repr()
+BRIEF.maxlevel = 2
 
 
 class Malformed(ValueError):
     """A body that its model refuses; `problems` are (field, message), the field as a dotted path."""
 
     def __init__(self, error: ValidationError, model: type[BaseModel]) -> None:
-        super().__init__(str(error))
+        super().__init__(f"{model.__name__}: {error.error_count()} problems")
         found = error.errors(include_url=False, include_context=False)[:MOST]
         self.problems = [(".".join(map(str, problem["loc"])), _message(problem, model)) for problem in found]
 
@@ -39,7 +41,7 @@ def _message(problem: Any, model: type[BaseModel]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] in ("missing", "json_invalid", "value_error"):  # the last says what it received
         return message
-    return f"{message}; received {problem['input']!r:.{LONGEST}}"
+    return f"{message}; received {BRIEF.repr(problem['input']):.{LONGEST}}"
 
 
 def _fields(model: type[BaseModel], path: list[str | int]) -> list[str]:
