@@ -5,6 +5,7 @@ from collections import Counter
 from urllib.parse import quote
 
 import jsonschema
+import numpy as np
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
@@ -42,7 +43,10 @@ def one_page(content, words):
     field = PAGES[surface]
     left_out = {"features", "cursor", "candidate_features", "prices", "filters", *PAGES.values()} - {field}
     page = {field: words[field][0]} if field else {}
-    return page | {name: value for name, value in content.items() if name not in left_out}
+    content = page | {name: value for name, value in content.items() if name not in left_out}
+    if isinstance(several := content.get("candidates"), list):
+        content["candidates"] = [one for place, one in enumerate(several) if one not in several[:place]]
+    return content
 
 
 def begin(client, words):
@@ -64,8 +68,10 @@ def check_routes(engine, policies, *, examples, chunk):
     dearer = to_toml(engine.policy.with_weights({"w_click": 0.3}))
     words |= {"policy": [dearer, to_toml(engine.policy)], "owner": ["growth"], "base": ["1", "2"]}
     words |= {"number": ["1", "2", "x"], "bundle_id": ["1", "2"]}
-    words |= dict.fromkeys(["item_id", "page_item_id", "candidates", "exclude"], table.item_id[:4].tolist())
+    words |= dict.fromkeys(["item_id", "page_item_id", "exclude"], table.item_id[:4].tolist())
     words |= dict.fromkeys(["merchant_id", "page_merchant_id", "merchants"], table.merchant_id[:2].tolist())
+    left_alone = ~np.isin(table.merchant_id, table.merchant_id[:4])  # whatever the other routes remove or block
+    words["candidates"] = table.item_id[left_alone][:4].tolist()
     routes = [(path, *operation) for path, methods in document["paths"].items() for operation in methods.items()]
     often = [route for route in routes for _ in range(5 if "requestBody" in route[2] else 1)]
     bodies = {}
