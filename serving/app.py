@@ -53,6 +53,7 @@ def create_app(
     everything; `console` None = there is none; `tracing` None = no spans are made.
     """
     app = Flask("value-model", static_folder=None)
+    app.url_map.merge_slashes = False  # the item "/a" is another than "a": no redirect from one to the other
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     context = RouteContext(services, metrics or Metrics(), clock, probe, policies)
     add_accounting(app, context.counts, tracing)

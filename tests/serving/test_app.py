@@ -262,3 +262,9 @@ def test_every_route_is_documented_and_every_reference_resolves(client):
     limit = schemas["RankRequest"]["properties"]["candidates"]["maxItems"]
     assert limit == payloads.MAX_CANDIDATES
     assert schemas["RankRequest"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("path", ["/v1/items//p1", "/v1//items/p1", "/v1/explain//r1"])
+def test_a_doubled_slash_is_part_of_the_name_and_leads_to_no_other(client, path):
+    answer = client.delete(path) if "items" in path else client.get(path)
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
