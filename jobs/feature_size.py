@@ -12,6 +12,7 @@ from marketplace.log_place import Place
 from marketplace.memory_log import MemoryLog
 from marketplace.open_log import open_log
 from serving.bundle import build_engine, load_bundle
+from serving.manifest import bundle_of
 
 HEAD = ("statistic", "memory", "by", "keys", "rows", "bytes", "bytes a key", "a key holds", "forgotten after")
 
@@ -32,7 +33,7 @@ def print_sizes(folder: Path, *, log: Place | None = None) -> None:
 
 def store_sizes(folder: Path, log: Log) -> list[MemorySize]:
     """What a worker's store remembers that serves the bundle in `folder` and has followed the log."""
-    bundle = folder / "bundle" if (folder / "bundle").exists() else folder
+    bundle = bundle_of(folder)
     store = build_engine(load_bundle(bundle), log=log).store
     assert isinstance(store, MemoryStore)  # what `build_engine` makes
     return store.sizes()

@@ -9,6 +9,7 @@ from evaluation.experiments.experiment_folder import EXPERIMENTS
 from marketplace.log import Log
 from serving.bundle import build_engine, load_bundle, redis_store
 from serving.engine import RankingEngine
+from serving.manifest import bundle_of
 from serving.service import LiveService, NotReady
 
 
@@ -25,7 +26,7 @@ class Gatherer:
             return build_engine(bundle, log=log, store=store, experiments=experiments, variants=build)
 
         self._folder = folder
-        pointer = folder / "bundle" if (folder / "bundle").exists() else folder
+        pointer = bundle_of(folder)
         experiments = pointer.absolute().parent / EXPERIMENTS
         self._services = LiveService(
             pointer, build=partial(build, experiments=experiments), run=lambda task: task(), every=0.5

@@ -26,6 +26,7 @@ from marketplace.sqlite_log import SqliteLog
 from serving.bundle import load_bundle
 from serving.catalogue_payloads import MAX_UPDATES, ItemsRequest, ItemUpdate, item_updates
 from serving.client import Client, ClientSettings, NoAnswer
+from serving.manifest import bundle_of
 from serving.payloads import MAX_BODY_BYTES
 
 MAPS = ("attributes", "numeric", "text")
@@ -164,7 +165,7 @@ def _to_service(address: str) -> Any:
 
 
 def _to_run(folder: Path) -> Any:
-    catalogue = load_bundle(folder / "bundle" if (folder / "bundle").exists() else folder).catalogue
+    catalogue = load_bundle(bundle_of(folder)).catalogue
     known, log = set(catalogue.items["item_id"].to_pylist()), SqliteLog(folder / "log.sqlite")
 
     def send(batch: ItemsRequest) -> tuple[int, int, list[str]]:

@@ -12,12 +12,13 @@ from marketplace.dataset import Dataset
 from marketplace.memory_log import MemoryLog
 from serving.answers import slate_answer
 from serving.bundle import ModelBundle, build_engine, load_bundle
+from serving.manifest import bundle_of
 from serving.payloads import RecommendRequest
 
 
 def recommend(folder: Path, *, user: str | None, surface: str, k: int, query: str | None = None) -> None:
     """Print the slate that the bundle of run `folder` would answer at the end of its data; nothing is logged."""
-    bundle = load_bundle(folder / "bundle" if (folder / "bundle").exists() else folder)
+    bundle = load_bundle(bundle_of(folder))
     engine = build_engine(bundle, log=MemoryLog())
     fields = question(bundle, user=user, surface=surface, k=k) | ({} if query is None else {"query": query})
     payload = RecommendRequest(**fields)

@@ -26,6 +26,7 @@ from jobs.on_demand import started_on_demand
 from marketplace.sqlite_file import PRIVATE
 from marketplace.sqlite_log import SqliteLog
 from serving.gunicorn_settings import graceful_timeout
+from serving.manifest import bundle_of
 
 READY_SECONDS = 120  # a service that is not ready by then is taken for broken
 
@@ -125,7 +126,7 @@ def environment(
     tf_serving: str | None = None,
 ) -> Mapping[str, str]:
     """The service's settings, as docs/operations.md lists them; one thread a worker."""
-    bundle = folder / "bundle" if (folder / "bundle").exists() else folder
+    bundle = bundle_of(folder)
     elsewhere = {"VALUE_MODEL_FEATURES": features, "VALUE_MODEL_DESK": desk, "VALUE_MODEL_TF_SERVING": tf_serving}
     elsewhere["VALUE_MODEL_GATHERED"] = "1" if gathered else None
     return (

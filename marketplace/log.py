@@ -171,7 +171,7 @@ def bounds(since: datetime | None, until: datetime | None) -> tuple[int, int]:
     for name, time in (("since", since), ("until", until)):
         if time is not None and time.tzinfo is None:
             raise SchemaError(f"{name}={time} has no time zone; use UTC.")
-    return (FIRST if since is None else _microseconds(since), LAST if until is None else _microseconds(until))
+    return (FIRST if since is None else microseconds_of(since), LAST if until is None else microseconds_of(until))
 
 
 def without_requests(slates: pa.Table, skip: Collection[str]) -> pa.Table:
@@ -197,5 +197,6 @@ def admit(feedback: pa.Table) -> pa.Table:
     return table.set_column(table.schema.get_field_index("amount"), FEEDBACK.field("amount"), amount)
 
 
-def _microseconds(time: datetime) -> int:
+def microseconds_of(time: datetime) -> int:
+    """Since 1970, UTC: as times are stored."""
     return (time - EPOCH) // MICROSECOND

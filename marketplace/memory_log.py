@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from threading import Lock
 
@@ -24,12 +24,12 @@ from marketplace.log import (
     UnknownRequest,
     admit,
     bounds,
+    microseconds_of,
 )
 from marketplace.schema import FEEDBACK, SLATE
 from marketplace.slate import Slate, slates_to_table, table_to_slates
 
 IDENTITY = ("feedback_id", "request_id", "event", "user_id", "item_id")  # of an event that is set apart
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MemoryLog:
@@ -138,7 +138,7 @@ class MemoryLog:
             return None if arrived is None else arrived[1]
 
         with self._lock:
-            moment = (time - EPOCH) // timedelta(microseconds=1)
+            moment = microseconds_of(time)
             batch = write_updates(updates, read, subject=subject, known=known, time=moment, begun=self._begun)
             self._begun = batch.begun
             for name, record in batch.changed.items():

@@ -37,6 +37,7 @@ from marketplace.log import (
     UnknownRequest,
     admit,
     bounds,
+    microseconds_of,
 )
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
@@ -106,7 +107,11 @@ class SqliteLog:
         _prepare(self._file)
 
     def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
-        row = (slate.request_id, (slate.time - EPOCH) // MICROSECOND, pack(slates_to_batch([slate])))
+        self.append_body(slate, pack(slates_to_batch([slate])), catalogue=catalogue)
+
+    def append_body(self, slate: Slate, body: bytes, *, catalogue: int | None) -> None:
+        """`append` of a slate that was packed already."""
+        row = (slate.request_id, microseconds_of(slate.time), body)
         statement, marks = (ADD_SLATE, ()) if catalogue is None else (ADD_SLATE_OF, (catalogue,))
         try:
             with self._file.connection() as connection:
@@ -197,7 +202,7 @@ class SqliteLog:
         self, subject: Subject, updates: Sequence[CatalogueUpdate], *, known: Collection[str], time: datetime
     ) -> CatalogueReceipt:
         with self._file.transaction() as connection:
-            moment = (time - EPOCH) // MICROSECOND
+            moment = microseconds_of(time)
             return sqlite_catalogue.put(connection, subject, updates, known=known, time=moment)
 
     def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:

@@ -42,17 +42,18 @@ class MachineLog(SqliteLog):
     def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
         name, batch = slate.request_id, slates_to_batch([slate])
         shown = json.dumps(batch.select(READ).to_pylist()[0]).encode()
+        body = pack(batch)
         try:
-            earlier = self._claimed.claim(name, pack(batch), shown=shown)
+            earlier = self._claimed.claim(name, body, shown=shown)
         except StoreUnavailable as error:
             logger.warning("request %r: what other machines have shown is not known: %s", name, error)
-            super().append(slate, catalogue=catalogue)
+            self.append_body(slate, body, catalogue=catalogue)
             return
         if earlier is not None:
             self.append_slates(_slates(earlier, name))
             raise DuplicateRequest(name)
         try:
-            super().append(slate, catalogue=catalogue)
+            self.append_body(slate, body, catalogue=catalogue)
         except BaseException:
             self._claimed.release(name)
             raise

@@ -172,6 +172,11 @@ def written_whole(folder: Path) -> Iterator[Path]:
         raise
 
 
+def bundle_of(folder: Path) -> Path:
+    """The bundle that the folder of a run or a service points to; the folder itself where it is one."""
+    return folder / "bundle" if (folder / "bundle").exists() else folder
+
+
 def point_current(pointer: Path, bundle: Path) -> None:
     """Make the symbolic link `pointer` name `bundle`, in one step: what running services follow."""
     draft = pointer.with_name(f".{pointer.name}.{os.getpid()}")

@@ -24,6 +24,7 @@ from marketplace.spark.days import Make, map_batches, shoppers_of_days
 from marketplace.spark.session import spark_session
 from serving.bundle import build_engine, load_bundle
 from serving.engine import RankingEngine
+from serving.manifest import bundle_of
 from serving.request import Request
 from serving.stages import Stages
 
@@ -56,7 +57,7 @@ def score_users(
     """
     if out.exists():
         raise ValueError(f"{out} is there already: name a new folder.")
-    home = (folder / "bundle" if (folder / "bundle").exists() else folder).resolve()
+    home = bundle_of(folder).resolve()
     bundle = load_bundle(home)
     moment = at or datetime.fromisoformat(str(bundle.manifest.facts["known_until"]))
     begun = time.perf_counter()
