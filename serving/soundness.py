@@ -27,8 +27,9 @@ def finite_candidates(
 
     `rows` [n] of the catalogue's `item_id` are the candidates. Raises NotFinite where there are candidates and none is.
     """
-    if all(math.isfinite(values @ values) for values in columns.values()):  # the usual case is quick to see
-        return np.arange(len(rows))
+    with np.errstate(over="ignore"):  # the usual case is quick to see
+        if all(math.isfinite(values @ values) for values in columns.values()):
+            return np.arange(len(rows))
     finite = {name: np.isfinite(values) for name, values in columns.items()}
     broken = {name: ~column for name, column in finite.items() if not column.all()}
     if not broken:

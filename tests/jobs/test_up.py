@@ -52,7 +52,7 @@ def test_parts_are_started_again_end_with_it_and_are_taken_up_after_a_kill(tmp_p
     process.wait()
     wait_until(lambda: all(gone(pid) for name in ("service", "learn") for pid in started(tmp_path, name)))
     process = begin()
-    wait_until(lambda: len(started(tmp_path, "learn")) == 3, SLOW)
+    wait_until(lambda: len(started(tmp_path, "learn")) == 3 and len(started(tmp_path, "service")) == 2, SLOW)
     groups = {os.getpgid(started(tmp_path, name)[-1]) for name in ("service", "learn")}
     assert groups == {os.getpgid(process.pid)}
     process.terminate()
