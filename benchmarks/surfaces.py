@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.record import Measure, record
-from features.store import EPOCH, MemoryStore
+from features.store import MemoryStore
 from jobs.config import RunConfig
 from jobs.data import kept
 from jobs.home_variety import home_pages, variety_of
 from jobs.run import run_all
 from marketplace.dataset import Dataset
 from marketplace.memory_log import MemoryLog
+from marketplace.schema import moment_of
 from marketplace.splits import microseconds, periods
 from retrieval.blend import load_blends
 from retrieval.build import load_index
@@ -131,7 +131,7 @@ def purchases(bundle: ModelBundle, dataset: Dataset, config: RunConfig, folder: 
 
 def as_of(bundle: ModelBundle, dataset: Dataset, until: int, folder: Path) -> tuple[RankingEngine, RunSources]:
     """The bundle's models over a store and sources that know what came before `until` (UTC microseconds)."""
-    store = MemoryStore.of(dataset, spec=bundle.encoder.spec, until=EPOCH + timedelta(microseconds=until))
+    store = MemoryStore.of(dataset, spec=bundle.encoder.spec, until=moment_of(until))
     engine = build_engine(bundle, log=MemoryLog(), store=store)
     sources = RunSources(dataset, segment=dataset.segment, index=load_index(folder / "retrieval" / "index")[0])
     retriever = sources.advance(until).retriever(bundle.recipes, blends=load_blends(folder / "retrieval" / BLENDS))

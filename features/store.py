@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -32,10 +32,9 @@ from features.statistics.keyed_memory import MemorySize, memory_size
 from features.statistics.statistic import Columns, EventLog, Visitor
 from features.text.normal_form import words
 from marketplace.dataset import Dataset
+from marketplace.schema import microseconds_of
 from marketplace.splits import microseconds
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-RESOLUTION = timedelta(microseconds=1)
 NOBODY = Visitor("", None, 0)
 REMAKE = "make it from the data set (`MemoryStore.of`) instead."
 
@@ -194,7 +193,7 @@ class MemoryStore:
     def visitor(self, request: RequestContext) -> Visitor:
         """Who sends a request."""
         page = -1 if request.page_item_id is None else self.catalogue.row.get(request.page_item_id, -1)
-        time = (request.time - EPOCH) // RESOLUTION
+        time = microseconds_of(request.time)
         return Visitor(request.user_id, request.session_id, time, page, self.segments[request.user_id])
 
     def save(self, path: Path, *, extra: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
@@ -308,4 +307,4 @@ def before(table: pa.Table, until: datetime | None) -> pa.Table:
     """The rows of `table` (sorted by time) strictly before `until`."""
     if until is None:
         return table
-    return table.slice(0, int(np.searchsorted(microseconds(table["time"]), (until - EPOCH) // RESOLUTION)))
+    return table.slice(0, int(np.searchsorted(microseconds(table["time"]), microseconds_of(until))))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from jobs.run_rankers import choice_of, served_ranker
 from jobs.run_surfaces import recipes_of
 from jobs.spark_work import pairs_of
 from marketplace.dataset import Dataset
+from marketplace.schema import microseconds_of, moment_of
 from marketplace.splits import microseconds
 from retrieval.blend import load_blends
 from retrieval.build import BuiltIndex, load_index
@@ -46,7 +47,6 @@ from serving.policy_bundle import write_policy_bundle
 from value_model.formula import ValuePolicy
 from value_model.rankers.calibration import Calibration
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS = "rows.npz"  # real inputs, of the ranker's test period, that its exports are compared on
 
 
@@ -59,7 +59,7 @@ def export(run: RunFolder) -> None:
     until = last_moment(dataset, now=now) + 1
     encoder = Encoder.from_json((run.path / "retrieval" / "encoder.json").read_text())
     index, towers = _towers(run.path / "retrieval")
-    known_until = EPOCH + timedelta(microseconds=until)
+    known_until = moment_of(until)
     store = MemoryStore.of(dataset, spec=encoder.spec, until=known_until)
     run_sources = RunSources(
         dataset,
@@ -171,7 +171,7 @@ def facts(run: RunFolder) -> dict[str, str | float]:
 def last_moment(dataset: Dataset, *, now: datetime) -> int:
     """UTC microseconds of the last thing recorded; `now` where nothing was."""
     times = [microseconds(table["time"]).max() for table in (dataset.slates, dataset.feedback) if len(table)]
-    return int(max(times, default=(now - EPOCH) // timedelta(microseconds=1)))
+    return int(max(times, default=microseconds_of(now)))
 
 
 def metrics(run: RunFolder) -> dict[str, object]:

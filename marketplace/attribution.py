@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from marketplace.keys import rows_of
 from marketplace.repeats import repeated
-from marketplace.schema import EVENT_CODE, EVENTS, INTERESTS, LABELLED_EVENTS, SchemaError
+from marketplace.schema import EVENT_CODE, EVENTS, INTERESTS, LABELLED_EVENTS, MICROSECOND, SchemaError, microseconds_of
 from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
 
 LABELS = pa.schema(
@@ -68,7 +68,7 @@ class AttributionWindows:
     def microseconds(self) -> np.ndarray:
         """int64 [7]: in the order of `schema.EVENTS`; 0 where an event is no label."""
         values = (self.impression, self.click, self.cart, self.order, self.returned)
-        windows = [value // timedelta(microseconds=1) for value in values]
+        windows = [value // MICROSECOND for value in values]
         return np.array(windows + [0] * len(INTERESTS), np.int64)
 
 
@@ -139,7 +139,7 @@ def attribute(
     receives its events at the first place shown. Raises SchemaError for a request_id that occurs twice.
     """
     limits = (windows or AttributionWindows()).microseconds()
-    now = _now(slates, feedback) if as_of is None else _microseconds(as_of)
+    now = _now(slates, feedback) if as_of is None else microseconds_of(as_of)
     slates = slates.filter(pa.array(_times(slates) < now))
     _refuse_repeats(slates)
     request, row = _rows_of(slates, feedback)
@@ -299,9 +299,3 @@ def _times(table: pa.Table) -> np.ndarray:
 
 def _now(slates: pa.Table, feedback: pa.Table) -> int:
     return int(max(_times(table).max(initial=-1) for table in (slates, feedback))) + 1
-
-
-def _microseconds(time: datetime) -> int:
-    if time.tzinfo is None:
-        raise SchemaError(f"as_of {time} has no time zone; use UTC.")
-    return pa.scalar(time, pa.timestamp("us", tz="UTC")).value

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject
-from marketplace.schema import EVENTS, FEEDBACK, SLATE, SchemaError, conform
+from marketplace.schema import EVENTS, FEEDBACK, SLATE, SchemaError, conform, microseconds_of
 from marketplace.slate import Slate
 
 SHOWN = ("time", "user_id", "session_id", "item_id", "position")  # the columns of a slate that say what was shown
@@ -163,14 +163,10 @@ class Log(Protocol):
 
 
 FIRST, LAST = -(2**63), 2**63 - 1
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 def bounds(since: datetime | None, until: datetime | None) -> tuple[int, int]:
     """The half-open range of UTC microseconds that `since` and `until` mean; raises SchemaError without a time zone."""
-    for name, time in (("since", since), ("until", until)):
-        if time is not None and time.tzinfo is None:
-            raise SchemaError(f"{name}={time} has no time zone; use UTC.")
     return (FIRST if since is None else microseconds_of(since), LAST if until is None else microseconds_of(until))
 
 
@@ -195,8 +191,3 @@ def admit(feedback: pa.Table) -> pa.Table:
             raise SchemaError(f"feedback row {row}: {reason}; received {table.slice(row, 1).to_pylist()[0]}")
     amount = pc.add(table["amount"], 0.0)  # -0.0 is 0, and databases keep no sign of it
     return table.set_column(table.schema.get_field_index("amount"), FEEDBACK.field("amount"), amount)
-
-
-def microseconds_of(time: datetime) -> int:
-    """Since 1970, UTC: as times are stored."""
-    return (time - EPOCH) // MICROSECOND

@@ -24,9 +24,8 @@ from marketplace.log import (
     UnknownRequest,
     admit,
     bounds,
-    microseconds_of,
 )
-from marketplace.schema import FEEDBACK, SLATE
+from marketplace.schema import FEEDBACK, SLATE, microseconds_of
 from marketplace.slate import Slate, slates_to_table, table_to_slates
 
 IDENTITY = ("feedback_id", "request_id", "event", "user_id", "item_id")  # of an event that is set apart

@@ -7,6 +7,8 @@ n items are lists of length n in one common order. Every schema carries its vers
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
@@ -60,6 +62,8 @@ VERSION_PARTS = (*COLUMN_PARTS, "surfaces")  # of what answered a slate
 
 ID = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")
+LARGEST_FLOAT32 = 3.4028234663852886e38  # what models read is float32
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -219,6 +223,18 @@ USERS = _schema(
 
 class SchemaError(ValueError):
     """A table does not follow its schema: says which column, what was received, and what to do."""
+
+
+def microseconds_of(time: datetime) -> int:
+    """UTC microseconds since 1970, as times are stored. Raises SchemaError where `time` has no time zone."""
+    if time.tzinfo is None:
+        raise SchemaError(f"time {time} has no time zone; use UTC.")
+    return (time - EPOCH) // MICROSECOND
+
+
+def moment_of(microseconds: int) -> datetime:
+    """The time of `microseconds_of`."""
+    return EPOCH + MICROSECOND * microseconds
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, where: str) -> pa.Table:

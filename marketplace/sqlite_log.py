@@ -25,8 +25,6 @@ import pyarrow.compute as pc
 from marketplace import sqlite_catalogue
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueRecord, CatalogueUpdate, Subject
 from marketplace.log import (
-    EPOCH,
-    MICROSECOND,
     QUARANTINED,
     REPEATED_ORDER,
     SHOWN,
@@ -37,9 +35,8 @@ from marketplace.log import (
     UnknownRequest,
     admit,
     bounds,
-    microseconds_of,
 )
-from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform
+from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform, microseconds_of, moment_of
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
 from marketplace.slate_body import UNREADABLE, pack, rows_apart, unpack, unpack_all
 from marketplace.slate_columns import PLAIN_SLATE, plain
@@ -250,7 +247,7 @@ class SqliteLog:
     def time_of_newest(self, place: int) -> datetime | None:
         """When the slate at that place from the newest (1 = that one) was answered; None where there are fewer."""
         rows = self._rows("SELECT time FROM slates ORDER BY time DESC LIMIT 1 OFFSET ?", (place - 1,))
-        return EPOCH + MICROSECOND * rows[0][0] if rows else None
+        return moment_of(rows[0][0]) if rows else None
 
     def probe(self) -> None:
         with self._file.connection() as connection:

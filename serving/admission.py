@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from marketplace.log import Log
+from marketplace.schema import microseconds_of
 from marketplace.slate import Slate
 from serving.availability import Availability
 from serving.item_table import ItemTable
 from serving.paging import continued
-from serving.request import Request, UnknownName, microseconds_of
+from serving.request import Request, UnknownName
 from serving.service import Ranking
 from serving.stages import Stages
 

@@ -37,7 +37,7 @@ from marketplace.codec import read_parquet
 from marketplace.dataset import Dataset, with_room
 from marketplace.finding import DataError
 from marketplace.log import Log
-from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty
+from marketplace.schema import FEEDBACK, ITEMS, MERCHANTS, SLATE, USERS, empty, microseconds_of
 from retrieval.build import BuiltIndex, load_index
 from retrieval.item_filter import UnknownWord
 from retrieval.moving_index import MovingIndex
@@ -58,7 +58,6 @@ from serving.manifest import BundleError, Manifest, agree, open_manifest
 from serving.onnx_scorer import OnnxScorer
 from serving.parts import Parts
 from serving.query_tower import OnnxQueryTower
-from serving.request import microseconds_of
 from serving.scorer import NoHeads, Scorer
 from serving.slate_selection import SlateSelector
 from serving.staging import StagedPolicy

@@ -8,13 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from features.spec import ModelInputs
+from marketplace.schema import microseconds_of
 from retrieval.candidates import Candidates, Query
 from retrieval.index import CandidateIndex
 from retrieval.item_filter import UnknownWord
 from retrieval.surface_retriever import SurfaceRetriever
 from serving.availability import Availability
 from serving.item_table import ItemTable
-from serving.request import Request, UnknownName, microseconds_of
+from serving.request import Request, UnknownName
 from serving.stages import Stages
 
 CALLER = "caller"

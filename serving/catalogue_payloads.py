@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Fate
+from marketplace.schema import microseconds_of
 from serving.payloads import Currency, Identifier, Label, Moment, Price, Strict, examples
-from serving.request import BadRequest, microseconds_of
+from serving.request import BadRequest
 
 ABSENT: Any = None  # a field that was left out, which `model_fields_set` tells from null
 MAX_UPDATES = 1000

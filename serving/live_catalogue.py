@@ -22,12 +22,12 @@ from features.text.lexical_index import LexicalIndex
 from marketplace.catalogue_records import ITEM_COLUMNS, CatalogueRecord, Subject
 from marketplace.dataset import Dataset
 from marketplace.log import Log
+from marketplace.schema import microseconds_of
 from marketplace.slate import Slate
 from marketplace.updated_catalogue import fresh, moved_items, moved_merchants
 from retrieval.moving_index import MovingIndex
 from serving.availability import FOREVER, Availability, Hindrance
 from serving.item_table import ItemTable
-from serving.request import microseconds_of
 from value_model.merchant import ItemMerchants, MerchantTable
 
 NUMBERS = ("price", "margin", "in_stock", "available_from")  # written without encoding the row

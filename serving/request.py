@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from retrieval.item_filter import NO_FILTER, ItemFilter
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,6 @@ class Request:
             numeric=of_kept(self.numeric),
             categorical=of_kept(self.categorical),
         )
-
-
-def microseconds_of(time: datetime) -> int:
-    """UTC microseconds since 1970 of an aware time."""
-    return (time - EPOCH) // timedelta(microseconds=1)
 
 
 class BadRequest(ValueError):

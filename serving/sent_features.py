@@ -8,9 +8,9 @@ import numpy as np
 
 from features.spec import Feature, FeatureSpec, Kind, Source
 from marketplace.finding import nearest
+from marketplace.schema import LARGEST_FLOAT32
 from serving.request import BadRequest
 
-LARGEST = float(np.finfo(np.float32).max)
 Cell = float | bool | str | None
 
 
@@ -51,9 +51,9 @@ def _numbers(column: Sequence[Cell], feature: Feature, *, where: str) -> np.ndar
     if word := next((cell for cell in column if isinstance(cell, str)), None):
         raise BadRequest(f"{where}.{feature.name}", f"is a number; {word!r:.40} was received")
     numbers = np.array(column, np.float64)
-    if len(beyond := np.flatnonzero(np.abs(numbers) > LARGEST)):
+    if len(beyond := np.flatnonzero(np.abs(numbers) > LARGEST_FLOAT32)):
         raise BadRequest(
-            f"{where}.{feature.name}", f"{numbers[beyond[0]]:g} was received; send at most {LARGEST:g} in size"
+            f"{where}.{feature.name}", f"{numbers[beyond[0]]:g} was received; send at most {LARGEST_FLOAT32:g} in size"
         )
     return numbers.astype(np.float32)
 

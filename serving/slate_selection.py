@@ -13,14 +13,13 @@ from datetime import datetime
 
 import numpy as np
 
-from marketplace.schema import LISTS_SINCE, RELEVANCE, SURFACES
+from marketplace.schema import LISTS_SINCE, RELEVANCE, SURFACES, microseconds_of
 from marketplace.splits import DAY_US
 from retrieval.moved_rows import MovedRows
 from serving.config import ServingConfig
 from serving.interleaving import Rival
 from serving.item_table import ItemTable
 from serving.manifest import BundleError
-from serving.request import microseconds_of
 from serving.valuation import Values
 from value_model.formula import ValuePolicy
 from value_model.merchant import ItemMerchants

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from marketplace.schema import microseconds_of
 from serving.engine import RankingEngine
 from serving.manifest import BundleError
 from serving.parts import Parts
-from serving.request import Request, microseconds_of
+from serving.request import Request
 from serving.stages import Stages
 
 NOBODY = "nobody of the trial requests"  # a shopper of whom nothing is known

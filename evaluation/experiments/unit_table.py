@@ -19,7 +19,7 @@ from evaluation.experiments.experiment_file import AssignmentUnit, Experiment
 from evaluation.experiments.exposure import variant_column
 from marketplace.attribution import Attribution
 from marketplace.keys import one_array
-from marketplace.schema import SEGMENT_KEY
+from marketplace.schema import MICROSECOND, SEGMENT_KEY
 from marketplace.slate_columns import context, item_offsets, numeric_features, request_of_rows, to_numpy
 
 NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days at a half-life of 30
@@ -118,7 +118,7 @@ def unit_keys(slates: pa.Table, experiment: Experiment) -> np.ndarray:
     if experiment.unit in columns:
         return _dictionary_codes(slates[columns[experiment.unit]])
     city = _dictionary_codes(context(slates, "city"))
-    window = microseconds(slates) // (timedelta(hours=experiment.window_hours) // timedelta(microseconds=1))
+    window = microseconds(slates) // (timedelta(hours=experiment.window_hours) // MICROSECOND)
     return np.where(city >= 0, window * (city.max(initial=0) + 1) + city, -1)
 
 
@@ -129,7 +129,7 @@ def _before(
     if experiment.unit in (AssignmentUnit.SESSION, AssignmentUnit.CITY_TIME) or not len(known):
         return {}
     start = int(experiment.start.timestamp() * 1e6)
-    earlier = (time < start) & (time >= start - BEFORE // timedelta(microseconds=1)) & (key >= 0)
+    earlier = (time < start) & (time >= start - BEFORE // MICROSECOND) & (key >= 0)
     place = np.searchsorted(known, key).clip(0, len(known) - 1)
     rows = np.flatnonzero(earlier & (known[place] == key))
     columns = _by_unit(of_requests, rows, place[rows], len(known))

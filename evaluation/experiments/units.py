@@ -7,12 +7,12 @@ window of `window_hours` since 1970 the request falls into. A request that lacks
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from evaluation.experiments.experiment_file import AssignmentUnit, Experiment
+from marketplace.schema import EPOCH
 
 CITY = "city"  # entry of the context
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def unit_of(

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from marketplace.datasets.cells import is_yes_or_no
 from marketplace.datasets.fields import Loading, read_column
 from marketplace.datasets.mapping import FURTHER
-from marketplace.schema import TIME
+from marketplace.finding import Finding, Where, count_of_rows
+from marketplace.schema import LARGEST_FLOAT32, TIME
 from marketplace.splits import DAY_US
 
 DESTINATION = {"dates": "numeric", "request_dates": "request_numeric"}  # of a section, where that is not its name
@@ -52,7 +53,13 @@ def _read(
         since = fields["time"].cast(pa.int64()) if table == "slates" else pa.scalar(0, pa.int64())
         return pc.divide(pc.subtract(moments, since).cast(pa.float64()), float(DAY_US)).fill_null(np.nan)
     kind = pa.bool_() if written is not None and is_yes_or_no(written) else pa.float64()
-    return read_column(loading, keys, column, kind, raw).cast(pa.float64()).fill_null(np.nan)
+    numbers = read_column(loading, keys, column, kind, raw).cast(pa.float64()).fill_null(np.nan)
+    if len(beyond := np.flatnonzero(np.abs(numbers.to_numpy()) > LARGEST_FLOAT32)):
+        where = Where(loading.origins[table].file, part=f"column {column}", row=int(beyond[0]) + 1)
+        reason = f"{numbers[int(beyond[0])].as_py():g} is too large for a feature{count_of_rows(len(beyond))}."
+        fix = f"Give at most {LARGEST_FLOAT32:g} in size, or leave it empty."
+        loading.findings.append(Finding("values", where, reason, fix))
+    return numbers
 
 
 def map_of(columns: Mapping[str, pa.Array]) -> pa.MapArray:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 
 from marketplace.catalogue_records import CatalogueRecord, CatalogueUpdate, Fate, Subject
 from marketplace.kafka.records import Delivery, Topic, catalogue_of, feedback_of, slates_of
 from marketplace.log import Log, Receipt
-from marketplace.schema import SchemaError
+from marketplace.schema import SchemaError, moment_of
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOTHING = Receipt(0, 0)
 NO_TOPIC = "it does not say which topic it was of"
 Effect = Callable[[Sequence[Delivery]], Receipt]
@@ -79,7 +77,7 @@ def merge_catalogue(records: Sequence[CatalogueRecord], log: Log) -> Receipt:
     updates = [update for record in records for update in _updates(record)]
     for (time, subject), some in groupby(updates, lambda one: one[:2]):
         batch = [update for _, _, update in some]
-        moment = EPOCH + timedelta(microseconds=time)
+        moment = moment_of(time)
         fates = log.put_catalogue(subject, batch, known={one.name for one in batch}, time=moment).fates
         accepted = fates.count(Fate.ACCEPTED)
         receipt += Receipt(accepted, len(fates) - accepted)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,13 @@ from pyspark.sql import functions as F
 from marketplace.attribution import Attribution, AttributionCounts, WholeLog, attribute
 from marketplace.parquet.days import by_time, read_files
 from marketplace.repeats import repeated
-from marketplace.schema import FEEDBACK, SLATE, conform
+from marketplace.schema import FEEDBACK, SLATE, conform, moment_of
 from marketplace.slate_columns import plain, to_numpy
 from marketplace.spark.days import PLACE, path_of, rows_of_days
 from marketplace.spark.session import parts
 from marketplace.splits import microseconds
 
 EVENTS_AT_ONCE = 200_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_SLATES = 64  # groups of the events that answer no slate
 COUNTS = tuple(f.name for f in fields(AttributionCounts))
 ANSWER = "file string, " + ", ".join(f"{name} bigint" for name in ("slates", "rows", "last", *COUNTS))
@@ -54,7 +52,7 @@ def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFi
     count, last_event, impressions = events.agg(*figures_of_events).collect()[0]
     last_slate = index.agg(F.max(F.unix_micros("time"))).collect()[0][0]
     now = max(last_event or -1, last_slate or -1) + 1
-    as_of, any_impressions = EPOCH + timedelta(microseconds=now), bool(impressions)
+    as_of, any_impressions = moment_of(now), bool(impressions)
 
     def label(key: tuple[pa.Scalar, ...], places: pa.Table, answers: pa.Table) -> pa.Table:
         slates = _slates(path_of(key[0].as_py()), places) if len(places) else SLATE.empty_table()

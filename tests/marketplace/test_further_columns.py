@@ -164,3 +164,21 @@ MISTAKES = [
 def test_mistakes_in_further_columns_are_named(hotels, old, new, parts):
     lines = spoil(hotels, old, new)
     assert any(all(part in line for part in parts) for line in lines), lines
+
+
+TOO_LARGE = [
+    (
+        "items.csv",
+        "h2,c1,70,,",
+        "h2,c1,70,1e39,",
+        ["items.csv, column stars, row 2", "1e+39 is too large", "3.40282e+38"],
+    ),
+    ("shown.csv", "u2,h2,2,", "u2,h2,-inf,", ["shown.csv, column rank, row 3", "-inf is too large"]),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "parts"), TOO_LARGE)
+def test_a_number_that_float32_does_not_hold_is_named(hotels, file, old, new, parts):
+    (hotels.parent / file).write_text(FILES[file].replace(old, new), "utf-8")
+    lines = [str(finding) for finding in check(hotels)]
+    assert any(all(part in line for part in parts) for line in lines), lines

@@ -21,6 +21,7 @@ from features.keras2 import tensorflow as tf
 from features.served import served
 from jobs.tf_serving import tf_serving
 from marketplace.memory_log import MemoryLog
+from marketplace.schema import microseconds_of
 from marketplace.slate import slates_to_table
 from retrieval.candidates import Query
 from retrieval.sources.two_tower_source import TwoTowerSource
@@ -30,7 +31,7 @@ from serving.manifest import BundleError, point_current
 from serving.parity import ExportRefused, difference
 from serving.policy_bundle import write_policy_bundle
 from serving.raw_inputs import raw_call, retrieve_call
-from serving.request import Request, microseconds_of
+from serving.request import Request
 from serving.tf_serving_folder import write_folder
 from serving.warmup import read_warmup
 
