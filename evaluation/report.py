@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,13 +54,18 @@ LOWER_IS_BETTER = ("log_loss", "ece", "mae", "rmsle")
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture: `name` is its PNG's file name, `curves` the numbers behind it."""
+    """One picture: `name` is its SVG's file name, `curves` the numbers behind it."""
 
     name: str
     title: str
     caption: str
     figure: Figure
     curves: Mapping[str, Curve]
+
+    @cached_property
+    def drawn(self) -> bytes:
+        """As SVG; drawing takes longer than everything else about a page."""
+        return drawn(self.figure)
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,10 @@ def build_report(
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write folder/report.html and folder/plots/*.png; return the page's path."""
+    """Write folder/report.html and folder/plots/*.svg; return the page's path."""
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     for plot in report.plots:
-        plot.figure.savefig(folder / "plots" / f"{plot.name}.png", dpi=130)
+        (folder / "plots" / f"{plot.name}.svg").write_bytes(plot.drawn)
     page = folder / "report.html"
     page.write_text(to_html(report), encoding="utf-8")
     return page
@@ -139,7 +145,7 @@ def add_served(page: Path, lines: Sequence[str]) -> None:
 def to_html(report: Report) -> str:
     """The page as text; everything it needs is inside."""
     page = template(Path(__file__).parent / "report.html.jinja")
-    return page.render(report=report, tables=_tables(report.comparison), picture=svg, meaning=_meaning, text=_text)
+    return page.render(report=report, tables=_tables(report.comparison), picture=data_uri, meaning=_meaning, text=_text)
 
 
 def template(path: Path) -> Template:
@@ -283,8 +289,18 @@ def _text(estimate: Estimate) -> str:
     return "not defined here" if np.isnan(estimate.value) else str(estimate)
 
 
-def svg(figure: Figure) -> str:
-    """The figure as a data URI: an <img> keeps ids of several drawings apart and carries the text alternative."""
+def drawn(figure: Figure) -> bytes:
+    """The figure as SVG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def data_uri(svg: bytes) -> str:
+    """An SVG as a data URI: an <img> keeps ids of several drawings apart and carries the text alternative."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def svg(figure: Figure) -> str:
+    """The figure as a data URI."""
+    return data_uri(drawn(figure))

@@ -119,7 +119,7 @@ def test_the_page_stands_alone_and_is_readable_without_pictures(report, tmp_path
     assert not [attrs for _, attrs in tags if re.match(r"(https?:)?//", attrs.get("src", attrs.get("href", "")))]
     assert not [tag for tag, _ in tags if tag in ("script", "link", "iframe")]
     images = [attrs for tag, attrs in tags if tag == "img"]
-    assert len(images) == len(list((tmp_path / "plots").glob("*.png"))) > 8
+    assert len(images) == len(list((tmp_path / "plots").glob("*.svg"))) > 8
     assert all(attrs["alt"] for attrs in images)
     assert all("scope" in attrs for tag, attrs in tags if tag == "th")
     for text in (
