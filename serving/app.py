@@ -64,5 +64,6 @@ def create_app(
     add_refusals(app)
     if console is not None:
         sessions, line = Sessions(console.secret, keys, limits), DeskLine(console.desk)
-        app.register_blueprint(console_blueprint(ConsoleContext(services, sessions, clock, line, console.folder)))
+        shown = ConsoleContext(services, sessions, clock, line, context.counts, console.folder)
+        app.register_blueprint(console_blueprint(shown))
     return app

@@ -47,6 +47,7 @@ class Metrics:
         self.feedback = Counter("feedback_events", "feedback by fate", ["fate"], **mine)
         self.quarantined = Counter("feedback_quarantined", "feedback that is not believed", ["reason"], **mine)
         self.catalogue = Counter("catalogue_updates", "updates by subject and fate", ["subject", "fate"], **mine)
+        self.sign_ins = Counter("console_sign_ins", "sign-ins to the console by fate", ["fate"], **mine)
         self.experiments = Counter(
             "experiment_requests", "requests by variant; no unit = left out", ["experiment", "variant"], **mine
         )

@@ -29,9 +29,10 @@ from serving.console.pages import DESK_PARTS, ROOT, PageView, render
 from serving.console.rival_policy import named_versions, rival_policy, shipped_names
 from serving.console.sessions import COOKIE, LASTS, Sessions, new_session
 from serving.console.tried_slate import MOST_SHOWN, SURFACES, TriedSlate, request_of, tried_slate
-from serving.keys import KeyScope, key_mark
+from serving.keys import KeyScope
 from serving.malformed import Malformed
 from serving.manifest import BundleError
+from serving.metrics import Metrics
 from serving.rate_limits import RateExceeded
 from serving.request import BadRequest, UnknownName
 from serving.scorer import ScoringFailed
@@ -70,6 +71,7 @@ class ConsoleContext:
     sessions: Sessions
     clock: Callable[[], datetime]
     line: DeskLine
+    metrics: Metrics
     folder: Path | None = None
 
     @property
@@ -82,7 +84,7 @@ def console_blueprint(context: ConsoleContext) -> Blueprint:
     """Everything under /console."""
     console = Blueprint(NAME, __name__, url_prefix=ROOT, static_folder="static")
     _add_guard(console, context.sessions)
-    _add_sessions(console, context.sessions)
+    _add_sessions(console, context.sessions, context.metrics)
     _add_trials(console, context)
     _add_parts(console, context.line)
     _add_refusals(console)
@@ -122,7 +124,7 @@ def _add_guard(console: Blueprint, sessions: Sessions) -> None:
         return response
 
 
-def _add_sessions(console: Blueprint, sessions: Sessions) -> None:
+def _add_sessions(console: Blueprint, sessions: Sessions, metrics: Metrics) -> None:
     @console.get("")
     def front() -> AnyResponse:
         return redirect(f"{ROOT}/{g.language}/try", 303)
@@ -133,11 +135,15 @@ def _add_sessions(console: Blueprint, sessions: Sessions) -> None:
 
     @console.post("/<any(en, ar):language>/login")
     def sign_in() -> AnyResponse | tuple[str, int]:
-        session = new_session(key_mark(request.form.get("key", "").strip()))
-        caller = sessions.caller(session)
-        if not caller.scopes:
+        try:
+            known = sessions.sign_in(request.form.get("key", "").strip(), address=request.remote_addr or "")
+        except RateExceeded:
+            metrics.sign_ins.labels("refused").inc()
+            raise
+        metrics.sign_ins.labels("failed" if known is None else "accepted").inc()
+        if known is None:
             return render("login", _view("login"), failed=True), 401
-        g.session, g.begun, g.caller = session, True, caller
+        (g.session, g.caller), g.begun = known, True
         return redirect(f"{ROOT}/{g.language}/try", 303)
 
     @console.post("/<any(en, ar):language>/logout")

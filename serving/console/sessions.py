@@ -7,17 +7,22 @@ write must bring the session's CSRF token with it, which another site can neithe
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from serving.keys import EVERYBODY, Caller, Keys
-from serving.rate_limits import RateLimit, RateLimits
+from serving.keys import EVERYBODY, Caller, Keys, key_mark
+from serving.rate_limits import RateExceeded, RateLimit, RateLimits
 
+logger = logging.getLogger(__name__)
 PACE = RateLimit(5.0, burst=60)  # of keys without a limit: a slider is drawn anew some eight times a second
+TRIES = RateLimit(1 / 30, burst=5)  # sign-ins that fail, of one client
+CLIENTS = 10_000  # whose failures are remembered
 COOKIE = "value_model_console"
 LASTS = 12 * 3600  # seconds since it was begun
 NOBODY = Caller("", frozenset())
@@ -59,6 +64,24 @@ class Sessions:
 
     def __init__(self, secret: str, keys: Keys | None, limits: RateLimits) -> None:
         self._signer, self.keys, self._limits = URLSafeTimedSerializer(secret, salt=COOKIE), keys, limits
+        self._failed = RateLimits(limits.clock, most=CLIENTS)
+
+    def sign_in(self, key: str, *, address: str) -> tuple[Session, Caller] | None:
+        """The session of a key and who holds it, None = nobody does.
+
+        Raises RateExceeded, whatever the key, where too many of the same client failed lately.
+        """
+        client = client_of(address)
+        if (seconds := self._failed.wait(client, TRIES, tokens=0)) > 0:
+            rule = f"from {client} {TRIES.burst} sign-ins may fail at once, and one in {1 / TRIES.rate:.0f} s"
+            raise RateExceeded(rule, seconds=seconds)
+        session = new_session(key_mark(key))
+        caller = self.caller(session)
+        if caller.scopes:
+            return session, caller
+        self._failed.wait(client, TRIES)
+        logger.warning("a sign-in to the console from %s failed: no such key", client)
+        return None
 
     def spend(self, caller: Caller) -> None:
         """Raise RateExceeded unless the caller may ask now."""
@@ -81,3 +104,14 @@ class Sessions:
         if self.keys is None:
             return EVERYBODY
         return (self.keys.holder(session.mark) if session.mark else None) or NOBODY
+
+
+def client_of(address: str) -> str:
+    """An IPv4 address, or the first 64 bits of an IPv6 one, of which a client has all the rest; else as it is."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, IPv6Address) and known.ipv4_mapped is None:
+        return str(IPv6Network((int(known) >> 64 << 64, 64)))
+    return str(getattr(known, "ipv4_mapped", None) or known)

@@ -15,6 +15,7 @@ from serving.app import create_app
 from serving.console.messages import Language, catalogue
 from serving.console.sessions import COOKIE, LASTS, ConsoleSettings, Session, Sessions, new_session
 from serving.keys import KeyRing, key_mark
+from serving.metrics import Metrics
 from serving.rate_limits import RateLimit, RateLimits
 from serving.soundness import NotFinite
 from serving.worker import BESIDE
@@ -212,6 +213,46 @@ def test_a_key_has_one_rate_for_the_console_and_the_other_routes(service, monkey
     assert client.post("/v1/recommend", json=body, headers=key).status_code == 429
     sign_in(client, "ops")  # of no rate of its own
     assert [client.get("/console/ar/try").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_client_whose_sign_ins_fail_waits_whatever_its_key(service, monkeypatch, caplog):
+    now, counted = [0.0], Metrics()
+    monkeypatch.setattr("serving.app.RateLimits", lambda: RateLimits(clock=lambda: now[0]))
+    keys = KeyRing.from_toml(toml(), file="keys.toml")
+    app = create_app(service, clock=lambda: NOW, keys=keys, console=ConsoleSettings("secret"), metrics=counted)
+
+    def answers(names, address):
+        client = app.test_client()
+        client.environ_base["REMOTE_ADDR"] = address
+        return [sign_in(client, name) for name in names]
+
+    def statuses(names, address):
+        return [answer.status_code for answer in answers(names, address)]
+
+    assert statuses(["shop"] * 7, "10.0.0.1") == [303] * 7  # what succeeds costs nothing
+    *failed, refused = answers(["x"] * 5 + ["shop"], "10.0.0.1")
+    assert [answer.status_code for answer in failed] == [401] * 5
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
+    assert "5 sign-ins may fail at once, and one in 30 s; try again in 30.00 s" in refused.get_data(as_text=True)
+    assert statuses(["shop"], "::ffff:10.0.0.1") == [429]
+    assert statuses(["shop"], "10.0.0.2") == [303]
+    assert statuses(["x"] * 6, "2001:db8::1") == [401] * 5 + [429]
+    assert statuses(["shop"], "2001:db8::ffff:2") == [429]
+    assert statuses(["shop"], "2001:db8:0:1::1") == [303]
+    now[0] = 29.0
+    assert statuses(["shop"], "10.0.0.1") == [429]
+    now[0] = 30.0
+    assert statuses(["x", "x"], "10.0.0.1") == [401, 429]
+    assert "from 10.0.0.1 failed" in caplog.text
+    fates = {"accepted": 9, "failed": 11, "refused": 6}
+    for fate, sign_ins in fates.items():
+        assert f'value_model_console_sign_ins_total{{fate="{fate}"}} {sign_ins}.0' in counted.render().decode()
+
+
+def test_failures_of_a_bounded_number_of_clients_are_remembered():
+    limits, limit = RateLimits(clock=lambda: 0.0, most=2), RateLimit(1.0, burst=1)
+    waits = [limits.wait(name, limit) for name in ("a", "b", "a", "c", "a", "b")]
+    assert waits == [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 
 
 def test_the_cookie_is_for_the_console_alone_and_holds_no_key(console):
