@@ -9,6 +9,9 @@ as metadata of its schema, `dimensions`, `known_until` and the run:
   of their latest request; of a shopper without one, without context.
 - sessions.parquet: session_id, user_id, time. The query tower at the session's latest request.
 - queries.parquet: query, requests. The mean of the query tower over the requests that searched for this text.
+
+With `nearest`, each row has what lies nearest to it, too: of items and shoppers their like, of sessions and search
+texts items. That is found through the run's index, and one of its kind over the shoppers.
 """
 
 from __future__ import annotations
@@ -33,13 +36,16 @@ from marketplace.baskets import slates_of
 from marketplace.dataset import Dataset
 from marketplace.schema import SLATE
 from marketplace.slate_columns import PLAIN_SLATE
-from retrieval.build import load_index
+from retrieval.build import build_index, load_index
+from retrieval.index import CandidateIndex
 from retrieval.labelled_requests import labelled_requests
 from retrieval.two_tower import TwoTower
 
+SAMPLE = 1000  # shoppers whose neighbours are searched to measure the index
 
-def embed(folder: Path, out: Path) -> None:
-    """Write the embeddings of run `folder` to `out`; ValueError where it has no towers."""
+
+def embed(folder: Path, out: Path, *, nearest: int = 0) -> None:
+    """Write the embeddings of run `folder` to `out`, each with so many `nearest`; ValueError where it has no towers."""
     run = RunFolder.open(folder)
     retrieval = run.path / "retrieval"
     if not (retrieval / "two_tower.json").exists():
@@ -66,6 +72,14 @@ def embed(folder: Path, out: Path) -> None:
         ),
         "queries": ({"query": query, "requests": count}, mean),
     }
+    if nearest:
+        users = tables["shoppers"][1]
+        alike = build_index(index.report.kind, users, queries=users[:: len(users) // SAMPLE + 1], config=index.config)
+        items, names = (index.index, pa.array(item_ids)), text(shoppers["user_id"])
+        searched = {"items": items, "shoppers": (alike.index, names), "sessions": items, "queries": items}
+        for name, (columns, embeddings) in tables.items():
+            found = neighbours(*searched[name], embeddings, k=nearest, own=name in ("items", "shoppers"))
+            tables[name] = ({**columns, **found}, embeddings)
     out.mkdir(parents=True, exist_ok=True)
     about = {"dimensions": str(towers.config.dimensions), "known_until": str(until), "run": str(folder)}
     for name, (columns, embeddings) in tables.items():
@@ -112,6 +126,23 @@ def by_query(slates: pa.Table, embeddings: np.ndarray) -> tuple[pa.Array, pa.Arr
     np.add.at(total, code, embeddings[searched])
     mean = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
     return codes.dictionary, pa.array(np.bincount(code, minlength=len(total))), mean
+
+
+def neighbours(
+    index: CandidateIndex, names: pa.Array, embeddings: np.ndarray, *, k: int, own: bool
+) -> dict[str, pa.Array]:
+    """`nearest`, the `names` of at most k rows of the index, best first, and `product`, their inner products.
+
+    `own`: the embeddings [n, d] are those of the index, and none is its own neighbour.
+    """
+    rows, products = index.search(embeddings, k=min(k + own, len(names)))
+    kept = rows >= 0
+    if own:
+        kept &= rows != np.arange(len(rows))[:, None]
+    kept &= np.cumsum(kept, axis=1) <= k
+    ends = pa.array(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), pa.int32())
+    values = {"nearest": names.take(pa.array(rows[kept])), "product": pa.array(products[kept])}
+    return {name: pa.ListArray.from_arrays(ends, column) for name, column in values.items()}
 
 
 def with_embeddings(columns: Mapping[str, pa.Array], embeddings: np.ndarray) -> pa.Table:
