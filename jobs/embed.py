@@ -78,7 +78,7 @@ def embed(folder: Path, out: Path, *, nearest: int = 0) -> None:
         items, names = (index.index, pa.array(item_ids)), text(shoppers["user_id"])
         searched = {"items": items, "shoppers": (alike.index, names), "sessions": items, "queries": items}
         for name, (columns, embeddings) in tables.items():
-            found = neighbours(*searched[name], embeddings, k=nearest, own=name in ("items", "shoppers"))
+            found = nearest_of(*searched[name], embeddings, k=nearest, own=name in ("items", "shoppers"))
             tables[name] = ({**columns, **found}, embeddings)
     out.mkdir(parents=True, exist_ok=True)
     about = {"dimensions": str(towers.config.dimensions), "known_until": str(until), "run": str(folder)}
@@ -128,7 +128,7 @@ def by_query(slates: pa.Table, embeddings: np.ndarray) -> tuple[pa.Array, pa.Arr
     return codes.dictionary, pa.array(np.bincount(code, minlength=len(total))), mean
 
 
-def neighbours(
+def nearest_of(
     index: CandidateIndex, names: pa.Array, embeddings: np.ndarray, *, k: int, own: bool
 ) -> dict[str, pa.Array]:
     """`nearest`, the `names` of at most k rows of the index, best first, and `product`, their inner products.
