@@ -78,7 +78,7 @@ def embed(folder: Path, out: Path, *, nearest: int = 0) -> None:
         items, names = (index.index, pa.array(item_ids)), text(shoppers["user_id"])
         searched = {"items": items, "shoppers": (alike.index, names), "sessions": items, "queries": items}
         for name, (columns, embeddings) in tables.items():
-            found = nearest_of(*searched[name], embeddings, k=nearest, own=name in ("items", "shoppers"))
+            found = nearest_of(*searched[name], embeddings, k=nearest, without_self=name in ("items", "shoppers"))
             tables[name] = ({**columns, **found}, embeddings)
     out.mkdir(parents=True, exist_ok=True)
     about = {"dimensions": str(towers.config.dimensions), "known_until": str(until), "run": str(folder)}
@@ -129,15 +129,15 @@ def by_query(slates: pa.Table, embeddings: np.ndarray) -> tuple[pa.Array, pa.Arr
 
 
 def nearest_of(
-    index: CandidateIndex, names: pa.Array, embeddings: np.ndarray, *, k: int, own: bool
+    index: CandidateIndex, names: pa.Array, embeddings: np.ndarray, *, k: int, without_self: bool
 ) -> dict[str, pa.Array]:
     """`nearest`, the `names` of at most k rows of the index, best first, and `product`, their inner products.
 
-    `own`: the embeddings [n, d] are those of the index, and none is its own neighbour.
+    `without_self`: the embeddings [n, d] are those of the index, and none is its own neighbour.
     """
-    rows, products = index.search(embeddings, k=min(k + own, len(names)))
+    rows, products = index.search(embeddings, k=min(k + without_self, len(names)))
     kept = rows >= 0
-    if own:
+    if without_self:
         kept &= rows != np.arange(len(rows))[:, None]
     kept &= np.cumsum(kept, axis=1) <= k
     ends = pa.array(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), pa.int32())
