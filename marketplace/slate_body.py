@@ -7,6 +7,7 @@ Four bytes, little-endian, hold the message's length; the schema is implied by S
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,14 @@ CODEC = pa.Codec("lz4_raw")
 USER = PLAIN_SLATE.get_field_index("user_id")
 TOGETHER = 64
 UNREADABLE = (pa.ArrowException, OSError, TypeError, ValueError, OverflowError)  # what a damaged body raises
+
+
+class StoredSlate(NamedTuple):
+    """A slate as a log keeps it; `user_id` None = it lies in the body alone."""
+
+    request_id: str
+    user_id: str | None
+    body: bytes
 
 
 def rows_apart(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,7 @@
 """The log in one SQLite file that several processes of one machine append to at once.
 
-A slate is one row: request_id, time and `marketplace.slate_body`. Feedback lies in plain columns, so that SQL can
-read it.
+A slate is one row: request_id, time, user_id and `marketplace.slate_body`; rows that were written before there was a
+column user_id have none. Feedback lies in plain columns, so that SQL can read it.
 
 Durability: SQLite in WAL mode. An acknowledged append has reached the operating system and survives `kill -9` of
 every process; with `survive_power_loss` each append also waits for the disk. Readers pass over a row that cannot be
@@ -38,7 +38,7 @@ from marketplace.log import (
 )
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform, microseconds_of, moment_of
 from marketplace.slate import Slate, slates_to_batch, table_to_slates
-from marketplace.slate_body import UNREADABLE, pack, rows_apart, unpack, unpack_all
+from marketplace.slate_body import UNREADABLE, StoredSlate, pack, rows_apart, unpack, unpack_all
 from marketplace.slate_columns import PLAIN_SLATE, plain
 from marketplace.sqlite_file import SqliteFile
 
@@ -47,7 +47,8 @@ logger = logging.getLogger(__name__)
 CREATE = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slates (
-    arrival INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, body BLOB NOT NULL);
+    arrival INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, user_id TEXT,
+    body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS slates_by_time ON slates (time, arrival);
 CREATE TABLE IF NOT EXISTS feedback (
     arrival INTEGER PRIMARY KEY, feedback_id TEXT NOT NULL UNIQUE, request_id TEXT, event TEXT NOT NULL,
@@ -68,11 +69,23 @@ CREATE TABLE IF NOT EXISTS damaged (
     source TEXT NOT NULL, arrival INTEGER NOT NULL, name TEXT, reason TEXT NOT NULL,
     PRIMARY KEY (source, arrival)) WITHOUT ROWID;
 """
-PARTS = {"about", "slates", "feedback", "quarantine", "orders", "orders_by_event", "damaged", "catalogue"}
+ADD_USER = "ALTER TABLE slates ADD COLUMN user_id TEXT"
+PRESENT = "SELECT name FROM sqlite_master UNION SELECT 'slates.' || name FROM pragma_table_info('slates')"
+PARTS = {
+    "about",
+    "slates",
+    "slates.user_id",
+    "feedback",
+    "quarantine",
+    "orders",
+    "orders_by_event",
+    "damaged",
+    "catalogue",
+}
 AT_ONCE = 500  # ids of one query
 COLUMNS = ", ".join(FEEDBACK.names)
-ADD_SLATE = "INSERT INTO slates (request_id, time, body) VALUES (?, ?, ?)"
-ADD_SLATE_OF = f"INSERT INTO slates (request_id, time, body) SELECT ?, ?, ? WHERE {sqlite_catalogue.MARK} <= ?"
+ADD_SLATE = "INSERT INTO slates (request_id, time, user_id, body) VALUES (?, ?, ?, ?)"
+ADD_SLATE_OF = ADD_SLATE.replace("VALUES (?, ?, ?, ?)", f"SELECT ?, ?, ?, ? WHERE {sqlite_catalogue.MARK} <= ?")
 ADD_FEEDBACK = f"INSERT OR IGNORE INTO feedback ({COLUMNS}) VALUES ({', '.join('?' * len(FEEDBACK))})"
 ADD_QUARANTINED = f"INSERT OR IGNORE INTO quarantine ({COLUMNS}, reason) VALUES ({'?, ' * len(FEEDBACK)}?)"
 ORDER_KEY = (
@@ -108,7 +121,7 @@ class SqliteLog:
 
     def append_body(self, slate: Slate, body: bytes, *, catalogue: int | None) -> None:
         """`append` of a slate that was packed already."""
-        row = (slate.request_id, microseconds_of(slate.time), body)
+        row = (slate.request_id, microseconds_of(slate.time), slate.user_id, body)
         statement, marks = (ADD_SLATE, ()) if catalogue is None else (ADD_SLATE_OF, (catalogue,))
         try:
             with self._file.connection() as connection:
@@ -120,11 +133,12 @@ class SqliteLog:
 
     def append_slates(self, slates: pa.Table) -> Receipt:
         plain_rows = conform(slates, SLATE, where="slates").cast(PLAIN_SLATE).combine_chunks()
-        names, times = plain_rows["request_id"].to_pylist(), plain_rows["time"].cast(pa.int64()).to_pylist()
+        names, users = plain_rows["request_id"].to_pylist(), plain_rows["user_id"].to_pylist()
+        times = plain_rows["time"].cast(pa.int64()).to_pylist()
         bodies = [pack(row) for batch in plain_rows.to_batches() for row in rows_apart(batch)]
         with self._file.transaction() as connection:
             statement = ADD_SLATE.replace("INSERT", "INSERT OR IGNORE")
-            rows = list(zip(names, times, bodies, strict=True))
+            rows = list(zip(names, times, users, bodies, strict=True))
             added = connection.executemany(statement, rows).rowcount if rows else 0
         return Receipt(added, len(rows) - added)
 
@@ -206,10 +220,10 @@ class SqliteLog:
         with self._file.connection() as connection:
             return sqlite_catalogue.after(connection, mark)
 
-    def bodies_after(self, mark: int, *, most: int) -> tuple[list[tuple[str, bytes]], int]:
-        """Request ids and bodies (`marketplace.slate_body`) after `mark`, as they are stored, and the next mark."""
-        rows, mark = self._arrived("slates", "request_id, body", mark, since=None, most=most)
-        return [(row[1], row[2]) for row in rows], mark
+    def bodies_after(self, mark: int, *, most: int) -> tuple[list[StoredSlate], int]:
+        """Slates after `mark`, as they are stored, and the next mark."""
+        rows, mark = self._arrived("slates", "request_id, user_id, body", mark, since=None, most=most)
+        return [StoredSlate(*row[1:]) for row in rows], mark
 
     def events_after(self, mark: int, *, most: int) -> tuple[pa.Table, list[str | None], int]:
         """FEEDBACK after `mark`, the `order_keys` that its events were accepted under, and the next mark."""
@@ -337,11 +351,13 @@ def _ordered_before(connection: sqlite3.Connection, key: str, event: tuple[Any, 
 def _prepare(file: SqliteFile) -> None:
     """Make the parts that are missing; a log that has them all is only read, which needs no lock."""
     with file.connection() as connection:
-        parts = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        parts = {name for (name,) in connection.execute(PRESENT)}
     if not parts >= PARTS:
         with file.transaction() as connection:
             for statement in filter(str.strip, (CREATE + sqlite_catalogue.CREATE).split(";")):
                 connection.execute(statement)
+            if ("slates.user_id",) not in connection.execute(PRESENT).fetchall():
+                connection.execute(ADD_USER)
             connection.execute("INSERT OR IGNORE INTO about VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
     with file.connection() as connection:
         (version,) = connection.execute("SELECT value FROM about WHERE name = 'schema_version'").fetchone()

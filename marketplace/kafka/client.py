@@ -24,8 +24,7 @@ SECONDS = 5.0  # that brokers may take over a question about topics
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 1_000}  # errors come by callback
 PRODUCER = {
     "compression.type": "lz4",
-    "linger.ms": 5,
-    "batch.size": 256 << 10,  # larger requests in which order is kept cost the client twice the CPU
+    "linger.ms": 20,
     "message.max.bytes": 16 << 20,  # brokers have their own limit
 }
 CONSUMER = {"fetch.wait.max.ms": 100}

@@ -25,8 +25,8 @@ from marketplace.kafka.records import (
 )
 from marketplace.sqlite_log import SqliteLog
 
-BATCH = 500  # records read at once
-MOST_BYTES = 32 << 20  # sent and not acknowledged; then reading waits
+BATCH = 100  # records read at once
+MOST_BYTES = 4 << 20  # sent and not acknowledged; then reading waits: the client spins over what it may not send yet
 LOOK_SECONDS, KEEP_SECONDS = 1.0, 0.2  # how often topics are looked at, and marks kept
 logger = logging.getLogger(__name__)
 IsKnown = Callable[[CatalogueRecord], bool]
@@ -38,7 +38,7 @@ class RecordRefused(ValueError):
 
 @dataclass(eq=False)
 class SentBatch:
-    """Records up to `mark`, of which `left` are not acknowledged."""
+    """Records up to `mark`, of which `left`, with `bytes` of values, are not acknowledged."""
 
     mark: int
     left: int
@@ -48,6 +48,7 @@ class SentBatch:
     def acknowledge(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.left -= 1
+            self.bytes -= len(message)
         else:
             self.error = error
 

@@ -25,7 +25,7 @@ from marketplace.catalogue_records import CatalogueRecord, Subject, Written
 from marketplace.codec import feedback_to_json, json_to_feedback
 from marketplace.log import QUARANTINED
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
-from marketplace.slate_body import UNREADABLE, unpack, user_of
+from marketplace.slate_body import UNREADABLE, StoredSlate, unpack, user_of
 from marketplace.slate_columns import PLAIN_SLATE
 
 
@@ -70,10 +70,10 @@ class Delivery:
         return TOPIC in self.headers
 
 
-def slate_records(bodies: Sequence[tuple[str, bytes]]) -> list[KafkaRecord]:
-    """Slates by request id and body; a body that cannot be read goes on as it is, and is refused where it arrives."""
+def slate_records(slates: Sequence[StoredSlate]) -> list[KafkaRecord]:
+    """A body that cannot be read goes on as it is, and is refused where it arrives."""
     version = _version(Topic.SLATES)
-    return [KafkaRecord(_shopper(body, name), body, [version, (ID, name)]) for name, body in bodies]
+    return [KafkaRecord(_shopper(one), one.body, [version, (ID, one.request_id)]) for one in slates]
 
 
 def event_records(feedback: pa.Table, order_keys: Sequence[str | None]) -> list[KafkaRecord]:
@@ -131,11 +131,13 @@ def _version(topic: Topic) -> tuple[str, str]:
     return VERSION, str(VERSIONS[topic])
 
 
-def _shopper(body: bytes, request_id: str) -> bytes:
+def _shopper(slate: StoredSlate) -> bytes:
+    if isinstance(slate.user_id, str):
+        return slate.user_id.encode()
     try:
-        return user_of(body).encode()
+        return user_of(slate.body).encode()
     except UNREADABLE:
-        return request_id.encode()
+        return slate.request_id.encode()
 
 
 def _events(feedback: pa.Table, header: str, texts: Sequence[str | None]) -> list[KafkaRecord]:

@@ -1,5 +1,7 @@
 import json
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -318,6 +320,25 @@ def test_records_of_earlier_programs_are_read_and_no_schema_changed_under_its_ve
     (record,) = catalogue_of(delivered(Topic.ITEMS, kept[Topic.ITEMS]))
     assert record.fields == log.catalogue_after(0)[0][0].fields
     assert [[field.name, str(field.type), field.nullable] for field in PLAIN_SLATE] == golden["slate fields"]
+
+
+def test_slates_are_keyed_by_shopper_also_in_logs_from_before_that_column(tmp_path):
+    path = tmp_path / "old.sqlite"
+    log = SqliteLog(path)
+    log.append_slates(slates_to_table([make_slate("r0", user_id="سارة"), make_slate("damaged")]))
+    log.close()
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE slates DROP COLUMN user_id")
+    log = SqliteLog(path)
+    with closing(sqlite3.connect(path)) as old, old:  # a program from before, beside this one
+        old.execute("INSERT INTO slates (request_id, time, body) SELECT 'r1', time, body FROM slates LIMIT 1")
+        old.execute("UPDATE slates SET body = x'00' WHERE request_id = 'damaged'")
+    log.append(make_slate("r2", user_id="sara"))
+    stored, mark = log.bodies_after(0, most=10)
+    assert [one.user_id for one in stored] == [None, None, None, "sara"]
+    assert [record.key.decode() for record in slate_records(stored)] == ["سارة", "damaged", "سارة", "sara"]
+    assert (mark, len(log.slates())) == (4, 2)
+    log.close()
 
 
 def test_brokers_are_named_by_address_or_by_a_file_of_settings(tmp_path):
