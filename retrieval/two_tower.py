@@ -80,8 +80,13 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         self.task = tfrs.tasks.Retrieval(
             temperature=config.temperature, remove_accidental_hits=config.remove_accidental_hits
         )
-        self._embed_queries = tf.function(self.query_tower.call, autograph=False, reduce_retracing=True)
-        self._embed_items = tf.function(self.item_tower.call, autograph=False, reduce_retracing=True)
+        self._embed_queries, self._embed_items = (
+            tf.function(tower.call, autograph=False, input_signature=self._signature(names, group))
+            for tower, names, group in (
+                (self.query_tower, QUERY_INPUTS, Group.USER),
+                (self.item_tower, CATALOGUE_INPUTS, Group.ITEM),
+            )
+        )
         self.embed_queries(*(np.zeros((1, width), kind) for width, kind in self._widths(Group.USER)))
         self._embed(self._embed_items, tuple(np.zeros((1, width), kind) for width, kind in self._widths(Group.ITEM)))
 
