@@ -7,7 +7,7 @@ from another bundle, whose engine stands beside that of the bundle in force over
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -93,14 +93,22 @@ NO_VARIANTS = RequestVariants()
 
 @dataclass(frozen=True, eq=False)
 class ArmBuilder:
-    """Makes the arms of one bundle, of a policy (interleaved or not) and of a file of recipes; raises BundleError.
+    """Makes the arms of one bundle where a policy is `in_force`: of a policy, and of a file of recipes.
 
-    `under` makes the same where another policy is in force.
+    `beside(in_force, policy, turns)` is the arm of a policy beside the one in force. All raise BundleError.
     """
 
-    policy: Callable[[ValuePolicy, TurnRule | None], PolicyArm]
+    in_force: ValuePolicy
+    beside: Callable[[ValuePolicy, ValuePolicy, TurnRule | None], PolicyArm]
     recipes: Callable[[Path], RecipeArm]
-    under: Callable[[ValuePolicy], ArmBuilder]
+
+    def policy(self, policy: ValuePolicy, turns: TurnRule | None) -> PolicyArm:
+        """The arm of a policy, interleaved with the one in force by `turns` (None = alone)."""
+        return self.beside(self.in_force, policy, turns)
+
+    def under(self, policy: ValuePolicy) -> ArmBuilder:
+        """The same where another policy is in force."""
+        return replace(self, in_force=policy)
 
 
 def variant_policy(file: Path) -> ValuePolicy:

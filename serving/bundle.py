@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,14 @@ class ModelBundle:
         return self.folder / "ranker" / "savedmodel" / "1"
 
 
-def load_bundle(folder: Path) -> ModelBundle:
+def load_bundle(folder: Path, *, known: Collection[str] = ()) -> ModelBundle:
     """The bundle in `folder`, after its files were found unchanged and its parts to belong together.
 
-    Raises BundleError: which file or part, what was expected and found, and what to do.
+    Files that are `known` were hashed just now. Raises BundleError: which file or part, what was expected and found,
+    and what to do.
     """
     folder = Path(folder).resolve()
-    manifest = open_manifest(folder)
+    manifest = open_manifest(folder, known=known)
     try:
         policy = load_policy(folder / POLICY_FILE)
         recipes = load_surfaces(folder / "surfaces.toml", known=saved_names(folder / "retriever"))
@@ -173,11 +175,7 @@ def build_engine(
         )
         return RecipeArm(recipes.version, generator)
 
-    def builder_of(in_force: ValuePolicy) -> ArmBuilder:
-        recipes = lambda file: recipe_arm(_recipes(bundle, file))  # noqa: E731
-        return ArmBuilder(partial(policy_arm, in_force), recipes, builder_of)
-
-    builder = builder_of(bundle.policy)
+    builder = ArmBuilder(bundle.policy, policy_arm, lambda file: recipe_arm(_recipes(bundle, file)))
     parts = Parts(
         bundle=bundle.version,
         versions=bundle.manifest.versions,
@@ -204,10 +202,11 @@ def build_engine(
     )
     live = LiveCatalogue(bundle.catalogue, moving, log, since=bundle.catalogue_until)
     store = store or _store(bundle, catalogue)
-    bundles = _variant_bundles(bundle, lambda: engine.parts, variants)
+    bundles = _variant_bundles(bundle, lambda: itself.parts, variants)
     followed = LiveExperiments(experiments, parts, builder, bundles=bundles, every=bundle.config.follow_seconds)
     engine = RankingEngine(parts, store=store, log=log, live=live, experiments=followed, checkpoint=checkpoint)
-    followed.prove = lambda changed: try_out(engine, parts=changed)
+    itself = weakref.proxy(engine)  # no cycle: an engine goes with its last answer, and nobody has to look for it
+    followed.prove = lambda changed: try_out(itself, parts=changed)
     engine.follow()
     return engine
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -77,8 +78,7 @@ class LiveCatalogue:
         self.parts, self.mark, self.waiting = parts, 0, set[str]()
         self._bundled, self._log, self._since = bundled, log, since
         self._size, self._categories = len(bundled.items), len(parts.item_table.code["category"])
-        self._begun: Mapping[str, dict[str, int]] = {ITEMS: {}, CATEGORIES: {}}
-        self.numbers: Numbers = self._in_order
+        self.numbers: Numbers = partial(_in_order, {ITEMS: {}, CATEGORIES: {}})
         self.rewritten = np.zeros(len(parts.item_table), bool)  # rows whose content or launch is not the bundle's
         self._records: dict[str, CatalogueRecord] = {}  # of items, as they were written last
         self._merchants: dict[str, CatalogueRecord] = {}
@@ -132,10 +132,6 @@ class LiveCatalogue:
         """Give these categories the codes behind those of the bundle's."""
         for name, number in zip(names, self.numbers(CATEGORIES, names) if names else (), strict=True):
             self.parts.item_table.code["category"][name] = self._categories + number
-
-    def _in_order(self, kind: str, names: Sequence[str]) -> list[int]:
-        begun = self._begun[kind]
-        return [begun.setdefault(name, len(begun)) for name in names]
 
     def _fresh(self, record: CatalogueRecord, row: int) -> Mapping[str, object]:
         """The fields of a record that move the bundle's row, by name with their versions."""
@@ -223,3 +219,9 @@ class LiveCatalogue:
     def _is_blocked(self, merchant: str) -> bool:
         record = self._merchants.get(merchant)
         return record is not None and bool(record.value("blocked", False))
+
+
+def _in_order(begun: Mapping[str, dict[str, int]], kind: str, names: Sequence[str]) -> list[int]:
+    """The numbers of names as they were first asked for; `begun` keeps them, by kind."""
+    numbers = begun[kind]
+    return [numbers.setdefault(name, len(numbers)) for name in names]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -38,20 +38,20 @@ def write_policy_bundle(models: Path, served: ServedPolicy, folder: Path) -> Man
             (draft / STAGED_FILE).write_text(to_toml(served.trial.policy), encoding="utf-8")
         versions = {**before.versions, "policy": served.policy.version}
         manifest = seal(draft, versions=versions, facts=_facts(before, served.trial), known=shared)
-        check_bundle(draft)
+        check_bundle(draft, known=[name for name in shared if (models / name).samefile(draft / name)])
     return manifest
 
 
-def check_bundle(folder: Path) -> None:
+def check_bundle(folder: Path, *, known: Collection[str] = ()) -> None:
     """Load a bundle, and answer trial requests of two shoppers and of one who sees its staged policy.
 
-    Raises BundleError where it cannot serve.
+    Files that are `known` were hashed just now. Raises BundleError where it cannot serve.
     """
-    bundle = load_bundle(folder)
-    engine, known = build_engine(bundle, log=MemoryLog()), bundle.catalogue.users["user_id"]
+    bundle = load_bundle(folder, known=known)
+    engine, shoppers = build_engine(bundle, log=MemoryLog()), bundle.catalogue.users["user_id"]
     on_trial = filter(lambda user: engine.parts.for_shopper(user) is not engine.parts, _names())
     staged = [] if bundle.staged is None else islice(on_trial, 1)
-    try_out(engine, users=[*known.slice(0, 2).to_pylist(), *staged])
+    try_out(engine, users=[*shoppers.slice(0, 2).to_pylist(), *staged])
 
 
 def _names() -> Iterator[str]:

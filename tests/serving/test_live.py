@@ -231,3 +231,16 @@ def test_what_served_before_is_freed_though_it_is_part_of_a_cycle(tmp_path):
     live.follow()
     gc.unfreeze()  # for the other tests
     assert (live.state.bundle, first()) == ("two", None)
+
+
+def test_what_a_worker_shares_with_others_is_not_searched_for_cycles():
+    shared = FakeService("shared")
+    shared.itself, kept = shared, weakref.ref(shared)
+    gc.collect()
+    gc.freeze()  # as the parent process does before it forks
+    del shared
+    settle()
+    searched = kept() is None
+    gc.unfreeze()  # for the other tests
+    gc.collect()
+    assert (searched, kept()) == (False, None)

@@ -1,5 +1,7 @@
 """Experiments in the engine: followed live, logged, replayed; whatever is wrong in the folder, answers go on."""
 
+import gc
+import weakref
 from dataclasses import replace
 from datetime import timedelta
 
@@ -365,3 +367,21 @@ def test_no_experiment_changes_policies_beside_a_staged_one(bundle, world):
     staged = replace(bundle, manifest=manifest, staged=world.dearer)
     engine = build_engine(staged, log=MemoryLog(), experiments=world.folder)
     assert "is staged to a share" in engine.state.experiments.faults["sales.toml"]
+
+
+def test_an_engine_goes_with_its_last_reference_and_with_it_all_that_it_held(world, bundle):
+    """Without a search for cycles, which would make private what the workers of a machine share."""
+    world.write()
+    gc.disable()
+    try:
+        engine = build_engine(bundle, log=MemoryLog(), experiments=world.folder, variants=lambda folder: world.engine)
+        engine.rank(Request("r", world.start + timedelta(seconds=1), "home", "u1", k=5))
+        assert engine.state.experiments.experiments
+        held = [engine, engine.store, engine.store.catalogue, engine.live, engine.experiments, engine.parts]
+        held += [engine.parts.item_table, engine.parts.candidate_generator, engine.parts.scorer, engine.parts.valuation]
+        kept = [type(one).__name__ for one in held]
+        references = list(map(weakref.ref, held))
+        del engine, held
+        assert [name for name, one in zip(kept, references, strict=True) if one() is not None] == []
+    finally:
+        gc.enable()
