@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import Measure, record
-from desk import Desk, Material
-from desk.material import ItemNames
+from desk.desk import Desk
+from desk.material import ItemNames, Material
 from desk.notebook.panel import Panel
 from evaluation.bias.examination import examination_of
 from value_model.formula import default_policy

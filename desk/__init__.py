@@ -2,10 +2,3 @@
 
 `jobs.open_desk` -> `Desk` (state, no widgets) -> `desk_panel(desk)` (`desk.notebook.panel`: ipywidgets over it).
 """
-
-from desk.desk import Desk, DeskView, SavedVersion
-from desk.material import Material
-from desk.publication import RefusedError
-from desk.scope import EVERYWHERE, Scope
-
-__all__ = ["EVERYWHERE", "Desk", "DeskView", "Material", "RefusedError", "SavedVersion", "Scope"]

@@ -14,7 +14,7 @@ from desk.guardrails import GuardrailResult, guardrail_results, guardrails_of
 from desk.material import Material
 from desk.outcomes import PolicyOutcomes, config_of
 from desk.policy_changes import PolicyChange, changes, merged
-from desk.publication import FolderService, RefusedError, agreement, publish, roll_back
+from desk.publication import FolderService, RefusedError, SavedVersion, agreement, publish, roll_back
 from desk.scope import EVERYWHERE, Scope, scopes
 from desk.side_by_side import RankChanges, SideBySide, rank_changes, side_by_side
 from desk.versions import ChangeNote, VersionOrigin, VersionRecord, Versions, diff
@@ -40,14 +40,6 @@ class DeskView:
     rank_changes: RankChanges
     slates: tuple[SideBySide, ...]
     money: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class SavedVersion:
-    """A version that was written, and what changed in the file."""
-
-    record: VersionRecord
-    diff: str
 
 
 class Desk:

@@ -52,6 +52,14 @@ class ServedPolicy:
     trial: PolicyTrial | None = None
 
 
+@dataclass(frozen=True)
+class SavedVersion:
+    """A version that was written, and what changed in the file."""
+
+    record: VersionRecord
+    diff: str
+
+
 class PolicyService(Protocol):
     """Where policies are put in force."""
 

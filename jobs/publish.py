@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from desk.desk import SavedVersion
-from desk.material import Material
+from desk.publication import SavedVersion
 from desk.versions import VersionRecord
-from jobs.open_desk import material_of
 from serving.policies_in_force import PoliciesInForce, PublishRequest
 from value_model.formula import ValuePolicy, load_policy
+
+if TYPE_CHECKING:
+    from desk.material import Material
 
 
 def policies_in_force(folder: Path) -> PoliciesInForce:
@@ -41,6 +43,8 @@ def roll_back_policy(folder: Path, request: PublishRequest, *, number: int | Non
 
 def tried_on(folder: Path, policy: ValuePolicy) -> Material | None:
     """The requests of a folder, with what the policy reads."""
+    from jobs.open_desk import material_of  # seconds, which showing and rolling back need not wait for
+
     return material_of(folder, also=policy, searched=False)
 
 

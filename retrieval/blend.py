@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from retrieval.candidates import CandidateSource, Query
@@ -108,6 +107,8 @@ def fit_blend(pools: Sequence[CandidatePool], positives: Sequence[np.ndarray], *
 
 def _logistic(features: np.ndarray, label: np.ndarray, *, ridge: float) -> np.ndarray:
     """Weights >= 0 that minimise the log loss of label ~ intercept + features, plus ridge / 2 x their squares."""
+    from scipy.optimize import minimize  # what serves does not fit
+
     columns = features.shape[1]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:

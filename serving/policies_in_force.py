@@ -12,12 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from desk.checks import CheckReport
-from desk.desk import Desk, SavedVersion
-from desk.material import Material
 from desk.policy_changes import changes, merged
-from desk.publication import RefusedError, ServedPolicy, activate, check_agreement, check_base, publish, roll_back
+from desk.publication import (
+    RefusedError,
+    SavedVersion,
+    ServedPolicy,
+    activate,
+    check_agreement,
+    check_base,
+    publish,
+    roll_back,
+)
 from desk.versions import ChangeNote, DamagedHistory, VersionOrigin, VersionRecord, Versions, diff
 from evaluation.experiments.experiment_folder import EXPERIMENTS, Phase, read_folder
 from marketplace.log import LogUnavailable
@@ -25,10 +32,13 @@ from serving.bundle_service import POLICIES, BundleService, bundles_of, policy_o
 from serving.manifest import MANIFEST, BundleError, Manifest, read_manifest
 from serving.policy_bundle import check_bundle
 from value_model.formula import ValuePolicy
-from value_model.policy_checks import check_policy
+
+if TYPE_CHECKING:
+    from desk.material import Material
 
 UNTRIED = "There are no requests to try it on: only the file itself was checked."
-MaterialOf = Callable[[Path, ValuePolicy], Material | None]  # of a folder, with what a policy reads; None = no requests
+# Of a folder, with what a policy reads; None = no requests.
+MaterialOf = Callable[[Path, ValuePolicy], "Material | None"]
 
 
 def no_material(folder: Path, policy: ValuePolicy) -> None:
@@ -140,8 +150,13 @@ class PoliciesInForce:
         check_agreement(in_force, policy, note)
         material = self._material(policy)
         if material is not None:
+            from desk.desk import Desk  # this and what it judges by: what every worker need not hold
+
             with _written(self.folder):
                 return Desk(material).put_in_force(policy, note, now=now, despite=request.despite)
+        from desk.checks import CheckReport
+        from value_model.policy_checks import check_policy
+
         report = CheckReport(tuple(check_policy(policy)), (), ())
         report.refuse(despite=request.despite)
         note = replace(note, noted=(UNTRIED, *report.noted))

@@ -9,9 +9,10 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from desk import pages
-from desk.desk import Desk, SavedVersion
+from desk.desk import Desk
 from desk.notebook.agreement_form import AgreementForm
 from desk.notebook.controls import button
+from desk.publication import SavedVersion
 
 DESPITE = "publish although a guardrail is expected to break"
 REVIEWED = "guardrails count from this version on (every owner of one agrees)"

@@ -17,7 +17,6 @@ and Schuth et al. 2014 ("Multileaved comparisons"), with unbiasedness kept by th
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
 
 from evaluation.experiments.interleaving import examined
 
@@ -27,6 +26,8 @@ STEPS = 500  # of the simplex method, after which the teams' slates are shown at
 
 def optimised_probability(place: np.ndarray, curve: np.ndarray, *, teams: int, least: float = LEAST) -> np.ndarray:
     """float64 [L]: of one request's lists; `place` int [n, L], `curve` float64 [K], `least` in (0, 1]."""
+    from scipy.optimize import linprog  # half a second, where lists are mixed alone
+
     looked = examined(place, curve)
     fair = looked[:, :teams].mean(axis=1)
     looked, fair = looked[fair > 0], fair[fair > 0]

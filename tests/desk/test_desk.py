@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from desk_toy import CURVE, POLICY, SHOWN, toy
 
-from desk import EVERYWHERE, Desk, RefusedError, Scope
+from desk.desk import Desk
 from desk.guardrails import GuardrailStatus
 from desk.policy_changes import MergeConflict
-from desk.publication import StaleBase
+from desk.publication import RefusedError, StaleBase
+from desk.scope import EVERYWHERE, Scope
 from evaluation.estimate import Estimate
 from value_model.formula import load_policy, parse_policy, to_toml
 from value_model.formula.value_policy import Override

@@ -5,7 +5,7 @@ import sys
 import pytest
 from desk_browser import DOTS, NOTEBOOK, Looking, dragged_and_saved, searched_and_loaded, served
 
-from desk import Desk
+from desk.desk import Desk
 from jobs.open_desk import material_of
 from value_model.formula import load_policy
 

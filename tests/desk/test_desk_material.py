@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from desk import Desk
+from desk.desk import Desk
 from jobs.data import kept, market
 from jobs.defaults import policy_of
 from jobs.open_desk import material_of, open_desk

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from desk_toy import toy
 
-from desk import Desk, pages
+from desk import pages
+from desk.desk import Desk
 from desk.guardrails import GuardrailResult, GuardrailStatus
 from desk.markup import TEMPLATES, figure, percent
 from value_model.tuning import BoundKind, Constraint

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from desk_toy import toy
 
-from desk import Desk
+from desk.desk import Desk
 from desk.notebook.controls import step_of
 from desk.notebook.panel import Panel
 

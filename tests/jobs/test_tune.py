@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from desk_toy import POLICY, toy
 
-from desk import Desk
+from desk.desk import Desk
 from desk.verdict import tuning_verdict
 from jobs.cli import cli
 from jobs.run_evidence import RunEvidence
