@@ -37,6 +37,7 @@ from retrieval.sources.repeat_purchase import RepeatPurchase
 from retrieval.sources.same_merchant import SameMerchant
 from retrieval.sources.similar_items import SimilarItems
 from retrieval.sources.similar_segments import SimilarSegments
+from retrieval.sources.similar_shoppers import SimilarShoppers
 from retrieval.sources.two_tower_source import TwoTowerSource
 from retrieval.sources.user_history import UserHistory
 
@@ -173,6 +174,12 @@ SOURCES = (
         "rebuys",
         RepeatPurchase,
         lambda inputs: RepeatPurchase(inputs.n_items, prior=inputs.config.rebuys_prior),
+        when=without_lists,
+    ),
+    SourceRow(
+        "similar_shoppers",
+        SimilarShoppers,
+        lambda inputs: SimilarShoppers(inputs.n_items, half_life_days=inputs.config.history_half_life),
         when=without_lists,
     ),
     SourceRow(

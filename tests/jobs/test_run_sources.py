@@ -60,7 +60,16 @@ def test_what_was_recorded_decides_which_sources_there_are(dataset):
     of_lists = ["popularity", "repeats", "covisits", "affinity", "shown", *PAGE, "related", "recent"]
     assert names(dataset, "city") == of_lists
     views = replace(dataset, slates=dataset.slates.slice(0, 0))
-    assert names(views, "user_segment") == ["popularity", "repeats", "covisits", "affinity", "rebuys", *PAGE, "recent"]
+    assert names(views, "user_segment") == [
+        "popularity",
+        "repeats",
+        "covisits",
+        "affinity",
+        "rebuys",
+        "similar_shoppers",
+        *PAGE,
+        "recent",
+    ]
     orders = dataset.feedback.filter(pc.equal(dataset.feedback["event"].cast(pa.string()), "order"))
     purchases = replace(views, feedback=orders)
     assert names(purchases, "user_segment") == [
@@ -68,6 +77,7 @@ def test_what_was_recorded_decides_which_sources_there_are(dataset):
         "repeats",
         "affinity",
         "rebuys",
+        "similar_shoppers",
         "similar",
         "bought_together",
         "same_merchant",

@@ -15,6 +15,7 @@ from retrieval.sources.popularity import Popularity
 from retrieval.sources.recent import Recent
 from retrieval.sources.repeat_purchase import RepeatPurchase
 from retrieval.sources.similar_segments import SimilarSegments
+from retrieval.sources.similar_shoppers import SimilarShoppers
 from retrieval.sources.user_history import UserHistory
 
 N_ITEMS = 400
@@ -82,6 +83,21 @@ def test_related_segments_lend_what_they_like():
     source.update(few(rows, until=1))
     assert list(source.propose(query(segment="center"), k=5)[0]) == [2, 1]
     assert list(source.propose(query(segment="far"), k=5)[0]) == []
+
+
+def test_similar_shoppers_lend_what_they_take():
+    """Two take the items that the asker takes, or one of them; whoever shares nothing lends nothing."""
+    taken = {"asker": [0, 1], "like": [0, 1, 2], "less": [1, 3, 4], "other": [5]}
+    source = SimilarShoppers(10, neighbours=2)
+    source.update(few([(user, "s", "v", item, 1, 1.0) for user, items in taken.items() for item in items], until=1))
+    rarity = np.log(4 / np.array([2, 3, 1, 1, 1, 1]))
+    asker, like, less = (np.isin(np.arange(6), taken[user]) * rarity for user in ("asker", "like", "less"))
+    cosines = [asker @ other / np.linalg.norm(asker) / np.linalg.norm(other) for other in (like, less)]
+    expected = cosines[0] * np.array([1, 1, 1, 0, 0, 0]) / 3 + cosines[1] * np.array([0, 1, 0, 1, 1, 0]) / 3
+    score = source.score(query(user_id="asker"), np.arange(6))
+    np.testing.assert_allclose(np.exp(score), expected + 1e-4, rtol=1e-6)
+    assert source.propose(query(user_id="asker"), k=3)[0].tolist() == [1, 0, 2]
+    assert source.propose(query(user_id="other"), k=3)[0].tolist() == []
 
 
 def test_recent_goes_back_in_order_and_names_an_item_once():
