@@ -6,6 +6,7 @@ python -m benchmarks.serving_bundle FOLDER SEED     also writes whole.onnx, the 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -41,10 +42,10 @@ ITEMS = 100_000
 MARKET = SimulatorConfig(requests=6_000, users=4_000, items=ITEMS, merchants=2_000)
 
 
-def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
+def export_untrained(folder: Path, *, seed: int, items: int = ITEMS) -> TrainedParts:
     """Write the bundle: every part of the size that it has when trained, weights random."""
     rng = np.random.default_rng(seed)
-    dataset = simulate(MARKET, rng).dataset
+    dataset = simulate(replace(MARKET, items=items), rng).dataset
     until = dataset.slates["time"][-1].as_py() + timedelta(seconds=1)
     spec = standard_spec()
     encoder, inputs = _encoder(dataset, spec)
@@ -55,12 +56,12 @@ def export_untrained(folder: Path, *, seed: int) -> TrainedParts:
     ranker.network.item.numbers.adapt(inputs.item_numbers)
     ranker.network.cross.numbers.adapt(inputs.cross_numbers)
     towers = TwoTower(spec, encoder.sizes, config=DEFAULTS, rng=rng)
-    items = item_inputs(store.catalogue, encoder)
+    whole = item_inputs(store.catalogue, encoder)
     towers.query_tower.encoder.numbers.adapt(inputs.user_numbers)
-    towers.item_tower.encoder.numbers.adapt(items.numbers)
+    towers.item_tower.encoder.numbers.adapt(whole.numbers)
     queries = towers.embed_queries(inputs.user_codes[:256], inputs.user_lists[:256], inputs.user_numbers[:256])
-    index = build_index("scann", towers.embed_items(items), queries=queries)
-    counted = [Popularity(ITEMS), UserHistory(ITEMS)]
+    index = build_index("scann", towers.embed_items(whole), queries=queries)
+    counted = [Popularity(items), UserHistory(items)]
     micros = int(until.timestamp() * 1e6)
     events = interactions(dataset.feedback, item_ids=dataset.items["item_id"].combine_chunks(), until=micros)
     for source in counted:
