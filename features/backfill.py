@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from features.sent import sent_numbers, sent_words
 from features.snapshot import FeatureSnapshot
 from features.spec import FeatureFrame, FeatureSpec
 from features.state import FeatureState
-from features.statistics.statistic import Columns, EventLog, RequestRows
+from features.statistics.statistic import Columns, EventLog, RequestRows, Statistic
 from marketplace import slate_columns
 from marketplace.dataset import Dataset
 from marketplace.splits import microseconds
@@ -34,24 +35,30 @@ def backfill(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Featur
     return known_before(dataset, slates, spec=spec).frame()
 
 
-def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> FeatureSnapshot:
-    """The same, before it is laid out in columns."""
+StatisticColumns = Callable[[Catalogue, RequestRows, tuple[type[Statistic], ...]], Columns]
+
+
+def of_events(dataset: Dataset) -> StatisticColumns:
+    """The columns of statistics from the events that the data set recorded."""
+
+    def columns(catalogue: Catalogue, requests: RequestRows, statistics: tuple[type[Statistic], ...]) -> Columns:
+        segments = UserSegments(dataset.users)
+        log = EventLog.of(catalogue, feedback=dataset.feedback, slates=dataset.slates, segments=segments)
+        columns: Columns = {}
+        for statistic in statistics:
+            columns |= statistic(catalogue).as_of(log, requests)
+        return columns
+
+    return columns
+
+
+def known_before(
+    dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec, columns_of: StatisticColumns | None = None
+) -> FeatureSnapshot:
+    """The same, before it is laid out in columns; `columns_of` None = `of_events` of the data set."""
     catalogue = Catalogue.of(dataset)
-    segments = UserSegments(dataset.users)
-    log = EventLog.of(catalogue, feedback=dataset.feedback, slates=dataset.slates, segments=segments)
-    user_id = slates["user_id"].cast(pa.string()).combine_chunks()
-    requests = RequestRows(
-        time=microseconds(slates["time"]),
-        user_id=user_id,
-        session_id=slates["session_id"].cast(pa.string()).combine_chunks(),
-        page_item=catalogue.rows(slates["page_item_id"].cast(pa.string())),
-        segment=segments.of(user_id, np.arange(len(user_id))),
-        request=slate_columns.request_of_rows(slates),
-        item=catalogue.rows(slate_columns.flat(slates, "item_id")),
-    )
-    columns: Columns = {}
-    for statistic in statistics_of(spec):
-        columns |= statistic(catalogue).as_of(log, requests)
+    requests = rows_of_requests(dataset, slates, catalogue)
+    columns = (columns_of or of_events(dataset))(catalogue, requests, statistics_of(spec))
     if reads_words(spec):
         queries = slates["query"].to_pylist()
         columns |= lexical_columns_of_requests(catalogue.lexical_index, queries, requests.request, requests.item)
@@ -66,3 +73,17 @@ def known_before(dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> Fe
     words = sent_words(slates, users=dataset.users, spec=spec)
     text = request_text(slates, users=dataset.users, spec=spec)
     return FeatureSnapshot(spec, catalogue, state, text | words, candidate_words=words)
+
+
+def rows_of_requests(dataset: Dataset, slates: pa.Table, catalogue: Catalogue) -> RequestRows:
+    """The requests of SLATE rows, by shoppers of the data set."""
+    segments, user_id = UserSegments(dataset.users), slates["user_id"].cast(pa.string()).combine_chunks()
+    return RequestRows(
+        time=microseconds(slates["time"]),
+        user_id=user_id,
+        session_id=slates["session_id"].cast(pa.string()).combine_chunks(),
+        page_item=catalogue.rows(slates["page_item_id"].cast(pa.string())),
+        segment=segments.of(user_id, np.arange(len(user_id))),
+        request=slate_columns.request_of_rows(slates),
+        item=catalogue.rows(slate_columns.flat(slates, "item_id")),
+    )

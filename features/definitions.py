@@ -70,6 +70,21 @@ def standard_spec(
     return FeatureSpec(tuple(sorted([*chosen[:at], *entries, *chosen[at:]], key=place)))
 
 
+def with_extra(spec: FeatureSpec, names: tuple[str, ...]) -> FeatureSpec:
+    """The spec with features of Part.EXTRA, at the places that `standard_spec` gives them; ValueError for others."""
+    order = {row.feature.name: number for number, row in enumerate(DEFINITIONS)}
+    standard_spec(extra=names)
+    features = list(spec.features)
+    known = {feature.name for feature in features}
+    for row in DEFINITIONS:
+        new = row.feature
+        if new.name in names and new.name not in known:
+            at = place(new), order[new.name]
+            ahead = [(place(one), order.get(one.name, len(order))) < at for one in features]
+            features.insert(len(features) - [*ahead[::-1], True].index(True), new)
+    return FeatureSpec(tuple(features))
+
+
 def statistics_of(spec: FeatureSpec) -> tuple[type[Statistic], ...]:
     """The statistics that a spec needs: all but the optional ones of which it has no feature."""
     names = {feature.name for feature in spec.features}

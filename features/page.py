@@ -1,4 +1,4 @@
-"""Feature table: `python -m features.page` writes it into docs/features.md; a test finds it stale.
+"""Tables of features and statistics: `python -m features.page` writes docs/features.md; a test finds them stale.
 
 The page holds the features of defaults; those that a run has to name (Part.EXTRA) are printed.
 """
@@ -12,9 +12,11 @@ from pathlib import Path
 from features.definitions import DEFINITIONS, place
 from features.spec import Feature, Kind
 from features.state import Definition, Part
+from features.statistics import STATISTICS, Statistic
 
 PAGE = Path(__file__).parent.parent / "docs" / "features.md"
-BLOCK = re.compile(r"(<!-- features:begin -->\n).*?(<!-- features:end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (features|statistics):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
+ENGINE_NAMES = {"clickhouse": "ClickHouse", "bigquery": "BigQuery", "spark": "Spark"}
 
 
 def table(rows: Iterable[Definition]) -> str:
@@ -33,12 +35,29 @@ def _kind(feature: Feature) -> str:
     return kind if feature.vocabulary in (None, feature.name) else f"{kind} of `{feature.vocabulary}`"
 
 
-def with_table(text: str) -> str:
-    """The page's text with the table as the definitions have it now."""
-    rows = table(row for row in DEFINITIONS if row.part is not Part.EXTRA)
-    return BLOCK.sub(lambda block: f"{block[1]}{rows}{block[2]}", text)
+def statistics_table() -> str:
+    """A Markdown table: a statistic's name, the features that read it, and the engines whose SQL computes it."""
+    lines = [
+        f"| `{row.name}` | {', '.join(f'`{one.feature.name}`' for one in row.definitions)} | {_engines(row)} |"
+        for row in STATISTICS
+    ]
+    return "\n".join(["| statistic | features that read it | point-in-time SQL |", "|---|---|---|", *lines, ""])
+
+
+def _engines(statistic: type[Statistic]) -> str:
+    queries = statistic.point_in_time()
+    able = [name for engine, name in ENGINE_NAMES.items() if queries and all(engine in one.engines for one in queries)]
+    engines = ", ".join(able) or "none"
+    return f"{engines}: {statistic.without_sql}" if statistic.without_sql else engines
+
+
+def with_tables(text: str) -> str:
+    """The page's text with its tables as the definitions have them now."""
+    features = table(row for row in DEFINITIONS if row.part is not Part.EXTRA)
+    tables = {"features": features, "statistics": statistics_table()}
+    return BLOCK.sub(lambda block: f"{block[1]}{tables[block[2]]}{block[3]}", text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text()))
+    PAGE.write_text(with_tables(PAGE.read_text()))
     print(table(row for row in DEFINITIONS if row.part is Part.EXTRA))

@@ -1,4 +1,4 @@
-"""The commands `value-model features ...`: what the service knows, and whether it knew it rightly."""
+"""The commands `value-model features ...`: what the service knows, whether it knew it rightly, and what was known."""
 
 from __future__ import annotations
 
@@ -47,3 +47,36 @@ def size(folder: Path, log: Place | None) -> None:
     from jobs.feature_size import print_sizes
 
     print_sizes(folder, log=log)
+
+
+@feature_commands.command()
+@click.argument("log", type=LogArgument())
+@click.option("--to", type=FOLDER, required=True, help="the folder of days that is written")
+@click.option("--run", "home", type=FOLDER, default=None, help="the run of the bundle  [default: LOG's]")
+@click.option("--feature", multiple=True, help="a feature beside those of the bundle; may be repeated")
+def backfill(log: Place, to: Path, home: Path | None, feature: tuple[str, ...]) -> None:
+    """Compute the features of every request in LOG, a log in ClickHouse, as they were known at its time.
+
+    \b
+    Example:
+      value-model features backfill "chdb:///srv/market/log?run=runs/first" --feature item_shoppers --to /srv/days
+      value-model run --data "parquet:///srv/days?run=runs/first" --feature item_shoppers --out runs/second
+
+    Statistics are computed by SQL where the log lies; the days hold LOG's slates with their features, and its feedback.
+    """
+    from jobs.feature_backfill import backfill_features
+
+    backfill_features(log, to=to, home=home, extra=feature)
+
+
+@feature_commands.command()
+@click.option(
+    "--dialect", type=click.Choice(["clickhouse", "bigquery", "spark"]), default="clickhouse", show_default=True
+)
+@click.option("--statistic", default=None, metavar="NAME", help="of this statistic alone")
+@click.option("--tables", default="", metavar="NAME", help="the data set that holds the tables, not in ClickHouse")
+def sql(dialect: str, statistic: str | None, tables: str) -> None:
+    """Print the point-in-time SQL of the statistics that features read (docs/features.md)."""
+    from jobs.feature_backfill import print_queries
+
+    print_queries(dialect, statistic=statistic, tables=tables)

@@ -20,6 +20,7 @@ from features.catalogue import Catalogue
 from features.spec import Group, number
 from features.state import Definition, Part
 from features.statistics.keyed_memory import ItemRows, Memories, market_rows
+from features.statistics.point_in_time import StatisticQuery
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
 
 MOST = 8  # lists of an item
@@ -65,11 +66,16 @@ class AlikeLists:
         ),
     )
     optional = True
+    without_sql = "lists are compared with each other by all that they share"
 
     def __init__(self, catalogue: Catalogue) -> None:
         shape = len(catalogue), MOST
         self._kept: dict[str, np.ndarray] = {name: np.zeros(shape, kind) for name, kind in KEPT.items()}
         self._arrived = np.zeros(1, np.int64)
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        return ()
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         shown = log.impressions

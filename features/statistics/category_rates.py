@@ -17,6 +17,7 @@ from features.spec import Group, number
 from features.state import Definition, FeatureState, Part
 from features.statistics.keyed_memory import Entity, Memories, NamedRows
 from features.statistics.keyed_rows import KeyedRows
+from features.statistics.point_in_time import Known, StatisticQuery, as_of, when
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 
 SMOOTHING = 50.0  # impressions' worth of the market's rate that a segment starts with in a category
@@ -70,10 +71,17 @@ class CategoryRates:
         ),
     )
     optional = False
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._category = catalogue.category
         self._count = {name: np.zeros((1, len(catalogue.category_names))) for name in COLUMNS}
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        kinds = {f"segment_{kind}s": when(f"answers AND event = '{kind}'") for kind in ("click", "order")}
+        shown = Known("item_shown", {"segment_impressions": "1"})
+        return (as_of(shown, Known("item_events", kinds), by=("segment", "category")),)
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         category = np.append(self._category, -1)  # row -1 reads the last

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,25 +18,34 @@ from features.interactions import KINDS
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part
 from features.statistics.keyed_memory import ItemRows, Memories, market_rows
+from features.statistics.point_in_time import Known, Of, StatisticQuery, as_of, when
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened
 
 SMOOTHING = 20.0  # impressions' worth of the market's rate that a new item starts with
-Events = Callable[[EventLog], tuple[np.ndarray, np.ndarray]]  # catalogue rows int32 and times int64 of events
 
 
-def impressions(log: EventLog) -> tuple[np.ndarray, np.ndarray]:
-    return log.impressions.item, log.impressions.time[log.impressions.list]
+@dataclass(frozen=True)
+class CountedEvents:
+    """What is counted: catalogue rows int32 and times int64 of a log's events, and the same in SQL, a source and which
+    of its rows (`point_in_time.SOURCES`)."""
+
+    of: Callable[[EventLog], tuple[np.ndarray, np.ndarray]]
+    source: str
+    where: str = "1 = 1"
 
 
-def interactions(kind: str, *, answers: bool) -> Events:
-    """Events of one kind; with `answers` those alone that belong to a slate."""
+impressions = CountedEvents(lambda log: (log.impressions.item, log.impressions.time[log.impressions.list]), "shown")
+
+
+def interactions(kind: str, *, answers: bool) -> CountedEvents:
+    """CountedEvents of one kind; with `answers` those alone that belong to a slate."""
 
     def events(log: EventLog) -> tuple[np.ndarray, np.ndarray]:
         rows = log.interactions.kind == KINDS.index(kind)
         rows &= log.interactions.answers | (not answers)
         return log.interactions.item[rows], log.interactions.time[rows]
 
-    return events
+    return CountedEvents(events, "events", f"event = '{kind}'" + (" AND answers" if answers else ""))
 
 
 def smoothed_rate(state: FeatureState, events: str) -> np.ndarray:
@@ -44,18 +54,24 @@ def smoothed_rate(state: FeatureState, events: str) -> np.ndarray:
     return (state[events] + SMOOTHING * state.of_request(market)) / (state["impressions"] + SMOOTHING)
 
 
-def item(catalogue: Catalogue) -> np.ndarray:
-    return np.arange(len(catalogue), dtype=np.int32)
-
-
 @dataclass(frozen=True)
 class Count:
-    """A counted statistic: which events, by which code of an item (int [n items]), and the features that read it."""
+    """A counted statistic: which events, by what of an item, and the features that read it."""
 
     name: str
-    events: Events
+    events: CountedEvents
     definitions: tuple[Definition, ...]
-    code: Callable[[Catalogue], np.ndarray] = item
+    by: Literal["item", "category", "merchant_id"] = "item"
+
+    def code(self, catalogue: Catalogue) -> np.ndarray:
+        """int [n items]: what events are counted by."""
+        rows = np.arange(len(catalogue), dtype=np.int32)
+        return {"item": rows, "category": catalogue.category, "merchant_id": catalogue.merchant}[self.by]
+
+    def known(self, name: str, *, of_items: bool = False) -> Known:
+        """The events as a column of a query; `of_items`: of known items alone, with what they are."""
+        source = f"item_{self.events.source}" if of_items else self.events.source
+        return Known(source, {name: when(self.events.where)})
 
 
 COUNTS = (
@@ -106,16 +122,24 @@ class Counts:
     name = "counts"
     definitions: tuple[Definition, ...] = tuple(definition for row in COUNTS for definition in row.definitions)
     optional = False
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._code = {row.name: row.code(catalogue) for row in COUNTS}
         self._count = {name: np.zeros(int(code.max(initial=-1)) + 1) for name, code in self._code.items()}
         self._total = {f"all_{name}": np.zeros(1) for name in self._code}
 
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        market = as_of(*(row.known(f"all_{row.name}") for row in COUNTS), of=Of.REQUEST)
+        rows = {by: [row for row in COUNTS if row.by == by] for by in sorted({row.by for row in COUNTS})}
+        known = {by: [row.known(row.name, of_items=by != "item") for row in some] for by, some in rows.items()}
+        return (*(as_of(*some, by=(by,)) for by, some in known.items()), market)
+
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         columns: Columns = {}
         for row in COUNTS:
-            items, time = row.events(log)
+            items, time = row.events.of(log)
             code = np.append(self._code[row.name], -1)  # row -1 reads the last
             known = Timeline(code[items], time).before(code[requests.item], requests.row_time)
             columns[row.name] = requests.known(known.count)
@@ -124,7 +148,7 @@ class Counts:
 
     def update(self, log: EventLog) -> None:
         for row in COUNTS:
-            items, _ = row.events(log)
+            items, _ = row.events.of(log)
             np.add.at(self._count[row.name], self._code[row.name][items[items >= 0]], 1.0)
             self._total[f"all_{row.name}"] += len(items)
 
@@ -140,7 +164,7 @@ class Counts:
 
     @property
     def memories(self) -> Memories:
-        of_items = {row.name: self._count[row.name] for row in COUNTS if row.code is item}
+        of_items = {row.name: self._count[row.name] for row in COUNTS if row.by == "item"}
         others = {name: count[None] for name, count in self._count.items() if name not in of_items}
         return {"items": ItemRows(of_items), "market": market_rows(self._total | others)}
 

@@ -12,6 +12,7 @@ Standard error 1.04 / sqrt(m), 9 %. Flajolet, Fusy, Gandouet, Meunier: HyperLogL
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +22,36 @@ from features.catalogue import Catalogue
 from features.spec import Group, count
 from features.state import Definition, Part
 from features.statistics.keyed_memory import ItemRows, Memories
+from features.statistics.point_in_time import Known, StatisticQuery, as_of, when
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
 
 BITS, HIGHEST = 7, 32  # of a register's number; registers go no further, so that sums of 2^-register are whole below
 REGISTERS = 1 << BITS
 ALPHA = 0.7213 / (1 + 1.079 / REGISTERS)
 ONE = 1 << HIGHEST  # in which 2^-register is counted
+FNV, PRIME, MIXING = 0xCBF29CE484222325, 0x100000001B3, ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+CODE = f"""arrayFold((code, byte) -> bitXor(code, byte) * toUInt64({PRIME}),
+        arrayMap(place -> toUInt64(reinterpretAsUInt8(substring(user_id, place, 1))), range(1, length(user_id) + 1)),
+        toUInt64({FNV}))"""
+MIXED = [f"bitXor(code_{shift}, bitShiftRight(code_{shift}, {shift})) * toUInt64({factor})" for shift, factor in MIXING]
+RAISES = f"""codes AS (
+    SELECT user_id, {CODE} AS code_30, {MIXED[0]} AS code_27, {MIXED[1]} AS code,
+        bitXor(code, bitShiftRight(code, 31)) AS whole, bitShiftRight(whole, {BITS}) AS rest
+    FROM (SELECT DISTINCT user_id FROM events) AS shoppers),
+touches AS (
+    SELECT e.item AS item, e.moment AS moment, bitAnd(c.whole, {REGISTERS - 1}) AS register,
+        CASE WHEN c.rest > 0 THEN least(bitCount(bitXor(c.rest, c.rest - 1)), {HIGHEST}) ELSE {HIGHEST} END AS height
+    FROM events AS e JOIN codes AS c ON c.user_id = e.user_id),
+raises AS (
+    SELECT item, moment, max(height) OVER (PARTITION BY item, register ORDER BY moment
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS now,
+        max(height) OVER (PARTITION BY item, register ORDER BY moment
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM touches),
+"""
+MANY = f"{ALPHA * REGISTERS**2 * ONE} / ({REGISTERS * ONE} + total_sum)"
+FEW = f"{REGISTERS} * log({REGISTERS} / ({REGISTERS} - registers_sum))"
+ESTIMATE = f"CASE WHEN registers_sum < {REGISTERS} AND {MANY} <= {2.5 * REGISTERS} THEN {FEW} ELSE {MANY} END"
 
 
 class DistinctShoppers:
@@ -41,9 +66,17 @@ class DistinctShoppers:
         ),
     )
     optional = True
+    without_sql = "its hash multiplies beyond 64 bits, which others refuse"
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._registers = np.zeros((len(catalogue), REGISTERS), np.uint8)
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        total = f"bitShiftLeft(toInt64(1), {HIGHEST} - now) - bitShiftLeft(toInt64(1), {HIGHEST} - before)"
+        raises = Known("raises", {"total": total, "registers": when("before = 0")})
+        query = as_of(raises, by=("item",), finish={"item_shoppers": ESTIMATE}, sources=RAISES)
+        return (replace(query, engines=("clickhouse",)),)
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         item, register, height, time = _touches(log)
@@ -108,10 +141,10 @@ def hashed(names: pa.Array) -> np.ndarray:
     size = len(names)
     ends = np.frombuffer(names.buffers()[1], np.int64)[names.offset : names.offset + size + 1]
     text = np.frombuffer(names.buffers()[2] or b"", np.uint8)
-    code, lengths = np.full(size, 0xCBF29CE484222325, np.uint64), np.diff(ends)
+    code, lengths = np.full(size, FNV, np.uint64), np.diff(ends)
     for place in range(int(lengths.max(initial=0))):
         rows = np.flatnonzero(lengths > place)
-        code[rows] = (code[rows] ^ text[ends[rows] + place]) * np.uint64(0x100000001B3)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        code[rows] = (code[rows] ^ text[ends[rows] + place]) * np.uint64(PRIME)
+    for shift, factor in MIXING:
         code = (code ^ (code >> np.uint64(shift))) * np.uint64(factor)
     return code ^ (code >> np.uint64(31))

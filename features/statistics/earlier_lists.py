@@ -17,11 +17,23 @@ from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, FeatureState, Part, days
 from features.statistics.keyed_memory import Entity, ItemRows, Memories, market_rows
+from features.statistics.point_in_time import Known, Of, StatisticQuery, as_of
 from features.statistics.recent_rows import VISIT, RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened, pair
 from marketplace.keys import rows_of
 
 DAY_SECONDS = 86_400.0
+LISTS = f"""SELECT v.request_id AS request_id, count(*) AS visit_lists, min(l.moment) AS visit_began
+FROM visitors AS v JOIN lists AS l ON l.session_id = v.session_id
+WHERE l.moment < v.moment AND l.moment >= v.moment - {VISIT}
+GROUP BY v.request_id"""
+LATEST = f"""seats AS (
+    SELECT a.request_id AS request_id, a.place AS place, s.seat AS seat,
+        row_number() OVER (
+            PARTITION BY a.request_id, a.place ORDER BY s.moment DESC, s.arrived DESC, s.place DESC) AS back
+    FROM candidates AS a JOIN shown AS s ON s.session_id = a.session_id AND s.item = a.item
+    WHERE s.moment < a.moment AND s.moment >= a.moment - {VISIT})
+SELECT request_id, place, seat AS visit_position FROM seats WHERE back = 1"""
 
 
 def mean_position(state: FeatureState) -> np.ndarray:
@@ -57,11 +69,22 @@ class EarlierLists:
         ),
     )
     optional = True
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._listed, self._positions, self._all = np.zeros(len(catalogue)), np.zeros(len(catalogue)), np.zeros((1, 2))
         self._lists = RecentRows({"time": np.int64})
         self._rows = RecentRows({"time": np.int64, "item": np.int32, "position": np.float64})
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        everywhere = Known("shown", {"all_listed": "1", "all_listed_positions": "seat"})
+        return (
+            as_of(Known("shown", {"listed": "1", "listed_positions": "seat"}), by=("item",)),
+            as_of(everywhere, of=Of.REQUEST),
+            StatisticQuery(Of.REQUEST, {"visit_lists": 0.0, "visit_began": NEVER}, LISTS),
+            StatisticQuery(Of.ROW, {"visit_position": np.nan}, LATEST),
+        )
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         shown, size = log.impressions, len(self._listed)

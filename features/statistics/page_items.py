@@ -9,6 +9,7 @@ ordered, both: of the first MOST items of a visit.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from features.interactions import KINDS, Interactions
 from features.spec import Group, count, number
 from features.state import Definition, Part, log_ratio
 from features.statistics.keyed_memory import Memories
-from features.statistics.pair_memory import PairMemory, pairs_of, visit_order
+from features.statistics.pair_memory import MOST, PairMemory, pairs_of, visit_order
+from features.statistics.point_in_time import Known, StatisticQuery, as_of
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 
 STREAMS = {"page_covisits": KINDS, "page_coorders": ("order",)}  # the events of which visits are counted
@@ -54,14 +56,30 @@ class PageItems:
         ),
     )
     optional = True
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._memories = {name: PairMemory(len(catalogue)) for name in STREAMS}
 
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        """The visits; likeness is the catalogue's."""
+        sources = ",\n".join([*map(_pairs, STREAMS), PAGED])
+        known = (Known(f"{name}_pairs", {name: "1"}) for name in STREAMS)
+        query = as_of(*known, by=("lower", "upper"), sources=f"{sources},\n", asking="paged")
+
+        def derived(catalogue: Catalogue, requests: RequestRows, visits: Columns) -> Columns:
+            page = requests.page_item[requests.request]
+            known = (page >= 0) & (requests.item >= 0)
+            counts = {name: np.where(known, values, np.nan) for name, values in visits.items()}
+            return likeness(catalogue, page, requests.item) | counts
+
+        return (replace(query, derived=derived),)
+
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         page, size = requests.page_item[requests.request], len(self._catalogue)
-        code, columns = unordered(page, requests.item, size=size), self._likeness(page, requests.item)
+        code, columns = unordered(page, requests.item, size=size), likeness(self._catalogue, page, requests.item)
         for name, kinds in STREAMS.items():
             events = touches(log.interactions, kinds)
             visits = visit_order(events.sessions, events.item, events.time)
@@ -84,7 +102,7 @@ class PageItems:
         page = np.full(len(rows), visitor.page_item, np.int32)
         code = unordered(page, rows, size=len(self._catalogue))
         counts = {name: np.where(code >= 0, memory.of(code), np.nan) for name, memory in self._memories.items()}
-        return self._likeness(page, rows) | counts
+        return likeness(self._catalogue, page, rows) | counts
 
     @property
     def memories(self) -> Memories:
@@ -99,21 +117,45 @@ class PageItems:
             known = {key: saved[f"{name}.{key}"] for key in PairMemory.SAVED if f"{name}.{key}" in saved}
             memory.restore({"size": np.array(self._catalogue.begun_with)} | known)
 
-    def _likeness(self, page: np.ndarray, rows: np.ndarray) -> Columns:
-        """What the catalogue says of pages' items and rows, int32 [N] each; NaN where either is -1."""
-        catalogue, known = self._catalogue, np.flatnonzero((page >= 0) & (rows >= 0))
-        one, other = page[known], rows[known]
-        alike = {
-            "page_same_category": catalogue.category[one] == catalogue.category[other],
-            "page_same_merchant": catalogue.merchant[one] == catalogue.merchant[other],
-            "page_shared_attributes": catalogue.shared_attributes(one, other),
-            "page_words": catalogue.word_vectors.cosine(one, other),
-            "page_price": catalogue.price[one],
-        }
-        columns = {name: np.full(len(rows), np.nan) for name in alike}
-        for name, values in alike.items():
-            columns[name][known] = values
-        return columns
+
+def likeness(catalogue: Catalogue, page: np.ndarray, rows: np.ndarray) -> Columns:
+    """What the catalogue says of pages' items and rows, int32 [N] each; NaN where either is -1."""
+    known = np.flatnonzero((page >= 0) & (rows >= 0))
+    one, other = page[known], rows[known]
+    alike = {
+        "page_same_category": catalogue.category[one] == catalogue.category[other],
+        "page_same_merchant": catalogue.merchant[one] == catalogue.merchant[other],
+        "page_shared_attributes": catalogue.shared_attributes(one, other),
+        "page_words": catalogue.word_vectors.cosine(one, other),
+        "page_price": catalogue.price[one],
+    }
+    columns = {name: np.full(len(rows), np.nan) for name in alike}
+    for name, values in alike.items():
+        columns[name][known] = values
+    return columns
+
+
+def _pairs(name: str) -> str:
+    """The source `<name>_pairs`: pairs of items of a visit, and the later of both first touches."""
+    kinds = ", ".join(f"'{kind}'" for kind in STREAMS[name])
+    return f"""{name}_touches AS (
+    SELECT session_id, item, min(moment) AS moment
+    FROM events
+    WHERE session_id IS NOT NULL AND event IN ({kinds}) AND item IN (SELECT item FROM facts)
+    GROUP BY session_id, item),
+{name}_visits AS (
+    SELECT session_id, item, moment, row_number() OVER (PARTITION BY session_id ORDER BY moment, item) AS nth
+    FROM {name}_touches),
+{name}_pairs AS (
+    SELECT a.item AS lower, b.item AS upper, greatest(a.moment, b.moment) AS moment
+    FROM {name}_visits AS a JOIN {name}_visits AS b ON b.session_id = a.session_id
+    WHERE a.item < b.item AND a.nth <= {MOST} AND b.nth <= {MOST})"""
+
+
+PAGED = """paged AS (
+    SELECT request_id, place, moment, least(item, page_item) AS lower, greatest(item, page_item) AS upper
+    FROM candidates
+    WHERE page_item IS NOT NULL)"""
 
 
 def touches(events: Interactions, kinds: tuple[str, ...]) -> Interactions:

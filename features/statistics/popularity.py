@@ -12,13 +12,17 @@ import numpy as np
 
 from features.asof import Timeline
 from features.catalogue import Catalogue
+from features.interactions import POPULARITY_WEIGHTS
 from features.spec import Group, count
 from features.state import Definition
 from features.statistics.keyed_memory import ItemRows, Memories
+from features.statistics.point_in_time import Known, StatisticQuery, as_of
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, lengthened
 from marketplace.splits import DAY_US
 
 HALF_LIFE = 7.0 * DAY_US
+SPAN = 1000.0  # half-lives, 19 years, that requests of one query may lie apart: 2^SPAN is a number
+LAST = "(SELECT max(moment) FROM visitors)"  # the time to which the sums of a query are decayed
 
 
 class DecayedPopularity:
@@ -31,10 +35,18 @@ class DecayedPopularity:
         ),
     )
     optional = False
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._value = np.zeros(len(catalogue))
         self._at = np.zeros(len(catalogue), np.int64)
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        weights = " ".join(f"WHEN '{kind}' THEN {weight}" for kind, weight in POPULARITY_WEIGHTS.items())
+        decayed = f"CASE event {weights} END * pow(2, (moment - {LAST}) / {HALF_LIFE})"
+        then = f"popularity_sum * pow(2, least(({LAST} - known) / {HALF_LIFE}, {SPAN}))"
+        return (as_of(Known("events", {"popularity": decayed}), by=("item",), finish={"popularity": then}),)
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, now = log.interactions, requests.row_time

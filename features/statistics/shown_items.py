@@ -17,6 +17,7 @@ from features.interactions import KINDS, Interactions
 from features.spec import Group, count
 from features.state import Definition, Part
 from features.statistics.keyed_memory import Entity, Memories
+from features.statistics.point_in_time import Known, Of, StatisticQuery, as_of
 from features.statistics.recent_rows import RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from marketplace.keys import rows_of
@@ -25,6 +26,31 @@ from marketplace.splits import DAY_US
 
 SPAN = 30 * DAY_US  # microseconds
 KEPT = ("lists", "rows", "touches")
+UNHEEDED = f"""recent AS (
+    SELECT v.request_id AS request_id, l.moment AS moment,
+        row_number() OVER (PARTITION BY v.request_id ORDER BY l.moment DESC) AS back
+    FROM visitors AS v JOIN lists AS l ON l.user_id = v.user_id
+    WHERE l.moment < v.moment AND l.moment >= v.moment - {SPAN}),
+oldest AS (SELECT request_id, min(moment) AS moment FROM recent WHERE back <= {MOST_LISTS} GROUP BY request_id),
+touched AS (
+    SELECT a.request_id AS request_id, a.place AS place, max(e.moment) AS moment
+    FROM candidates AS a JOIN events AS e ON e.user_id = a.user_id AND e.item = a.item
+    WHERE e.moment < a.moment
+    GROUP BY a.request_id, a.place),
+since AS (
+    SELECT a.request_id AS request_id, a.place AS place, a.user_id AS user_id, a.item AS item, a.moment AS moment,
+        CASE WHEN t.place > 0 AND t.moment >= o.moment THEN t.moment + 1 ELSE o.moment END AS began
+    FROM candidates AS a JOIN oldest AS o ON o.request_id = a.request_id
+    LEFT JOIN touched AS t ON t.request_id = a.request_id AND t.place = a.place),
+unheeded AS (
+    SELECT n.request_id AS request_id, n.place AS place, count(*) AS times, max(s.moment) AS moment
+    FROM since AS n JOIN shown AS s ON s.user_id = n.user_id AND s.item = n.item
+    WHERE s.moment >= n.began AND s.moment < n.moment
+    GROUP BY n.request_id, n.place)
+SELECT u.request_id AS request_id, u.place AS place, u.times AS unheeded, count(*) AS {LISTS_SINCE}
+FROM unheeded AS u JOIN recent AS r ON r.request_id = u.request_id
+WHERE r.moment >= u.moment
+GROUP BY u.request_id, u.place, u.times"""
 
 
 class ShownItems:
@@ -39,12 +65,22 @@ class ShownItems:
         ),
     )
     optional = False
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._size, self._catalogue = len(catalogue), catalogue
         self._lists = RecentRows({"time": np.int64}, span=SPAN)
         self._rows = RecentRows({"time": np.int64, "item": np.int32}, span=SPAN)
         self._touches = RecentRows({"time": np.int64, "item": np.int32, "click": np.bool_}, span=SPAN)
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        shown = Known("item_shown", {"category_shown": "1"}, span=SPAN)
+        clicks = Known("item_events", {"category_clicks": "1"}, "answers AND event = 'click'", span=SPAN)
+        return (
+            StatisticQuery(Of.ROW, {"unheeded": 0.0, LISTS_SINCE: 0.0}, UNHEEDED),
+            as_of(shown, clicks, by=("user_id", "category")),
+        )
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         shown, events, now = log.impressions, log.interactions, requests.row_time

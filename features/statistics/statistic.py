@@ -20,6 +20,7 @@ from features.interactions import Interactions, coded, interactions_of
 from features.segments import NO_SEGMENTS, UserSegments
 from features.state import Definition
 from features.statistics.keyed_memory import Memories
+from features.statistics.point_in_time import StatisticQuery
 from marketplace import slate_columns
 from marketplace.splits import microseconds
 
@@ -138,11 +139,17 @@ class Statistic(Protocol):
     name: str  # of its part of a saved store
     definitions: tuple[Definition, ...]  # the features that read it
     optional: bool  # computed only where the spec has one of these features
+    without_sql: str  # why, and where, no SQL computes it; "" = in every engine
 
     def __init__(self, catalogue: Catalogue) -> None: ...
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         """Batch form: the columns of all requests and rows."""
+        ...
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        """The batch form in SQL: queries whose columns together are those of `as_of`; none where none can say it."""
         ...
 
     def update(self, log: EventLog) -> None:

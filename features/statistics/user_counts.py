@@ -16,6 +16,7 @@ from features.spec import Group, count
 from features.state import Definition, Part, days
 from features.statistics.keyed_memory import Entity, Memories, NamedRows
 from features.statistics.keyed_rows import KeyedRows
+from features.statistics.point_in_time import Known, Of, StatisticQuery, as_of, when
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor
 from marketplace.keys import rows_of
 
@@ -34,11 +35,17 @@ class UserCounts:
         ),
     )
     optional = False
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._row: dict[str, int] = {}
         self._count = np.zeros((0, len(KINDS)))
         self._last = np.zeros(0, np.int64)
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        columns = {f"user_{kind}s": when(f"event = '{kind}'") for kind in KINDS} | {"user_last": "moment"}
+        return (as_of(Known("events", columns), by=("user_id",), of=Of.REQUEST, latest=("user_last",)),)
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events = log.interactions

@@ -21,9 +21,31 @@ from features.interactions import KINDS
 from features.spec import HISTORY, Group, count, number
 from features.state import Definition, Part, days, log_ratio
 from features.statistics.keyed_memory import Entity, Memories, NamedRows, market_rows
+from features.statistics.point_in_time import FOREVER, Known, Of, StatisticQuery, as_of, when
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from features.statistics.user_memory import UserMemory
 from marketplace.keys import rows_of
+
+FURTHEST = " ".join(f"WHEN '{kind}' THEN {k}" for k, kind in enumerate(KINDS))
+STEPS = f"""touches AS (
+    SELECT user_id, item, moment, arrived, lead(moment, 1, {FOREVER}) OVER again AS again,
+        max(CASE event {FURTHEST} END) OVER past AS furthest
+    FROM events
+    WHERE item IN (SELECT item FROM facts) AND user_id IN (SELECT user_id FROM visitors)
+    WINDOW again AS (PARTITION BY user_id, item ORDER BY moment, arrived),
+        past AS (
+            PARTITION BY user_id, item ORDER BY moment, arrived
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)),
+steps AS (
+    SELECT v.request_id AS request_id, t.item AS item, t.furthest AS furthest, t.moment AS touched,
+        row_number() OVER (PARTITION BY v.request_id ORDER BY t.moment DESC, t.arrived DESC) AS back,
+        count(*) OVER (PARTITION BY v.request_id) AS steps
+    FROM visitors AS v JOIN touches AS t ON t.user_id = v.user_id
+    WHERE t.moment < v.moment AND t.again >= v.moment)
+SELECT request_id, least(steps, {HISTORY}) - back + 1 AS place, item AS history, furthest AS history_action,
+    touched AS history_time
+FROM steps
+WHERE back <= {HISTORY}"""
 
 
 class UserItems:
@@ -77,6 +99,7 @@ class UserItems:
         ),
     )
     optional = False
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -86,6 +109,19 @@ class UserItems:
         }
         self._users = UserMemory()
         self._arrived = np.zeros(1, np.int64)
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        pairs = {f"pair_{kind}s": when(f"event = '{kind}'") for kind in KINDS} | {"pair_last": "moment"}
+        history = {"history": -1, "history_action": -1, "history_time": NEVER}
+        return (
+            as_of(Known("events", pairs), by=("user_id", "item"), latest=("pair_last",)),
+            as_of(Known("item_events", {"category_touches": "1"}), by=("user_id", "category")),
+            as_of(Known("item_events", {"merchant_touches": "1"}), by=("user_id", "merchant_id")),
+            StatisticQuery(
+                Of.STEP, history, STEPS, derived=lambda catalogue, _, steps: with_newest(catalogue, **steps)
+            ),
+        )
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, size = log.interactions.select(log.interactions.item >= 0), len(self._catalogue)
@@ -105,7 +141,7 @@ class UserItems:
         known = line.before(user, requests.time)
         touch = last_distinct(line, known, requests.time, following=following, length=HISTORY)
         steps = np.append(events.item, -1)[touch], np.append(action, -1)[touch], np.append(events.time, NEVER)[touch]
-        return columns | self._history(*steps)
+        return columns | with_newest(self._catalogue, *steps)
 
     def update(self, log: EventLog) -> None:
         events = log.interactions
@@ -114,7 +150,7 @@ class UserItems:
         self._users.add(events, sequence)
 
     def of_user(self, visitor: Visitor) -> Columns:
-        return self._history(*self._users.get(visitor.user_id).history)
+        return with_newest(self._catalogue, *self._users.get(visitor.user_id).history)
 
     def of_rows(self, visitor: Visitor, rows: np.ndarray) -> Columns:
         user = self._users.get(visitor.user_id)
@@ -145,17 +181,20 @@ class UserItems:
         self._users.restore(saved)
         self._arrived = np.atleast_1d(saved["arrived"]).astype(np.int64)
 
-    def _history(self, item: np.ndarray, action: np.ndarray, time: np.ndarray) -> Columns:
-        """The [R] and [R, HISTORY] columns, from those of the steps."""
-        newest = np.maximum((item >= 0).sum(axis=1) - 1, 0)
-        last = item[np.arange(len(item)), newest]
-        known, catalogue = last >= 0, self._catalogue
-        return {
-            "history": item,
-            "history_action": action,
-            "history_time": time,
-            "last_item": last,
-            "last_price": np.where(known, catalogue.price[last], np.nan),
-            "last_category": np.where(known, catalogue.category[last], -1),
-            "last_merchant": np.where(known, catalogue.merchant[last], -1),
-        }
+
+def with_newest(
+    catalogue: Catalogue, history: np.ndarray, history_action: np.ndarray, history_time: np.ndarray
+) -> Columns:
+    """The columns of histories, [R, HISTORY], with those of the newest step, [R]."""
+    newest = np.maximum((history >= 0).sum(axis=1) - 1, 0)
+    last = history[np.arange(len(history)), newest]
+    known = last >= 0
+    return {
+        "history": history,
+        "history_action": history_action,
+        "history_time": history_time,
+        "last_item": last,
+        "last_price": np.where(known, catalogue.price[last], np.nan),
+        "last_category": np.where(known, catalogue.category[last], -1),
+        "last_merchant": np.where(known, catalogue.merchant[last], -1),
+    }

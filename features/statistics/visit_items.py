@@ -15,9 +15,21 @@ from features.catalogue import Catalogue
 from features.spec import Group, count, number
 from features.state import Definition, Part
 from features.statistics.keyed_memory import Entity, Memories
+from features.statistics.point_in_time import Known, Of, StatisticQuery, as_of
 from features.statistics.recent_rows import VISIT, RecentRows
 from features.statistics.statistic import Columns, EventLog, RequestRows, Visitor, pair
 from marketplace.keys import rows_of
+
+SINCE = f"""touched AS (
+    SELECT a.request_id AS request_id, a.place AS place, a.session_id AS session_id, a.moment AS moment,
+        count(*) AS interactions, max(e.moment) AS touched
+    FROM candidates AS a JOIN events AS e ON e.session_id = a.session_id AND e.item = a.item
+    WHERE e.moment < a.moment AND e.moment >= a.moment - {VISIT}
+    GROUP BY a.request_id, a.place, a.session_id, a.moment)
+SELECT t.request_id AS request_id, t.place AS place, t.interactions AS visit_interactions, count(*) AS visit_since
+FROM touched AS t JOIN events AS e ON e.session_id = t.session_id
+WHERE e.moment >= t.touched AND e.moment < t.moment
+GROUP BY t.request_id, t.place, t.interactions"""
 
 
 class VisitItems:
@@ -42,10 +54,19 @@ class VisitItems:
         ),
     )
     optional = True
+    without_sql = ""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._size = len(catalogue)
         self._visits = RecentRows({"time": np.int64, "item": np.int32})
+
+    @classmethod
+    def point_in_time(cls) -> tuple[StatisticQuery, ...]:
+        total = Known("events", {"visit_total": "1"}, "session_id IS NOT NULL", span=VISIT)
+        return (
+            as_of(total, by=("session_id",), of=Of.REQUEST),
+            StatisticQuery(Of.ROW, {"visit_interactions": 0.0, "visit_since": np.nan}, SINCE),
+        )
 
     def as_of(self, log: EventLog, requests: RequestRows) -> Columns:
         events, size, now = log.interactions, self._size, requests.row_time

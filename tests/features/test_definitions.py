@@ -8,7 +8,7 @@ from frames import select_requests
 
 from features.backfill import backfill
 from features.definitions import DEFINITIONS, FORMULAS, standard_spec
-from features.page import PAGE, with_table
+from features.page import PAGE, with_tables
 from features.spec import FeatureSpec, Kind
 from features.state import rank_in_list
 from features.text.normal_form import words
@@ -28,7 +28,7 @@ def test_the_version_follows_the_definitions():
 
 def test_the_page_lists_the_features_as_defined():
     text = PAGE.read_text()
-    assert with_table(text) == text, "run `python -m features.page`"
+    assert with_tables(text) == text, "run `python -m features.page`"
 
 
 def test_serving_lists_are_not_compared_with_training_lists():
