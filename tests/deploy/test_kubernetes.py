@@ -15,7 +15,8 @@ from program import parsed, routes, variables
 from serving.gunicorn_settings import graceful_timeout
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
-OVERLAYS = ("trial", "production")
+LIVE = ("production", "production_gathered")
+OVERLAYS = ("trial", *LIVE)
 VERSIONS = ("1.30", "1.37")  # the oldest and newest that the manifests are held against
 JOBS = ("train", "tune", "watch")
 
@@ -65,12 +66,15 @@ def test_every_command_is_one_of_the_program_and_its_paths_are_mounted(overlay):
     for name, pod in pods(overlay).items():
         (container,) = pod["spec"]["containers"]
         environment = {row["name"]: row.get("value", "clickhouse://host/log") for row in container.get("env", [])}
-        words = [word.replace("$(LOG)", environment.get("LOG", "")) for word in command(container)]
-        values = parsed([word.replace("$LOG", environment.get("LOG", "")) for word in words], environment)
+        words, put = command(container), {"LOG", "REDIS"} & set(environment)
+        for secret in put:
+            named = re.compile(rf"\$\({secret}\)|\${secret}\b")
+            words = [named.sub(environment[secret], word) for word in words]
+        values = parsed(words, environment)
         mounts = {row["mountPath"]: row for row in container["volumeMounts"]}
         for path in [value for value in values.values() if isinstance(value, Path)]:
             assert any(path.is_relative_to(mount) for mount in mounts), (name, path)
-        assert set(environment) - {"LOG"} <= variables(words)
+        assert set(environment) - put <= variables(words)
         for value in environment.values():
             assert not value.startswith("/") or any(Path(value).is_relative_to(mount) for mount in mounts)
         volumes = {row["name"] for row in pod["spec"]["volumes"]}
@@ -124,20 +128,22 @@ def test_selectors_find_the_pods_that_they_mean(overlay):
     assert stateful["spec"]["serviceName"] in {one["metadata"]["name"] for one in of_kind(overlay, "Service")}
 
 
-def test_several_pods_scale_and_are_not_all_drained_at_once():
-    (scaler,) = of_kind("production", "HorizontalPodAutoscaler")
-    (stateful,) = of_kind("production", "StatefulSet")
+@pytest.mark.parametrize("overlay", LIVE)
+def test_several_pods_scale_and_are_not_all_drained_at_once(overlay):
+    (scaler,) = of_kind(overlay, "HorizontalPodAutoscaler")
+    (stateful,) = of_kind(overlay, "StatefulSet")
     target = scaler["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == (stateful["kind"], stateful["metadata"]["name"])
     assert 1 < scaler["spec"]["minReplicas"] == stateful["spec"]["replicas"] < scaler["spec"]["maxReplicas"]
-    assert of_kind("production", "PodDisruptionBudget")[0]["spec"]["maxUnavailable"] == 1
+    assert of_kind(overlay, "PodDisruptionBudget")[0]["spec"]["maxUnavailable"] == 1
     assert of_kind("trial", "HorizontalPodAutoscaler") == of_kind("trial", "PodDisruptionBudget") == []
 
 
-def test_every_pod_of_production_has_a_network_policy_that_lets_it_do_its_work():
-    for name, pod in pods("production").items():
+@pytest.mark.parametrize("overlay", LIVE)
+def test_every_pod_of_production_has_a_network_policy_that_lets_it_do_its_work(overlay):
+    for name, pod in pods(overlay).items():
         ports = set()
-        for policy in of_kind("production", "NetworkPolicy"):
+        for policy in of_kind(overlay, "NetworkPolicy"):
             if matches(policy["spec"]["podSelector"], pod["metadata"]["labels"]):
                 ports |= {row["port"] for rule in policy["spec"]["egress"] for row in rule["ports"]}
         (container,) = pod["spec"]["containers"]
@@ -146,6 +152,30 @@ def test_every_pod_of_production_has_a_network_policy_that_lets_it_do_its_work()
         assert 53 in ports
         assert ("/run/secrets/live-plane" in mounts) <= (9092 in ports), name
         assert bool(environment & {"LOG", "VALUE_MODEL_INTO"}) <= (8123 in ports), name
+        assert bool(environment & {"REDIS", "VALUE_MODEL_FEATURES"}) == (6379 in ports), name
+
+
+def test_where_a_shopper_may_go_to_any_pod_one_process_gathers_what_all_of_them_share():
+    service, gather, consume = (
+        pods("production_gathered")[name]["spec"]["containers"][0]
+        for name in ("value-model", "value-model-gather", "value-model-consume")
+    )
+    redis = {"secretKeyRef": {"name": "value-model-redis", "key": "url"}}
+    served, gathered = ({row["name"]: row for row in one["env"]} for one in (service, gather))
+    assert served["VALUE_MODEL_GATHERED"]["value"] == "1"
+    assert served["VALUE_MODEL_FEATURES"]["valueFrom"] == gathered["REDIS"]["valueFrom"] == redis
+    values = parsed(command(gather), {"VALUE_MODEL_KAFKA": "host", "VALUE_MODEL_INTO": "all.sqlite"})
+    assert values["features"] == "$(REDIS)"
+    assert str(values["run"]) == command(service)[1]
+    assert (
+        values["group"] != parsed(command(consume), {"VALUE_MODEL_KAFKA": "host", "VALUE_MODEL_INTO": "log"})["group"]
+    )
+    (gatherer,) = (one for one in of_kind("production_gathered", "Deployment") if "gather" in one["metadata"]["name"])
+    assert (gatherer["spec"]["replicas"], gatherer["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    affinity = {
+        overlay: [one["spec"].get("sessionAffinity") for one in of_kind(overlay, "Service")] for overlay in LIVE
+    }
+    assert affinity == {"production": ["ClientIP", None], "production_gathered": [None, None]}
 
 
 def matches(selector, labels):
