@@ -36,7 +36,7 @@ from features.statistics.statistic import EventLog, Visitor
 from features.store import MemoryStore, RequestContext, StoreUnavailable
 from marketplace.splits import DAY_US
 
-LAYOUT = 3  # of keys and rows; what a program of another layout left is not read, and the store seeded anew
+LAYOUT = 4  # of keys and rows; what a program of another layout left is not read, and the store seeded anew
 CHUNK = 2_000  # keys of one write while a store is seeded, and items of one read
 LOCK_MS = 60_000  # after which a process that seeds and is heard of no more may be replaced
 SEED_SECONDS = 1_800  # that others wait for it

@@ -3,7 +3,7 @@
 Columns [N], NaN on other pages and for what the catalogue does not hold: `page_same_category`, `page_same_merchant` 0
 or 1; `page_shared_attributes` the share of the page item's attributes that the row has; `page_words` the cosine of both
 names' words; `page_price` the page item's price; `page_covisits`, `page_coorders` the earlier visits that touched, or
-ordered, both: of the first MOST items of a visit.
+ordered, both: of the first MOST items of a visit, by time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Pairs of items by visit: in how many visits both were touched, in batch and as a memory of a stream.
 
-A visit counts a pair once, from the later of the two first touches on; the first MOST distinct items of a visit count.
+A visit counts a pair once, from the later of the two first touches on; the first MOST distinct items of a visit count,
+by the time of their first touch: an event that comes late may put out the last of them, whose pairs are taken back.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ def pairs_of(visits: VisitOrder) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PairMemory:
-    """Online: the items of each visit so far, and the number of visits by pair, sorted by code min x n + max."""
+    """Online: the items of each visit so far with their first touches, and the number of visits by pair, sorted by code
+    min x n + max."""
 
-    SAVED: ClassVar[tuple[str, ...]] = ("codes", "counts", "sessions", "lengths", "items", "size")
+    SAVED: ClassVar[tuple[str, ...]] = ("codes", "counts", "sessions", "lengths", "items", "times", "size")
 
     def __init__(self, n_items: int) -> None:
         self._size = np.int64(n_items)
-        self._visits = NamedTable({"item": np.int32})
+        self._visits = NamedTable({"item": np.int32, "time": np.int64})
         self._table = self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
     def update(self, events: Interactions) -> None:
@@ -70,21 +72,17 @@ class PairMemory:
             return
         codes, visit = np.unique(events.sessions, return_inverse=True)
         names = events.session.dictionary.take(pa.array(codes)).to_pylist()
-        before = self._visits.take(names)
-        known = before.lengths
-        # What a visit touched before comes first, in its order.
-        past = np.arange(-len(before.owner), 0) + np.iinfo(np.int64).min // 2
-        visits = visit_order(
-            np.append(before.owner, visit),
-            np.append(before.columns["item"], events.item).astype(np.int32),
-            np.append(past, events.time),
+        known = self._visits.take(names)
+        rank = np.arange(len(known.owner)) - known.starts[known.owner]
+        before = VisitOrder(known.owner, known.columns["item"], known.columns["time"], rank)
+        after = visit_order(
+            np.append(before.visit, visit),
+            np.append(before.item, events.item).astype(np.int32),
+            np.append(before.time, events.time),
         )
-        later, earlier = pairs_of(visits)
-        new = visits.rank[later] >= known[visits.visit[later]]
-        one, other = visits.item[later[new]], visits.item[earlier[new]]
-        self._count(np.minimum(one, other) * self._size + np.maximum(one, other))
-        lengths = np.bincount(visits.visit, minlength=len(names))
-        self._visits.replace(names, KeyedRows(lengths, {"item": visits.item}))
+        self._count(self._pairs_beyond(after, before), self._pairs_beyond(before, after))
+        lengths = np.bincount(after.visit, minlength=len(names))
+        self._visits.replace(names, KeyedRows(lengths, {"item": after.item, "time": after.time}))
 
     def of(self, codes: np.ndarray) -> np.ndarray:
         """float64 [m]: the visits of each pair; 0 for -1."""
@@ -114,7 +112,7 @@ class PairMemory:
         codes, counts = _merged(self._table, self._fresh)
         names = self._visits.names()
         visits, sessions, size = self._visits.take(names), np.array(names, np.str_), np.array(self._size)
-        values = (codes, counts, sessions, visits.lengths, visits.columns["item"], size)
+        values = (codes, counts, sessions, visits.lengths, visits.columns["item"], visits.columns["time"], size)
         yield from zip(self.SAVED, values, strict=True)
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
@@ -122,11 +120,23 @@ class PairMemory:
         lower, upper = np.divmod(saved["codes"], saved["size"])
         self._table = (lower * self._size + upper, saved["counts"])
         self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        visits = KeyedRows(saved["lengths"], {"item": saved["items"]})
+        places = np.arange(-len(saved["items"]), 0) + np.iinfo(np.int64).min // 2  # of stores that kept no times
+        visits = KeyedRows(saved["lengths"], {"item": saved["items"], "time": saved.get("times", places)})
         self._visits.put(saved["sessions"].tolist(), visits)
 
-    def _count(self, codes: np.ndarray) -> None:
-        self._fresh = _merged(self._fresh, (codes, np.ones(len(codes), np.int64)))
+    def _pairs_beyond(self, visits: VisitOrder, others: VisitOrder) -> np.ndarray:
+        """int64: codes of the pairs of `visits`, of which `others` lack an item."""
+        lacking = ~np.isin(*(one.visit * self._size + one.item for one in (visits, others)))
+        if not lacking.any():
+            return np.zeros(0, np.int64)
+        later, earlier = pairs_of(visits)
+        some = lacking[later] | lacking[earlier]
+        one, other = visits.item[later[some]], visits.item[earlier[some]]
+        return np.minimum(one, other) * self._size + np.maximum(one, other)
+
+    def _count(self, codes: np.ndarray, taken_back: np.ndarray) -> None:
+        signs = np.repeat([1, -1], [len(codes), len(taken_back)])
+        self._fresh = _merged(self._fresh, (np.append(codes, taken_back), signs))
         if len(self._fresh[0]) > FRESH:
             self._table = _merged(self._table, self._fresh)
             self._fresh = (np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -137,8 +147,8 @@ Counted = tuple[np.ndarray, np.ndarray]  # sorted codes, and the visits of each;
 
 def _merged(one: Counted, other: Counted) -> Counted:
     codes, place = np.unique(np.append(one[0], other[0]), return_inverse=True)
-    counts = np.bincount(place, np.append(one[1], other[1]), minlength=len(codes))
-    return codes, counts.astype(np.int64)
+    counts = np.bincount(place, np.append(one[1], other[1]), minlength=len(codes)).astype(np.int64)
+    return codes[counts != 0], counts[counts != 0]
 
 
 def _looked_up(counted: Counted, codes: np.ndarray) -> np.ndarray:

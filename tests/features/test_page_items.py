@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from feature_market import DAY, START, random_market
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from features.catalogue import Catalogue
 from features.interactions import KINDS, Interactions
@@ -75,6 +83,44 @@ def test_likeness_is_read_off_the_catalogue_and_unknown_on_other_pages():
     assert columns["page_words"][0] == 0  # without a name
     assert all(np.isnan(values).all() for values in statistic.of_rows(Visitor("u", None, START), ROWS).values())
     assert set(columns) == set(statistic.of_rows(Visitor("u", None, START), ROWS))
+
+
+def counted_by_hand(touches, most):
+    """Visits by pair of items, of the first `most` of each visit by time; touches are (visit, item, kind, hour)."""
+    pairs = Counter()
+    for visit in {touch[0] for touch in touches}:
+        first = {}
+        for _, item, _, hour in sorted(touch for touch in touches if touch[0] == visit):
+            first[item] = min(first.get(item, hour), hour)
+        kept = sorted(first, key=lambda item: (first[item], item))[:most]
+        pairs.update(frozenset(pair) for pair in combinations(kept, 2))
+    return pairs
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), events=st.integers(1, 40), most=st.integers(2, 4))
+def test_visits_by_pair_do_not_depend_on_the_order_in_which_events_come(seed, events, most):
+    """Late, at equal times and repeated, in batches of any size, saved and restored between."""
+    rng = random.Random(seed)
+    touches = [(rng.choice("abc"), rng.randrange(8), rng.choice(KINDS), rng.randrange(10)) for _ in range(events)]
+    catalogue = Catalogue.of(random_market(np.random.default_rng(0)))
+    came, rows = touches + rng.choices(touches, k=events // 2), np.arange(8, dtype=np.int32)
+    rng.shuffle(came)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_memory, "MOST", most)
+        expected, memory = counted_by_hand(touches, most), PageItems(catalogue)
+        while came:
+            size = rng.randint(1, len(came))
+            memory.update(log_of(came[:size]))
+            came = came[size:]
+            saved, memory = memory.saved(), PageItems(catalogue)
+            memory.restore(saved)
+        for page in rows.tolist():
+            wanted = [expected[frozenset((page, item))] for item in rows.tolist()]
+            now = replace(at(24, page=page), request=np.zeros(8, np.int64), item=rows)
+            online = memory.of_rows(Visitor("u", None, START + DAY, page), rows)
+            assert online["page_covisits"].tolist() == wanted
+            assert memory.as_of(log_of(touches), now)["page_covisits"].tolist() == wanted
 
 
 def test_a_long_visit_counts_its_first_items_alone(monkeypatch):

@@ -17,6 +17,7 @@ from features.backends.redis_client import RedisClient
 from features.backends.redis_store import RedisStore
 from features.backfill import known_before
 from features.catalogue import Catalogue
+from features.statistics import pair_memory
 from features.store import MemoryStore, StoreUnavailable, before
 from marketplace.dataset import with_room
 from marketplace.slate import table_to_slates
@@ -68,9 +69,12 @@ def of_batch(market, row):
     return known_before(market, market.slates.slice(row, 1), spec=SPEC).state.statistics
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_redis_memory_and_batch_form_agree_on_late_and_repeated_events_of_two_writers(seed, opened):
+@pytest.mark.parametrize(("seed", "items_of_a_visit"), [(0, 3), (1, 50), (2, 50)])
+def test_redis_memory_and_batch_form_agree_on_late_and_repeated_events_of_two_writers(
+    seed, items_of_a_visit, opened, monkeypatch
+):
     """Every request of a market, some events of which arrive days late and all of which are delivered twice."""
+    monkeypatch.setattr(pair_memory, "MOST", items_of_a_visit)
     rng = np.random.default_rng(seed)
     market = without_ties(random_market(rng, requests=10, events=80))
     start = market.slates["time"][3].as_py()
