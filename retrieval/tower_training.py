@@ -16,12 +16,12 @@ from tqdm.auto import tqdm
 
 from features.encoder import MISSING, UNKNOWN
 from features.hidden_ids import with_hidden_ids
-from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.spec import Group, Kind
 from retrieval.config import RetrievalConfig
 from retrieval.exact import ExactIndex
 from retrieval.pairs import ItemInputs, Pairs
+from retrieval.tower_optimizer import TowerOptimizer
 from retrieval.two_tower import TwoTower
 
 MINED = 50  # of the nearest items of a request
@@ -64,7 +64,7 @@ def fit(
     if anew:
         towers.query_tower.encoder.numbers.adapt(train.user_numbers[np.unique(train.request)])
         towers.item_tower.encoder.numbers.adapt(items.numbers[train.item])
-    towers.compile(optimizer=keras.optimizers.Adagrad(config.learning_rate, initial_accumulator_value=0.1))
+    towers.compile(optimizer=TowerOptimizer(towers.reading, config=config))
     towers.optimizer.build(towers.trainable_variables)
     seed = int(rng.integers(2**31))
     step = tf.function(towers.train_step, reduce_retracing=True)

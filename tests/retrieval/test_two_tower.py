@@ -15,6 +15,7 @@ from marketplace.baskets import slates_of
 from marketplace.schema import SLATE
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import ItemInputs, Pairs
+from retrieval.tower_optimizer import TowerOptimizer
 from retrieval.tower_training import batches, expected_draws, fit, held_out_recall, mined_negatives
 from retrieval.training_pairs import training_pairs
 from retrieval.two_tower import TwoTower
@@ -227,6 +228,41 @@ def test_hidden_shoppers_have_neither_id_nor_history():
         assert hidden.mean() == pytest.approx(share, abs=0.15)
 
 
+@pytest.mark.parametrize("kind", ["transformer", "gru"])
+def test_a_history_read_step_by_step_tells_what_follows(kind):
+    """After item i comes item i + 1, whatever was before; at the tables' rate a Transformer keeps to a guess."""
+    spec = FeatureSpec((SPEC.features[2], SPEC.features[4]))
+    items = ItemInputs(catalogue().codes[:, :1], np.zeros((N_ITEMS, 0), np.int32), np.zeros((N_ITEMS, 0), np.float32))
+    rng = np.random.default_rng(0)
+
+    def walks(rows: int) -> Pairs:
+        steps = rng.integers(N_ITEMS, size=(rows, 3))
+        nothing = np.zeros((rows, 0), np.int32)
+        item = (steps[:, 2] + 1) % N_ITEMS
+        lists = (steps + 2).astype(np.int32)
+        one = np.ones(rows, np.float32)
+        return Pairs(nothing, lists, nothing.astype(np.float32), np.arange(rows), item.astype(np.int32), one)
+
+    config = replace(CONFIG, sequence=kind, sequence_blocks=2, table_width=32, hidden=(), epochs=2, recall_k=1)
+    towers = TwoTower(spec, {"item": N_ITEMS + 2}, config=config, rng=np.random.default_rng(0))
+    history = fit(towers, walks(4_000), walks(300), items, rng=np.random.default_rng(1), progress=False)
+    assert history.recall[history.best] > 0.9
+
+
+def test_weights_that_read_a_history_go_by_adam_and_all_others_by_adagrad():
+    """Two steps of gradients 2 and -1, by hand: Adagrad from a sum of squares of 0.1, Adam from moments of 0."""
+    read, other = tf.Variable([1.0]), tf.Variable([1.0])
+    config = replace(CONFIG, learning_rate=0.5, sequence_learning_rate=0.01)
+    optimizer = TowerOptimizer([read], config=config)
+    optimizer.build([other, read])
+    for gradient in (2.0, -1.0):
+        optimizer.apply_gradients([(tf.constant([gradient]), other), (tf.constant([gradient]), read)])
+    assert other.numpy()[0] == pytest.approx(1 - 0.5 * 2 / 4.1**0.5 + 0.5 / 5.1**0.5, rel=1e-5)
+    # moments: 0.2, then 0.18 - 0.1; 0.004, then 0.003996 + 0.001; each / (1 - beta^2)
+    second = 0.01 * (0.08 / (1 - 0.9**2)) / (0.004996 / (1 - 0.999**2)) ** 0.5
+    assert read.numpy()[0] == pytest.approx(1 - 0.01 - second, rel=1e-5)
+
+
 def test_requests_may_have_a_history_and_nothing_else():
     spec = FeatureSpec(tuple(f for f in SPEC.features if f.group is Group.ITEM or f.kind is Kind.CATEGORIES))
     train = replace(shopping(256, popularity=EVEN), user_codes=np.zeros((256, 0), np.int32))
@@ -272,9 +308,10 @@ def test_saved_towers_give_the_same_embeddings(even, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):
+@pytest.mark.parametrize("sequence", ["mean", "gru"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, sequence):
     train, later = shopping(1_000, popularity=EVEN, seed=1), shopping(200, popularity=EVEN, seed=2)
-    config = replace(CONFIG, epochs=4, patience=9)
+    config = replace(CONFIG, epochs=4, patience=9, sequence=sequence, sequence_units=8)
 
     def run(epochs: int, checkpoint=None) -> tuple[TwoTower, list[float]]:
         towers = TwoTower(SPEC, SIZES, config=replace(config, epochs=epochs), rng=np.random.default_rng(0))
