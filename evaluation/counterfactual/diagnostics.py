@@ -56,8 +56,6 @@ def weight_diagnostics(
 
 def tail_shape(weight: np.ndarray) -> float:
     """Shape k of a generalised Pareto fitted to the largest min(N/5, 3 sqrt N) weights; -inf for a flat tail."""
-    from scipy.stats import genpareto  # half a second, needed here alone
-
     size = int(min(len(weight) / 5, 3 * np.sqrt(len(weight))))
     if size < 5:
         return np.inf
@@ -65,7 +63,25 @@ def tail_shape(weight: np.ndarray) -> float:
     excess = tail[1:] - tail[0]
     if excess[-1] <= 0 or np.unique(excess).size < 5:
         return -np.inf
-    return float(genpareto.fit(excess[excess > 0], floc=0)[0])
+    return _pareto_shape(excess[excess > 0])
+
+
+def _pareto_shape(excess: np.ndarray) -> float:
+    """Shape of a generalised Pareto that gave the excesses, sorted and above 0.
+
+    k(b) = mean log(1 - b x),  L(b) = n (log(-b / k(b)) - k(b) - 1),  b = sum_j b_j e^L(b_j) / sum_j e^L(b_j)
+
+    over a grid b_j of m = 30 + sqrt n; then k is drawn to 0.5 as by 10 further excesses. Zhang & Stephens 2009, with
+    the prior of Vehtari et al. 2024.
+    """
+    n, quartile = len(excess), excess[int(len(excess) / 4 + 0.5) - 1]
+    m = 30 + int(np.sqrt(n))
+    grid = 1 / excess[-1] + (1 - np.sqrt(m / (np.arange(m) + 0.5))) / (3 * quartile)
+    shape = np.log1p(-grid[:, None] * excess).mean(axis=1)
+    fit = n * (np.log(-grid / shape) - shape - 1)
+    likelihood = np.exp(fit - fit.max())
+    b = (grid * likelihood).sum() / likelihood.sum()
+    return float((n * np.log1p(-b * excess).mean() + 10 * 0.5) / (n + 10))
 
 
 def propensity_calibration(logging: np.ndarray, action: np.ndarray, *, bins: int = 10) -> Curve:
