@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError, conform
 from marketplace.slate import ITEM_LISTS, LIST_MAPS, Slate, slates_to_table, table_to_slates
+from marketplace.slate_columns import dtype_of
 
 VERSION = "schema_version"
 WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -131,7 +132,7 @@ def _floats(cells: Mapping[str, Any]) -> dict[str, float]:
 def _array(values: Iterable[Any], kind: pa.DataType) -> np.ndarray:
     if pa.types.is_floating(kind.value_type):
         values = [WORDS[value] if isinstance(value, str) else value for value in values]
-        return np.array(values, kind.value_type.to_pandas_dtype())
+        return np.array(values, dtype_of(kind.value_type))
     if pa.types.is_integer(kind.value_type):
         return np.array(values, np.int32)
     return np.array(values, object)

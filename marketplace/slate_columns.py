@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -170,7 +170,7 @@ def _numbers_laid_out(
     columns: Iterable[RequestLists], starts: np.ndarray, kind: pa.DataType, *, total: int
 ) -> pa.Array:
     """[total]: each column's lists at `starts` [column, request]."""
-    values, missing = np.empty(total, kind.to_pandas_dtype()), None
+    values, missing = np.empty(total, dtype_of(kind)), None
     for cells, start in zip(columns, starts, strict=True):
         places, numbers = _places(cells, start), cells.values.cast(kind)
         values[places] = to_numpy(numbers)
@@ -201,6 +201,11 @@ def to_numpy(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     return array.to_numpy(zero_copy_only=False)
+
+
+def dtype_of(kind: pa.DataType) -> np.dtype[Any]:
+    """What `to_numpy` makes of values of this type; Arrow's own `to_pandas_dtype` needs pandas, which services lack."""
+    return to_numpy(pa.array([], kind)).dtype
 
 
 def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:

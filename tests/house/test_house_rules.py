@@ -38,6 +38,16 @@ def test_a_file_is_about_one_subject_in_a_folder_at_most_two_deep():
     assert [place for place in MODULES if SAYS_NOTHING & set(place.with_suffix("").parts)] == []
 
 
+def test_who_asks_arrow_for_pandas_imports_it():
+    """The serving environment has none: `to_pandas` and `to_pandas_dtype` fail there."""
+    asks = {place for place, module in MODULES.items() if any(_asks_for_pandas(node) for node in ast.walk(module))}
+    assert sorted(place for place in asks if "import pandas" not in (ROOT / place).read_text("utf-8")) == []
+
+
+def _asks_for_pandas(node):
+    return isinstance(node, ast.Attribute) and node.attr.startswith("to_pandas")
+
+
 def test_functions_are_short():
     assert [where for where, function in FUNCTIONS if _body(function) > BODY] == []
 
