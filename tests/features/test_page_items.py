@@ -123,6 +123,19 @@ def test_visits_by_pair_do_not_depend_on_the_order_in_which_events_come(seed, ev
             assert memory.as_of(log_of(touches), now)["page_covisits"].tolist() == wanted
 
 
+def test_a_store_that_was_saved_without_times_goes_on_in_the_order_that_it_kept(monkeypatch):
+    """Items 0 and 1 were the first of visit a, and it counts two: what comes late now puts neither out."""
+    monkeypatch.setattr(pair_memory, "MOST", 2)
+    memory, again = (PageItems(Catalogue.of(random_market(np.random.default_rng(0)))) for _ in range(2))
+    memory.update(VISITS)
+    again.restore({name: values for name, values in memory.saved().items() if not name.endswith(".times")})
+    for one, counts in ((memory, [1, 0, 1, 0]), (again, [2, 0, 1, 0])):
+        one.update(log_of([("a", 1, "click", 3), ("a", 3, "click", 1.5)]))
+        online = one.of_rows(Visitor("u", None, START + DAY, 1), ROWS[:4])["page_covisits"]
+        assert online.tolist() == counts
+    assert memory.of_rows(Visitor("u", None, START + DAY, 0), ROWS[:4])["page_covisits"].tolist() == [0, 1, 0, 1]
+
+
 def test_a_long_visit_counts_its_first_items_alone(monkeypatch):
     monkeypatch.setattr(pair_memory, "MOST", 3)
     log = log_of([("a", item, "click", item + 1) for item in range(6)])
