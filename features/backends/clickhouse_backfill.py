@@ -40,8 +40,7 @@ class ClickhouseBackfill:
     connection: ClickhouseClient
 
     def __call__(self, dataset: Dataset, slates: pa.Table, *, spec: FeatureSpec) -> FeatureFrame:
-        items = dataset.items.append_column("known", pa.nulls(len(dataset.items), TIME))
-        self.put_tables(slates, items=items, users=dataset.users)
+        self.put_dataset(dataset, slates)
 
         def columns(catalogue: Catalogue, requests: RequestRows, statistics: tuple[type[Statistic], ...]) -> Columns:
             columns: Columns = {}
@@ -51,6 +50,11 @@ class ClickhouseBackfill:
             return columns | (of_events(dataset)(catalogue, requests, others) if others else {})
 
         return known_before(dataset, slates, spec=spec, columns_of=columns).frame()
+
+    def put_dataset(self, dataset: Dataset, slates: pa.Table) -> None:
+        """The tables of requests, SLATE rows, by shoppers and over items of the data set, known from the beginning."""
+        items = dataset.items.append_column("known", pa.nulls(len(dataset.items), TIME))
+        self.put_tables(slates, items=items, users=dataset.users)
 
     def put_tables(self, slates: pa.Table, *, items: pa.Table, users: pa.Table) -> None:
         """TABLES, until others are put or the connection is closed; `items` has a row a version, `known` since."""

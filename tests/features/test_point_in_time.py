@@ -45,7 +45,7 @@ def recorded(market, address, rng):
     market = replace(market, slates=log.slates(), feedback=log.feedback())
     assert (len(market.slates), len(market.feedback)) == (40, 240)
     backfilled = ClickhouseBackfill(log.connection)
-    backfilled.put_tables(market.slates, items=of_one_version(market.items), users=market.users)
+    backfilled.put_dataset(market, market.slates)
     return market, backfilled
 
 
@@ -119,7 +119,7 @@ def test_a_fact_counts_from_when_it_was_known(name, logged):
     versions = pa.concat_tables([second, of_one_version(market.items)])
     backfilled.put_tables(market.slates, items=versions, users=market.users)
     ours = computed(backfilled, market, statistic)
-    backfilled.put_tables(market.slates, items=of_one_version(market.items), users=market.users)
+    backfilled.put_dataset(market, market.slates)
     before, after = offline(market, statistic), offline(replace(market, items=later), statistic)
     columns = [key for key in before if key.startswith(("category_", "merchant_", "segment_"))]
     early = (microseconds(market.slates["time"]) <= moment)[request_of_rows(market.slates)]
@@ -147,7 +147,7 @@ def test_a_few_requests_are_answered_as_among_all(logged):
     few = market.slates.take(pa.array([31, 4, 17]))
     spec = standard_spec()
     ours, theirs = backfilled(market, few, spec=spec), backfill(market, few, spec=spec)
-    backfilled.put_tables(market.slates, items=of_one_version(market.items), users=market.users)
+    backfilled.put_dataset(market, market.slates)
     for name in ("popularity", "pair_days_since", "segment_ctr", "user_carts"):
         np.testing.assert_allclose(ours.columns[name].to_numpy(), theirs.columns[name].to_numpy(), rtol=1e-6)
 
