@@ -30,7 +30,7 @@ def answer(benchmark: str, package: str, name: str, folder: Path, settings: dict
     run = [python, FOLDER / package / "run.py", folder.absolute()]
     subprocess.run(run, check=True, cwd=folder, env=os.environ | ONE_THREAD | {"TQDM_DISABLE": "1"})
     result = json.loads((folder / "answer.json").read_text())
-    kept.write_text(json.dumps({"settings": settings, "answer": result}, indent=1) + "\n")
+    kept.write_text(json.dumps({"settings": settings, "answer": result}) + "\n")
     return result
 
 
