@@ -49,7 +49,7 @@ class RetrievalConfig:
     sequence_blocks: int = setting(1, "blocks of a Transformer (transformer, ligr)", least=1, most=16)
     sequence_heads: int = setting(2, "attention heads of a Transformer; they share the units", least=1, most=64)
     sequence_learning_rate: float = setting(
-        1e-3, "Adam's learning rate, of the weights that read the history", least=1e-8, most=1
+        3e-3, "Adam's learning rate, where the history is read step by step", least=1e-8, most=1
     )
     temperature: float = setting(0.05, "logit = cosine / temperature", least=1e-3, most=10)
     correct_sampling: bool = setting(True, "logQ correction of in-batch negatives")
@@ -87,7 +87,7 @@ class RetrievalConfig:
     batch: int = setting(1024, "pairs a step", unit="pairs", least=2, most=1_000_000)
     epochs: int = setting(8, "passes at most; early stopping may end sooner", unit="epochs", least=1, most=10_000)
     patience: int = setting(2, "passes without a better held-out recall", unit="epochs", least=0, most=10_000)
-    learning_rate: float = setting(0.1, "Adagrad's learning rate, of all other weights", least=1e-8, most=10)
+    learning_rate: float = setting(0.1, "Adagrad's learning rate, where the history is averaged", least=1e-8, most=10)
     rare_below: int = setting(3, "a name seen less often shares the embedding of the unknown", unit="requests", least=1)
     rare_offers_below: int = setting(
         1,

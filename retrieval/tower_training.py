@@ -16,12 +16,12 @@ from tqdm.auto import tqdm
 
 from features.encoder import MISSING, UNKNOWN
 from features.hidden_ids import with_hidden_ids
+from features.keras2 import keras
 from features.keras2 import tensorflow as tf
 from features.spec import Group, Kind
 from retrieval.config import RetrievalConfig
 from retrieval.exact import ExactIndex
 from retrieval.pairs import ItemInputs, Pairs
-from retrieval.tower_optimizer import TowerOptimizer
 from retrieval.two_tower import TwoTower
 
 MINED = 50  # of the nearest items of a request
@@ -64,7 +64,7 @@ def fit(
     if anew:
         towers.query_tower.encoder.numbers.adapt(train.user_numbers[np.unique(train.request)])
         towers.item_tower.encoder.numbers.adapt(items.numbers[train.item])
-    towers.compile(optimizer=TowerOptimizer(towers.reading, config=config))
+    towers.compile(optimizer=optimizer_of(config))
     towers.optimizer.build(towers.trainable_variables)
     seed = int(rng.integers(2**31))
     step = tf.function(towers.train_step, reduce_retracing=True)
@@ -96,6 +96,17 @@ def fit(
             after_epoch(epoch, {"train": {"loss": history.loss[-1]} | rate, "validation": {recall: history.recall[-1]}})
     towers.assign(best)
     return history
+
+
+def optimizer_of(config: RetrievalConfig) -> keras.optimizers.Optimizer:
+    """Adagrad (Duchi et al. 2011) of towers that average a history, Adam (Kingma and Ba 2015) of others.
+
+    Adagrad's first step moves a weight by its whole rate. That suits embeddings, of which a row is seen now and then;
+    it undoes the start of a Transformer, which then says the same of every history.
+    """
+    if config.sequence == "mean":
+        return keras.optimizers.Adagrad(config.learning_rate, initial_accumulator_value=0.1)
+    return keras.optimizers.Adam(config.sequence_learning_rate)
 
 
 def expected_draws(

@@ -77,7 +77,6 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
         history = history_encoder(spec, tables, shape=config.history, rng=rng)
         self.query_tower = Tower(spec, Group.USER, tables, config=config, seed=first, history=history)
         self.item_tower = Tower(spec, Group.ITEM, tables, config=config, seed=second)
-        self._reader = history
         self.task = tfrs.tasks.Retrieval(
             temperature=config.temperature, remove_accidental_hits=config.remove_accidental_hits
         )
@@ -110,12 +109,6 @@ class TwoTower(tfrs.Model):  # type: ignore[name-defined]
     def _probability(self, expected: tf.Tensor) -> tf.Tensor | None:
         """Expected draws as a probability: a common factor moves every logit alike, so the greatest becomes 1."""
         return expected / tf.reduce_max(expected) if self.config.correct_sampling else None
-
-    @property
-    def reading(self) -> list[tf.Variable]:
-        """The weights that read the history step by step, apart from embedding tables; none where it is averaged."""
-        weights = self._reader.trainable_variables if self._reader is not None else []
-        return [variable for variable in weights if not variable.name.startswith("table_")]
 
     def embed_queries(self, codes: np.ndarray, lists: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Float32 [R, dimensions] of the user group of R requests."""

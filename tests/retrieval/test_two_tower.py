@@ -15,7 +15,6 @@ from marketplace.baskets import slates_of
 from marketplace.schema import SLATE
 from retrieval.config import RetrievalConfig
 from retrieval.pairs import ItemInputs, Pairs
-from retrieval.tower_optimizer import TowerOptimizer
 from retrieval.tower_training import batches, expected_draws, fit, held_out_recall, mined_negatives
 from retrieval.training_pairs import training_pairs
 from retrieval.two_tower import TwoTower
@@ -247,20 +246,6 @@ def test_a_history_read_step_by_step_tells_what_follows(kind):
     towers = TwoTower(spec, {"item": N_ITEMS + 2}, config=config, rng=np.random.default_rng(0))
     history = fit(towers, walks(4_000), walks(300), items, rng=np.random.default_rng(1), progress=False)
     assert history.recall[history.best] > 0.9
-
-
-def test_weights_that_read_a_history_go_by_adam_and_all_others_by_adagrad():
-    """Two steps of gradients 2 and -1, by hand: Adagrad from a sum of squares of 0.1, Adam from moments of 0."""
-    read, other = tf.Variable([1.0]), tf.Variable([1.0])
-    config = replace(CONFIG, learning_rate=0.5, sequence_learning_rate=0.01)
-    optimizer = TowerOptimizer([read], config=config)
-    optimizer.build([other, read])
-    for gradient in (2.0, -1.0):
-        optimizer.apply_gradients([(tf.constant([gradient]), other), (tf.constant([gradient]), read)])
-    assert other.numpy()[0] == pytest.approx(1 - 0.5 * 2 / 4.1**0.5 + 0.5 / 5.1**0.5, rel=1e-5)
-    # moments: 0.2, then 0.18 - 0.1; 0.004, then 0.003996 + 0.001; each / (1 - beta^2)
-    second = 0.01 * (0.08 / (1 - 0.9**2)) / (0.004996 / (1 - 0.999**2)) ** 0.5
-    assert read.numpy()[0] == pytest.approx(1 - 0.01 - second, rel=1e-5)
 
 
 def test_requests_may_have_a_history_and_nothing_else():
