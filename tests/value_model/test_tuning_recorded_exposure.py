@@ -55,6 +55,24 @@ def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
     assert exposure.sum(axis=1) == pytest.approx(LOOKS.sum())
 
 
+def test_a_log_is_carried_over_to_another_ranking_by_weights_that_average_1():
+    """Five items of odds far apart, drawn before many others; noise of the exposure would make the weights larger."""
+    odds, rng = np.append([2.0, -2.0, 1.0, 0.0, -3.0], np.full(20, 0.5)), np.random.default_rng(0)
+    orders = list(permutations(range(5)))
+    chance = np.array([drawn(odds, order).prod() for order in orders])
+    rows = [orders[draw] for draw in rng.choice(len(orders), 3000, p=chance / chance.sum())]
+    position = np.argsort(rows, axis=1) + 1
+    propensity = np.take_along_axis(np.array([drawn(odds, order) for order in rows]), position - 1, axis=1)
+    table, examination = (
+        slates([odds[:5]] * 3000, position.tolist(), propensity.tolist()),
+        np.tile([1.0, 0.5, 0.2, 0.1, 0.05], (3000, 1)),
+    )
+    exposure = recorded_exposure(table, np.ones((3000, 5), bool), examination, rng=rng)
+    looked, other = np.take_along_axis(examination, position - 1, axis=1), np.array([1.0, 0.05, 0.5, 0.2, 0.1])
+    weight = (looked * other / exposure).sum(axis=1) / other.sum()
+    assert weight.mean() == pytest.approx(1, abs=3 * weight.std() / 3000**0.5)
+
+
 @pytest.mark.parametrize("ahead", [0.0, 500.0])
 def test_a_whole_slate_on_record_is_plain_plackett_luce(ahead):
     """To the rounding of what was logged, which beside an item far ahead is more than all odds of the others."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from marketplace.plackett_luce import draw, remaining
+from marketplace.plackett_luce import remaining
 from marketplace.slate_columns import flat, page_places, to_numpy
 from value_model.formula.evaluate import pad
-from value_model.tuning.exposure import of_plackett_luce
+from value_model.tuning.exposure import BLOCK, FAINT, of_plackett_luce
 from value_model.tuning.from_log import MOST_GAP, logged_prices
 from value_model.tuning.tiers import TierSlates
 
-SAMPLES = 64
+SAMPLES, GRID = 64, 256
+LEAST_MISSING = 1e-9  # of the odds on record: what is less is nothing
 ABSENT = -1e30
 
 
@@ -77,25 +78,61 @@ def _missing_odds(odds: np.ndarray, position: np.ndarray, propensity: np.ndarray
 def _conditional(
     odds: np.ndarray, mask: np.ndarray, missing: np.ndarray, examination: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Orders of the items on record, drawn without the missing ones and reweighted by prod rest / (rest + U)."""
-    total, exposure = np.zeros((len(odds), 1)), np.zeros(odds.shape)
-    depth = min(odds.shape[1], examination.shape[1])
-    # Against the order by value, whose weight is about the largest: products of small shares stay in range.
-    largest = _log_weight(np.argsort(-odds, axis=1), odds, mask, missing)
-    for _ in range(SAMPLES):
-        order = draw(odds, rng)
-        weight = np.exp(_log_weight(order, odds, mask, missing) - largest)
-        looks = np.zeros(odds.shape)
-        np.put_along_axis(looks, order[:, :depth], examination[:, :depth], axis=1)
-        exposure += weight * looks
-        total += weight
-    return np.where(mask, exposure / total, 0.0)
+    """Exposure given that all items on record were drawn before the missing ones, whose odds are `missing` [R].
+
+    An exponential race of which one more time matters: t, the missing ones' first. Given t the items' times are
+    independent exponentials cut at t; so t is drawn given that all came before it, then their times, and exposure is
+    averaged given the others' times as in `exposure.of_plackett_luce`. Orders drawn without the missing ones and
+    reweighted have the same mean; but exposure is a divisor, and its noise makes the weights too large.
+    """
+    exposure = np.zeros(odds.shape)
+    step = max(1, BLOCK // (max(SAMPLES, GRID) * odds.shape[1]))
+    for low in range(0, len(odds), step):
+        rows = slice(low, low + step)
+        rate = np.where(mask[rows], np.exp(odds[rows]), 0.0)
+        cut = _first_missing(rate, mask[rows], np.maximum(missing[rows], LEAST_MISSING * rate.sum(axis=1)), rng)
+        exposure[rows] = _given_cut(rate, mask[rows], cut, examination[rows], rng)
+    return exposure
 
 
-def _log_weight(order: np.ndarray, odds: np.ndarray, mask: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """float64 [R, 1]: the sum over places of log rest / (rest + U)."""
-    rest = np.exp(remaining(np.take_along_axis(odds, order, axis=1)))
-    present = np.take_along_axis(mask, order, axis=1)
-    share = np.where(present, rest / np.maximum(rest + missing[:, None], 1e-300), 1.0)
-    log_weight: np.ndarray = np.log(share).sum(axis=1, keepdims=True)
-    return log_weight
+def _first_missing(rate: np.ndarray, mask: np.ndarray, missing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float64 [SAMPLES, R]: when the first missing item arrives, all of the others having come before.
+
+    Its density is proportional to exp(-missing t) prod_i (1 - exp(-rate_i t)), by quantiles of a grid in log t.
+    """
+    least, most = 1e-6 / (rate.sum(axis=1) + missing), 60 / missing
+    grid = np.exp(np.log(least) + np.linspace(0, 1, GRID)[:, None] * np.log(most / least))  # [GRID, R]
+    came = np.where(mask, -np.expm1(-grid[:, :, None] * rate), 1.0)
+    log_density = np.log(np.maximum(came, 1e-300)).sum(axis=2) - missing * grid + np.log(grid)
+    density = np.exp(log_density - log_density.max(axis=0))
+    share = np.cumsum((density[1:] + density[:-1]) / 2, axis=0)
+    share = np.concatenate([np.zeros((1, rate.shape[0])), share / share[-1]])
+    quantile = (np.arange(SAMPLES)[:, None] + rng.random((SAMPLES, rate.shape[0]))) / SAMPLES
+    log_grid = np.log(grid)
+    return np.exp(
+        np.stack([np.interp(q, s, g) for q, s, g in zip(quantile.T, share.T, log_grid.T, strict=True)], axis=1)
+    )
+
+
+def _given_cut(
+    rate: np.ndarray, mask: np.ndarray, cut: np.ndarray, examination: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """float64 [R, n]: exposure of items whose times are exponentials cut at `cut` [S, R], averaged over these."""
+    before = -np.expm1(-cut[:, :, None] * rate)  # P(item in time)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        time = -np.log1p(-rng.random(before.shape) * before) / rate
+    time = np.where(mask, time, np.inf)
+    width = max(examination.shape[1] + 1 - rate.shape[1], 0) + 1
+    rivals = np.concatenate([np.sort(time, axis=2), np.full((*cut.shape, width), np.inf)], axis=2)
+    rivals = np.minimum(rivals, cut[:, :, None])  # whoever is on record stands somewhere before the cut
+    steps = examination - np.column_stack([examination[:, 1:], np.zeros(len(examination))])
+    exposure = np.zeros(rate.shape)
+    for place in np.flatnonzero((steps != 0).any(axis=0)):
+        here, after = rivals[:, :, place, None], rivals[:, :, place + 1, None]
+        # Who is among the first k already has one place less before it: its k-th rival is the next arrival.
+        chance = -np.expm1(-np.where(time <= here, after, here) * rate) / np.where(mask, before, 1.0)
+        exposure += chance.mean(axis=0) * steps[:, place, None]
+    exposure = np.where(mask, np.maximum(exposure, FAINT), 0.0)
+    # The places' total is known, whatever is drawn.
+    looks = np.where(np.arange(examination.shape[1]) < mask.sum(axis=1, keepdims=True), examination, 0.0)
+    return exposure * looks.sum(axis=1, keepdims=True) / np.maximum(exposure.sum(axis=1, keepdims=True), FAINT)
