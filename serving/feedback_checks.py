@@ -7,7 +7,8 @@ An event is set apart, with a reason, unless
     amount            amount <= REACH x price as shown x quantity (UNITS where none is sent)
     unanswered        it names a slate, or its sender may send events that answer none
     repeated_order    no order of its order id and item is on record (an order without an id is known by its slate)
-What is set apart is kept in the log, and nothing learns from it.
+What is set apart is kept in the log, and nothing learns from it. A clock that counts whole seconds
+puts a click before the slate of its own second, where it would be no answer: it gets the slate's time.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ import pyarrow.compute as pc
 from marketplace.attribution import of_one_shopper
 from marketplace.keys import one_array, rows_of
 from marketplace.log import Log
-from marketplace.schema import FEEDBACK
+from marketplace.schema import FEEDBACK, TIME
 from marketplace.slate_columns import flat, request_of_rows, shown, to_numpy
+from marketplace.splits import SECOND, microseconds
 
 REACH = 1.5  # of price x quantity: taxes, delivery, a price that has risen since
-READ = ("request_id", "user_id", "session_id", "item_id", "price", "position")  # columns of a slate
+READ = ("request_id", "time", "user_id", "session_id", "item_id", "price", "position")  # columns of a slate
 UNITS = 10  # of an item in one order, where no quantity is sent
 
 
@@ -64,7 +66,7 @@ class CheckedFeedback:
 def checked(feedback: pa.Table, log: Log, *, sender: Sender, details: OrderDetails = NO_DETAILS) -> CheckedFeedback:
     """FEEDBACK with what is wrong with each event; an id that another's event or slate has taken is made its own."""
     feedback, slates = _own_request_ids(feedback, log)
-    feedback = _own_feedback_ids(feedback, log)
+    feedback = _own_feedback_ids(_not_before_their_slates(feedback, slates), log)
     reasons: list[str | None] = [None] * len(feedback)
     names = feedback["request_id"].is_valid().to_numpy(zero_copy_only=False)
     if sender is not Sender.TRUSTED:
@@ -129,6 +131,17 @@ def _own_request_ids(feedback: pa.Table, log: Log) -> tuple[pa.Table, pa.Table]:
     logged = set(theirs["request_id"].to_pylist())
     renamed = [own[place] if own.get(place) in logged else name for place, name in enumerate(requests)]
     return _with(feedback, "request_id", renamed), pa.concat_tables([slates, theirs])
+
+
+def _not_before_their_slates(feedback: pa.Table, slates: pa.Table) -> pa.Table:
+    """An event in whole seconds gets the time of its slate where that lies later in the same second."""
+    row, time = rows_of(feedback["request_id"], slates["request_id"]), microseconds(feedback["time"])
+    slate = np.append(microseconds(slates["time"]), -1)[row]
+    moved = (row >= 0) & (time % SECOND == 0) & (time < slate) & (slate - time < SECOND)
+    if not moved.any():
+        return feedback
+    place, times = feedback.column_names.index("time"), pa.array(np.where(moved, slate, time)).cast(TIME)
+    return feedback.set_column(place, FEEDBACK.field("time"), times)
 
 
 def _own_feedback_ids(feedback: pa.Table, log: Log) -> pa.Table:

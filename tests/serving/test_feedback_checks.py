@@ -153,3 +153,20 @@ def test_everything_that_simulated_shoppers_did_is_believed():
     receipt = log.append_feedback(batch.events, reasons=batch.reasons, order_keys=batch.order_keys)
     assert receipt == Receipt(len(dataset.feedback), 0)
     assert "order" in log.feedback()["event"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (START + timedelta(seconds=5), START + timedelta(seconds=5.4)),  # of the slate's own second
+        (START + timedelta(seconds=4), START + timedelta(seconds=4)),
+        (START + timedelta(seconds=5.1), START + timedelta(seconds=5.1)),  # this clock counts parts of a second
+        (START + timedelta(seconds=6), START + timedelta(seconds=6)),
+    ],
+)
+def test_a_click_in_whole_seconds_is_not_before_the_slate_of_its_own_second(sent, kept):
+    made, shown_at = MemoryLog(), START + timedelta(seconds=5.4)
+    made.append(fake_slate(Request(request_id="r", time=shown_at, surface="home", user_id="ann", k=2), list("ab")))
+    recorded(made, event(time=sent))
+    assert made.feedback()["time"].to_pylist() == [kept]
+    assert attribute(made.slates(), made.feedback()).labels["click"].to_pylist()[0] == (kept >= shown_at)
