@@ -41,8 +41,7 @@ class MachineLog(SqliteLog):
 
     def append(self, slate: Slate, *, catalogue: int | None = None) -> None:
         name, batch = slate.request_id, slates_to_batch([slate])
-        shown = json.dumps(batch.select(READ).to_pylist()[0]).encode()
-        body = pack(batch)
+        shown, body = _judged(batch), pack(batch)
         try:
             earlier = self._claimed.claim(name, body, shown=shown)
         except StoreUnavailable as error:
@@ -76,6 +75,13 @@ class MachineLog(SqliteLog):
         shown = self._claimed.shown([name for name in request_ids if name not in known])
         theirs = pa.Table.from_pylist(list(map(json.loads, shown)), schema=JUDGED).select(columns)
         return pa.concat_tables([mine, theirs.cast(mine.schema)])
+
+
+def _judged(batch: pa.RecordBatch) -> bytes:
+    """JSON of a slate's columns READ; its time in UTC microseconds, which Arrow reads back as a time."""
+    read = batch.select(READ)
+    place = READ.index("time")
+    return json.dumps(read.set_column(place, "time", read.column(place).cast(pa.int64())).to_pylist()[0]).encode()
 
 
 def _slates(body: bytes, request_id: str) -> pa.Table:

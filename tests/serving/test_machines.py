@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import redis
 from click.testing import CliRunner
+from fake_service import fake_slate
 
 from features.backends.redis_slates import SharedSlates
 from features.store import StoreUnavailable
@@ -21,7 +22,7 @@ from marketplace.schema import FEEDBACK, conform
 from marketplace.sqlite_log import SqliteLog
 from retrieval.item_filter import ItemFilter
 from serving.bundle import build_engine, redis_store
-from serving.feedback_checks import OrderDetails, Sender
+from serving.feedback_checks import READ, OrderDetails, Sender
 from serving.machine_log import MachineLog
 from serving.request import Request
 from serving.wsgi import create
@@ -127,6 +128,16 @@ def test_items_that_begin_have_the_same_rows_whichever_machine_hears_of_them_fir
     codes = [machine.parts.item_table.category[one].tolist() for machine in market.machines]
     assert codes[0] == codes[1]
     assert len(set(codes[0])) == 2
+
+
+def test_what_feedback_is_judged_by_is_the_same_on_another_machine(tmp_path, redis_url):
+    request = Request("judged", datetime(2026, 1, 1, 12, 0, 5, 400_000, UTC), "home", "ann", k=2, session_id="visit")
+    one, other = (MachineLog(tmp_path / name, SharedSlates(redis_url)) for name in ("a.sqlite", "b.sqlite"))
+    with closing(one), closing(other):
+        one.append(fake_slate(request, ["a", "b", "c"]))
+        seen = [log.slates_of(["judged"], columns=READ).to_pylist() for log in (one, other)]
+    assert seen[0] == seen[1]
+    assert seen[0][0]["time"] == request.time
 
 
 def test_a_machine_goes_on_while_the_shared_redis_is_away(bundle, tmp_path, redis_url, monkeypatch):
