@@ -20,7 +20,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluation.monitoring.alert import JudgedDay
@@ -38,6 +37,7 @@ from marketplace.keys import one_array
 from marketplace.log import QUARANTINED
 from marketplace.log_place import Place, may_exist
 from marketplace.open_log import open_log
+from marketplace.schema import microseconds_of
 from marketplace.settings import read_settings, setting
 from marketplace.toml_text import TomlText, parse_toml
 
@@ -169,7 +169,7 @@ class LogWatch:
         """Catalogue fields whose newest value was recorded in the day; None where nothing feeds the catalogue."""
         records, _ = self.log.catalogue_after(0)
         times = np.array([cell.time for record in records for cell in record.fields.values()], np.int64)
-        low, high = (pa.scalar(time, pa.timestamp("us", tz="UTC")).value for time in (start, end))
+        low, high = map(microseconds_of, (start, end))
         return int(((times >= low) & (times < high)).sum()) if len(times) else None
 
     def _first_day(self) -> datetime | None:

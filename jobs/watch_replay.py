@@ -19,6 +19,7 @@ from features.store import FeatureStore
 from jobs.replay import bundle_folders
 from marketplace.log import Log
 from marketplace.memory_log import MemoryLog
+from marketplace.schema import microseconds_of
 from marketplace.slate import Slate, table_to_slates
 from serving.bundle import build_engine, load_bundle
 from serving.parts import Parts
@@ -77,7 +78,7 @@ class BundleReplays:
         if not self._served:
             return None
         catalogue = list(self._served.values())[-1].store.catalogue
-        low, high = (pa.scalar(time, pa.timestamp("us", tz="UTC")).value for time in (since, until))
+        low, high = map(microseconds_of, (since, until))
         return catalogue.item_id.filter(pa.array((catalogue.launched >= low) & (catalogue.launched < high)))
 
     def _at(self, folder: Path, since: datetime) -> _Served:

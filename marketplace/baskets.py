@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from marketplace.dataset import Dataset
 from marketplace.keys import one_array
-from marketplace.schema import SLATE
+from marketplace.schema import SLATE, TIME
 from marketplace.splits import microseconds
 from marketplace.visits import in_visits
 
@@ -80,7 +80,7 @@ def _slates(
     item_id = one_array(events["item_id"]).cast(pa.string()).take(pa.array(rows))
     request = {
         "request_id": request_id,
-        "time": pa.array(time, pa.timestamp("us", tz="UTC")),
+        "time": pa.array(time, TIME),
         "surface": _constant("home", len(heads)),
         "user_id": one_array(events["user_id"]).take(heads),
         "session_id": one_array(events["session_id"]).take(heads),

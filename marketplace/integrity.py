@@ -15,7 +15,7 @@ from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, TableOrigin, Where, count_of_rows, errors
 from marketplace.keys import rows_of
 from marketplace.near_identifiers import NearIdentifiers, near_identifiers
-from marketplace.schema import EVENTS, SURFACES
+from marketplace.schema import EVENTS, SURFACES, microseconds_of
 from marketplace.slate_columns import flat, item_offsets, page_places, request_of_rows
 
 OLDEST = 631_152_000_000_000  # 1990-01-01, UTC microseconds: what lies before is a number in another unit
@@ -100,7 +100,7 @@ class _IntegrityRules:
         for table in ("slates", "feedback"):
             times = self._times(table)
             if self.now is not None:
-                limit = pa.scalar(self.now, pa.timestamp("us", tz="UTC")).value
+                limit = microseconds_of(self.now)
                 fix = "Check the time zone, the order of day and month, and the exporter's clock."
                 yield self._rows(table, "time", times > limit, f"lies after {self.now:%Y-%m-%d %H:%M %Z}", fix)
             fix = "Check the unit: seconds read as microseconds give 1970."

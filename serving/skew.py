@@ -22,6 +22,7 @@ from features.spec import Feature, FeatureSpec, Group, Kind
 from features.store import FeatureStore
 from marketplace.dataset import Dataset
 from marketplace.log import LAST
+from marketplace.schema import microseconds_of
 from marketplace.slate import Slate, table_to_slates
 from marketplace.splits import microseconds
 
@@ -75,7 +76,7 @@ def skew_of(
     events, impressions = _Timed(feedback, store.update), _Timed(shown, store.show)
     skew: dict[str, FeatureSkew] = {}
     for slate in slates:
-        time = pa.scalar(slate.time, pa.timestamp("us", tz="UTC")).value
+        time = microseconds_of(slate.time)
         events.learn_before(time)
         impressions.learn_before(time)
         for name, part in slate_skew(slate, store).items():

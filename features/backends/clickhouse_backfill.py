@@ -21,9 +21,8 @@ from marketplace.clickhouse.connection import ClickhouseClient
 from marketplace.clickhouse.tables import kind_of
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
-from marketplace.schema import ITEMS, SLATE, USERS
+from marketplace.schema import ITEMS, SLATE, TIME, USERS
 
-TIME = pa.timestamp("us", tz="UTC")
 REQUESTS = ("request_id", "time", "user_id", "session_id", "page_item_id", "item_id")
 TABLES = {  # that queries read beside the log's
     "requests": pa.schema([SLATE.field(name) for name in REQUESTS]),

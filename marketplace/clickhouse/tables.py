@@ -12,7 +12,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from marketplace.log import QUARANTINED
-from marketplace.schema import FEEDBACK, SLATE
+from marketplace.schema import FEEDBACK, SLATE, TIME
 
 DELTA, TEXT = "CODEC(Delta, ZSTD(1))", "CODEC(ZSTD(1))"
 MANY = {"user_id": "String"}  # texts of too many values for a dictionary
@@ -46,7 +46,7 @@ def kind_of(kind: pa.DataType, *, nullable: bool = False) -> str:
 
 NAMES = {
     pa.string(): "String",
-    pa.timestamp("us", tz="UTC"): "DateTime64(6, 'UTC')",
+    TIME: "DateTime64(6, 'UTC')",
     pa.float64(): "Float64",
     pa.float32(): "Float32",
     pa.int32(): "Int32",

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketplace.finding import Finding, Severity, Where, errors, of_rows
+from marketplace.schema import TIME
 
-TIME = pa.timestamp("us", tz="UTC")
 NAIVE = pa.timestamp("us")
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}  # microseconds of one unit
 ALIASES = {"%s": "epoch_s"}

@@ -15,10 +15,11 @@ from typing import Any
 import pyarrow as pa
 
 from marketplace.parquet.days import SCHEMAS
+from marketplace.schema import TIME
 
 NAMES = {
     pa.string(): "STRING",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP",
+    TIME: "TIMESTAMP",
     pa.float64(): "FLOAT",
     pa.float32(): "FLOAT",
     pa.int32(): "INTEGER",

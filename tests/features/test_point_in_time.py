@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from feature_frames import assert_same_features
 from feature_market import DAY, START, random_market
 from sqlglot import exp, parse_one
 
@@ -134,12 +135,7 @@ def test_a_whole_frame_is_the_backfills(logged):
     market, backfilled = logged
     spec = standard_spec(product_pages=True, sequence=True, against_list=True, extra=("item_shoppers", "carts"))
     ours, theirs = backfilled(market, market.slates, spec=spec), backfill(market, market.slates, spec=spec)
-    for feature in spec.features:
-        one, other = (frame.columns[feature.name] for frame in (ours, theirs))
-        if pa.types.is_floating(one.type):
-            np.testing.assert_allclose(one.to_numpy(), other.to_numpy(), rtol=1e-6, err_msg=feature.name)
-        else:
-            assert one.to_pylist() == other.to_pylist(), feature.name
+    assert_same_features(ours, theirs, spec)
 
 
 def test_a_few_requests_are_answered_as_among_all(logged):

@@ -1,9 +1,8 @@
 """`features backfill` and `features sql`: a log's features of old requests, as a run then reads them."""
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from feature_frames import assert_same_features
 
 from features.backfill import backfill
 from features.served import served
@@ -26,12 +25,7 @@ def test_a_log_in_clickhouse_gets_its_features_and_a_run_reads_them(run_folder, 
     spec = spec_of(came, RunConfig(features=("item_shoppers",)))
     assert set(came.slates["feature_spec_version"].to_pylist()) == {spec.version}
     ours, theirs = served(came.slates, spec), backfill(dataset, came.slates, spec=spec)
-    for feature in spec.features:
-        one, other = (frame.columns[feature.name] for frame in (ours, theirs))
-        if pa.types.is_floating(one.type):
-            np.testing.assert_allclose(one.to_numpy(), other.to_numpy(), rtol=1e-6, err_msg=feature.name)
-        else:
-            assert one.to_pylist() == other.to_pylist(), feature.name
+    assert_same_features(ours, theirs, spec)
 
 
 def test_a_log_that_is_a_file_is_refused(run_folder, tmp_path):
