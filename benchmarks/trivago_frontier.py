@@ -32,8 +32,8 @@ from benchmarks.trivago_ranker import unknown_heads
 from evaluation import plots, ranking
 from evaluation.bootstrap import Resampled, means, resample
 from evaluation.estimate import Estimate
+from marketplace.slate_columns import pad, slate_mask
 from value_model.formula import ValuePolicy, evaluate, load_policy
-from value_model.formula.evaluate import pad, slate_mask
 from value_model.rankers.batches import request_offsets
 from value_model.rankers.ranker import RankingData
 from value_model.tuning import Sweep

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 
 from desk.publication import PolicyService
 from marketplace.dataset import Dataset
-from marketplace.slate_columns import flat, item_offsets, to_numpy
+from marketplace.slate_columns import flat, item_offsets, pad, slate_mask, to_numpy
 from value_model.formula import ValuePolicy
-from value_model.formula.evaluate import pad, slate_mask
 from value_model.policy_checks import HeadCalibration
 from value_model.tuning import Evidence
 

@@ -97,7 +97,7 @@ def _brings(comparison: Comparison, policy: str, *, currency: str, k: int) -> tu
         if (gap := comparison.differences.get(name, {}).get(metric)) is not None
     }
     against = ", ".join(f"{_signed(gain)} against {_order(name)}" for name, gain in gains.items())
-    close = [name for name, gain in gains.items() if gain.low <= 0 and name != FLATTERED]
+    close = [name for name, gain in gains.items() if gain.low <= 0 and not _same(gain) and name != FLATTERED]
     word = word.format(currency=currency)
     line = f"What {policy} brings: {served[metric].value:.4g} {word} in the first {k} of a request"
     unproven = [f"why {policy} does not surely beat {name}" for name in close]
@@ -108,7 +108,14 @@ def _order(name: str) -> str:
     return f"the order {name}, which is judged by its own places" if name == FLATTERED else name
 
 
+def _same(gain: Estimate) -> bool:
+    """Whether the two orders bring the same, whatever requests are drawn: lists too short to tell them apart."""
+    return gain.low == gain.high == 0
+
+
 def _signed(gain: Estimate) -> str:
+    if _same(gain):
+        return "the same"
     return f"{gain.value:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
 
 

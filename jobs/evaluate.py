@@ -32,10 +32,9 @@ from jobs.train_ranker import held_out
 from jobs.value_slates import value_slates
 from marketplace.dataset import Dataset
 from marketplace.heads import Labels
-from marketplace.slate_columns import flat, item_offsets, request_of_rows, to_numpy
+from marketplace.prospects import TOP, short_lists
+from marketplace.slate_columns import flat, request_of_rows, to_numpy
 from value_model.rankers.ranker import RankingData
-
-K = 10  # of the metrics @k
 
 
 def evaluate(run: RunFolder) -> None:
@@ -63,6 +62,7 @@ def evaluate(run: RunFolder) -> None:
     cohorts = with_known({name: rows[of_test] for name, rows in new.items()})
     keep_judged(folder / JUDGED, data.labels, counted=data.weight > 0, cohorts=cohorts)
     baselines = {"popularity": popularity(prepared, test)} | word_match(dataset, slates)
+    short = short_lists(data.weight > 0, prepared.offsets_of(test), k=TOP)
     recalled = recall_lines(kept_recall(run.path / "retrieval"), goal="positive")
     report = build_report(
         models | baselines | as_recorded(data.position),
@@ -77,8 +77,8 @@ def evaluate(run: RunFolder) -> None:
         cohorts=cohorts,
         facts=facts(run, prepared),
         shopper=to_numpy(slates["user_id"]),
-        notes=(*dataset.notes, f"{choice}.", *short_lists(slates, k=K), *recalled),
-        k=K,
+        notes=(*dataset.notes, f"{choice}.", *short, *recalled),
+        k=TOP,
         where=data.weight > 0,
     )
     lines = summary(
@@ -88,9 +88,9 @@ def evaluate(run: RunFolder) -> None:
         ahead={name: share_of(gap, choice.objective[name].value) for name, gap in choice.behind.items()},
         policy=f"the policy {policy.name}",
         currency=dataset.currency,
-        k=K,
+        k=TOP,
         cohorts=report.slices.get(COHORT, {}),
-        warnings=short_lists(slates, k=K),
+        warnings=short,
     )
     page = write_report(replace(report, summary=lines), folder)
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
@@ -164,13 +164,6 @@ def as_recorded(position: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         return {}
     place = np.where(position > 0, position, position.max() + 1)
     return {"as recorded": {"value": -place.astype(np.float64)}}
-
-
-def short_lists(slates: pa.Table, *, k: int) -> tuple[str, ...]:
-    """A note where no list is longer than `k`, so that what stands in the first k says nothing of an order."""
-    longest = int(np.diff(item_offsets(slates)).max(initial=0))
-    note = f"No list is longer than {longest}: recall@{k} and sums@{k} are the same for any order of it."
-    return (note,) if longest <= k else ()
 
 
 def facts(run: RunFolder, prepared: TrainingRows) -> dict[str, str]:

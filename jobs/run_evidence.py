@@ -21,6 +21,7 @@ from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
 from marketplace.log_place import Place, home_of, is_log
+from marketplace.recorded_draws import with_propensities
 from marketplace.settled import settled_requests, with_settled
 from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
@@ -147,15 +148,20 @@ def of_one_policy(
     """(slates, the policy that ranked them, notes): of several that were served, the one that spread most requests.
 
     Where it is not known who ranked (`served` is empty), the run's own policy stands in: propensities tell if it did.
+    Requests without propensities are then left out beside such with them.
     """
     recorded = as_recorded(dataset, slates)
     version = most_explored(recorded, served)
-    if version is None:
+    if version is not None:
+        whose, why = pc.equal(recorded["policy_version"].cast(pa.string()), version), "that other policies ranked"
+    elif not served and dataset.has_impressions and (drawn := with_propensities(recorded)).any():
+        whose, why = pa.array(drawn), "of which no place was drawn at random with its propensity"
+    else:
         return slates, in_force, ()
-    kept_slates = slates.filter(pc.equal(recorded["policy_version"].cast(pa.string()), version))
+    kept_slates = slates.filter(whose)
     left_out = len(slates) - len(kept_slates)
-    note = (f"{left_out:,} requests that other policies ranked are left out.",) if left_out else ()
-    return kept_slates, served[version], note
+    note = (f"{left_out:,} requests {why} are left out.",) if left_out else ()
+    return kept_slates, in_force if version is None else served[version], note
 
 
 def labelled(dataset: Dataset, slates: pa.Table) -> tuple[pa.Table, pa.Table]:

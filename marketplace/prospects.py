@@ -16,12 +16,14 @@ from marketplace.attribution import Attribution, recorded_labels
 from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, Where
 from marketplace.heads import Head, HeadKind, Labels, learned_heads
-from marketplace.slate_columns import flat, item_offsets, request_of_rows, shown, to_numpy
+from marketplace.recorded_draws import follow_from_values, with_propensities
+from marketplace.slate_columns import item_offsets, request_of_rows, shown, to_numpy
 from marketplace.splits import TEST_SHARE, VALIDATION_SHARE, periods
 from marketplace.treatment import arm_labels
 
 FEWEST = 50  # events below which a head's probabilities are not calibrated
 TOP = 10  # of the report's metrics @k
+LOOKED_AT = 10_000  # requests whose propensities are held against their values
 Z = 1.96
 
 
@@ -70,9 +72,8 @@ def prospects(dataset: Dataset, joined: Attribution | None) -> Iterator[str]:
     learned = learned_heads(recorded)
     heads = [_from(head, recorded) for head in learned]
     yield f"heads and the events that teach them: {', '.join(heads) or 'none'}"
-    longest = int(np.diff(item_offsets(dataset.slates)).max(initial=0))
-    if longest <= TOP:
-        yield f"metrics: no list is longer than {longest}; recall@{TOP} and sums@{TOP} are the same for any order of it"
+    for note in short_lists(shown(dataset.slates), item_offsets(dataset.slates), k=TOP):
+        yield f"metrics: {note}"
     test = {
         head.label: recorded[head.label].sum() * TEST_SHARE for head in learned if head.kind is HeadKind.PROBABILITY
     }
@@ -89,12 +90,26 @@ def _widths(events: Mapping[str, float]) -> str:
     return ", ".join(f"{name}s +- {Z / np.sqrt(n):.0%}" for name, n in events.items() if n >= 1) or "no events"
 
 
+def short_lists(counted: np.ndarray, offsets: np.ndarray, *, k: int) -> tuple[str, ...]:
+    """A note where no request has more than `k` items that are `counted` (bool [N]), so that any order has them among
+    its first k."""
+    longest = int(np.diff(np.append(0, np.cumsum(counted))[offsets]).max(initial=0))
+    note = f"No list showed more than {longest} items: sums@{k} are the same for any order of them."
+    return (note,) if longest <= k else ()
+
+
 def _tuning(dataset: Dataset, orders: float) -> str:
-    propensity = to_numpy(flat(dataset.slates, "propensity"))[shown(dataset.slates)]
-    drawn = float(np.mean(propensity < 1)) if len(propensity) else 0.0
-    if drawn == 0:
+    drawn = with_propensities(dataset.slates)
+    if not drawn.any():
         return "can promise nothing: no place was drawn at random with its propensity (docs/counterfactual.md)"
+    looked_at = np.flatnonzero(drawn)[:: -(-drawn.sum() // LOOKED_AT)]
+    if not follow_from_values(dataset.slates.take(looked_at)):
+        return (
+            "can promise nothing: propensities are not P(this item here | the items above it) of pages drawn by the "
+            "values on record (docs/own_data.md#a-log-that-was-drawn-at-random)"
+        )
+    orders *= drawn.mean()
     if orders < 1:
         return "can promise nothing on orders: there are none in the test period"
     least = 2 * Z / np.sqrt(orders)
-    return f"{drawn:.0%} of the places were drawn at random; changes of orders below {least:.0%} are beyond it"
+    return f"{drawn.mean():.0%} of the requests were drawn at random; changes of orders below {least:.0%} are beyond it"

@@ -61,6 +61,19 @@ def flat(slates: pa.Table, name: str) -> pa.Array:
     return _one(slates[name]).flatten()
 
 
+def slate_mask(offsets: np.ndarray) -> np.ndarray:
+    """bool [R, longest]: where flat rows lie once they are padded."""
+    counts = np.diff(offsets)
+    return np.arange(counts.max(initial=0)) < counts[:, None]
+
+
+def pad(rows: np.ndarray, mask: np.ndarray, *, absent: float = 0.0) -> np.ndarray:
+    """Flat rows [N] as [R, longest]; `padded[mask]` gives them back."""
+    padded = np.full(mask.shape, absent, rows.dtype)
+    padded[mask] = rows
+    return padded
+
+
 def request_of_rows(slates: pa.Table) -> np.ndarray:
     """int64 [N]: the request that each flat item belongs to."""
     offsets = item_offsets(slates)

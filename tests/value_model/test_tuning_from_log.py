@@ -11,9 +11,8 @@ from evaluation.bias.examination import examination_of
 from marketplace.attribution import attribute
 from marketplace.schema import SLATE, SURFACES
 from marketplace.simulator import SimulatorConfig, simulate
-from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists, request_of_rows
+from marketplace.slate_columns import RequestLists, flat, item_offsets, map_of_lists, pad, request_of_rows
 from value_model.formula import parse_policy, to_toml
-from value_model.formula.evaluate import pad
 from value_model.formula.logged_slates import logged_slates
 from value_model.slate_policies.slate_policy import ItemAttributes
 from value_model.tuning import Estimator, PredictConfig, evidence_from_log, predict

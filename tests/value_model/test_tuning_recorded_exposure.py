@@ -55,6 +55,17 @@ def test_exposure_of_what_is_on_record_equals_all_orders_counted_out(shown):
     assert exposure.sum(axis=1) == pytest.approx(LOOKS.sum())
 
 
+@pytest.mark.parametrize("shown", [(2, 0, 4), (3, 1, 4)])
+def test_without_values_on_record_all_items_were_alike(shown):
+    alike = np.zeros(5)
+    table = slates([[None] * 3] * 400, [[1, 2, 3]] * 400, [drawn(alike, shown)] * 400)
+    mask, looks = np.ones((400, 3), bool), np.tile(LOOKS, (400, 1))
+    exposure = recorded_exposure(table, mask, looks, rng=np.random.default_rng(0))
+    assert exposure.mean(axis=0) == pytest.approx(by_counting(alike, shown), rel=0.02)
+    some = slates([[0.3, None, 0.1]] * 400, [[1, 2, 3]] * 400, [drawn(alike, shown)] * 400)
+    assert recorded_exposure(some, mask, looks, rng=np.random.default_rng(0)) is None
+
+
 def test_a_log_is_carried_over_to_another_ranking_by_weights_that_average_1():
     """Five items of odds far apart, drawn before many others; noise of the exposure would make the weights larger."""
     odds, rng = np.append([2.0, -2.0, 1.0, 0.0, -3.0], np.full(20, 0.5)), np.random.default_rng(0)

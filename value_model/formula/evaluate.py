@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from marketplace.slate_columns import pad, slate_mask
 from value_model.formula.lowering import lower
 from value_model.formula.numpy_operations import ITEMWISE, numpy_operations
 from value_model.formula.tree import Node
@@ -91,19 +92,6 @@ def evaluate_rows(
     padded = {name: pad(np.asarray(columns[name], np.float64), mask) for name in policy.inputs}
     lifted = {name: w[:, None] if w.ndim else w for name, w in per_request.items()}
     return evaluate(policy, padded, weights=lifted, mask=mask)[mask]
-
-
-def slate_mask(offsets: np.ndarray) -> np.ndarray:
-    """bool [R, longest]: where flat rows lie once they are padded."""
-    counts = np.diff(offsets)
-    return np.arange(counts.max(initial=0)) < counts[:, None]
-
-
-def pad(rows: np.ndarray, mask: np.ndarray, *, absent: float = 0.0) -> np.ndarray:
-    """Flat rows [N] as [R, longest]; `padded[mask]` gives them back."""
-    padded = np.full(mask.shape, absent, rows.dtype)
-    padded[mask] = rows
-    return padded
 
 
 def _weights(policy: ValuePolicy, weights: Weights | None) -> dict[str, np.ndarray]:

@@ -8,8 +8,17 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace.schema import FORMULA_PREFIX
-from marketplace.slate_columns import RequestLists, flat, item_offsets, lists, numeric_features, to_numpy
-from value_model.formula.evaluate import Columns, pad, slate_mask
+from marketplace.slate_columns import (
+    RequestLists,
+    flat,
+    item_offsets,
+    lists,
+    numeric_features,
+    pad,
+    slate_mask,
+    to_numpy,
+)
+from value_model.formula.evaluate import Columns
 from value_model.formula.value_policy import ValuePolicy
 
 OWN = ("price", "retrieval_score", "merchant_value")  # a slate's own columns

@@ -13,10 +13,9 @@ from evaluation.bias.examination import examination_of
 from evaluation.bias.propensity import by_position, plackett_luce
 from marketplace.attribution import EVENT_OF_LABEL
 from marketplace.heads import HEADS, HeadKind, bringing_event, head_of, per_impression, recorded_heads
-from marketplace.schema import SHADOW_PRICE
+from marketplace.recorded_draws import MOST_GAP, log_odds, recorded_propensity, shadow_prices
 from marketplace.settled import LATE
-from marketplace.slate_columns import flat, item_offsets, lists, numeric_features, page_places, to_numpy, weights
-from value_model.formula.evaluate import pad
+from marketplace.slate_columns import item_offsets, lists, numeric_features, pad, page_places, to_numpy, weights
 from value_model.formula.logged_slates import LoggedSlates, logged_slates
 from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
@@ -29,7 +28,6 @@ from value_model.tuning.sweep import Sweep
 from value_model.tuning.tiers import TierSlates, logged_tiers
 
 NEWCOMER = 0.125  # newness from which a merchant counts as a newcomer: 90 days at a half-life of 30
-MOST_GAP = 1e-3  # relative, between logged and recomputed propensities
 
 
 def evidence_from_log(
@@ -135,12 +133,12 @@ def logged_exposure(
     if isinstance(exploration, PerturbedWeights):
         centre = request_weights(policy, inputs.surface, segment)
         _check_draws(slates, exploration, centre)
-        sweep = Sweep.of(policy, inputs, added=pad(logged_prices(slates), inputs.mask))
+        sweep = Sweep.of(policy, inputs, added=pad(shadow_prices(slates), inputs.mask))
         order = _shown_order(slates, inputs.mask, examination.shape[1])
         drawn = perturbed_propensity(sweep, centre, exploration, order)
         _check(slates, of_places(drawn, position), position, inputs.mask, of="the draws' rankings")
         return of_perturbed(sweep, centre, exploration, examination)
-    logits = (to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)) / exploration.temperature
+    logits = log_odds(slates) / exploration.temperature
     tiers = TierSlates.of(inputs.mask, inputs.tier)
     utility, places = tiers.split(pad(logits, inputs.mask), absent=LOWEST), tiers.places(position)
     offsets = np.append(0, np.cumsum(tiers.mask.sum(axis=1)))
@@ -164,13 +162,6 @@ def _check_draws(slates: pa.Table, design: PerturbedWeights, centre: Mapping[str
             )
 
 
-def logged_prices(slates: pa.Table) -> np.ndarray:
-    """float64 [N]: the shadow prices that took part in the choice; 0 where none were logged."""
-    logged, prices = numeric_features(slates, SHADOW_PRICE), np.zeros(item_offsets(slates)[-1])
-    prices[np.repeat(logged.lengths > 0, np.diff(item_offsets(slates)))] = to_numpy(logged.values)
-    return prices
-
-
 def _shown_order(slates: pa.Table, mask: np.ndarray, depth: int) -> np.ndarray:
     """int [R, depth]: the column of the item shown at each place; -1 = none."""
     column = np.broadcast_to(np.arange(mask.shape[1], dtype=np.float64), mask.shape)[mask]
@@ -186,7 +177,7 @@ def of_places(conditional: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 def _check(slates: pa.Table, expected: np.ndarray, position: np.ndarray, mask: np.ndarray, *, of: str) -> None:
     """Raises ValueError where the logged propensities of what was shown are not the expected ones, [R, n]."""
-    logged = pad(to_numpy(flat(slates, "propensity")).astype(np.float64), mask)
+    logged = pad(recorded_propensity(slates), mask)
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = np.where(position > 0, np.abs(logged / expected - 1), 0.0)
     if not (gap <= MOST_GAP).all():

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluation.bias.examination import assumed_curves, examination_curves
-from marketplace.slate_columns import flat, item_offsets, predictions, to_numpy
-from value_model.formula.evaluate import pad, slate_mask
+from marketplace.recorded_draws import MOST_GAP, with_propensities
+from marketplace.slate_columns import flat, item_offsets, pad, predictions, slate_mask, to_numpy
 from value_model.formula.logged_slates import logged_slates
 from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.perturbed_weights import PerturbedWeights
@@ -27,6 +27,10 @@ from value_model.tuning.tiers import logged_tiers
 
 RANDOMISED = "The log was randomised: what happened to items in other places corrects what the heads expect."
 NOT_RANDOMISED = "The log was not randomised: predictions are the heads' own opinion, and nothing is promised."
+UNFIT = (
+    "The log's propensities are not those of pages drawn by the values on record (rules, another design, or rounded to "
+    f"more than {MOST_GAP:.1%}): predictions are the heads' own opinion, and nothing is promised."
+)
 ASSUMED = "No lists were recorded: a place is taken to be looked at as DCG discounts it."
 SPREADING = (PlackettLuce, PerturbedWeights)  # what gives every item exposure
 
@@ -61,7 +65,9 @@ def recorded_evidence(
     tier = pad(logged_tiers(recorded, ranked_by), mask)
     evidence = replace(evidence, slates=replace(evidence.slates, tier=tier))
     exposure = _exposure(recorded, evidence, ranked_by, rng=rng)
-    return replace(evidence, exposure=exposure), NOT_RANDOMISED if exposure is None else RANDOMISED
+    if exposure is None:
+        return evidence, UNFIT if with_propensities(recorded).any() else NOT_RANDOMISED
+    return replace(evidence, exposure=exposure), RANDOMISED
 
 
 def per_examined(evidence: Evidence) -> Evidence:

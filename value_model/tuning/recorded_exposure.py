@@ -8,16 +8,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from marketplace.plackett_luce import remaining
-from marketplace.slate_columns import flat, page_places, to_numpy
-from value_model.formula.evaluate import pad
+from marketplace.recorded_draws import ABSENT, MOST_GAP, log_odds, missing_odds, recorded_propensity, relative
+from marketplace.slate_columns import pad, page_places
 from value_model.tuning.exposure import BLOCK, FAINT, of_plackett_luce
-from value_model.tuning.from_log import MOST_GAP, logged_prices
 from value_model.tuning.tiers import TierSlates
 
 SAMPLES, GRID = 64, 256
 LEAST_MISSING = 1e-9  # of the odds on record: what is less is nothing
-ABSENT = -1e30
 
 
 def recorded_exposure(
@@ -31,22 +28,20 @@ def recorded_exposure(
 ) -> np.ndarray | None:
     """float64 [R, n] of SLATE rows as they were recorded; None where their propensities are not Plackett-Luce.
 
-    The recorded value and shadow price over the temperature are taken as the log-odds u. Propensity
-    p_k = e^u_k / (rest_k + U) tells the odds U of candidates that were considered and are not on record. Without any
-    (U = 0) the whole slate was drawn; with some, only how the items on record were ordered among themselves is known,
-    and exposure is conditional on that they were shown. `tier` [R, n]: requests were drawn tier by tier,
-    each as a slate of its own.
+    Propensities tell the odds U of candidates that were considered and are not on record
+    (`marketplace.recorded_draws`). Without any (U = 0) the whole slate was drawn; with some, only how the items on
+    record were ordered among themselves is known, and exposure is conditional on that they were shown.
+    `tier` [R, n]: requests were drawn tier by tier, each as a slate of its own.
     """
-    worth = to_numpy(flat(slates, "value")).astype(np.float64) + logged_prices(slates)
     shown = pad(page_places(slates)[0], mask)
     tiers = TierSlates.of(mask, tier)
-    odds, position = tiers.split(pad(worth / temperature, mask), absent=ABSENT), tiers.places(shown)
-    propensity = tiers.split(pad(np.nan_to_num(to_numpy(flat(slates, "propensity")).astype(np.float64)), mask))
+    odds, position = tiers.split(pad(log_odds(slates) / temperature, mask), absent=ABSENT), tiers.places(shown)
+    propensity = tiers.split(pad(recorded_propensity(slates), mask))
     if not 0 < np.count_nonzero(shown) == np.count_nonzero(position):
         return None
     mask, examination = tiers.mask, tiers.examination(examination)
-    odds = np.where(mask, odds - odds.max(axis=1, keepdims=True), ABSENT)
-    missing = _missing_odds(odds, position, propensity)
+    odds = relative(odds)
+    missing = missing_odds(odds, position, propensity)
     if missing is None:
         return None
     if (missing <= MOST_GAP * np.exp(odds).sum(axis=1)).all():
@@ -54,25 +49,6 @@ def recorded_exposure(
     if (mask & (position == 0)).any():
         return None
     return tiers.joined(_conditional(odds, mask, missing, examination, rng))
-
-
-def _missing_odds(odds: np.ndarray, position: np.ndarray, propensity: np.ndarray) -> np.ndarray | None:
-    """float64 [R]: U of each request, from its propensities; None where they do not agree on one.
-
-    U = 0 is looked for first, and in logarithms: beside a first place of 1, what rounding leaves of U is more than all
-    that remains for the last ones.
-    """
-    order = np.argsort(np.where(position > 0, position, odds.shape[1] + 1), axis=1, kind="stable")
-    chosen, p, shown = (np.take_along_axis(column, order, axis=1) for column in (odds, propensity, position > 0))
-    if not (p[shown] > 0).all():
-        return None
-    log_total, log_rest = chosen - np.log(np.where(shown, p, 1.0)), remaining(chosen)
-    complete = (~shown | (np.abs(log_total - log_rest) <= MOST_GAP)).all(axis=1)
-    total, rest = np.exp(log_total), np.exp(log_rest)
-    missing = np.maximum(np.ma.median(np.ma.array(total - rest, mask=~shown), axis=1).filled(0.0), 0.0)
-    missing[complete] = 0.0
-    gap = np.abs(total / np.maximum(rest + missing[:, None], 1e-300) - 1)
-    return missing if (gap[shown & ~complete[:, None]] <= MOST_GAP).all() else None
 
 
 def _conditional(

@@ -101,9 +101,10 @@ class PolicyScorer:
         above, below = (self.names.index(name) for name in (metric.numerator, metric.denominator))
         old, moved_old = _ratio(self.now[None, :, above], self.now[None, :, below])
         new, moved = _ratio(sums[:, :, above], sums[:, :, below])
-        share = new / old
-        errors = (_error(m) for m in (moved, moved - moved_old, (moved - share[:, None] * moved_old) / old[:, None]))
-        return Score(new, new - old, share - 1, *errors)
+        with np.errstate(invalid="ignore", divide="ignore"):  # nothing there today: no share of it can be told
+            share = new / old
+            moved_share = (moved - share[:, None] * moved_old) / old[:, None]
+        return Score(new, new - old, share - 1, *map(_error, (moved, moved - moved_old, moved_share)))
 
 
 def request_weights(policy: ValuePolicy, surface: np.ndarray, segment: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,10 +19,11 @@ from marketplace.slate_columns import (
     flat,
     item_offsets,
     numeric_features,
+    pad,
     request_of_rows,
+    slate_mask,
     to_numpy,
 )
-from value_model.formula.evaluate import pad, slate_mask
 from value_model.formula.value_policy import ValuePolicy
 from value_model.slate_policies.slate_section import SlateSection
 

@@ -1,0 +1,59 @@
+"""A shop that shuffles its lists: propensities are understood without values, and disbelieved where they are others."""
+
+import numpy as np
+import pytest
+from made_shop import MAPPING, shop_rows, write_shop
+
+from jobs.run_evidence import of_one_policy
+from marketplace.check import data_check
+from marketplace.datasets.own import read_own
+from marketplace.prospects import short_lists
+from marketplace.recorded_draws import follow_from_values, with_propensities
+from value_model.formula import default_policy
+
+DRAWN = MAPPING.replace('position = "slot"', 'position = "slot", propensity = "chance"')
+PLACES = {1: 1 / 8, 2: 1 / 7, 3: 1 / 6}  # of three drawn from eight, one after another
+
+
+def shuffled(folder, chance, *, requests=600):
+    """A mapping of lists whose rows' propensities are `chance(request, place)`."""
+    files = shop_rows(requests=requests)
+    header, *rows = files["impressions.csv"]
+    files["impressions.csv"] = [[*header, "chance"], *([*row, chance(row[0], int(row[4]))] for row in rows)]
+    return write_shop(folder, files, mapping=DRAWN)
+
+
+def tuning(mapping):
+    (line,) = (line for line in data_check(mapping).lines() if line.startswith("tune: "))
+    return line
+
+
+def test_lists_shuffled_among_all_items_are_known_to_be(tmp_path):
+    mapping = shuffled(tmp_path, lambda request, place: str(PLACES[place]))
+    slates = read_own(mapping).slates
+    assert with_propensities(slates).all()
+    assert follow_from_values(slates)
+    assert "100% of the requests were drawn at random" in tuning(mapping)
+
+
+@pytest.mark.parametrize("wrong", [{1: 1 / 8, 2: 1 / 8, 3: 1 / 8}, {1: 0.13, 2: 0.14, 3: 0.17}])
+def test_marginal_and_rounded_propensities_are_disbelieved_before_anything_is_trained(tmp_path, wrong):
+    mapping = shuffled(tmp_path, lambda request, place: str(wrong[place]))
+    assert not follow_from_values(read_own(mapping).slates)
+    assert "propensities are not P(this item here | the items above it)" in tuning(mapping)
+
+
+def test_of_a_share_that_is_shuffled_the_rest_is_left_out_and_counted(tmp_path):
+    mapping = shuffled(tmp_path, lambda request, place: str(PLACES[place]) if int(request[1:]) % 4 == 0 else "")
+    dataset, policy = read_own(mapping), default_policy()
+    assert "25% of the requests were drawn at random" in tuning(mapping)
+    slates, ranked_by, notes = of_one_policy(dataset, dataset.slates, {}, policy)
+    assert [int(name[1:]) % 4 for name in slates["request_id"].to_pylist()] == [0] * 150
+    assert ranked_by == policy
+    assert notes == ("450 requests of which no place was drawn at random with its propensity are left out.",)
+
+
+def test_a_list_is_as_long_as_what_it_showed(tmp_path):
+    counted, offsets = np.array([1, 1, 0, 0, 1, 1, 1, 0], bool), np.array([0, 4, 8])
+    assert short_lists(counted, offsets, k=3)[0].startswith("No list showed more than 3 items")
+    assert short_lists(counted, offsets, k=2) == ()
