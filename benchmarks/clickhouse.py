@@ -1,6 +1,8 @@
 """How fast is a log loaded into ClickHouse, what does a kill cost it, and how long and how large is a month's analysis?
 
-Loading: slates of 50 items with 40 numeric and 5 categorical features and 4 predictions, from a service's SQLite log.
+Loading: slates of 50 items with 40 numeric and 5 categorical features and 4 predictions, from a service's SQLite log,
+from a file of Parquet, and from Kafka (a broker in memory, on the same cores). Seconds run from the opening of
+ClickHouse on; those until the first batch is stored, most of which are the engine's start, stand beside.
 Kills: `kill -9` in or after one of the first batches of 80 slates, 20 times, then one load to the end.
 Analysis: 100 million items of 2 million slates, 20 of 50 shown, of 30 days that are alike, with clicks and orders; each
 in a process of its own, whose largest resident memory is measured. The machine is shared, so CPU seconds stand beside.
@@ -24,20 +26,32 @@ import pyarrow as pa
 
 from benchmarks.log import ITEMS, make_slates
 from benchmarks.record import Measure, record
+from benchmarks.small_broker import SmallBroker
 from marketplace.clickhouse import loading
 from marketplace.clickhouse.clickhouse_log import ClickhouseLog
 from marketplace.clickhouse.sums import period_sums, variant_sums
+from marketplace.codec import write_parquet
+from marketplace.kafka.client import Brokers
+from marketplace.kafka.consumer import TopicConsumer
+from marketplace.kafka.effects import apply
+from marketplace.kafka.positions import SharedPositions
+from marketplace.kafka.producer import LogProducer
+from marketplace.kafka.records import Topic
+from marketplace.loaded import Loaded
+from marketplace.schema import SLATE
 from marketplace.slate import slates_to_table
 from marketplace.sqlite_log import SqliteLog
 
 SEED = 0
-LOADED, KILLS, AT_ONCE = 6_000, 20, 80  # slates, processes, slates a batch of those that are killed
+LOADED = 24_000  # slates
+KILLED, KILLS, AT_ONCE = 6_000, 20, 80  # slates, processes that are killed, slates a batch of theirs
 A_DAY, DAYS, START = 66_700, 30, datetime(2026, 6, 1, tzinfo=UTC)  # slates
+QUICK = {"session.timeout.ms": "1000", "heartbeat.interval.ms": "200"}  # the small broker makes new members wait
 GIB = 2**30
 
 
 def service_log(path: Path, count: int) -> SqliteLog:
-    """A log of `count` slates, the 1,000 of `benchmarks.log` under other ids, a minute apart."""
+    """A log of `count` slates, the 1,000 of `benchmarks.log` under other ids, ten seconds apart."""
     log, table = SqliteLog(path), slates_to_table(make_slates(1000))
     for start in range(0, count, len(table)):
         ids = pa.array([f"request-{start + row}" for row in range(len(table))])
@@ -47,14 +61,42 @@ def service_log(path: Path, count: int) -> SqliteLog:
     return log
 
 
-def load(path: str, address: str, at_once: str = "") -> None:
-    """A line each time that a batch is stored, and one of figures at the end."""
+def load(source: str, address: str, at_once: str = "") -> None:
+    """A line each time that a batch is stored, and one of figures at the end; `source`: file, folder or broker."""
     loading.SLATES_AT_ONCE = int(at_once or loading.SLATES_AT_ONCE)
-    log, begun, spent = ClickhouseLog(address), time.perf_counter(), time.process_time()
-    done = loading.load_log(SqliteLog(path), log, name="one", progress=lambda loaded: print(loaded.items, flush=True))
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - spent
+    begun, spent, stored = time.perf_counter(), time.process_time(), []
+    log = ClickhouseLog(address)
+
+    def progress(loaded: Loaded) -> None:
+        stored.append(time.perf_counter() - begun)
+        print(loaded.items, flush=True)
+
+    if not source.startswith("/"):
+        consume(source, log, progress)
+    elif Path(source).is_dir():
+        loading.load_files(Path(source), log, progress=progress)
+    else:
+        loading.load_log(SqliteLog(source), log, name="one", progress=progress)
+    figures = {"first": stored[0], "seconds": stored[-1], "cpu": time.process_time() - spent} if stored else {}
     query = "SELECT count(), uniqExact(request_id), sum(considered) FROM slates"
-    print(json.dumps({"items": done.items, "seconds": seconds, "cpu": cpu, "rows": log.connection.rows(query)[0]}))
+    print(json.dumps({**figures, "rows": log.connection.rows(query)[0]}))
+
+
+def consume(broker: str, log: ClickhouseLog, progress: Callable[[Loaded], None]) -> None:
+    """Everything of the topic of slates."""
+    consumer = TopicConsumer(
+        lambda deliveries: apply(deliveries, log),
+        Brokers({"bootstrap.servers": broker, **QUICK}),
+        SharedPositions("one"),
+        topics=[Topic.SLATES],
+        partitions=1,
+    )
+    loaded = Loaded()
+    while not consumer.at_end:
+        if accepted := consumer.step(0.05).receipt.accepted:
+            loaded += Loaded(accepted, accepted * ITEMS)
+            progress(loaded)
+    consumer.close()
 
 
 def call(function: str, *arguments: str) -> list[str]:
@@ -151,19 +193,41 @@ def analyse(address: str, name: str) -> None:
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
 
 
+def rates(folder: Path) -> list[Measure]:
+    """The same slates from each source."""
+    log, broker, rows = service_log(folder / "log.sqlite", LOADED), SmallBroker(folder / "broker.txt"), []
+    (folder / "files").mkdir()
+    write_parquet(log.slates(), folder / "files" / "slates.parquet", SLATE)
+    broker.start()
+    try:
+        producer = LogProducer(log, Brokers.of(broker.address), partitions=1)
+        while producer.step(0.01) or producer.waiting:
+            pass
+        producer.close()
+        sources = {"SQLite": f"{folder}/log.sqlite", "Parquet": f"{folder}/files", "Kafka": broker.address}
+        for name, source in sources.items():
+            done = answer("load", source, f"chdb://{folder}/from-{name}")
+            assert done["rows"] == [LOADED, LOADED, LOADED * ITEMS]
+            rows += [
+                Measure(
+                    f"slate-items a second, from {name}", LOADED * ITEMS / done["seconds"], "items / s", ">= 200000"
+                ),
+                Measure(f"slate-items in 2 CPU seconds, from {name}", 2 * LOADED * ITEMS / done["cpu"], "items"),
+                Measure(f"seconds until the first batch is stored, from {name}", done["first"], "s"),
+            ]
+    finally:
+        broker.kill()
+    return rows
+
+
 def measures(folder: Path) -> list[Measure]:
-    service_log(folder / "log.sqlite", LOADED).close()
-    done = answer("load", str(folder / "log.sqlite"), f"chdb://{folder}/loaded")
-    assert done["rows"] == [LOADED, LOADED, LOADED * ITEMS]
-    rows = [
-        Measure("slate-items a second, from SQLite", done["items"] / done["seconds"], "items / s", ">= 200000"),
-        Measure("slate-items in 2 CPU seconds, from SQLite", 2 * done["items"] / done["cpu"], "items"),
-    ]
-    died = killed(folder / "log.sqlite", f"chdb://{folder}/killed")
-    total, different, _ = answer("load", str(folder / "log.sqlite"), f"chdb://{folder}/killed")["rows"]
+    rows = rates(folder)
+    service_log(folder / "short.sqlite", KILLED).close()
+    died = killed(folder / "short.sqlite", f"chdb://{folder}/killed")
+    total, different, _ = answer("load", str(folder / "short.sqlite"), f"chdb://{folder}/killed")["rows"]
     rows += [
         Measure("loaders killed before they were done", died, "processes"),
-        Measure(f"slates lost in {KILLS} kills", LOADED - different, "slates", "<= 0"),
+        Measure(f"slates lost in {KILLS} kills", KILLED - different, "slates", "<= 0"),
         Measure(f"slates repeated in {KILLS} kills", total - different, "slates", "<= 0"),
     ]
     made = answer("month", f"chdb://{folder}/month")

@@ -59,7 +59,7 @@ def unpack_all(bodies: Sequence[bytes], request_ids: Sequence[str]) -> list[pa.R
         batch = pa.concat_batches(some)
         names = batch["request_id"].to_pylist()
         if {one.num_rows for one in some} != {1} or names != list(request_ids[start : start + TOGETHER]):
-            raise ValueError("a body is not that of its request id")
+            raise ValueError("the body is not that of its request id")
         for time in pc.min_max(batch["time"]).values():
             time.as_py()
         batches.append(batch)

@@ -132,7 +132,7 @@ class SqliteLog:
             raise CatalogueMoved(f"the catalogue moved on from {catalogue} while {slate.request_id!r} was answered")
 
     def append_slates(self, slates: pa.Table) -> Receipt:
-        plain_rows = conform(slates, SLATE, where="slates").cast(PLAIN_SLATE).combine_chunks()
+        plain_rows = conform(slates, PLAIN_SLATE, where="slates").combine_chunks()
         names, users = plain_rows["request_id"].to_pylist(), plain_rows["user_id"].to_pylist()
         times = plain_rows["time"].cast(pa.int64()).to_pylist()
         bodies = [pack(row) for batch in plain_rows.to_batches() for row in rows_apart(batch)]
@@ -219,6 +219,11 @@ class SqliteLog:
     def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:
         with self._file.connection() as connection:
             return sqlite_catalogue.after(connection, mark)
+
+    def plain_slates_after(self, mark: int, *, most: int) -> tuple[pa.Table, int]:
+        """PLAIN_SLATE after `mark`, as it was read: in many small batches; and the next mark."""
+        rows, mark = self._arrived("slates", "request_id, body", mark, since=None, most=most)
+        return pa.Table.from_batches(self._bodies(rows), PLAIN_SLATE), mark
 
     def bodies_after(self, mark: int, *, most: int) -> tuple[list[StoredSlate], int]:
         """Slates after `mark`, as they are stored, and the next mark."""

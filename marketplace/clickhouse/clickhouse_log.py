@@ -164,11 +164,10 @@ class ClickhouseLog:
         """Store the rows whose id is new; how many, and how many were repeats."""
         with self.connection.held():
             fresh = _first_of_each(table, by)
-            known = pa.array(self._known(name, fresh[by].to_pylist(), by=by), pa.string())
-            fresh = fresh.filter(pc.invert(pc.is_in(fresh[by], known)))
-            period = pc.floor_temporal(fresh["time"], unit=PERIODS[name])
-            for one in pc.unique(period):  # each is stored at once: who follows by arrival never reads past a part
-                arrival.insert(self.connection, name, fresh.filter(pc.equal(period, one)))
+            if known := self._known(name, fresh[by].to_pylist(), by=by):
+                fresh = fresh.filter(pc.invert(pc.is_in(fresh[by], pa.array(known, pa.string()))))
+            for part in _by_period(fresh, PERIODS[name]):  # stored at once: who follows by arrival never reads past one
+                arrival.insert(self.connection, name, part)
         return len(fresh), len(table) - len(fresh)
 
     def _known(self, name: str, ids: Collection[str], *, by: str) -> list[str]:
@@ -234,6 +233,17 @@ def _first_of_each(table: pa.Table, by: str) -> pa.Table:
     coded = table[by].combine_chunks().dictionary_encode().indices.to_numpy()
     rows = np.unique(coded, return_index=True)[1]
     return table if len(rows) == len(table) else table.take(pa.array(np.sort(rows)))
+
+
+def _by_period(table: pa.Table, unit: str) -> Iterator[pa.Table]:
+    """The rows of one day or month after another; without a copy where they come in that order."""
+    period = pc.floor_temporal(table["time"], unit=unit).to_numpy()
+    order = np.argsort(period, kind="stable")
+    if (np.diff(order) != 1).any():
+        table = table.take(pa.array(order))
+    counts = np.unique(period, return_counts=True)[1]
+    for end, count in zip(np.cumsum(counts), counts, strict=True):
+        yield table.slice(end - count, count)
 
 
 def _dated(table: pa.Table, *, where: str) -> pa.Table:

@@ -25,6 +25,7 @@ EMBEDDED, DATABASE = "chdb", "log"
 SETTINGS = {
     "max_partitions_per_insert_block": 0,  # an old log is loaded in batches of many days
     "max_query_size": 1 << 28,  # names of a batch stand in its query
+    "optimize_on_insert": 0,  # a batch holds no row twice, and whoever reads merges
     "output_format_arrow_string_as_string": 1,
 }
 

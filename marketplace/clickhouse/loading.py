@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from marketplace.clickhouse.clickhouse_log import ClickhouseLog
 from marketplace.loaded import Loaded
-from marketplace.schema import FEEDBACK, SLATE, SchemaError, conform
-from marketplace.slate_columns import item_offsets
+from marketplace.schema import FEEDBACK, SchemaError, conform
+from marketplace.slate_columns import PLAIN_SLATE, item_offsets
 from marketplace.sqlite_log import SqliteLog
 
 SLATES_AT_ONCE, EVENTS_AT_ONCE = 4_000, 100_000
@@ -43,7 +43,7 @@ def load_log(source: SqliteLog, target: ClickhouseLog, *, name: str, progress: C
     """Load what `source`, known as `name`, holds beyond the marks; `progress` is called after each batch."""
     kept = _KeptMarks(source, target, name)
     loaded = Loaded()
-    for slates, mark in _ahead(_parts(partial(_slates, source), kept.marks.slates)):
+    for slates, mark in _ahead(_parts(partial(source.plain_slates_after, most=SLATES_AT_ONCE), kept.marks.slates)):
         loaded += _stored_slates(target, slates)
         kept.move(replace(kept.marks, slates=mark))
         progress(loaded)
@@ -66,10 +66,10 @@ def load_files(folder: Path, target: ClickhouseLog, *, progress: Callable[[Loade
     if not slates and not feedback:
         raise SchemaError(f"{folder} holds no slates*.parquet and no feedback*.parquet.")
     loaded = Loaded()
-    for table in chain.from_iterable(_batches(file, SLATE, SLATES_AT_ONCE) for file in slates):
+    for table in _ahead(chain.from_iterable(_batches(file, PLAIN_SLATE, SLATES_AT_ONCE) for file in slates)):
         loaded += _stored_slates(target, table)
         progress(loaded)
-    for table in chain.from_iterable(_batches(file, FEEDBACK, EVENTS_AT_ONCE) for file in feedback):
+    for table in _ahead(chain.from_iterable(_batches(file, FEEDBACK, EVENTS_AT_ONCE) for file in feedback)):
         loaded += _stored_events(target, table)
         progress(loaded)
     return loaded
@@ -83,10 +83,6 @@ def _stored_slates(target: ClickhouseLog, slates: pa.Table) -> Loaded:
 def _stored_events(target: ClickhouseLog, events: pa.Table, order_keys: Sequence[str | None] | None = None) -> Loaded:
     receipt = target.append_feedback(events, order_keys=order_keys)
     return Loaded(0, 0, receipt.accepted, receipt.duplicates)
-
-
-def _slates(source: SqliteLog, mark: int) -> tuple[pa.Table, int]:
-    return source.shown_after(mark, most=SLATES_AT_ONCE, columns=SLATE.names)
 
 
 def _events(source: SqliteLog, mark: int) -> tuple[tuple[pa.Table, list[str | None]], int]:

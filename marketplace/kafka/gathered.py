@@ -36,7 +36,7 @@ class _Parts:
     catalogue: list[CatalogueRecord] = field(default_factory=list)
 
     def take_slates(self, some: Sequence[Delivery]) -> Receipt:
-        self.slates.append(slates_of(some))
+        self.slates.append(slates_of(some).combine_chunks().cast(SLATE))
         return Receipt(len(some), 0)
 
     def take_events(self, some: Sequence[Delivery]) -> Receipt:

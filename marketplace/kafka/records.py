@@ -24,8 +24,8 @@ import pyarrow as pa
 from marketplace.catalogue_records import CatalogueRecord, Subject, Written
 from marketplace.codec import feedback_to_json, json_to_feedback
 from marketplace.log import QUARANTINED
-from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SLATE, SchemaError
-from marketplace.slate_body import UNREADABLE, StoredSlate, unpack, user_of
+from marketplace.schema import FEEDBACK, SCHEMA_VERSION, SchemaError
+from marketplace.slate_body import UNREADABLE, StoredSlate, unpack_all, user_of
 from marketplace.slate_columns import PLAIN_SLATE
 
 
@@ -94,13 +94,13 @@ def catalogue_records(records: Sequence[CatalogueRecord]) -> list[KafkaRecord]:
 
 
 def slates_of(deliveries: Sequence[Delivery]) -> pa.Table:
-    """SLATE of those deliveries; raises SchemaError."""
+    """PLAIN_SLATE of those deliveries; raises SchemaError."""
     _check(deliveries)
     try:
-        batches = [unpack(one.value, one.headers[ID]) for one in deliveries]
+        batches = unpack_all([one.value for one in deliveries], [one.headers[ID] for one in deliveries])
     except (*UNREADABLE, KeyError) as error:
         raise SchemaError(f"the slate cannot be read: {error}") from error
-    return pa.Table.from_batches(batches, PLAIN_SLATE).combine_chunks().cast(SLATE)
+    return pa.Table.from_batches(batches, PLAIN_SLATE)
 
 
 def feedback_of(deliveries: Sequence[Delivery]) -> tuple[pa.Table, list[str | None], list[str | None]]:

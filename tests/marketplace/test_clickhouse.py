@@ -57,6 +57,15 @@ def test_a_batch_comes_back_exactly_and_is_stored_once(log, made):
     assert log.slate(made[5].request_id) == made[5]
 
 
+def test_a_batch_of_mixed_days_is_stored_a_day_at_once(log):
+    """So that a follower by arrival, who may read between two insertions, passes over nothing."""
+    days = [2, 0, 2, 1, 0]
+    log.append_slates(slates_to_table([make_slate(f"r{n}", minutes=60 * 24 * day) for n, day in enumerate(days)]))
+    rows = log.connection.rows("SELECT request_id, arrival FROM slates ORDER BY arrival")
+    assert rows == [("r1", 1), ("r4", 2), ("r3", 3), ("r0", 4), ("r2", 5)]
+    assert log.connection.rows("SELECT uniq(_part), uniq(_part, toDate(time)) FROM slates") == [(3, 3)]
+
+
 def source_log(folder: Path) -> SqliteLog:
     """5 slates, 6 events one of which is set apart, and an item that began and changed."""
     source = SqliteLog(folder / "log.sqlite")
