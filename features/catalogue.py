@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.text.documents import Document
 from features.text.lexical_index import LexicalIndex
@@ -29,7 +30,8 @@ class Catalogue:
 
     `category` and `merchant` are int32 codes into their names; `price` in the data's currency, `margin` a share of it,
     `category_price` the mean price of the item's category; `launched` is UTC microseconds, the smallest int64 where
-    unknown, `begun` the same or when the item was first seen; `rates[name]` are the merchant's. NaN = unknown. Rows
+    unknown, `begun` the same or when the item was first seen; `number` the one that the item's id is, in a shop that
+    numbers its items; `rates[name]` are the merchant's. NaN = unknown. Rows
     without an item, of item_id "", are room for new ones: `write` moves the numbers and codes of rows, which is what a
     service reads; names, words and text stay.
     """
@@ -44,6 +46,7 @@ class Catalogue:
     margin: np.ndarray
     launched: np.ndarray
     begun: np.ndarray
+    number: np.ndarray
     rates: dict[str, np.ndarray]
     names: pa.Array  # string [n]
     attributes: dict[str, pa.DictionaryArray]  # words [n] of what else is known of the items, by name
@@ -83,6 +86,7 @@ class Catalogue:
             margin=one_array(items["margin"]).to_numpy(zero_copy_only=False).copy(),
             launched=microseconds(items["available_from"]).copy(),
             begun=begun(items),
+            number=_numbers(one_array(items["item_id"])),
             rates=rates,
             names=one_array(items["name"]),
             attributes={name: words.dictionary_encode() for name, words in known_of(items, "attributes").items()},
@@ -116,7 +120,7 @@ class Catalogue:
 
     def write(self, rows: np.ndarray, items: Catalogue, *, category: np.ndarray, merchant: np.ndarray) -> None:
         """Rows become the `items`, whose codes in this catalogue are `category` and `merchant`."""
-        for name in ("price", "category_price", "margin", "launched", "begun"):
+        for name in ("price", "category_price", "margin", "launched", "begun", "number"):
             getattr(self, name)[rows] = getattr(items, name)
         self.category[rows], self.merchant[rows] = category, merchant
         for columns, values in ((self.rates, items.rates), (self.numeric, items.numeric)):
@@ -187,6 +191,12 @@ def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
 def known_of(table: pa.Table, column: str) -> dict[str, pa.Array]:
     """A map column of items or shoppers by name, [rows] each; nothing where the table does not have it."""
     return slate_columns.all_scalars(table, column) if column in table.column_names else {}
+
+
+def _numbers(ids: pa.Array) -> np.ndarray:
+    """float64: ids of digits alone; NaN for others."""
+    digits = pc.if_else(pc.match_substring_regex(ids, "^[0-9]{1,15}$"), ids, pa.scalar(None, ids.type))
+    return digits.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
 
 
 def as_numbers(values: pa.Array) -> np.ndarray:

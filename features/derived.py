@@ -131,4 +131,9 @@ LIST = (
         lambda s: log_ratio(s.price, _least(s, s.price)[s.request]),
         Part.AGAINST_LIST,
     ),
+    Definition(
+        number(Group.CROSS, "number_rank", "share of the list whose ids are smaller numbers, in a shop that counts"),
+        lambda s: s.rank(s.number),
+        Part.EXTRA,
+    ),
 )

@@ -30,6 +30,7 @@ def item_facts(item: np.ndarray, price: np.ndarray, catalogue: Catalogue) -> dic
         "merchant": read(catalogue.merchant, -1),
         "category_price": read(catalogue.category_price, np.nan),
         "launched": read(catalogue.launched, NEVER),
+        "number": read(catalogue.number, np.nan),
         "rates": LazyColumns({name: partial(read, rate, np.nan) for name, rate in catalogue.rates.items()}),
         "of_item": LazyColumns({name: partial(read, values, np.nan) for name, values in catalogue.numeric.items()}),
     }

@@ -34,6 +34,7 @@ class FeatureState:
     merchant: np.ndarray  # int32 [N], code, -1 = unknown
     category_price: np.ndarray  # float64 [N], mean catalogue price of the category
     launched: np.ndarray  # int64 [N]
+    number: np.ndarray  # float64 [N], the one that the item's id is
     rates: Mapping[str, np.ndarray]  # the merchant's, float [N] each
     of_item: Mapping[str, np.ndarray]  # the catalogue's further numbers, float32 [N] each
     sent: Mapping[str, np.ndarray]  # mapped numbers of shopper, request ([R] each) and candidate ([N] each)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from frames import select_requests
 
@@ -11,7 +15,10 @@ from features.definitions import DEFINITIONS, FORMULAS, standard_spec
 from features.page import PAGE, with_tables
 from features.spec import FeatureSpec, Kind
 from features.state import rank_in_list
+from features.store import MemoryStore
 from features.text.normal_form import words
+from marketplace.slate import table_to_slates
+from marketplace.slate_columns import flat, item_offsets
 
 EVERYTHING = standard_spec(against_list=True, product_pages=True, sequence=True)
 
@@ -74,3 +81,28 @@ def test_a_users_share_of_orders_is_chosen_by_name(market):
     share = frame.columns["user_order_share"].to_numpy()
     assert share == pytest.approx(events["order"] / np.maximum(sum(events.values()), 1))
     assert 0 < share.max() <= 1
+
+
+def with_ids(table, ids):
+    at = table.schema.get_field_index("item_id")
+    return table.set_column(at, table.schema.field(at), ids.cast(table.schema.field(at).type))
+
+
+def test_items_are_ranked_by_the_numbers_that_their_ids_are(market):
+    spec, slates = standard_spec(extra=("number_rank",)), market.slates
+    assert np.isnan(backfill(market, slates, spec=spec).columns["number_rank"].to_numpy()).all()
+    named = (ids.cast(pa.string()) for ids in (market.items["item_id"], flat(slates, "item_id")))
+    items, listed = (pc.replace_substring(ids, "i", "") for ids in named)
+    lists = pa.ListArray.from_arrays(pa.array(item_offsets(slates), pa.int32()), listed)
+    renamed = {"items": with_ids(market.items, items), "slates": with_ids(slates, lists)}
+    numbered = replace(market, **renamed)
+    frame = backfill(numbered, numbered.slates, spec=spec)
+    expected = []
+    for row in lists.to_pylist():
+        known = [int(item) for item in row if int(item) < len(items)]
+        expected += [sum(one < int(i) for one in known) / len(row) if int(i) in known else np.nan for i in row]
+    np.testing.assert_array_equal(frame.columns["number_rank"], np.array(expected, np.float32))
+    store, slate = MemoryStore.of(numbered, spec=spec), table_to_slates(numbered.slates)[0]
+    rows = store.catalogue.rows(pa.array(slate.item_id, pa.string()))
+    served = store.lookup(slate, rows).frame().columns["number_rank"]
+    np.testing.assert_array_equal(served, np.array(expected[: len(rows)], np.float32))
