@@ -2,8 +2,9 @@
 
 The network stops early on the validation period. The served ranker is chosen on both halves of it, each with pool
 weights and calibrators of the other half; weights and calibrators are then fitted on all of it, as served
-(positions unknown). What an event counts in choice and weights is the setting `choice.gains`. The test period is
-predicted once, by everything, and kept for the evaluation.
+(positions unknown). What an event counts in choice and weights is the setting `choice.gains`. With `trees.refit` the
+trees of ranker and pool are then grown again of both periods, a stack's not: its network has learned to read them as
+they are. The test period is predicted once, by everything, and kept for the evaluation.
 """
 
 from __future__ import annotations
@@ -99,11 +100,15 @@ def train_ranker(run: RunFolder, *, watch: Watch | None = None, fitted: Path | N
     )
     (folder / CHOICE).write_text(json.dumps(choice.to_json(), indent=1) + "\n")
     print(f"   {choice}", flush=True)
-    pool = OpinionPool(members, weights=fit_weights(opinions, held_out, examination=seen))
+    weights = fit_weights(opinions, held_out, examination=seen)
+    opinions |= alone | {"pool": pooled(opinions, weights=weights)}
+    if run.config.trees.refit:
+        members |= _trees(run, prepared, prepared.part(prepared.period.train | prepared.period.validation), None)
+    pool = OpinionPool(members, weights=weights)
     pool.save(folder)
     rankers: dict[str, Ranker] = {**members, "pool": pool, **beside}
     for name, ranker in rankers.items():
-        calibration = calibrate(ranker.predict(held_out.inputs), held_out)
+        calibration = calibrate(opinions[name], held_out)
         calibration.save(folder / f"calibration_{name}.json")
         keep(run, name, calibration(ranker.predict(test.inputs), test.inputs))
 
@@ -243,8 +248,8 @@ def _fit_stack(run: RunFolder, prepared: TrainingRows, trees: Mapping[str, Trees
     """A network that reads what `trees` say; those of the `earlier` run have not seen the rows it goes on with."""
     folder = run.part("ranker") / STACK
     folder.mkdir(exist_ok=True)
-    kept = earlier is not None and not run.config.trees.anew
-    scored = with_tree_scores(prepared, trees, parts=0 if kept else run.config.ranker.stack)
+    parts = 0 if _kept_trees(run, earlier) else run.config.ranker.stack
+    scored = with_tree_scores(prepared, trees, parts=parts)
     spec = scored_spec(prepared.encoder.spec, learned_heads(prepared.data.labels), tuple(trees))
     print(f"   stack: what {', '.join(trees)} say, of rows that they did not learn from", flush=True)
     stack = Stack(fit_network(run, scored, folder, spec=spec, earlier=earlier), trees)
@@ -255,12 +260,17 @@ def _fit_stack(run: RunFolder, prepared: TrainingRows, trees: Mapping[str, Trees
 
 def _trees(run: RunFolder, prepared: TrainingRows, train: RankingData, earlier: RunFolder | None) -> dict[str, Trees]:
     """By library: grown of the training period, or those of the run that training goes on from."""
-    kept, by_library = earlier if not run.config.trees.anew else None, run.config.trees.by_library
+    kept, by_library = _kept_trees(run, earlier), run.config.trees.by_library
     print(f"   trees: {', '.join(by_library)}" + (f", of {kept.path}" if kept else ""), flush=True)
     if kept is not None:
         return {name: Trees.load(kept.path / "ranker" / name) for name in by_library}
     spec = prepared.encoder.spec
     return {name: Trees.fit(train, spec=spec, config=config) for name, config in by_library.items()}
+
+
+def _kept_trees(run: RunFolder, earlier: RunFolder | None) -> RunFolder | None:
+    """The earlier run whose trees are kept; none are that may have learned from what is now the validation period."""
+    return None if run.config.trees.anew or run.config.trees.refit else earlier
 
 
 def _network_before(earlier: RunFolder, network: NetworkRanker, folder: Path) -> NetworkRanker:

@@ -180,6 +180,11 @@ class TreesConfig:
     anew: bool = setting(
         False, "a run that goes on from an earlier one grows them of the whole training period, and keeps none of its"
     )
+    refit: bool = setting(
+        False,
+        "once weights and calibrators are fitted and the ranker is chosen on the validation period, they are grown "
+        "again of the training and the validation period, which are then served",
+    )
     threads: int = setting(1, "threads", least=1, most=1024)
     streamed_rows: int = setting(
         2_000_000,
