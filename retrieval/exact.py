@@ -10,7 +10,8 @@ import numpy as np
 from retrieval.stored_vectors import StoredVectors
 
 READ_BACK = 16_384  # stored rows turned into float32 at once
-BLOCK = 64  # queries scored at once: bounds memory at BLOCK x rows x 4 bytes
+BLOCK = 64  # queries scored at once, as long as their scores are no more than
+SCORES = 2**26  # which bounds memory at 256 MiB, or one query's
 ROUNDING = 4e-6  # of |query| |embedding|: how far a float32 product of a matrix can lie from that of two vectors
 
 
@@ -55,9 +56,9 @@ class ExactIndex:
         rows = np.empty((len(queries), k), np.int32)
         products = np.empty((len(queries), k), np.float32)
         queries = np.asarray(queries, np.float32)
-        for start in range(0, len(queries), BLOCK):
-            block = queries[start : start + BLOCK]
-            for at, scores in enumerate(self._products(block), start):
+        size = max(1, min(BLOCK, SCORES // max(len(self._stored), 1)))
+        for start in range(0, len(queries), size):
+            for at, scores in enumerate(self._products(queries[start : start + size]), start):
                 rows[at], products[at] = self._best(queries[at], scores, k)
         return rows, products
 
@@ -70,7 +71,8 @@ class ExactIndex:
 
     def _products(self, queries: np.ndarray) -> np.ndarray:
         """float32 [q, n]."""
-        return np.concatenate([queries @ rows.T for rows in self._parts()], axis=1)
+        parts = [queries @ rows.T for rows in self._parts()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _best(self, query: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best of all rows, from products that do not depend on where in a matrix a row lies."""

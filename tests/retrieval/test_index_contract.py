@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import retrieval.exact
 from retrieval.build import BUILDERS, RecallBelowGate, build_index, load_index, recall, save_index
 from retrieval.config import DEFAULTS
 from retrieval.exact import ExactIndex
@@ -175,6 +176,17 @@ def test_a_row_that_misses_the_last_place_does_not_count():
     answers = {(0, 2): 1.0, (2, 1): 1.0, (0, 3): 0.5, (3, -1): 0.0}
     for rows, share in answers.items():
         assert recall(np.array([rows]), np.array([[0, 1]]), embeddings=embeddings, queries=query) == share
+
+
+def test_exact_search_of_many_rows_scores_fewer_queries_at_once(monkeypatch):
+    items, queries = catalogue(3_000), catalogue(64, seed=1)
+    rows, _ = ExactIndex(items).search(queries, k=20)
+    monkeypatch.setattr(retrieval.exact, "SCORES", 10 * len(items))
+    index, blocks = ExactIndex(items), []
+    products = index._products
+    monkeypatch.setattr(index, "_products", lambda block: blocks.append(len(block)) or products(block))
+    np.testing.assert_array_equal(index.search(queries, k=20)[0], rows)
+    assert blocks == [10] * 6 + [4]
 
 
 @pytest.mark.parametrize("rows", [5, 101, 1001])
