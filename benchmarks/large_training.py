@@ -2,8 +2,8 @@
 
 A run of the simulated demo market, before which lies a long history: days of 100,000 impressions, whose requests are
 drawn from those of the run's training period, numbers blurred by a hundredth. `train-ranker` runs in a process of its
-own on whole days of at least 1, 2 and 4 times $LARGE_ROWS impressions (250,000 where it is not set), one pass each; CPU
-time and peak memory are of that process, from its start to its end.
+own on whole days of at least a tenth, three tenths and all of $LARGE_ROWS impressions (10,000,000 where it is not set),
+one pass each; CPU time and peak memory are of that process, from its start to its end.
 """
 
 from __future__ import annotations
@@ -36,12 +36,21 @@ from value_model.rankers.ranker import RankingData
 from value_model.rankers.row_files import GROUP, REQUEST, rows_table
 
 NAME, SEED = "large_training", 7
-STEP = int(os.environ.get("LARGE_ROWS", "250_000"))
+MOST = int(os.environ.get("LARGE_ROWS", "10_000_000"))
+SIZES = MOST // 10, 3 * MOST // 10, MOST
 OF_DAY = 100_000  # impressions
 TREES = TreesConfig(trees=50, streamed_rows=200_000)
 CONFIG = RunConfig(seed=SEED, training=TrainingConfig(epochs=1), trees=TREES, retrieval=RetrievalConfig(epochs=1))
+MORE_TREES = replace(CONFIG, trees=TreesConfig(trees=TREES.trees))
 COMMAND = (sys.executable, "-c", "from jobs.cli import main; main()", "train-ranker")
-MIB = 1024  # KiB
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+# A process between, since a child's peak counts what its parent held when it began.
+USED = """
+import resource, subprocess, sys
+subprocess.check_call(sys.argv[1:], stdout=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+"""
 
 
 class LongHistory:
@@ -88,13 +97,15 @@ def _day_of(time: int) -> str:
     return f"day={datetime.fromtimestamp(time / SECOND, UTC):%Y-%m-%d}"
 
 
-def trained(run: RunFolder) -> tuple[float, float]:
-    """CPU seconds and peak memory (MiB) of a `train-ranker` of the run."""
-    process = subprocess.Popen([*COMMAND, str(run.path)])
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"train-ranker ended with {os.waitstatus_to_exitcode(status)}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / MIB
+def trained(run: RunFolder, config: RunConfig = CONFIG) -> tuple[float, float]:
+    """CPU seconds and peak memory (GiB) of a `train-ranker` of the run."""
+    (run.path / "run.json").unlink()
+    RunFolder.create(run.path, config)
+    command = [sys.executable, "-c", USED, *COMMAND, str(run.path)]
+    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
+    seconds, peak = ended.stdout.split()
+    print(f"{seconds} s, {peak} GiB", flush=True)
+    return float(seconds), float(peak)
 
 
 def main() -> None:
@@ -105,16 +116,19 @@ def main() -> None:
         prepared = prepare(run)
         assert prepared is not None
         history = LongHistory(run, prepared)
-        for size in (STEP, 2 * STEP, 4 * STEP):
+        for size in SIZES:
             history.reach(size)
             taken, peak = trained(run)
-            print(f"{history.impressions:,} impressions: {taken:.1f} s, {peak:,.0f} MiB", flush=True)
             seconds.append(taken)
             reached.append(history.impressions)
             measures += [
                 Measure(f"{size:,} impressions: train-ranker", taken, "CPU s"),
-                Measure(f"{size:,} impressions: peak memory", peak / 1024, "GiB", "<= 6"),
+                Measure(f"{size:,} impressions: peak memory", peak, "GiB", "<= 6"),
             ]
+            if size == SIZES[1]:
+                _, peak = trained(run, MORE_TREES)
+                rows = f"trees of {MORE_TREES.trees.streamed_rows:,} rows, the default"
+                measures.append(Measure(f"{size:,} impressions, {rows}: peak memory", peak, "GiB", "<= 6"))
         files = sum(file.stat().st_size for file in history.folder.rglob("*.parquet")) / 2**20
     slopes = np.diff(seconds) / np.diff(reached)
     measures += [
