@@ -49,6 +49,7 @@ RATE, SECONDS, BETWEEN = 5_000, int(os.environ.get("SECONDS", "20")), 25
 SPEC = standard_spec(against_list=True, product_pages=True, sequence=True)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=40)
+AFTER = SPAN.total_seconds() + 120  # seconds from START, when RATE events a second begin to come
 
 
 def named(prefix: str, numbers: np.ndarray) -> pa.Array:
@@ -200,27 +201,26 @@ def parity(data: Dataset, memory: MemoryStore, redis: RedisStore, rng: np.random
 
 
 def reads(store: RedisStore, teacher: RedisStore, rng: np.random.Generator, *, items: int) -> np.ndarray:
-    """Milliseconds of a request's two look-ups, on home pages of shoppers, while `teacher` learns."""
-    took, now = [], SPAN.total_seconds() + 60
+    """Milliseconds [requests, 2] of a request's two look-ups and of their CPU here, on home pages of shoppers, while
+    `teacher` learns."""
+    took, now = [], AFTER + SECONDS + 60
     news = events(rng, REQUESTS * BETWEEN, seconds=np.full(REQUESTS * BETWEEN, now))
     for number, slate in enumerate(table_to_slates(lists(rng, REQUESTS, seconds=np.full(REQUESTS, now)))):
         teacher.update(news.slice(number * BETWEEN, BETWEEN))
         rows = np.unique(popular(rng, 3 * items, of=ITEMS_ALL))[:items].astype(np.int32)
         asking = replace(slate, page_item_id=None)
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), time.thread_time()
         user = store.lookup(asking, rows[:0])
         store.lookup(asking, rows, snapshot=user)
-        took.append(1e3 * (time.perf_counter() - start))
-    return np.array(took[REQUESTS // 10 :])
+        took.append((time.perf_counter() - start, time.thread_time() - spent))
+    return 1e3 * np.array(took[REQUESTS // 10 :])
 
 
 def append(path: str) -> None:
     """Append RATE events a second to a log, from a line of standard input on, and say when that was."""
     size = RATE * SECONDS
-    feedback = events(
-        np.random.default_rng(SEED), size, seconds=np.full(size, SPAN.total_seconds() + 120.0), first=EVENTS
-    )
     log, due, at = SqliteLog(Path(path)), np.arange(size) / RATE, 0
+    feedback = events(np.random.default_rng(SEED), size, seconds=AFTER + due, first=EVENTS)
     sys.stdin.readline()
     print(began := time.monotonic(), flush=True)
     while at < size:
@@ -243,7 +243,7 @@ def arrivals(path: Path, store: RedisStore, follower: SharedFollower) -> list[Me
         appender.stdin.flush()
         began = float(appender.stdout.readline())
         while at < size:
-            follower.follow(at_once=True)
+            follower.follow()
             upto = read_position(store.position())[0].feedback - first
             late[at:upto] = time.monotonic() - began - due[at:upto]
             if upto == at and appender.poll():
@@ -285,8 +285,9 @@ def main() -> None:
         for items, bars in ((50, ("<= 2", "<= 5")), (500, ("<= 5", None))):
             took = reads(reader, redis, rng, items=items)
             for share, bar in zip((0.5, 0.99), bars, strict=True):
-                name = f"{items} items x all statistics from Redis, p{100 * share:.0f}"
-                measures.append(Measure(name, float(np.quantile(took, share)), "ms", bar))
+                name, (wall, cpu) = f"{items} items x all statistics from Redis", np.quantile(took, share, axis=0)
+                measures.append(Measure(f"{name}, p{100 * share:.0f}", wall, "ms", bar))
+                measures.append(Measure(f"{name}, CPU of the reader, p{100 * share:.0f}", cpu, "ms"))
         log.close()
     if {"EVENTS", "SECONDS"} & set(os.environ):
         print_table("feature_backends", measures)

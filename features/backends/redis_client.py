@@ -1,11 +1,11 @@
-"""The Redis client: a few keys, or thousands, and what has changed of the items, in one command each way.
+"""The Redis client: a few keys, or thousands, and what has changed of the items, as of one moment; written together.
 
-Scripts run inside Redis, alone, and change all or nothing.
+Scripts and transactions run inside Redis, alone, and change all or nothing. What is much goes round scripts, which copy
+each value twice.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +19,10 @@ from features.store import StoreUnavailable
 
 TIMEOUT = 10.0  # seconds of one command
 WITHOUT = "the feature store in Redis needs the package redis: pip install 'value-model[live]'"
+FEW = 100  # keys that a script reads
 READ = """
 local number, items, changed, values = redis.call('GET', KEYS[1]) or '0', KEYS[2], KEYS[3], {}
-for first = 4, #KEYS, 4000 do
-    local found = redis.call('MGET', unpack(KEYS, first, math.min(first + 3999, #KEYS)))
-    for place = 1, #found do values[#values + 1] = found[place] end
-end
+if #KEYS > 3 then values = redis.call('MGET', unpack(KEYS, 4)) end
 local rows, records = redis.call('ZRANGEBYSCORE', changed, '(' .. ARGV[1], '+inf'), {}
 for first = 1, #rows, 4000 do
     local found = redis.call('HMGET', items, unpack(rows, first, math.min(first + 3999, #rows)))
@@ -32,41 +30,14 @@ for first = 1, #rows, 4000 do
 end
 return {number, values, rows, records}
 """
-WRITE = """
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-local at = 7 + ARGV[6]
-for key = 7, at - 1 do redis.call('DEL', ARGV[key]) end
-for _, run in ipairs(cjson.decode(ARGV[4])) do
-    local last = at + 2 * run[1] - 1
-    if run[2] == 0 then
-        for first = at, last, 4000 do redis.call('MSET', unpack(ARGV, first, math.min(first + 3999, last))) end
-    else
-        for key = at, last, 2 do redis.call('SET', ARGV[key], ARGV[key + 1], 'PX', run[2]) end
-    end
-    at = last + 1
+EXPIRE = "for place = 2, #ARGV do redis.call('PEXPIRE', ARGV[place], ARGV[1]) end"
+COUNT = """
+local prefix, cells = ARGV[1], ARGV[2]
+for cell = 1, #cells, 12 do
+    local one, other, count = struct.unpack('<i4i4i4', cells, cell)
+    redis.call('HINCRBY', prefix .. one, other, count)
+    redis.call('HINCRBY', prefix .. other, one, count)
 end
-local number, last = redis.call('INCR', KEYS[2]), at + 2 * ARGV[5] - 1
-for first = at, last, 4000 do
-    local some, numbers = math.min(first + 3999, last), {}
-    redis.call('HSET', KEYS[3], unpack(ARGV, first, some))
-    for row = first, some, 2 do
-        numbers[#numbers + 1] = number
-        numbers[#numbers + 1] = ARGV[row]
-    end
-    redis.call('ZADD', KEYS[4], unpack(numbers))
-end
-at = last + 1
-for place = at, #ARGV, 2 do
-    local prefix, cells = ARGV[place], ARGV[place + 1]
-    for cell = 1, #cells, 12 do
-        local one, other, count = struct.unpack('<i4i4i4', cells, cell)
-        redis.call('HINCRBY', prefix .. one, other, count)
-        redis.call('HINCRBY', prefix .. other, one, count)
-    end
-end
-redis.call('SET', KEYS[1], ARGV[2])
-if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
-return number
 """
 
 NUMBER = """
@@ -111,7 +82,8 @@ class RedisClient:
             raise ValueError(f"{self.place}: {error}") from error
         self._refuse_eviction()
         self._number = self._redis.register_script(NUMBER)
-        self._read, self._write = self._redis.register_script(READ), self._redis.register_script(WRITE)
+        self._read, self._expire = self._redis.register_script(READ), self._redis.register_script(EXPIRE)
+        self._count = self._redis.register_script(COUNT)
         self._of_items = [f"{prefix}writes", f"{prefix}items", f"{prefix}changed"]
 
     def _refuse_eviction(self) -> None:
@@ -137,8 +109,13 @@ class RedisClient:
     def read(self, keys: Sequence[str], *, after: int) -> Reading:
         """The values of some keys, and the items that changed in writes after number `after`."""
         with self._answering():
-            answer = cast("list[Any]", self._read(keys=[*self._of_items, *keys], args=[after]))
-        number, values, rows, records = answer
+            if len(keys) <= FEW:
+                number, values, rows, records = cast("list[Any]", self._read([*self._of_items, *keys], [after]))
+            else:
+                pipe = self._redis.pipeline()
+                self._read(self._of_items, [after], client=pipe)
+                pipe.mget(list(keys))
+                (number, _, rows, records), values = pipe.execute()
         return Reading(int(number), values, np.fromiter(map(int, rows), np.int64, len(rows)), records)
 
     def number(self) -> int:
@@ -165,19 +142,35 @@ class RedisClient:
 
         The number of the write; 0, and nothing is written, where it does not.
         """
-        gone, runs = list[str](), list[tuple[int, int]]()
-        args: list[Any] = []
-        for lives, run in groupby(entries, lambda entry: entry[2]):
-            some = list(run)
-            gone += [key for key, rows, _ in some if not rows]
-            cells = [cell for key, rows, _ in some if rows for cell in (key, rows)]
-            runs.append((len(cells) // 2, lives or 0))
-            args += cells
-        args += (cell for item in items for cell in item)
-        counts: list[Any] = [cell for prefix, pairs in more for cell in (prefix, pairs.astype("<i4").tobytes())]
-        head: list[Any] = [now, then, milliseconds, json.dumps(runs), len(items), len(gone)]
-        with self._answering():
-            return int(self._write(keys=[guard, *self._of_items], args=[*head, *gone, *args, *counts]))
+        import redis
+
+        writes, records, changed = self._of_items
+        with self._answering(), self._redis.pipeline() as pipe:
+            pipe.watch(guard, writes)
+            if (pipe.get(guard) or b"") != now:
+                return 0
+            number = int(cast("bytes", pipe.get(writes)) or 0) + 1
+            pipe.multi()
+            for lives, run in groupby(entries, lambda entry: entry[2]):
+                some = list(run)
+                if gone := [key for key, rows, _ in some if not rows]:
+                    pipe.delete(*gone)
+                if kept := {key: rows for key, rows, _ in some if rows}:
+                    pipe.mset(cast("dict[Any, Any]", kept))
+                    if lives is not None:
+                        self._expire(args=[lives, *kept], client=pipe)
+            pipe.set(writes, number)
+            if items:
+                pipe.hset(records, items=[cell for item in items for cell in item])
+                pipe.zadd(changed, {str(row): number for row, _ in items})
+            for prefix, pairs in more:
+                self._count(args=[prefix, pairs.astype("<i4").tobytes()], client=pipe)
+            pipe.set(guard, then, px=milliseconds or None)
+            try:
+                pipe.execute()
+            except redis.WatchError:  # another process wrote meanwhile
+                return 0
+        return number
 
     def counts(self, keys: Sequence[str], fields: Sequence[int]) -> list[list[int]]:
         """Of some fields of each hash; 0 where there is none."""
