@@ -13,7 +13,7 @@ import redis
 from feature_market import DAY, START, random_market
 from test_store import SPEC
 
-from features.backends.redis_client import RedisClient
+from features.backends.redis_client import FEW, RedisClient
 from features.backends.redis_store import RedisStore
 from features.backfill import known_before
 from features.catalogue import Catalogue
@@ -116,6 +116,28 @@ def test_a_writer_that_dies_within_its_work_has_changed_nothing(opened, monkeypa
     assert_alike(looked_up(next_one, slate), earlier)
     assert next_one.learn(market.feedback, market.slates, after="", upto="all")
     assert_alike(looked_up(opened(market, start), slate), looked_up(MemoryStore.of(market, spec=SPEC), slate))
+
+
+def test_of_two_writers_at_once_one_has_changed_nothing(redis_url):
+    client, name = RedisClient(redis_url, prefix="at once:"), "at once:guard"
+    pairs = np.array([[1, 2, 3], [1, 4, 5]])
+
+    def entries(mark):
+        """The second of them, written while the first has not come to its end."""
+        if mark:
+            assert client.write(
+                entries(b""), [(7, b"second")], [("at once:pair:", pairs)], guard=name, now=b"", then=b"2"
+            )
+        yield from ((f"at once:{key}", b"first" if mark else b"second", None) for key in range(2 * FEW))
+
+    assert client.write(entries(b"1"), [(7, b"first")], [("at once:pair:", pairs)], guard=name, now=b"", then=b"1") == 0
+    assert client.write([], guard=name, now=b"", then=b"1") == 0
+    assert client.get(name) == b"2"
+    for size in (2, 2 * FEW):  # by a script, and round it
+        reading = client.read([f"at once:{key}" for key in range(size)], after=0)
+        assert (reading.number, reading.values, reading.records) == (1, [b"second"] * size, [b"second"])
+        assert reading.rows.tolist() == [7]
+    assert client.counts(["at once:pair:1", "at once:pair:4"], [1, 2, 4]) == [[0, 3, 5], [5, 0, 0]]
 
 
 def test_what_redis_lost_is_refused_and_seeded_anew(opened, redis_url):
