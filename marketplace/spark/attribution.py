@@ -12,25 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession, Window
 from pyspark.sql import functions as F
 
 from marketplace.attribution import Attribution, AttributionCounts, WholeLog, attribute
 from marketplace.parquet.days import by_time, read_files
-from marketplace.repeats import repeated
 from marketplace.schema import FEEDBACK, SLATE, conform, moment_of
-from marketplace.slate_columns import plain, to_numpy
+from marketplace.slate_columns import to_numpy
 from marketplace.spark.days import PLACE, path_of, rows_of_days
-from marketplace.spark.session import parts
 from marketplace.splits import microseconds
 
-EVENTS_AT_ONCE = 200_000
 NO_SLATES = 64  # groups of the events that answer no slate
 COUNTS = tuple(f.name for f in fields(AttributionCounts))
 ANSWER = "file string, " + ", ".join(f"{name} bigint" for name in ("slates", "rows", "last", *COUNTS))
 Use = Callable[[Attribution, pa.Table, Path], int]  # of a labelled file and its feedback: the number of its rows
-PLAIN_FEEDBACK = pa.schema([field.with_type(plain(field.type)) for field in FEEDBACK])
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,8 @@ def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFi
     first = F.min(F.struct("time", *PLACE)).alias("first")
     kept = index.groupBy("request_id").agg(first).select("request_id", *(f"first.{name}" for name in PLACE)).persist()
     events = rows_of_days(spark, folder, "feedback", FEEDBACK.names)
-    figures_of_events = F.count("*"), F.max(F.unix_micros("time")), F.max(F.col("event") == "impression")
-    count, last_event, impressions = events.agg(*figures_of_events).collect()[0]
+    figures_of_events = F.max(F.unix_micros("time")), F.max(F.col("event") == "impression")
+    last_event, impressions = events.agg(*figures_of_events).collect()[0]
     last_slate = index.agg(F.max(F.unix_micros("time"))).collect()[0][0]
     now = max(last_event or -1, last_slate or -1) + 1
     as_of, any_impressions = moment_of(now), bool(impressions)
@@ -65,9 +60,9 @@ def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFi
         figures = {"slates": len(slates), "rows": rows, "last": last, **vars(labelled.counts)}
         return pa.table({"file": key} | {name: pa.array([figure], pa.int64()) for name, figure in figures.items()})
 
-    placed = _with_repeats(events, groups=parts(spark) + count // EVENTS_AT_ONCE).join(
-        kept.select("request_id", F.col("file").alias("slates_file")), "request_id", "left"
-    )
+    earlier = Window.partitionBy("feedback_id").orderBy("time", *PLACE)
+    marked = events.select(*FEEDBACK.names, (F.row_number().over(earlier) > 1).alias("is_repeat"))
+    placed = marked.join(kept.select("request_id", F.col("file").alias("slates_file")), "request_id", "left")
     nowhere = F.concat(F.lit("none "), F.pmod(F.xxhash64("feedback_id"), F.lit(NO_SLATES)).cast("string"))
     by_file = placed.withColumn("slates_file", F.coalesce("slates_file", nowhere)).groupBy("slates_file")
     groups = kept.groupBy("file").cogroup(by_file).applyInArrow(label, ANSWER).collect()
@@ -75,18 +70,6 @@ def attribute_files(spark: SparkSession, folder: Path, use: Use) -> AttributedFi
     counts = sum((AttributionCounts(*group[4:]) for group in groups), AttributionCounts())
     slates, rows = (sum(group[name] for group in groups) for name in ("slates", "rows"))
     return AttributedFiles(files, slates, rows, counts, max((group.last for group in groups), default=-1))
-
-
-def _with_repeats(events: DataFrame, *, groups: int) -> DataFrame:
-    """The events, with `is_repeat`: whether an earlier one has the feedback_id."""
-
-    def mark(some: pa.Table) -> pa.Table:
-        some = some.take(pc.sort_indices(some, [(name, "ascending") for name in ("time", *PLACE)]))
-        return some.select(FEEDBACK.names).append_column("is_repeat", pa.array(repeated(some)))
-
-    schema = events.select(*FEEDBACK.names, F.lit(True).alias("is_repeat")).schema
-    group = F.pmod(F.xxhash64("feedback_id"), F.lit(groups))
-    return events.groupBy(group.alias("group")).applyInArrow(mark, schema)
 
 
 def _slates(file: Path, places: pa.Table) -> pa.Table:

@@ -23,10 +23,10 @@ Make = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 def rows_of_days(spark: SparkSession, folder: Path, table: str, columns: Sequence[str]) -> DataFrame:
     """The columns of one of the log's tables, with PLACE: URI of the file, and number in it."""
     files = [str(file.resolve()) for file in day_files(folder, table)]
-    if files:
-        rows = spark.read.parquet(*files).select(*columns, "_metadata.file_path", "_metadata.row_index")
-        return rows.toDF(*columns, *PLACE)
     schema = from_arrow_schema(pa.schema([(name, plain(SCHEMAS[table].field(name).type)) for name in columns]))
+    if files:
+        rows = spark.read.schema(schema).parquet(*files).select(*columns, "_metadata.file_path", "_metadata.row_index")
+        return rows.toDF(*columns, *PLACE)
     return spark.createDataFrame([], schema.add("file", "string").add("row", "bigint"))
 
 

@@ -17,7 +17,7 @@ SUBMITTED = "PYSPARK_GATEWAY_PORT"  # a variable that spark-submit sets
 Settings = dict[str, bool | float | int | str | None]
 SETTINGS: Settings = {
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.adaptive.coalescePartitions.enabled": "false",  # by bytes, without those that a task reads by itself
+    "spark.sql.adaptive.enabled": "false",  # it plans by bytes, without those that a task reads by itself
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
