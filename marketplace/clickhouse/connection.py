@@ -28,6 +28,8 @@ SETTINGS = {
     "optimize_on_insert": 0,  # a batch holds no row twice, and whoever reads merges
     "output_format_arrow_string_as_string": 1,
 }
+IN_MEMORY = 1 << 30  # bytes that the embedded engine sorts, groups or joins by in memory; what is more goes to disk
+SPILLED = {f"max_bytes_before_external_{work}": IN_MEMORY for work in ("sort", "group_by", "join")}
 
 
 class ClickhouseClient:
@@ -82,7 +84,8 @@ class ClickhouseClient:
             raise _no_package(self.place) from error
         dsn, database, settings = _parts(address)
         try:
-            client = clickhouse_connect.get_client(dsn=dsn, settings=SETTINGS | settings)
+            own = SPILLED if dsn.startswith(EMBEDDED) else {}
+            client = clickhouse_connect.get_client(dsn=dsn, settings=SETTINGS | own | settings)
             if database is not None:
                 client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
                 client.database = database

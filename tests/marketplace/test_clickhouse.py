@@ -200,6 +200,25 @@ def test_what_else_stands_in_an_address_is_a_setting(clickhouse_address, log):
     limited.close()
 
 
+def test_the_embedded_engine_groups_on_disk_what_is_large(clickhouse_address, log):
+    """From a GiB on, or where the address says otherwise."""
+    joint, name = "&" if "?" in clickhouse_address else "?", "max_bytes_before_external_group_by"
+    small = ClickhouseLog(f"{clickhouse_address}{joint}{name}=1000000")
+    groups = "SELECT max(n) FROM (SELECT number % 499999 AS place, count() AS n FROM numbers(1500000) GROUP BY place)"
+
+    def on_disk() -> int:
+        parts = small.connection.rows("SELECT value FROM system.events WHERE event = 'ExternalAggregationWritePart'")
+        return sum(value for (value,) in parts)
+
+    assert log.connection.rows(f"SELECT value FROM system.settings WHERE name = '{name}'") == [(str(2**30),)]
+    before = on_disk()
+    assert log.connection.rows(groups) == [(4,)]
+    assert on_disk() == before
+    assert small.connection.rows(groups) == [(4,)]
+    assert on_disk() > before
+    small.close()
+
+
 def test_sums_of_days_and_variants_are_those_of_the_rows(log, clickhouse_address, capsys):
     """By Arrow from the rows, and by attribution: orders without amount, in another currency, late, of another item."""
     rng = np.random.default_rng(5)
