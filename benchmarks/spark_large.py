@@ -1,4 +1,4 @@
-"""The same as `benchmarks.spark`, on 20 million impressions: half an hour on two cores."""
+"""The same as `benchmarks.spark`, on 20 million impressions: a quarter of an hour on two cores."""
 
 from benchmarks.spark import main
 
