@@ -3,8 +3,9 @@
 The simulated market with P(examined) of every place to the power POWER, its lists ordered by popularity and segment.
 The product's network learns clicks by each `ranker.examination`; it is judged at a neutral place, as served, by NDCG@10
 of the true P(click | examined) on later lists. "Full information" learns, from the same inputs, the clicks of the same
-shoppers on the same lists where everything is examined. "none" is the naive fit. SEEDS are of markets and fits;
-intervals are over seeds, paired where one way is divided by another.
+shoppers on the same lists where everything is examined; "as few clicks" a draw of these, no more than the others have,
+which is what their number alone costs. "none" is the naive fit. SEEDS are of markets and fits; intervals are over
+seeds, paired where one way is divided by another.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from value_model.rankers.batches import request_offsets
 NAME = "position_rankers"
 SEEDS, POWER, K = range(5), 1.5, 10
 MARKET = SimulatorConfig(
-    requests=3_000,
+    requests=12_000,
     users=400,
     items=200,
     merchants=40,
@@ -32,7 +33,7 @@ MARKET = SimulatorConfig(
     examination_power=POWER,
 )
 FORMS = ("none", "additive", "pal", "ipw", "dla")
-FULL = "full information"
+FULL, FEW = "full information", "full information, as few clicks"
 
 
 def markets(seed: int) -> tuple[Simulation, Simulation]:
@@ -55,20 +56,26 @@ def reached(rows: SimulatedRows, form: str, clicks: dict[str, np.ndarray], *, se
     return float(np.nanmean(ndcg(ranked, rows.truth().attraction[rows.rows(rows.period.test)], k=K)))
 
 
+def as_few(clicks: np.ndarray, most: float, *, seed: int) -> np.ndarray:
+    """Clicks [N], each kept with one probability, so that some `most` are left."""
+    return (clicks * (np.random.default_rng(seed).random(len(clicks)) < most / clicks.sum())).astype(np.float32)
+
+
 def main() -> None:
-    values: dict[str, list[float]] = {form: [] for form in (*FORMS, FULL)}
+    values: dict[str, list[float]] = {form: [] for form in (*FORMS, FEW, FULL)}
     for seed in SEEDS:
         market, looked = markets(seed)
         rows = SimulatedRows.of(market)
-        clicks, all_clicks = labels_of(market, "click"), labels_of(looked, "click")
+        clicks, everything = labels_of(market, "click"), labels_of(looked, "click")
+        few = {"click": as_few(everything["click"], clicks["click"].sum(), seed=seed)}
+        full = {FULL: everything, FEW: few}
         for form, row in values.items():
-            full = form == FULL
-            row.append(reached(rows, "none" if full else form, all_clicks if full else clicks, seed=seed))
+            row.append(reached(rows, "none" if form in full else form, full.get(form, clicks), seed=seed))
             print(f"seed {seed}, {form}: {row[-1]:.4f}", flush=True)
     arrays = {form: np.array(row) for form, row in values.items()}
     measures = [over_seeds(f"{form}: NDCG@{K} on true relevance", row) for form, row in arrays.items()]
-    for form in FORMS:
-        bar = None if form == "none" else ">= 0.98"
+    for form in (*FORMS, FEW):
+        bar = None if form in ("none", FEW) else ">= 0.98"
         measures.append(over_seeds(f"{form} / {FULL}", arrays[form] / arrays[FULL], bar))
     measures += [over_seeds(f"{form} - none", arrays[form] - arrays["none"]) for form in FORMS[1:]]
     record(NAME, measures, data=f"simulated market, P(examined) ** {POWER}", seed=SEEDS.start)
