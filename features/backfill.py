@@ -71,7 +71,7 @@ def known_before(
         **item_facts(requests.item, slate_columns.flat(slates, "price").to_numpy(), catalogue),
     )
     words = sent_words(slates, users=dataset.users, spec=spec)
-    text = request_text(slates, users=dataset.users, spec=spec)
+    text = request_text(slates, users=dataset.users, items=dataset.items, spec=spec)
     return FeatureSnapshot(spec, catalogue, state, text | words, candidate_words=words)
 
 

@@ -118,6 +118,12 @@ class Catalogue:
         """Row by item id."""
         return {name: row for row, name in enumerate(self.item_id.to_pylist()) if name}
 
+    def category_of(self, item_id: str | None) -> str | None:
+        """The category of an item, None where either is unknown."""
+        code = -1 if item_id not in self.row else int(self.category[self.row[item_id]])
+        name: str | None = None if code < 0 else self.category_names[code].as_py()
+        return name
+
     def write(self, rows: np.ndarray, items: Catalogue, *, category: np.ndarray, merchant: np.ndarray) -> None:
         """Rows become the `items`, whose codes in this catalogue are `category` and `merchant`."""
         for name in ("price", "category_price", "margin", "launched", "begun", "number"):

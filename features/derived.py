@@ -30,6 +30,9 @@ REQUEST = (
     Definition(category(Group.USER, "page_merchant", "merchant whose store page it is", vocabulary="merchant")),
     Definition(category(Group.USER, "page_item", "item whose product page it is", vocabulary="item")),
     Definition(
+        category(Group.USER, "page_category", "category of that item", vocabulary="category"), part=Part.PRODUCT_PAGES
+    ),
+    Definition(
         categories(Group.USER, "query_tokens", "words of the search text", vocabulary="token", length=QUERY_TOKENS),
         part=Part.TEXT,
     ),

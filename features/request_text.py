@@ -12,7 +12,7 @@ from marketplace import slate_columns
 from marketplace.keys import one_array, values_of
 
 WORDS = pa.list_(pa.string())
-REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "user_country", "user_segment")
+REQUEST_TEXT = ("user_id", "surface", "page_merchant", "page_item", "page_category", "user_country", "user_segment")
 
 
 class RequestText(Mapping[str, pa.Array]):
@@ -32,13 +32,14 @@ class RequestText(Mapping[str, pa.Array]):
         return len(self.plain)
 
 
-def request_text(slates: pa.Table, *, users: pa.Table, spec: FeatureSpec) -> dict[str, pa.Array]:
-    """Categories of SLATE rows by feature name, string [R], list<string> [R] for `query_tokens`; `users`: USERS."""
+def request_text(slates: pa.Table, *, users: pa.Table, items: pa.Table, spec: FeatureSpec) -> dict[str, pa.Array]:
+    """Categories of SLATE rows by feature name, string [R], list<string> [R] for `query_tokens`; of USERS and ITEMS."""
     direct = {
         "user_id": slates["user_id"],
         "surface": slates["surface"],
         "page_merchant": slates["page_merchant_id"],
         "page_item": slates["page_item_id"],
+        "page_category": values_of(slates["page_item_id"], items["item_id"], items["category"]),
         "user_country": values_of(slates["user_id"], users["user_id"], users["country"]),
         "user_segment": values_of(slates["user_id"], users["user_id"], users["segment"]),
     }

@@ -290,6 +290,7 @@ class MemoryStore:
             "surface": request.surface,
             "page_merchant": request.page_merchant_id,
             "page_item": request.page_item_id,
+            "page_category": self.catalogue.category_of(request.page_item_id),
             "user_country": country,
             "user_segment": segment,
         }

@@ -14,7 +14,9 @@ from feature_market import DAY, START, random_market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.backfill import backfill
 from features.catalogue import Catalogue
+from features.definitions import standard_spec
 from features.interactions import KINDS, Interactions
 from features.statistics import pair_memory
 from features.statistics.page_items import PageItems
@@ -69,6 +71,15 @@ def test_a_visit_counts_a_pair_once_from_its_later_first_touch_on():
         assert columns["page_coorders"][0] == ordered
     assert columns["page_covisits"][2] == 1
     assert np.isnan(columns["page_covisits"][5])
+
+
+def test_a_product_page_has_the_category_of_its_item():
+    market = random_market(np.random.default_rng(0))
+    frame = backfill(market, market.slates, spec=standard_spec(product_pages=True))
+    category = dict(zip(market.items["item_id"].to_pylist(), market.items["category"].to_pylist(), strict=True))
+    pages = market.slates["page_item_id"].to_pylist()
+    assert frame.columns["page_category"].to_pylist() == [category.get(page) for page in pages]
+    assert set(map(category.get, pages)) == {None, *category.values()}
 
 
 def test_likeness_is_read_off_the_catalogue_and_unknown_on_other_pages():
