@@ -21,7 +21,7 @@ from marketplace.attribution import attribute
 from marketplace.dataset import Dataset
 from marketplace.keys import rows_of
 from marketplace.log_place import Place, home_of, is_log
-from marketplace.recorded_draws import with_propensities
+from marketplace.recorded_draws import drawn_at_random
 from marketplace.settled import settled_requests, with_settled
 from marketplace.slate_columns import item_offsets, request_of_rows
 from marketplace.splits import DAY_US, microseconds
@@ -154,7 +154,7 @@ def of_one_policy(
     version = most_explored(recorded, served)
     if version is not None:
         whose, why = pc.equal(recorded["policy_version"].cast(pa.string()), version), "that other policies ranked"
-    elif not served and dataset.has_impressions and (drawn := with_propensities(recorded)).any():
+    elif not served and dataset.has_impressions and (drawn := drawn_at_random(recorded)).any():
         whose, why = pa.array(drawn), "of which no place was drawn at random with its propensity"
     else:
         return slates, in_force, ()

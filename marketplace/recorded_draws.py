@@ -30,11 +30,27 @@ ABSENT = -1e30  # the log-odds of no candidate
 
 def with_propensities(slates: pa.Table) -> np.ndarray:
     """bool [R]: requests of which every item shown has its propensity, and one of them was not certain."""
+    unknown, uncertain = _unknown_and_uncertain(slates)
+    return uncertain & ~unknown
+
+
+def drawn_at_random(slates: pa.Table) -> np.ndarray:
+    """The same, and beside such those that were certain, where this follows from their values as all else does.
+
+    It does where one value is far above the others; not where a ranker that draws nothing calls its answers certain.
+    """
+    unknown, uncertain = _unknown_and_uncertain(slates)
+    drawn = uncertain & ~unknown
+    return ~unknown if drawn.any() and follow_from_values(slates.filter(pa.array(~unknown))) else drawn
+
+
+def _unknown_and_uncertain(slates: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """bool [R] each: some item shown has no propensity, or one below 1."""
     propensity, on_page, request = recorded_propensity(slates), shown(slates), request_of_rows(slates)
     unknown, uncertain = (np.zeros(len(slates), bool) for _ in range(2))
     unknown[request[on_page & (propensity == 0)]] = True
     uncertain[request[on_page & (propensity < 1)]] = True
-    return uncertain & ~unknown
+    return unknown, uncertain
 
 
 def log_odds(slates: pa.Table) -> np.ndarray:

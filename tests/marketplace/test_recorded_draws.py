@@ -8,7 +8,7 @@ from jobs.run_evidence import of_one_policy
 from marketplace.check import data_check
 from marketplace.datasets.own import read_own
 from marketplace.prospects import short_lists
-from marketplace.recorded_draws import follow_from_values, with_propensities
+from marketplace.recorded_draws import drawn_at_random, follow_from_values, with_propensities
 from value_model.formula import default_policy
 
 DRAWN = MAPPING.replace('position = "slot"', 'position = "slot", propensity = "chance"')
@@ -51,6 +51,24 @@ def test_of_a_share_that_is_shuffled_the_rest_is_left_out_and_counted(tmp_path):
     assert [int(name[1:]) % 4 for name in slates["request_id"].to_pylist()] == [0] * 150
     assert ranked_by == policy
     assert notes == ("450 requests of which no place was drawn at random with its propensity are left out.",)
+
+
+def test_of_requests_that_were_certain_those_are_kept_that_had_to_be(tmp_path):
+    """Values far apart make a page certain; a ranker that draws nothing may call its pages certain, too."""
+    mapping = shuffled(tmp_path, lambda request, place: str(PLACES[place]) if int(request[1:]) % 4 == 0 else "1")
+    shuffled_alone = [int(name[1:]) % 4 == 0 for name in read_own(mapping).slates["request_id"].to_pylist()]
+    np.testing.assert_array_equal(drawn_at_random(read_own(mapping).slates), shuffled_alone)
+    peaked = MAPPING.replace('position = "slot"', 'position = "slot", propensity = "chance", value = "odds"')
+    files = shop_rows(requests=600)
+    header, *rows = files["impressions.csv"]
+    chance = {True: {1: 1.0, 2: 1.0, 3: 1.0}, False: {1: 1 / 3, 2: 1 / 2, 3: 1.0}}
+    for row in rows:
+        certain = int(row[0][1:]) % 4 == 0
+        row += [str(chance[certain][int(row[4])]), str(-50 * int(row[4]) if certain else 0)]
+    files["impressions.csv"] = [[*header, "chance", "odds"], *rows]
+    slates = read_own(write_shop(tmp_path, files, mapping=peaked)).slates
+    assert with_propensities(slates).sum() == 450
+    assert drawn_at_random(slates).all()
 
 
 def test_a_list_is_as_long_as_what_it_showed(tmp_path):
