@@ -28,7 +28,7 @@ from marketplace.kafka.positions import Positions
 from marketplace.kafka.records import Delivery, Topic
 from marketplace.log import LogUnavailable
 
-BATCH = 500  # records written at once
+BATCH = 1_000  # records written at once, at most
 LOOK_SECONDS = 1.0
 COMMITTED, EARLIEST = "committed", "earliest"  # where reading starts; else a number, an offset
 BEGINNING = -2
