@@ -1,8 +1,9 @@
 """Ten million embeddings: what each index takes to build, in time and memory, what it finds of exact search, how quick.
 
-Each is built in a process of its own as `[retrieval] index` and `faiss_form` name it, all else as it is by default, and
-refused below the gate. The embeddings (2.4 GiB) lie in a file that is mapped, and count in each one's memory. HNSW is
-left out: at two minutes a million it would take half an hour.
+Each is built in a process of its own as `[retrieval] index` and `faiss_form` name it, all else as it is by default. One
+that misses the gate however much it is widened is built again without it, to tell what it finds by default. The
+embeddings (2.4 GiB) lie in a file that is mapped, and count in each one's memory. HNSW is left out: at two minutes a
+million it would take half an hour.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +26,7 @@ import numpy as np
 
 from benchmarks.index import catalogue, timed
 from benchmarks.record import Measure, record
-from retrieval.build import BUILDERS, build_index
+from retrieval.build import BUILDERS, RecallBelowGate, build_index
 from retrieval.config import RetrievalConfig
 from retrieval.stored_vectors import mapped
 
@@ -71,7 +73,11 @@ def built(kind: str, folder: Path) -> dict[str, float | str]:
         return index
 
     BUILDERS[name] = timed_build
-    of_all = build_index(name, items, queries=queries, config=config)
+    try:
+        of_all = build_index(name, items, queries=queries, config=config)
+    except RecallBelowGate as error:
+        print(error, file=sys.stderr)
+        of_all = build_index(name, items, queries=queries, config=replace(config, gate=0.0))
     effort = ", ".join(f"{part} {value}" for part, value in of_all.index.parameters.items() if part != "form")
     rate = 1e3 / np.median(timed(lambda query: of_all.index.search(query[None], k=K), queries[:FEW]))
     peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**20  # type: ignore[index]
