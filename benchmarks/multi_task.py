@@ -27,7 +27,7 @@ SEED, DRAWS = 7, 5
 INPUTS, NOISE = 100, 0.1  # its deviation
 WAVES = np.array([[1.0, 0.0], [2.0, 0.5], [3.0, 1.0]], np.float32)  # a_i, b_i
 CORRELATIONS = (0.0, 0.5, 1.0)
-STEPS, BATCH, TEST, RATE = 1_500, 256, 20_000, 3e-3
+STEPS, BATCH, TEST, RATE = 24_000, 256, 20_000, 3e-3
 SHAPE = NetworkConfig(experts=8, expert_units=(16, 16), tower_units=8, dropout=0.0)
 SHAPES = {
     "shared bottom": replace(SHAPE, body="shared_bottom"),
