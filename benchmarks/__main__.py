@@ -20,6 +20,7 @@ NOT_BENCHMARKS |= {
     "peer_environment",
     "faulty_market",
     "simulated_rows",
+    "demo_run",
 }
 
 

@@ -9,24 +9,21 @@ difference from none is paired by request, its interval over shoppers.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.demo_run import demo_run
 from benchmarks.record import Measure, record
 from evaluation import bootstrap
 from evaluation.bootstrap import Resampled
 from evaluation.heads import row_metrics
 from jobs.cohorts import newcomers, with_known
-from jobs.config import RunConfig
 from jobs.prepare import TrainingRows, prepare
-from jobs.run import STAGES
 from jobs.run_folder import RunFolder
 from jobs.train_ranker import fit_network
 from marketplace.slate_columns import to_numpy
@@ -38,10 +35,7 @@ HEADS = {"ctr": "click", "ctcvr": "order"}
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder.open(Path(sys.argv[1])) if len(sys.argv) > 1 else RunFolder.create(Path(folder), RunConfig())
-        for name in ("data", "retrieval"):
-            run.stage(name, partial(STAGES[name], run))
+    with demo_run() as run:
         measures = list(measured(run))
     record(NAME, measures, data=f"simulated market ({run.config.size}), test period", seed=run.config.seed)
 

@@ -10,26 +10,21 @@ items and shoppers that no training request had.
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.demo_run import demo_run
 from benchmarks.record import Measure, record
 from evaluation.estimate import Estimate
 from features.encoder import Encoder
 from features.spec import FeatureFrame, FeatureSpec
 from jobs.cohorts import newcomers
-from jobs.config import RunConfig
 from jobs.data import kept, market
 from jobs.defaults import spec_of
 from jobs.held_out_recall import RetrievalRequests, held_out_recall, kept_recall, mean_recall
-from jobs.run import STAGES
 from jobs.run_folder import RunFolder
 from jobs.train_retrieval import items_then, rarity
 from marketplace.dataset import Dataset
@@ -56,10 +51,7 @@ RECALL, BAR = "recall@100", ">= 3"
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder.open(Path(sys.argv[1])) if len(sys.argv) > 1 else RunFolder.create(Path(folder), RunConfig())
-        for stage in ("data", "retrieval"):
-            run.stage(stage, partial(STAGES[stage], run))
+    with demo_run() as run:
         record(NAME, list(measured(run)), data=f"simulated market ({run.config.size})", seed=run.config.seed)
 
 

@@ -16,24 +16,19 @@ difference lies above 0 (of one that was left out, below).
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.demo_run import demo_run
 from benchmarks.record import Measure, record
 from evaluation.compare import compare_rankers
 from features.catalogue import Catalogue
 from features.spec import FeatureSpec, Group, Kind
-from jobs.config import RunConfig
 from jobs.data import kept
 from jobs.prepare import TrainingRows, prepare
-from jobs.run import STAGES
 from jobs.run_folder import RunFolder
 from marketplace.keys import rows_of
 from marketplace.slate_columns import flat, to_numpy
@@ -57,10 +52,7 @@ Variant = tuple[np.ndarray, Mapping[str, bool]]  # a table, and its columns
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder.open(Path(sys.argv[1])) if len(sys.argv) > 1 else RunFolder.create(Path(folder), RunConfig())
-        for name in ("data", "retrieval"):
-            run.stage(name, partial(STAGES[name], run))
+    with demo_run() as run:
         measures = list(measured(run))
     record(NAME, measures, data="simulated market (demo), validation period", seed=SEED)
 
