@@ -147,9 +147,10 @@ class RedisClient:
         writes, records, changed = self._of_items
         with self._answering(), self._redis.pipeline() as pipe:
             pipe.watch(guard, writes)
-            if (pipe.get(guard) or b"") != now:
+            guarded, written = cast("list[bytes | None]", pipe.mget(guard, writes))
+            if (guarded or b"") != now:
                 return 0
-            number = int(cast("bytes", pipe.get(writes)) or 0) + 1
+            number = int(written or 0) + 1
             pipe.multi()
             for lives, run in groupby(entries, lambda entry: entry[2]):
                 some = list(run)
