@@ -21,6 +21,7 @@ NOT_BENCHMARKS |= {
     "faulty_market",
     "simulated_rows",
     "demo_run",
+    "tuning_market",
 }
 
 
