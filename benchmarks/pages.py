@@ -48,9 +48,15 @@ def table(name: str, *, bars_only: bool) -> str:
             continue
         interval = "" if row["interval"] is None else "{:.4g} .. {:.4g}".format(*row["interval"])
         met = {True: "yes", False: "**no**", None: ""}[row["met"]]
-        lines.append(f"| {row['name']} | {row['value']:.4g} | {interval} | {row['unit']} | {bar_text(row)} | {met} |")
+        cells = (cell(row["name"]), f"{row['value']:.4g}", interval, cell(row["unit"]), bar_text(row), met)
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Data: {result['data']}. Command: `{result['command']}` ({result['date']}).", ""]
     return "\n".join(lines)
+
+
+def cell(text: str) -> str:
+    """`text` as one cell of a table: a bar in it is no border."""
+    return text.replace("|", "\\|")
 
 
 def bar_text(row: dict[str, Any]) -> str:
@@ -70,7 +76,9 @@ def scoreboard() -> str:
     for name, page in sorted(table_pages().items(), key=lambda entry: (entry[1], entry[0])):
         result, of_page = result_of(name), page.relative_to(ROOT)
         barred = [row for row in result["measures"] if row["bar"] is not None]
-        missed = "; ".join(f"{row['name']}: {row['value']:.4g} ({bar_text(row)})" for row in barred if not row["met"])
+        missed = "; ".join(
+            f"{cell(row['name'])}: {row['value']:.4g} ({bar_text(row)})" for row in barred if not row["met"]
+        )
         met = f"{sum(row['met'] for row in barred)} of {len(barred)}" if barred else "no bar"
         lines.append(f"| [{page.stem}]({of_page}) | `{name}` | {result['data']} | {met} | {missed} |")
     return "\n".join(lines) + "\n"

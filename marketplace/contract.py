@@ -78,8 +78,12 @@ def _span(length: Any) -> str:
 
 
 def _table(rows: tuple[pa.Field, ...]) -> str:
-    lines = [f"| `{row.name}` | {_kind(row)} | {row.metadata[b'meaning'].decode()} |" for row in rows]
+    lines = [f"| `{row.name}` | {_kind(row)} | {_meaning(row)} |" for row in rows]
     return "\n".join(["| field | type | meaning |", "|---|---|---|", *lines])
+
+
+def _meaning(row: pa.Field) -> str:
+    return row.metadata[b"meaning"].decode().replace("|", "\\|")  # a bar would end the cell
 
 
 def _kind(row: pa.Field) -> str:

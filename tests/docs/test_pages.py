@@ -1,5 +1,7 @@
 """Figures in the pages are those of the result files."""
 
+import re
+
 import pytest
 
 from benchmarks.pages import pages, table_pages, with_blocks
@@ -10,6 +12,13 @@ from benchmarks.record import RESULTS, Measure
 def test_pages_say_what_their_sources_say(page):
     text = page.read_text()
     assert with_blocks(text) == text, "run `make docs`"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_row_of_a_table_has_the_cells_of_its_head(page):
+    """A bar within a cell is escaped; an unescaped one would shift what stands right of it."""
+    for rows in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.M):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows.splitlines()}) == 1, rows
 
 
 def test_a_bar_is_met_or_not():
