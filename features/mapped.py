@@ -51,7 +51,7 @@ def mapped_features(dataset: Dataset) -> MappedFeatures:
         entry = feature.source is Source.REQUEST and feature.name in dataset.context_features
         if entry or feature.name in features or feature.name in unused:
             continue  # a service's log repeats what its context and its catalogue know
-        if reason := _choice(feature.name, dataset) or _nothing_to_learn(values):
+        if reason := _choice(feature.name, dataset) or _nothing_to_learn(values, text=feature.kind is Kind.CATEGORIES):
             unused[feature.name] = reason
         else:
             features[feature.name] = feature
@@ -102,8 +102,11 @@ def _feature(name: str, kind: Kind, source: Source) -> Feature:
     return Feature(name, group, kind, meaning, source=source)
 
 
-def _nothing_to_learn(values: pa.Array) -> str | None:
-    """Why a column is no use to a model; None where it may be of use. A NaN and an empty text are missing."""
+def _nothing_to_learn(values: pa.Array, *, text: bool) -> str | None:
+    """Why a column is no use to a model; None where it may be of use. A NaN and an empty text are missing.
+
+    Texts differ from row to row, as names do: of a `text` its words are counted, which recur where they tell something.
+    """
     missing = pc.is_nan(values) if pa.types.is_floating(values.type) else pc.equal(values, "")
     known = values.filter(pc.invert(missing.fill_null(True)))
     if not len(known):
@@ -113,7 +116,8 @@ def _nothing_to_learn(values: pa.Array) -> str | None:
         return "the same in every row"
     if pa.types.is_floating(values.type) or len(known) <= FEW:
         return None
-    distinct = pc.count_distinct(known).as_py()
-    if distinct > IDENTIFIER * len(known):
+    words = pc.list_flatten(pc.utf8_split_whitespace(known)) if text else known
+    distinct = pc.count_distinct(words).as_py()
+    if distinct > IDENTIFIER * len(words):
         return f"identifiers: {distinct:,} different words in {len(known):,} rows"
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from features.mapped import MappedFeatures, mapped_features
+from features.mapped import MappedFeatures, context_entries, mapped_features
 from features.spec import FeatureSpec
 from jobs.config import RunConfig
 from jobs.data import with_visits
@@ -32,7 +32,7 @@ class Applicant:
     @classmethod
     def of(cls, dataset: Dataset) -> Applicant:
         dataset, mapped = with_visits(dataset), mapped_features(dataset)
-        return cls(replace(dataset, notes=(*dataset.notes, *notes(mapped))), mapped)
+        return cls(replace(dataset, notes=(*dataset.notes, *notes(mapped, context=context_entries(dataset)))), mapped)
 
     def admission(self, joined: Attribution | None, config: RunConfig) -> Iterator[Finding]:
         """Errors: features of one name, a policy in another currency, or that reads what such data cannot teach.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,14 +22,18 @@ NEWEST = 200_000  # rows that are looked at, about
 ROWS_A_WORD = 20  # fewer, and words separate the rows that they were counted on by chance
 
 
-def notes(mapped: MappedFeatures) -> list[str]:
-    """One line on the features of each source, and one on each reason for leaving columns out."""
+def notes(mapped: MappedFeatures, *, context: Iterable[str] = ()) -> list[str]:
+    """One line on the features of each source, and one on each reason for leaving columns out.
+
+    `context`: entries of the request's context that models read beside them.
+    """
     used, unused = defaultdict(list), defaultdict(list)
+    used[Source.REQUEST].extend(context)
     for feature in mapped.features:
         used[feature.source].append(feature.name)
     for name, reason in mapped.unused.items():
         unused[reason].append(name)
-    lines = [f"Mapped features of the {source}: {', '.join(names)}." for source, names in used.items()]
+    lines = [f"Mapped features of the {source}: {', '.join(names)}." for source, names in used.items() if names]
     return lines + [f"Mapped, and no feature ({reason}): {', '.join(names)}." for reason, names in unused.items()]
 
 

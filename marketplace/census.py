@@ -44,6 +44,11 @@ def census(dataset: Dataset, counts: AttributionCounts | None, *, zone: tzinfo =
         yield f"feedback: {len(dataset.feedback):,} events ({kinds}), {_span(dataset.feedback, zone)}"
     if counts is not None and counts.events:
         lost = [f"{n:,} {REASON[reason]} ({n / counts.events:.1%})" for reason, n in counts.without_use.items()]
+        if counts.unlabelled:
+            lost.append(
+                f"{counts.unlabelled:,} views and wish list entries, which are no labels "
+                f"({counts.unlabelled / counts.events:.1%})"
+            )
         rest = f"not counted: {', '.join(lost)}" if lost else "none is lost"
         yield f"joined to what was shown: {counts.used:,} events ({counts.used / counts.events:.1%}); {rest}"
 

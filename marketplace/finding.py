@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -103,6 +103,11 @@ class TableOrigin:
     file: str
     rows: np.ndarray | None = None  # int64 [rows]; None = the table's own
     item_rows: np.ndarray | None = None  # int64 [items]
+    columns: Mapping[str, str] = field(default_factory=dict)  # the file's column by the table's field
+
+    def part(self, name: str) -> str:
+        """The file's column of a field, or the field's own name where no column holds it."""
+        return f"column {self.columns[name]}" if name in self.columns else name
 
     def row(self, index: int, *, of_item: bool = False) -> int:
         rows = self.item_rows if of_item else self.rows

@@ -89,7 +89,7 @@ class _IntegrityRules:
         yield self._rows("feedback", "amount", none, "is empty for an order", fix, severity=WARNING)
         for table in ("items", "slates", "feedback"):
             bad = _true(pc.not_equal(self._column(table, "currency"), self.data.currency))
-            fix = f"Convert the amounts to {self.data.currency}, or make a data set for each currency."
+            fix = f"Convert the amounts to {self.data.currency}, or give its rate under [currencies] of the mapping."
             yield self._rows(table, "currency", bad, f"is not the data set's {self.data.currency}", fix)
         for rate in RATES:
             values = self._column("merchants", rate)
@@ -150,6 +150,9 @@ class _IntegrityRules:
         taken = _repeats(pa.array(place)) & (position > 0)
         fix = "Two items cannot stand in one place; is the request_id used for two requests?"
         yield self._rows("slates", "position", taken, "is taken in this request", fix, severity=WARNING, of_item=True)
+        fix = "Write each item once a request; is the request_id used for two requests?"
+        twice = _repeats(_pairs(request_of_rows(slates), self._flat("item_id")))
+        yield self._rows("slates", "item_id", twice, "occurs twice in a request", fix, severity=WARNING, of_item=True)
         for surface, key in PAGE_KEYS.items():
             on = _true(pc.equal(self._column("slates", "surface"), surface))
             bad = on & _true(pc.is_null(self._column("slates", key)))
@@ -217,7 +220,8 @@ class _IntegrityRules:
         rows = np.flatnonzero(bad)
         row = int(rows[np.argmin([origin.row(index, of_item=of_item) for index in rows[:1000]])])
         value = (self._flat(column) if of_item else self._column(table, column))[row].as_py()
-        where = Where(origin.file, part=column, row=origin.row(row, of_item=of_item))
+        value = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
+        where = Where(origin.file, part=origin.part(column), row=origin.row(row, of_item=of_item))
         return Finding(
             "integrity",
             where,
@@ -235,6 +239,12 @@ def _by_share(bad: np.ndarray) -> Severity:
 
 def _true(values: pa.Array) -> np.ndarray:
     return values.fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _pairs(request: np.ndarray, names: pa.Array) -> pa.Array:
+    """One number for each request and name."""
+    codes = names.dictionary_encode()
+    return pa.array(request * max(len(codes.dictionary), 1) + codes.indices.fill_null(0).to_numpy())
 
 
 def _repeats(values: pa.Array) -> np.ndarray:

@@ -45,12 +45,22 @@ def drawn_at_random(slates: pa.Table) -> np.ndarray:
 
 
 def _unknown_and_uncertain(slates: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """bool [R] each: some item shown has no propensity, or one below 1."""
+    """bool [R] each: some item shown has no propensity, or stands there as no draw can have left it; one below 1."""
     propensity, on_page, request = recorded_propensity(slates), shown(slates), request_of_rows(slates)
     unknown, uncertain = (np.zeros(len(slates), bool) for _ in range(2))
     unknown[request[on_page & (propensity == 0)]] = True
+    position, item = to_numpy(flat(slates, "position")), flat(slates, "item_id").dictionary_encode().indices.to_numpy()
+    for names, among in ((position, on_page), (item, np.ones(len(item), bool))):  # one item a place, one place an item
+        unknown[_twice(request[among], names[among])] = True
     uncertain[request[on_page & (propensity < 1)]] = True
     return unknown, uncertain
+
+
+def _twice(request: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Requests with a name that stands twice in them."""
+    named = request * (names.max(initial=0) + 1) + names
+    values, counts = np.unique(named, return_counts=True)
+    return values[counts > 1] // (names.max(initial=0) + 1)
 
 
 def log_odds(slates: pa.Table) -> np.ndarray:

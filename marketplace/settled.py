@@ -131,8 +131,8 @@ def settling_notes(joined: Attribution, feedback: pa.Table) -> Iterator[str]:
         if not settled.all():
             yield (
                 f"open windows: {SETTLED:.0%} of the {event}s come within {_duration(wait)}; the last "
-                f"{(~settled).mean():.1%} of the requests are younger, and say nothing of {event}s yet: they neither "
-                "teach nor judge them"
+                f"{(~settled).sum():,} requests ({(~settled).mean():.1%}) are younger, and say nothing of {event}s "
+                "yet: they neither teach nor judge them"
             )
 
 

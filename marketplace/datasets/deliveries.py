@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -38,9 +40,10 @@ def payable(feedback: pa.Table, origin: TableOrigin) -> tuple[pa.Table, TableOri
     if not 0 < bad.mean() < FEW:
         return feedback, origin, []
     first = int(np.argmax(bad))
-    reason = f"{amount[first]:g} is no amount{count_of_rows(int(bad.sum()), of=len(bad))}; these events are left out."
+    money = f"{amount[first]:g} {feedback['currency'][first].as_py() or ''}".strip()
+    reason = f"{money} is no amount{count_of_rows(int(bad.sum()), of=len(bad))}; these events are left out."
     fix = "Amounts are 0 or more; write a refund as a `return` event with a positive amount."
-    where = Where(origin.file, part="amount", row=origin.row(first))
+    where = Where(origin.file, part=origin.part("amount"), row=origin.row(first))
     finding = Finding("values", where, reason, fix, Severity.WARNING, float(bad.mean()))
     return *_without(bad, feedback, origin), [finding]
 
@@ -48,7 +51,7 @@ def payable(feedback: pa.Table, origin: TableOrigin) -> tuple[pa.Table, TableOri
 def _without(events: np.ndarray, feedback: pa.Table, origin: TableOrigin) -> tuple[pa.Table, TableOrigin]:
     keep = np.flatnonzero(~events)
     rows = np.arange(len(feedback)) + 1 if origin.rows is None else origin.rows
-    return feedback.take(pa.array(keep)), TableOrigin(origin.file, rows=rows[keep])
+    return feedback.take(pa.array(keep)), replace(origin, rows=rows[keep])
 
 
 def with_answers(slates: pa.Table, feedback: pa.Table) -> tuple[pa.Table, list[str]]:

@@ -13,7 +13,7 @@ from marketplace.datasets.cells import is_yes_or_no
 from marketplace.datasets.fields import Loading, read_column
 from marketplace.datasets.mapping import IGNORED
 from marketplace.datasets.money import with_amount
-from marketplace.finding import Finding, TableOrigin, Where
+from marketplace.finding import TableOrigin
 from marketplace.keys import values_of
 from marketplace.schema import EVENTS, FEEDBACK, conform
 from marketplace.slate_columns import flat, request_of_rows
@@ -23,14 +23,9 @@ def events_of_feedback(loading: Loading, columns: Mapping[str, pa.Array], items:
     """FEEDBACK rows of the feedback file, in its order; events that the mapping ignores are counted in a note."""
     export = loading.mapping.feedback
     assert export is not None
-    words = columns["event"].dictionary_encode()
-    names = [export.events.get(word, word) for word in words.dictionary.to_pylist()]
-    event = pa.array(names, pa.string()).take(words.indices)
-    row = np.arange(1, len(event) + 1)
-    if (unknown := ~pc.is_in(event, pa.array([*EVENTS, IGNORED])).to_numpy(zero_copy_only=False)).any():
-        loading.findings.append(_no_event(export.file, export.columns.get("event", "event"), words, unknown))
+    row = np.arange(1, len(columns["event"]) + 1)
     ids = pc.binary_join_element_wise(export.file, pa.array(row).cast(pa.string()), ":")
-    columns = {"feedback_id": ids, "detail": columns["event"]} | dict(columns) | {"event": event}
+    columns = {"feedback_id": ids} | dict(columns)
     price = values_of(columns["item_id"], items["item_id"], items["price"]).cast(pa.float64())
     columns, back = with_amount(columns, price)
     if back.any():
@@ -39,15 +34,8 @@ def events_of_feedback(loading: Loading, columns: Mapping[str, pa.Array], items:
     used = pc.not_equal(columns["event"], IGNORED).to_numpy(zero_copy_only=False)
     if not used.all():
         loading.notes.append(f"{(~used).sum():,} events are ignored, as the mapping says.")
-    loading.origins["feedback"] = TableOrigin(export.file, rows=row[used])
+    loading.origins["feedback"] = replace(loading.origins["feedback"], rows=row[used])
     return conform(pa.table(columns).filter(pa.array(used)), FEEDBACK, where="feedback")
-
-
-def _no_event(file: str, column: str, words: pa.DictionaryArray, unknown: np.ndarray) -> Finding:
-    row = int(np.argmax(unknown))
-    word = words[row].as_py()
-    fix = f"Add it under [feedback.events], such as {word!r} = one of {', '.join(EVENTS)}, {IGNORED}."
-    return Finding("values", Where(file, part=f"column {column}", row=row + 1), f"{word!r} is no event.", fix)
 
 
 def _of_orders(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:

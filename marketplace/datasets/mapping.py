@@ -25,6 +25,7 @@ from marketplace.schema import (
     RESERVED_CONTEXT,
     RULE_PREFIX,
     SHADOW_PRICE,
+    SURFACES,
     TIER,
 )
 from marketplace.toml_model import CurrencyCode, as_model
@@ -63,6 +64,10 @@ INSTEAD_OF_SHOPPERS = {  # fields that a missing user_id is told by
     "feedback": {"session_id", "device_id", "request_id", "order_id"},
 }
 IGNORED = "ignore"
+WORDS = {  # fields of few words: the section that translates the export's, and ours
+    ("slates", "surface"): ("surfaces", SURFACES),
+    ("feedback", "event"): ("events", (*EVENTS, IGNORED)),
+}
 OF_SHOPPERS = ("user_segment", "user_country")  # what may group shoppers, of their table
 RESERVED = RESERVED_CONTEXT | {RELEVANCE, LISTS_SINCE, SHADOW_PRICE, TIER}
 
@@ -116,6 +121,7 @@ class ImpressionExport(Export):
     numeric: dict[str, str] = {}
     dates: dict[str, str] = {}
     categorical: dict[str, str] = {}
+    surfaces: dict[str, str] = {}  # words of its column of surfaces = ours
     labels: dict[str, str] = {}  # event = the column that says whether it happened; amount
     first_position: Literal[0, 1] | None = None  # the number of the first place
     request_numeric: dict[str, str] = {}
@@ -166,7 +172,7 @@ class Mapping(BaseModel):
 def read_mapping(text: TomlText) -> Mapping:
     """The mapping that a text holds; raises DataError with the line and key of every mistake."""
     mapping = as_model(text, Mapping)
-    findings = [*_fields(text, mapping), *_events(text, mapping), *_names(text, mapping)]
+    findings = [*_fields(text, mapping), *_words(text, mapping), *_names(text, mapping)]
     if findings:
         raise DataError(findings)
     return mapping
@@ -190,12 +196,11 @@ def _fields(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
                 yield text.finding((table, "columns", name), f"is missing: {meaning}", fix)
 
 
-def _events(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
-    words = mapping.feedback.events if mapping.feedback else {}
-    known = (*EVENTS, IGNORED)
-    for theirs, ours in words.items():
-        if ours not in known:
-            yield text.finding(("feedback", "events", theirs), f"is {ours!r}, which is no event", nearest(ours, known))
+def _words(text: TomlText, mapping: Mapping) -> Iterator[Finding]:
+    for (table, field), (section, known) in WORDS.items():
+        for theirs, ours in getattr(mapping.export(table), section, {}).items():
+            if ours not in known:
+                yield text.finding((table, section, theirs), f"is {ours!r}, which is no {field}", nearest(ours, known))
     labels = mapping.slates.labels if mapping.slates else {}
     for name in labels:
         if name not in (*EVENTS, "amount"):

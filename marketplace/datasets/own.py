@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from marketplace.dataset import SCHEMAS, Dataset
 from marketplace.datasets.deliveries import once, payable, with_answers
 from marketplace.datasets.events import events_of_feedback, events_of_labels, in_time, read_labels
-from marketplace.datasets.fields import DEFAULTS, Loading, read_fields
+from marketplace.datasets.fields import DEFAULTS, Loading, read_fields, translated
 from marketplace.datasets.further import read_further
 from marketplace.datasets.impressions import group
 from marketplace.datasets.mapping import read_mapping
@@ -64,11 +64,13 @@ def load_own(path: Path | str, *, now: datetime | None) -> tuple[Dataset | None,
 def _columns(loading: Loading, table: str, *, slates: Columns[str, pa.Array] | None) -> dict[str, pa.Array]:
     """All that the mapping says of one export, as plain columns; `slates`: those of the impressions, for events."""
     fields, raw = read_fields(loading, table)
-    if errors(loading.findings):
+    if not raw.num_columns:
         return fields
-    fields |= read_further(loading, table, raw, fields)
+    fields |= read_further(loading, table, raw, fields) | translated(loading, table, fields)
     if table == "slates":
         fields |= read_labels(loading, raw)
+    if errors(loading.findings):
+        return fields
     if table == "feedback" and slates and "request_id" in fields:
         fields = with_shoppers_of_slates(fields, slates)
     if table in ("slates", "feedback"):
@@ -160,6 +162,7 @@ def _slates(loading: Loading, columns: dict[str, pa.Array], items: pa.Table) -> 
         columns, items, name=file, first_position=export.first_position
     )
     loading.findings += findings
+    loading.origins["slates"] = replace(loading.origins["slates"], columns=export.columns)
     return slates, labels
 
 

@@ -88,6 +88,16 @@ def test_what_is_mapped_is_a_feature_and_what_is_not_has_its_reason(hotels):
     assert mapped.unused["offer"].startswith("identifiers: 120 different words")
 
 
+def test_texts_that_all_differ_are_read_for_their_words_unless_these_name_rows_too(hotels):
+    at = hotels.items.column_names.index("text")
+    kind, rows = hotels.items["text"].type, len(hotels.items) * 4
+    told = [[("blurb", f"{('quiet', 'grand')[n % 2]} rooms no {n}"), ("code", f"x{n}")] for n in range(rows)]
+    items = pa.concat_tables([hotels.items] * 4).set_column(at, "text", pa.array(told, kind))
+    mapped = mapped_features(replace(hotels, items=items))
+    assert "blurb" in {feature.name for feature in mapped.features}
+    assert mapped.unused["code"] == "identifiers: 32 different words in 32 rows"
+
+
 def test_features_named_by_the_mapping_are_the_only_ones(hotels):
     chosen = replace(hotels, mapped_features=("stars",))
     assert [feature.name for feature in mapped_features(chosen).features] == ["stars"]

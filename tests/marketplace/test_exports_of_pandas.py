@@ -40,9 +40,9 @@ def test_a_few_odd_amounts_are_left_out_and_many_are_an_error(shop):
     write(events.assign(total=events["total"].where(events.index != 5, -3.0)))
     assert len(events) == 120
     assert len(amounts(path)) == 119
-    (finding,) = [finding for finding in load_own(path, now=None)[1] if finding.where.part == "amount"]
+    (finding,) = [finding for finding in load_own(path, now=None)[1] if finding.where.part == "column total"]
     assert (finding.severity, finding.where.row) == ("warning", 6)
-    assert "-3 is no amount; these events are left out" in finding.reason
+    assert "-3 SAR is no amount; these events are left out" in finding.reason
     write(events.assign(total=-events["total"]))
     with pytest.raises(DataError, match=r"-15.5 is negative \(40 rows"):
         read_own(path)

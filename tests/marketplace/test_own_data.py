@@ -168,7 +168,7 @@ MAPPING = [
         'segment = "contry"\ncurrency = "SAR" ',
         ["mapping.toml:2: error: segment", "groups no shoppers", "Did you mean 'country'?"],
     ),
-    ('surface = "home" ', 'surface = "lobby" ', ["impressions.csv, surface", "'lobby' is no surface"]),
+    ('surface = "home" ', 'surface = "lobby" ', ["impressions.csv, surface", "'lobby' (2 rows) is no surface"]),
 ]
 
 
@@ -183,22 +183,22 @@ def test_mistakes_in_the_mapping_are_named_by_line_and_key(shop, old, new, parts
 ERRORS = [
     ("products.csv", "120.5", "cheap", ["products.csv, column price, row 1", "received 'cheap'", "Write digits"]),
     ("products.csv", "120.5", "١٢٠", ["products.csv, column price, row 1", "Write digits 0-9"]),
-    ("products.csv", "899", "nan", ["products.csv, price, row 2", "nan is no price"]),
-    ("products.csv", "899", "inf", ["products.csv, price, row 2", "inf is no price"]),
-    ("products.csv", "899", "-899", ["products.csv, price, row 2", "-899.0 is negative"]),
+    ("products.csv", "899", "nan", ["products.csv, column price, row 2", "nan is no price"]),
+    ("products.csv", "899", "inf", ["products.csv, column price, row 2", "inf is no price"]),
+    ("products.csv", "899", "-899", ["products.csv, column price, row 2", "-899.0 is negative"]),
     ("products.csv", "899", "", ["products.csv, column price, row 2", "price is empty"]),
-    ("products.csv", "p2,", "p1,", ["products.csv, item_id, row 2", "'p1' occurs before"]),
+    ("products.csv", "p2,", "p1,", ["products.csv, column sku, row 2", "'p1' occurs before"]),
     ("products.csv", '"Phone, 128 GB"', "Phone, 128 GB", ["products.csv, row 2", "another number of columns"]),
-    ("sellers.csv", "0.15", "15", ["sellers.csv, commission_rate, row 1", "15.0 is not in [0, 1]", "0.12"]),
+    ("sellers.csv", "0.15", "15", ["sellers.csv, column commission, row 1", "15.0 is not in [0, 1]", "0.12"]),
     ("impressions.csv", "2026-03-01 18:30:00", "1/3/26", ["column shown_at, row 1", "'1/3/26'", "time_format"]),
     ("impressions.csv", "2026-03-01 18:30:00", "2026-02-30", ["column shown_at, row 1", "received '2026-02-30'"]),
     ("impressions.csv", "00,u1", "00,u9", ["'r1' occurs with two values of user_id"]),
     ("impressions.csv", ",1,899", ",first,899", ["impressions.csv, column slot, row 1", "received 'first'"]),
     ("impressions.csv", ",1,899", ",1.5,899", ["impressions.csv, column slot"]),
     ("events.csv", "click", "hover", ["events.csv, column kind, row 2", "'hover' is no event", "[feedback.events]"]),
-    ("events.csv", ",110", ",-110", ["events.csv, amount, row 3", "-110.0 is negative", "`return` event"]),
-    ("events.csv", ",110", ",NaN", ["events.csv, amount, row 3", "nan is no amount"]),
-    ("events.csv", "2026-03-02", "2027-03-02", ["events.csv, time, row 4", "lies after 2026-04-01"]),
+    ("events.csv", ",110", ",-110", ["events.csv, column total, row 3", "-110.0 is negative", "`return` event"]),
+    ("events.csv", ",110", ",NaN", ["events.csv, column total, row 3", "nan is no amount"]),
+    ("events.csv", "2026-03-02", "2027-03-02", ["events.csv, column at, row 4", "lies after 2026-04-01"]),
 ]  # fmt: skip
 
 
@@ -211,17 +211,68 @@ def test_bad_values_are_named_by_file_and_row(shop, name, old, new, parts):
 
 
 WARNINGS = [
-    ("events.csv", "e2,", "e1,", ["events.csv, feedback_id, row 2", "'e1' occurs before"]),
-    ("events.csv", "2026-03-01 18:30:09", "2026-03-01 18:29:00", ["events.csv, time, row 2", "lies before its slate"]),
-    ("events.csv", "e2,r1", "e2,r7", ["events.csv, request_id, row 2", "'r7' is no known request"]),
-    ("events.csv", "u1,p1,110", "u1,p7,110", ["events.csv, item_id, row 3", "'p7' is no known item"]),
-    ("events.csv", ",110", ",", ["events.csv, amount, row 3", "is empty for an order"]),
-    ("impressions.csv", ",2,110", ",1,110", ["impressions.csv, position, row 2", "1 is taken in this request"]),
-    ("impressions.csv", "p1,2", "p9,2", ["impressions.csv, item_id, row 2", "'p9' is no known item"]),
+    ("events.csv", "e2,", "e1,", ["events.csv, column event_id, row 2", "'e1' occurs before"]),
+    (
+        "events.csv",
+        "2026-03-01 18:30:09",
+        "2026-03-01 18:29:00",
+        ["events.csv, column at, row 2", "lies before its slate"],
+    ),
+    ("events.csv", "e2,r1", "e2,r7", ["events.csv, column request, row 2", "'r7' is no known request"]),
+    ("events.csv", "u1,p1,110", "u1,p7,110", ["events.csv, column sku, row 3", "'p7' is no known item"]),
+    ("events.csv", ",110", ",", ["events.csv, column total, row 3", "is empty for an order"]),
+    ("impressions.csv", ",2,110", ",1,110", ["impressions.csv, column slot, row 2", "1 is taken in this request"]),
+    ("impressions.csv", "p1,2", "p2,2", ["impressions.csv, column sku, row 2", "'p2' occurs twice in a request"]),
+    ("impressions.csv", "p1,2", "p9,2", ["impressions.csv, column sku, row 2", "'p9' is no known item"]),
     ("impressions.csv", "2026-03-01 18:30:00", "2026-03-01 18:30:01", ["'r1' occurs with two values of time"]),
     ("impressions.csv", "2026-03-01 18:30:00", "1970-03-01 18:30:00", ["lies before 1990"]),
-    ("products.csv", "p2,s2", "p2,s9", ["products.csv, merchant_id, row 2", "'s9' is no known merchant"]),
+    ("products.csv", "p2,s2", "p2,s9", ["products.csv, column seller, row 2", "'s9' is no known merchant"]),
 ]
+
+
+def test_whatever_cannot_be_read_is_named_at_once(shop):
+    spoil(shop, "products.csv", "120.5", "1,200.5".replace(",", "."))
+    spoil(shop, "products.csv", "p2,s2,899", "p2,s2,")
+    spoil(shop, "mapping.toml", 'category = "category"\n', 'category = "category"\n[items.numeric]\nstars = "title"\n')
+    spoil(shop, "events.csv", "click", "hover")
+    spoil(shop, "events.csv", "e1,r1,view", "e1,r1,peek")
+    spoil(shop, "impressions.csv", "u1,p2,1", "u1,p2,first")
+    found = {f"{finding.where.file}: {finding.where.part}" for finding in load_own(shop / "mapping.toml", now=None)[1]}
+    assert found >= {
+        "products.csv: column price",
+        "products.csv: column title",
+        "events.csv: column kind",
+        "impressions.csv: column slot",
+    }
+
+
+def test_an_empty_cell_is_found_beside_an_unreadable_one(shop):
+    spoil(shop, "products.csv", "120.5", "cheap")
+    spoil(shop, "products.csv", "p2,s2,899", "p2,s2,")
+    reasons = [finding.reason for finding in load_own(shop / "mapping.toml", now=None)[1]]
+    assert "wanted a number, received 'cheap'." in reasons
+    assert "price is empty." in reasons
+
+
+def test_words_of_a_shop_for_surfaces_are_translated_and_unknown_ones_are_named_together(shop):
+    spoil(shop, "mapping.toml", '[slates.constants]\nsurface = "home" ', '[slates.surfaces]\nHOMEPAGE = "home" ')
+    spoil(shop, "mapping.toml", 'position = "slot"', 'surface = "country"\nposition = "slot"')
+    assert_found(
+        shop, "error", "impressions.csv, column country, row 1", "'SA' (2 rows) is no surface", "[slates.surfaces]"
+    )
+    spoil(shop, "mapping.toml", 'HOMEPAGE = "home"', 'SA = "search"')
+    assert read_own(shop / "mapping.toml").slates["surface"].to_pylist() == ["search"]
+    spoil(shop, "mapping.toml", 'SA = "search"', 'SA = "serch"')
+    assert_found(shop, "error", "slates.surfaces.SA", "is 'serch', which is no surface", "Did you mean 'search'?")
+
+
+def test_all_words_that_are_no_event_are_named_with_their_rows(shop):
+    spoil(shop, "events.csv", "click", "hover")
+    spoil(shop, "events.csv", "e1,r1,view", "e1,r1,hover")
+    spoil(shop, "events.csv", "e3,r1,purchase", "e3,r1,swipe")
+    assert_found(
+        shop, "error", "column kind, row 1", "'hover' (2 rows), 'swipe' are no events.", "lines such as 'hover'"
+    )
 
 
 @pytest.mark.parametrize(("name", "old", "new", "parts"), WARNINGS)
@@ -234,7 +285,7 @@ def test_odd_values_are_warned_of_and_still_read(shop, name, old, new, parts):
 def test_a_row_is_the_files_even_where_the_table_is_sorted(shop):
     spoil(shop, "events.csv", "e2,r1,click,2026-03-01 18:30:09", "e2,r1,click,2026-03-03 18:30:09")
     spoil(shop, "events.csv", "e4,,purchase", "e4,r8,purchase")
-    assert_found(shop, "events.csv, request_id, row 4", "'r8' is no known request")
+    assert_found(shop, "events.csv, column request, row 4", "'r8' is no known request")
 
 
 def test_currencies_are_not_mixed(shop):
@@ -243,7 +294,7 @@ def test_currencies_are_not_mixed(shop):
     for row in ("p1,\n", "p1,\n", ",110\n"):
         spoil(shop, "events.csv", row, row[:-1] + ",SAR\n")
     spoil(shop, "events.csv", ",899\n", ",899,AED\n")
-    assert_found(shop, "error", "events.csv, currency, row 4", "'AED' is not the data set's SAR", "Convert the amounts")
+    assert_found(shop, "error", "events.csv, column money, row 4", "'AED' is not the data set's SAR", "[currencies]")
 
 
 def test_times_without_zone_need_one(shop):

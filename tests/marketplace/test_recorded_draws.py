@@ -1,6 +1,7 @@
 """A shop that shuffles its lists: propensities are understood without values, and disbelieved where they are others."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from made_shop import MAPPING, shop_rows, write_shop
 
@@ -51,6 +52,18 @@ def test_of_a_share_that_is_shuffled_the_rest_is_left_out_and_counted(tmp_path):
     assert [int(name[1:]) % 4 for name in slates["request_id"].to_pylist()] == [0] * 150
     assert ranked_by == policy
     assert notes == ("450 requests of which no place was drawn at random with its propensity are left out.",)
+
+
+def test_a_row_that_was_exported_twice_spoils_its_own_request_alone(tmp_path):
+    mapping = shuffled(tmp_path, lambda request, place: str(PLACES[place]))
+    header, *rows = (tmp_path / "impressions.csv").read_text("utf-8").splitlines()
+    (tmp_path / "impressions.csv").write_text("\n".join([header, *rows, rows[7], rows[700]]) + "\n", "utf-8")
+    slates = read_own(mapping).slates
+    twice = {row.split(",")[0] for row in (rows[7], rows[700])}
+    drawn = with_propensities(slates)
+    assert set(slates.filter(pa.array(~drawn))["request_id"].to_pylist()) == twice
+    assert follow_from_values(slates.filter(pa.array(drawn)))
+    assert "100% of the requests were drawn at random" in tuning(mapping)
 
 
 def test_of_requests_that_were_certain_those_are_kept_that_had_to_be(tmp_path):
