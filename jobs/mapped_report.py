@@ -27,8 +27,8 @@ def notes(mapped: MappedFeatures, *, context: Iterable[str] = ()) -> list[str]:
 
     `context`: entries of the request's context that models read beside them.
     """
-    used, unused = defaultdict(list), defaultdict(list)
-    used[Source.REQUEST].extend(context)
+    used: dict[Source, list[str]] = defaultdict(list, {Source.REQUEST: [*context]})
+    unused: dict[str, list[str]] = defaultdict(list)
     for feature in mapped.features:
         used[feature.source].append(feature.name)
     for name, reason in mapped.unused.items():
