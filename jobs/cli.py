@@ -97,7 +97,7 @@ def export(folder: Path, tf_serving: Path | None, every: float | None) -> None:
 
 
 @cli.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="processes; one a core")

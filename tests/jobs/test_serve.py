@@ -12,8 +12,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import requests
+from click.testing import CliRunner
 
 from jobs.child_process import restarted
+from jobs.cli import cli
 from jobs.serve import ServiceFailed, free_port, running, serve
 from marketplace.schema import SchemaError
 
@@ -150,3 +152,9 @@ def test_gunicorn_alone_ends_with_a_code_and_one_line_where_a_worker_cannot_star
     assert answer.returncode == 3
     assert "CRITICAL serving.wsgi: text cannot be opened as a log: file is not a database" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_folder_that_is_not_there_is_refused_and_not_made(tmp_path):
+    result = CliRunner().invoke(cli, ["serve", str(tmp_path / "typo")])
+    assert (result.exit_code, (tmp_path / "typo").exists()) == (2, False)
+    assert "does not exist" in result.output
