@@ -11,12 +11,12 @@ import numpy as np
 
 from desk.desk import Desk
 from desk.material import Material, item_names
+from desk.versions import Versions
 from jobs.data import FEWEST_SLATES
 from jobs.run_evidence import log_evidence, run_evidence
 from marketplace.sqlite_log import SqliteLog
 from serving.bundle_service import POLICIES, BundleService
 from value_model.formula import ValuePolicy
-from value_model.policy_checks import logged_calibration
 
 VARIABLE = "VALUE_MODEL_RUN"
 MOST_REQUESTS = 2_000  # on the desk: what can be ranked again between two movements of a slider
@@ -59,8 +59,8 @@ def material_of(
     """The held-out requests of a run, else the newest of the service's log in the folder; None where it has neither.
 
     At most `most`, drawn at random, are looked at; all are `searched`, unless no search is asked for. The desk also
-    reads what the policy `also` reads. Versions go to FOLDER/policies, and are published to FOLDER/bundle where that is
-    a link. Raises what `run_evidence` raises.
+    reads what the policy `also` and the baseline read. Versions go to FOLDER/policies, and are published to
+    FOLDER/bundle where that is a link. Raises what `run_evidence` raises.
     """
     rng, log, kept = np.random.default_rng(seed), folder / "log.sqlite", None if searched else most
     since, enough = _period(log)
@@ -71,8 +71,9 @@ def material_of(
     else:
         return None
     service = BundleService.of(folder) if (folder / "bundle").is_symlink() else None
-    read = [*([] if also is None else [also]), *([] if service is None else [service.served().policy])]
-    whole, count = run.reading(*read), len(run.slates)
+    served = None if service is None else service.served().policy
+    read = (also, served, Versions(folder / POLICIES).baseline())
+    whole, count = run.reading(*(policy for policy in read if policy is not None)), len(run.slates)
     rows = np.sort(np.random.default_rng(seed).choice(count, min(most, count), replace=False))
     return Material(
         name=f"{folder.name} ({run.dataset.name})",
@@ -81,7 +82,7 @@ def material_of(
         whole=whole,
         names=item_names(run.slates.take(rows), run.dataset),
         versions=folder / POLICIES,
-        calibration=logged_calibration(run.slates, run.labels) if run.dataset.has_impressions else None,
+        calibration=run.calibration,
         requests_per_day=run.requests_per_day,
         notes=run.notes,
         service=service,

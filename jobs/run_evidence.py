@@ -30,6 +30,8 @@ from serving.bundle import POLICY_FILE, STAGED_FILE
 from serving.bundle_service import published_policy
 from value_model.formula import ValuePolicy, load_policy
 from value_model.formula.logged_slates import logged_slates
+from value_model.policy_checks import logged_calibration
+from value_model.policy_checks.calibration import HeadCalibration
 from value_model.tuning import Evidence
 from value_model.tuning.recorded_evidence import most_explored, recorded_evidence
 
@@ -38,7 +40,10 @@ FLAGS = ("seen", "click", "cart", "order", "returned", "kept_order", "mature", "
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """R requests as tables and as evidence under `policy`; `notes` say what the log can and cannot tell."""
+    """R requests as tables and as evidence under `policy`; `notes` say what the log can and cannot tell.
+
+    `calibration`: the heads' ratios by surface over all requests of which these were drawn; None without lists.
+    """
 
     dataset: Dataset
     policy: ValuePolicy
@@ -47,6 +52,7 @@ class RunEvidence:
     evidence: Evidence
     requests_per_day: float
     notes: tuple[str, ...]
+    calibration: HeadCalibration | None = None
 
     def reading(self, *policies: ValuePolicy) -> Evidence:
         """The evidence with all that these policies read beside its own."""
@@ -71,6 +77,7 @@ def run_evidence(
     dataset, slates = kept(folder), pq.read_table(path)
     slates, labels = settled_part(slates, pq.read_table(path.with_name("labels.parquet")))
     evaluated, per_day = slates, requests_per_day(slates)
+    calibration = logged_calibration(slates, labels) if dataset.has_impressions else None
     made_with = policy_of(dataset, run.config, heads=run.heads)
     judged = published_policy(folder) or made_with
     if policy is not None:
@@ -81,7 +88,7 @@ def run_evidence(
     if not dataset.has_impressions:
         slates, labels = labelled(dataset, slates)
     evidence, note = evidence_of(dataset, slates, labels, judged, ranked_by=ranked_by, rng=rng)
-    return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out))
+    return RunEvidence(dataset, judged, slates, labels, evidence, per_day, (note, *left_out), calibration)
 
 
 def log_evidence(
@@ -95,13 +102,14 @@ def log_evidence(
     in_force = load_policy(home_of(log) / "bundle" / "policy.toml")
     joined = attribute(dataset.slates, dataset.feedback)
     known, labels = settled_part(joined.slates, with_settled(joined, settled_requests(joined, dataset.feedback)))
+    calibration = logged_calibration(known, labels)
     slates, ranked_by, left_out = of_one_policy(dataset, known, bundle_policies(home_of(log)), in_force)
     per_day, slates = requests_per_day(slates), sampled(slates, most, rng=rng)
     labels = labels.filter(pa.array(chosen_rows(slates, known)))
     evidence, note = evidence_of(dataset, slates, labels, in_force, ranked_by=ranked_by, rng=rng)
     if since is not None:
         left_out = (*left_out, f"The log was read from {since:%Y-%m-%d %H:%M} UTC on.")
-    return RunEvidence(dataset, in_force, slates, labels, evidence, per_day, (note, *left_out))
+    return RunEvidence(dataset, in_force, slates, labels, evidence, per_day, (note, *left_out), calibration)
 
 
 def settled_part(slates: pa.Table, labels: pa.Table) -> tuple[pa.Table, pa.Table]:

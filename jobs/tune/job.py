@@ -41,8 +41,10 @@ def tune(
     Raises what `run_evidence` and `tune_request` raise.
     """
     run = run_evidence(folder, rng=np.random.default_rng(SEED), policy=policy)
+    baseline = Versions((service or folder) / POLICIES).baseline()
+    evidence = run.evidence if baseline is None else run.reading(baseline)
     request = tune_request(
-        run.evidence,
+        evidence,
         run.policy,
         maximise=maximise,
         hold=hold,
@@ -50,12 +52,12 @@ def tune(
         front=front,
         by=by,
         trials=trials,
-        baseline=Versions((service or folder) / POLICIES).baseline(),
+        baseline=baseline,
     )
     out = out or folder / "tuning"
     out.mkdir(parents=True, exist_ok=True)
     report = tuning_report(
-        run.evidence,
+        evidence,
         run.policy,
         request,
         requests_per_day=run.requests_per_day,

@@ -1,6 +1,7 @@
 """A run on the desk: what its log is believed to tell, and a run that recorded no lists at all."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from desk.desk import Desk
+from desk.versions import ChangeNote, VersionOrigin, Versions
 from jobs.data import kept, market
 from jobs.defaults import policy_of
 from jobs.open_desk import material_of, open_desk
 from jobs.run_evidence import evidence_of, labelled
 from jobs.run_folder import RunFolder
 from marketplace.schema import SLATE
+from value_model.formula import shipped_policy
+from value_model.policy_checks import logged_calibration
 from value_model.tuning import Estimator
 
 pytestmark = pytest.mark.xdist_group("run")
@@ -47,6 +51,26 @@ def test_names_are_those_of_the_slates(material, run_folder):
     titles = dict(zip(*(kept(run_folder).items[c].to_pylist() for c in ("item_id", "name")), strict=True))
     expected = [titles[item] for item in slates["item_id"][0].as_py()]
     assert material.names.items[material.names.item[row]][: len(expected)].tolist() == expected
+
+
+def test_heads_are_checked_on_all_requests_of_which_the_desk_draws_some(run_folder):
+    slates, labels = (pq.read_table(run_folder / "evaluation" / f"{name}.parquet") for name in ("slates", "labels"))
+    few = material_of(run_folder, most=50, searched=False)
+    assert len(few.evidence) == 50
+    assert few.calibration == logged_calibration(slates, labels)
+
+
+def test_the_third_policy_published_may_read_other_columns_than_the_first(run_folder, tmp_path):
+    for entry in ("run.json", "data", "evaluation"):
+        (tmp_path / entry).symlink_to(run_folder / entry)
+    default, clicks, powers = (shipped_policy(name) for name in ("default", "clicks", "funnel_power"))
+    versions, now = Versions(tmp_path / "policies"), datetime(2025, 3, 1, tzinfo=UTC)
+    for policy, kind in ((default, VersionOrigin.FOUND), (clicks, VersionOrigin.SAVED)):
+        versions.add(policy, ChangeNote(kind, "ranking", "Try."), now=now)
+    assert not set(default.inputs) <= {*clicks.inputs, *powers.inputs}
+    desk = Desk(replace(material_of(tmp_path, also=powers, searched=False), policy=clicks))
+    assert desk.baseline.version == default.version
+    desk.check(powers)
 
 
 def test_without_recorded_lists_the_heads_speak_alone(material, run_folder):
