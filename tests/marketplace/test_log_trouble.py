@@ -124,6 +124,23 @@ def test_a_full_disk_is_said_and_what_was_acknowledged_is_kept(log):
     log.append(make_slate("r2"))
 
 
+def test_a_disk_that_has_room_for_less_than_a_slate_is_full(log, tmp_path):
+    SqliteLog(tmp_path / "empty.sqlite").probe()
+    log.probe()
+    with log._file.connection() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        held = [(str(i), "x" * 4000) for i in range(free)]
+        connection.executemany("INSERT INTO about VALUES (?, ?)", held)
+        connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    for _ in range(2):
+        with pytest.raises(LogUnavailable, match="full"):
+            log.probe()
+    with log._file.connection() as connection:
+        connection.execute("PRAGMA max_page_count = 100000")
+    log.probe()
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [("body", b"\x10\x00\x00\x00nonsense"), ("body", b""), ("body", "text"), ("request_id", "another's")],
