@@ -62,6 +62,15 @@ class SqliteFile:
                     connection.execute("ROLLBACK")
                 raise
 
+    def probe(self, table: str, size: str) -> None:
+        """Write `size` bytes (SQL) into a table of names and values, and take them out again; raises LogUnavailable.
+
+        As many as will be written next: on a disk that is nearly full fewer would still fit.
+        """
+        with self.connection() as connection:
+            connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ('probed', zeroblob({size}))")
+            connection.execute(f"DELETE FROM {table} WHERE name = 'probed'")
+
     def backup(self, target: Path) -> None:
         """Write all that is committed into the new file `target`, while others go on writing; raises SchemaError."""
         draft = target.with_name(f".{target.name}.{os.getpid()}")

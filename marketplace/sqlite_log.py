@@ -15,7 +15,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ PARTS = {
     "catalogue",
 }
 AT_ONCE = 500  # ids of one query
-PROBED = 32_768  # bytes that must fit before a first slate tells how large one is
+NEWEST = "max(32768, coalesce((SELECT length(body) FROM slates ORDER BY arrival DESC LIMIT 1), 0))"  # its bytes
 COLUMNS = ", ".join(FEEDBACK.names)
 ADD_SLATE = "INSERT INTO slates (request_id, time, user_id, body) VALUES (?, ?, ?, ?)"
 ADD_SLATE_OF = ADD_SLATE.replace("VALUES (?, ?, ?, ?)", f"SELECT ?, ?, ?, ? WHERE {sqlite_catalogue.MARK} <= ?")
@@ -270,12 +270,7 @@ class SqliteLog:
         return moment_of(rows[0][0]) if rows else None
 
     def probe(self) -> None:
-        """Write a row as large as the newest slate, and take it out: on a nearly full disk a smaller one still fits."""
-        with self._file.connection() as connection:
-            newest = connection.execute("SELECT length(body) FROM slates ORDER BY arrival DESC LIMIT 1").fetchone()
-            row = str(datetime.now(UTC)).ljust(max(PROBED, *(newest or (0,))))
-            connection.execute("INSERT OR REPLACE INTO about VALUES ('probed', ?)", (row,))
-            connection.execute("DELETE FROM about WHERE name = 'probed'")
+        self._file.probe("about", NEWEST)
 
     def backup(self, target: Path) -> None:
         """Write all that is on record into the new file `target`, while others append; raises SchemaError."""
