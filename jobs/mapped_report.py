@@ -34,6 +34,11 @@ def notes(mapped: MappedFeatures, *, context: Iterable[str] = ()) -> list[str]:
     for name, reason in mapped.unused.items():
         unused[reason].append(name)
     lines = [f"Mapped features of the {source}: {', '.join(names)}." for source, names in used.items() if names]
+    if of_candidates := used.get(Source.CANDIDATE):
+        lines.append(
+            f"{', '.join(of_candidates)}: known of candidates that a caller sends (/v1/rank), missing of those that "
+            "the service retrieves (/v1/recommend)."
+        )
     return lines + [f"Mapped, and no feature ({reason}): {', '.join(names)}." for reason, names in unused.items()]
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from features.spec import ModelInputs
 from value_model.rankers.config import TreesConfig
 from value_model.rankers.forest import Forest, Split
+from value_model.rankers.forest_tables import forest_tables
 from value_model.rankers.trees import Trees, kept_categories, matrix
 
 CONFIG = TreesConfig(trees=40, leaves=7, learning_rate=0.1, min_rows=50, categories=10)
@@ -35,6 +36,30 @@ def test_it_is_a_ranker_with_and_without_clicks(clicks: bool, library: str, obje
             score = leaves_of(trees.forest(head), data.inputs)
             expected = np.exp(score) * trees.smearing[head] if head == "order_value" else sigmoid(score)
             np.testing.assert_allclose(values[:200], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_the_median_stands_in_for_a_number_that_was_always_known_in_training(library: str, tmp_path: Path) -> None:
+    data = market(np.random.default_rng(0)).data
+    numbers = data.inputs.item_numbers.copy() + np.float32(
+        5
+    )  # far from 0, for which a library may take what is missing
+    numbers[:, 0] = np.where(np.isnan(numbers[:, 0]), 5, numbers[:, 0])
+    data = replace(data, inputs=replace(data.inputs, item_numbers=numbers))
+    Trees.fit(data, spec=SPEC, config=replace(CONFIG, library=library)).save(tmp_path)
+    trees, column = Trees.load(tmp_path), data.inputs.user_numbers.shape[1]
+    assert trees.medians[column] == np.quantile(numbers[:, 0], 0.5, method="lower")
+    unsent, stood_in = numbers.copy(), numbers.copy()
+    unsent[:, 0], stood_in[:, 0] = np.nan, trees.medians[column]
+    inputs = [replace(data.inputs, item_numbers=some) for some in (unsent, stood_in)]
+    np.testing.assert_array_equal(trees.score(inputs[0], "ctr"), trees.score(inputs[1], "ctr"))
+    assert trees.score(inputs[0], "ctr").std() > 0
+    places = [forest_tables(trees.forest("ctr"), trees.places).score(vars(some)) for some in inputs]
+    np.testing.assert_array_equal(places[0], places[1])
+    some_missing = numbers.copy()
+    some_missing[0, 0] = np.nan
+    again = replace(data, inputs=replace(data.inputs, item_numbers=some_missing))
+    assert column not in Trees.fit(again, spec=SPEC, config=replace(CONFIG, library=library, trees=1)).medians
 
 
 def leaves_of(forest: Forest, inputs: ModelInputs) -> np.ndarray:

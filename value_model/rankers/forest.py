@@ -6,7 +6,8 @@ the split sends it, a code that training did not meet goes right. The score of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +44,20 @@ Forest = tuple[Split, ...]  # a tree is its root; one without splits is a split 
 def tree(root: Split | float) -> Split:
     """A tree of a forest, from its root or its only leaf."""
     return root if isinstance(root, Split) else Split(0, root, root)
+
+
+def with_stand_ins(root: Split, numbers: Mapping[int, float]) -> Split:
+    """A tree in which a missing number goes where the one of its column in `numbers` goes, if there is one."""
+
+    def of(node: Split | float) -> Split | float:
+        if not isinstance(node, Split):
+            return node
+        left = numbers[node.column] <= node.threshold if node.column in numbers else node.missing_left
+        return replace(node, left=of(node.left), right=of(node.right), missing_left=left)
+
+    moved = of(root)
+    assert isinstance(moved, Split)
+    return moved
 
 
 def float32_below(threshold: float) -> float:

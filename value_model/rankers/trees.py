@@ -22,18 +22,24 @@ from features.spec import FeatureSpec, Group, Kind, ModelInputs
 from marketplace.heads import Head, HeadKind, composed, head_of, heads_of, learned_heads, products
 from value_model.rankers.boosters import Booster, Examples, Objective, TreeLibrary
 from value_model.rankers.config import TreesConfig
-from value_model.rankers.forest import Forest, Place
+from value_model.rankers.forest import Forest, Place, with_stand_ins
 from value_model.rankers.lightgbm import LightGbm
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.xgboost import XgBoost
 
 Columns = Mapping[str, list[int]]
 LIBRARIES: dict[str, TreeLibrary] = {"lightgbm": LightGbm(), "xgboost": XgBoost()}
+MEDIAN_ROWS = 200_000  # about as many, evenly spread, tell a median
 TWEEDIE, LAMBDARANK = "tweedie", "lambdarank"
 
 
 class Trees:
-    """One booster a learned head, and others beside them; follows `Ranker`. `smearing`: a factor an amount."""
+    """One booster a learned head, and others beside them; follows `Ranker`. `smearing`: a factor an amount.
+
+    `medians`: by column of the matrix, of each number that was known in every row of training. No split has learned
+    what it means that such a one is missing, as of a new item or of what a request did not send, and libraries take it
+    for 0 or for whatever lies on one side: here the median stands in.
+    """
 
     def __init__(
         self,
@@ -44,9 +50,10 @@ class Trees:
         columns: Columns,
         smearing: Mapping[str, float],
         config: TreesConfig,
+        medians: Mapping[int, float] | None = None,
     ) -> None:
         self.boosters, self.columns, self.smearing, self.config = dict(boosters), columns, dict(smearing), config
-        self.spec, self._heads = spec, heads
+        self.spec, self._heads, self.medians = spec, heads, dict(medians or {})
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -70,7 +77,10 @@ class Trees:
         if config.lambdarank:
             boosters["lambdarank"] = _fit_ranking(table, data, heads, names, config)
         learned = tuple(head.name for head in heads)
-        return cls(boosters, spec=spec, heads=learned, columns=columns, smearing=smearing, config=config)
+        medians = _medians(table[:, : sum(len(spec.select(group, Kind.NUMBER)) for group in Group)])
+        return cls(
+            boosters, spec=spec, heads=learned, columns=columns, smearing=smearing, config=config, medians=medians
+        )
 
     def predict(self, inputs: ModelInputs, *, position: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         """float64 [N] a head, learned and composed; trees fitted without positions ignore `position`."""
@@ -84,11 +94,13 @@ class Trees:
         """One booster's output, float64 [N]: also products and "lambdarank" where these were fitted."""
         place = np.zeros(len(inputs.request)) if position is None else position
         table = matrix(inputs, self.columns, place if self.config.position else None)
+        for column, median in self.medians.items():
+            np.copyto(table[:, column], np.float32(median), where=np.isnan(table[:, column]))
         return self.boosters[booster].predict(table)
 
     def forest(self, head: str) -> Forest:
         """The trees of a learned head: of an event its log odds, of an amount its log before smearing."""
-        return self.boosters[head].forest()
+        return tuple(with_stand_ins(tree, self.medians) for tree in self.boosters[head].forest())
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -103,6 +115,7 @@ class Trees:
         folder.mkdir(parents=True, exist_ok=True)
         definition = {"columns": dict(self.columns), "smearing": self.smearing, "config": asdict(self.config)}
         definition |= {"heads": self.heads, "boosters": list(self.boosters), "spec": self.spec.to_json()}
+        definition["medians"] = self.medians
         (folder / "trees.json").write_text(json.dumps(definition, indent=1))
         for name, booster in self.boosters.items():
             booster.save(folder / f"{name}.txt")
@@ -116,7 +129,16 @@ class Trees:
         boosters = {name: read(folder / f"{name}.txt", threads=config.threads) for name in row["boosters"]}
         heads = tuple(head.name for head in heads_of(row["heads"]))
         spec = FeatureSpec.from_json(row["spec"])
-        return cls(boosters, spec=spec, heads=heads, columns=row["columns"], smearing=row["smearing"], config=config)
+        medians = {int(column): median for column, median in row.get("medians", {}).items()}
+        return cls(
+            boosters,
+            spec=spec,
+            heads=heads,
+            columns=row["columns"],
+            smearing=row["smearing"],
+            config=config,
+            medians=medians,
+        )
 
 
 def kept_categories(inputs: ModelInputs, config: TreesConfig) -> Columns:
@@ -146,6 +168,13 @@ def column_names(spec: FeatureSpec, columns: Columns, config: TreesConfig) -> di
         categories = spec.select(group, Kind.CATEGORY)
         names |= {categories[c].name: True for c in columns[group.value]}
     return names | ({"position": False} if config.position else {})
+
+
+def _medians(numbers: np.ndarray) -> dict[int, float]:
+    """The float32 median of each column [N, F] that is missing in no row."""
+    complete = [column for column in range(numbers.shape[1]) if not np.isnan(numbers[:, column]).any()]
+    some = numbers[:: max(1, len(numbers) // MEDIAN_ROWS)]
+    return {column: float(np.quantile(some[:, column], 0.5, method="lower")) for column in complete}
 
 
 def _grow(examples: Examples, rows: np.ndarray, *, objective: Objective, config: TreesConfig) -> Booster:
