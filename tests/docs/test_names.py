@@ -19,6 +19,7 @@ FOLDERS = PACKAGES | {"docs", "notebooks", "tests"}
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 NAME = re.compile(r"`(\w+(?:\.\w+)+)(?:\([^`]*\))?`")
 PATH = re.compile(r"`(\w+(?:/[\w.-]+)+/?)`")
+IMPORT = re.compile(r"^ *from (\w[\w.]*) import ([\w, ]+)$", re.M)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -28,6 +29,13 @@ def test_what_a_page_names_exists(page: Path) -> None:
     paths = [path for path in PATH.findall(text) if path.split("/")[0] in FOLDERS]
     assert not [name for name in names if name not in SETTINGS and not exists(name)]
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_imports_exists(page: Path) -> None:
+    imports = IMPORT.findall(page.read_text("utf-8"))
+    asked = [f"{module}.{name.strip()}" for module, names in imports for name in names.split(",")]
+    assert not [name for name in asked if name.split(".")[0] in PACKAGES and not exists(name)]
 
 
 def test_a_name_that_is_gone_is_missed() -> None:
