@@ -16,6 +16,9 @@ from marketplace.finding import Finding, Severity
 from value_model.formula import ValuePolicy
 from value_model.policy_checks import check_policy
 
+UNJUDGED = "[slate] changes, and what is predicted is of rankings by value, without exploration, rules and promises."
+STAGE = "Stage it to a share of the shoppers, and see what becomes of them."
+
 
 @dataclass(frozen=True)
 class CheckReport:
@@ -57,4 +60,6 @@ def check_report(
     )
     known = {(finding.rule, finding.reason) for finding in before}
     new = tuple(f for f in after if (f.rule, f.reason) not in known)
+    if draft.slate != today.slate:
+        new += (Finding("unjudged", draft.where, UNJUDGED, STAGE, Severity.WARNING),)
     return CheckReport(new, tuple(f for f in after if (f.rule, f.reason) in known), tuple(guardrails))

@@ -15,6 +15,8 @@ from desk.scope import EVERYWHERE, Scope
 from evaluation.estimate import Estimate
 from value_model.formula import load_policy, parse_policy, to_toml
 from value_model.formula.value_policy import Override
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
+from value_model.slate_policies.slate_section import SlateSection
 from value_model.tuning import BoundKind, Constraint, Dimension, Estimator, PredictConfig, predict
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -282,6 +284,15 @@ def test_what_must_not_be_saved_is_refused(desk, weights, owner, reason, why):
     with pytest.raises(RefusedError, match=why):
         desk.save(owner, reason, now=NOW)
     assert desk.history() == ()
+
+
+def test_what_changes_of_the_slate_is_said_to_be_unjudged_and_stays_on_record(desk):
+    assert desk.check(desk.policy.with_weights({"w_new": 0.06})).noted == ()
+    desk.draft = replace(desk.policy, slate=SlateSection(exploration=EpsilonGreedy(1.0)))
+    desk.save("ranking", "Let the draw decide.", now=NOW)
+    noted = desk.history()[-1].noted
+    assert sum("[slate] changes, and what is predicted is of rankings by value" in line for line in noted) == 1
+    assert sum("exploration leaves 0%" in line for line in noted) == 2  # of the two surfaces
 
 
 def test_a_broken_guardrail_is_saved_only_knowingly_and_stays_on_record(desk):

@@ -27,6 +27,8 @@ from value_model.formula.parser import parse
 from value_model.formula.tree import Name
 from value_model.policy_checks import check_policy, check_policy_file, logged_calibration
 from value_model.policy_checks.calibration import calibration_by_surface
+from value_model.slate_policies.epsilon_greedy import EpsilonGreedy
+from value_model.slate_policies.plackett_luce import PlackettLuce
 from value_model.tuning.influence import influence, influence_of_weights
 
 HEADER = (
@@ -234,6 +236,19 @@ def test_searches_that_value_alone_ranks_are_warned_of() -> None:
     assert "relevance" in {f.rule for f in check_policy(plain, slates=slates)}
     assert "relevance" not in {f.rule for f in check_policy(plain, slates=slates.on("home"))}
     assert "relevance" not in {f.rule for f in check_policy(default_policy(), slates=slates)}
+
+
+@pytest.mark.parametrize(
+    ("exploration", "kept"), [(EpsilonGreedy(0.7), 0.3), (EpsilonGreedy(0.3), 0.7), (PlackettLuce(1e9), 0.0)]
+)
+def test_exploration_that_leaves_the_value_no_say_is_named_with_what_it_leaves(exploration, kept) -> None:
+    section = replace(default_policy().slate, exploration=exploration)
+    found = check_policy(replace(default_policy(), slate=section), slates=market(np.random.default_rng(4)))
+    reasons = [f.reason for f in found if f.rule == "drawn"]
+    if kept > 0.5:
+        assert reasons == []
+    else:
+        assert [f"leaves {kept:.0%} " in reason for reason in reasons] == [True, True]  # home and search
 
 
 def test_a_head_that_is_off_where_it_counts_is_named() -> None:

@@ -15,7 +15,7 @@ from value_model.formula.value_policy import ValuePolicy
 from value_model.policy_checks.calibration import HeadCalibration, logged_calibration
 from value_model.policy_checks.directions import directions, erasures
 from value_model.policy_checks.hazards import hazards
-from value_model.policy_checks.on_slates import miscalibrated, shares, unanswered
+from value_model.policy_checks.on_slates import drawn, miscalibrated, shares, unanswered
 
 __all__ = ["HeadCalibration", "check_policy", "check_policy_file", "logged_calibration"]
 
@@ -37,7 +37,8 @@ def check_policy(
     if not findings:
         rng = np.random.default_rng(SEED) if rng is None else rng
         findings = [*hazards(policy), *directions(policy, rng), *erasures(policy, rng)]
-        findings += [] if slates is None else [*shares(policy, slates), *unanswered(policy, slates)]
+        if slates is not None:
+            findings += [*shares(policy, slates), *unanswered(policy, slates), *drawn(policy, slates)]
         findings += [] if calibration is None else miscalibrated(policy, calibration)
     return sorted(findings, key=lambda finding: (finding.severity is not Severity.ERROR, finding.where.line))
 

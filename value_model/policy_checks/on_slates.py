@@ -1,20 +1,25 @@
-"""What only real slates show: terms that decide nothing or everything, and heads that are off where they count."""
+"""What only real slates show: terms that decide nothing or everything, draws that decide all, heads that are off."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from marketplace.finding import Finding, Severity, Where
+from value_model.formula.evaluate import evaluate
 from value_model.formula.logged_slates import LoggedSlates
 from value_model.formula.tree import Node, names, terms
 from value_model.formula.value_policy import ValuePolicy
 from value_model.policy_checks.calibration import HeadCalibration
 from value_model.policy_checks.situation import inlined_names
+from value_model.slate_policies.perturbed_weights import PerturbedWeights
 from value_model.tuning.influence import influence
 
 NEGLIGIBLE, CRUSHING = 0.01, 0.9  # share of the terms' within-slate spread
 ROUNDING = 1e-9  # below: the term is the same for all items of a slate, as a merchant's on its own page
 TOLERANCE = 0.1  # of a calibration ratio around 1
+KEPT, DRAWS = 0.5, 200  # the least share of the best first place's worth that exploration leaves, over so many requests
 
 
 def shares(policy: ValuePolicy, slates: LoggedSlates, *, k: int = 10) -> Iterator[Finding]:
@@ -42,6 +47,27 @@ def unanswered(policy: ValuePolicy, slates: LoggedSlates) -> Iterator[Finding]:
         reason = "searches are ranked by value alone: what is worth more comes before what was searched for."
         fix = 'Add [slate.relevance] with tiers = ["name", "all", "nearly", "most", "part"] and band = 20.'
         yield Finding("relevance", policy.where, reason, fix, Severity.WARNING)
+
+
+def drawn(policy: ValuePolicy, slates: LoggedSlates) -> Iterator[Finding]:
+    """Exploration that leaves little of the value's order: of a first place, by the odds of what is drawn for it.
+
+    kept = sum over requests (sum_i odds_i value_i - mean value) / sum over requests (best value - mean value)
+    """
+    pick = None if policy.slate is None else policy.slate.exploration
+    if pick is None or isinstance(pick, PerturbedWeights):
+        return
+    for surface in slates.surfaces:
+        part = slates.take(np.flatnonzero(slates.surface == surface)[:DRAWS])
+        values = evaluate(policy, part.columns, weights=policy.weights_for(surface=surface), mask=part.mask)
+        rows = [row[known & np.isfinite(row)] for row, known in zip(values, part.mask, strict=True)]
+        gains = [(pick.odds(row) @ row - row.mean(), row.max() - row.mean()) for row in rows if len(row)]
+        got, most = np.sum(gains, axis=0) if gains else (0.0, 0.0)
+        if got < KEPT * most:
+            left = f"{max(got / most, 0.0):.0%} of what the best item is worth above the mean"
+            reason = f"exploration leaves {left} on {surface}."
+            fix = f"Lower {pick.amount}: the draw decides who stands first there, not the value."
+            yield Finding("drawn", policy.where, reason, fix, Severity.WARNING)
 
 
 def miscalibrated(policy: ValuePolicy, calibration: HeadCalibration) -> Iterator[Finding]:
