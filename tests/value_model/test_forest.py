@@ -44,8 +44,8 @@ def booster(library: str, *, missing: float, leaves: int) -> Booster:
 
 
 def scored(forest: Forest, table: np.ndarray) -> np.ndarray:
-    """The graph's scores, each row a request of its own; where they all are rows of one request, the tables' say the
-    same bits."""
+    """The graph's scores, each row a request of its own; the tables' say the same bits, of none, one or all rows of a
+    request too."""
     packed = {
         "user_numbers": table[:, :1],
         "cross_numbers": table[:, 1:3],
@@ -54,6 +54,8 @@ def scored(forest: Forest, table: np.ndarray) -> np.ndarray:
     }
     tables = forest_tables(forest, PLACES)
     scores = ForestGraph(tables).score({name: tf.constant(part) for name, part in packed.items()}).numpy()
+    np.testing.assert_array_equal(tables.score(packed), scores)
+    assert tables.score({name: part[:0] for name, part in packed.items()}).shape == (0,)
     of_one = forest_tables(forest, (Place("item_numbers", 0), *PLACES[1:]))
     np.testing.assert_array_equal(of_one.score(packed | {"item_numbers": table[:, :1]}), scores)
     shopper = {"user_numbers": table[:1, :1], "request": np.zeros(len(table), np.int32)}
