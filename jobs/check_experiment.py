@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def check_experiment(file: Path, run: Path | None) -> int:
     findings = [*check_file(experiment, text, others=others, now=datetime.now(UTC))]
     findings += _policies(experiment, text, file.parent)
     if run is not None:
-        findings += [*_served(text, file, run), *log_findings(experiment, text, run)]
+        findings += [*_served(experiment, text, file, run), *log_findings(experiment, text, run)]
     return print_findings(findings, of=file)
 
 
@@ -86,13 +87,23 @@ def _merchant_rules(policy: ValuePolicy) -> list[str]:
     return [*names, *(["exposure"] if section is not None and section.exposure else [])]
 
 
-def _served(text: TomlText, file: Path, run: Path) -> Iterator[Finding]:
+def _served(experiment: Experiment, text: TomlText, file: Path, run: Path) -> Iterator[Finding]:
     """What the engine of the run's bundle refuses: it builds every variant, and answers trial requests under it."""
     bundle = load_bundle((run / "bundle").resolve())
-    engine = build_engine(bundle, log=MemoryLog(), experiments=file.parent, variants=_tried)
-    content = engine.state.experiments
-    if fault := content.faults.get(file.name):
+    with TemporaryDirectory() as folder:
+        link_alone(file, experiment, Path(folder))
+        engine = build_engine(bundle, log=MemoryLog(), experiments=Path(folder), variants=_tried)
+    if fault := engine.state.experiments.faults.get(file.name, "").replace(f"{folder}/", f"{file.parent}/"):
         yield Finding("served", text.where(), f"the engine does not follow it: {fault.rstrip('.')}.", "Mend that.")
+
+
+def link_alone(file: Path, experiment: Experiment, folder: Path) -> None:
+    """Link an experiment's file and what it names into `folder`: whatever else lies beside it is none of its own."""
+    named = [path for variant in experiment.variants for path in (variant.policy, variant.surfaces) if path]
+    for name in {file.name, *named}:
+        if (file.parent / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to((file.parent / name).resolve())
 
 
 def _tried(folder: Path) -> RankingEngine:

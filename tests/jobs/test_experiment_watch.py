@@ -10,7 +10,7 @@ from evaluation.experiments.decisions import DecisionKind, decisions_file, read_
 from evaluation.experiments.experiment_file import Experiment
 from evaluation.experiments.experiment_folder import Phase, read_folder
 from evaluation.experiments.unit_table import unit_table
-from jobs.check_experiment import log_findings
+from jobs.check_experiment import link_alone, log_findings
 from jobs.cli import cli
 from jobs.experiment_log import ExperimentLog
 from jobs.experiment_watch import ExperimentWatcher, decide, watch
@@ -148,3 +148,22 @@ def test_a_check_names_what_is_missing_before_anyone_is_harmed(run, log):
     assert "it ended 2025-02-17" in answer.output
     file.write_text(file.read_text().replace("hypothesis", "hypotesis"))
     assert "unknown field 'hypotesis'" in CliRunner().invoke(cli, ["check-experiment", str(file)]).output
+
+
+def test_the_engine_is_asked_of_the_file_alone_whatever_lies_beside_it(tmp_path):
+    file, alone = tmp_path / "here" / "clearer.toml", tmp_path / "alone"
+    for place in (file.parent, alone):
+        place.mkdir()
+    text = FILE.replace('surfaces = "clear.toml"', 'policy = "policies/clear.toml"')
+    assert "policies/clear.toml" in text
+    for name in ("clearer.toml", "a_clashing_draft.toml"):
+        (file.parent / name).write_text(text)
+    (file.parent / "run.toml").write_text("[training]\nepochs = 30\n")
+    (file.parent / "policies").mkdir()
+    (file.parent / "policies" / "clear.toml").write_text("a policy")
+    assert len(read_folder(file.parent).faults) == 2
+    link_alone(file, as_model(parse_toml(text, file="x"), Experiment), alone)
+    content = read_folder(alone)
+    assert [one.file.name for one in content.experiments] == ["clearer.toml"]
+    assert content.faults == {}
+    assert (alone / "policies" / "clear.toml").read_text() == "a policy"
