@@ -1,8 +1,8 @@
 """Sequence encoders on trivago, position unknown: is the history worth more step by step than averaged?
 
-Each encoder is the network of `trivago_ranker` with `ranker.sequence` set, all else alike. They are compared on the
+Each encoder is the network of `trivago/rankers.py` with `ranker.sequence` set, all else alike. They are compared on the
 validation period, paired by request with the average of items and categories (the default); the best of them is
-measured on the test period, once, with the pool that a run makes of it and the trees.
+measured on the test period beside the trees of `trivago/run.toml` and the pool that a run makes of all.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 
 from benchmarks.record import Measure, record
 from benchmarks.trivago.lists import Lists, lists
-from benchmarks.trivago.rankers import NETWORK, as_served, compare, fitted_mmoe, fitted_trees, served_measures
-from benchmarks.trivago_ranker import HIDDEN, NAMES, SEED, SERVED
+from benchmarks.trivago.rankers import HIDDEN, NETWORK, Bar, as_served, compare, fitted_mmoe, measures
 from evaluation.compare import compare_rankers
 from value_model.rankers.batches import request_offsets
 from value_model.rankers.network_ranker import NetworkRanker
 
-NAME, UNITS = "sequences", 16
+NAME, SEED, UNITS = "sequences", 0, 16
 KINDS = ("din", "transformer")  # a fit takes minutes
 TODAY = "mean of items and categories"
 METRICS = {"ctr.ndcg@10": "click NDCG@10", "ctcvr.ndcg@10": "order NDCG@10"}
+TESTED = tuple(Bar(metric, title) for metric, title in METRICS.items())
 
 
 def encoders() -> list[Measure]:
@@ -57,12 +57,8 @@ def fitted(data: Lists, kind: str) -> NetworkRanker:
 
 def test(data: Lists, mmoe: NetworkRanker, name: str) -> list[Measure]:
     """The best of validation as a run serves it."""
-    served, rankers = as_served(data, mmoe, fitted_trees(data), seed=SEED)
-    comparison = compare(data, {NAMES[ranker]: heads for ranker, heads in rankers.items()}, seed=SEED)
-    rows = served_measures(comparison, NAMES[served], SERVED, prefix=f"test, {name}: ")
-    for metric, title in METRICS.items():
-        rows += [of(figures[metric], f"test, {name}: {title}, {who}") for who, figures in comparison.metrics.items()]
-    return rows
+    served, heads = as_served(data, mmoe, shown=False, seed=SEED)
+    return measures(compare(data, heads, baseline=served, seed=SEED), served, TESTED, prefix=f"test, {name}: ")
 
 
 def of(estimate, title: str) -> Measure:  # type: ignore[no-untyped-def]

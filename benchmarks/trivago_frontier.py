@@ -27,15 +27,16 @@ import numpy as np
 
 from benchmarks.record import Measure, record
 from benchmarks.trivago.lists import Lists, lists
-from benchmarks.trivago.rankers import Heads, calibrated, fitted_trees
-from benchmarks.trivago_ranker import unknown_heads
+from benchmarks.trivago.rankers import Heads, calibrated, unknown_heads
 from evaluation import plots, ranking
 from evaluation.bootstrap import Resampled, means, resample
 from evaluation.estimate import Estimate
 from marketplace.slate_columns import pad, slate_mask
 from value_model.formula import ValuePolicy, evaluate, load_policy
 from value_model.rankers.batches import request_offsets
+from value_model.rankers.config import TreesConfig
 from value_model.rankers.ranker import RankingData
+from value_model.rankers.trees import Trees
 from value_model.tuning import Sweep
 from value_model.tuning.front import nondominated
 
@@ -182,7 +183,7 @@ def save(figure: Figure, name: str) -> None:
 
 def main() -> None:
     data = lists("as_served", benchmark=NAME, shown=False)
-    trees = fitted_trees(data)
+    trees = Trees.fit(data.train, spec=data.encoder.spec, config=TreesConfig(products=True))
     twin, twin_picks, _ = frontier(calibrated(lambda rows: trees.predict(rows.inputs), data.validation), data)
     networks = [frontier(unknown_heads(data, seed=seed), data) for seed in SEEDS]
     mmoe, picks, points = networks[0]

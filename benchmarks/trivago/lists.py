@@ -45,33 +45,37 @@ class Lists:
     train: RankingData
     validation: RankingData
     test: RankingData
+    before_test: RankingData  # training and validation
     offsets: np.ndarray
     encoder: Encoder
 
 
-def lists(protocol: Protocol, *, benchmark: str, shown: bool, sequence: bool = False) -> Lists:
+def lists(
+    protocol: Protocol, *, benchmark: str, shown: bool, sequence: bool = False, extra: tuple[str, ...] = ()
+) -> Lists:
     """Read, backfill, label, split and encode; `shown` adds the position to the inputs. Skips without the data.
 
-    `sequence` adds the columns of the history that sequence encoders read.
+    `sequence` adds the columns of the history that sequence encoders read, `extra` features that a run names.
     """
     path = data_root() / "trivago" / "trivago_val_100k.parquet"
     if not Path(path).exists():
         skip(benchmark, f"{path} is absent; set VALUE_MODEL_DATA to the folder of the data sets.")
     dataset = read_trivago(path, protocol=protocol)
-    frame = with_context(frame_of(dataset, sequence=sequence), dataset, shown=shown)
+    frame = with_context(frame_of(dataset, sequence=sequence, extra=extra), dataset, shown=shown)
     outer = split(dataset.slates, test_share=0.2, of="requests" if protocol == "as_served" else "impressions")
     inner = split(dataset.slates.filter(pa.array(outer.train)), test_share=0.15)
     period = np.full(len(dataset.slates), 2)
     period[outer.train] = np.where(inner.train, 0, 1)
     encoder = Encoder.fit(frame, requests=period == 0, min_count=20)
     data = ranking_data(dataset, frame, encoder)
-    parts = [take(data, np.flatnonzero(period == p), offsets=frame.offsets) for p in range(3)]
+    rows = [*(np.flatnonzero(period == p) for p in range(3)), np.flatnonzero(period < 2)]
+    parts = [take(data, requests, offsets=frame.offsets) for requests in rows]
     lengths = np.diff(frame.offsets)[period == 2]
     return Lists(*parts, offsets=np.append(0, np.cumsum(lengths)), encoder=encoder)
 
 
-def frame_of(dataset: Dataset, *, sequence: bool = False) -> FeatureFrame:
-    spec = standard_spec(context=CONTEXT, text=False, against_list=True, sequence=sequence)
+def frame_of(dataset: Dataset, *, sequence: bool = False, extra: tuple[str, ...] = ()) -> FeatureFrame:
+    spec = standard_spec(context=CONTEXT, text=False, against_list=True, sequence=sequence, extra=extra)
     return backfill(dataset, dataset.slates, spec=spec)
 
 
