@@ -20,7 +20,7 @@ from value_model.rankers.batches import request_offsets
 from value_model.rankers.network_ranker import NetworkRanker
 
 NAME, SEED, UNITS = "sequences", 0, 16
-KINDS = ("din", "transformer")  # a fit takes minutes
+KINDS = ("din", "attention", "gru", "transformer", "ligr")  # a fit takes minutes
 TODAY = "mean of items and categories"
 METRICS = {"ctr.ndcg@10": "click NDCG@10", "ctcvr.ndcg@10": "order NDCG@10"}
 TESTED = tuple(Bar(metric, title) for metric, title in METRICS.items())
