@@ -34,11 +34,6 @@ def words(text: str | None) -> list[str]:
     return WORD.findall(plain)
 
 
-def normal_form(text: str | None) -> str:
-    """The words with one space between them."""
-    return " ".join(words(text))
-
-
 def tokenise(texts: pa.Array) -> pa.Array:
     """list<string>: the `words` of each text; empty for a missing one."""
     split = [words(text) for text in texts.to_pylist()]

@@ -64,12 +64,6 @@ def explain(
     return _ablation(policy, name, players, columns, applied, mask)
 
 
-def is_additive(policy: ValuePolicy) -> bool:
-    """Whether the ranking value is a sum of terms."""
-    tree = _followed(policy, policy.result)
-    return isinstance(tree, Apply) and tree.function == "+"
-
-
 def term_labels(policy: ValuePolicy, tree: Node) -> tuple[str, ...]:
     """A short unique label a term: the one thing that it speaks of, or its text."""
     subjects = [_subject(policy, term) for term in terms(tree)]

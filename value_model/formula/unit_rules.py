@@ -17,7 +17,6 @@ from value_model.formula.units import Unit
 
 ONE = Unit()
 _SAME = ("slate_mean", "slate_std", "slate_min", "slate_max", "slate_sum", "abs")
-_PURE = ("slate_rank", "slate_minmax", "slate_nth", "number")
 _TRANSCENDENTAL = ("log", "log1p", "exp", "sigmoid")
 
 
@@ -74,7 +73,7 @@ class _UnitRules:
             return self.pure(measured[0].unit, node)
         if node.function in _SAME:
             return measured[0].unit
-        return ONE  # and, or, not, and the functions of _PURE
+        return ONE  # and, or, not; slate_rank, slate_minmax, slate_nth, number
 
     def together(self, arguments: tuple[Node, ...]) -> Unit:
         """The one unit of arguments that are added, compared or chosen between."""

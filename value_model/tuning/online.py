@@ -12,7 +12,7 @@ A constraint is a guardrail: only arms that keep it in almost every replicate ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class OnlineTuner:
 
     def tuned(self) -> ValuePolicy:
         """The policy with the leader's weights."""
-        return replace(self.policy.with_weights(self.weights(self.leader())))
+        return self.policy.with_weights(self.weights(self.leader()))
 
     def _metric(self, name: str) -> np.ndarray:
         """[B + 1, A]."""
