@@ -44,7 +44,8 @@ class DiversityTable(BaseModel):
         try:
             likeness = Similarity(self.merchant, self.category, self.embedding)
         except ValueError as error:
-            raise FieldError("has parts of likeness that do not sum to 1", "Write such as merchant = 1.0.") from error
+            reason = f"has merchant {self.merchant:g}, category {self.category:g} and embedding {self.embedding:g}"
+            raise FieldError(reason, "Write parts of likeness of 0 or more that sum to 1.") from error
         return DIVERSITIES[self.kind](self.strength, likeness)
 
 

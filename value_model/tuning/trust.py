@@ -40,8 +40,8 @@ def trust(
 ) -> Trust:
     """Of a ranking with `exposure` [R, n] against the log; `outcome` is the objective's.
 
-    A request's weight is sum_i e_i E_i / L_i over shown items, over sum_i E_i: its mean is 1 where L is the truth
-    and supports E.
+    A request's weight is sum_i e_i E_i / L_i over shown items with L_i >= `least`, over sum_i E_i: its mean is 1 where
+    L is the truth and supports E.
     """
     if evidence.exposure is None:
         return Trust(("the log was not randomised: nothing tells what other items would have earned",))
@@ -55,7 +55,7 @@ def trust(
     if diagnostics.effective < config.fewest_requests:
         problems.append(f"only {diagnostics.effective:.0f} effective requests (wanted: {config.fewest_requests:.0f})")
     if events < config.fewest_events:
-        problems.append(f"only {events:.0f} requests with an outcome {outcome!r} (wanted: {config.fewest_events:.0f})")
+        problems.append(f"only {events:.0f} items with an outcome {outcome!r} (wanted: {config.fewest_events:.0f})")
     if unsupported > config.most_unsupported:
         problems.append(f"{unsupported:.1%} of the proposed exposure goes to items that were hardly ever shown")
     return Trust(tuple(problems), diagnostics, unsupported, _clipped(evidence, exposure, least))
