@@ -44,7 +44,8 @@ def filtered_search(
     if len(exclude):
         keep &= ~np.isin(rows, exclude, kind="table")
     first = np.flatnonzero(keep)[:k]
-    if len(first) < min(k, count - len(exclude)):
+    left = count - (len(exclude) if allowed is None else np.count_nonzero(allowed[exclude]))
+    if len(first) < min(k, left):
         return _scored(embeddings, query, k=k, allowed=allowed, exclude=exclude)
     return rows[first], products[first]
 

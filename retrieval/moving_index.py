@@ -97,12 +97,11 @@ class MovingIndex:
         self, searched: _Searched, query: np.ndarray, *, k: int, allowed: np.ndarray | None, exclude: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         built, size, rows = searched.built, searched.built.report.rows, searched.rows
+        inside = exclude[exclude < size]
         if not len(rows):
             first = None if allowed is None else allowed[:size]
-            return built.nearest(query, k=k, allowed=first, exclude=exclude)
+            return built.nearest(query, k=k, allowed=first, exclude=inside)
         stayed = ~searched.moved[:size] if allowed is None else allowed[:size] & ~searched.moved[:size]
-        inside = exclude[(exclude < size)]
-        inside = inside[stayed[inside]]
         best_stayed, products = built.nearest(query, k=k, allowed=stayed, exclude=inside)
         moved = rows if allowed is None else rows[allowed[rows]]
         moved = moved[~np.isin(moved, exclude)]
@@ -147,6 +146,7 @@ class MovingIndex:
         except (OSError, RebuildFailed, ValueError) as error:
             with self._lock:
                 self._moved_since, self._most_moved = None, 2 * self._most_moved
+                self._recalls.clear()  # or the next search that is watched would begin the same once more
                 self.failure = str(error)
             logger.warning("the index goes on as it was built: %s", error)
             return

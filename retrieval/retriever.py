@@ -105,8 +105,8 @@ class Retriever:
         surely = np.array([quota.surely(k) for quota in self._quotas])
         if surely.any():
             sure: np.ndarray = np.less(candidates.rank, surely).any(axis=1)[order]
-            order = np.concatenate([order[sure], order[~sure]])
-            order = order[:k][np.argsort(-score[order[:k]], kind="stable")]
+            kept = np.sort(np.concatenate([order[sure], order[~sure]])[:k])
+            order = kept[np.argsort(-score[kept], kind="stable")]
         chosen = order[:k]
         source = candidates.rank.take(chosen, axis=0).argmin(axis=1).astype(np.int8)
         best = Candidates(candidates.items[chosen], source, score[chosen].astype(np.float32), self.names)

@@ -290,10 +290,23 @@ def test_a_rebuild_holds_what_moved_before_and_while_it_was_built():
 
 
 def test_a_rebuild_that_fails_leaves_the_index_as_it_was():
-    index = moving(600, room=0)
+    index = moving(600, room=0, watch_every=1)
     before = index.report
+    index.nearest(catalogue(1)[0], k=5, allowed=None, exclude=np.empty(0, np.int32))
+    assert index.watched_recall == 1.0
     index.move(np.array([3]), np.full((1, DIMENSIONS), np.nan, np.float32))
     index.rebuild()
     index.wait()
     assert "NaN" in index.failure
     assert (index.rebuilds, index.report) == (0, before)
+    assert index.watched_recall is None, "what was too low is measured anew before it is mended again"
+
+
+@pytest.mark.parametrize("moved", [[], [5]])
+def test_rows_that_are_not_allowed_or_without_an_item_may_be_excluded(moved):
+    index, query = moving(600, room=50), catalogue(1, seed=22)[0]
+    index.move(np.array(moved, np.int32), catalogue(600)[moved])
+    for share, k in ((0.03, 20), (0.5, 300)):
+        allowed = np.arange(650) < 600 * share
+        answer, _ = index.nearest(query, k=k, allowed=allowed, exclude=np.array([3, 599, 598, 610], np.int32))
+        assert sorted(answer) == [row for row in np.flatnonzero(allowed)[:k] if row != 3]

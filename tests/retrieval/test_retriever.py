@@ -58,6 +58,12 @@ def test_sure_items_are_in_whatever_the_blend_thinks():
     assert len(with_quota.items) == 20
 
 
+def test_equal_scores_come_by_catalogue_row_whoever_is_sure():
+    quotas = {"first": Quota(50), "second": Quota(50, sure=3)}
+    both = Retriever([FIRST, SECOND], quotas).retrieve(ASK, k=60)
+    np.testing.assert_array_equal(both.items, both.items[np.lexsort((both.items, -both.score))])
+
+
 def test_exclusion_reaches_the_sources_as_part_of_the_filter():
     ask = Query("u", "s", np.empty(0, np.int32), allowed=np.ones(100, bool), exclude=np.array([0, 1, 40], np.int32))
     candidates = Retriever([FIRST, SECOND], QUOTAS).retrieve(ask, k=200)
