@@ -34,7 +34,6 @@ class Explanation:
     """Contributions float64 [T, ..., n] of T labelled terms, baseline and value [..., n], in the policy's unit."""
 
     labels: tuple[str, ...]
-    formulas: tuple[str, ...]
     contributions: np.ndarray
     baseline: np.ndarray
     value: np.ndarray
@@ -97,9 +96,7 @@ def _additive(
     value = contributions[0]
     for contribution in contributions[1:]:
         value = value + contribution
-    labels = term_labels(policy, tree)
-    formulas = tuple(text(term) for term in terms(tree))
-    return Explanation(labels, formulas, contributions, np.zeros(value.shape), value, Method.ADDITIVE)
+    return Explanation(term_labels(policy, tree), contributions, np.zeros(value.shape), value, Method.ADDITIVE)
 
 
 def _players(policy: ValuePolicy, expression: str) -> tuple[str, ...]:
@@ -161,7 +158,7 @@ def _shapley(
         without = coalitions[~on[players[i]]]
         factor = np.array([factorial(s) * factorial(m - s - 1) / factorial(m) for s in size[without]])
         shares.append(np.tensordot(factor, values[without | 1 << i] - values[without], axes=1))
-    return _by_weight(policy, players, shares, values[0], values[-1], Method.SHAPLEY)
+    return _by_weight(players, shares, values[0], values[-1], Method.SHAPLEY)
 
 
 def _ablation(
@@ -181,11 +178,10 @@ def _ablation(
     total = drops.sum(axis=0)
     gap = values[0] - values[1]
     shares = np.where(total == 0, gap / m, drops * np.divide(gap, total, out=np.ones_like(gap), where=total != 0))
-    return _by_weight(policy, players, list(shares), values[1], values[0], Method.ABLATION)
+    return _by_weight(players, list(shares), values[1], values[0], Method.ABLATION)
 
 
 def _by_weight(
-    policy: ValuePolicy,
     players: tuple[str, ...],
     shares: list[np.ndarray],
     baseline: np.ndarray,
@@ -193,5 +189,4 @@ def _by_weight(
     method: Method,
 ) -> Explanation:
     contributions = np.stack(shares) if shares else np.zeros((0, *value.shape))
-    formulas = tuple(f"{player} from {policy.weight[player].neutral:g}" for player in players)
-    return Explanation(players, formulas, contributions, np.array(baseline), np.array(value), method)
+    return Explanation(players, contributions, np.array(baseline), np.array(value), method)
