@@ -130,6 +130,9 @@ def test_what_is_not_proven_comes_with_the_experiment_that_would_tell() -> None:
 def test_mistakes_are_named(log) -> None:
     with pytest.raises(ValueError, match=r"goal speaks of \['profit'\]"):
         tune(log, POLICY, Goal("profit"))
+    without = replace(log, feedback={name: column for name, column in log.feedback.items() if name != "gmv"})
+    with pytest.raises(ValueError, match=r"goal speaks of \['gmv'\]; the log tells of \['ctr'"):
+        tune(without, POLICY, Goal("gmv"))
     with pytest.raises(ValueError, match=r"names hold \['w_x'\]"):
         tune(log, POLICY, Goal("gmv"), names=("w_x",))
     with pytest.raises(ValueError, match="at_least or at_most"):

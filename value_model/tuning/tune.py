@@ -18,9 +18,10 @@ from evaluation.counterfactual.intervals import PolicyEstimate
 from value_model.formula.constraint import BoundKind, Constraint
 from value_model.formula.value_policy import ValuePolicy
 from value_model.tuning.constraint import holds, slack
-from value_model.tuning.credits import Estimator
+from value_model.tuning.credits import Estimator, credit_names
 from value_model.tuning.evidence import Evidence
 from value_model.tuning.experiment import ExperimentProposal
+from value_model.tuning.metrics import known_metrics
 from value_model.tuning.predict import PredictConfig, Prediction, experiment_for, predict
 from value_model.tuning.scoring import PolicyScorer, Scores, robust
 from value_model.tuning.weight_ranges import SearchConfig, equal_contribution, ranges
@@ -190,11 +191,14 @@ def explore(
 
 
 def check_goal(evidence: Evidence, policy: ValuePolicy, goal: Goal, names: Sequence[str], config: TuneConfig) -> None:
-    """Raises ValueError for metrics and weights that do not exist, and for an empty log."""
+    """Raises ValueError for metrics and weights that do not exist or are not logged, and for an empty log."""
     known = [m.name for m in config.predict.metrics]
     metrics = [goal.maximise, *(c.metric for c in goal.constraints)]
     if unknown := [name for name in metrics if name not in known]:
         raise ValueError(f"goal speaks of {unknown}; metrics are {known}: add a Metric to PredictConfig.metrics.")
+    told = [m.name for m in known_metrics(config.predict.metrics, credit_names(evidence))]
+    if unknown := [name for name in metrics if name not in told]:
+        raise ValueError(f"goal speaks of {unknown}; the log tells of {told}: log what it is made of, or leave it out.")
     if unknown := [name for name in names if name not in policy.weight]:
         raise ValueError(f"names hold {unknown}; policy {policy.name!r} has the weights {sorted(policy.weight)}.")
     if len(np.unique(evidence.unit)) < 4:
