@@ -190,8 +190,11 @@ def _impossible(constraint: Constraint, bound: float) -> str:
 def _label(constraint: Constraint) -> widgets.HTML:
     """What is bounded in plain words; on hover its owner and why."""
     metric = METRIC[constraint.metric]
-    what = "" if constraint.of is BoundKind.LEVEL else "change of "
-    unit = " in %" if _scale(constraint) == 100 else f" in {metric.unit}"
+    what = {BoundKind.LEVEL: "", BoundKind.CHANGE: "change of ", BoundKind.RELATIVE: "relative change of "}[
+        constraint.of
+    ]
+    per_cent = "percentage points" if constraint.of is BoundKind.CHANGE else "%"
+    unit = f" in {per_cent if _scale(constraint) == 100 else metric.unit}"
     side = constraint.side.replace("_", " ")
     why = escape(f"{constraint.owner}: {constraint.reason}", quote=True)
     text = escape(f"{what}{metric.words}: {side}{unit}")

@@ -1,4 +1,4 @@
-"""Bounds of guardrails as people write them: shares and relative changes in per cent."""
+"""Bounds of guardrails as people write them: shares and relative changes in per cent, changes of shares in points."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ def in_per_cent(constraint: Constraint) -> bool:
     return constraint.of is BoundKind.RELATIVE or METRIC[constraint.metric].share
 
 
+def in_points(constraint: Constraint) -> bool:
+    """Of a share of 8 %, -1 point leaves 7 %, and -1 % leaves 7.92 %."""
+    return constraint.of is BoundKind.CHANGE and METRIC[constraint.metric].share
+
+
 def shown_bound(constraint: Constraint) -> float:
     return float(f"{constraint.bound * (100.0 if in_per_cent(constraint) else 1.0):.10g}")
 
 
 def bound_text(constraint: Constraint) -> str:
-    return f"{shown_bound(constraint):g}{' %' if in_per_cent(constraint) else ''}"
+    return f"{shown_bound(constraint):g}{' %' if in_per_cent(constraint) and not in_points(constraint) else ''}"
 
 
 def bound_of(constraint: Constraint, shown: float) -> float:

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.console.guardrail_bounds import bound_text
+from serving.console.guardrail_bounds import bound_text, in_points
 from serving.console.messages import Language, messages
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters |= {"figure": figure, "bars": bars, "percent": percent, "bound": bound_text}
+    environment.tests["in_points"] = in_points
     return environment
 
 

@@ -133,3 +133,10 @@ def test_a_version_is_checked_and_saved_with_who_and_why_and_all_is_in_arabic_to
     assert "الضابط" in arabic
     assert "w_click" in person("influence").html
     assert "%" in person("guard", **{"ctr, relative change at least": "-3"}).html
+
+
+def test_a_change_of_a_share_is_in_points_and_a_relative_change_in_per_cent(person):
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", person(part=False).html))
+    assert "relative change ≥ -1 %" in words  # of ctr
+    assert "change of share of attention: new merchants at least (percentage points)" in words
+    assert re.search(r": change ≥ -1 percentage points", words)  # of newcomer_exposure
