@@ -80,6 +80,8 @@ def plan_experiment(joined: Attribution, experiment: Experiment) -> Plan:
     lengths = tuple(_lengths(joined, experiment, columns, time, key, rows, ratio))
     if not lengths:
         raise ValueError("no window of the log tells even an effect that doubles the metric: plan with a longer log.")
+    if lengths[-1].days < min(2, experiment.days):
+        raise ValueError("the log holds one day, which does not tell who comes again: plan with a longer log.")
     whole = unit_sums(_columns(joined, columns, key, rows, ratio), np.zeros(len(np.unique(key[rows])), int), groups=1)
     least = experiment.metrics.minimum_effect
     days = next((d for d in _candidates() if detectable_after(lengths, d) <= least), None)

@@ -208,6 +208,14 @@ def test_a_plan_says_what_can_be_found():
     assert expected_units(joined, later) == BEST_AT
 
 
+def test_one_day_does_not_tell_what_four_weeks_find():
+    experiment, slates, feedback, _ = world()
+    first = slates["time"][0].as_py().date()
+    day = attribute(slates.filter(pa.array([time.date() == first for time in slates["time"].to_pylist()])), feedback)
+    with pytest.raises(ValueError, match="holds one day, which does not tell who comes again"):
+        plan_experiment(day, replace(experiment, metrics=replace(experiment.metrics, primary="ctr")))
+
+
 def test_the_commands_read_a_log_and_refuse_one_without_the_experiment(tmp_path, clickhouse_address):
     _, slates, feedback, _ = world()
     log = SqliteLog(tmp_path / "log.sqlite")
