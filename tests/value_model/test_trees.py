@@ -11,10 +11,11 @@ from ranking_market import SPEC, assert_is_a_ranker, market, purchases, sigmoid
 from sklearn.metrics import roc_auc_score
 
 from features.spec import ModelInputs
+from value_model.rankers.boosters import Examples, Objective
 from value_model.rankers.config import TreesConfig
-from value_model.rankers.forest import Forest, Split
+from value_model.rankers.forest import Forest, Place, Split
 from value_model.rankers.forest_tables import forest_tables
-from value_model.rankers.trees import Trees, kept_categories, matrix
+from value_model.rankers.trees import LIBRARIES, Trees, kept_categories, matrix
 
 CONFIG = TreesConfig(trees=40, leaves=7, learning_rate=0.1, min_rows=50, categories=10)
 
@@ -130,6 +131,25 @@ def test_debiased_trees_tell_a_good_item_from_one_that_stood_high(library: str) 
         off[debiased] = np.corrcoef(Trees.fit(data, spec=SPEC, config=config).score(data.inputs, "ctr"), trust)[0, 1]
     assert off[False] > 0.5
     assert off[True] < 0.9 * off[False]  # LightGBM to less than half, XGBoost by a sixth
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("objective", [Objective.EVENT, Objective.NUMBER])
+def test_leaves_hold_the_rows_that_they_must(library: str, objective: Objective) -> None:
+    """Of one tree, where XGBoost's curvature is the same in every row: of numbers, and of events as likely as not."""
+    rng = np.random.default_rng(3)
+    table = rng.integers(0, 40, size=(2_000, 1)).astype(np.float32)
+    label = (np.arange(2_000) % 2 if objective is Objective.EVENT else rng.normal(size=2_000)) + 0.0
+    examples, sizes = Examples(table, label, np.ones(2_000), {"number": False}), {}
+    for least in (20, 300):
+        config = TreesConfig(trees=1, leaves=31, min_rows=least)
+        forest = LIBRARIES[library].grow(examples, objective=objective, config=config).forest()
+        score = forest_tables(forest, [Place("cross_numbers", 0)]).score(
+            {"cross_numbers": table, "request": np.zeros(2_000, np.int32)}
+        )
+        sizes[least] = np.unique(score, return_counts=True)[1]
+        assert sizes[least].min() >= least
+    assert len(sizes[20]) > len(sizes[300]) > 1
 
 
 def test_a_shown_position_is_used_only_where_the_config_takes_it() -> None:

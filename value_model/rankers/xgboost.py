@@ -1,7 +1,8 @@
 """XGBoost as a tree library: the same settings as LightGBM's as far as both have them.
 
 Trees grow leaf by leaf from histograms; categories are split into sets. XGBoost bounds a leaf by its summed curvature,
-not by its rows: `min_rows` has no effect here.
+not by its rows (`min_child_weight`): `min_rows` is read as what so many average rows have where the trees start, and
+says nothing to a ranking, whose curvature is of pairs.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class XgBoost:
             "tree_method": "hist",
             "learning_rate": config.learning_rate,
             "colsample_bytree": config.feature_share,
+            "min_child_weight": _least_curvature(examples, objective=objective, rows=config.min_rows),
             "lambdarank_unbiased": examples.position is not None,  # places are the order of a request's rows
             "nthread": config.threads,
             "seed": 0,
@@ -87,6 +89,19 @@ class XgBoost:
         booster = xgboost.Booster(params={"nthread": threads})
         booster.load_model(bytearray(path.read_bytes()))
         return XgBoostBooster(booster)
+
+
+def _least_curvature(examples: Examples, *, objective: Objective, rows: int) -> float:
+    """The summed second derivative, by the score, of the losses of so many average rows where trees start.
+
+    A row's is p (1 - p) of a log loss, 1 of half a squared error, sqrt(mean) of Tweedie's deviance of power 1.5.
+    """
+    if objective is Objective.RANKING:
+        return 1.0  # XGBoost's own: it is of pairs of rows
+    weight = examples.weight.astype(np.float64)
+    mean = weight @ examples.label / max(weight.sum(), TINY)
+    curvature = {Objective.EVENT: mean * (1 - mean), Objective.NUMBER: 1.0, Objective.AMOUNT: max(mean, 0.0) ** 0.5}
+    return float(rows * weight.mean() * curvature[objective])
 
 
 def _branch(node: Mapping[str, Any]) -> Split | float:
