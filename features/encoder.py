@@ -126,7 +126,7 @@ class Encoder:
         )
 
     def encode_items(self, columns: Mapping[str, pa.Array]) -> EncodedItems:
-        """The item categories of a whole catalogue, once; `columns` as `features.snapshot.catalogue_columns` gives."""
+        """The item categories of a whole catalogue, once; `columns`: `features.item_columns.catalogue_columns`."""
         codes = [self.codes(feature, columns[feature.name]) for feature in self.spec.select(Group.ITEM, Kind.CATEGORY)]
         lists = [
             self.list_codes(feature, columns[feature.name]) for feature in self.spec.select(Group.ITEM, Kind.CATEGORIES)

@@ -1,4 +1,4 @@
-"""Pages name what exists: each `package.module.name`, `Class.member` and `folder/file` in backticks, read by ast.
+"""Pages and modules name what exists: `package.module.name`, `Class.member` and `folder/file` in backticks, by ast.
 
 A setting of a run, as `retrieval.index`, exists too.
 """
@@ -24,11 +24,13 @@ IMPORT = re.compile(r"^ *from (\w[\w.]*) import ([\w, ]+)$", re.M)
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_names_exists(page: Path) -> None:
-    text = FENCED.sub("", page.read_text("utf-8"))
-    names = [name for name in NAME.findall(text) if name.split(".")[0] in PACKAGES or name[0].isupper()]
-    paths = [path for path in PATH.findall(text) if path.split("/")[0] in FOLDERS]
-    assert not [name for name in names if name not in SETTINGS and not exists(name)]
-    assert not [path for path in paths if not (ROOT / path).exists()]
+    assert not missing(FENCED.sub("", page.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_what_a_module_names_in_words_exists(package: str) -> None:
+    texts = {file: file.read_text("utf-8") for file in (ROOT / package).rglob("*.py")}
+    assert not {str(file): names for file, text in texts.items() if (names := missing(text))}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -49,6 +51,15 @@ def test_a_name_that_is_gone_is_missed() -> None:
     assert {"marketplace", "value_model", "jobs"} <= PACKAGES
 
 
+def missing(text: str) -> list[str]:
+    """The names and files of a text that do not exist."""
+    names = [name for name in NAME.findall(text) if name.split(".")[0] in PACKAGES or name[0].isupper()]
+    paths = [path for path in PATH.findall(text) if path.split("/")[0] in FOLDERS]
+    gone = [name for name in names if name not in SETTINGS and not exists(name)]
+    return gone + [path for path in paths if not (ROOT / path).exists()]
+
+
+@cache
 def exists(name: str) -> bool:
     """Whether a dotted name is a module, what a module defines or imports, or a member of a class."""
     parts = name.split(".")
