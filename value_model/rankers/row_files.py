@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,8 +36,10 @@ GROUP = 1_000  # requests
 EVER, NEVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 WIDTHS = b"widths"
 REQUEST = ("request_id", "time", "surface", "user_id")
-LABEL, SO_FAR, COME = "label ", "so far ", "come "  # before a label's name
+LABEL = "label "  # before a label's name
+SO_FAR, COME = "so far ", "come "  # of one that is open: as recorded so far, and the share that has come
 INPUTS = tuple(field.name for field in fields(ModelInputs) if field.name != "request")
+Cells = TypeVar("Cells")
 
 
 class RowGroup(NamedTuple):
@@ -165,7 +167,7 @@ def data_of(table: pa.Table) -> RankingData:
     }
     lengths = to_numpy(pc.list_value_length(table["position"]))
     inputs = {name: packed[name] for name in INPUTS}
-    so_far, come, labels = (_named(cells, prefix) for prefix in (SO_FAR, COME, LABEL))
+    so_far, come, labels = (by_label(cells, prefix) for prefix in (SO_FAR, COME, LABEL))
     return RankingData(
         ModelInputs(**inputs, request=np.repeat(np.arange(len(table), dtype=np.int32), lengths)),
         labels,
@@ -176,8 +178,8 @@ def data_of(table: pa.Table) -> RankingData:
     )
 
 
-def _named(cells: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The columns that begin so, by the rest of their names."""
+def by_label(cells: Mapping[str, Cells], prefix: str) -> dict[str, Cells]:
+    """The columns that begin with LABEL, SO_FAR or COME, by the label's name."""
     return {name.removeprefix(prefix): values for name, values in cells.items() if name.startswith(prefix)}
 
 

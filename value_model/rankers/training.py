@@ -32,15 +32,13 @@ from value_model.rankers.loss_balance import BALANCES, Gradient, GradientBalance
 from value_model.rankers.network_ranker import NetworkRanker
 from value_model.rankers.ranker import RankingData
 from value_model.rankers.ranking_losses import ranking_loss, ranking_losses
-from value_model.rankers.row_files import RowFiles, data_of
+from value_model.rankers.row_files import COME, LABEL, SO_FAR, RowFiles, by_label, data_of
 from value_model.rankers.row_means import RowMean, row_mean
 from value_model.rankers.workers import Workers
 
 Row = Mapping[str, tf.Tensor]
 AfterEpoch = Callable[[int, Mapping[str, Mapping[str, float]]], None]  # epoch, period -> curve -> value
 SAMPLE = 500_000  # rows of files that number transforms are learned from
-LABEL = "label "  # before a label's name in a row
-SO_FAR, COME = "so far ", "come "  # of one that is open: as recorded so far, and the share that has come
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ class Fitting:
         cross = row["cross_codes"], row["cross_numbers"]
         first = network.first(user, item, *cross, row["request"])
         logits = network.logits(first, position=row["position"], presentation=row.get("presentation"), seed=seed)
-        labels, recorded, come = (by_name(row, prefix) for prefix in (LABEL, SO_FAR, COME))
+        labels, recorded, come = (by_label(row, prefix) for prefix in (LABEL, SO_FAR, COME))
         mean = row_mean if self.workers is None or seed is None else self.workers.row_mean
         examination = self._examination(row, first["mix"])
         shown = logits if examination is None else at_places(logits, examination)
@@ -337,11 +335,6 @@ def tensors(batch: RankingData, hidden: np.ndarray) -> dict[str, tf.Tensor]:
         row[COME + name] = np.where(unknown, still_open.come, np.float32(1.0))
     row |= {"weight": batch.weight} | {LABEL + name: values for name, values in batch.labels.items()}
     return {name: tf.constant(value) for name, value in row.items()}
-
-
-def by_name(row: Row, prefix: str) -> dict[str, tf.Tensor]:
-    """The entries of a row that begin so, by the rest of their names."""
-    return {name.removeprefix(prefix): values for name, values in row.items() if name.startswith(prefix)}
 
 
 def means(parts: list[dict[str, tf.Tensor]], weight: np.ndarray) -> dict[str, float]:
