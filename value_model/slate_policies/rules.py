@@ -81,7 +81,7 @@ class AttributeCaps:
 
     @classmethod
     def from_toml(cls, entry: Any) -> AttributeCaps | None:
-        if not isinstance(entry, dict) or entry.keys() & {"merchant", "category", "newcomer", "new_item", "embedding"}:
+        if not isinstance(entry, dict) or entry.keys() & NO_CAPS:
             raise ValueError("Write such as { brand = 2 }; merchants and categories have caps of their own.")
         return cls(tuple(sorted(entry.items()))) if entry else None
 
@@ -257,6 +257,8 @@ def number(amount: Any, *, above: float, most: float, name: str) -> None:
 
 
 MOST_BANDS = 1_000  # of a tier
+# What rules read of items beside the attributes that the catalogue tells of them.
+NO_CAPS = frozenset(("merchant", "category", "newcomer", "new_item", "embedding", RELEVANCE, LISTS_SINCE))
 
 # In the order in which they are written and applied: relevance before all else, caps before quotas, which count what
 # the caps leave, and what was left unheeded after all that is promised.
