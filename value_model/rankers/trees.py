@@ -177,10 +177,11 @@ def _medians(numbers: np.ndarray) -> dict[int, float]:
     return {column: float(np.quantile(some[:, column], 0.5, method="lower")) for column in complete}
 
 
-def _grow(examples: Examples, rows: np.ndarray, *, objective: Objective, config: TreesConfig) -> Booster:
-    """A booster from some rows (bool [N])."""
+def _grow(examples: Examples, head: Head, rows: np.ndarray, *, objective: Objective, config: TreesConfig) -> Booster:
+    """A head's booster from some rows (bool [N])."""
     if not rows.any():
-        raise ValueError("no rows to fit a head on: the training period has no clicks or no orders.")
+        what = head.condition or head.label
+        raise ValueError(f"no rows to fit {head.name} on: of {len(rows):,} in the training period none has its {what}.")
     some = replace(examples, table=examples.table[rows], label=examples.label[rows], weight=examples.weight[rows])
     return LIBRARIES[config.library].grow(some, objective=objective, config=config)
 
@@ -192,7 +193,7 @@ def _fit_event(
     if _orders(head, config):
         return _fit_order(table, data, head, names, config)
     examples = Examples(table, data.labels[head.label], data.weight, names)
-    return _grow(examples, head.rows(data.labels), objective=Objective.EVENT, config=config)
+    return _grow(examples, head, head.rows(data.labels), objective=Objective.EVENT, config=config)
 
 
 def _fit_amount(
@@ -202,9 +203,10 @@ def _fit_amount(
     rows = head.training_rows(data.labels)
     if config.amounts == TWEEDIE:
         amounts = Examples(table, data.labels[head.label], data.weight, names)
-        return _grow(amounts, rows, objective=Objective.AMOUNT, config=config), 1.0
+        return _grow(amounts, head, rows, objective=Objective.AMOUNT, config=config), 1.0
     log_amount = np.log(np.where(rows, data.labels[head.label], 1))
-    booster = _grow(Examples(table, log_amount, data.weight, names), rows, objective=Objective.NUMBER, config=config)
+    examples = Examples(table, log_amount, data.weight, names)
+    booster = _grow(examples, head, rows, objective=Objective.NUMBER, config=config)
     residual = log_amount[rows] - booster.predict(table[rows])
     return booster, float(np.average(np.exp(residual), weights=data.weight[rows]))
 
