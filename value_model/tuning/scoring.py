@@ -23,11 +23,15 @@ TOGETHER = 64
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of W weightings: level, change against the current weights, relative change; the changes' `_error`."""
+    """One metric of W weightings: level, change against the current weights, relative change; `_error` each.
+
+    A constraint reads the field of its kind (`value_model.tuning.constraint.slack`).
+    """
 
     level: np.ndarray
     change: np.ndarray
     relative: np.ndarray
+    level_error: np.ndarray
     change_error: np.ndarray
     relative_error: np.ndarray
 
@@ -103,7 +107,7 @@ class PolicyScorer:
         with np.errstate(invalid="ignore", divide="ignore"):  # nothing there today: no share of it can be told
             share = new / old
             moved_share = (moved - share[:, None] * moved_old) / old[:, None]
-        return Score(new, new - old, share - 1, _error(moved - moved_old), _error(moved_share))
+        return Score(new, new - old, share - 1, *map(_error, (moved, moved - moved_old, moved_share)))
 
 
 def request_weights(policy: ValuePolicy, surface: np.ndarray, segment: np.ndarray) -> dict[str, np.ndarray]:
