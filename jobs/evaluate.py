@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from evaluation.estimate import Estimate
 from evaluation.report import COHORT, build_report, write_report
 from evaluation.summary import summary
 from features.catalogue import Catalogue
+from features.mapped import context_entries
 from features.spec import Group, Kind
 from features.text.word_vectors import row_products
 from jobs.cohorts import newcomers, with_known
@@ -23,9 +25,10 @@ from jobs.defaults import policy_of
 from jobs.earlier_run import day, trained_until
 from jobs.held_out_recall import kept_recall, recall_lines
 from jobs.judged import JUDGED, keep_judged
+from jobs.mapped_worth import ROWS, mapped_worth, worth_lines
 from jobs.prepare import TrainingRows, prepare
 from jobs.run_folder import RunFolder, RunFolderError
-from jobs.run_rankers import choice_of
+from jobs.run_rankers import choice_of, served_ranker
 from jobs.streamed_rows import FOLDER
 from jobs.tables import print_cohorts, print_comparison
 from jobs.train_ranker import held_out
@@ -63,6 +66,7 @@ def evaluate(run: RunFolder) -> None:
     keep_judged(folder / JUDGED, data.labels, counted=data.weight > 0, cohorts=cohorts)
     baselines = {"popularity": popularity(prepared, test)} | word_match(dataset, slates)
     short = short_lists(data.weight > 0, prepared.offsets_of(test), k=TOP)
+    worth = tuple(worth_lines(_mapped_worth(run, prepared, context_entries(dataset))))
     recalled = recall_lines(kept_recall(run.path / "retrieval"), goal="positive")
     report = build_report(
         models | baselines | as_recorded(data.position),
@@ -77,7 +81,7 @@ def evaluate(run: RunFolder) -> None:
         cohorts=cohorts,
         facts=facts(run, prepared),
         shopper=to_numpy(slates["user_id"]),
-        notes=(*dataset.notes, f"{choice}.", *short, *recalled),
+        notes=(*dataset.notes, f"{choice}.", *worth, *short, *recalled),
         k=TOP,
         where=data.weight > 0,
     )
@@ -96,9 +100,23 @@ def evaluate(run: RunFolder) -> None:
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
     print_comparison(report.comparison)
     print_cohorts(report.slices.get(COHORT, {}))
-    for line in lines:
+    for line in (*worth, *lines):
         print("   " + line)
     print(f"   report: {page}")
+
+
+def _mapped_worth(run: RunFolder, prepared: TrainingRows, context: Collection[str]) -> dict[str, dict[str, Estimate]]:
+    """Of what the served ranker reads of the mapping, on test requests of about ROWS rows; none where it reads none."""
+    spec = prepared.encoder.spec
+    mapped = [feature.name for feature in spec.mapped()]
+    if not mapped:
+        return {}
+    rng = np.random.default_rng(run.config.seed)
+    requests = rng.permutation(np.flatnonzero(prepared.period.test))
+    rows = np.cumsum(np.diff(prepared.offsets)[requests])
+    some = np.zeros(len(prepared.period.test), bool)
+    some[requests[: np.searchsorted(rows, ROWS) + 1]] = True
+    return mapped_worth(served_ranker(run)[0], prepared.part(some), spec, names={*mapped, *context}, rng=rng)
 
 
 def refuse_other_periods(run: RunFolder, prepared: TrainingRows) -> None:
