@@ -68,7 +68,7 @@ def _doubtful(columns: Mapping[str, pa.Array], request: np.ndarray, *, name: str
     first[request[::-1]] = np.arange(len(request))[::-1]
     cases = {key: (Severity.WARNING, OF_ITEMS) for key in columns if key.startswith(("context.", "request_"))} | {
         "user_id": (Severity.ERROR, "Give every request an id of its own."),
-        "currency": (Severity.ERROR, "Convert the amounts to one currency."),
+        "currency": (Severity.ERROR, "Give the rates of others under [currencies], or convert the amounts."),
         "time": (Severity.WARNING, "The earliest is used; write the time of the answer in every row."),
     }
     for key, (severity, fix) in cases.items():
@@ -77,7 +77,8 @@ def _doubtful(columns: Mapping[str, pa.Array], request: np.ndarray, *, name: str
         if differs.any():
             row = int(np.argmax(differs))
             reason = f"request_id {columns['request_id'][row].as_py()!r} occurs with two values of {key}"
-            reason += f"{count_of_rows(int(differs.sum()))}."
+            two = (columns[key][at].as_py() for at in (first[request[row]], row))
+            reason += f"{count_of_rows(int(differs.sum()))}: {' and '.join(map(str, two))}."
             findings.append(Finding("lists", Where(name, row=row + 1), reason, fix, severity))
     return findings
 

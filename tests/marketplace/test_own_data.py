@@ -192,7 +192,7 @@ ERRORS = [
     ("sellers.csv", "0.15", "15", ["sellers.csv, column commission, row 1", "15.0 is not in [0, 1]", "0.12"]),
     ("impressions.csv", "2026-03-01 18:30:00", "1/3/26", ["column shown_at, row 1", "'1/3/26'", "time_format"]),
     ("impressions.csv", "2026-03-01 18:30:00", "2026-02-30", ["column shown_at, row 1", "received '2026-02-30'"]),
-    ("impressions.csv", "00,u1", "00,u9", ["'r1' occurs with two values of user_id"]),
+    ("impressions.csv", "00,u1", "00,u9", ["'r1' occurs with two values of user_id", "u9 and u1"]),
     ("impressions.csv", ",1,899", ",first,899", ["impressions.csv, column slot, row 1", "received 'first'"]),
     ("impressions.csv", ",1,899", ",1.5,899", ["impressions.csv, column slot"]),
     ("events.csv", "click", "hover", ["events.csv, column kind, row 2", "'hover' is no event", "[feedback.events]"]),
