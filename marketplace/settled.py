@@ -130,8 +130,8 @@ def settling_notes(joined: Attribution, feedback: pa.Table) -> Iterator[str]:
         settled = age >= wait
         if not settled.all():
             yield (
-                f"open windows: {SETTLED:.0%} of the {event}s come within {_duration(wait)}; the last "
-                f"{(~settled).sum():,} requests ({(~settled).mean():.1%}) are younger, and say nothing of {event}s "
+                f"open windows: {SETTLED:.0%} of the {event}s come within {_duration(wait)}; the newest "
+                f"{(~settled).sum():,} of {len(settled):,} requests ({(~settled).mean():.1%}) say nothing of {event}s "
                 "yet: they neither teach nor judge them"
             )
 
