@@ -112,6 +112,17 @@ def test_ranking_by_a_calibrated_head_is_exactly_the_ranking_by_the_raw_one(fit,
     assert calibrated[-1] <= 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_rows_that_weigh_nothing_say_nothing_to_isotonic_and_warn_of_nothing() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.uniform(0.05, 0.6, 4_000)
+    event, weight = (rng.random(4_000) < truth).astype(float), (rng.random(4_000) < 0.5).astype(float)
+    beyond = np.linspace(0.61, 0.99, 50)  # considered and not shown
+    every = fit_isotonic(np.append(truth, beyond), np.append(event, np.zeros(50)), np.append(weight, np.zeros(50)))
+    counted = weight > 0
+    assert every == fit_isotonic(truth[counted], event[counted], weight[counted])
+
+
 def test_isotonic_has_no_level_stretch_where_a_rare_block_was_kept_off_zero() -> None:
     """The lowest block has no event: half an event in few rows is a higher rate than that of the block above."""
     predicted = np.repeat([0.001, 0.01, 0.2], [2, 1000, 1000])

@@ -203,6 +203,7 @@ def fit_platt(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> C
 
 def fit_isotonic(predicted: np.ndarray, event: np.ndarray, weight: np.ndarray) -> Calibrator:
     """Blocks of equal fitted rate become one point each; rates are kept off 0 and 1 by half an event a block."""
+    predicted, event, weight = (column[weight > 0] for column in (predicted, event, weight))
     z = log_odds(np.clip(predicted, EDGE, 1 - EDGE))
     level = IsotonicRegression(out_of_bounds="clip").fit(z, event, sample_weight=weight).predict(z)
     _, block = np.unique(level, return_inverse=True)
