@@ -3,7 +3,8 @@
 A term names a group (such as category = laptops) where nearly all items whose name holds the term are of the group,
 and enough of the group's items that are written in the term's script hold it: most, or some where the group's label is
 in another script (so that the term translates it). The group's other items then answer the term too: no list of
-synonyms is needed.
+synonyms is needed. A group of kinds is called by none of them: where the names of beauty products say perfume or cream,
+and never both, neither word is beauty's, and a search for the one does not find the other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from features.text.light_stems import is_arabic, stem
 
 OF_GROUP = 0.95  # share of the term's items that are of the group
 OF_TERM, OF_TRANSLATION = 0.75, 0.25  # shares of the group's items in the term's script that hold it
+OF_KIND, TOGETHER = 0.10, 0.05  # share of the group that another of its words holds; of that, what holds both
 FEWEST = 3  # items that hold the term
 
 
@@ -34,18 +36,19 @@ class NamedGroups:
         members, holding = _rows_by_group(documents), _rows_by_word(documents)
         arabic = np.array([any(map(is_arabic, document.name)) for document in documents], bool)
         latin = np.array([any(w.isascii() and w.isalpha() for w in document.name) for document in documents], bool)
-        by_term: dict[int, tuple[Group, ...]] = {}
+        words: dict[tuple[Group, bool], dict[str, float]] = {}  # by group and script: shares of its own words
         for name, rows in holding.items():
             if len(rows) >= FEWEST:
                 script = arabic if is_arabic(name) else latin
-                candidates = {*documents[rows[0]].groups, *documents[rows[-1]].groups}
-                named = [
-                    group
-                    for group in sorted(candidates)
-                    if _names(rows, members[group], script, least=_least(name, label=group[1]))
-                ]
-                if named:
-                    by_term[number[name]] = tuple(named)
+                for group in sorted({*documents[rows[0]].groups, *documents[rows[-1]].groups}):
+                    if share := _share(rows, members[group], script):
+                        words.setdefault((group, is_arabic(name)), {})[name] = share
+        by_term: dict[int, tuple[Group, ...]] = {}
+        for (group, script), shares in sorted(words.items()):
+            least = OF_TERM if script == is_arabic(group[1]) else OF_TRANSLATION
+            for name, share in shares.items():
+                if share >= OF_TERM or (share >= least and not _is_kind(name, shares, holding)):
+                    by_term[number[name]] = (*by_term.get(number[name], ()), group)
         return cls(by_term, {group: members[group] for groups in by_term.values() for group in groups})
 
 
@@ -66,10 +69,14 @@ def _rows_by_word(documents: Sequence[Document]) -> dict[str, np.ndarray]:
     return {term: np.array(rows, np.int32) for term, rows in holding.items()}
 
 
-def _least(name: str, *, label: str) -> float:
-    return OF_TERM if is_arabic(name) == is_arabic(label) else OF_TRANSLATION
-
-
-def _names(holding: np.ndarray, group: np.ndarray, in_script: np.ndarray, *, least: float) -> bool:
+def _share(holding: np.ndarray, group: np.ndarray, in_script: np.ndarray) -> float:
+    """Of the group's items in the term's script, those that hold it; 0 where other items hold it, too."""
     both = np.count_nonzero(np.isin(holding, group, assume_unique=True))
-    return bool(both >= OF_GROUP * len(holding) and both >= least * np.count_nonzero(in_script[group]))
+    written = np.count_nonzero(in_script[group])
+    return both / written if written and both >= OF_GROUP * len(holding) else 0.0
+
+
+def _is_kind(name: str, shares: Mapping[str, float], holding: Mapping[str, np.ndarray]) -> bool:
+    """Whether another word of the group stands in its names instead of this one."""
+    others = (holding[other] for other, share in shares.items() if other != name and share >= OF_KIND)
+    return any(len(np.intersect1d(holding[name], rows)) <= TOGETHER * len(rows) for rows in others)

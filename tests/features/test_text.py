@@ -105,6 +105,18 @@ def test_grades_of_a_query():
     assert graded(INDEX, "zzzz") == graded(INDEX, "") == graded(INDEX, "!?") == {}
 
 
+def test_a_group_of_kinds_is_called_by_none_of_them():
+    """Half of beauty is perfume: whoever searches for perfume in Arabic wants neither cream nor oud."""
+    kinds = {"عطر": 6, "كريم وجه": 4, "دهن عود": 3}
+    items = [(f"{kind} رقم {n}", "Beauty", f"b{n}") for kind, count in kinds.items() for n in range(count)]
+    index = LexicalIndex.of([document(*item) for item in items])
+    for kind in kinds:
+        assert {items[row][0].split(" رقم")[0] for row in graded(index, kind)["all"]} == {kind}
+    one = [(f"عطر {n}" if n % 2 else f"زجاجة {n} زهر", "Perfume", f"b{n}") for n in range(12)]
+    one[1:5:2] = [(f"عطر زهر زجاجة {n}", "Perfume", f"b{n}") for n in (1, 3)]  # a word beside others is no kind
+    assert len(graded(LexicalIndex.of([document(*item) for item in one]), "عطر")["all"]) == 12
+
+
 @pytest.mark.parametrize(
     ("text", "row"),
     [
