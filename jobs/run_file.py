@@ -37,7 +37,7 @@ def read_run(file: Path | None, assignments: Iterable[str] = (), short: Mapping[
     written = TomlText("", {}, {}) if file is None else run_file(file)
     read_settings(written, RunConfig)
     flags = {name: value for name, value in (short or {}).items() if value not in (None, ())}
-    changed = assigned([*assignments, *(f"{name}={_text(value)}" for name, value in flags.items())])
+    changed = assigned([*assignments, *(f"{name}={text_of(value)}" for name, value in flags.items())])
     read_settings(changed, RunConfig)
     return read_settings(replace(written, content=merged(written.content, changed.content)), RunConfig)
 
@@ -96,8 +96,9 @@ def _value(setting: Setting, text: str) -> Any:
         return text.split(",") if listed else text
 
 
-def _text(value: Any) -> str:
-    return toml_value(value) if isinstance(value, tuple) else str(value)
+def text_of(value: Any) -> str:
+    """A value as `assigned` reads it: a text as it is, lists and truths as TOML writes them."""
+    return toml_value(value) if isinstance(value, tuple | bool) else str(value)
 
 
 def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
 
 def changed_settings(config: RunConfig) -> list[str]:
     """The settings that are not the defaults, as the command line sets them."""
-    return [f"{name}={_text(after)}" for name, _, after in changes(RunConfig(), config)]
+    return [f"{name}={text_of(after)}" for name, _, after in changes(RunConfig(), config)]
 
 
 def to_toml(config: RunConfig) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from optuna import Trial
 
 from jobs.config import RunConfig
-from jobs.run_file import OF_SEARCH, SETTINGS, merged, near, run_file, toml_value
+from jobs.run_file import OF_SEARCH, SETTINGS, merged, near, run_file, text_of
 from marketplace.finding import DataError
 from marketplace.settings import Setting, read_settings, setting
 from marketplace.toml_text import KeyPath, TomlText, parse_toml
@@ -44,7 +44,7 @@ class SearchPlan:
 
 @dataclass(frozen=True)
 class SearchedSetting:
-    """Where one setting is searched: `choices` as TOML writes them, or a range between two numbers."""
+    """Where one setting is searched: `choices` as the command line sets them, or a range between two numbers."""
 
     setting: Setting
     choices: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class SearchedSetting:
     log: bool = False
 
     def draw(self, trial: Trial) -> str:
-        """A value of it, as TOML writes it."""
+        """A value of it, as the command line sets it."""
         name = self.setting.name
         if self.choices:
             return str(trial.suggest_categorical(name, self.choices))
@@ -65,7 +65,7 @@ class SearchedSetting:
         """The value of a run file that is searched, as a trial's parameter; None where it lies outside."""
         value = self.setting.of(config)
         if self.choices:
-            return toml_value(value) if toml_value(value) in self.choices else None
+            return text_of(value) if text_of(value) in self.choices else None
         return value if self.least <= value <= self.most else None
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ def _dimension(space: TomlText, base: TomlText, one: Setting, words: Any) -> Sea
             content = {key: content}
         read_settings(replace(space, content=merged(base.content, content)), RunConfig)
     if choices:
-        return SearchedSetting(one, tuple(toml_value(tuple(v) if isinstance(v, list) else v) for v in choices))
+        return SearchedSetting(one, tuple(text_of(tuple(v) if isinstance(v, list) else v) for v in choices))
     log = ends.get("log", False)
     if one.kind not in (int, float) or not ends["least"] < ends["most"] or not isinstance(log, bool):
         fix = "Ranges are of numbers, from a lower to a higher; others are searched by a list of choices."

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -68,7 +69,7 @@ def study_of(searched: SearchFile, out: Path) -> optuna.Study:
     Raises RunFolderError where OUT holds the search of something else.
     """
     out.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that is refused says so itself
     plan, storage = searched.plan, JournalStorage(JournalFileBackend(str(out / STUDY)))
     study = optuna.create_study(storage=storage, study_name="settings", direction="maximize", load_if_exists=True)
     study.pruner = (
@@ -206,6 +207,8 @@ def _report(study: optuna.Study, searched: SearchFile, runs: TrialRuns) -> None:
     print_section(("trial", "objective", *names), rows, title="search for settings", caption=caption)
     if trials and trials[0].state is TrialState.COMPLETE:
         print(f"   best: {command(trials[0].params, runs, trials[0].user_attrs[FOLDER])}")
+    elif trials and all(REFUSED in trial.user_attrs for trial in trials):
+        raise RunFolderError(f"no trial could be run. The first: {trials[0].user_attrs[REFUSED]}")
 
 
 def _outcome(trial: FrozenTrial) -> str:
@@ -214,5 +217,5 @@ def _outcome(trial: FrozenTrial) -> str:
 
 def command(params: Mapping[str, Any], runs: TrialRuns, folder: str) -> str:
     """What completes a trial's run, and makes the same one elsewhere under another --out."""
-    sets = " ".join(f"{COMMAND} {name}={value}" for name, value in params.items())
+    sets = " ".join(f"{COMMAND} {quote(f'{name}={value}')}" for name, value in params.items())
     return f"value-model run --config {runs.file} {sets} --out {runs.out / TRIALS / folder}"

@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from jobs.config import RunConfig
+from jobs.run_file import read_run
 from jobs.run_folder import RunFolder, RunFolderError
 from jobs.search_space import read_search
 from jobs.settings_search import TrialRuns, search, study_of
@@ -63,6 +64,21 @@ def test_what_cannot_be_searched_is_refused_where_it_stands(file, line, words):
     assert [word for word in words if word not in str(error.value)] == []
 
 
+def test_every_choice_of_whatever_kind_is_a_setting_that_a_run_takes(file):
+    head = FILE.partition("trees.leaves = [7")[0]
+    file.write_text(
+        head + 'ranker.body = ["mmoe", "ple"]\ntrees.refit = [true, false]\nretrieval.hidden = [[64], [32, 16]]\n'
+        'ranker.dropout = [0.1, 0.2]\nretrieval.index = ["exact", "scann"]\n'
+    )
+    searched = read_search(file)
+    for one in searched.dimensions:
+        taken = [one.setting.of(read_run(file, [f"{one.setting.name}={choice}"])) for choice in one.choices]
+        assert len(set(taken)) == 2
+        if (start := one.start(searched.config)) is not None:  # the file's own value is among the choices
+            assert one.setting.of(read_run(file, [f"{one.setting.name}={start}"])) == one.setting.of(searched.config)
+    assert {one.setting.name: one.start(searched.config) for one in searched.dimensions}["ranker.body"] == "mmoe"
+
+
 def test_a_plan_is_read_like_settings(file):
     file.write_text(FILE.replace("trials = 6", 'objective = "test"'))
     with pytest.raises(DataError, match=r"run.toml:5.*Known: ranker, retrieval"):
@@ -105,6 +121,16 @@ def test_an_interrupted_search_goes_on_and_ends_with_the_command_of_its_best(fil
     file.write_text(FILE.replace("seed = 8", "seed = 9").replace("most = 6", "most = 5"))
     with pytest.raises(RunFolderError, match=r"seed, search.settings.ranker.experts differ"):
         search(file, out=out)
+
+
+def test_a_search_of_which_no_trial_can_be_run_says_so_in_the_end(file, tmp_path, monkeypatch, capsys):
+    def refuse(self, run, trial):
+        raise ValueError("too few")
+
+    monkeypatch.setattr(TrialRuns, "_made", refuse)
+    with pytest.raises(RunFolderError, match=r"no trial could be run\. The first: too few"):
+        search(file, out=tmp_path / "search", trials=2)
+    assert "Traceback" not in "".join(capsys.readouterr())
 
 
 def test_trials_share_the_stages_that_their_settings_do_not_change(file, tmp_path):
