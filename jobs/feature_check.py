@@ -98,7 +98,7 @@ def checked(
     for folder, served in groups.items():
         bundle = load_bundle(folder)
         if dataset is None:
-            parts = store_skew(bundle, table_to_slates(served), slates, feedback)
+            parts = store_skew(bundle, table_to_slates(served), slates, feedback, records or [])
         else:
             known = recorded(dataset, slates, feedback, bundle=bundle, records=records or [])
             parts = batch_skew(served, known, spec=bundle.encoder.spec)

@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS, FolderContent, read_folder
+from features.store import FeatureStore
 from jobs.tables import print_section
+from marketplace.catalogue_records import CatalogueRecord
 from marketplace.log_place import Place, home_of, shown_place
 from marketplace.memory_log import MemoryLog
 from marketplace.open_log import open_log
@@ -71,12 +73,13 @@ def replay_log(place: Place, *, home: Path | None = None, out: Path | None = Non
     The exit code: 1 where a slate did not replay to the same bits, or none has its bundle there.
     """
     log = open_log(place)
-    slates, feedback = log.slates(), log.feedback()
+    slates, feedback, records = log.slates(), log.feedback(), log.catalogue_after(0)[0]
     log.close()
     if not len(slates):
         raise ValueError(f"{shown_place(place)} holds no slates yet: serve some requests first (`value-model serve`).")
     home = home or home_of(place)
-    report = replay_slates(slates, feedback, folders=bundle_folders(home), experiments=home / EXPERIMENTS)
+    folders = bundle_folders(home)
+    report = replay_slates(slates, feedback, folders=folders, experiments=home / EXPERIMENTS, records=records)
     if out is not None:
         out.write_text(report.to_json() + "\n")
     print_replay(report, title=shown_place(place))
@@ -124,11 +127,16 @@ def _changed_versions(content: FolderContent, *, in_force: str) -> tuple[set[str
 
 
 def replay_slates(
-    slates: pa.Table, feedback: pa.Table, *, folders: Mapping[Versions, Path], experiments: Path | None = None
+    slates: pa.Table,
+    feedback: pa.Table,
+    *,
+    folders: Mapping[Versions, Path],
+    experiments: Path | None = None,
+    records: Sequence[CatalogueRecord] = (),
 ) -> ReplayReport:
     """Every slate (SLATE) through the bundle whose versions it names, under what `experiments` (a folder) changed.
 
-    The skew is that from the log's `feedback` (FEEDBACK).
+    The skew is that from the log's `feedback` (FEEDBACK) and `records` of the catalogue.
     """
     groups, without = slates_by_bundle(slates, folders)
     differing: dict[str, tuple[str, ...]] = {}
@@ -136,7 +144,7 @@ def replay_slates(
     for folder, served in groups.items():
         bundle, group = load_bundle(folder), table_to_slates(served)
         differing |= _differing(bundle, group, experiments)
-        for name, part in store_skew(bundle, group, slates, feedback).items():
+        for name, part in store_skew(bundle, group, slates, feedback, records).items():
             skew[name] = skew.get(name, FeatureSkew()) + part
     return ReplayReport(len(slates), differing, without, skew)
 
@@ -163,13 +171,34 @@ def _differing(bundle: ModelBundle, slates: Sequence[Slate], experiments: Path |
 
 
 def store_skew(
-    bundle: ModelBundle, group: Sequence[Slate], slates: pa.Table, feedback: pa.Table
+    bundle: ModelBundle,
+    group: Sequence[Slate],
+    slates: pa.Table,
+    feedback: pa.Table,
+    records: Sequence[CatalogueRecord] = (),
 ) -> dict[str, FeatureSkew]:
     """By feature, of the bundle's slates in order of time, against its store and what the log holds since then."""
-    store = build_engine(bundle, log=MemoryLog()).store
+    moving = MovingStore(bundle)
+    moving.follow(records)
     since = pa.scalar(datetime.fromisoformat(str(bundle.manifest.facts["known_until"])), slates["time"].type)
     feedback, slates = (table.filter(pc.greater_equal(table["time"], since)) for table in (feedback, slates))
-    return skew_of(group, store, feedback=feedback, shown=slates)
+    return skew_of(group, moving.store, feedback=feedback, shown=slates, records=records)
+
+
+class MovingStore:
+    """The feature store of a bundle, whose catalogue moves as a log records."""
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        self._log = MemoryLog()
+        self._engine = build_engine(bundle, log=self._log)
+
+    @property
+    def store(self) -> FeatureStore:
+        return self._engine.store
+
+    def follow(self, records: Sequence[CatalogueRecord]) -> None:
+        self._log.record_catalogue(records)
+        self._engine.live.follow()
 
 
 def print_replay(report: ReplayReport, *, title: str) -> None:

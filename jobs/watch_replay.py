@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from evaluation.experiments.experiment_folder import EXPERIMENTS
 from evaluation.monitoring.day_log import FeatureDifference
-from features.store import FeatureStore
-from jobs.replay import bundle_folders
+from jobs.replay import MovingStore, bundle_folders
 from marketplace.log import Log
 from marketplace.memory_log import MemoryLog
 from marketplace.schema import microseconds_of
@@ -29,10 +28,13 @@ from serving.skew import FeatureSkew, skew_of
 
 @dataclass
 class _Served:
-    """One bundle: its parts, and its store, which knows the log up to `known`; `days`: whether it has gone on since."""
+    """One bundle: its parts, and its store, which knows the log up to `known`; `days`: whether it has gone on since.
+
+    The store's catalogue moves as the log's, that of the parts does not.
+    """
 
     parts: Parts
-    store: FeatureStore
+    moving: MovingStore
     known: datetime
     days: bool = False
 
@@ -60,13 +62,16 @@ class BundleReplays:
         for slate in table_to_slates(slates.take(pa.array(rows, pa.int64()))):
             if (versions := frozenset(slate.versions.items())) in folders:
                 groups[folders[versions]].append(slate)
+        records = log.catalogue_after(0)[0]
         same, ids, skew = 0, list[str](), dict[str, FeatureSkew]()
         for folder, group in groups.items():
             served = self._at(folder, since)
+            served.moving.follow(records)
             ids += [slate.request_id for slate in group]
             same += sum(replay(served.parts, slate).same for slate in group)
             feedback, shown = (read(since=served.known, until=until) for read in (log.feedback, log.slates))
-            for name, part in skew_of(group, served.store, feedback=feedback, shown=shown).items():
+            parts = skew_of(group, served.moving.store, feedback=feedback, shown=shown, records=records)
+            for name, part in parts.items():
                 skew[name] = skew.get(name, FeatureSkew()) + part
             served.known, served.days = until, True
         self._served = {folder: self._served[folder] for folder in groups} or self._served
@@ -77,7 +82,7 @@ class BundleReplays:
         """Ids of the items that were launched in a period, as the newest bundle in use knows them; None without one."""
         if not self._served:
             return None
-        catalogue = list(self._served.values())[-1].store.catalogue
+        catalogue = list(self._served.values())[-1].moving.store.catalogue
         low, high = map(microseconds_of, (since, until))
         return catalogue.item_id.filter(pa.array((catalogue.launched >= low) & (catalogue.launched < high)))
 
@@ -90,8 +95,9 @@ class BundleReplays:
 
     def _load(self, folder: Path) -> _Served:
         bundle = load_bundle(folder)
-        engine = build_engine(bundle, log=MemoryLog(), experiments=self._home / EXPERIMENTS)
-        return _Served(engine.parts, engine.store, datetime.fromisoformat(str(bundle.manifest.facts["known_until"])))
+        parts = build_engine(bundle, log=MemoryLog(), experiments=self._home / EXPERIMENTS).parts
+        known = datetime.fromisoformat(str(bundle.manifest.facts["known_until"]))
+        return _Served(parts, MovingStore(bundle), known)
 
 
 def difference_of(skew: FeatureSkew) -> FeatureDifference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from threading import Lock
@@ -144,6 +144,14 @@ class MemoryLog:
                 self._moved += 1
                 self._catalogue[subject, name] = (self._moved, record)
             return CatalogueReceipt(batch.fates, self._moved)
+
+    def record_catalogue(self, records: Iterable[CatalogueRecord]) -> None:
+        """Take over the records of another log, as they stand there."""
+        with self._lock:
+            for record in records:
+                if self._catalogue.get((record.subject, record.name), (0, None))[1] != record:
+                    self._moved += 1
+                    self._catalogue[record.subject, record.name] = (self._moved, record)
 
     def catalogue_after(self, mark: int) -> tuple[list[CatalogueRecord], int]:
         with self._lock:

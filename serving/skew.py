@@ -20,12 +20,14 @@ from features.backfill import backfill
 from features.served import arrays, attach
 from features.spec import Feature, FeatureSpec, Group, Kind
 from features.store import FeatureStore
+from marketplace.catalogue_records import CatalogueRecord, Subject
 from marketplace.dataset import Dataset
 from marketplace.log import LAST
 from marketplace.schema import microseconds_of
 from marketplace.slate import Slate, table_to_slates
 from marketplace.splits import microseconds
 
+ALL: Mapping[bool, np.ndarray] = {}
 ROUNDING = 2.0**-22  # two units in the last place of a float32, which is what a slate logs
 
 
@@ -66,20 +68,35 @@ class FeatureSkew:
 
 
 def skew_of(
-    slates: Iterable[Slate], store: FeatureStore, *, feedback: pa.Table, shown: pa.Table
+    slates: Iterable[Slate],
+    store: FeatureStore,
+    *,
+    feedback: pa.Table,
+    shown: pa.Table,
+    records: Iterable[CatalogueRecord] = (),
 ) -> dict[str, FeatureSkew]:
     """By feature, of slates in order of time.
 
     `feedback` (FEEDBACK) and `shown` (SLATE), in order of time, are what the log holds since the store's own end: a
     slate's features are computed from what happened strictly before it. The store has learned from all afterwards.
+    `records`: how the catalogue has moved, which the store's knows. Each tells its last state alone, so that an item is
+    compared in the slates after the last change of it and of its merchant; its texts, which the store does not move,
+    are not.
     """
     events, impressions = _Timed(feedback, store.update), _Timed(shown, store.show)
+    moved = {(one.subject, one.name): max(cell.time for cell in one.fields.values()) for one in records if one.fields}
     skew: dict[str, FeatureSkew] = {}
     for slate in slates:
         time = microseconds_of(slate.time)
         events.learn_before(time)
         impressions.learn_before(time)
-        for name, part in slate_skew(slate, store).items():
+        moves = [
+            (moved.get((Subject.ITEM, item), 0), moved.get((Subject.MERCHANT, merchant), 0))
+            for item, merchant in zip(slate.item_id, slate.merchant_id, strict=True)
+        ]
+        last = np.array(moves, np.int64).reshape(-1, 2)
+        comparable = {True: last.max(axis=1, initial=0) <= time, False: last[:, 0] == 0}
+        for name, part in slate_skew(slate, store, comparable=comparable).items():
             skew[name] = skew.get(name, FeatureSkew()) + part
     events.learn_before(LAST)
     impressions.learn_before(LAST)
@@ -113,21 +130,35 @@ def batch_skew(slates: pa.Table, dataset: Dataset, *, spec: FeatureSpec) -> dict
     return skew
 
 
-def slate_skew(slate: Slate, store: FeatureStore) -> dict[str, FeatureSkew]:
-    """By feature, of one slate against what `store` knows now."""
+def slate_skew(
+    slate: Slate, store: FeatureStore, *, comparable: Mapping[bool, np.ndarray] = ALL
+) -> dict[str, FeatureSkew]:
+    """By feature, of one slate against what `store` knows now.
+
+    `comparable` bool [n]: the items whose numbers (True) and whose texts (False) are compared, empty = all.
+    """
     rows = store.catalogue.rows(pa.array(slate.item_id, pa.string()))
     frame = store.lookup(slate, rows, price=slate.price).frame()
     numeric, categorical = arrays(frame)
-    return _logged_skew(slate, {**categorical, **numeric}, frame.spec)
+    return _logged_skew(slate, {**categorical, **numeric}, frame.spec, comparable=comparable)
 
 
 def _logged_skew(
-    slate: Slate, recomputed: Mapping[str, np.ndarray], spec: FeatureSpec, *, rounding: float = 0.0
+    slate: Slate,
+    recomputed: Mapping[str, np.ndarray],
+    spec: FeatureSpec,
+    *,
+    rounding: float = 0.0,
+    comparable: Mapping[bool, np.ndarray] = ALL,
 ) -> dict[str, FeatureSkew]:
     logged, skew = {**slate.categorical, **slate.numeric}, {}
     for feature in spec.features:
         again = recomputed[feature.name]
-        skew[feature.name] = compared(feature, logged.get(feature.name, again[:0]), again, rounding=rounding)
+        before = logged.get(feature.name, again[:0])
+        if comparable and feature.group is not Group.USER and len(before) == len(again) == len(slate):
+            rows = comparable[feature.kind is Kind.NUMBER]
+            before, again = before[rows], again[rows]
+        skew[feature.name] = compared(feature, before, again, rounding=rounding)
     return skew
 
 

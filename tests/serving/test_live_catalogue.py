@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from features.catalogue import Catalogue
 from features.spec import Group, Kind
+from jobs.replay import store_skew
 from marketplace.catalogue_records import CatalogueUpdate, Fate, Subject
 from marketplace.memory_log import MemoryLog
 from marketplace.sqlite_log import SqliteLog
@@ -32,6 +33,9 @@ RULED = SlateSection(
     diversity=MMR(0.05, Similarity(merchant=0.25, category=0.25, embedding=0.5)),
     exploration=PlackettLuce(0.05),
 )
+
+LAGGING = {"impressions", "pair_unheeded", "ctr_smoothed", "order_rate_smoothed"}  # by what was shown just before
+LAGGING |= {"category_ctr", "segment_ctr", "segment_order_rate"}
 
 
 @pytest.fixture
@@ -405,3 +409,25 @@ def test_slates_of_a_moved_catalogue_replay_to_the_same_bits_from_the_bundle_alo
     for number in (*range(10), "rank"):
         slate = engine.log.slate(f"r{number}")
         assert replay(parts, slate).differs == ()
+
+
+def test_what_moved_since_the_bundle_is_no_skew_of_the_slates_after_it(engine, bundle, now):
+    before, later = ask(engine, now, 1).slate, now + timedelta(hours=1)
+    first, merchant = before.item_id[0], before.merchant_id[0]
+    word = bundle.catalogue.items["name"][5].as_py().split()[0]
+    put(engine, first, 1, time=later, price=3.5)
+    put(engine, merchant, 1, time=later, subject=Subject.MERCHANT, commission_rate=0.77)
+    put(engine, "more of it", 1, time=later, **new_item(bundle, name=f"{word} {word}"))
+    soon = (later + timedelta(minutes=minutes) for minutes in (1, 2))
+    after = [ask(engine, next(soon), 2), ask(engine, next(soon), 3, surface="search", query=word)]
+    slates, feedback = engine.log.slates(), engine.log.feedback()
+    records = engine.log.catalogue_after(0)[0]
+
+    def skewed(group, records):
+        parts = store_skew(bundle, group, slates, feedback, records)
+        return {name for name, part in parts.items() if part.share and name not in LAGGING}
+
+    moved = [ranking.slate for ranking in after]
+    assert {"commission_rate", "name_tokens"} <= skewed(moved, ())
+    assert skewed(moved, records) == set()
+    assert skewed([before], records) == set()  # its first item changed afterwards: what it was is not known any more
