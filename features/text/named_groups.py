@@ -39,9 +39,9 @@ class NamedGroups:
         words: dict[tuple[Group, bool], dict[str, float]] = {}  # by group and script: shares of its own words
         for name, rows in holding.items():
             if len(rows) >= FEWEST:
-                script = arabic if is_arabic(name) else latin
+                written = arabic if is_arabic(name) else latin
                 for group in sorted({*documents[rows[0]].groups, *documents[rows[-1]].groups}):
-                    if share := _share(rows, members[group], script):
+                    if share := _share(rows, members[group], written):
                         words.setdefault((group, is_arabic(name)), {})[name] = share
         by_term: dict[int, tuple[Group, ...]] = {}
         for (group, script), shares in sorted(words.items()):
