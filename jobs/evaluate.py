@@ -100,9 +100,7 @@ def evaluate(run: RunFolder) -> None:
     (folder / "metrics.json").write_text(json.dumps(as_json(report.comparison), indent=1) + "\n")
     print_comparison(report.comparison)
     print_cohorts(report.slices.get(COHORT, {}))
-    for line in (*worth, *lines):
-        print("   " + line)
-    print(f"   report: {page}")
+    print(*(f"   {line}" for line in (*worth, *lines, f"report: {page}")), sep="\n")
 
 
 def _mapped_worth(run: RunFolder, prepared: TrainingRows, context: Collection[str]) -> dict[str, dict[str, Estimate]]:
