@@ -8,16 +8,20 @@ from tuning_toy import POLICY, market, served, true_scores
 
 from value_model.formula.value_policy import Override
 from value_model.tuning import (
+    STANDARD,
     BoundKind,
     Constraint,
     Dimension,
     Estimator,
     Goal,
+    Metric,
     PolicyScorer,
+    PredictConfig,
     SearchConfig,
     TuneConfig,
     equal_contribution,
     predict,
+    shadow_prices,
     tune,
     tune_overrides,
 )
@@ -191,6 +195,15 @@ def test_finalists_go_from_the_safest_to_the_boldest(log) -> None:
     left = [float(slack(CTR, scorer.scores({k: np.array([v]) for k, v in f.items()})["ctr"])[0]) for f in finalists]
     assert len(finalists) > 1
     assert left == sorted(left, reverse=True)
+
+
+def test_a_metric_of_the_callers_own_is_searched_by_surface_and_priced(log) -> None:
+    own = Metric("gmv_per_look", "gmv", "examined")
+    config = TuneConfig(search=SearchConfig(trials=16), predict=PredictConfig(metrics=(*STANDARD, own)))
+    tuned = tune_overrides(log, POLICY, Goal(own.name, (NEW,)), dimension=Dimension.SURFACE, config=config)
+    assert tuned.prediction[own.name].metric == own
+    (price,) = shadow_prices(tuned, rng=np.random.default_rng(0))
+    assert price.objective == own.name
 
 
 @pytest.mark.slow

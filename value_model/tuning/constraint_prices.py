@@ -49,8 +49,9 @@ def shadow_prices(
 
     Slopes come from the search half's envelope (with a front's weightings too), their size from the judging half.
     """
+    metrics = tuple(change.metric for change in tuned.prediction.changes.values())
     searcher, fresh = (
-        PolicyScorer(part, tuned.start, estimator=tuned.estimator, today=tuned.today)
+        PolicyScorer(part, tuned.start, estimator=tuned.estimator, metrics=metrics, today=tuned.today)
         for part in (tuned.searched, tuned.judged)
     )
     weights = {n: np.concatenate([w, front.weights[n]]) if front else w for n, w in tuned.tried.items()}

@@ -67,7 +67,8 @@ def _better_weights(
         if rows.sum() < least:
             continue
         applied = as_applied(tuned.policy, dimension, key)
-        scorer = PolicyScorer(tuned.searched.take(rows), applied, estimator=tuned.estimator, today=tuned.policy)
+        part, metrics = tuned.searched.take(rows), config.predict.metrics
+        scorer = PolicyScorer(part, applied, estimator=tuned.estimator, metrics=metrics, today=tuned.policy)
         goal = Goal(tuned.goal.maximise, tuple(_kept(c, scorer) for c in tuned.goal.constraints))
         alone = replace(config.search, study=f"{config.search.study} {dimension.value} {key}")
         tried, scores = explore(scorer, goal, tuple(tuned.tried), config=replace(config, search=alone), seed=seed)
