@@ -17,6 +17,7 @@ from marketplace.dataset import Dataset
 from marketplace.finding import Finding, Severity, Where
 from marketplace.heads import Head, HeadKind, Labels, learned_heads
 from marketplace.recorded_draws import follow_from_values, with_propensities
+from marketplace.settled import settled_for_all, settled_labels, settled_requests
 from marketplace.slate_columns import item_offsets, request_of_rows, shown, to_numpy
 from marketplace.splits import TEST_SHARE, VALIDATION_SHARE, periods
 from marketplace.treatment import arm_labels
@@ -67,18 +68,42 @@ def prospects(dataset: Dataset, joined: Attribution | None) -> Iterator[str]:
     if joined is None:
         yield "heads: without lists orders alone are learned, over candidates as of each basket"
         return
-    recorded = {name: to_numpy(joined.labels[name].combine_chunks()) for name in recorded_labels(dataset.feedback)}
-    recorded |= arm_labels(joined.slates)
+    recorded, unsettled = _known_labels(dataset, joined)
     learned = learned_heads(recorded)
     heads = [_from(head, recorded) for head in learned]
     yield f"heads and the events that teach them: {', '.join(heads) or 'none'}"
+    if unsettled:
+        yield f"no head yet of {', '.join(unsettled)}: nothing of it has settled in the validation or the test period"
     for note in short_lists(shown(dataset.slates), item_offsets(dataset.slates), k=TOP):
         yield f"metrics: {note}"
     test = {
-        head.label: recorded[head.label].sum() * TEST_SHARE for head in learned if head.kind is HeadKind.PROBABILITY
+        head.label: float(np.nansum(recorded[head.label])) * TEST_SHARE
+        for head in learned
+        if head.kind is HeadKind.PROBABILITY
     }
     yield f"intervals in the test period, at best: {_widths(test)}"
     yield f"tune: {_tuning(dataset, test.get('order', 0.0))}"
+
+
+def _known_labels(dataset: Dataset, joined: Attribution) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Labels float32 [N] by name, NaN where a request is too young for them; and those that no late period knows."""
+    names = recorded_labels(dataset.feedback)
+    labels = {name: joined.labels[name].to_numpy().astype(np.float32) for name in names} | arm_labels(joined.slates)
+    if dataset.closed:
+        return labels, []
+    settled, request = settled_requests(joined, dataset.feedback), request_of_rows(joined.slates)
+    try:
+        counted = settled_for_all(joined, settled)
+        period = periods(joined.slates, test_share=TEST_SHARE, validation_share=VALIDATION_SHARE, counted=counted)
+    except ValueError:
+        return labels, []
+    unsettled = []
+    for name, known in settled_labels(joined, settled).items():
+        if name in labels:
+            labels[name] = np.where(known, labels[name], np.nan)
+            if not all((labels[name][part[request]] > 0).any() for part in (period.validation, period.test)):
+                unsettled.append(name)
+    return {name: label for name, label in labels.items() if name not in unsettled}, unsettled
 
 
 def _from(head: Head, labels: Labels) -> str:

@@ -1,5 +1,7 @@
 """A shop that shuffles its lists: propensities are understood without values, and disbelieved where they are others."""
 
+from datetime import datetime, timedelta
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -88,3 +90,21 @@ def test_a_list_is_as_long_as_what_it_showed(tmp_path):
     counted, offsets = np.array([1, 1, 0, 0, 1, 1, 1, 0], bool), np.array([0, 4, 8])
     assert short_lists(counted, offsets, k=3)[0].startswith("No list showed more than 3 items")
     assert short_lists(counted, offsets, k=2) == ()
+
+
+def test_a_head_whose_events_are_not_settled_in_the_later_periods_is_not_promised(tmp_path):
+    """Orders of one request in two come back after ten days, and the log is 40 days long: its end knows of none."""
+    files = shop_rows(requests=140)
+    bought = [row for row in files["events.csv"] if row[2] == "purchase"]
+    for row in bought[::2]:
+        at = (datetime.fromisoformat(row[3]) + timedelta(days=10)).strftime("%Y-%m-%d %H:%M:%S")
+        if at < "2026-04-10":
+            files["events.csv"].append([f"{row[0]}.back", row[1], "return", at, *row[4:]])
+    mapping = write_shop(tmp_path, files)
+    lines = list(data_check(mapping).lines())
+    (heads,) = (line for line in lines if line.startswith("heads and the events"))
+    assert heads.startswith("heads and the events that teach them: ctr from 140, cvr from 70")
+    assert "kept" not in heads
+    assert any(line.startswith("no head yet of kept_order, net_value: nothing of it has settled") for line in lines)
+    (tmp_path / "mapping.toml").write_text("closed = true\n" + MAPPING, "utf-8")
+    assert any("kept from" in line for line in data_check(mapping).lines())
