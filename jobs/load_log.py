@@ -68,6 +68,4 @@ def _progress(begun: float) -> Progress:
 
 def _words(loaded: Loaded, seconds: float) -> str:
     rate = loaded.items / max(seconds, 1e-9)
-    return (
-        f"{loaded.slates:,} slates of {loaded.items:,} items and {loaded.events:,} events, {rate:,.0f} items a second"
-    )
+    return f"{loaded.slates:,} slates and {loaded.events:,} events; {loaded.items:,} items read, {rate:,.0f} a second"

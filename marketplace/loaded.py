@@ -10,7 +10,7 @@ class Loaded:
     """Counts; parts add up with `+`."""
 
     slates: int = 0
-    items: int = 0
+    items: int = 0  # of all slates that were read
     events: int = 0
     known: int = 0  # slates and events that were there
 
