@@ -156,7 +156,7 @@ class TreesConfig:
     trees: int = setting(300, "trees a head", unit="trees", least=1, most=100_000)
     leaves: int = setting(31, "leaves of a tree at most", unit="leaves", least=2, most=65_536)
     learning_rate: float = setting(0.03, "shrinkage of every tree", least=1e-6, most=1)
-    min_rows: int = setting(20, "rows in a leaf at least", unit="rows", least=1)
+    min_rows: int = setting(20, "rows in a leaf at least; of XGBoost, the curvature of so many", unit="rows", least=1)
     categories: int = setting(
         256, "a category with more values is left out: identifiers overfit trees", unit="values", least=0
     )
