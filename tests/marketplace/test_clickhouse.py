@@ -329,7 +329,7 @@ def test_a_command_loads_a_services_log(clickhouse_address, log, tmp_path, capsy
     service.append(make_slate("r"))
     service.append_feedback(make_feedback(("f", "r", "click", "a", 0, None)))
     load(tmp_path / "log.sqlite", clickhouse_address)
-    assert "1 slates of 3 items and 1 events" in capsys.readouterr().out
+    assert "1 slates and 1 events; 3 items read" in capsys.readouterr().out
     assert same_rows(log.slates(), service.slates())
     assert log.feedback().schema.equals(FEEDBACK, check_metadata=True)
     with pytest.raises(DuplicateRequest):
