@@ -16,7 +16,8 @@ class NumberEncoder(keras.layers.Layer):
     """Numbers [B, F] as standardised value, missing indicator, and piecewise-linear quantile code.
 
     x -> [z, missing, clip((x - edge_t) / (edge_t+1 - edge_t), 0, 1) for each of `bins` quantile bins], where x is
-    log1p of the number for features of log scale; zeros where missing. Learned from training rows by `adapt`.
+    log1p of the number for features of log scale; zeros where missing. Learned from training rows by `adapt`: a number
+    that was missing in none of them has its median where it is missing later, since its indicator was never trained.
     Source: Gorishniy et al. 2022, On Embeddings for Numerical Features in Tabular Deep Learning, section 3.2.
     """
 
@@ -26,6 +27,7 @@ class NumberEncoder(keras.layers.Layer):
         self.width = n * (2 + bins)
         self._log = np.array([feature.log_scale for feature in features], bool)
         self._bins = bins
+        self.stand_in = tf.Variable(np.full(n, np.nan, np.float32), trainable=False, name="stand_in")
         self.mean = tf.Variable(np.zeros(n, np.float32), trainable=False, name="mean")
         self.deviation = tf.Variable(np.ones(n, np.float32), trainable=False, name="deviation")
         self.low = tf.Variable(np.full((n, bins), FAR, np.float32), trainable=False, name="low")
@@ -33,10 +35,12 @@ class NumberEncoder(keras.layers.Layer):
 
     def adapt(self, numbers: np.ndarray) -> None:
         """Learn mean, deviation and quantile bins from training rows; an all-missing column stays neutral."""
-        for column, values in enumerate(numbers.T.astype(np.float64)):
-            values = values[np.isfinite(values)]
+        for column, every in enumerate(numbers.T.astype(np.float64)):
+            values = every[np.isfinite(every)]
             if len(values) == 0:
                 continue
+            complete = len(values) == len(every)
+            self.stand_in[column].assign(np.quantile(values, 0.5, method="lower") if complete else np.nan)
             if self._log[column]:
                 values = np.log1p(np.maximum(values, 0))
             self.mean[column].assign(values.mean())
@@ -50,6 +54,7 @@ class NumberEncoder(keras.layers.Layer):
             self.span[column].assign(span)
 
     def call(self, numbers: tf.Tensor) -> tf.Tensor:
+        numbers = tf.where(tf.math.is_nan(numbers), self.stand_in, numbers)
         missing = tf.math.is_nan(numbers)
         present = 1.0 - tf.cast(missing, tf.float32)
         values = tf.where(missing, tf.zeros_like(numbers), numbers)

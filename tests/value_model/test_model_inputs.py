@@ -64,6 +64,15 @@ def test_missing_says_so_and_nothing_else() -> None:
     np.testing.assert_array_equal(coded[1], [0, 1, 0, 0, 0, 0])
 
 
+@pytest.mark.parametrize("log_scale", [False, True])
+def test_the_median_stands_in_for_a_number_that_was_never_missing(log_scale: bool) -> None:
+    layer = NumberEncoder((Feature("x", Group.CROSS, Kind.NUMBER, "", log_scale=log_scale),), bins=4, name="x")
+    layer.adapt(np.array([[5.0], [1.0], [2.0], [9.0]], np.float32))
+    missing, median = layer(np.array([[np.nan], [2.0]], np.float32)).numpy()
+    np.testing.assert_array_equal(missing, median)
+    assert missing[1] == 0
+
+
 @pytest.mark.parametrize("values", [np.full(5, 7.0), np.full(5, np.nan), np.array([0.0, 0, 0, 0, 1])])
 def test_constant_missing_and_rare_columns_stay_finite(values: np.ndarray) -> None:
     assert np.isfinite(numbers(values)).all()
