@@ -39,6 +39,16 @@ class _Searched:
     rows: np.ndarray
 
 
+@dataclass(frozen=True)
+class IndexState:
+    """Recall of the latest watched searches (None before the first), the one it is gated by, rebuilds, a failed one."""
+
+    recall: float | None
+    gate: float
+    rebuilds: int
+    failure: str
+
+
 class MovingIndex:
     """A `BuiltIndex` of n rows with room for more: `embeddings` [n + room, d], written by `move`."""
 
@@ -67,6 +77,10 @@ class MovingIndex:
     def watched_recall(self) -> float | None:
         """Mean recall of the latest searches that were compared with exact search; None before the first."""
         return float(np.mean(self._recalls)) if self._recalls else None
+
+    @property
+    def state(self) -> IndexState:
+        return IndexState(self.watched_recall, self.report.gate, self.rebuilds, self.failure)
 
     def move(self, rows: np.ndarray, embeddings: np.ndarray) -> None:
         """Rows have these embeddings from now on."""

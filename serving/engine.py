@@ -120,7 +120,9 @@ class RankingEngine:
 
     @property
     def state(self) -> ServiceState:
-        return ServiceState(self.parts.bundle, self.parts.versions, experiments=self.experiments.content)
+        moving, content = self.live.parts.index, self.experiments.content
+        index = None if moving is None else moving.state
+        return ServiceState(self.parts.bundle, self.parts.versions, experiments=content, index=index)
 
     @property
     def outgrown(self) -> bool:

@@ -5,6 +5,7 @@ With PROMETHEUS_MULTIPROC_DIR set (several gunicorn workers) the counts of all w
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from evaluation.experiments.exposure import exposed_variants
 from marketplace.log import Receipt
 from marketplace.schema import SCORER_KEY
 from marketplace.slate import Slate
+from retrieval.moving_index import IndexState
 from serving.rungs import rung_of, untried
 from serving.worker_metrics import folder_lock
 
@@ -58,6 +60,10 @@ class Metrics:
         self.faults = Gauge("experiment_faults", "experiment files that are not followed", **recent)
         self.ready = Gauge("ready", "1 = a bundle serves", **recent)
         self.stale = Gauge("reload_failed", "1 = the newest bundle was refused", **recent)
+        self.recall = Gauge("index_recall", "latest watched searches over exact search", **recent)
+        self.gate = Gauge("index_recall_gate", "recall below which the index is built anew", **recent)
+        self.rebuilds = Gauge("index_rebuilds", "indexes built anew since the bundle was loaded", **recent)
+        self.rebuild_failed = Gauge("index_rebuild_failed", "1 = the latest rebuild failed", **recent)
 
     def observe_answer(self, route: str, *, status: int, seconds: float) -> None:
         """One HTTP answer, or one that nobody waited for (499)."""
@@ -96,6 +102,13 @@ class Metrics:
         for labels in self._shared | set(now):
             self.shares.labels(*labels).set(now.get(labels, 0.0))
         self._shared |= set(now)
+
+    def observe_index(self, index: IndexState) -> None:
+        """How well the index finds what moves; no recall (NaN) before a search was watched."""
+        self.recall.set(math.nan if index.recall is None else index.recall)
+        self.gate.set(index.gate)
+        self.rebuilds.set(index.rebuilds)
+        self.rebuild_failed.set(bool(index.failure))
 
     def observe_feedback(self, receipt: Receipt) -> None:
         """What became of a batch."""

@@ -20,6 +20,7 @@ from features.spec import FeatureSpec
 from marketplace.catalogue_records import CatalogueReceipt, CatalogueUpdate, Subject
 from marketplace.log import Receipt
 from marketplace.slate import Slate
+from retrieval.moving_index import IndexState
 from serving.deadline import NO_DEADLINE, Deadline
 from serving.feedback_checks import NO_DETAILS, OrderDetails, Sender
 from serving.manifest import BundleError
@@ -40,12 +41,16 @@ class PolicyNotLoaded(LookupError):
 
 @dataclass(frozen=True)
 class ServiceState:
-    """Which bundle serves (None = none), its versions, why a newer one was refused, and the experiments served."""
+    """Which bundle serves (None = none), its versions, why a newer one was refused, the experiments served, the index.
+
+    `index`: None where no source compares embeddings.
+    """
 
     bundle: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
     experiments: FolderContent = field(default_factory=FolderContent)
+    index: IndexState | None = None
 
 
 @dataclass(frozen=True, eq=False)

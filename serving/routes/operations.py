@@ -47,6 +47,8 @@ def add_operations(app: Flask, context: RouteContext) -> None:
         counts.stale.set(state.problem is not None)
         shares = {placed.experiment.name: placed.shares(context.clock()) for placed in state.experiments.experiments}
         counts.observe_experiments(shares, faults=len(state.experiments.faults))
+        if state.index is not None:
+            counts.observe_index(state.index)
         return Response(counts.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/openapi.json")

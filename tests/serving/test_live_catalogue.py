@@ -18,7 +18,9 @@ from marketplace.memory_log import MemoryLog
 from marketplace.sqlite_log import SqliteLog
 from marketplace.updated_catalogue import moved_items, moved_merchants, updated
 from retrieval.candidates import Query
+from retrieval.config import RetrievalConfig
 from retrieval.sources.page_neighbours import PageNeighbours
+from serving.app import create_app
 from serving.bundle import build_engine
 from serving.item_table import ItemTable
 from serving.replay import replay
@@ -157,6 +159,33 @@ def test_the_page_of_a_new_item_shows_what_is_near_to_it(engine, bundle, now):
     nearest, _ = index.nearest(index.embeddings[row], k=3, allowed=allowed, exclude=np.array([row]))
     page = Query("u", "", np.zeros(0, np.int32), allowed=allowed, time=0).on_page_of(row)
     np.testing.assert_array_equal(PageNeighbours(index).propose(page, k=3)[0], nearest)
+
+
+def test_metrics_tell_how_the_index_keeps_up(engine, bundle, now, monkeypatch):
+    client, index = create_app(engine, clock=lambda: now).test_client(), engine.live.parts.index
+
+    def told():
+        lines = (line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if "_index_" in line)
+        return {name.removeprefix("value_model_index_"): float(value) for name, value in lines if name[0] != "#"}
+
+    assert np.isnan(told()["recall"])
+    put(engine, "new", 1, time=now, **new_item(bundle))
+    place = index.embeddings[engine.parts.item_table.row["new"]]
+    for _ in range(RetrievalConfig().watch_every):
+        index.nearest(place, k=5, allowed=None, exclude=np.zeros(0, np.int32))
+    assert told() == {"recall": 1, "recall_gate": index.report.gate, "rebuilds": 0, "rebuild_failed": 0}
+    index.rebuild()
+    index.wait()
+    after = told()
+    assert (after["rebuilds"], after["rebuild_failed"]) == (1, 0)
+    monkeypatch.setattr("retrieval.moving_index.rebuilt", broken)
+    index.rebuild()
+    index.wait()
+    assert (told()["rebuilds"], told()["rebuild_failed"]) == (1, 1)
+
+
+def broken(*_, **__):
+    raise OSError("no room on the disk")
 
 
 def test_a_search_finds_new_words_at_once_and_old_ones_no_more(engine, bundle, now):
