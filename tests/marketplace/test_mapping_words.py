@@ -147,7 +147,7 @@ def test_ids_that_were_read_as_decimals_are_an_error_with_cause_and_fix(shop):
         spoil(shop, file, old, new)
     for old, new in ((" a ", "1.0"), (",b,", ",2.0,"), (",a,", ",1.0,")):
         lines = spoil(shop, "shown.csv", old, new)
-    found = next(line for line in lines if "shown.csv, item_id" in line)
+    found = next(line for line in lines if "shown.csv, column sku" in line)
     assert "error: '1.0' is no known item: ids were read as decimals" in found
     assert "(3 rows, 100.00%)" in found
     assert "dtype=str" in found
