@@ -91,7 +91,6 @@ def as_served(lists: Lists, mmoe: NetworkRanker, *, shown: bool, seed: int) -> t
     choice = chosen(opinions, later, calibrate=fit_calibration, **how, rng=np.random.default_rng(seed))
     print(choice)
     weights = fit_weights(opinions, later, examination=seen)
-    print(weights)
     opinions[POOL] = pooled(opinions, weights=weights)
     members |= grown(lists.before_test, lists)
     rankers: dict[str, Ranker] = {**members, POOL: OpinionPool(members, weights=weights)}
